@@ -1,0 +1,62 @@
+"""Low-rank factorization of the final Dense layer of trained Keras models.
+
+    >>> import lrcompress
+    >>> result = lrcompress.factorize("model.keras", rank=4)  # doctest: +SKIP
+    >>> result.output, result.parameters_after, result.factors.certificate  # doctest: +SKIP
+
+Importing this package loads neither NumPy nor Keras; the names below load what they need.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lrcompress.api import (
+        EvaluateResult,
+        FactorizeResult,
+        FinetuneResult,
+        evaluate,
+        factorize,
+        finetune,
+        inspect,
+        report,
+    )
+    from lrcompress.errors import LRCompressError
+    from lrcompress.lowrank import Factors, truncated_svd
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EvaluateResult",
+    "FactorizeResult",
+    "Factors",
+    "FinetuneResult",
+    "LRCompressError",
+    "evaluate",
+    "factorize",
+    "finetune",
+    "inspect",
+    "report",
+    "truncated_svd",
+]
+
+_HOMES = dict.fromkeys(__all__, "lrcompress.api") | {
+    "Factors": "lrcompress.lowrank",
+    "truncated_svd": "lrcompress.lowrank",
+    "LRCompressError": "lrcompress.errors",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  # PEP 562
+    """Load a public name when it is first used."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return [*__all__, "__version__"]

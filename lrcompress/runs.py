@@ -1,0 +1,179 @@
+"""The record of a run: what was compressed from what, how, and every measurement so far.
+
+`factorize` writes ``<output stem>.lrcompress.json`` beside the model it writes, and `finetune`
+extends it. Paths in it are relative to its own folder, so that it travels with the
+model. Fields it does not know survive a rewrite. The schema is in docs/run-record.md.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lrcompress.atomic import write_json
+from lrcompress.errors import RunRecordError
+
+SCHEMA_VERSION = 1
+SUFFIX = ".lrcompress.json"
+# A record is a few kilobytes, with a fine-tuning history perhaps a hundred.
+LARGEST = 32 * 2**20
+
+
+class RunRecord:
+    """A JSON document and the file it lives in.
+
+    Attributes:
+        path: The record's file.
+        document: Its content; change it, then `save`.
+    """
+
+    def __init__(self, path: Path, document: dict[str, Any]) -> None:
+        """Hold the document; nothing is written yet."""
+        self.path = path
+        self.document = document
+
+    def save(self) -> None:
+        """Write the record atomically, with the time."""
+        self.document["updated"] = _now()
+        write_json(self.path, self.document)
+
+    def resolve(self, path: str) -> Path:
+        """Return a file named in the record, as seen from the current directory."""
+        return self.path.parent / path
+
+    def relative(self, path: Path) -> str:
+        """Return how this record names a file."""
+        try:
+            return Path(os.path.relpath(path.absolute(), self.path.parent.absolute())).as_posix()
+        except ValueError:  # another drive on Windows
+            return path.absolute().as_posix()
+
+    def stage(self, name: str) -> dict[str, Any] | None:
+        """Return the stage of that name: original, factorized, finetuned or scratch."""
+        stages: list[dict[str, Any]] = self.document["stages"]
+        return next((stage for stage in stages if stage["name"] == name), None)
+
+    def set_stage(self, name: str, path: Path, parameters: int, **figures: Any) -> None:  # noqa: ANN401
+        """Add a stage, or update it; figures measured before stay if the file is the same."""
+        stage = self.stage(name)
+        digest = sha256(path)
+        if stage is None or stage.get("sha256") != digest:
+            kept = {"error_rate": None}
+            self.document["stages"] = [s for s in self.document["stages"] if s["name"] != name]
+            stage = {"name": name, **kept}
+            self.document["stages"].append(stage)
+        stage |= {
+            "path": self.relative(path),
+            "sha256": digest,
+            "parameters": parameters,
+            "bytes": path.stat().st_size,
+            **figures,
+        }
+
+
+def record_path(model: Path) -> Path:
+    """Return where the record of a compressed model lives."""
+    return model.with_name(model.stem + SUFFIX)
+
+
+def new_record(model: Path, command: list[str], seed: int) -> RunRecord:
+    """Return a fresh record for an output model, not yet saved."""
+    return RunRecord(
+        record_path(model),
+        {
+            "schema_version": SCHEMA_VERSION,
+            "created": _now(),
+            "updated": _now(),
+            "command": command,
+            "seed": seed,
+            "versions": versions(),
+            "warnings": [],
+            "layers": [],
+            "stages": [],
+            "finetune": [],
+        },
+    )
+
+
+def read(path: Path) -> RunRecord:
+    """Read a record.
+
+    Raises:
+        RunRecordError: If the file is missing or is not a record of this schema.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            msg = f"{path} has {path.stat().st_size} bytes; a run record has at most {LARGEST}."
+            raise RunRecordError(msg)
+        document = json.loads(path.read_text(encoding="utf-8"))
+        ours = isinstance(document, dict) and document["schema_version"] == SCHEMA_VERSION
+        stages = document["stages"] if ours else None
+        ours = ours and isinstance(stages, list)
+        ours = ours and all(isinstance(s, dict) and isinstance(s.get("name"), str) for s in stages)
+        ours = ours and all(isinstance(document[key], list) for key in ("layers", "finetune"))
+    except OSError as error:
+        msg = f"Cannot read run record {path} ({error.strerror}); expected a file that `lrcompress factorize` wrote."
+        raise RunRecordError(msg, code="no_run") from error
+    except (ValueError, KeyError, RecursionError) as error:
+        ours = False
+        reason: Exception | None = error
+    else:
+        reason = None
+    if not ours:
+        msg = (
+            f"{path} is not a run record of schema {SCHEMA_VERSION}; "
+            "run `lrcompress factorize` again, or name another with --run."
+        )
+        raise RunRecordError(msg) from reason
+    return RunRecord(path, document)
+
+
+def newest(folder: Path) -> RunRecord:
+    """Return the record of `folder` that was written last.
+
+    Raises:
+        RunRecordError: If there is none, or the newest cannot be read.
+    """
+    try:
+        # The name breaks ties, so that the choice never depends on the directory's order.
+        found = sorted(folder.glob(f"*{SUFFIX}"), key=lambda p: (p.stat().st_mtime_ns, p.name))
+    except OSError as error:
+        msg = f"Cannot list folder {folder} ({error.strerror}); name the record with --run."
+        raise RunRecordError(msg, code="no_run") from error
+    if not found:
+        msg = (
+            f"No run record (*{SUFFIX}) in folder {folder.absolute()}; run `lrcompress factorize "
+            "MODEL --rank 4` here first, or name a record with --run."
+        )
+        raise RunRecordError(msg, code="no_run")
+    return read(found[-1])
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide a factorization, without importing anything."""
+    found = {"python": platform.python_version()}
+    for name in ("lrcompress", "numpy", "scipy", "h5py"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            found[name] = "unknown"
+    return found
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
