@@ -1,0 +1,82 @@
+"""The device, the seed and the compile options: what differs between Keras' engines."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from lrcompress.errors import TrainingError
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and the backend: training draws weights, dropout and order from them."""
+    keras.utils.set_random_seed(seed)
+
+
+def describe_device() -> str:
+    """Return the device that computes, for example ``gpu:0 (jax)`` or ``cpu, x86_64 (tensorflow)``."""
+    name = keras.backend.backend()
+    gpus = [device for device in _devices() if device.startswith(("gpu", "cuda", "tpu"))]
+    return f"{', '.join(gpus)} ({name})" if gpus else f"cpu, {platform.machine()} ({name})"
+
+
+def has_accelerator() -> bool:
+    """Return whether Keras sees a GPU or TPU."""
+    return any(not device.startswith("cpu") for device in _devices())
+
+
+def _devices() -> list[str]:
+    try:
+        return [str(device).lower() for device in keras.distribution.list_devices()]
+    except (NotImplementedError, AttributeError, ValueError):
+        # The PyTorch backend of older Keras cannot list its devices.
+        return ["cpu:0"]
+
+
+def jit_compile() -> bool | str:
+    """Return Keras' `jit_compile`: XLA on the CPU slows small convolutions 3.5 times under TensorFlow."""
+    return "auto" if has_accelerator() or keras.backend.backend() != "tensorflow" else False
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide the numbers."""
+    return {
+        "keras": keras.__version__,
+        "backend": f"{keras.backend.backend()} {_backend_version()}",
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _backend_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(keras.backend.backend())
+    except PackageNotFoundError:  # built by hand, or named otherwise (tensorflow-cpu)
+        return "unknown"
+
+
+def load_model(path: Path) -> Any:
+    """Load a whole model in safe mode: no custom objects, no code from the file.
+
+    Raises:
+        TrainingError: If this Keras cannot load it.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Keras warns about optimizer slots that factorization dropped; the report says so.
+            warnings.simplefilter("ignore")
+            return keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # Keras raises anything here, from TypeError to its own
+        reason = " ".join(str(error).split())[:160]
+        msg = (
+            f"Keras {keras.__version__} cannot load {path} ({type(error).__name__}: {reason}); "
+            "factorize, inspect and report work on such a file, commands that run the model do not."
+        )
+        raise TrainingError(msg, code="keras_cannot_load") from error

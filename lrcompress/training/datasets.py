@@ -1,0 +1,235 @@
+"""Where data sets come from: names, `.npz` files, folders of images, a user's own function.
+
+Nothing here starts Keras, except the download of a named data set that is nowhere on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.errors import DatasetError, UnknownDatasetError
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+BUNDLED = Path(__file__).parent.parent / "data"
+# Names Keras can download, and what they are.
+NAMED = {
+    "digits": "8x8 handwritten digits (UCI), 1,437 + 360 images, bundled",
+    "mnist": "28x28 handwritten digits, 60,000 + 10,000 images",
+    "fashion_mnist": "28x28 pictures of clothes, 60,000 + 10,000 images",
+    "cifar10": "32x32 colour pictures of 10 classes, 50,000 + 10,000 images",
+    "cifar100": "32x32 colour pictures of 100 classes, 50,000 + 10,000 images",
+}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test arrays as they were found: not scaled, not reshaped.
+
+    Attributes:
+        name: What the user asked for; enough to find the data again.
+        source: The file or folder the arrays were read from.
+        x_train: Inputs, (samples, ...), any real dtype.
+        y_train: Class numbers, (samples,) or (samples, steps), int64.
+        x_test: As `x_train`.
+        y_test: As `y_train`.
+    """
+
+    name: str
+    source: str
+    x_train: NDArray[Any]
+    y_train: NDArray[np.int64]
+    x_test: NDArray[Any]
+    y_test: NDArray[np.int64]
+
+    @property
+    def classes(self) -> int:
+        """One more than the largest class number seen."""
+        return int(max(self.y_train.max(), self.y_test.max())) + 1
+
+
+def search_folders(data_dir: Path | None = None) -> list[Path]:
+    """Return the folders in which `NAME.npz` is sought, in order."""
+    folders = [data_dir] if data_dir else []
+    if os.environ.get("LRCOMPRESS_DATA"):
+        folders.append(Path(os.environ["LRCOMPRESS_DATA"]))
+    keras_home = os.environ.get("KERAS_HOME")
+    folders.append((Path(keras_home) if keras_home else Path.home() / ".keras") / "datasets")
+    return folders
+
+
+def locate(name: str, data_dir: Path | None = None) -> Path | None:
+    """Return the file that holds the named data set, or None if no folder has it."""
+    if name == "digits":
+        return BUNDLED / "digits.npz"
+    candidates = (folder / f"{name}.npz" for folder in search_folders(data_dir))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def load(spec: str, data_dir: Path | None = None, *, seed: int = 0) -> Dataset:
+    """Load a data set.
+
+    Args:
+        spec: A name of `NAMED`, a `.npz` file, a folder of class folders of images, or
+            ``package.module:function`` returning the four arrays.
+        data_dir: First folder in which a name is sought.
+        seed: For the split of an image folder that has no `train` and `test`.
+
+    Raises:
+        UnknownDatasetError: If `spec` is none of these.
+        DatasetError: If the data cannot be read or are malformed.
+    """
+    path = Path(spec)
+    if spec in NAMED:
+        found = locate(spec, data_dir)
+        return _from_npz(spec, found) if found else _from_keras(spec, data_dir)
+    if path.suffix == ".npz":
+        return _from_npz(spec, path)
+    if path.is_dir():
+        from lrcompress.training.images import read_image_folder
+
+        return _checked(spec, spec, read_image_folder(path, seed))
+    if ":" in spec and not path.exists():
+        return _checked(spec, spec, _call(spec))
+    raise UnknownDatasetError(_unknown(spec))
+
+
+def _unknown(spec: str) -> str:
+    near = difflib.get_close_matches(spec, NAMED, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return (
+        f"Unknown data set {spec!r}: {hint}Expected one of {', '.join(NAMED)}, an existing .npz "
+        "file, a folder of class folders of images, or package.module:function."
+    )
+
+
+def _from_npz(spec: str, path: Path) -> Dataset:
+    if not path.is_file():
+        msg = f"Data set file {path} does not exist; expected a .npz with {', '.join(ARRAYS)}."
+        raise DatasetError(msg)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in ARRAYS if name not in archive.files]
+            if missing:
+                msg = (
+                    f"Data set {path} holds {', '.join(archive.files) or 'nothing'}; expected "
+                    f"{', '.join(ARRAYS)}; save it with numpy.savez(path, x_train=..., ...)."
+                )
+                raise DatasetError(msg)
+            arrays = {name: archive[name] for name in ARRAYS}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        msg = (
+            f"Data set {path} is not a readable .npz file ({_first_line(error)}); expected plain "
+            "arrays written by numpy.savez, without pickled objects."
+        )
+        raise DatasetError(msg) from error
+    return _checked(spec, str(path), arrays)
+
+
+def _from_keras(name: str, data_dir: Path | None) -> Dataset:
+    import keras
+
+    try:
+        # Keras announces its download on stdout, which belongs to the results.
+        with contextlib.redirect_stdout(sys.stderr):
+            train, test = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # whatever the network or the cache says
+        folders = ", ".join(str(folder) for folder in search_folders(data_dir))
+        msg = (
+            f"Data set {name!r} was not found and could not be downloaded. Searched {folders} "
+            f"for {name}.npz with {', '.join(ARRAYS)}; put that file there, or name its folder "
+            "with --data-dir."
+        )
+        raise DatasetError(msg, code="dataset_not_found") from error
+    arrays = {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
+    return _checked(name, f"keras.datasets.{name}", arrays)
+
+
+def _call(spec: str) -> dict[str, NDArray[Any]]:
+    module_name, _, function_name = spec.partition(":")
+    # A command line does not put the current directory on the path as `python script.py` does.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        function: Callable[[], Any] = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = (
+            f"Cannot import {function_name!r} from {module_name!r} ({_first_line(error)}); expected "
+            "package.module:function, importable from the current directory."
+        )
+        raise DatasetError(msg) from error
+    arrays = function()
+    if isinstance(arrays, dict):
+        return {name: np.asarray(arrays.get(name)) for name in ARRAYS}
+    if not isinstance(arrays, (tuple, list)) or len(arrays) != len(ARRAYS):
+        msg = f"{spec} returned {type(arrays).__name__}; expected the arrays {', '.join(ARRAYS)}."
+        raise DatasetError(msg)
+    return dict(zip(ARRAYS, map(np.asarray, arrays), strict=True))
+
+
+def _checked(spec: str, source: str, arrays: dict[str, NDArray[Any]]) -> Dataset:
+    """Check that inputs and labels belong together, and turn one-hot labels into class numbers."""
+    for part in ("train", "test"):
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        if x.ndim < 2 or x.dtype.kind not in "uifb" or len(x) == 0:
+            msg = (
+                f"x_{part} of {source} has shape {x.shape} and dtype {x.dtype}; expected numbers "
+                "of shape (samples, ...) with at least one sample."
+            )
+            raise DatasetError(msg, code="dataset_shape")
+        if y.ndim == 0 or len(y) != len(x):
+            msg = (
+                f"y_{part} of {source} has shape {y.shape} for {len(x)} samples in x_{part}; "
+                "expected one label a sample."
+            )
+            raise DatasetError(msg, code="dataset_shape")
+    y_train = class_numbers(arrays["y_train"], f"y_train of {source}")
+    y_test = class_numbers(arrays["y_test"], f"y_test of {source}")
+    if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
+        msg = (
+            f"{source} has training inputs of shape {arrays['x_train'].shape[1:]} and test inputs "
+            f"of shape {arrays['x_test'].shape[1:]}; expected the same."
+        )
+        raise DatasetError(msg, code="dataset_shape")
+    return Dataset(spec, source, arrays["x_train"], y_train, arrays["x_test"], y_test)
+
+
+def class_numbers(labels: NDArray[Any], what: str = "labels") -> NDArray[np.int64]:
+    """Return class numbers from class numbers or one-hot rows.
+
+    Raises:
+        DatasetError: If the labels are neither.
+    """
+    if labels.dtype.kind not in "uifb":
+        msg = f"{what} has dtype {labels.dtype}; expected class numbers or one-hot rows."
+        raise DatasetError(msg, code="dataset_labels")
+    one_hot = (
+        labels.ndim >= 2
+        and labels.shape[-1] > 1
+        and bool(((labels == 0) | (labels == 1)).all())
+        and bool((labels.sum(axis=-1) == 1).all())
+    )
+    if one_hot:
+        return labels.argmax(axis=-1).astype(np.int64)
+    if labels.ndim >= 2 and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    numbers = labels.astype(np.int64)
+    if (numbers != labels).any() or numbers.min() < 0:
+        msg = f"{what} holds values that are not class numbers 0, 1, 2, ...; expected those or one-hot rows."
+        raise DatasetError(msg, code="dataset_labels")
+    return numbers
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,133 @@
+"""What a model gets wrong on a data set, with its uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.errors import DatasetError
+from lrcompress.training.progress import Progress, silent
+from lrcompress.training.statistics import wilson_interval
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of running a model over labelled inputs.
+
+    Attributes:
+        samples: Number of predictions (samples, or samples x steps).
+        errors: Number of wrong ones.
+        error_rate: In percent.
+        error_rate_low: Lower end of its 95 % interval (Wilson), in percent.
+        error_rate_high: Upper end.
+        loss: Mean cross-entropy in nats.
+        wrong: Which predictions are wrong, (samples,), for paired comparisons.
+    """
+
+    samples: int
+    errors: int
+    error_rate: float
+    error_rate_low: float
+    error_rate_high: float
+    loss: float
+    wrong: NDArray[np.bool_] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the single predictions."""
+        return {key: value for key, value in self.__dict__.items() if key != "wrong"}
+
+
+def predict(
+    model: Any, x: NDArray[Any], progress: Progress = silent, task: str = "predict"
+) -> NDArray[np.float32]:
+    """Return the model's only output on `x`, float32, (samples, ..., classes).
+
+    Raises:
+        DatasetError: If the model has several outputs, or a single unit.
+    """
+    if len(model.outputs) != 1:
+        msg = f"Model {model.name} has {len(model.outputs)} outputs; expected a classifier with one."
+        raise DatasetError(msg, code="model_outputs")
+    total = len(x)
+    parts = []
+    for start in range(0, total, 8 * BATCH):
+        chunk = x[start : start + 8 * BATCH]
+        parts.append(np.asarray(model.predict(chunk, batch_size=BATCH, verbose=0), np.float32))
+        progress(task, start + len(chunk), total, {})
+    return np.concatenate(parts)
+
+
+def evaluate(
+    model: Any,
+    x: NDArray[Any],
+    y: NDArray[np.int64],
+    progress: Progress = silent,
+    task: str = "evaluate",
+) -> Evaluation:
+    """Measure a classifier.
+
+    Args:
+        model: A Keras model with one output: probabilities or logits over classes, or one unit.
+        x: Scaled inputs, (samples, ...).
+        y: Class numbers, (samples,) or (samples, steps).
+        progress: Told of every chunk.
+        task: Its name there.
+    """
+    outputs = predict(model, x, progress, task)
+    return score(outputs, y, is_logits=not outputs_probabilities(model))
+
+
+def score(outputs: NDArray[np.float32], y: NDArray[np.int64], *, is_logits: bool) -> Evaluation:
+    """Turn outputs, (samples, ..., classes), and class numbers into an `Evaluation`."""
+    log_p = _log_probabilities(outputs.astype(np.float64), is_logits=is_logits)
+    wrong = log_p.argmax(axis=-1) != y
+    loss = -np.take_along_axis(log_p, y[..., None], axis=-1).mean()
+    errors, samples = int(wrong.sum()), int(wrong.size)
+    low, high = wilson_interval(errors, samples)
+    return Evaluation(
+        samples, errors, 100 * errors / samples, low, high, float(loss), wrong.reshape(-1)
+    )
+
+
+def _log_probabilities(outputs: NDArray[np.float64], *, is_logits: bool) -> NDArray[np.float64]:
+    if outputs.shape[-1] == 1:
+        # One unit says how likely class 1 is.
+        logits = outputs if is_logits else _logit(outputs)
+        outputs, is_logits = np.concatenate([np.zeros_like(logits), logits], axis=-1), True
+    if is_logits:
+        from scipy.special import log_softmax
+
+        return np.asarray(log_softmax(outputs, axis=-1))
+    # Sigmoid outputs over exclusive classes need not sum to one.
+    total = np.maximum(outputs.sum(axis=-1, keepdims=True), 1e-300)
+    return np.log(np.maximum(outputs / total, 1e-30))
+
+
+def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    p = np.clip(p, 1e-12, 1 - 1e-12)
+    return np.log(p) - np.log1p(-p)
+
+
+def outputs_probabilities(model: Any) -> bool:
+    """Return whether the model ends in softmax or sigmoid rather than in logits."""
+    for layer in reversed(model.layers):
+        activation = getattr(layer, "activation", None)
+        if isinstance(layer, keras.layers.Softmax):
+            return True
+        if activation is not None:
+            name = getattr(activation, "__name__", "")
+            if name in ("softmax", "sigmoid"):
+                return True
+            if name != "linear" or layer.weights:
+                return False
+        elif isinstance(layer, keras.Model):
+            return outputs_probabilities(layer)
+        elif layer.weights:
+            return False
+    return False

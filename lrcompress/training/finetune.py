@@ -1,0 +1,197 @@
+"""Recovering accuracy after factorization: a few epochs over the original data set."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.errors import DatasetError
+from lrcompress.training import backend, distill
+from lrcompress.training.evaluate import Evaluation, evaluate, outputs_probabilities, predict
+from lrcompress.training.progress import Progress, StepReporter, silent
+from lrcompress.training.session import Prepared
+from lrcompress.training.statistics import PairedComparison, compare_paired
+
+# Chosen on validation data; see benchmarks/finetune_choices.py.
+LEARNING_RATE = 1e-3
+BATCH_SIZE = 128
+WARM_UP = 0.05
+# Share of the peak at which the warm-up begins.
+FIRST_RATE = 0.1
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How to fine-tune; the defaults are the everyday case.
+
+    Attributes:
+        epochs: Passes over the training part.
+        learning_rate: Peak of Adam's warm-up and cosine decay.
+        batch_size: Samples a step.
+        seed: Of the order of samples and of dropout.
+    """
+
+    epochs: int = 2
+    learning_rate: float = LEARNING_RATE
+    batch_size: int = BATCH_SIZE
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FinetuneOutcome:
+    """What fine-tuning did; the model passed in now holds the weights of the best epoch.
+
+    Attributes:
+        before: On the test data, before.
+        after: On the test data, after.
+        original: The original model on the test data; None if it was not at hand.
+        best_epoch: 0 if no epoch was better on the validation part than the start.
+        history: For epoch 0 (the start), 1, ...: training loss, validation error rate and loss.
+        seconds: Wall time of training and validation, without loading and testing.
+        images_per_second: Training samples a second of training time.
+        distilled: Whether the original taught.
+        drop: `after` against `original`, paired.
+    """
+
+    before: Evaluation
+    after: Evaluation
+    original: Evaluation | None
+    best_epoch: int
+    history: list[dict[str, float]]
+    seconds: float
+    images_per_second: float
+    distilled: bool
+    drop: PairedComparison | None = field(default=None)
+
+
+def finetune(
+    student: Any,
+    teacher: Any | None,
+    data: Prepared,
+    settings: FinetuneSettings,
+    progress: Progress = silent,
+) -> FinetuneOutcome:
+    """Train the whole factorized model, keep its best epoch by validation, measure it on test data.
+
+    Args:
+        student: The factorized Keras model; trained in place, its compile settings kept.
+        teacher: The original model, for distillation and comparison; None if it is not at hand.
+        data: The data set, fitted and scaled.
+        settings: Epochs and rates.
+        progress: Told of every step.
+
+    Raises:
+        DatasetError: If the labels cannot be trained on.
+    """
+    backend.seed_everything(settings.seed)
+    x_test, y_test = data.test()
+    before = evaluate(student, x_test, y_test, progress, "test, before")
+    original = (
+        None if teacher is None else evaluate(teacher, x_test, y_test, progress, "test, original")
+    )
+    x_train, x_val = data.scaling(data.split.x_train), data.scaling(data.split.x_val)
+    compiled = student.get_compile_config() if student.compiled else None
+    targets = _compile(student, teacher, x_train, data.split.y_train, settings, progress)
+    history: list[dict[str, float]] = []
+    start = evaluate(student, x_val, data.split.y_val)
+    history.append({"epoch": 0, "validation_error_rate": start.error_rate, "validation_loss": start.loss})
+    best, best_epoch, best_weights = _merit(start), 0, student.get_weights()
+    fit_seconds, started = 0.0, time.perf_counter()
+    reporter = StepReporter(progress, "fine-tuning", settings.epochs)
+    for epoch in range(1, settings.epochs + 1):
+        fit_started = time.perf_counter()
+        fitted = student.fit(
+            x_train,
+            targets,
+            batch_size=settings.batch_size,
+            initial_epoch=epoch - 1,
+            epochs=epoch,
+            verbose=0,
+            callbacks=[reporter],
+        )
+        fit_seconds += time.perf_counter() - fit_started
+        val = evaluate(student, x_val, data.split.y_val)
+        history.append(
+            {
+                "epoch": epoch,
+                "loss": float(fitted.history["loss"][-1]),
+                "validation_error_rate": val.error_rate,
+                "validation_loss": val.loss,
+            }
+        )
+        if _merit(val) < best:
+            best, best_epoch, best_weights = _merit(val), epoch, student.get_weights()
+    seconds = time.perf_counter() - started
+    student.set_weights(best_weights)
+    _restore_compile(student, compiled)
+    after = evaluate(student, x_test, y_test, progress, "test, after")
+    return FinetuneOutcome(
+        before=before,
+        after=after,
+        original=original,
+        best_epoch=best_epoch,
+        history=history,
+        seconds=seconds,
+        images_per_second=settings.epochs * len(x_train) / max(fit_seconds, 1e-9),
+        distilled=teacher is not None,
+        drop=compare_paired(original.wrong, after.wrong) if original else None,
+    )
+
+
+def _merit(evaluation: Evaluation) -> tuple[float, float]:
+    """Order epochs by validation error, ties by loss."""
+    return evaluation.error_rate, evaluation.loss
+
+
+def _compile(
+    student: Any,
+    teacher: Any | None,
+    x_train: NDArray[np.float32],
+    y_train: NDArray[np.int64],
+    settings: FinetuneSettings,
+    progress: Progress,
+) -> NDArray[Any]:
+    """Compile the student for recovery and return what it is trained towards."""
+    units = student.outputs[0].shape[-1]
+    is_logits = not outputs_probabilities(student)
+    steps = max(1, settings.epochs * -(-len(x_train) // settings.batch_size))
+    warm_up = max(1, int(WARM_UP * steps))
+    rate = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=FIRST_RATE * settings.learning_rate,
+        decay_steps=max(1, steps - warm_up),
+        warmup_target=settings.learning_rate,
+        warmup_steps=warm_up,
+    )
+    if units == 1:
+        loss: Any = keras.losses.BinaryCrossentropy(from_logits=is_logits)
+        targets: NDArray[Any] = y_train.astype(np.float32)[..., None]
+    elif teacher is None:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=is_logits)
+        targets = y_train
+    else:
+        taught = predict(teacher, x_train, progress, "teacher's outputs")
+        if taught.shape[-1] != units:
+            msg = f"The original has {taught.shape[-1]} classes, the factorized model {units}; expected the same."
+            raise DatasetError(msg, code="teacher_classes")
+        targets = distill.targets(
+            y_train, taught, is_logits=not outputs_probabilities(teacher)
+        )
+        loss = distill.loss(is_logits=is_logits)
+    student.compile(
+        optimizer=keras.optimizers.Adam(rate), loss=loss, jit_compile=backend.jit_compile()
+    )
+    return targets
+
+
+def _restore_compile(student: Any, compiled: dict[str, Any] | None) -> None:
+    """Give the model back the optimizer, loss and metrics that its owner chose."""
+    if compiled:
+        student.compile_from_config(compiled)
+    else:
+        # Never compiled: Keras would otherwise store our loss, which is not stock.
+        student.compiled = False

@@ -1,0 +1,60 @@
+"""Saving a trained model whole or not at all, with its provenance inside."""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from lrcompress import provenance
+from lrcompress.atomic import replacing
+
+
+def save_model(model: Any, path: Path, origin: dict[str, Any] | None) -> None:
+    """Save a Keras model as `.keras` or HDF5, as the suffix says.
+
+    Args:
+        model: The Keras model.
+        path: Ends in ``.keras``, ``.h5`` or ``.hdf5``.
+        origin: Data set and scaling, stored where Keras ignores it; None stores nothing.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        with warnings.catch_warnings():
+            # Keras calls HDF5 a legacy format on every save; the user chose it.
+            warnings.simplefilter("ignore")
+            _save_quietly(model, temporary)
+        if origin is not None:
+            _stamp(temporary, origin)
+
+
+def _save_quietly(model: Any, path: Path) -> None:
+    from absl import logging as absl_logging
+
+    level = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    try:
+        model.save(path)
+    finally:
+        absl_logging.set_verbosity(level)
+
+
+def _stamp(path: Path, origin: dict[str, Any]) -> None:
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            members = {info: archive.read(info) for info in archive.infolist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for info, content in members.items():
+                if info.filename == "metadata.json":
+                    metadata = json.loads(content) | {provenance.KEY: origin}
+                    content = json.dumps(metadata).encode()
+                archive.writestr(info, content)
+    else:
+        import h5py
+
+        with h5py.File(path, "r+") as file:
+            file.attrs[provenance.KEY] = provenance.pack(origin)

@@ -1,0 +1,96 @@
+"""A model, its data set and its scaling, checked against each other before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.training.datasets import Dataset, load
+from lrcompress.training.evaluate import evaluate
+from lrcompress.training.fit_data import Split, fit_to_model, hold_out
+from lrcompress.training.scaling import Scaling, detect, parse
+
+# Enough to tell a right scaling from a wrong one.
+DETECTION_SAMPLES = 1_000
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Which data, as the user or the record says.
+
+    Attributes:
+        spec: Name, file, folder or function; see `datasets.load`.
+        data_dir: First folder in which a name is sought.
+        scaling: A scaling's name, or None to detect it.
+        seed: Of every split.
+    """
+
+    spec: str
+    data_dir: Path | None = None
+    scaling: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data that fit a model.
+
+    Attributes:
+        split: Training, validation and test arrays, unscaled.
+        scaling: To be applied to inputs.
+        description: Name, scaling and where it came from, for the run record.
+    """
+
+    split: Split
+    scaling: Scaling
+    description: dict[str, Any]
+
+    def test(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the scaled test data."""
+        return self.scaling(self.split.x_test), self.split.y_test
+
+
+def prepare(request: DataRequest, original: Any) -> Prepared:
+    """Load a data set, fit it to a model and find its scaling with that model.
+
+    Args:
+        request: Which data.
+        original: The original Keras model; scaling is detected by its error on training data.
+
+    Raises:
+        DatasetError: If the data do not fit, or no scaling makes the model better than chance.
+    """
+    data = fit_to_model(load(request.spec, request.data_dir, seed=request.seed), original)
+    split = hold_out(data, request.seed)
+    scaling, scores = _scaling(request, data, split, original)
+    description = {
+        "name": request.spec,
+        "source": Path(data.source).name,
+        "scaling": scaling.name,
+        "scaling_scores": scores,
+        "train_samples": len(split.x_train),
+        "validation_samples": len(split.x_val),
+        "test_samples": len(split.x_test),
+    }
+    if request.data_dir is not None:
+        description["data_dir"] = str(request.data_dir)
+    return Prepared(split, scaling, description)
+
+
+def _scaling(
+    request: DataRequest, data: Dataset, split: Split, original: Any
+) -> tuple[Scaling, dict[str, float] | None]:
+    if request.scaling is not None:
+        return parse(request.scaling, split.x_train), None
+    labels = split.y_train[:DETECTION_SAMPLES]
+
+    def error_rate(x: NDArray[np.float32]) -> float:
+        return evaluate(original, x, labels).error_rate
+
+    detected, scores = detect(error_rate, split.x_train[:DETECTION_SAMPLES], data.classes)
+    # Judged on a thousand samples, applied with the statistics of all.
+    return parse(detected.name, split.x_train), scores
