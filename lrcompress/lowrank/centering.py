@@ -1,0 +1,51 @@
+"""The `centered` method: softmax does not see a number added to every class.
+
+With ``z = x A + b`` and 1 the vector of n ones, ``softmax(z - mean(z)) = softmax(z)``, so A may be
+replaced by ``A - (A 1 / n) 1^T`` and b by ``b - mean(b)``. The centred kernel has rank at most
+n - 1, so r = n - 1 is exact, and truncating it never costs more in its own Frobenius norm than
+truncating A.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.lowrank.certificate import certify
+from lrcompress.lowrank.factors import Factors
+from lrcompress.lowrank.svd import truncated_svd
+
+
+def centre_kernel(kernel: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """Return ``A - (A 1 / n) 1^T``, (m, n), in float32 or better."""
+    wide = kernel.astype(np.result_type(kernel.dtype, np.float32), copy=False)
+    return np.asarray(wide - wide.mean(axis=1, keepdims=True, dtype=np.float64).astype(wide.dtype))
+
+
+def centre_bias(bias: NDArray[Any]) -> NDArray[Any]:
+    """Return ``b - mean(b)``, (n,), in the dtype of b."""
+    wide = bias.astype(np.float64)
+    return np.asarray(wide - wide.mean(), dtype=bias.dtype)
+
+
+def centered(kernel: NDArray[Any], bias: NDArray[Any] | None, rank: int) -> Factors:
+    """Return the truncated SVD of the mean-free kernel, for a layer that softmax follows.
+
+    Args:
+        kernel: A, (m, n).
+        bias: b, (n,), or None.
+        rank: r, from 1 to min(m, n).
+
+    Raises:
+        KernelError: If the kernel is not a finite matrix.
+        RankError: If there is no such rank.
+    """
+    inner = truncated_svd(centre_kernel(kernel), rank)
+    B, C = inner.B.astype(kernel.dtype), inner.C.astype(kernel.dtype)
+    # The certificate speaks of A itself, by the same measure as for every other method.
+    plain = truncated_svd(kernel, rank).certificate
+    certificate = certify(kernel, B, C, plain.optimum_frobenius_error, inner.certificate.algorithm)
+    new_bias = None if bias is None else centre_bias(bias)
+    return Factors(B, C, new_bias, inner.singular_values, "centered", certificate)

@@ -1,0 +1,41 @@
+"""The result of a factorization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.lowrank.certificate import Certificate
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """``A ~ B C``, Keras orientation: a layer computes ``x A + b``, two layers ``(x B) C + b``.
+
+    Attributes:
+        B: (m, r), in the dtype of A.
+        C: (r, n), in the dtype of A.
+        bias: New bias, (n,), in the dtype of the old one; None keeps the layer's own.
+        singular_values: Of the matrix that was truncated, those known, descending; float64.
+        method: svd, centered, whitened or refined.
+        certificate: The measured error of B C against A.
+    """
+
+    B: NDArray[Any] = field(repr=False)
+    C: NDArray[Any] = field(repr=False)
+    bias: NDArray[Any] | None = field(repr=False)
+    singular_values: NDArray[np.float64] = field(repr=False)
+    method: str
+    certificate: Certificate
+
+    @property
+    def rank(self) -> int:
+        """Columns of B."""
+        return int(self.B.shape[1])
+
+    def product(self) -> NDArray[np.float64]:
+        """Return ``B C``, (m, n), float64."""
+        return self.B.astype(np.float64) @ self.C.astype(np.float64)

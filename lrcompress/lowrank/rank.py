@@ -1,0 +1,100 @@
+"""Counts and rules for the rank r of A (m, n) ~ B (m, r) C (r, n)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.errors import RankError
+
+
+def parameters(m: int, n: int, rank: int | None = None) -> int:
+    """Return the entries of the kernel, ``m n``, or of its factors, ``r (m + n)``; no bias."""
+    return m * n if rank is None else rank * (m + n)
+
+
+def break_even_rank(m: int, n: int) -> int:
+    """Return the largest r with ``r (m + n) < m n``; 0 if no rank saves anything.
+
+    >>> break_even_rank(512, 100)
+    83
+    """
+    return (m * n - 1) // (m + n)
+
+
+def check_rank(rank: int, m: int, n: int, *, force: bool = False) -> None:
+    """Refuse a rank that the kernel does not have, or that would enlarge the layer.
+
+    Args:
+        rank: r.
+        m: Inputs of the layer.
+        n: Units of the layer.
+        force: Allow a rank that saves nothing.
+
+    Raises:
+        RankError: With code `rank_out_of_range`, `nothing_to_gain` or `rank_saves_nothing`.
+    """
+    most = break_even_rank(m, n)
+    if not 1 <= rank <= min(m, n):
+        saves = f" (up to {most} saves parameters)" if most else ""
+        bounds = f"between 1 and {min(m, n)}{saves} for a kernel of shape ({m}, {n})"
+        msg = f"`rank` must be {bounds}. Received: rank={rank}."
+        raise RankError(msg, code="rank_out_of_range")
+    if force or rank <= most:
+        return
+    if most == 0:
+        msg = (
+            f"No rank makes a kernel of shape ({m}, {n}) smaller: even rank 1 needs {m + n} parameters "
+            f"for {m * n}; there is nothing to gain in this layer (name another with --layer)."
+        )
+        raise RankError(msg, code="nothing_to_gain")
+    msg = (
+        f"Rank {rank} would need {rank * (m + n):,} parameters for the {m * n:,} of a kernel of shape "
+        f"({m}, {n}); use a rank of at most {most}, the break-even rank, or pass --force."
+    )
+    raise RankError(msg, code="rank_saves_nothing")
+
+
+def energy(singular_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the cumulative share ``sum_{i<=r} sigma_i^2 / sum sigma_i^2`` for r = 1, 2, ...; (k,)."""
+    squares = np.square(np.asarray(singular_values, np.float64))
+    total = squares.sum()
+    # A matrix of zeros is kept whole by any rank.
+    return np.minimum(np.cumsum(squares) / total, 1.0) if total > 0 else np.ones_like(squares)
+
+
+def rank_for_energy(singular_values: NDArray[np.float64], share: float) -> int:
+    """Return the smallest r whose energy is at least `share`, a number in (0, 1].
+
+    Raises:
+        RankError: If `share` is not in (0, 1].
+    """
+    if not 0 < share <= 1:
+        msg = f"`energy` must be above 0 and at most 1, for example 0.95. Received: {share}."
+        raise RankError(msg, code="bad_rule")
+    shares = energy(singular_values)
+    # 1e-12: the last cumulative share may round to just below the 1.0 that was asked for.
+    return int(np.argmax(shares >= share - 1e-12)) + 1
+
+
+def rank_for_reduction(m: int, n: int, share: float) -> int:
+    """Return the largest r that saves at least `share` of the kernel: ``1 - r (m+n)/(m n) >= share``.
+
+    Raises:
+        RankError: If `share` is not in (0, 1], or no rank saves so much.
+    """
+    if not 0 < share <= 1:
+        msg = f"`reduction` must be above 0 and at most 1, for example 0.4. Received: {share}."
+        raise RankError(msg, code="bad_rule")
+    # 1e-9: a share computed from a rank should give that rank back.
+    rank = min(math.floor((1 - share) * m * n / (m + n) + 1e-9), break_even_rank(m, n))
+    if rank < 1:
+        most = 1 - (m + n) / (m * n)
+        msg = (
+            f"No rank saves {100 * share:g} % of a kernel of shape ({m}, {n}): rank 1 saves "
+            f"{100 * most:.1f} %; ask for less."
+        )
+        raise RankError(msg, code="reduction_unreachable")
+    return rank
