@@ -78,8 +78,19 @@ class RunRecord:
 
 
 def record_path(model: Path) -> Path:
-    """Return where the record of a compressed model lives."""
-    return model.with_name(model.stem + SUFFIX)
+    """Return where the record of a compressed model lives: ``<stem>.lrcompress.json`` beside it.
+
+    Where that is the record of another model, still there, with the same stem (``a.h5`` beside
+    ``a.keras``), the suffix joins the name, so that neither record is lost.
+    """
+    path = model.with_name(model.stem + SUFFIX)
+    try:
+        stage = read(path).stage("factorized") or {}
+        other = path.parent / str(stage["path"])
+        taken = other.is_file() and other.name != model.name
+    except (RunRecordError, KeyError):
+        taken = False
+    return model.with_name(model.name + SUFFIX) if taken else path
 
 
 def new_record(model: Path, command: list[str], seed: int) -> RunRecord:
@@ -113,10 +124,12 @@ def read(path: Path) -> RunRecord:
             raise RunRecordError(msg)
         document = json.loads(path.read_text(encoding="utf-8"))
         ours = isinstance(document, dict) and document["schema_version"] == SCHEMA_VERSION
-        stages = document["stages"] if ours else None
-        ours = ours and isinstance(stages, list)
-        ours = ours and all(isinstance(s, dict) and isinstance(s.get("name"), str) for s in stages)
-        ours = ours and all(isinstance(document[key], list) for key in ("layers", "finetune"))
+        ours = ours and all(
+            isinstance(document[key], list)
+            and all(isinstance(item, dict) for item in document[key])
+            for key in ("stages", "layers", "finetune")
+        )
+        ours = ours and all(isinstance(s.get("name"), str) for s in document["stages"])
     except OSError as error:
         msg = f"Cannot read run record {path} ({error.strerror}); expected a file that `lrcompress factorize` wrote."
         raise RunRecordError(msg, code="no_run") from error

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import TrainingError
+from lrcompress.progress import Progress, silent
 from lrcompress.training.evaluate import BATCH
-from lrcompress.training.progress import Progress, silent
 
 
 def find_layer(model: Any, path: str) -> Any:
@@ -25,7 +25,9 @@ def find_layer(model: Any, path: str) -> Any:
         inner = getattr(layer, "layers", None) or [getattr(layer, "layer", None)]
         layer = next((item for item in inner if getattr(item, "name", None) == name), None)
         if layer is None:
-            msg = f"Keras loaded the model without a layer {path!r}; factorize it without --dataset."
+            msg = (
+                f"Keras loaded the model without a layer {path!r}; factorize it without --dataset."
+            )
             raise TrainingError(msg, code="layer_not_loaded")
     return layer
 
@@ -51,7 +53,7 @@ def layer_inputs(
     seen: list[NDArray[np.float32]] = []
     call = layer.call
 
-    def watching(inputs: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def watching(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(np.asarray(keras.ops.convert_to_numpy(inputs), np.float32))
         return call(inputs, *args, **kwargs)
 

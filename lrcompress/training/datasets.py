@@ -221,7 +221,7 @@ def class_numbers(labels: NDArray[Any], what: str = "labels") -> NDArray[np.int6
         and bool((labels.sum(axis=-1) == 1).all())
     )
     if one_hot:
-        return labels.argmax(axis=-1).astype(np.int64)
+        return np.asarray(labels.argmax(axis=-1), np.int64)
     if labels.ndim >= 2 and labels.shape[-1] == 1:
         labels = labels[..., 0]
     numbers = labels.astype(np.int64)

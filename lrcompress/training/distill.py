@@ -45,7 +45,7 @@ def targets(
 def loss(*, is_logits: bool) -> Callable[[Any, Any], Any]:
     """Return the loss for targets made by `targets`; `is_logits` speaks of the student's output."""
 
-    def distillation(y_true: Any, y_pred: Any) -> Any:  # noqa: ANN401  # backend tensors
+    def distillation(y_true: Any, y_pred: Any) -> Any:  # backend tensors
         y_pred = ops.cast(y_pred, "float32")
         logits = y_pred if is_logits else ops.log(ops.clip(y_pred, SMALLEST, 1.0))
         hard, soft = ops.split(ops.cast(y_true, "float32"), 2, axis=-1)

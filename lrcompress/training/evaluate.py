@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
-from lrcompress.training.progress import Progress, silent
+from lrcompress.progress import Progress, silent
 from lrcompress.training.statistics import wilson_interval
 
 BATCH = 256
@@ -52,7 +52,9 @@ def predict(
         DatasetError: If the model has several outputs, or a single unit.
     """
     if len(model.outputs) != 1:
-        msg = f"Model {model.name} has {len(model.outputs)} outputs; expected a classifier with one."
+        msg = (
+            f"Model {model.name} has {len(model.outputs)} outputs; expected a classifier with one."
+        )
         raise DatasetError(msg, code="model_outputs")
     total = len(x)
     parts = []
@@ -106,7 +108,7 @@ def _log_probabilities(outputs: NDArray[np.float64], *, is_logits: bool) -> NDAr
         return np.asarray(log_softmax(outputs, axis=-1))
     # Sigmoid outputs over exclusive classes need not sum to one.
     total = np.maximum(outputs.sum(axis=-1, keepdims=True), 1e-300)
-    return np.log(np.maximum(outputs / total, 1e-30))
+    return np.asarray(np.log(np.maximum(outputs / total, 1e-30)))
 
 
 def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:

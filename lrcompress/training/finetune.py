@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,15 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
+from lrcompress.progress import Progress, silent
 from lrcompress.training import backend, distill
 from lrcompress.training.evaluate import Evaluation, evaluate, outputs_probabilities, predict
-from lrcompress.training.progress import Progress, StepReporter, silent
+from lrcompress.training.recover import SplitHead, refit_head
 from lrcompress.training.session import Prepared
 from lrcompress.training.statistics import PairedComparison, compare_paired
+from lrcompress.training.steps import StepReporter
 
 # Chosen on validation data; see benchmarks/finetune_choices.py.
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 128
+SMALLEST_BATCH = 16
+# An epoch should have at least so many steps.
+STEPS = 50
 WARM_UP = 0.05
 # Share of the peak at which the warm-up begins.
 FIRST_RATE = 0.1
@@ -32,13 +37,13 @@ class FinetuneSettings:
     Attributes:
         epochs: Passes over the training part.
         learning_rate: Peak of Adam's warm-up and cosine decay.
-        batch_size: Samples a step.
+        batch_size: Samples a step; None takes 128, and fewer where that would leave few steps.
         seed: Of the order of samples and of dropout.
     """
 
     epochs: int = 2
     learning_rate: float = LEARNING_RATE
-    batch_size: int = BATCH_SIZE
+    batch_size: int | None = None
     seed: int = 0
 
 
@@ -51,22 +56,27 @@ class FinetuneOutcome:
         after: On the test data, after.
         original: The original model on the test data; None if it was not at hand.
         best_epoch: 0 if no epoch was better on the validation part than the start.
-        history: For epoch 0 (the start), 1, ...: training loss, validation error rate and loss.
+        history: For the start (epoch 0; again after the head was re-fitted) and each epoch:
+            training loss, validation error rate and loss.
+        batch_size: Samples a step.
         seconds: Wall time of training and validation, without loading and testing.
         images_per_second: Training samples a second of training time.
         distilled: Whether the original taught.
-        drop: `after` against `original`, paired.
+        drop_before: `before` against `original`, paired; None without the original.
+        drop: `after` against `original`, paired; None without the original.
     """
 
     before: Evaluation
     after: Evaluation
     original: Evaluation | None
     best_epoch: int
-    history: list[dict[str, float]]
+    history: list[dict[str, Any]]
+    batch_size: int
     seconds: float
     images_per_second: float
     distilled: bool
-    drop: PairedComparison | None = field(default=None)
+    drop_before: PairedComparison | None
+    drop: PairedComparison | None
 
 
 def finetune(
@@ -74,6 +84,8 @@ def finetune(
     teacher: Any | None,
     data: Prepared,
     settings: FinetuneSettings,
+    *,
+    head: SplitHead | None = None,
     progress: Progress = silent,
 ) -> FinetuneOutcome:
     """Train the whole factorized model, keep its best epoch by validation, measure it on test data.
@@ -83,6 +95,8 @@ def finetune(
         teacher: The original model, for distillation and comparison; None if it is not at hand.
         data: The data set, fitted and scaled.
         settings: Epochs and rates.
+        head: The factorized layer, to be re-fitted on data before the first epoch; None to begin
+            with the factors as they are.
         progress: Told of every step.
 
     Raises:
@@ -94,58 +108,84 @@ def finetune(
     original = (
         None if teacher is None else evaluate(teacher, x_test, y_test, progress, "test, original")
     )
-    x_train, x_val = data.scaling(data.split.x_train), data.scaling(data.split.x_val)
+    x_train = data.scaling(data.split.x_train)
+    batch_size = settings.batch_size or _batch_size(len(x_train))
     compiled = student.get_compile_config() if student.compiled else None
-    targets = _compile(student, teacher, x_train, data.split.y_train, settings, progress)
-    history: list[dict[str, float]] = []
-    start = evaluate(student, x_val, data.split.y_val)
-    history.append({"epoch": 0, "validation_error_rate": start.error_rate, "validation_loss": start.loss})
-    best, best_epoch, best_weights = _merit(start), 0, student.get_weights()
-    fit_seconds, started = 0.0, time.perf_counter()
+    best = _BestWeights(student, data)
+    started = time.perf_counter()
+    best.look({"epoch": 0, "what": "start"})
+    if head is not None and teacher is not None:
+        refit_head(student, teacher, head, x_train, progress)
+        best.look({"epoch": 0, "what": "head re-fitted"})
+    targets = _compile(
+        student, teacher, x_train, data.split.y_train, settings, batch_size, progress
+    )
+    fit_seconds = 0.0
     reporter = StepReporter(progress, "fine-tuning", settings.epochs)
     for epoch in range(1, settings.epochs + 1):
         fit_started = time.perf_counter()
         fitted = student.fit(
             x_train,
             targets,
-            batch_size=settings.batch_size,
+            batch_size=batch_size,
             initial_epoch=epoch - 1,
             epochs=epoch,
             verbose=0,
             callbacks=[reporter],
         )
         fit_seconds += time.perf_counter() - fit_started
-        val = evaluate(student, x_val, data.split.y_val)
-        history.append(
-            {
-                "epoch": epoch,
-                "loss": float(fitted.history["loss"][-1]),
-                "validation_error_rate": val.error_rate,
-                "validation_loss": val.loss,
-            }
-        )
-        if _merit(val) < best:
-            best, best_epoch, best_weights = _merit(val), epoch, student.get_weights()
+        best.look({"epoch": epoch, "what": "trained", "loss": float(fitted.history["loss"][-1])})
     seconds = time.perf_counter() - started
-    student.set_weights(best_weights)
+    student.set_weights(best.weights)
     _restore_compile(student, compiled)
     after = evaluate(student, x_test, y_test, progress, "test, after")
     return FinetuneOutcome(
         before=before,
         after=after,
         original=original,
-        best_epoch=best_epoch,
-        history=history,
+        best_epoch=best.epoch,
+        history=best.history,
+        batch_size=batch_size,
         seconds=seconds,
         images_per_second=settings.epochs * len(x_train) / max(fit_seconds, 1e-9),
         distilled=teacher is not None,
+        drop_before=compare_paired(original.wrong, before.wrong) if original else None,
         drop=compare_paired(original.wrong, after.wrong) if original else None,
     )
 
 
-def _merit(evaluation: Evaluation) -> tuple[float, float]:
-    """Order epochs by validation error, ties by loss."""
-    return evaluation.error_rate, evaluation.loss
+class _BestWeights:
+    """The weights that were best on the validation part so far, and the way there."""
+
+    def __init__(self, model: Any, data: Prepared) -> None:  # a Keras model
+        self._model = model
+        self._x, self._y = data.scaling(data.split.x_val), data.split.y_val
+        self._merit = (float("inf"), float("inf"))
+        self.epoch = 0
+        self.weights: list[Any] = []
+        self.history: list[dict[str, Any]] = []
+
+    def look(self, entry: dict[str, Any]) -> None:
+        """Measure the model as it is now; keep its weights if they are the best."""
+        found = evaluate(self._model, self._x, self._y)
+        entry |= {"validation_error_rate": found.error_rate, "validation_loss": found.loss}
+        entry["kept"] = (found.error_rate, found.loss) < self._merit
+        self.history.append(entry)
+        if entry["kept"]:
+            for other in self.history[:-1]:
+                other["kept"] = False
+            # Ties in the error rate are decided by the loss.
+            self._merit = (found.error_rate, found.loss)
+            self.epoch = entry["epoch"]
+            self.weights = self._model.get_weights()
+
+
+def _batch_size(samples: int) -> int:
+    """Return 128, halved until an epoch has enough steps."""
+    size = BATCH_SIZE
+    while size > SMALLEST_BATCH and samples // size < STEPS:
+        size //= 2
+    return size
 
 
 def _compile(
@@ -154,12 +194,13 @@ def _compile(
     x_train: NDArray[np.float32],
     y_train: NDArray[np.int64],
     settings: FinetuneSettings,
+    batch_size: int,
     progress: Progress,
 ) -> NDArray[Any]:
     """Compile the student for recovery and return what it is trained towards."""
     units = student.outputs[0].shape[-1]
     is_logits = not outputs_probabilities(student)
-    steps = max(1, settings.epochs * -(-len(x_train) // settings.batch_size))
+    steps = max(1, settings.epochs * -(-len(x_train) // batch_size))
     warm_up = max(1, int(WARM_UP * steps))
     rate = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=FIRST_RATE * settings.learning_rate,
@@ -178,9 +219,7 @@ def _compile(
         if taught.shape[-1] != units:
             msg = f"The original has {taught.shape[-1]} classes, the factorized model {units}; expected the same."
             raise DatasetError(msg, code="teacher_classes")
-        targets = distill.targets(
-            y_train, taught, is_logits=not outputs_probabilities(teacher)
-        )
+        targets = distill.targets(y_train, taught, is_logits=not outputs_probabilities(teacher))
         loss = distill.loss(is_logits=is_logits)
     student.compile(
         optimizer=keras.optimizers.Adam(rate), loss=loss, jit_compile=backend.jit_compile()
@@ -189,9 +228,13 @@ def _compile(
 
 
 def _restore_compile(student: Any, compiled: dict[str, Any] | None) -> None:
-    """Give the model back the optimizer, loss and metrics that its owner chose."""
+    """Give the model back the optimizer, loss and metrics that its owner chose.
+
+    Not by `compile_from_config`, which would also build the optimizer's slots: they would be
+    zeros, and triple the file.
+    """
     if compiled:
-        student.compile_from_config(compiled)
+        student.compile(**keras.saving.deserialize_keras_object(compiled))
     else:
         # Never compiled: Keras would otherwise store our loss, which is not stock.
         student.compiled = False

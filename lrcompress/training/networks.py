@@ -56,7 +56,9 @@ class Recipe:
 
 
 def _head(rank: int | None, classes: int) -> list[Any]:
-    low_rank = [] if rank is None else [layers.Dense(rank, use_bias=False, name="predictions_lowrank")]
+    low_rank = (
+        [] if rank is None else [layers.Dense(rank, use_bias=False, name="predictions_lowrank")]
+    )
     return [*low_rank, layers.Dense(classes, activation="softmax", name="predictions")]
 
 

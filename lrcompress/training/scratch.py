@@ -14,14 +14,15 @@ import numpy as np
 from lrcompress import __version__
 from lrcompress.atomic import write_json
 from lrcompress.errors import OutputError, RankError, TrainingError
+from lrcompress.progress import Progress, silent
 from lrcompress.training import backend
 from lrcompress.training.datasets import Dataset
 from lrcompress.training.evaluate import evaluate
 from lrcompress.training.fit_data import fit_to_model
 from lrcompress.training.networks import RECIPES
-from lrcompress.training.progress import Progress, StepReporter, silent
 from lrcompress.training.saving import save_model
 from lrcompress.training.scaling import parse
+from lrcompress.training.steps import StepReporter
 
 RESULTS = "results.json"
 SCHEMA_VERSION = 1
@@ -87,7 +88,10 @@ def train_rows(
     most = min(recipe.features, recipe.classes)
     for rank in ranks:
         if rank is not None and not 1 <= rank <= most:
-            msg = f"Rank {rank} does not fit a final layer of {recipe.features} x {recipe.classes}; expected 1 to {most}, or full."
+            shape = f"{recipe.features} x {recipe.classes}"
+            msg = (
+                f"Rank {rank} does not fit a final layer of {shape}; expected 1 to {most}, or full."
+            )
             raise RankError(msg)
     results = _open_results(folder, settings, command)
     done = {row["rank"] for row in results["rows"]}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.training.datasets import Dataset, load
+from lrcompress.training.datasets import Dataset
 from lrcompress.training.evaluate import evaluate
 from lrcompress.training.fit_data import Split, fit_to_model, hold_out
 from lrcompress.training.scaling import Scaling, detect, parse
@@ -20,16 +20,14 @@ DETECTION_SAMPLES = 1_000
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Which data, as the user or the record says.
+    """How to use a data set, as the user or the record says.
 
     Attributes:
-        spec: Name, file, folder or function; see `datasets.load`.
-        data_dir: First folder in which a name is sought.
+        data_dir: The folder in which its name was sought first, for the record.
         scaling: A scaling's name, or None to detect it.
         seed: Of every split.
     """
 
-    spec: str
     data_dir: Path | None = None
     scaling: str | None = None
     seed: int = 0
@@ -54,21 +52,22 @@ class Prepared:
         return self.scaling(self.split.x_test), self.split.y_test
 
 
-def prepare(request: DataRequest, original: Any) -> Prepared:
-    """Load a data set, fit it to a model and find its scaling with that model.
+def prepare(loaded: Dataset, original: Any, request: DataRequest) -> Prepared:
+    """Fit a data set to a model and find its scaling with that model.
 
     Args:
-        request: Which data.
+        loaded: The data set as it was found.
         original: The original Keras model; scaling is detected by its error on training data.
+        request: Scaling and seed.
 
     Raises:
         DatasetError: If the data do not fit, or no scaling makes the model better than chance.
     """
-    data = fit_to_model(load(request.spec, request.data_dir, seed=request.seed), original)
+    data = fit_to_model(loaded, original)
     split = hold_out(data, request.seed)
     scaling, scores = _scaling(request, data, split, original)
     description = {
-        "name": request.spec,
+        "name": data.name,
         "source": Path(data.source).name,
         "scaling": scaling.name,
         "scaling_scores": scores,

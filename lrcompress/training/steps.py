@@ -1,21 +1,12 @@
-"""Progress as plain calls: training says what it has done, whoever listens draws it."""
+"""The steps of `fit`, passed on as plain calls."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 
-
-class Progress(Protocol):
-    """What the command line implements and tests leave out."""
-
-    def __call__(self, task: str, done: int, total: int, figures: dict[str, float]) -> None:
-        """Report `done` of `total` steps of `task`, with the latest figures."""
-
-
-def silent(task: str, done: int, total: int, figures: dict[str, float]) -> None:
-    """Listen to nothing."""
+from lrcompress.progress import Progress
 
 
 class StepReporter(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types

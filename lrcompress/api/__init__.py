@@ -1,0 +1,24 @@
+"""The verbs, for Python and for the command line alike; they return results and never print.
+
+Keras is loaded only by the functions that run a model, when they are called.
+"""
+
+from __future__ import annotations
+
+from lrcompress.api.evaluating import EvaluateResult, evaluate
+from lrcompress.api.factorizing import factorize
+from lrcompress.api.finetuning import FinetuneResult, finetune
+from lrcompress.api.inspecting import inspect
+from lrcompress.api.reporting import report
+from lrcompress.compression import FactorizeResult
+
+__all__ = [
+    "EvaluateResult",
+    "FactorizeResult",
+    "FinetuneResult",
+    "evaluate",
+    "factorize",
+    "finetune",
+    "inspect",
+    "report",
+]

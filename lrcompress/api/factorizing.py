@@ -1,0 +1,213 @@
+"""`factorize`: one Dense layer of a model becomes two smaller ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrcompress.atomic import check_output
+from lrcompress.compression import Calibration, FactorizeResult, Request, factorize_file
+from lrcompress.errors import DatasetError
+from lrcompress.lowrank import check_rank
+from lrcompress.modelfile import ModelFile, find_head, open_model
+from lrcompress.progress import Progress, nothing, silent
+from lrcompress.runs import RunRecord
+from lrcompress.runs import read as read_record
+
+if TYPE_CHECKING:
+    from lrcompress.training.session import Prepared
+
+# Moments of a few thousand inputs are all that the closed forms need.
+SAMPLES = 5_000
+
+
+def factorize(
+    model: Any,  # noqa: ANN401  # a path, or a Keras model, which this room cannot name
+    *,
+    rank: int | None = None,
+    energy: float | None = None,
+    reduction: float | None = None,
+    max_drop: float | None = None,
+    method: str = "auto",
+    layer: str | None = None,
+    output: str | Path | None = None,
+    dataset: str | None = None,
+    data_dir: str | Path | None = None,
+    scaling: str | None = None,
+    samples: int | None = None,
+    overwrite: bool = False,
+    force: bool = False,
+    seed: int = 0,
+    command: list[str] | None = None,
+    progress: Progress = silent,
+    before_keras: Callable[[], None] = nothing,
+) -> FactorizeResult:
+    """Replace the kernel A (m, n) of the final Dense layer by B (m, r) C (r, n).
+
+    The new file holds two stock Dense layers in the place of one and is otherwise the same, bit
+    for bit; it is read back and checked before it is put in place. Keras is loaded only with
+    `dataset`, or for a model in memory.
+
+    Args:
+        model: A `.h5`, `.hdf5` or `.keras` file, or a Keras model in memory.
+        rank: r. At most one of `rank`, `energy`, `reduction` and `max_drop`.
+        energy: Smallest r that keeps this share of the squared singular values.
+        reduction: Largest r that saves at least this share of the layer's kernel.
+        max_drop: Smallest r that loses at most so many percentage points on held-out data.
+        method: auto, svd, centered, whitened or refined.
+        layer: Another Dense layer than the final one.
+        output: Default ``<stem>-rank<r><suffix>`` in the current directory; for a model in
+            memory nothing is kept on disk unless it is given.
+        dataset: Name, `.npz` file, image folder or ``package.module:function``.
+        data_dir: First folder in which a named data set is sought.
+        scaling: as-is, /255, /127.5-1 or standardized; default the model's own, or detected.
+        samples: Calibration inputs; default 5,000, and all of them for `refined`.
+        overwrite: Replace an existing output.
+        force: Allow a rank that saves nothing.
+        seed: Of the held-out split and of refinement.
+        command: Stored in the run record.
+        progress: Told of steps done.
+        before_keras: Called once, before Keras is loaded.
+
+    Raises:
+        RankError: If the rank does not fit the kernel or would save nothing.
+        KernelError: If the kernel holds NaN or infinity.
+        ModelFileError: If the file cannot be read.
+        UnsupportedModelError: If there is no Dense layer that can be factorized.
+        OutputError: If the output exists, is the input, or cannot be written.
+        DatasetError: If the data set is missing or does not fit the model.
+        VerificationError: If the written file differs from what was meant.
+    """
+    request = Request(
+        output=None if output is None else Path(output),
+        layer=layer,
+        rank=rank,
+        energy=energy,
+        reduction=reduction,
+        max_drop=max_drop,
+        method=method,
+        overwrite=overwrite,
+        force=force,
+        seed=seed,
+        command=tuple(command or ()),
+    )
+    if not isinstance(model, (str, Path)):
+        return _factorize_in_memory(model, request, dataset is not None)
+    path = Path(model)
+    if dataset is None:
+        if data_dir is not None or scaling is not None or samples is not None:
+            msg = "data_dir, scaling and samples say how to use a data set, but none was given; add --dataset."
+            raise DatasetError(msg, code="no_dataset")
+        return factorize_file(path, request, progress=_steps(progress))
+    folder = None if data_dir is None else Path(data_dir)
+    return _factorize_with_data(
+        path, request, dataset, folder, scaling, samples, progress, before_keras
+    )
+
+
+def _steps(progress: Progress) -> Callable[[int, int], None]:
+    return lambda done, total: progress("refining", done, total, {})
+
+
+def _factorize_with_data(
+    path: Path,
+    request: Request,
+    dataset: str,
+    data_dir: Path | None,
+    scaling: str | None,
+    samples: int | None,
+    progress: Progress,
+    before_keras: Callable[[], None],
+) -> FactorizeResult:
+    opened = open_model(path)
+    head = find_head(opened, request.layer)
+    if not request.force:
+        # What cannot work is refused before Keras starts.
+        check_rank(request.rank or 1, *head.kernel_shape)
+    if request.output is not None:
+        check_output(request.output, inputs=(path,), overwrite=request.overwrite)
+
+    from lrcompress.training.datasets import load
+
+    loaded = load(dataset, data_dir, seed=request.seed)
+    before_keras()
+    from lrcompress.training import backend, calibrate
+    from lrcompress.training.evaluate import evaluate
+    from lrcompress.training.session import DataRequest, prepare
+    from lrcompress.training.statistics import compare_paired
+
+    original = backend.load_model(path)
+    scaling = scaling or recorded_scaling(opened, dataset)
+    data = prepare(loaded, original, DataRequest(data_dir, scaling, request.seed))
+    count = samples or (
+        len(data.split.x_train) if request.method in ("auto", "refined") else SAMPLES
+    )
+    inputs = data.scaling(_some(data, count))
+    calibration = Calibration(
+        activations=calibrate.layer_inputs(original, head.path, inputs, progress),
+        held_out=calibrate.layer_inputs(
+            original, head.path, data.scaling(data.split.x_val), progress
+        ),
+        held_out_labels=data.split.y_val,
+    )
+    description = data.description | {"calibration_samples": len(inputs)}
+    result = factorize_file(
+        path, request, model=opened, calibration=calibration, dataset=description,
+        progress=_steps(progress),
+    )  # fmt: skip
+    x_test, y_test = data.test()
+    before = evaluate(original, x_test, y_test, progress, "test, original")
+    after = evaluate(
+        backend.load_model(result.output), x_test, y_test, progress, "test, factorized"
+    )
+    result.error_rate_before, result.error_rate_after = before.error_rate, after.error_rate
+    record = read_record(result.record)
+    record.set_stage("original", path, result.parameters_before, **before.to_json())
+    record.set_stage("factorized", result.output, result.parameters_after, **after.to_json())
+    _set_drop(record, "factorized", compare_paired(before.wrong, after.wrong).to_json())
+    record.save()
+    return result
+
+
+def _some(data: Prepared, count: int) -> Any:  # noqa: ANN401  # an array of any dtype
+    """Return evenly spread training inputs: the split has no order of its own left."""
+    x = data.split.x_train
+    return x if count >= len(x) else x[:: max(1, len(x) // count)][:count]
+
+
+def recorded_scaling(opened: ModelFile, dataset: str) -> str | None:
+    """Return the scaling a model trained by lrcompress records for this data set."""
+    origin = opened.provenance or {}
+    scaling = origin.get("scaling")
+    return scaling if origin.get("dataset") == dataset and isinstance(scaling, str) else None
+
+
+def _set_drop(record: RunRecord, name: str, drop: dict[str, Any]) -> None:
+    stage = record.stage(name)
+    if stage is not None:
+        stage["drop"] = drop
+
+
+def _factorize_in_memory(model: Any, request: Request, has_dataset: bool) -> FactorizeResult:  # noqa: ANN401
+    """Take a Keras model through a temporary archive and back."""
+    if not hasattr(model, "save") or not hasattr(model, "layers"):
+        msg = (
+            f"Received {type(model).__name__}; expected the path of a model file, or a Keras model."
+        )
+        raise DatasetError(msg, code="not_a_model")
+    if has_dataset:
+        msg = "dataset is for model files; save the model with model.save(...) and factorize that file."
+        raise DatasetError(msg, code="no_dataset")
+    from lrcompress.training.backend import load_model
+    from lrcompress.training.saving import save_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "model.keras"
+        save_model(model, source, None)
+        target = request.output or Path(folder) / "factorized.keras"
+        result = factorize_file(source, dataclasses.replace(request, output=target))
+        result.model = load_model(target)
+    return result

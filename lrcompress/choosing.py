@@ -1,0 +1,152 @@
+"""One rank from what the user asked for: a rank, an energy, a reduction or a largest drop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.errors import RankError
+from lrcompress.lowrank import break_even_rank, energy, rank_for_energy, rank_for_reduction
+
+Rule = Literal["rank", "energy", "reduction", "max_drop"]
+DEFAULT_ENERGY = 0.95
+DEFAULT_MAX_DROP = 0.5
+
+
+@dataclass(frozen=True)
+class RankChoice:
+    """A rank and how it came about.
+
+    Attributes:
+        rank: The rank.
+        rule: What decided it.
+        asked: The value asked for: a rank, a share in (0, 1], or percentage points.
+        default: Whether the user left the choice to us.
+        found: The measure at this rank and its neighbours, by rank.
+        message: One sentence for people.
+    """
+
+    rank: int
+    rule: Rule
+    asked: float
+    default: bool
+    found: dict[int, float]
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a plain dictionary."""
+        return {**self.__dict__, "found": {str(r): value for r, value in self.found.items()}}
+
+
+def pick_rule(
+    rank: int | None,
+    energy_share: float | None,
+    reduction: float | None,
+    max_drop: float | None,
+    *,
+    has_data: bool,
+) -> tuple[Rule, float, bool]:
+    """Return the one rule given, or the default: (rule, value, is default).
+
+    Raises:
+        RankError: If several are given, or one is out of its range.
+    """
+    values: dict[Rule, float | None] = {
+        "rank": rank, "energy": energy_share, "reduction": reduction, "max_drop": max_drop,
+    }  # fmt: skip
+    given = [(rule, value) for rule, value in values.items() if value is not None]
+    if len(given) > 1:
+        names = ", ".join(rule for rule, _ in given)
+        msg = f"Received {names}; expected one of rank, energy, reduction, max_drop."
+        raise RankError(msg, code="several_rules")
+    if not given:
+        return (
+            ("max_drop", DEFAULT_MAX_DROP, True) if has_data else ("energy", DEFAULT_ENERGY, True)
+        )
+    rule, value = given[0]
+    if rule in ("energy", "reduction") and not 0 < value <= 1:
+        msg = f"{rule} must be a share above 0 and at most 1, for example 0.95. Received: {value}."
+        raise RankError(msg, code="bad_rule")
+    if rule == "max_drop" and not (value >= 0 and np.isfinite(value)):
+        msg = f"max_drop must be percentage points, 0 or more. Received: {value}."
+        raise RankError(msg, code="bad_rule")
+    if rule == "max_drop" and not has_data:
+        msg = "max_drop needs data to measure the error on; give --dataset, or --rank, --energy or --reduction."
+        raise RankError(msg, code="needs_data")
+    return rule, value, False
+
+
+def choose_rank(
+    rule: Rule,
+    value: float,
+    shape: tuple[int, int],
+    singular_values: Callable[[], NDArray[np.float64]],
+    drop: Callable[[int], float] | None,
+    *,
+    default: bool = False,
+) -> RankChoice:
+    """Apply a rule to a kernel.
+
+    Args:
+        rule: One of the four.
+        value: What was asked.
+        shape: The kernel's (m, n).
+        singular_values: Of the matrix that will be truncated; called only where needed.
+        drop: Error rate at a rank minus the original's, in points on held-out data.
+        default: Whether the user left the choice to us.
+
+    Raises:
+        RankError: If no rank satisfies the rule.
+    """
+    m, n = shape
+    if rule == "rank":
+        rank = int(value)
+        return RankChoice(rank, rule, rank, default, {}, f"rank {rank}, as asked")
+    if rule == "energy":
+        shares = energy(singular_values())
+        rank = rank_for_energy(singular_values(), value)
+        found = {
+            r: float(shares[r - 1]) for r in (rank - 1, rank, rank + 1) if 1 <= r <= len(shares)
+        }
+        text = f"the smallest rank that keeps {100 * value:g} % of the energy"
+    elif rule == "reduction":
+        rank = rank_for_reduction(m, n, value)
+        found = {r: 1 - r * (m + n) / (m * n) for r in (rank - 1, rank, rank + 1) if r >= 1}
+        text = f"the largest rank that saves at least {100 * value:g} % of the layer"
+    else:
+        rank, found = _smallest_within(value, break_even_rank(m, n), drop)
+        text = f"the smallest rank that loses at most {value:g} points on held-out data"
+    unit = " pt" if rule == "max_drop" else " %"
+    scale = 1.0 if rule == "max_drop" else 100.0
+    sides = ", ".join(f"rank {r}: {scale * share:.2f}{unit}" for r, share in sorted(found.items()))
+    why = " (the default: say --rank to choose yourself)" if default else ""
+    return RankChoice(rank, rule, value, default, found, f"rank {rank}, {text} ({sides}){why}")
+
+
+def _smallest_within(
+    allowed: float, most: int, drop: Callable[[int], float] | None
+) -> tuple[int, dict[int, float]]:
+    """Bisect for the smallest rank whose drop is allowed; the drop falls with the rank, up to noise."""
+    if drop is None:
+        msg = "max_drop needs data to measure the error on; give --dataset."
+        raise RankError(msg, code="needs_data")
+    if most < 1:
+        msg = "No rank makes this layer smaller, so none can be chosen by max_drop."
+        raise RankError(msg, code="nothing_to_gain")
+    found = {most: drop(most)}
+    if found[most] > allowed:
+        msg = (
+            f"Even rank {most}, the largest that saves anything, loses {found[most]:.2f} points on "
+            f"held-out data; {allowed:g} were allowed: raise --max-drop, or give --rank and fine-tune."
+        )
+        raise RankError(msg, code="max_drop_unreachable")
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        found[middle] = drop(middle)
+        low, high = (low, middle) if found[middle] <= allowed else (middle, high)
+    return high, {r: found[r] for r in (high - 1, high, high + 1) if r in found}

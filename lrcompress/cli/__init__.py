@@ -1,0 +1,7 @@
+"""The command line: thin commands over `lrcompress.api`."""
+
+from __future__ import annotations
+
+from lrcompress.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,127 @@
+"""The `lrcompress` command, and the one place where errors become text and exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from lrcompress import __version__
+from lrcompress.errors import LRCompressError
+
+# Name of a command to (module, one line for the list of commands). A command's module is
+# imported when it is run or its own help is shown, so that `lrcompress --help` starts at once.
+COMMANDS = {
+    "inspect": ("inspect", "List the layers, find the final Dense and say what ranks would save."),
+    "factorize": ("factorize", "Factorize the final Dense layer of a model file."),
+    "finetune": ("finetune", "Recover the accuracy of the last factorized model."),
+    "report": ("report", "Show the errors, the parameters and the times of a run."),
+    "evaluate": ("evaluate", "Measure the test error of one or several models."),
+    "train-from-scratch": ("scratch", "Train the paper's low-rank networks, for comparison."),
+    "datasets": ("datasets", "List the known data sets and where each is found."),
+}
+
+
+class Application(click.Group):
+    """A group that loads its commands late and reports every error in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a command's module."""
+        if name not in COMMANDS:
+            return None
+        module = import_module(f"lrcompress.cli.{COMMANDS[name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or suggest the one that was meant."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in COMMANDS:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            msg = f"No such command {name!r}; expected one of {', '.join(COMMANDS)}.{hint}"
+            raise click.UsageError(msg, ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,  # noqa: ANN401  # click's own signature
+    ) -> Any:  # noqa: ANN401
+        """Run; errors leave as one line on stderr and, with --json, one document on stdout."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        extra.setdefault("obj", ["lrcompress", *arguments])
+        if not standalone_mode:
+            return super().main(arguments, prog_name, complete_var, False, **extra)
+        try:
+            code = super().main(arguments, prog_name, complete_var, False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(error.exit_code)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "lrcompress"
+            message = f"{error.format_message()} See '{command} --help'."
+            fail(arguments, getattr(error, "code", "usage"), message, error.exit_code)
+        except click.ClickException as error:
+            fail(arguments, "error", error.format_message(), error.exit_code)
+        except LRCompressError as error:
+            fail(arguments, error.code, str(error), error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            fail(arguments, "interrupted", "Interrupted; no unfinished file was left behind.", 1)
+        except MemoryError:
+            fail(
+                arguments,
+                "memory",
+                "Out of memory; close other programs, or use a machine with more.",
+                1,
+            )
+        except BrokenPipeError:
+            # The reader of a pipe (head, less) has gone: nothing is left to say to it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(arguments: list[str], code: str, message: str, exit_code: int) -> NoReturn:
+    """Print an error and exit."""
+    line = " ".join(message.split())
+    if "--json" in arguments:
+        click.echo(json.dumps({"schema_version": 1, "error": {"code": code, "message": line}}))
+    click.echo(f"Error: {line}", err=True)
+    sys.exit(exit_code)
+
+
+@click.group(cls=Application, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lrcompress")
+def main() -> None:
+    """Make a trained Keras classifier smaller by low-rank factorization of its final Dense layer.
+
+    The kernel A (m x n) becomes B (m x r) times C (r x n): two stock Dense layers that plain Keras
+    loads.
+
+    Example:
+    \b
+        lrcompress factorize model.h5 --rank 4
+        lrcompress finetune --epochs 2
+        lrcompress report
+    """  # noqa: D301  # \b is click's mark for text that is not re-wrapped

@@ -1,0 +1,136 @@
+"""What a command shows: results on stdout, progress and notes on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+# A pipe has no width; tables should not wrap there at 80 columns.
+PIPE_WIDTH = 160
+# Between two lines on the same task, where nobody watches a bar.
+LOG_SECONDS = 15.0
+
+
+def show(parts: list[RenderableType]) -> None:
+    """Print a result for people on stdout."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False).print(*parts)
+
+
+def show_json(document: Any) -> None:  # noqa: ANN401  # a dictionary, or a list of them
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def note(text: str, *, quiet: bool) -> None:
+    """Print a message on stderr."""
+    if not quiet:
+        click.echo(text, err=True)
+
+
+class Bar:
+    """A progress bar that serves one task after another; silent where nobody watches."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        """Draw only on a terminal; elsewhere say each task once, so that a log stays short."""
+        self._quiet = quiet
+        self._live = not quiet and sys.stderr.isatty()
+        self._progress: Any = None
+        self._task_id: Any = None
+        self._task = ""
+        self._logged = 0.0
+
+    def __call__(self, task: str, done: int, total: int, figures: dict[str, float]) -> None:
+        """Report `done` of `total` steps of `task`."""
+        if self._quiet:
+            return
+        if self._live:
+            if self._progress is None:
+                self._start()
+            if task.split(",")[0] != self._task.split(",")[0]:
+                self._task_id = self._progress.add_task(task, total=total)
+            text = task + "".join(f", {key} {value:.4f}" for key, value in figures.items())
+            self._progress.update(self._task_id, completed=done, total=total, description=text)
+        else:
+            self._log(task)
+        self._task = task
+
+    def _log(self, task: str) -> None:
+        """Name each task once in a log, and where it stands if it takes long."""
+        now = time.monotonic()
+        is_new = task.split(",")[0] != self._task.split(",")[0]
+        if is_new or (task != self._task and now - self._logged > LOG_SECONDS):
+            click.echo(f"{task} ...", err=True)
+            self._logged = now
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as Eta
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TimeElapsedColumn(),
+            Eta(),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._progress.start()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._progress is not None:
+            self._progress.stop()
+
+
+@contextlib.contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[Bar]:
+    """Yield a `Bar` and close it whatever happens."""
+    bar = Bar(quiet=quiet)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def start_keras(*, quiet: bool, verbose: bool) -> None:
+    """Import Keras and its engine with their start-up notes held back, unless they are wanted.
+
+    The notes come from native code that writes to file descriptor 2 before any setting is read.
+    """
+    note("Starting Keras ...", quiet=quiet)
+    if verbose:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
+    else:
+        for name in ("tensorflow", "absl"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+    with contextlib.nullcontext() if verbose else _nothing_on_descriptor_2():
+        backend = import_module("lrcompress.training.backend")
+        device = backend.describe_device()
+    note(f"Device: {device}", quiet=quiet)
+
+
+@contextlib.contextmanager
+def _nothing_on_descriptor_2() -> Iterator[None]:
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123  # a device, not a path
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,48 @@
+"""`lrcompress evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lrcompress.cli.console import progress_bar, show, show_json, start_keras
+from lrcompress.cli.options import ModelPath, data_options, output_options, seed_option
+
+
+@click.command("evaluate")
+@click.argument("models", type=ModelPath(), nargs=-1, required=True, metavar="MODEL...")
+@data_options
+@seed_option
+@output_options
+def command(
+    models: tuple[Path, ...],
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,  # noqa: ANN401
+) -> None:
+    """Measure the test error of each MODEL, with its 95 % interval.
+
+    Several models are compared with the first, paired on the same samples (McNemar's test).
+
+    Example:
+    \b
+        lrcompress evaluate model.h5 model-rank4.h5 --dataset mnist
+    """  # noqa: D301
+    from lrcompress.api.evaluating import evaluate
+    from lrcompress.reporting.text import render_evaluate
+
+    with progress_bar(quiet=quiet) as bar:
+        found = evaluate(
+            list(models),
+            progress=bar,
+            before_keras=lambda: start_keras(quiet=quiet, verbose=verbose),
+            **options,
+        )
+    results = [entry.to_json() for entry in found]
+    if as_json:
+        show_json(results)
+    else:
+        show(render_evaluate(results))

@@ -1,0 +1,86 @@
+"""`lrcompress factorize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lrcompress.cli.console import note, progress_bar, show, show_json, start_keras
+from lrcompress.cli.options import (
+    ModelPath,
+    data_options,
+    output_option,
+    output_options,
+    overwrite_option,
+    seed_option,
+)
+
+RULES = ("rank", "energy", "reduction", "max_drop")
+
+
+@click.command("factorize")
+@click.argument("model", type=ModelPath())
+@click.option("--rank", type=click.IntRange(min=1), help="Rank r of the two factors.")
+@click.option("--energy", type=click.FloatRange(0, 1, min_open=True),
+              help="Smallest rank that keeps this share of the squared singular values.")  # fmt: skip
+@click.option("--reduction", type=click.FloatRange(0, 1, min_open=True),
+              help="Largest rank that saves at least this share of the layer.")  # fmt: skip
+@click.option("--max-drop", type=click.FloatRange(min=0),
+              help="Smallest rank that loses at most so many points on held-out data.")  # fmt: skip
+@click.option("--method", default="auto", show_default=True,
+              type=click.Choice(["auto", "svd", "centered", "whitened", "refined"]),
+              help="What the factors are best at; auto takes the best that the data allow.")  # fmt: skip
+@click.option("--layer", metavar="NAME", help="Another Dense layer than the final one.")
+@data_options
+@click.option(
+    "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay."
+)
+@output_option("<stem>-rank<r><suffix> in the current directory")
+@overwrite_option
+@click.option("--force", is_flag=True, help="Allow a rank that saves nothing.")
+@seed_option
+@output_options
+@click.pass_obj
+def command(
+    arguments: list[str],
+    /,
+    model: Path,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,  # noqa: ANN401
+) -> None:
+    """Factorize the final Dense layer of MODEL into two smaller Dense layers.
+
+    MODEL is a .h5, .hdf5 or .keras file; it is not changed. Writes the compressed model, which plain
+    Keras loads, and its run record. At most one of --rank, --energy, --reduction and --max-drop.
+    Keras is started only with --dataset, which allows better methods.
+
+    Example:
+    \b
+        lrcompress factorize model.h5 --rank 4
+    """  # noqa: D301
+    given = [f"--{rule.replace('_', '-')}" for rule in RULES if options[rule] is not None]
+    if len(given) > 1:
+        msg = f"Received {' and '.join(given)}; give one of them."
+        raise click.UsageError(msg)
+    from lrcompress.api.factorizing import factorize
+    from lrcompress.reporting.text import render_factorize
+
+    with progress_bar(quiet=quiet) as bar:
+        result = factorize(
+            model,
+            command=arguments,
+            progress=bar,
+            before_keras=lambda: start_keras(quiet=quiet, verbose=verbose),
+            **options,
+        )
+    for warning in result.warnings:
+        note(f"Note: {warning}", quiet=quiet)
+    if as_json:
+        show_json(result.to_json())
+    else:
+        show(render_factorize(result.to_json()))
+    note("Next: lrcompress finetune --epochs 2", quiet=quiet)

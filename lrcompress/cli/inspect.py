@@ -1,0 +1,33 @@
+"""`lrcompress inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lrcompress.cli.console import show, show_json
+from lrcompress.cli.options import ModelPath, output_options
+
+
+@click.command("inspect")
+@click.argument("model", type=ModelPath())
+@click.option("--layer", metavar="NAME", help="Another Dense layer than the final one.")
+@output_options
+def command(model: Path, layer: str | None, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """List the layers of MODEL, find its final Dense layer and say what each rank would save.
+
+    MODEL is a .h5, .hdf5 or .keras file; none of it is run.
+
+    Example:
+    \b
+        lrcompress inspect model.h5
+    """  # noqa: D301
+    from lrcompress.api.inspecting import inspect
+    from lrcompress.reporting.text import render_inspect
+
+    document = inspect(model, layer=layer)
+    if as_json:
+        show_json(document)
+    else:
+        show(render_inspect(document))

@@ -1,0 +1,26 @@
+"""Keras model files without Keras: find a Dense layer, read it, write a file with two in its place.
+
+Reads HDF5 files of Keras 1 to 3 and `.keras` archives of 2.12 to 3, told by content. What is
+written opens in plain Keras, in safe mode, without custom objects.
+"""
+
+from __future__ import annotations
+
+from lrcompress.modelfile.finding import dense_layers, find_head
+from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Replacement, Written
+from lrcompress.modelfile.reading import open_model, read_bias, read_kernel
+from lrcompress.modelfile.surgery import write_replaced
+
+__all__ = [
+    "DenseLayer",
+    "LayerInfo",
+    "ModelFile",
+    "Replacement",
+    "Written",
+    "dense_layers",
+    "find_head",
+    "open_model",
+    "read_bias",
+    "read_kernel",
+    "write_replaced",
+]

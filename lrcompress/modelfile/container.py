@@ -1,0 +1,239 @@
+"""Open a model file of either format within limits, as text plus an HDF5 file of weights."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal, cast
+
+import h5py
+
+from lrcompress.errors import ModelFileError, UnsupportedModelError
+from lrcompress.modelfile.decoding import MAX_CONFIG_BYTES, decoding
+from lrcompress.modelfile.hdf5 import text
+from lrcompress.modelfile.sniffing import sniff
+
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+# DEFLATE cannot exceed about 1032:1; genuine weights stay below 2:1. The floor lets tiny files of
+# zeros pass, because they are harmless.
+BOMB_FLOOR_BYTES = 2**24
+BOMB_RATIO = 100
+MAX_MEMBERS = 10_000
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """An open model file.
+
+    Attributes:
+        format: What it is.
+        config: The architecture as JSON text.
+        metadata: The text of ``metadata.json`` of an archive, None for HDF5.
+        weights: The HDF5 file: the whole file, or the member of the archive.
+        archive: The open archive, None for HDF5.
+    """
+
+    format: Literal["hdf5", "keras"]
+    config: str | bytes
+    metadata: bytes | None
+    weights: h5py.File
+    archive: zipfile.ZipFile | None
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[OpenModel]:
+    """Open a whole-model file for reading.
+
+    Args:
+        path: The file, of any suffix.
+
+    Raises:
+        ModelFileError: If it is no readable Keras model file, or hostile.
+        UnsupportedModelError: If it holds weights only, or keeps them as ``.npz``.
+    """
+    kind = sniff(path)
+    with contextlib.ExitStack() as stack:
+        if kind == "hdf5":
+            file = stack.enter_context(_hdf5(path, path))
+            with decoding(path):
+                config = _legacy_config(file, path)
+            yield OpenModel(kind, config, None, file, None)
+        else:
+            archive = stack.enter_context(_zip(path))
+            with decoding(path):
+                check_members(archive, path)
+                config_text = archive.read(CONFIG)
+                has_metadata = METADATA in archive.namelist()
+                metadata = archive.read(METADATA) if has_metadata else b"{}"
+                member = stack.enter_context(_member(archive, path))
+            file = stack.enter_context(_hdf5(member, path))
+            yield OpenModel(kind, config_text, metadata, file, archive)
+
+
+@contextlib.contextmanager
+def _hdf5(source: Path | IO[bytes], path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file, or say that it is cut short."""
+    try:
+        file = h5py.File(source, "r")
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        msg = f"{path} cannot be opened as HDF5 ({reason}); save or download it again."
+        raise ModelFileError(msg, code="truncated") from error
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def _legacy_config(file: h5py.File, path: Path) -> str:
+    """Return the model config of an HDF5 file, or say what the file holds instead."""
+    config = text(file.attrs["model_config"]) if "model_config" in file.attrs else None
+    if config is not None:
+        return config
+    new_style = any(name in file for name in ("layers", "_layer_checkpoint_dependencies", "vars"))
+    if new_style or any(name.startswith("layer_names") for name in file.attrs):
+        what = "no model_config"
+        if path.name.endswith(".weights.h5"):
+            what = "a .weights.h5 has no architecture"
+        msg = (
+            f"{path} holds only weights ({what}); lrcompress needs the architecture too: "
+            'save the whole model with model.save("model.keras").'
+        )
+        raise UnsupportedModelError(msg, code="weights_only")
+    msg = (
+        f"{path} is HDF5 but not a Keras model (no model_config); "
+        'expected a file written by model.save("model.keras").'
+    )
+    raise ModelFileError(msg, code="not_keras")
+
+
+@contextlib.contextmanager
+def _zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive, or say that it is damaged."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except Exception as error:
+        msg = f"{path} is a damaged archive ({error}); save or download it again."
+        raise ModelFileError(msg, code="truncated") from error
+    with archive:
+        yield archive
+
+
+def check_members(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse archives that are not Keras models or that no Keras version writes.
+
+    Args:
+        archive: The open archive.
+        path: Its name, for messages.
+
+    Raises:
+        ModelFileError: With code ``hostile`` or ``not_keras``.
+        UnsupportedModelError: With code ``weights_only`` or ``npz_weights``.
+    """
+    infos = archive.infolist()
+    names = [info.filename for info in infos]
+    if len(names) > MAX_MEMBERS:
+        raise _hostile(path, f"{len(names)} members")
+    for info in infos:
+        name = info.filename
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if name.startswith(("/", "\\")) or ".." in parts or ":" in name or "\0" in name:
+            raise _hostile(path, f"a member named {name!r}")
+        if names.count(name) > 1:
+            raise _hostile(path, f"two members named {name!r}")
+        if info.flag_bits & 1:
+            raise _hostile(path, f"an encrypted member {name!r}")
+        grown = info.file_size > BOMB_RATIO * max(info.compress_size, 1)
+        if info.file_size > BOMB_FLOOR_BYTES and grown:
+            raise _hostile(path, f"a member {name!r} that expands to {info.file_size} bytes")
+        if name in (CONFIG, METADATA) and info.file_size > MAX_CONFIG_BYTES:
+            raise _hostile(path, f"a {name} of {info.file_size} bytes")
+    if any(name.endswith(".npz") for name in names):
+        msg = (
+            f"{path} keeps its weights as .npz, which can hide a pickle; "
+            'open it in its own Keras and save it again with model.save("model.keras").'
+        )
+        raise UnsupportedModelError(msg, code="npz_weights")
+    if CONFIG not in names and WEIGHTS in names:
+        msg = (
+            f"{path} holds only weights (no {CONFIG}); lrcompress needs the architecture too: "
+            'save the whole model with model.save("model.keras").'
+        )
+        raise UnsupportedModelError(msg, code="weights_only")
+    if CONFIG not in names or WEIGHTS not in names:
+        other = "a PyTorch file" if any(n.endswith("/data.pkl") for n in names) else "an archive"
+        msg = f"{path} is {other} without {CONFIG} and {WEIGHTS}; expected a .keras file."
+        raise ModelFileError(msg, code="not_keras")
+
+
+def _hostile(path: Path, what: str) -> ModelFileError:
+    """Return the error for a member that Keras never writes."""
+    msg = f"{path} holds {what}; Keras never writes that: refused, get it from its source again."
+    return ModelFileError(msg, code="hostile")
+
+
+@contextlib.contextmanager
+def _member(archive: zipfile.ZipFile, path: Path) -> Iterator[IO[bytes]]:
+    """Yield the weights member as a file that HDF5 can seek in.
+
+    Keras stores it uncompressed, so it is read in place. A compressed one is unpacked into a
+    nameless temporary file, never into memory.
+    """
+    info = archive.getinfo(WEIGHTS)
+    if info.compress_type == zipfile.ZIP_STORED:
+        with path.open("rb") as raw:
+            raw.seek(info.header_offset)
+            header = raw.read(30)
+            if header[:4] != b"PK\x03\x04" or info.compress_size != info.file_size:
+                msg = f"{path} is a damaged archive (bad local header); save or download it again."
+                raise ModelFileError(msg, code="truncated")
+            lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(
+                header[28:30], "little"
+            )
+            start = info.header_offset + 30 + lengths
+            yield cast(IO[bytes], _Window(raw, start, info.file_size))
+    else:
+        with tempfile.TemporaryFile() as unpacked, archive.open(info) as packed:
+            shutil.copyfileobj(packed, unpacked, 2**20)
+            unpacked.seek(0)
+            yield cast(IO[bytes], unpacked)
+
+
+class _Window(io.RawIOBase):
+    """A part of a file as a file of its own: `zipfile`'s own reader seeks by reading again."""
+
+    def __init__(self, file: io.BufferedReader, start: int, size: int) -> None:
+        """Show `size` bytes of `file` from `start` on."""
+        self._file, self._start, self._size, self._position = file, start, size, 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position in the window."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, as `io.IOBase.seek` does."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Read up to ``len(buffer)`` bytes that lie within the window."""
+        length = max(min(len(buffer), self._size - self._position), 0)
+        self._file.seek(self._start + self._position)
+        count = self._file.readinto(memoryview(buffer)[:length])
+        self._position += count
+        return count

@@ -1,0 +1,116 @@
+"""Turn bytes of unknown origin into JSON within limits, and any failure into one of our errors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lrcompress.errors import LRCompressError, ModelFileError
+
+# The largest architecture found in the wild is 85 kB; 64 MB leaves room for Lambda byte code and
+# vocabularies, and still parses in seconds.
+MAX_CONFIG_BYTES = 64 * 2**20
+# A nested model adds about six levels; real files stay below forty. The walks over a config are
+# recursive, and this bound keeps them far from Python's own limit.
+MAX_CONFIG_DEPTH = 200
+
+
+@contextlib.contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Convert whatever decoding a hostile or damaged file raises into a `ModelFileError`.
+
+    A stranger's file can make h5py, zipfile, json and our own look-ups fail in ways that cannot be
+    listed; at this border, and only here, every ordinary exception means "the file is not as it
+    should be".
+
+    Args:
+        path: The file, for the message.
+
+    Raises:
+        ModelFileError: With code ``config``, from the original exception.
+    """
+    try:
+        yield
+    except LRCompressError:
+        raise
+    except MemoryError as error:
+        msg = f"{path} needs more memory to read than there is; it may be damaged or hostile."
+        raise ModelFileError(msg, code="hostile") from error
+    except Exception as error:
+        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        msg = (
+            f"{path} is damaged or not written by Keras ({detail}); "
+            "expected a whole Keras model: save it again."
+        )
+        raise ModelFileError(msg, code="config") from error
+
+
+def parse_json(text: str | bytes, path: Path, what: str) -> dict[str, Any]:
+    """Parse a JSON object within the limits on size and depth.
+
+    Args:
+        text: UTF-8 bytes or text.
+        path: The file it came from, for messages.
+        what: What it is called in that file, for example ``model_config``.
+
+    Returns:
+        The object; numbers, strings and key order as they stand in the text.
+
+    Raises:
+        ModelFileError: If it is too large, too deep, not JSON or not an object.
+    """
+    if len(text) > MAX_CONFIG_BYTES:
+        limit = MAX_CONFIG_BYTES // 2**20
+        msg = f"{path} has a {what} of {len(text)} bytes; at most {limit} MiB are read."
+        raise ModelFileError(msg, code="hostile")
+    try:
+        value = json.loads(text)
+        too_deep = _depth_exceeds(value, MAX_CONFIG_DEPTH)
+    except RecursionError:
+        too_deep = True
+    except ValueError as error:
+        msg = f"{path} has a {what} that is not JSON ({error}); save the model again."
+        raise ModelFileError(msg, code="config") from error
+    if too_deep:
+        msg = f"{path} nests its {what} deeper than {MAX_CONFIG_DEPTH} levels; no model needs that."
+        raise ModelFileError(msg, code="hostile")
+    if not isinstance(value, dict):
+        msg = f"{path} has a {what} that is a {type(value).__name__}; expected a JSON object."
+        raise ModelFileError(msg, code="config")
+    return value
+
+
+def _depth_exceeds(value: object, limit: int) -> bool:
+    """Return whether lists and objects are nested deeper than `limit`, without recursion."""
+    level: list[object] = [value]
+    for _ in range(limit):
+        children: list[object] = []
+        for node in level:
+            if isinstance(node, dict):
+                children.extend(node.values())
+            elif isinstance(node, list):
+                children.extend(node)
+        if not children:
+            return False
+        level = children
+    return True
+
+
+def dump_json(value: dict[str, Any]) -> str:
+    """Return `value` as Keras itself would write it: default separators, ASCII, NaN allowed."""
+    return json.dumps(value)
+
+
+def as_dict(value: object) -> dict[str, Any]:
+    """Return `value` if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    """Return `value` if it is a JSON array, a serialized tuple's items, else an empty list."""
+    if isinstance(value, dict) and value.get("class_name") == "__tuple__":
+        value = value.get("items")
+    return value if isinstance(value, list) else []

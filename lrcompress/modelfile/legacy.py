@@ -1,0 +1,104 @@
+"""Where an HDF5 model file keeps the weights of each layer.
+
+One group per outer layer, its attribute `weight_names` listing the arrays in order. Their paths
+follow no rule over the years, so they are never derived. All weights inside a nested model stand
+in one flat list, and are told apart by the layer names in their paths.
+"""
+
+from __future__ import annotations
+
+import h5py
+
+from lrcompress.modelfile.decoding import as_dict
+from lrcompress.modelfile.hdf5 import Index, names
+from lrcompress.modelfile.model import Weights
+from lrcompress.modelfile.topology import Container, Item
+from lrcompress.modelfile.topology import Path as LayerPath
+
+ROOT = "model_weights"
+OPTIMIZER = "optimizer_weights"
+
+
+def locate(tree: Container | None, index: Index, file: h5py.File) -> Weights:
+    """Return where each layer's weights stand in an open HDF5 model file.
+
+    Args:
+        tree: The architecture; None leaves the layers inside nested models out.
+        index: All objects of `file`.
+        file: The open file.
+    """
+    if ROOT not in index.groups:
+        return Weights(index, {}, problem=f"there is no group {ROOT}")
+    root = file[ROOT]
+    layer_names = tuple(names(root, "layer_names"))
+    weight_names: dict[str, tuple[str, ...]] = {}
+    of_layer: dict[LayerPath, tuple[str, ...]] = {}
+    problem = None
+    for layer in layer_names:
+        if canonical(layer) not in index.groups:
+            problem = problem or f"the weights of layer {layer} are missing"
+            continue
+        weight_names[layer] = tuple(names(root[layer], "weight_names"))
+        of_layer[(layer,)] = paths = tuple(canonical(layer, w) for w in weight_names[layer])
+        for path in paths:
+            if path not in index.arrays:
+                problem = problem or f"the array {path} is missing"
+    if tree is not None:
+        for item in tree.items:
+            if item.inner is not None:
+                flat = weight_names.get(item.name, ())
+                of_layer.update(_inside(item, item.inner, flat))
+    return Weights(
+        index, of_layer, layer_names=layer_names, weight_names=weight_names, problem=problem
+    )
+
+
+def canonical(layer: str, weight: str = "") -> str:
+    """Return the path of a layer's group or of one of its arrays, as HDF5 resolves it."""
+    return "/".join(part for part in f"{ROOT}/{layer}/{weight}".split("/") if part)
+
+
+def _inside(
+    outer: Item, inner: Container, flat: tuple[str, ...]
+) -> dict[LayerPath, tuple[str, ...]]:
+    """Attribute the flat list of a nested model's weights to its layers by their names."""
+    found: dict[LayerPath, list[str]] = {}
+    leaves: dict[str, list[Item]] = {}
+    for item in inner.walk():
+        if item.inner is None:
+            for name in {item.name, _wrapped_name(item)} - {None}:
+                leaves.setdefault(str(name), []).append(item)
+    for weight in flat:
+        owner = _owner(weight.split("/"), leaves)
+        if owner is not None:
+            # A nested model counts the weights of all layers below it.
+            for depth in range(2, len(owner.path) + 1):
+                found.setdefault(owner.path[:depth], []).append(canonical(outer.name, weight))
+    return {path: tuple(weights) for path, weights in found.items()}
+
+
+def _wrapped_name(item: Item) -> str | None:
+    """Return the name of the layer inside a wrapper, by which older Keras names its weights."""
+    name = as_dict(as_dict(item.config.get("layer")).get("config")).get("name")
+    return name if isinstance(name, str) else None
+
+
+def _owner(parts: list[str], leaves: dict[str, list[Item]]) -> Item | None:
+    """Return the layer that a weight belongs to, None where its path does not decide.
+
+    The innermost part that names a layer counts; layers of the same name are told apart by the
+    nested models around them.
+    """
+    for part in reversed(parts):
+        candidates = leaves.get(part, [])
+        if len(candidates) > 1:
+            around = [len(set(c.path[:-1]) & set(parts)) for c in candidates]
+            candidates = [c for c, n in zip(candidates, around, strict=True) if n == max(around)]
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            return None
+    # Theano wrote `dense_1_W`.
+    stem = parts[-1].removesuffix(":0").rsplit("_", 1)[0]
+    owners = leaves.get(stem, [])
+    return owners[0] if len(owners) == 1 else None

@@ -1,0 +1,171 @@
+"""The nouns of this room: a model file, its layers, a replacement, what was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from lrcompress.modelfile.hdf5 import Index, StoredArray
+from lrcompress.modelfile.topology import Container
+from lrcompress.modelfile.topology import Path as LayerPath
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One layer as the file describes it.
+
+    Attributes:
+        name: Its name.
+        path: Its name behind those of the nested models it stands in: ``"encoder/dense_1"``.
+        class_name: Its Keras class.
+        parameters: Number of its weights, those of nested layers included. In HDF5 files the
+            weights inside nested models are attributed by name.
+        units: Size of its output's last axis where the config states it, else None.
+    """
+
+    name: str
+    path: str
+    class_name: str
+    parameters: int
+    units: int | None
+
+
+@dataclass(frozen=True)
+class DenseLayer:
+    """A Dense layer that can be factorized.
+
+    Attributes:
+        name: Its name; that of the wrapper where TimeDistributed wraps it.
+        path: Its name behind those of the nested models it stands in: ``"encoder/dense_1"``.
+        kernel_shape: (m, n): inputs, units.
+        dtype: Type the kernel is stored in: ``"float32"``, ``"float16"``, ``"bfloat16"`` or
+            ``"float64"``.
+        use_bias: Whether it has a bias of shape (n,).
+        activation: Name of its own activation, ``"linear"`` where it has none.
+        softmax: Whether softmax along the last axis is what is done to its kernel's output: as its
+            own activation, or, where that is linear, as the next layer but for dropout.
+        following: Class names of the layers after it, as far as its output takes one way only.
+        per_step: Whether it acts on inputs of more than two dimensions (sequences, images), or
+            under TimeDistributed; False also where the file does not tell.
+        kernel: Where its kernel is stored.
+        bias: Where its bias is stored, None without one.
+    """
+
+    name: str
+    path: str
+    kernel_shape: tuple[int, int]
+    dtype: str
+    use_bias: bool
+    activation: str
+    softmax: bool
+    following: tuple[str, ...]
+    per_step: bool
+    kernel: StoredArray = field(repr=False)
+    bias: StoredArray | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of each layer are stored.
+
+    Attributes:
+        index: All objects of the HDF5 file.
+        of_layer: Canonical array paths by layer, in Keras' order; a nested model's own entry holds
+            those of all its layers.
+        groups: Archives only: the group of each layer.
+        prefix: Archives only: the name of the groups that hold layers.
+        layer_names: HDF5 files only: the saved order of layers.
+        weight_names: HDF5 files only: the saved names of each outer layer's weights.
+        problem: Why the weights do not fit the architecture, None where they do.
+    """
+
+    index: Index
+    of_layer: dict[LayerPath, tuple[str, ...]]
+    groups: dict[LayerPath, str] = field(default_factory=dict)
+    prefix: str = ""
+    layer_names: tuple[str, ...] = ()
+    weight_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The structure of a Keras model file; no array has been read and no handle is open.
+
+    Attributes:
+        path: The file.
+        format: What it is, whatever its suffix says: ``"hdf5"`` or ``"keras"`` (a zip archive).
+        keras_version: The version that wrote it, None where it does not say.
+        class_name: ``"Sequential"``, ``"Functional"``, ``"Model"`` (functional, older) or the name
+            of a custom class.
+        input_shapes: Shape of each input with its batch axis (None where free), or None where the
+            config does not tell.
+        parameters: Number of weights as `count_params` of Keras gives it: without the optimizer,
+            metrics and seed generators.
+        size: Bytes of the file.
+        optimizer_bytes: Bytes of stored optimizer state, 0 if none.
+        provenance: What lrcompress recorded about the training data, None in other files.
+        layers: All layers in config order, those of a nested model after it.
+        compile_config: Optimizer, loss and metrics as the file has them, None if not compiled.
+        config: The architecture; never changed.
+        tree: The same as a tree, None where the model is a subclass without a list of layers.
+        weights: Where the weights are.
+    """
+
+    path: Path
+    format: Literal["hdf5", "keras"]
+    keras_version: str | None
+    class_name: str
+    input_shapes: list[list[int | None]] | None
+    parameters: int
+    size: int
+    optimizer_bytes: int
+    provenance: dict[str, Any] | None
+    layers: tuple[LayerInfo, ...]
+    compile_config: dict[str, Any] | None
+    config: dict[str, Any] = field(repr=False)
+    tree: Container | None = field(repr=False)
+    weights: Weights = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """What to put in the place of one Dense layer of kernel (m, n): two layers of rank r.
+
+    Attributes:
+        layer: The layer, as found in the same model file.
+        first: (m, r) kernel of the new first layer.
+        second: (r, n) kernel of the layer that keeps the name.
+        bias: New (n,) bias, or None to keep the stored bytes. Given only where the layer has one.
+
+    All are rounded to the layer's stored type on writing.
+    """
+
+    layer: DenseLayer
+    first: NDArray[Any]
+    second: NDArray[Any]
+    bias: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write_replaced` has put in place.
+
+    Attributes:
+        path: The new file.
+        size: Its bytes.
+        optimizer_bytes: Bytes of optimizer state in the old file, which the new one does without.
+        parameters: Number of weights of the new model.
+        first_names: Name of the new first layer by path of each replaced layer.
+        warnings: Sentences about what the user may want to know.
+    """
+
+    path: Path
+    size: int
+    optimizer_bytes: int
+    parameters: int
+    first_names: dict[str, str]
+    warnings: tuple[str, ...]

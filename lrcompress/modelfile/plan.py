@@ -1,0 +1,121 @@
+"""What a new weights file holds, said in terms of the old one; both formats are written from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import h5py
+from numpy.typing import NDArray
+
+from lrcompress.modelfile.hdf5 import Index
+
+
+@dataclass(frozen=True, eq=False)
+class NewArray:
+    """An array to write.
+
+    Attributes:
+        values: In stored form, as from `hdf5.cast`.
+        dtype: ``"bfloat16"`` or NumPy's name.
+    """
+
+    values: NDArray[Any]
+    dtype: str
+
+
+@dataclass
+class Plan:
+    """How to make the new HDF5 file from the old one. All paths are canonical.
+
+    Attributes:
+        dropped: Groups to leave out with all below them.
+        moves: New path by old path of a group; what is below moves along.
+        groups: Groups to create beside the copied ones.
+        arrays: Arrays that are new, or stand in for the copied one, by new path.
+        attributes: Values by (new group path, attribute name); None removes an attribute.
+    """
+
+    dropped: tuple[str, ...] = ()
+    moves: dict[str, str] = field(default_factory=dict)
+    groups: set[str] = field(default_factory=set)
+    arrays: dict[str, NewArray] = field(default_factory=dict)
+    attributes: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def target(self, path: str) -> str | None:
+        """Return where the object at `path` goes, None if it is left out."""
+        if any(path == root or path.startswith(root + "/") for root in self.dropped):
+            return None
+        parent = path
+        while parent:
+            if parent in self.moves:
+                return self.moves[parent] + path[len(parent) :]
+            parent = parent.rpartition("/")[0]
+        return path
+
+    def targets(self, index: Index) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the new paths of all groups and of all copied arrays, each to its old path.
+
+        Raises:
+            ValueError: If two objects would go to the same place.
+        """
+        groups: dict[str, str] = {}
+        arrays: dict[str, str] = {}
+        for old, taken in [(i, groups) for i in index.groups] + [(i, arrays) for i in index.arrays]:
+            new = self.target(old)
+            if new is None or (taken is arrays and new in self.arrays):
+                continue
+            if new in groups or new in arrays:
+                msg = f"{old} and another object would both become {new}"
+                raise ValueError(msg)
+            taken[new] = old
+        return groups, arrays
+
+
+def write_plan(plan: Plan, source: h5py.File, index: Index, target: h5py.File) -> None:
+    """Fill an empty HDF5 file according to a plan, array by array.
+
+    Every object is created in sorted order, so that equal input gives equal bytes.
+
+    Args:
+        plan: What to write.
+        source: The old file.
+        index: All its objects.
+        target: The new file, empty and writable.
+    """
+    groups, arrays = plan.targets(index)
+    copy_attributes(source, target, "", plan)
+    for new in sorted({*groups, *plan.groups, *(path for path, _ in plan.attributes if path)}):
+        group = target.require_group(new)
+        if new in groups:
+            copy_attributes(source[index.groups[groups[new]]], group, new, plan)
+    for new in sorted({*arrays, *plan.arrays}):
+        parent, _, name = new.rpartition("/")
+        group = target.require_group(parent) if parent else target
+        if new in plan.arrays:
+            _create(group, name, plan.arrays[new])
+        else:
+            source.copy(source[index.arrays[arrays[new]].source], group, name=name)
+    for (path, name), value in sorted(plan.attributes.items(), key=lambda entry: entry[0]):
+        if value is not None:
+            (target[path] if path else target).attrs[name] = value
+
+
+def copy_attributes(source: h5py.Group, target: h5py.Group, path: str, plan: Plan) -> None:
+    """Copy a group's attributes with their exact types, but for those the plan overrides."""
+    for name in sorted(source.attrs):
+        if (path, name) in plan.attributes:
+            continue
+        identity = source.attrs.get_id(name)
+        value = source.attrs[name]
+        if isinstance(value, h5py.Empty):
+            target.attrs[name] = value
+        else:
+            target.attrs.create(name, value, shape=identity.shape, dtype=identity.dtype)
+
+
+def _create(group: h5py.Group, name: str, array: NewArray) -> None:
+    """Store an array as Keras does: contiguous, no time stamp, bfloat16 marked by an attribute."""
+    dataset = group.create_dataset(name, data=array.values, track_times=False)
+    if array.dtype == "bfloat16":
+        dataset.attrs["dtype"] = "bfloat16"

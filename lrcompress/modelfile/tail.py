@@ -1,0 +1,133 @@
+"""Walk back from a model's outputs to the Dense layers that end it, and say what is in the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lrcompress.modelfile.layers import (
+    DROPOUTS,
+    activation_name,
+    dense_entry,
+    is_input,
+    is_passed_over,
+    is_softmax,
+)
+from lrcompress.modelfile.ranks import input_dimensions
+from lrcompress.modelfile.topology import Container, Item, Ref
+
+
+@dataclass
+class Tail:
+    """What ends one output of a model.
+
+    Attributes:
+        heads: The Dense layers met first on the ways back, without repetition.
+        blocks: Layers that are neither Dense nor may be passed over.
+        merges: Layers with several inputs on the ways back.
+    """
+
+    heads: list[Item] = field(default_factory=list)
+    blocks: list[Item] = field(default_factory=list)
+    merges: list[Item] = field(default_factory=list)
+
+
+# The nested models entered on the way, each with the number of its call that was entered.
+_Frames = tuple[tuple[Item, int], ...]
+
+
+def tails(tree: Container) -> list[Tail]:
+    """Return what ends each output of a model, in the order of its outputs."""
+    return [_tail(tree, output) for output in tree.outputs]
+
+
+def _tail(tree: Container, output: Ref) -> Tail:
+    """Walk back from one output along all ways, into nested models and out of them again."""
+    tail = Tail()
+    seen: set[tuple[tuple[str, ...], int, int]] = set()
+    pending: list[tuple[Container, Ref, _Frames]] = [(tree, output, ())]
+    while pending:
+        container, ref, frames = pending.pop()
+        item = container.by_name.get(ref.layer)
+        # A nested model's outputs differ; those of a plain layer are the same way back.
+        if item is None or (key := (item.path, ref.node, ref.tensor)) in seen:
+            continue
+        seen.add(key)
+        if dense_entry(item) is not None:
+            if item not in tail.heads:
+                tail.heads.append(item)
+        elif item.inner is not None:
+            outputs = item.inner.outputs[ref.tensor : ref.tensor + 1]
+            entered = (*frames, (item, ref.node))
+            pending.extend((item.inner, inner, entered) for inner in outputs)
+        elif is_input(item):
+            pending.extend(_outside(item, frames))
+        elif is_passed_over(item):
+            refs = item.calls[min(ref.node, len(item.calls) - 1)]
+            if len(set(refs)) > 1:
+                tail.merges.append(item)
+            pending.extend((container, r, frames) for r in reversed(refs))
+        else:
+            tail.blocks.append(item)
+    return tail
+
+
+def _outside(item: Item, frames: _Frames) -> list[tuple[Container, Ref, _Frames]]:
+    """Return what feeds a nested model's input from outside; nothing for the model's own input."""
+    if not frames:
+        return []
+    outer, node = frames[-1]
+    position = next((i for i, r in enumerate(item.container.inputs) if r.layer == item.name), 0)
+    refs = outer.calls[min(node, len(outer.calls) - 1)] if outer.calls else []
+    return [(outer.container, r, frames[:-1]) for r in refs[position : position + 1]]
+
+
+def following(tree: Container, item: Item) -> list[Item]:
+    """Return the layers after `item` for as long as its output takes one way only.
+
+    Args:
+        tree: The whole model.
+        item: A layer of it.
+
+    Returns:
+        Layers in order; empty where the output is used twice, or is an output and used as well.
+    """
+    parents = {i.inner: i for i in tree.walk() if i.inner is not None}
+    found: list[Item] = []
+    current = item
+    while True:
+        container = current.container
+        users = [i for i in container.items for call in i.calls if _uses(call, current.name)]
+        outputs = sum(ref.layer == current.name for ref in container.outputs)
+        if len(users) + outputs != 1:
+            return found
+        if users:
+            current = users[0]
+            found.append(current)
+        elif container in parents:
+            current = parents[container]
+            if len(container.outputs) != 1:
+                return found
+        else:
+            return found
+        if current in found[:-1]:  # a cycle, in a malformed graph
+            return found
+
+
+def _uses(call: list[Ref], name: str) -> bool:
+    """Return whether a call takes in an output of the layer `name`."""
+    return any(ref.layer == name for ref in call)
+
+
+def feeds_softmax(item: Item, config_activation: object, after: list[Item]) -> bool:
+    """Return whether softmax is applied to what a Dense's kernel gives.
+
+    Args:
+        item: The Dense.
+        config_activation: Its own activation, as serialized.
+        after: The layers that follow it.
+    """
+    own = activation_name(config_activation)
+    if own != "linear":
+        return own == "softmax"
+    direct = next((i for i in after if i.class_name not in DROPOUTS), None)
+    return direct is not None and is_softmax(direct, input_dimensions(item))

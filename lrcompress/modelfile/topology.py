@@ -1,0 +1,218 @@
+"""The architecture as a tree of containers and layers, whatever Keras wrote the config.
+
+Sequential models are given the same references between layers as functional ones, so every walk
+over a model is written once. The JSON objects themselves stay shared with the tree: surgery edits
+them in place on a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from lrcompress.modelfile.decoding import as_dict, as_list
+
+Path = tuple[str, ...]
+
+# Model classes of all Keras versions, and where the class may come from. A custom class whose
+# config has the functional keys is one too: that is how `Model(inputs, outputs)` subclasses save.
+_SEQUENTIAL = "Sequential"
+_FUNCTIONAL = ("Functional", "Model")
+
+
+class Ref(NamedTuple):
+    """One tensor: output `tensor` of the call number `node` of the layer `layer`."""
+
+    layer: str
+    node: int
+    tensor: int
+
+
+@dataclass(eq=False)
+class Item:
+    """One layer of a container; `entry` is its JSON object, `calls` its inputs at each call."""
+
+    name: str
+    class_name: str
+    entry: dict[str, Any]
+    config: dict[str, Any]
+    path: Path
+    container: Container
+    calls: list[list[Ref]] = field(default_factory=list)
+    inner: Container | None = None
+
+    @property
+    def module(self) -> str:
+        """The Python module of the class, empty where the file does not say."""
+        module = self.entry.get("module")
+        return module if isinstance(module, str) else ""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the file names the layer; else `name` is made up from its place."""
+        return _stated_name(self.entry) is not None
+
+    @property
+    def is_operation(self) -> bool:
+        """Whether it is a bare function of `keras.ops`: no layer, no place among the weights."""
+        return self.module.startswith(("keras.src.ops", "keras.ops"))
+
+
+@dataclass(eq=False)
+class Container:
+    """A Sequential or functional model: its layers in config order, its inputs and outputs."""
+
+    sequential: bool
+    entry: dict[str, Any]
+    path: Path
+    items: list[Item] = field(default_factory=list)
+    inputs: list[Ref] = field(default_factory=list)
+    outputs: list[Ref] = field(default_factory=list)
+    by_name: dict[str, Item] = field(default_factory=dict)
+
+    @property
+    def layer_entries(self) -> list[Any]:
+        """The JSON array of layers itself; Keras up to 2.2.2 wrote a bare list as the config."""
+        config = self.entry.get("config")
+        layers = config.get("layers") if isinstance(config, dict) else config
+        return layers if isinstance(layers, list) else []
+
+    def walk(self) -> Iterator[Item]:
+        """Yield every layer, those of nested models right after the nested model itself."""
+        for item in self.items:
+            yield item
+            if item.inner is not None:
+                yield from item.inner.walk()
+
+
+def container_kind(entry: dict[str, Any]) -> str | None:
+    """Return ``"sequential"``, ``"functional"`` or None for a serialized layer or model."""
+    class_name, config = entry.get("class_name"), entry.get("config")
+    if class_name == _SEQUENTIAL:
+        layers = config.get("layers") if isinstance(config, dict) else config
+        return "sequential" if isinstance(layers, list) else None
+    if isinstance(config, dict) and isinstance(config.get("layers"), list):
+        has_ends = "input_layers" in config and "output_layers" in config
+        if has_ends or class_name in _FUNCTIONAL:
+            return "functional"
+    return None
+
+
+def build(entry: dict[str, Any], path: Path = ()) -> Container | None:
+    """Return the tree of a serialized model, or None where it lists no layers (a subclass)."""
+    kind = container_kind(entry)
+    if kind is None:
+        return None
+    container = Container(kind == "sequential", entry, path)
+    for position, raw in enumerate(container.layer_entries):
+        item = _item(as_dict(raw), position, container)
+        container.items.append(item)
+        container.by_name.setdefault(item.name, item)
+    if container.sequential:
+        _link_sequential(container)
+    else:
+        _link_functional(container)
+    return container
+
+
+def _item(entry: dict[str, Any], position: int, container: Container) -> Item:
+    """Return one layer, nested models built below it."""
+    config = as_dict(entry.get("config"))
+    name = _stated_name(entry) or f"layer {position + 1}"
+    class_name = entry.get("class_name")
+    path = (*container.path, name)
+    item = Item(
+        name, class_name if isinstance(class_name, str) else "?", entry, config, path, container
+    )
+    item.inner = build(entry, path)
+    return item
+
+
+def _stated_name(entry: dict[str, Any]) -> str | None:
+    """Return a layer's name; a nested bare-list Sequential of Keras 2.0 states none."""
+    for name in (entry.get("name"), as_dict(entry.get("config")).get("name")):
+        if isinstance(name, str) and name:
+            return name
+    return None
+
+
+def _link_sequential(container: Container) -> None:
+    """Chain the layers of a Sequential model."""
+    previous: Item | None = None
+    for item in container.items:
+        item.calls = [[Ref(previous.name, 0, 0)]] if previous else [[]]
+        previous = item
+    if container.items:
+        container.inputs = [Ref(container.items[0].name, 0, 0)]
+        container.outputs = [Ref(container.items[-1].name, 0, 0)]
+
+
+def _link_functional(container: Container) -> None:
+    """Read the graph of a functional model."""
+    known = container.by_name
+    for item in container.items:
+        nodes = as_list(item.entry.get("inbound_nodes"))
+        item.calls = [list(tensors(node, known)) for node in nodes] or [[]]
+    config = as_dict(container.entry.get("config"))
+    container.inputs = list(tensors(config.get("input_layers"), known))
+    container.outputs = list(tensors(config.get("output_layers"), known))
+    _shift_nested_calls(container)
+
+
+def _shift_nested_calls(container: Container) -> None:
+    """Make call numbers of nested models start at 0.
+
+    A nested functional model has one call before its first use, its own creation, and Keras
+    counts it (tf.keras for Sequential too). It shows as a reference past the last listed call.
+    """
+    references = [ref for item in container.items for call in item.calls for ref in call]
+    for item in container.items:
+        if item.inner is None:
+            continue
+        used = [r.node for r in (*references, *container.outputs) if r.layer == item.name]
+        shift = max(used, default=0) - (len(item.calls) - 1)
+        if shift > 0:
+            for other in container.items:
+                other.calls = [_shifted(call, item.name, shift) for call in other.calls]
+            container.outputs = _shifted(container.outputs, item.name, shift)
+
+
+def _shifted(refs: list[Ref], layer: str, shift: int) -> list[Ref]:
+    """Return `refs` with the call numbers of `layer` lowered."""
+    return [Ref(r.layer, max(r.node - shift, 0), r.tensor) if r.layer == layer else r for r in refs]
+
+
+def is_leaf(value: object, known: dict[str, Item]) -> bool:
+    """Return whether a JSON value is ``[layer, node, tensor]``, perhaps with keyword arguments."""
+    return (
+        isinstance(value, list)
+        and len(value) in (3, 4)
+        and isinstance(value[0], str)
+        and value[0] in known
+        and all(isinstance(n, int) and not isinstance(n, bool) for n in value[1:3])
+    )
+
+
+def tensors(value: object, known: dict[str, Item]) -> Iterator[Ref]:
+    """Yield the tensors in a call or in a model's inputs and outputs, in Keras' own order.
+
+    Lists keep their order and dictionaries are taken by sorted key, as `keras.tree.flatten` does;
+    positional arguments come before keyword arguments.
+    """
+    if is_leaf(value, known):
+        leaf = as_list(value)
+        yield Ref(leaf[0], leaf[1], leaf[2])
+        yield from tensors(leaf[3] if len(leaf) == 4 else None, known)
+    elif isinstance(value, list):
+        for part in value:
+            yield from tensors(part, known)
+    elif isinstance(value, dict):
+        history = as_dict(value.get("config")).get("keras_history")
+        if value.get("class_name") == "__keras_tensor__" or is_leaf(history, known):
+            yield from tensors(history, known)
+        elif value.get("class_name") == "__tuple__":
+            yield from tensors(value.get("items"), known)
+        else:
+            for key in sorted(value):
+                yield from tensors(value[key], known)

@@ -1,0 +1,1 @@
+"""Records and results become text; nothing here measures anything."""
