@@ -10,7 +10,7 @@ from lrcompress.api.factorizing import factorize
 from lrcompress.api.finetuning import FinetuneResult, finetune
 from lrcompress.api.inspecting import inspect
 from lrcompress.api.reporting import report
-from lrcompress.compression import FactorizeResult
+from lrcompress.results import FactorizeResult
 
 __all__ = [
     "EvaluateResult",

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.atomic import check_output
-from lrcompress.compression import Calibration, FactorizeResult, Request, factorize_file
+from lrcompress.compression import factorize_file
 from lrcompress.errors import DatasetError
+from lrcompress.layerwise import Calibration, Request
 from lrcompress.lowrank import check_rank
 from lrcompress.modelfile import ModelFile, find_head, open_model
 from lrcompress.progress import Progress, nothing, silent
+from lrcompress.results import FactorizeResult
 from lrcompress.runs import RunRecord
 from lrcompress.runs import read as read_record
 

@@ -32,7 +32,7 @@ def command(
         lrcompress evaluate model.h5 model-rank4.h5 --dataset mnist
     """  # noqa: D301
     from lrcompress.api.evaluating import evaluate
-    from lrcompress.reporting.text import render_evaluate
+    from lrcompress.reporting.trained import render_evaluate
 
     with progress_bar(quiet=quiet) as bar:
         found = evaluate(

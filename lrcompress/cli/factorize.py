@@ -67,7 +67,7 @@ def command(
         msg = f"Received {' and '.join(given)}; give one of them."
         raise click.UsageError(msg)
     from lrcompress.api.factorizing import factorize
-    from lrcompress.reporting.text import render_factorize
+    from lrcompress.reporting.compressed import render_factorize
 
     with progress_bar(quiet=quiet) as bar:
         result = factorize(

@@ -57,7 +57,7 @@ def command(
     """  # noqa: D301
     from lrcompress import runs
     from lrcompress.api.finetuning import finetune
-    from lrcompress.reporting.text import render_finetune
+    from lrcompress.reporting.trained import render_finetune
 
     if model is None and options["run"] is None:
         # Found before Keras starts, so that an empty folder is refused at once.

@@ -24,7 +24,7 @@ def command(model: Path, layer: str | None, as_json: bool, quiet: bool, verbose:
         lrcompress inspect model.h5
     """  # noqa: D301
     from lrcompress.api.inspecting import inspect
-    from lrcompress.reporting.text import render_inspect
+    from lrcompress.reporting.compressed import render_inspect
 
     document = inspect(model, layer=layer)
     if as_json:

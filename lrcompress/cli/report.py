@@ -28,7 +28,7 @@ def command(
         lrcompress report
     """  # noqa: D301
     from lrcompress.api.reporting import report
-    from lrcompress.reporting.text import render_report
+    from lrcompress.reporting.compressed import render_report
 
     wanted = run or run_option
     story = report(wanted)

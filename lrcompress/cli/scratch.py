@@ -74,7 +74,7 @@ def command(
     data = datasets.load(dataset, data_dir)
     folder = output or Path(f"scratch-{dataset}")
     start_keras(quiet=quiet, verbose=verbose)
-    from lrcompress.reporting.text import render_scratch
+    from lrcompress.reporting.trained import render_scratch
     from lrcompress.training import scratch
 
     note(f"Results go to {folder}", quiet=quiet)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lrcompress.lowrank.centering import centered
+from lrcompress.lowrank.centering import centered, centre_kernel
 from lrcompress.lowrank.certificate import Certificate
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.methods import METHODS, choose_method, factorize_kernel
@@ -16,7 +16,7 @@ from lrcompress.lowrank.rank import (
     rank_for_reduction,
 )
 from lrcompress.lowrank.refine import refine, refined
-from lrcompress.lowrank.svd import singular_values, truncated_svd
+from lrcompress.lowrank.svd import check_kernel, singular_values, truncated_svd
 from lrcompress.lowrank.whitening import whitened
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
     "InputMoments",
     "break_even_rank",
     "centered",
+    "centre_kernel",
+    "check_kernel",
     "check_rank",
     "choose_method",
     "energy",

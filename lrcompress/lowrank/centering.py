@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lrcompress.lowrank.certificate import certify
 from lrcompress.lowrank.factors import Factors
-from lrcompress.lowrank.svd import truncated_svd
+from lrcompress.lowrank.svd import check_kernel, truncated_svd
 
 
 def centre_kernel(kernel: NDArray[Any]) -> NDArray[np.floating[Any]]:
@@ -42,6 +42,8 @@ def centered(kernel: NDArray[Any], bias: NDArray[Any] | None, rank: int) -> Fact
         KernelError: If the kernel is not a finite matrix.
         RankError: If there is no such rank.
     """
+    # Before centring, which would spread an infinity over its whole row.
+    check_kernel(kernel)
     inner = truncated_svd(centre_kernel(kernel), rank)
     B, C = inner.B.astype(kernel.dtype), inner.C.astype(kernel.dtype)
     # The certificate speaks of A itself, by the same measure as for every other method.

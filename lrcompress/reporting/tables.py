@@ -1,0 +1,55 @@
+"""Pieces that every page of text is put together from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lrcompress.reporting.words import clean, points, share, small
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) -> RenderableType:
+    """Return a table whose first `left` columns are words and the others numbers."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold"
+    )
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(clean(cell)) for cell in row))
+    return table
+
+
+def plain(lines: list[str]) -> RenderableType:
+    """Return lines of text, free of control characters and markup."""
+    from rich.text import Text
+
+    return Text("\n".join(clean(line).rstrip() for line in lines))
+
+
+def saved(before: float, after: float, unit: Any) -> list[str]:  # noqa: ANN401  # count or size
+    """Return what was saved: in units, and as a share."""
+    return [unit(before - after), share((before - after) / before if before else None)]
+
+
+def kernel_errors(layer: dict[str, Any]) -> str:
+    """Return the errors of a factorized kernel and their certificate."""
+    return (
+        f"relative error of the kernel: Frobenius {small(layer['frobenius_error'])}, "
+        f"spectral {small(layer['spectral_error'])}; certificate: {layer['optimality']:.6f} x the "
+        f"smallest possible at rank {layer['rank']} ({layer['algorithm']})"
+    )
+
+
+def drop(stage: dict[str, Any]) -> str:
+    """Return the difference to the original's error rate, with its interval where it was paired."""
+    paired = stage.get("drop")
+    if isinstance(paired, dict):
+        return f"{points(paired['difference'])} [{paired['low']:+.2f}, {paired['high']:+.2f}]"
+    return points(stage["drop_points"])

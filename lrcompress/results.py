@@ -1,0 +1,142 @@
+"""What `factorize` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lrcompress.choosing import RankChoice
+from lrcompress.lowrank import Factors
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One Dense layer that became two.
+
+    Attributes:
+        name: The layer's name, kept by the second of the two.
+        path: The name behind those of the nested models the layer stands in.
+        first_name: Name of the new first layer.
+        kernel_shape: (m, n) of the original kernel.
+        dtype: Of the stored kernel and its factors.
+        activation: Kept on the second layer.
+        softmax: Whether softmax along the classes is what follows.
+        rank: r.
+        choice: How the rank was chosen.
+        parameters_before: m n, and n where there is a bias.
+        parameters_after: r (m + n), and n where there is a bias.
+        factors: B (m, r), C (r, n), bias and certificate.
+    """
+
+    name: str
+    path: str
+    first_name: str
+    kernel_shape: tuple[int, int]
+    dtype: str
+    activation: str
+    softmax: bool
+    rank: int
+    choice: RankChoice
+    parameters_before: int
+    parameters_after: int
+    factors: Factors = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a script reads: no arrays but the singular values."""
+        certificate = self.factors.certificate
+        return {
+            "name": self.name,
+            "path": self.path,
+            "first_name": self.first_name,
+            "kernel_shape": list(self.kernel_shape),
+            "dtype": self.dtype,
+            "activation": self.activation,
+            "softmax": self.softmax,
+            "rank": self.rank,
+            "rank_choice": self.choice.to_json(),
+            "method": self.factors.method,
+            "parameters_before": self.parameters_before,
+            "parameters_after": self.parameters_after,
+            "frobenius_error": certificate.frobenius_error,
+            "spectral_error": certificate.spectral_error,
+            "optimality": certificate.optimality,
+            "algorithm": certificate.algorithm,
+            "singular_values": [float(s) for s in self.factors.singular_values],
+        }
+
+
+@dataclass
+class FactorizeResult:
+    """What `factorize` did.
+
+    Attributes:
+        input: The original file, untouched.
+        output: The compressed file.
+        record: Its run record.
+        method: svd, centered, whitened or refined.
+        method_reason: Why this method, in a few words.
+        layers: One entry a factorized layer.
+        parameters_before: Of the whole model.
+        parameters_after: Of the whole model.
+        bytes_before: File size.
+        bytes_after: File size.
+        optimizer_bytes: Stored optimizer state that was dropped; part of the bytes saved.
+        warnings: What the user should know.
+        seconds: Wall time of the parts.
+        error_rate_before: Of the original on the test data, in percent; None without data.
+        error_rate_after: Of the compressed model; None without data.
+        model: The compressed Keras model, where the input was a model in memory; the paths then
+            name temporary files that are gone, unless an output was given.
+    """
+
+    input: Path
+    output: Path
+    record: Path
+    method: str
+    method_reason: str
+    layers: list[LayerResult]
+    parameters_before: int
+    parameters_after: int
+    bytes_before: int
+    bytes_after: int
+    optimizer_bytes: int
+    warnings: list[str]
+    seconds: dict[str, float]
+    error_rate_before: float | None = None
+    error_rate_after: float | None = None
+    model: Any = None
+
+    @property
+    def rank(self) -> int:
+        """Rank of the first layer, which is the only one unless several were named."""
+        return self.layers[0].rank
+
+    @property
+    def factors(self) -> Factors:
+        """Factors of the first layer."""
+        return self.layers[0].factors
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `lrcompress factorize --json` prints."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "input": str(self.input),
+            "output": str(self.output),
+            "record": str(self.record),
+            "rank": self.rank,
+            "method": self.method,
+            "method_reason": self.method_reason,
+            "layers": [layer.to_json() for layer in self.layers],
+            "parameters_before": self.parameters_before,
+            "parameters_after": self.parameters_after,
+            "bytes_before": self.bytes_before,
+            "bytes_after": self.bytes_after,
+            "optimizer_bytes": self.optimizer_bytes,
+            "error_rate_before": self.error_rate_before,
+            "error_rate_after": self.error_rate_after,
+            "warnings": self.warnings,
+            "seconds": self.seconds,
+        }

@@ -1,0 +1,35 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """Return the folder of example models."""
+    return ROOT / "examples"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Return a function that runs the command line in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: Any) -> Result:
+        from lrcompress.cli import main
+
+        result = CliRunner().invoke(main, [str(word) for word in arguments])
+        # Anything but a clean exit is a bug: the test should show its traceback.
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke

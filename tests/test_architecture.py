@@ -1,0 +1,169 @@
+"""The doors between the rooms, and what a light command may load."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lrcompress
+
+PACKAGE = Path(lrcompress.__file__).parent
+ENGINES = {"keras", "tensorflow", "jax", "torch"}
+FOUNDATIONS = {"errors", "atomic", "provenance", "progress"}
+# Room to (rooms of ours, other packages) that it may import; the standard library is free.
+DOORS: dict[str, tuple[set[str], set[str]]] = {
+    "errors": (set(), set()),
+    "atomic": ({"errors"}, set()),
+    "provenance": (set(), set()),
+    "progress": (set(), set()),
+    "runs": ({"errors", "atomic"}, set()),
+    "lowrank": ({"errors", "lowrank"}, {"numpy", "scipy"}),
+    "modelfile": (FOUNDATIONS | {"modelfile"}, {"numpy", "h5py"}),
+    "choosing": ({"errors", "lowrank"}, {"numpy"}),
+    "results": ({"choosing", "lowrank"}, set()),
+    "layerwise": ({"choosing", "errors", "lowrank", "modelfile"}, {"numpy"}),
+    "compression": (
+        {"errors", "atomic", "choosing", "layerwise", "lowrank", "modelfile", "results", "runs"},
+        set(),
+    ),
+    "reporting": ({"errors", "runs", "reporting"}, {"rich"}),
+    "training": (
+        FOUNDATIONS | {"training", "lowrank", "runs"},
+        {"numpy", "scipy", "h5py", "keras", "PIL", "absl"},
+    ),
+    "api": (
+        FOUNDATIONS | {"api", "compression", "layerwise", "lowrank", "modelfile", "reporting",
+                       "results", "runs", "training"},
+        set(),
+    ),
+    "cli": (
+        FOUNDATIONS | {"api", "cli", "reporting", "runs", "training"},
+        {"click", "rich"},
+    ),
+}  # fmt: skip
+
+
+def modules() -> list[Path]:
+    """Return every module of the package."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    """Return the room a module stands in."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST) -> list[tuple[str, int]]:
+    """Return (module, line) of every import, wherever it stands."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [(name if node.module == "lrcompress" else str(node.module), node.lineno)
+                      for name in names]  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_import_only_through_their_doors(path: Path) -> None:
+    """Each room imports the rooms and the packages that the architecture allows it."""
+    room = room_of(path)
+    if room in ("__init__", "__main__"):
+        pytest.skip("the public names and the entry point may name everything")
+    ours, others = DOORS[room]
+
+    wrong = []
+    for name, line in imported(ast.parse(path.read_text(encoding="utf-8"))):
+        top, *rest = name.split(".")
+        if top == "lrcompress":
+            fine = not rest or rest[0] == "__version__" or rest[0] in ours
+        else:
+            fine = top in sys.stdlib_module_names or top in others
+        if not fine:
+            wrong.append(f"line {line}: {name}")
+
+    assert wrong == []
+
+
+def test_training_is_loaded_late() -> None:
+    """Outside `training`, nothing imports it at module level."""
+    wrong = []
+    for path in modules():
+        if room_of(path) == "training":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        top_level = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        for node in top_level:
+            names = [name for name, _ in imported(ast.Module([node], []))]
+            if any(name.startswith("lrcompress.training") for name in names):
+                wrong.append(str(path))
+
+    assert wrong == []
+
+
+PROBE = """
+import json, sys
+from lrcompress.cli import main
+try:
+    main(sys.argv[1:], prog_name="lrcompress")
+except SystemExit as exit:
+    code = exit.code
+loaded = sorted({name.split(".")[0] for name in sys.modules} & set(%r))
+print(json.dumps({"code": code, "loaded": loaded}))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["factorize", "--help"],
+        ["finetune", "--help"],
+        ["train-from-scratch", "--help"],
+        ["inspect", "MODEL"],
+        ["factorize", "MODEL", "--rank", "4"],
+        ["report"],
+        ["datasets"],
+    ],
+    ids=" ".join,
+)
+def test_light_commands_load_no_engine(
+    arguments: list[str], tmp_path: Path, examples: Path
+) -> None:
+    """Help, inspect, factorize without data, report and datasets start neither Keras nor TensorFlow."""
+    model = str(examples / "digits_cnn.h5")
+    if arguments == ["report"]:
+        subprocess.run(
+            [sys.executable, "-m", "lrcompress", "factorize", model, "--rank", "4"],
+            cwd=tmp_path, check=True, capture_output=True,
+        )  # fmt: skip
+    arguments = [model if word == "MODEL" else word for word in arguments]
+
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE % sorted(ENGINES), *arguments],
+        cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert json.loads(done.stdout.splitlines()[-1]) == {"code": 0, "loaded": []}
+
+
+def test_importing_the_package_loads_almost_nothing() -> None:
+    """`import lrcompress` loads neither an engine nor NumPy."""
+    code = "import sys, lrcompress; print(sorted({'numpy', 'h5py', 'keras', 'click'} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names_exist() -> None:
+    """Every name in `__all__` can be had and has a docstring."""
+    for name in lrcompress.__all__:
+        assert getattr(lrcompress, name).__doc__, name
