@@ -21,14 +21,15 @@ from lrcompress.training.finetune import FinetuneSettings, finetune
 from lrcompress.training.recover import SplitHead
 from lrcompress.training.session import DataRequest, prepare
 
-# (learning rate, teacher's weight, temperature, head re-fitted first); weight 0 is labels alone.
+# (learning rate, teacher's weight, temperature, head re-fitted first, dropout kept on);
+# weight 0 is labels alone.
 VARIANTS = [
-    (1e-3, 0.5, 2.0, False),
-    (1e-3, 0.5, 2.0, True),
-    (3e-4, 0.5, 2.0, True),
-    (3e-4, 0.0, 1.0, True),
-    (3e-4, 0.9, 4.0, True),
-    (1e-4, 0.5, 2.0, True),
+    (1e-3, 0.5, 2.0, True, False),
+    (1e-3, 0.5, 2.0, True, True),
+    (1e-3, 0.5, 2.0, False, False),
+    (3e-4, 0.5, 2.0, True, False),
+    (1e-3, 0.0, 1.0, True, False),
+    (1e-3, 0.9, 4.0, True, False),
 ]
 
 
@@ -51,13 +52,13 @@ def main() -> None:
         result = lrcompress.factorize(arguments.model, rank=arguments.rank, output=small)
         first = result.layers[0].first_name
         head = SplitHead(origin["path"], first, origin["activation"], origin["softmax"])
-        for rate, weight, temperature, refit in VARIANTS:
+        for rate, weight, temperature, refit, dropout in VARIANTS:
             distill.WEIGHT, distill.TEMPERATURE = weight, temperature
             outcome = finetune(
                 backend.load_model(small),
                 teacher,
                 data,
-                FinetuneSettings(arguments.epochs, rate),
+                FinetuneSettings(arguments.epochs, rate, dropout=dropout),
                 head=head if refit else None,
             )
             row = {
@@ -65,6 +66,7 @@ def main() -> None:
                 "teacher_weight": weight,
                 "temperature": temperature,
                 "head_refitted": refit,
+                "dropout": dropout,
                 "batch_size": outcome.batch_size,
                 "validation": [
                     [e["what"], e["validation_error_rate"], e["validation_loss"]]

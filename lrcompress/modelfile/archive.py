@@ -35,10 +35,16 @@ def locate(tree: Container | None, index: Index, file: h5py.File) -> Weights:
     if tree is None:
         return Weights(index, {}, prefix=prefix)
     groups = layer_groups(tree, prefix)
-    of_layer: dict[LayerPath, tuple[str, ...]] = {}
-    for path, group in groups.items():
-        below = (array for array, _ in index.under(group))
-        of_layer[path] = tuple(sorted(below, key=_numeric))
+    owners = {group: path for path, group in groups.items()}
+    below: dict[LayerPath, list[str]] = {path: [] for path in groups}
+    for array in sorted(index.arrays, key=_numeric):
+        parent = array.rpartition("/")[0]
+        while parent:
+            # A nested model counts the arrays of all layers below it.
+            if parent in owners:
+                below[owners[parent]].append(array)
+            parent = parent.rpartition("/")[0]
+    of_layer = {path: tuple(arrays) for path, arrays in below.items()}
     problem = next(
         (p for path, group in groups.items() if (p := _misplaced(path, group, index, file))),
         _stray(tree, prefix, groups, index),

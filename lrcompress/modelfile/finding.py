@@ -93,7 +93,9 @@ def _named(model: ModelFile, layer: str) -> Item:
         raise UnsupportedModelError(msg, code="no_such_layer")
     other = next((info for info in model.layers if layer in (info.name, info.path)), None)
     if other is not None:
-        msg = f"Layer {layer} of {model.path} is a {other.class_name}; expected a Dense layer"
+        msg = (
+            f"Layer {layer} of {model.path} is of class {other.class_name}; expected a Dense layer"
+        )
     else:
         msg = f"{model.path} has no Dense layer {layer}"
     names = ["/".join(item.path) for item in items]
@@ -107,8 +109,8 @@ def _head(model: ModelFile, tree: Container) -> Item:
     items = _dense_items(model)
     if not items:
         msg = (
-            f"{model.path} has no Dense layer among its {len(model.layers)} layers; "
-            "lrcompress factorizes Dense layers only: there is nothing to do."
+            f"{model.path} has no Dense layer; lrcompress factorizes Dense layers only, "
+            "so there is nothing to do: run inspect to see what it holds."
         )
         raise UnsupportedModelError(msg, code="no_dense")
     ends = tails(tree)

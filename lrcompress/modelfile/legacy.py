@@ -7,6 +7,8 @@ in one flat list, and are told apart by the layer names in their paths.
 
 from __future__ import annotations
 
+from typing import Any
+
 import h5py
 
 from lrcompress.modelfile.decoding import as_dict
@@ -51,6 +53,26 @@ def locate(tree: Container | None, index: Index, file: h5py.File) -> Weights:
     return Weights(
         index, of_layer, layer_names=layer_names, weight_names=weight_names, problem=problem
     )
+
+
+def name_after_file(config: dict[str, Any], file: h5py.File) -> None:
+    """Name the nested models that Keras up to 2.2.2 left unnamed, as the weights call them.
+
+    Its Sequential is a bare list in which a nested Sequential states no name; the saved order of
+    layers has one for each. The name is put beside the class, where no Keras version objects.
+
+    Args:
+        config: The architecture; completed in place.
+        file: The open file.
+    """
+    layers = config.get("config")
+    if config.get("class_name") != "Sequential" or not isinstance(layers, list):
+        return
+    saved = names(file[ROOT], "layer_names") if ROOT in file else []
+    if len(saved) == len(layers):
+        for entry, name in zip(layers, saved, strict=True):
+            if isinstance(entry, dict) and isinstance(entry.get("config"), list):
+                entry.setdefault("name", name)
 
 
 def canonical(layer: str, weight: str = "") -> str:

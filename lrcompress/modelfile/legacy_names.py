@@ -174,6 +174,14 @@ def _renamed(kernel: str, old: str, new: str) -> str:
     return f"{new}/{parts[-1]}" if replaced == parts else "/".join(replaced)
 
 
+def _like_type(kind: np.dtype[Any], names: list[str]) -> np.dtype[Any]:
+    """Return a variable-length string type, ASCII only where it was and still can be."""
+    info = h5py.check_string_dtype(kind)
+    ascii_only = info is not None and info.encoding == "ascii" and "".join(names).isascii()
+    found: np.dtype[Any] = h5py.string_dtype("ascii" if ascii_only else "utf-8")
+    return found
+
+
 def _as_attributes(
     path: str, attribute: str, names: list[str], like: h5py.Group
 ) -> dict[tuple[str, str], Any]:
@@ -189,7 +197,8 @@ def _as_attributes(
         values = np.array(encoded, dtype=f"S{max(map(len, encoded))}")
         width = values.dtype.itemsize
     else:
-        values = np.array(names, dtype=h5py.string_dtype())
+        # The character set too: old Keras on old h5py decodes ASCII and trips over UTF-8.
+        values = np.array(names, dtype=_like_type(kind, names))
         width = _REFERENCE_BYTES
     pieces = -(-len(names) * width // ATTRIBUTE_LIMIT)
     if pieces == 1:

@@ -44,8 +44,10 @@ def describe(path: Path, file: OpenModel) -> ModelFile:
     """Return the structure of a model file that is already open."""
     what = "config.json" if file.format == "keras" else "model_config"
     config = parse_json(file.config, path, what)
-    tree = build(config)
     index = scan(file.weights, path, backslashes=file.format == "keras")
+    if file.format == "hdf5":
+        legacy.name_after_file(config, file.weights)
+    tree = build(config)
     if file.format == "keras":
         weights = archive.locate(tree, index, file.weights)
         metadata = parse_json(file.metadata or b"{}", path, "metadata.json")

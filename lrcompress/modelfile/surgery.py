@@ -169,7 +169,11 @@ def _edit(model: ModelFile, replacements: Sequence[Replacement]) -> _NewModel:
     warnings: list[str] = []
     for replacement in replacements:
         if find_head(model, replacement.layer.path) != replacement.layer:
-            raise changed(model.path)
+            msg = (
+                f"Layer {replacement.layer.path} was not read from {model.path}; "
+                "expected one that find_head or dense_layers gave for it."
+            )
+            raise UnsupportedModelError(msg, code="no_such_layer")
         item = next(i for i in items.values() if "/".join(i.path) == replacement.layer.path)
         if item.path in firsts:
             msg = f"Layer {replacement.layer.path} is to be replaced twice; expected once."
@@ -203,7 +207,11 @@ def _plan(
             kept[old, 1] = given["bias"]
     plan, warnings = plan_weights(model, tree, source.weights, new.firsts, kernels, kept)
     if model.format == "hdf5":
-        plan.attributes["", "model_config"] = dump_json(new.config)
+        # Variable length, because fixed-length attributes end at 64 kB; ASCII, which JSON text is,
+        # because Keras up to 2.3 cannot read it as UTF-8.
+        plan.attributes["", "model_config"] = np.array(
+            dump_json(new.config), dtype=h5py.string_dtype("ascii")
+        )
     return plan, warnings
 
 

@@ -1,0 +1,96 @@
+"""The documentation says what the program does."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+import lrcompress
+from lrcompress.cli.app import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_command_page_is_what_help_prints() -> None:
+    """docs/cli.md is current; write it anew with `python docs/make_cli.py`."""
+    made = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))["render"]()
+
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == made
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(run: Callable[..., Result], name: str) -> None:
+    """Each command's help has a runnable example, and its first line is in the list of commands."""
+    result = run(name, "-h")
+
+    assert result.exit_code == 0
+    assert f"lrcompress {name}" in result.stdout.split("Example:")[1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_readme_names_every_command(name: str) -> None:
+    """The README mentions each command."""
+    assert f"lrcompress {name}" in PAGES[0].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", lrcompress.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    """docs/python.md mentions each public name."""
+    assert name in (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page leads to a file of the project."""
+    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8"))
+
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_in_pages_exist(page: Path, run: Callable[..., Result]) -> None:
+    """Every `lrcompress ...` line of a code block names a command and options that exist."""
+    blocks = re.findall(r"```(?:console|bash|sh)\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    calls = [call for line in lines for call in re.findall(r"lrcompress ([a-z].*?)(?: &&|$)", line)]
+
+    for call in calls:
+        words = call.split()
+        if "lrcompress" in words[0] or words[0] not in COMMANDS:
+            continue
+        help_text = run(words[0], "--help").stdout
+        for word in words:
+            if word.startswith("--"):
+                assert word.split("=")[0] in help_text, call
+
+
+def test_committed_results_name_their_command() -> None:
+    """Every committed figure says how it was made."""
+    paths = sorted((ROOT / "benchmarks" / "results").rglob("*.json"))
+
+    assert paths
+    for path in paths:
+        assert json.loads(path.read_text(encoding="utf-8"))["command"], path
+
+
+@pytest.mark.keras
+def test_walkthrough(tmp_path: Path) -> None:
+    """The walk-through of examples/ runs from end to end on the bundled data set."""
+    script = ROOT / "examples" / "mnist_walkthrough.py"
+
+    done = subprocess.run(
+        [sys.executable, str(script), "--quick"], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "fine-tuned:" in done.stdout
+    assert done.stdout.count("finetuned") == 1
