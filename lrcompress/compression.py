@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ def factorize_file(
     calibration: Calibration | None = None,
     dataset: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    convert: Callable[[Path, Path], None] | None = None,
 ) -> FactorizeResult:
     """Compress the final Dense layer of a model file; see `lrcompress.factorize`.
 
@@ -45,20 +47,28 @@ def factorize_file(
         calibration: Activations, where there is data.
         dataset: Name and scaling of that data, for the record.
         progress: Told of refinement steps done and in all.
+        convert: Writes a model file anew in the other format, which only Keras can do; None
+            refuses an output of the other format.
     """
     started = time.perf_counter()
     model = model or open_model(path)
     head = find_head(model, request.layer)
     if request.output is not None:
         # Refuse before the arithmetic, which may take minutes.
-        _check_suffix(request.output, model)
+        _check_suffix(request.output, model, can_convert=convert is not None)
         check_output(request.output, inputs=(path,), overwrite=request.overwrite)
     factors, choice, reason = factorize_layer(model, head, request, calibration, progress)
     factorized = time.perf_counter()
     output = request.output or default_output(path, model, choice.rank)
     check_output(output, inputs=(path,), overwrite=request.overwrite)
     replacement = Replacement(head, factors.B, factors.C, factors.bias)
-    written = write_replaced(model, [replacement], output, overwrite=request.overwrite)
+    if output.suffix.lower() in SUFFIXES[model.format] or convert is None:
+        written = write_replaced(model, [replacement], output, overwrite=request.overwrite)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            same_format = Path(folder) / f"model{SUFFIXES[model.format][0]}"
+            written = write_replaced(model, [replacement], same_format)
+            convert(same_format, output)
     finished = time.perf_counter()
     layer = _layer_result(head, factors, choice, written)
     result = FactorizeResult(
@@ -71,7 +81,7 @@ def factorize_file(
         parameters_before=model.parameters,
         parameters_after=written.parameters,
         bytes_before=model.size,
-        bytes_after=written.size,
+        bytes_after=output.stat().st_size,
         optimizer_bytes=written.optimizer_bytes,
         warnings=_warnings(model, layer, written),
         seconds={
@@ -92,13 +102,12 @@ def default_output(path: Path, model: ModelFile, rank: int) -> Path:
     return Path(f"{path.stem}-rank{rank}{suffix}")
 
 
-def _check_suffix(output: Path, model: ModelFile) -> None:
-    suffixes = SUFFIXES[model.format]
-    if output.suffix.lower() not in suffixes:
-        msg = (
-            f"Output {output} does not end in {' or '.join(suffixes)}, the format of {model.path}; "
-            "factorize keeps the format: give an output name that ends so."
-        )
+def _check_suffix(output: Path, model: ModelFile, *, can_convert: bool) -> None:
+    allowed = [*SUFFIXES[model.format]]
+    if can_convert:
+        allowed = [suffix for suffixes in SUFFIXES.values() for suffix in suffixes]
+    if output.suffix.lower() not in allowed:
+        msg = f"Output {output} must end in {' or '.join(allowed)}, which decides its format."
         raise OutputError(msg, code="output_suffix")
 
 
@@ -110,7 +119,7 @@ def _layer_result(
     return LayerResult(
         name=head.name,
         path=head.path,
-        first_name=written.first_names[head.name],
+        first_name=written.first_names[head.path],
         kernel_shape=head.kernel_shape,
         dtype=head.dtype,
         activation=head.activation,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def test_factorize_json(run: Run, model: Path) -> None:
     result = run("factorize", model.name, "--rank", 4, "--json")
 
     document = json.loads(result.stdout)
-    assert list(document)[0] == "schema_version"
+    assert next(iter(document)) == "schema_version"
     assert document["rank"] == document["layers"][0]["rank"] == 4
     assert document["layers"][0]["kernel_shape"] == [256, 10]
     assert document["parameters_before"] - document["parameters_after"] == 2560 - 4 * 266
@@ -178,6 +179,22 @@ def test_output_loads_in_plain_keras_and_computes_the_factors(run: Run, model: P
 
 
 @pytest.mark.keras
+@pytest.mark.parametrize("suffix", ["keras", "hdf5"])
+def test_output_in_the_other_format(run: Run, h5: Path, suffix: str) -> None:
+    """The output's suffix decides its format; the weights are the same."""
+    run("factorize", h5.name, "--rank", 4)
+
+    result = run("factorize", h5.name, "--rank", 4, "-o", f"other.{suffix}", "--json")
+
+    document = json.loads(result.stdout)
+    assert document["bytes_after"] == Path(f"other.{suffix}").stat().st_size < 250_000
+    assert zipfile.is_zipfile(f"other.{suffix}") == (suffix == "keras")
+    same, other = loaded(Path("model-rank4.h5")), loaded(Path(f"other.{suffix}"))
+    assert all(map(np.array_equal, same.get_weights(), other.get_weights()))
+    assert lrcompress.inspect(f"other.{suffix}")["dataset"] == "digits"
+
+
+@pytest.mark.keras
 def test_full_rank_changes_nothing(run: Run, model: Path) -> None:
     """At rank n - 1 the centred head gives the original's probabilities."""
     run("factorize", model.name, "--rank", 9)
@@ -228,7 +245,9 @@ def test_factorize_with_data(run: Run, h5: Path) -> None:
     """With data the method is refined, the rank is the smallest that loses little, errors are told."""
     chosen = json.loads(run("factorize", h5.name, "--dataset", "digits", "--json").stdout)
     plain = run("factorize", h5.name, "--rank", chosen["rank"], "-o", "plain.h5")
-    evaluated = json.loads(run("evaluate", "model.h5", "plain.h5", chosen["output"], "--json").stdout)
+    evaluated = json.loads(
+        run("evaluate", "model.h5", "plain.h5", chosen["output"], "--json").stdout
+    )
 
     assert chosen["method"] == "refined"
     assert chosen["layers"][0]["rank_choice"]["rule"] == "max_drop"

@@ -64,7 +64,7 @@ def evaluate(
         scaling: Default the first model's own, or detected.
         seed: Of the split of an image folder.
         progress: Told of steps done.
-        before_keras: Called once, before Keras is loaded.
+        before_keras: Called before Keras is loaded.
 
     Raises:
         ModelFileError: If a file cannot be read.
@@ -81,7 +81,7 @@ def evaluate(
     from lrcompress.training.datasets import load
 
     folder = None if data_dir is None else Path(data_dir)
-    loaded = load(dataset, folder, seed=seed)
+    loaded = load(dataset, folder, seed=seed, progress=progress, before_keras=before_keras)
     before_keras()
     from lrcompress.training import backend
     from lrcompress.training.evaluate import evaluate as measure

@@ -72,7 +72,7 @@ def factorize(
         seed: Of the held-out split and of refinement.
         command: Stored in the run record.
         progress: Told of steps done.
-        before_keras: Called once, before Keras is loaded.
+        before_keras: Called before Keras is loaded.
 
     Raises:
         RankError: If the rank does not fit the kernel or would save nothing.
@@ -103,7 +103,9 @@ def factorize(
         if data_dir is not None or scaling is not None or samples is not None:
             msg = "data_dir, scaling and samples say how to use a data set, but none was given; add --dataset."
             raise DatasetError(msg, code="no_dataset")
-        return factorize_file(path, request, progress=_steps(progress))
+        return factorize_file(
+            path, request, progress=_steps(progress), convert=_converter(before_keras)
+        )
     folder = None if data_dir is None else Path(data_dir)
     return _factorize_with_data(
         path, request, dataset, folder, scaling, samples, progress, before_keras
@@ -112,6 +114,18 @@ def factorize(
 
 def _steps(progress: Progress) -> Callable[[int, int], None]:
     return lambda done, total: progress("refining", done, total, {})
+
+
+def _converter(before_keras: Callable[[], None]) -> Callable[[Path, Path], None]:
+    """Return a function that saves a model in the other format, through Keras."""
+
+    def convert(source: Path, target: Path) -> None:
+        before_keras()
+        from lrcompress.training import saving
+
+        saving.convert(source, target, open_model(source).provenance)
+
+    return convert
 
 
 def _factorize_with_data(
@@ -134,7 +148,9 @@ def _factorize_with_data(
 
     from lrcompress.training.datasets import load
 
-    loaded = load(dataset, data_dir, seed=request.seed)
+    loaded = load(
+        dataset, data_dir, seed=request.seed, progress=progress, before_keras=before_keras
+    )
     before_keras()
     from lrcompress.training import backend, calibrate
     from lrcompress.training.evaluate import evaluate
@@ -159,6 +175,7 @@ def _factorize_with_data(
     result = factorize_file(
         path, request, model=opened, calibration=calibration, dataset=description,
         progress=_steps(progress),
+        convert=_converter(before_keras),
     )  # fmt: skip
     x_test, y_test = data.test()
     before = evaluate(original, x_test, y_test, progress, "test, original")

@@ -109,7 +109,7 @@ def finetune(
         seed: Of the validation split, the order of samples and dropout.
         command: Stored in the run record.
         progress: Told of steps done.
-        before_keras: Called once, before Keras is loaded.
+        before_keras: Called before Keras is loaded.
 
     Raises:
         RunRecordError: If there is no run record to go by.
@@ -143,7 +143,7 @@ def finetune(
     from lrcompress.training.datasets import load
 
     folder = None if data_dir is None else Path(data_dir)
-    loaded = load(spec, folder, seed=seed)
+    loaded = load(spec, folder, seed=seed, progress=progress, before_keras=before_keras)
     before_keras()
     from lrcompress.training import backend
     from lrcompress.training.finetune import LEARNING_RATE, FinetuneSettings

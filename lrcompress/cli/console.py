@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-# A pipe has no width; tables should not wrap there at 80 columns.
-PIPE_WIDTH = 160
+# A pipe has no width: nothing should wrap there.
+PIPE_WIDTH = 1_000
 # Between two lines on the same task, where nobody watches a bar.
 LOG_SECONDS = 15.0
 
@@ -27,7 +28,14 @@ def show(parts: list[RenderableType]) -> None:
     """Print a result for people on stdout."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False).print(*parts)
+    if sys.stdout.isatty():
+        Console(highlight=False).print(*parts)
+        return
+    console = Console(width=PIPE_WIDTH, highlight=False)
+    with console.capture() as capture:
+        console.print(*parts)
+    # Tables are padded to their width, which a file or a page has no use for.
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def show_json(document: Any) -> None:  # noqa: ANN401  # a dictionary, or a list of them
@@ -106,7 +114,12 @@ def progress_bar(*, quiet: bool) -> Iterator[Bar]:
         bar.close()
 
 
-def start_keras(*, quiet: bool, verbose: bool) -> None:
+def keras_starter(*, quiet: bool, verbose: bool) -> Callable[[], None]:
+    """Return a function that starts Keras and says so, the first time that it is called."""
+    return functools.cache(lambda: _start_keras(quiet=quiet, verbose=verbose))
+
+
+def _start_keras(*, quiet: bool, verbose: bool) -> None:
     """Import Keras and its engine with their start-up notes held back, unless they are wanted.
 
     The notes come from native code that writes to file descriptor 2 before any setting is read.

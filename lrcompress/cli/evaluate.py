@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import progress_bar, show, show_json, start_keras
-from lrcompress.cli.options import ModelPath, data_options, output_options, seed_option
+from lrcompress.cli.console import keras_starter, progress_bar, show, show_json
+from lrcompress.cli.options import data_options, model_argument, output_options, seed_option
 
 
 @click.command("evaluate")
-@click.argument("models", type=ModelPath(), nargs=-1, required=True, metavar="MODEL...")
+@model_argument("models", nargs=-1, metavar="MODEL...")
 @data_options
 @seed_option
 @output_options
@@ -38,7 +38,7 @@ def command(
         found = evaluate(
             list(models),
             progress=bar,
-            before_keras=lambda: start_keras(quiet=quiet, verbose=verbose),
+            before_keras=keras_starter(quiet=quiet, verbose=verbose),
             **options,
         )
     results = [entry.to_json() for entry in found]

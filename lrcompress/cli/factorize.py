@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import note, progress_bar, show, show_json, start_keras
+from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
 from lrcompress.cli.options import (
-    ModelPath,
     data_options,
+    model_argument,
     output_option,
     output_options,
     overwrite_option,
@@ -21,7 +21,7 @@ RULES = ("rank", "energy", "reduction", "max_drop")
 
 
 @click.command("factorize")
-@click.argument("model", type=ModelPath())
+@model_argument("model")
 @click.option("--rank", type=click.IntRange(min=1), help="Rank r of the two factors.")
 @click.option("--energy", type=click.FloatRange(0, 1, min_open=True),
               help="Smallest rank that keeps this share of the squared singular values.")  # fmt: skip
@@ -74,7 +74,7 @@ def command(
             model,
             command=arguments,
             progress=bar,
-            before_keras=lambda: start_keras(quiet=quiet, verbose=verbose),
+            before_keras=keras_starter(quiet=quiet, verbose=verbose),
             **options,
         )
     for warning in result.warnings:

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import note, progress_bar, show, show_json, start_keras
+from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
 from lrcompress.cli.options import (
-    ModelPath,
     data_options,
+    model_argument,
     output_option,
     output_options,
     overwrite_option,
@@ -19,7 +19,7 @@ from lrcompress.cli.options import (
 
 
 @click.command("finetune")
-@click.argument("model", type=ModelPath(), required=False)
+@model_argument("model", required=False)
 @click.option("--epochs", type=click.IntRange(min=1), default=2, show_default=True,
               help="Passes over the training data.")  # fmt: skip
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True),
@@ -68,7 +68,7 @@ def command(
             model,
             command=arguments,
             progress=bar,
-            before_keras=lambda: start_keras(quiet=quiet, verbose=verbose),
+            before_keras=keras_starter(quiet=quiet, verbose=verbose),
             **options,
         )
     for warning in result.warnings:

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from lrcompress.cli.console import show, show_json
-from lrcompress.cli.options import ModelPath, output_options
+from lrcompress.cli.options import model_argument, output_options
 
 
 @click.command("inspect")
-@click.argument("model", type=ModelPath())
+@model_argument("model")
 @click.option("--layer", metavar="NAME", help="Another Dense layer than the final one.")
 @output_options
 def command(model: Path, layer: str | None, as_json: bool, quiet: bool, verbose: bool) -> None:

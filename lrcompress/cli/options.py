@@ -11,28 +11,35 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class ModelPath(click.ParamType[Path]):
-    """An existing file; a folder is refused with the way out for a SavedModel."""
+def existing_model(
+    ctx: click.Context, param: click.Parameter, value: Path | tuple[Path, ...] | None
+) -> Path | tuple[Path, ...] | None:
+    """Refuse what is not a file; a folder is refused with the way out for a SavedModel."""
+    if isinstance(value, tuple):
+        for path in value:
+            existing_model(ctx, param, path)
+    elif value is not None and value.is_dir():
+        is_saved_model = (value / "saved_model.pb").exists()
+        what = "a SavedModel folder" if is_saved_model else "a folder"
+        msg = (
+            f"{value} is {what}; expected a .h5, .hdf5 or .keras file: load the model where it was "
+            "made and save it with model.save('model.keras')."
+        )
+        raise click.BadParameter(msg, ctx, param)
+    elif value is not None and not value.exists():
+        msg = f"{value} does not exist; expected a .h5, .hdf5 or .keras file."
+        raise click.BadParameter(msg, ctx, param)
+    return value
 
-    name = "file"
 
-    def convert(
-        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Path:
-        """Return the path, or fail with a usage error."""
-        path = Path(value)
-        if path.is_dir():
-            saved = (path / "saved_model.pb").exists() or (path / "keras_metadata.pb").exists()
-            what = "a SavedModel folder" if saved else "a folder"
-            self.fail(
-                f"{path} is {what}; expected a .h5, .hdf5 or .keras file: load the model where it "
-                "was made and save it with model.save('model.keras').",
-                param,
-                ctx,
-            )
-        if not path.exists():
-            self.fail(f"{path} does not exist; expected a .h5, .hdf5 or .keras file.", param, ctx)
-        return path
+def model_argument(
+    name: str, *, required: bool = True, nargs: int = 1, metavar: str | None = None
+) -> Callable[[Command], Command]:
+    """Return an argument that is a model file."""
+    return click.argument(
+        name, type=click.Path(path_type=Path), callback=existing_model,
+        required=required, nargs=nargs, metavar=metavar,
+    )  # fmt: skip
 
 
 def output_options(command: Command) -> Command:

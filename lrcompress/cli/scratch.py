@@ -6,36 +6,32 @@ from pathlib import Path
 
 import click
 
-from lrcompress.cli.console import note, progress_bar, show, show_json, start_keras
+from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
 from lrcompress.cli.options import output_options, seed_option
 
 
-class Ranks(click.ParamType[tuple[int | None, ...]]):
-    """Comma-separated ranks; `full` (None) is the network without a low-rank layer."""
-
-    name = "ranks"
-
-    def convert(
-        self,
-        value: str | tuple[int | None, ...],
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> tuple[int | None, ...]:
-        """Return the ranks, or fail with a usage error."""
-        if isinstance(value, tuple):
-            return value
-        words = value.replace(",", " ").split()
-        if not words or any(w != "full" and not (w.isdecimal() and int(w) >= 1) for w in words):
-            self.fail(
-                f"{value!r} is not a list of ranks; expected for example full,8,4.", param, ctx
-            )
-        return tuple(dict.fromkeys(None if word == "full" else int(word) for word in words))
+def parse_ranks(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int | None, ...] | None:
+    """Return comma-separated ranks; `full` (None) is the network without a low-rank layer."""
+    if value is None:
+        return None
+    words = value.replace(",", " ").split()
+    if not words or any(w != "full" and not (w.isdecimal() and int(w) >= 1) for w in words):
+        msg = f"{value!r} is not a list of ranks; expected for example full,8,4."
+        raise click.BadParameter(msg, ctx, param)
+    return tuple(dict.fromkeys(None if word == "full" else int(word) for word in words))
 
 
 @click.command("train-from-scratch")
 @click.option("--dataset", required=True, type=click.Choice(["mnist", "cifar100", "digits"]),
               help="Which network of the paper; digits is a small one of the same shape.")  # fmt: skip
-@click.option("--ranks", type=Ranks(), help="For example full,8,4; default: the published ones.")
+@click.option(
+    "--ranks",
+    callback=parse_ranks,
+    metavar="LIST",
+    help="For example full,8,4; default: the published ones.",
+)
 @click.option("--epochs", type=click.IntRange(min=1),
               help="Default: as published, 10 for mnist, 50 for cifar100; 20 for digits.")  # fmt: skip
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
@@ -71,9 +67,10 @@ def command(
     """  # noqa: D301
     from lrcompress.training import datasets
 
-    data = datasets.load(dataset, data_dir)
+    start = keras_starter(quiet=quiet, verbose=verbose)
+    data = datasets.load(dataset, data_dir, before_keras=start)
     folder = output or Path(f"scratch-{dataset}")
-    start_keras(quiet=quiet, verbose=verbose)
+    start()
     from lrcompress.reporting.trained import render_scratch
     from lrcompress.training import scratch
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def render_factorize(result: dict[str, Any]) -> list[RenderableType]:
     """Show what `factorize` did."""
     parts: list[RenderableType] = []
+    # Dropped optimizer state is no credit to the factorization.
+    bytes_before = result["bytes_before"] - result["optimizer_bytes"]
     for layer in result["layers"]:
         m, n = layer["kernel_shape"]
         before, after = layer["parameters_before"], layer["parameters_after"]
@@ -36,9 +38,9 @@ def render_factorize(result: dict[str, Any]) -> list[RenderableType]:
                     ],
                     [
                         "file",
-                        size(result["bytes_before"]),
+                        size(bytes_before),
                         size(result["bytes_after"]),
-                        *saved(result["bytes_before"], result["bytes_after"], size),
+                        *saved(bytes_before, result["bytes_after"], size),
                     ],
                 ],
             )
@@ -49,7 +51,8 @@ def render_factorize(result: dict[str, Any]) -> list[RenderableType]:
         ]
         if result["optimizer_bytes"]:
             lines.append(
-                f"of the file's bytes, {size(result['optimizer_bytes'])} were optimizer state, dropped"
+                f"the input has {size(result['bytes_before'])}, {size(result['optimizer_bytes'])} of "
+                "them optimizer state, which is dropped and not counted as saved"
             )
         if result["error_rate_before"] is not None:
             lost = result["error_rate_after"] - result["error_rate_before"]
@@ -177,7 +180,8 @@ def render_report(story: dict[str, Any]) -> list[RenderableType]:
     lines.append(_time_line(story))
     if story["optimizer_bytes"]:
         lines.append(
-            f"files: {size(story['optimizer_bytes'])} of the original's bytes were optimizer state"
+            f"files: the original's {size(story['optimizer_bytes'])} of optimizer state are not counted "
+            "as saved"
         )
     lines += [f"note: {warning}" for warning in story["warnings"]]
     return [*parts, plain(lines)]

@@ -28,11 +28,13 @@ def tell(record: RunRecord) -> dict[str, Any]:
         stage.setdefault("error_rate", None)
         stage["drop_points"] = _difference(stage, original, "error_rate")
         for key in ("parameters", "bytes"):
+            # Dropped optimizer state is no credit to the factorization.
+            uncounted = document.get("optimizer_bytes", 0) if key == "bytes" else 0
             less = _difference(original, stage, key) if original else None
-            stage[f"{key}_saved"] = less
-            stage[f"{key}_reduction"] = (
-                less / original[key] if original and less is not None and original[key] else None
-            )
+            stage[f"{key}_saved"] = None if less is None else less - uncounted
+            stage[f"{key}_reduction"] = None
+            if original and less is not None and original[key] > uncounted:
+                stage[f"{key}_reduction"] = (less - uncounted) / (original[key] - uncounted)
     return {
         "schema_version": document["schema_version"],
         "record": str(record.path),

@@ -80,3 +80,20 @@ def load_model(path: Path) -> Any:
             "factorize, inspect and report work on such a file, commands that run the model do not."
         )
         raise TrainingError(msg, code="keras_cannot_load") from error
+
+
+def compile_without_slots(model: Any, compiled: dict[str, Any] | None) -> None:
+    """Give a model the optimizer, loss and metrics of a compile config.
+
+    Not by `compile_from_config`, which would also build the optimizer's slots: they would be
+    zeros, and triple the file.
+
+    Args:
+        model: A Keras model.
+        compiled: From `get_compile_config`; None leaves the model not compiled.
+    """
+    if compiled:
+        model.compile(**keras.saving.deserialize_keras_object(compiled))
+    else:
+        # Keras would otherwise store whatever loss it was trained with, which need not be stock.
+        model.compiled = False

@@ -8,18 +8,20 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import io
 import os
 import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError, UnknownDatasetError
+from lrcompress.progress import Progress, nothing, silent
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 BUNDLED = Path(__file__).parent.parent / "data"
@@ -77,7 +79,14 @@ def locate(name: str, data_dir: Path | None = None) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def load(spec: str, data_dir: Path | None = None, *, seed: int = 0) -> Dataset:
+def load(
+    spec: str,
+    data_dir: Path | None = None,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+    before_keras: Callable[[], None] = nothing,
+) -> Dataset:
     """Load a data set.
 
     Args:
@@ -85,6 +94,8 @@ def load(spec: str, data_dir: Path | None = None, *, seed: int = 0) -> Dataset:
             ``package.module:function`` returning the four arrays.
         data_dir: First folder in which a name is sought.
         seed: For the split of an image folder that has no `train` and `test`.
+        progress: Told of a download.
+        before_keras: Called before Keras is loaded, which happens only for a download.
 
     Raises:
         UnknownDatasetError: If `spec` is none of these.
@@ -93,7 +104,11 @@ def load(spec: str, data_dir: Path | None = None, *, seed: int = 0) -> Dataset:
     path = Path(spec)
     if spec in NAMED:
         found = locate(spec, data_dir)
-        return _from_npz(spec, found) if found else _from_keras(spec, data_dir)
+        if found:
+            return _from_npz(spec, found)
+        before_keras()
+        progress(f"download {spec}", 0, 1, {})
+        return _from_keras(spec, data_dir)
     if path.suffix == ".npz":
         return _from_npz(spec, path)
     if path.is_dir():
@@ -119,15 +134,9 @@ def _from_npz(spec: str, path: Path) -> Dataset:
         msg = f"Data set file {path} does not exist; expected a .npz with {', '.join(ARRAYS)}."
         raise DatasetError(msg)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in ARRAYS if name not in archive.files]
-            if missing:
-                msg = (
-                    f"Data set {path} holds {', '.join(archive.files) or 'nothing'}; expected "
-                    f"{', '.join(ARRAYS)}; save it with numpy.savez(path, x_train=..., ...)."
-                )
-                raise DatasetError(msg)
-            arrays = {name: archive[name] for name in ARRAYS}
+        # Opened here: NumPy does not close a file that turns out to be broken.
+        with path.open("rb") as file:
+            arrays = _read_arrays(file, path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         msg = (
             f"Data set {path} is not a readable .npz file ({_first_line(error)}); expected plain "
@@ -137,12 +146,24 @@ def _from_npz(spec: str, path: Path) -> Dataset:
     return _checked(spec, str(path), arrays)
 
 
+def _read_arrays(file: BinaryIO, path: Path) -> dict[str, NDArray[Any]]:
+    archive = np.load(file, allow_pickle=False)
+    names = getattr(archive, "files", [])
+    if any(name not in names for name in ARRAYS):
+        msg = (
+            f"Data set {path} holds {', '.join(names) or 'no named arrays'}; expected "
+            f"{', '.join(ARRAYS)}; save it with numpy.savez(path, x_train=..., ...)."
+        )
+        raise DatasetError(msg)
+    return {name: archive[name] for name in ARRAYS}
+
+
 def _from_keras(name: str, data_dir: Path | None) -> Dataset:
     import keras
 
     try:
         # Keras announces its download on stdout, which belongs to the results.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(io.StringIO()):
             train, test = getattr(keras.datasets, name).load_data()
     except Exception as error:  # whatever the network or the cache says
         folders = ", ".join(str(folder) for folder in search_folders(data_dir))

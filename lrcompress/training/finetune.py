@@ -144,7 +144,7 @@ def finetune(
             best.look({"epoch": epoch, "what": "trained", "loss": loss})
     seconds = time.perf_counter() - started
     student.set_weights(best.weights)
-    _restore_compile(student, compiled)
+    backend.compile_without_slots(student, compiled)
     after = evaluate(student, x_test, y_test, progress, "test, after")
     return FinetuneOutcome(
         before=before,
@@ -246,16 +246,3 @@ def _compile(
         optimizer=keras.optimizers.Adam(rate), loss=loss, jit_compile=backend.jit_compile()
     )
     return targets
-
-
-def _restore_compile(student: Any, compiled: dict[str, Any] | None) -> None:
-    """Give the model back the optimizer, loss and metrics that its owner chose.
-
-    Not by `compile_from_config`, which would also build the optimizer's slots: they would be
-    zeros, and triple the file.
-    """
-    if compiled:
-        student.compile(**keras.saving.deserialize_keras_object(compiled))
-    else:
-        # Never compiled: Keras would otherwise store our loss, which is not stock.
-        student.compiled = False

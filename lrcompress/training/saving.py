@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lrcompress import provenance
 from lrcompress.atomic import replacing
+from lrcompress.errors import VerificationError
+from lrcompress.training import backend
 
 
 def save_model(model: Any, path: Path, origin: dict[str, Any] | None) -> None:
@@ -30,6 +36,34 @@ def save_model(model: Any, path: Path, origin: dict[str, Any] | None) -> None:
             _save_quietly(model, temporary)
         if origin is not None:
             _stamp(temporary, origin)
+
+
+def convert(source: Path, target: Path, origin: dict[str, Any] | None) -> None:
+    """Save a model file anew in the format that the target's suffix names, and check it.
+
+    Args:
+        source: A model file that this Keras loads.
+        target: Ends in ``.keras``, ``.h5`` or ``.hdf5``.
+        origin: As for `save_model`.
+
+    Raises:
+        TrainingError: If Keras cannot load the source, or what it wrote.
+        VerificationError: If the weights read back are not those of the source.
+        OutputError: If the file cannot be written.
+    """
+    model = backend.load_model(source)
+    backend.compile_without_slots(model, model.get_compile_config() if model.compiled else None)
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / target.name
+        save_model(model, written, origin)
+        pairs = zip(model.get_weights(), backend.load_model(written).get_weights(), strict=True)
+        if not all(np.array_equal(a, b, equal_nan=True) for a, b in pairs):
+            msg = (
+                f"Keras changed weights while converting to {target.name}; keep the input's format."
+            )
+            raise VerificationError(msg)
+        with replacing(target) as temporary:
+            shutil.copyfile(written, temporary)
 
 
 def _save_quietly(model: Any, path: Path) -> None:

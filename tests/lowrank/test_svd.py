@@ -1,0 +1,213 @@
+"""The truncated SVD against NumPy's, on matrices with stated spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lrcompress.errors import KernelError, RankError
+from lrcompress.lowrank import Factors, singular_values, truncated_svd
+from lrcompress.lowrank import svd as engine
+
+Make = Callable[..., NDArray[Any]]
+
+
+def error(kernel: NDArray[Any], factors: Factors, norm: str | int = "fro") -> float:
+    """Return the relative error of the product as it is stored."""
+    wide = kernel.astype(np.float64)
+    return float(np.linalg.norm(wide - factors.product(), norm) / np.linalg.norm(wide, norm))
+
+
+SPECTRA = {
+    "falling": [2.0**-k for k in range(8)],
+    "flat": [1.0] * 8,
+    "repeated": [3, 3, 3, 1, 1, 1, 0.1, 0.1],
+    "tiny": [1, 1e-4, 1e-8, 1e-12, 0, 0, 0, 0],
+    "deficient": [5, 1, 0, 0, 0, 0, 0, 0],
+    "huge": [1e15, 1e14, 1, 1, 1, 1, 1, 1],
+}
+
+
+@pytest.mark.parametrize("shape", [(40, 8), (8, 40), (8, 8)])
+@pytest.mark.parametrize("rank", [1, 3, 8])
+@pytest.mark.parametrize("name", SPECTRA)
+def test_optimal(matrix_with_spectrum: Make, name: str, rank: int, shape: tuple[int, int]) -> None:
+    """The error is that of Eckart and Young in both norms, for every shape and rank."""
+    sigma = np.sort(np.array(SPECTRA[name], float))[::-1]
+    kernel = matrix_with_spectrum(*shape, sigma)
+
+    factors = truncated_svd(kernel, rank)
+
+    tail = sigma[rank:]
+    best = float(np.sqrt(np.square(tail).sum() / np.square(sigma).sum()))
+    assert error(kernel, factors) == pytest.approx(best, rel=1e-6, abs=1e-14)
+    spectral = float(tail[0] / sigma[0]) if len(tail) else 0.0
+    assert error(kernel, factors, 2) == pytest.approx(spectral, rel=1e-6, abs=1e-14)
+    np.testing.assert_allclose(factors.singular_values[:8], sigma, rtol=1e-6, atol=1e-12 * sigma[0])
+
+
+@given(
+    m=st.integers(1, 30),
+    n=st.integers(1, 30),
+    seed=st.integers(0, 2**32 - 1),
+    share=st.floats(0, 1),
+    dtype=st.sampled_from(["float16", "float32", "float64"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_never_worse_than_numpy(m: int, n: int, seed: int, share: float, dtype: str) -> None:
+    """For any shape, rank and dtype the stored factors are as near as NumPy's, up to their rounding."""
+    kernel = np.random.default_rng(seed).standard_normal((m, n)).astype(dtype)
+    rank = 1 + int(share * (min(m, n) - 1))
+
+    factors = truncated_svd(kernel, rank)
+
+    u, s, vt = np.linalg.svd(kernel.astype(np.float64), full_matrices=False)
+    theirs = np.linalg.norm(kernel.astype(np.float64) - (u[:, :rank] * s[:rank]) @ vt[:rank])
+    ours = np.linalg.norm(kernel.astype(np.float64) - factors.product())
+    rounding = 4 * float(np.finfo(dtype).eps) * float(np.linalg.norm(kernel.astype(np.float64)))
+    assert ours <= theirs + rounding
+    assert factors.B.dtype == factors.C.dtype == np.dtype(dtype)
+    assert factors.B.shape == (m, rank)
+    assert factors.C.shape == (rank, n)
+
+
+def test_deterministic_balanced_and_signed(matrix_with_spectrum: Make) -> None:
+    """Two runs give the same bytes; columns of B and rows of C have one norm; signs are fixed."""
+    kernel = matrix_with_spectrum(30, 12, [4, 3, 2, 1, 0.5], dtype="float32")
+
+    first, second = truncated_svd(kernel, 4), truncated_svd(kernel.copy(), 4)
+
+    assert first.B.tobytes() == second.B.tobytes()
+    assert first.C.tobytes() == second.C.tobytes()
+    sizes = np.sqrt([4, 3, 2, 1])
+    np.testing.assert_allclose(np.linalg.norm(first.B, axis=0), sizes, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(first.C, axis=1), sizes, rtol=1e-5)
+    largest = np.take_along_axis(first.B, np.abs(first.B).argmax(axis=0)[None], axis=0)
+    assert (largest > 0).all()
+
+
+def test_zero_kernel() -> None:
+    """A kernel of zeros is factorized into zeros, without a warning."""
+    factors = truncated_svd(np.zeros((6, 4), np.float32), 2)
+
+    assert not factors.product().any()
+    assert factors.certificate.frobenius_error == 0
+    assert factors.certificate.optimality == 1
+
+
+@pytest.mark.parametrize(("value", "count"), [(np.nan, "1 of 24"), (np.inf, "1 of 24")])
+def test_not_finite(value: float, count: str) -> None:
+    """NaN and infinity are refused with their number."""
+    kernel = np.ones((6, 4))
+    kernel[2, 1] = value
+
+    for function in (lambda: truncated_svd(kernel, 2), lambda: singular_values(kernel)):
+        with pytest.raises(KernelError, match=count) as refused:
+            function()
+        assert refused.value.code == "not_finite"
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "kernel", [np.ones(3), np.ones((2, 3, 4)), np.ones((2, 0)), np.ones((2, 2), int)]
+)
+def test_not_a_matrix(kernel: NDArray[Any]) -> None:
+    """What is no matrix of floats is refused with its shape."""
+    with pytest.raises(KernelError) as refused:
+        truncated_svd(kernel, 1)
+
+    assert refused.value.code == "not_a_matrix"
+    assert str(kernel.shape) in str(refused.value)
+
+
+@pytest.mark.parametrize("rank", [0, -1, 5])
+def test_rank_out_of_range(rank: int) -> None:
+    """A rank that the kernel cannot have is refused with the bounds."""
+    with pytest.raises(RankError, match=f"between 1 and 4 .*rank={rank}") as refused:
+        truncated_svd(np.ones((6, 4)), rank)
+
+    assert refused.value.code == "rank_out_of_range"
+
+
+@pytest.mark.parametrize("shape", [(60, 20), (20, 60)])
+@pytest.mark.parametrize(("small", "large"), [(0, 2**25), (0, 0), (2**20, 2**25)])
+def test_every_way_is_as_good(
+    matrix_with_spectrum: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    small: int,
+    large: int,
+    shape: tuple[int, int],
+) -> None:
+    """LAPACK and the Gram matrix, in float64 and float32, reach the optimum."""
+    monkeypatch.setattr(engine, "SMALL_ENTRIES", small)
+    monkeypatch.setattr(engine, "LARGE_ENTRIES", large)
+    sigma = np.linspace(2, 1, 20)
+    kernel = matrix_with_spectrum(*shape, sigma, dtype="float32")
+
+    factors = truncated_svd(kernel, 6)
+
+    assert factors.certificate.algorithm == ("gesdd" if small else "gram")
+    assert error(kernel, factors) == pytest.approx(
+        np.sqrt(np.square(sigma[6:]).sum() / np.square(sigma).sum()), rel=1e-5
+    )
+    np.testing.assert_allclose(singular_values(kernel), sigma, rtol=1e-5)
+
+
+def test_fallback_where_a_float32_gram_loses_the_tail(
+    matrix_with_spectrum: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Singular values below the square root of the precision send the kernel to a safer method."""
+    monkeypatch.setattr(engine, "SMALL_ENTRIES", 0)
+    monkeypatch.setattr(engine, "LARGE_ENTRIES", 0)
+    sigma = np.geomspace(1, 1e-6, 20)
+    kernel = matrix_with_spectrum(80, 20, sigma)
+
+    factors = truncated_svd(kernel, 16)
+
+    best = np.sqrt(np.square(sigma[16:]).sum() / np.square(sigma).sum())
+    assert error(kernel, factors) == pytest.approx(best, rel=2e-3)
+
+
+def test_fallback_where_lapack_fails(
+    matrix_with_spectrum: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where gesdd does not converge, gesvd does the work and is named."""
+    lapack = engine._lapack
+
+    def no_gesdd(kernel: NDArray[Any], driver: str) -> Any:
+        if driver == "gesdd":
+            raise np.linalg.LinAlgError
+        return lapack(kernel, driver)
+
+    monkeypatch.setattr(engine, "_lapack", no_gesdd)
+
+    factors = truncated_svd(matrix_with_spectrum(20, 8, [3, 2, 1]), 2)
+
+    assert factors.certificate.algorithm == "gesvd"
+    assert factors.certificate.optimality == pytest.approx(1)
+
+
+@pytest.mark.parametrize("shape", [(50, 20), (1500, 1100)])
+def test_certificate_is_measured(matrix_with_spectrum: Make, shape: tuple[int, int]) -> None:
+    """The certificate of wrong factors is their true error, also where norms are iterated."""
+    from lrcompress.lowrank.certificate import certify
+
+    sigma = np.geomspace(4, 0.5, 12)
+    kernel = matrix_with_spectrum(*shape, sigma)
+    factors = truncated_svd(kernel, 3)
+    wrong = factors.B * 1.1
+
+    found = certify(kernel, wrong, factors.C, 0.5, "test")
+
+    residual = kernel - wrong @ factors.C
+    expected = np.linalg.norm(residual) / np.linalg.norm(kernel)
+    assert found.frobenius_error == pytest.approx(expected, rel=1e-9)
+    assert found.optimality == pytest.approx(expected / 0.5, rel=1e-9)
+    top = np.linalg.eigvalsh(residual.T @ residual)[-1] ** 0.5
+    assert found.spectral_error == pytest.approx(top / 4, rel=1e-3)

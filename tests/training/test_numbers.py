@@ -1,0 +1,110 @@
+"""Scaling, statistics and scores: the plain arithmetic of the training room."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lrcompress.errors import DatasetError
+from lrcompress.training.scaling import candidates, detect, parse
+from lrcompress.training.statistics import compare_paired, wilson_interval
+
+
+def test_scalings() -> None:
+    """Each word does what it says."""
+    x = np.array([[0, 255], [51, 102]], np.uint8)
+
+    assert parse("as-is", x)(x).tolist() == [[0, 255], [51, 102]]
+    np.testing.assert_allclose(parse("/255", x)(x), x / 255, rtol=1e-6)
+    np.testing.assert_allclose(parse("/127.5-1", x)(x), x / 127.5 - 1, rtol=1e-6)
+    np.testing.assert_allclose(parse("/16", x)(x), x / 16)
+    assert parse("/255", x)(x).dtype == np.float32
+
+
+def test_standardized_is_per_channel() -> None:
+    """Pictures are standardised per channel; a channel that never changes does not divide by zero."""
+    x = np.random.default_rng(0).integers(0, 255, (50, 4, 4, 3)).astype(np.uint8)
+    x[..., 2] = 7
+
+    scaled = parse("standardized", x)(x)
+
+    np.testing.assert_allclose(scaled[..., :2].mean(axis=(0, 1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(scaled[..., :2].std(axis=(0, 1, 2)), 1, atol=1e-4)
+    assert np.isfinite(scaled).all()
+
+
+@pytest.mark.parametrize("name", ["", "255", "/0", "/x", "unit", "/255-2"])
+def test_unknown_scalings(name: str) -> None:
+    """Other words are refused with the ones that are known."""
+    with pytest.raises(DatasetError, match=r"expected as-is, /255") as error:
+        parse(name, np.zeros((2, 2)))
+
+    assert error.value.code == "scaling"
+
+
+def test_candidates_know_the_maximum() -> None:
+    """Data that end at 16 may have been divided by 16."""
+    assert "/16" in candidates(np.array([[0, 16]]))
+    assert candidates(np.array([[0, 255]])) == ["/255", "as-is", "/127.5-1", "standardized"]
+
+
+def test_detection_takes_the_least_wrong() -> None:
+    """The scaling under which the model errs least is taken, with all scores."""
+    x = np.full((10, 2), 255, np.uint8)
+
+    def error_rate(scaled: NDArray[np.float32]) -> float:
+        return 5.0 if scaled.max() == 1.0 and scaled.min() == 1.0 else 80.0
+
+    scaling, scores = detect(error_rate, x, classes=10)
+
+    assert scaling.name == "/255"
+    assert scores["as-is"] == 80.0
+
+
+def test_detection_refuses_a_model_that_guesses() -> None:
+    """Near chance under every scaling means the wrong data set, and the scores are told."""
+    with pytest.raises(DatasetError, match=r"near chance.*as-is: 88\.0 %") as error:
+        detect(lambda _: 88.0, np.full((10, 2), 255, np.uint8), classes=10)
+
+    assert error.value.code == "scaling_near_chance"
+
+
+@pytest.mark.parametrize(
+    ("errors", "samples", "low", "high"),
+    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+    [(81, 263, 25.53, 36.62), (15, 148, 6.24, 16.05), (0, 20, 0.0, 16.11), (1, 29, 0.61, 17.18)],
+)
+def test_wilson_interval(errors: int, samples: int, low: float, high: float) -> None:
+    """The interval is the published one."""
+    assert wilson_interval(errors, samples) == pytest.approx((low, high), abs=0.006)
+
+
+def test_wilson_interval_at_the_ends() -> None:
+    """No error and nothing but errors give exact ends."""
+    assert wilson_interval(0, 50)[0] == 0.0
+    assert wilson_interval(50, 50)[1] == 100.0
+
+
+def test_paired_comparison() -> None:
+    """The difference, its interval and McNemar's exact test follow from the discordant pairs."""
+    first = np.array([True] * 5 + [False] * 95)
+    second = np.array([False] * 4 + [True] * 1 + [True] * 12 + [False] * 83)
+
+    found = compare_paired(first, second)
+
+    assert found.difference == pytest.approx(8.0)
+    assert (found.only_first_wrong, found.only_second_wrong) == (4, 12)
+    # 2 * P(X <= 4), X ~ Binomial(16, 1/2)
+    assert found.p_value == pytest.approx(2 * (1 + 16 + 120 + 560 + 1820) / 2**16)
+    half = 1.959964 * np.sqrt(16 - 64 / 100) / 100 * 100
+    assert (found.low, found.high) == pytest.approx((8 - half, 8 + half), abs=1e-4)
+
+
+def test_paired_comparison_of_equals() -> None:
+    """Two models that err on the same samples do not differ."""
+    same = np.array([True, False, True])
+
+    found = compare_paired(same, same)
+
+    assert (found.difference, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
