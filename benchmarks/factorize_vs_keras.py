@@ -48,7 +48,15 @@ def main() -> None:
     times: dict[str, list[float]] = {"lrcompress": [], "keras": []}
     source = arguments.model.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        ours = [sys.executable, "-m", "lrcompress", "factorize", str(source), "--rank", arguments.rank]
+        ours = [
+            sys.executable,
+            "-m",
+            "lrcompress",
+            "factorize",
+            str(source),
+            "--rank",
+            arguments.rank,
+        ]
         theirs = [sys.executable, "-c", PEER, str(source), f"keras{source.suffix}", arguments.rank]
         commands = {"lrcompress": [*ours, "--overwrite"], "keras": theirs}
         for _ in range(arguments.repeats):

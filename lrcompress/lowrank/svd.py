@@ -108,12 +108,13 @@ def _optimum(sigma: NDArray[np.float64], rank: int, measured: float | None) -> f
 def _lapack(
     kernel: NDArray[Any], driver: str
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[Any], float | None]:
+    wide = kernel.astype(np.float64)
+    if driver == "gesdd":
+        # NumPy's driver; importing scipy.linalg would take longer than the SVD of a small kernel.
+        return (*np.linalg.svd(wide, full_matrices=False), None)
     from scipy.linalg import svd
 
-    u, sigma, vt = svd(
-        kernel.astype(np.float64), full_matrices=False, lapack_driver=driver, check_finite=False
-    )
-    return u, sigma, vt, None
+    return (*svd(wide, full_matrices=False, lapack_driver=driver, check_finite=False), None)
 
 
 def _gram(

@@ -217,9 +217,7 @@ def factorized(examples: Path, tmp_path: Path) -> Path:
 def test_finetune_keeps_the_best_and_repeats(
     prepared: tuple[Any, Any], examples: Path, tmp_path: Path
 ) -> None:
-    """The kept weights are the best on validation, dropout and compile settings are back, and the
-    same seed gives the same result.
-    """
+    """The kept weights are the best on validation, settings are back, a seed gives one result."""
     from lrcompress.training import backend
     from lrcompress.training.evaluate import evaluate
     from lrcompress.training.finetune import FinetuneSettings, finetune
