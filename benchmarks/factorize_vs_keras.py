@@ -36,6 +36,9 @@ second.set_weights([np.sqrt(s[:rank])[:, None] * vt[:rank], bias])
 small.save(target)
 """
 
+# Written into the result; folders of one machine are left out.
+COMMAND = ["python", "benchmarks/factorize_vs_keras.py"]
+
 
 def main() -> None:
     """Time both and write the figures."""
@@ -66,7 +69,14 @@ def main() -> None:
                 times[name].append(time.perf_counter() - started)
     medians = {name: statistics.median(values) for name, values in times.items()}
     result = {
-        "command": ["python", "benchmarks/factorize_vs_keras.py", source.name, *sys.argv[2:]],
+        "command": [
+            *COMMAND,
+            source.name,
+            "--rank",
+            arguments.rank,
+            "--repeats",
+            str(arguments.repeats),
+        ],
         "what": "wall seconds of whole processes, taken in turns",
         "model": source.name,
         "model_bytes": source.stat().st_size,

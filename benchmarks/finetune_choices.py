@@ -32,6 +32,9 @@ VARIANTS = [
     (1e-3, 0.9, 4.0, True, False),
 ]
 
+# Written into the result; folders of one machine are left out.
+COMMAND = ["python", "benchmarks/finetune_choices.py"]
+
 
 def main() -> None:
     """Run the variants and print one JSON document."""
@@ -79,7 +82,7 @@ def main() -> None:
             rows.append(row)
             print(json.dumps(row), file=sys.stderr, flush=True)
     document = {
-        "command": ["python", "benchmarks/finetune_choices.py", *sys.argv[1:]],
+        "command": [*COMMAND, arguments.model.name, "--rank", str(arguments.rank)],
         "rank": arguments.rank,
         "epochs": arguments.epochs,
         "versions": backend.versions(),

@@ -8,8 +8,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import click
-
 from lrcompress.cli import main
 
 HEADER = """# The command line
@@ -25,23 +23,16 @@ each error in one line. With `--json` an error is also a document on stdout:
 
 def render() -> str:
     """Return the page."""
-    parts = [HEADER]
-    context = click.Context(main, info_name="lrcompress", terminal_width=88, max_content_width=88)
-    commands = [(["lrcompress"], main, context)]
+    width = {"terminal_width": 88, "max_content_width": 88}
+    # make_context, not Context: it brings the command's own settings, such as -h.
+    context = main.make_context("lrcompress", [], resilient_parsing=True, **width)
+    pages = [("lrcompress", main.get_help(context))]
     for name in main.list_commands(context):
         command = main.get_command(context, name)
-        commands.append(
-            (
-                ["lrcompress", name],
-                command,
-                click.Context(
-                    command, info_name=name, parent=context, terminal_width=88, max_content_width=88
-                ),
-            )
-        )
-    for words, command, ctx in commands:
-        parts.append(f"## {' '.join(words)}\n\n```text\n{command.get_help(ctx).rstrip()}\n```\n")
-    return "\n".join(parts)
+        inner = command.make_context(name, [], context, resilient_parsing=True, **width)
+        pages.append((f"lrcompress {name}", command.get_help(inner)))
+    parts = [f"## {title}\n\n```text\n{text.rstrip()}\n```\n" for title, text in pages]
+    return "\n".join([HEADER, *parts])
 
 
 if __name__ == "__main__":

@@ -119,8 +119,8 @@ def main() -> None:
     The kernel A (m x n) becomes B (m x r) times C (r x n): two stock Dense layers that plain Keras
     loads.
 
-    Example:
     \b
+    Example:
         lrcompress factorize model.h5 --rank 4
         lrcompress finetune --epochs 2
         lrcompress report

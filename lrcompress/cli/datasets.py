@@ -17,8 +17,8 @@ from lrcompress.cli.options import output_options
 def command(data_dir: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """List the data sets known by name, and where each was found or would be sought.
 
-    Example:
     \b
+    Example:
         lrcompress datasets
     """  # noqa: D301
     from lrcompress.reporting.trained import render_datasets

@@ -27,8 +27,8 @@ def command(
 
     Several models are compared with the first, paired on the same samples (McNemar's test).
 
-    Example:
     \b
+    Example:
         lrcompress evaluate model.h5 model-rank4.h5 --dataset mnist
     """  # noqa: D301
     from lrcompress.api.evaluating import evaluate

@@ -58,8 +58,8 @@ def command(
     Keras loads, and its run record. At most one of --rank, --energy, --reduction and --max-drop.
     Keras is started only with --dataset, which allows better methods.
 
-    Example:
     \b
+    Example:
         lrcompress factorize model.h5 --rank 4
     """  # noqa: D301
     given = [f"--{rule.replace('_', '-')}" for rule in RULES if options[rule] is not None]

@@ -51,8 +51,8 @@ def command(
     Trains on the training data, keeps the best epoch by a held-out part of them, and measures on the
     test data before and after. Uses a GPU where Keras sees one.
 
-    Example:
     \b
+    Example:
         lrcompress finetune --epochs 2
     """  # noqa: D301
     from lrcompress import runs

@@ -19,8 +19,8 @@ def command(model: Path, layer: str | None, as_json: bool, quiet: bool, verbose:
 
     MODEL is a .h5, .hdf5 or .keras file; none of it is run.
 
-    Example:
     \b
+    Example:
         lrcompress inspect model.h5
     """  # noqa: D301
     from lrcompress.api.inspecting import inspect

@@ -23,8 +23,8 @@ def command(
     Original, factorized, fine-tuned and from scratch: error rates with 95 % intervals, parameters,
     bytes, errors of the factorization with its certificate, times.
 
-    Example:
     \b
+    Example:
         lrcompress report
     """  # noqa: D301
     from lrcompress.api.reporting import report

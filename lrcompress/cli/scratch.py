@@ -61,8 +61,8 @@ def command(
     Every model and the results are saved as each is done; the same command again goes on where an
     interrupted one stopped.
 
-    Example:
     \b
+    Example:
         lrcompress train-from-scratch --dataset mnist
     """  # noqa: D301
     from lrcompress.training import datasets
