@@ -1,101 +1,58 @@
-"""Where a `.keras` archive keeps the weights of each layer.
-
-The path is made of class names and counters, never of the layer's name:
-``layers/functional_1/layers/dense_2/vars/0`` is the third Dense, in Keras' order, of the second
-nested functional model. One more Dense renumbers every later one of its container.
-"""
+"""Where a `.keras` archive keeps the weights of each layer, and whether that is so."""
 
 from __future__ import annotations
-
-import re
 
 import h5py
 
 from lrcompress.modelfile.hdf5 import Index, text
-from lrcompress.modelfile.layers import is_input
 from lrcompress.modelfile.model import Weights
-from lrcompress.modelfile.order import layer_order
+from lrcompress.modelfile.numbering import DOUBLING, PREFIXES, Numbering
 from lrcompress.modelfile.topology import Container, Item
 from lrcompress.modelfile.topology import Path as LayerPath
 
 OPTIMIZER = "optimizer"
-# Keras up to 2.14 named the groups of layers after an internal attribute.
-_PREFIXES = ("layers", "_layer_checkpoint_dependencies")
 
 
-def locate(tree: Container | None, index: Index, file: h5py.File) -> Weights:
+def locate(tree: Container | None, index: Index, file: h5py.File, version: str | None) -> Weights:
     """Return where each layer's weights stand in the open weights file of an archive.
 
     Args:
         tree: The architecture; None gives an answer without layers.
         index: All objects of `file`.
         file: The open ``model.weights.h5``.
+        version: The Keras version that wrote it, where known.
     """
-    prefix = next((p for p in _PREFIXES if p in index.groups), _PREFIXES[0])
+    # The first part of a path: archives from Windows have no group of just that name.
+    roots = {group.split("/")[0] for group in index.groups}
+    numbering = Numbering(
+        prefix=next((p for p in PREFIXES if p in roots), PREFIXES[0]),
+        doubled=(version or "").startswith(DOUBLING),
+    )
     if tree is None:
-        return Weights(index, {}, prefix=prefix)
-    groups = layer_groups(tree, prefix)
+        return Weights(index, {}, numbering=numbering)
+    above = {parent for array in index.arrays for parent in _parents(array)}
+    groups = numbering.groups(tree, lambda _, group: group in above)
     owners = {group: path for path, group in groups.items()}
     below: dict[LayerPath, list[str]] = {path: [] for path in groups}
     for array in sorted(index.arrays, key=_numeric):
-        parent = array.rpartition("/")[0]
-        while parent:
-            # A nested model counts the arrays of all layers below it.
+        # A nested model counts the arrays of all layers below it.
+        for parent in _parents(array):
             if parent in owners:
                 below[owners[parent]].append(array)
-            parent = parent.rpartition("/")[0]
     of_layer = {path: tuple(arrays) for path, arrays in below.items()}
     problem = next(
         (p for path, group in groups.items() if (p := _misplaced(path, group, index, file))),
-        _stray(tree, prefix, groups, index),
+        _stray(tree, numbering.prefix, groups, index),
     )
-    return Weights(index, of_layer, groups, prefix, problem=problem)
+    return Weights(index, of_layer, groups, numbering, problem=problem)
 
 
-def layer_groups(tree: Container, prefix: str) -> dict[LayerPath, str]:
-    """Return the group of every layer of a model, nested ones included.
-
-    Args:
-        tree: The architecture.
-        prefix: ``"layers"``, or its older name.
-    """
-    groups: dict[LayerPath, str] = {}
-    _fill_groups(tree, f"{prefix}", prefix, groups, set())
-    return groups
-
-
-def _fill_groups(
-    container: Container,
-    where: str,
-    prefix: str,
-    groups: dict[LayerPath, str],
-    visited: set[object],
-) -> None:
-    """Name the groups of one container, then of those inside it."""
-    used: dict[str, int] = {}
-    order = [item for item in layer_order(container) if not item.is_operation]
-    if container.sequential and order and is_input(order[0]):
-        order = order[1:]
-    for item in order:
-        name = _snake_case(item.class_name)
-        used[name] = used.get(name, -1) + 1
-        # An object met before is stored at its first place only.
-        identity = item.entry.get("shared_object_id")
-        if isinstance(identity, int):
-            if identity in visited:
-                continue
-            visited.add(identity)
-        group = f"{where}/{name}_{used[name]}" if used[name] else f"{where}/{name}"
-        groups[item.path] = group
-        if item.inner is not None:
-            _fill_groups(item.inner, f"{group}/{prefix}", prefix, groups, visited)
-
-
-def _snake_case(class_name: str) -> str:
-    """Return a class name as Keras spells it in paths: Conv2DTranspose -> conv2d_transpose."""
-    name = re.sub(r"\W+", "", class_name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+def _parents(path: str) -> list[str]:
+    """Return all groups above an array, the nearest first."""
+    found = []
+    while path := path.rpartition("/")[0]:
+        found.append(path)
+    return found
 
 
 def _numeric(path: str) -> list[tuple[int, str]]:

@@ -16,7 +16,8 @@ import h5py
 
 from lrcompress.errors import ModelFileError, UnsupportedModelError
 from lrcompress.modelfile.decoding import MAX_CONFIG_BYTES, decoding
-from lrcompress.modelfile.hdf5 import text
+from lrcompress.modelfile.hdf5 import check_attributes, text
+from lrcompress.modelfile.heaps import check_heaps
 from lrcompress.modelfile.sniffing import sniff
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -47,11 +48,12 @@ class OpenModel:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[OpenModel]:
+def opened(path: Path, *, known: bool = False) -> Iterator[OpenModel]:
     """Open a whole-model file for reading.
 
     Args:
         path: The file, of any suffix.
+        known: Whether it was opened before, so that its heaps need no second check.
 
     Raises:
         ModelFileError: If it is no readable Keras model file, or hostile.
@@ -60,6 +62,9 @@ def opened(path: Path) -> Iterator[OpenModel]:
     kind = sniff(path)
     with contextlib.ExitStack() as stack:
         if kind == "hdf5":
+            if not known:
+                with decoding(path), path.open("rb") as raw:
+                    check_heaps(raw, path)
             file = stack.enter_context(_hdf5(path, path))
             with decoding(path):
                 config = _legacy_config(file, path)
@@ -72,6 +77,8 @@ def opened(path: Path) -> Iterator[OpenModel]:
                 has_metadata = METADATA in archive.namelist()
                 metadata = archive.read(METADATA) if has_metadata else b"{}"
                 member = stack.enter_context(_member(archive, path))
+                if not known:
+                    check_heaps(member, path)
             file = stack.enter_context(_hdf5(member, path))
             yield OpenModel(kind, config_text, metadata, file, archive)
 
@@ -93,6 +100,7 @@ def _hdf5(source: Path | IO[bytes], path: Path) -> Iterator[h5py.File]:
 
 def _legacy_config(file: h5py.File, path: Path) -> str:
     """Return the model config of an HDF5 file, or say what the file holds instead."""
+    check_attributes(file, path)
     config = text(file.attrs["model_config"]) if "model_config" in file.attrs else None
     if config is not None:
         return config
@@ -170,6 +178,25 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
         other = "a PyTorch file" if any(n.endswith("/data.pkl") for n in names) else "an archive"
         msg = f"{path} is {other} without {CONFIG} and {WEIGHTS}; expected a .keras file."
         raise ModelFileError(msg, code="not_keras")
+
+
+def check_sum(archive: zipfile.ZipFile, path: Path) -> None:
+    """Compare the weights of an archive with their checksum, which reading in place skips.
+
+    Args:
+        archive: The open archive.
+        path: Its name, for messages.
+
+    Raises:
+        ModelFileError: If they differ.
+    """
+    try:
+        with archive.open(WEIGHTS) as member:
+            while member.read(2**20):
+                pass
+    except (zipfile.BadZipFile, EOFError) as error:
+        msg = f"{path} is damaged ({error}); save or download it again."
+        raise ModelFileError(msg, code="truncated") from error
 
 
 def _hostile(path: Path, what: str) -> ModelFileError:

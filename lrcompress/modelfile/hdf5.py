@@ -20,6 +20,15 @@ MAX_OBJECTS = 200_000
 # harmless; above it, real compressed weights stay far within the ratio (they hardly compress).
 BOMB_FLOOR_BYTES = 2**28
 BOMB_RATIO = 1000
+# Fixed-length attributes end at 64 kB; a list of variable strings takes 16 bytes for each.
+MAX_ATTRIBUTE_BYTES = 2**24
+
+_PLAIN_TYPES = (
+    h5py.h5t.TypeStringID,
+    h5py.h5t.TypeIntegerID,
+    h5py.h5t.TypeFloatID,
+    h5py.h5t.TypeEnumID,  # h5py's booleans
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ def scan(file: h5py.File, path: Path, *, backslashes: bool = False) -> Index:
     """
     index = Index()
     seen: set[int] = set()
+    check_attributes(file, path)
     pending: list[tuple[str, h5py.Group]] = [("", file)]
     while pending:
         prefix, group = pending.pop()
@@ -87,6 +97,7 @@ def scan(file: h5py.File, path: Path, *, backslashes: bool = False) -> Index:
             if address in seen:
                 raise _hostile(path, f"the same object twice, at {where}")
             seen.add(address)
+            check_attributes(item, path)
             if len(seen) > MAX_OBJECTS:
                 raise _hostile(path, f"more than {MAX_OBJECTS} objects")
             canonical = where.replace("\\", "/") if backslashes else where
@@ -102,14 +113,36 @@ def scan(file: h5py.File, path: Path, *, backslashes: bool = False) -> Index:
     return index
 
 
+def check_attributes(item: h5py.HLObject, path: Path) -> None:
+    """Refuse attributes of types that Keras never writes, before any is read.
+
+    One changed byte can turn a string into a sequence of anything, and HDF5 itself then crashes
+    in reading it, which no exception handling survives.
+
+    Args:
+        item: A file, group, array or other object.
+        path: The file's name, for messages.
+
+    Raises:
+        ModelFileError: With code ``hostile``.
+    """
+    for name in item.attrs:
+        identity = item.attrs.get_id(name)
+        kind = identity.get_type()
+        size = math.prod(identity.shape or ()) * kind.get_size()
+        if not isinstance(kind, _PLAIN_TYPES) or size > MAX_ATTRIBUTE_BYTES:
+            raise _hostile(path, f"an attribute {name!r} of an odd type or size")
+
+
 def _describe(dataset: h5py.Dataset, where: str, path: Path) -> StoredArray:
     """Return what a dataset declares, refusing storage that reaches outside or explodes."""
     if dataset.external or dataset.is_virtual:
         raise _hostile(path, f"an array stored elsewhere at {where}")
     if dataset.shape is None:
         raise _hostile(path, f"an array without a shape at {where}")
-    if dataset.dtype.kind == "O" and h5py.check_string_dtype(dataset.dtype) is None:
-        raise _hostile(path, f"references at {where}")
+    plain = isinstance(dataset.id.get_type(), (*_PLAIN_TYPES, h5py.h5t.TypeOpaqueID))
+    if not plain:
+        raise _hostile(path, f"an array of an unknown type at {where}")
     stored = dataset.id.get_storage_size()
     declared = math.prod(dataset.shape) * dataset.dtype.itemsize
     if declared > BOMB_FLOOR_BYTES and declared > BOMB_RATIO * stored:

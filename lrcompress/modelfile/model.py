@@ -9,6 +9,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from lrcompress.modelfile.hdf5 import Index, StoredArray
+from lrcompress.modelfile.numbering import Numbering
 from lrcompress.modelfile.topology import Container
 from lrcompress.modelfile.topology import Path as LayerPath
 
@@ -76,7 +77,7 @@ class Weights:
         of_layer: Canonical array paths by layer, in Keras' order; a nested model's own entry holds
             those of all its layers.
         groups: Archives only: the group of each layer.
-        prefix: Archives only: the name of the groups that hold layers.
+        numbering: Archives only: how their groups are named and counted.
         layer_names: HDF5 files only: the saved order of layers.
         weight_names: HDF5 files only: the saved names of each outer layer's weights.
         problem: Why the weights do not fit the architecture, None where they do.
@@ -85,7 +86,7 @@ class Weights:
     index: Index
     of_layer: dict[LayerPath, tuple[str, ...]]
     groups: dict[LayerPath, str] = field(default_factory=dict)
-    prefix: str = ""
+    numbering: Numbering = Numbering()  # noqa: RUF009 - immutable
     layer_names: tuple[str, ...] = ()
     weight_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     problem: str | None = None
@@ -113,6 +114,7 @@ class ModelFile:
         config: The architecture; never changed.
         tree: The same as a tree, None where the model is a subclass without a list of layers.
         weights: Where the weights are.
+        stamp: Size and time of the file, by which a later change is noticed.
     """
 
     path: Path
@@ -129,6 +131,7 @@ class ModelFile:
     config: dict[str, Any] = field(repr=False)
     tree: Container | None = field(repr=False)
     weights: Weights = field(repr=False)
+    stamp: tuple[int, int] = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)

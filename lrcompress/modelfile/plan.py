@@ -53,6 +53,11 @@ class Plan:
             parent = parent.rpartition("/")[0]
         return path
 
+    def member(self, name: str) -> str:
+        """Return the name of an archive's member: assets lie by the same paths as weights."""
+        root, _, path = name.partition("/")
+        return f"{root}/{self.target(path) or path}" if root == "assets" and path else name
+
     def targets(self, index: Index) -> tuple[dict[str, str], dict[str, str]]:
         """Return the new paths of all groups and of all copied arrays, each to its old path.
 

@@ -61,7 +61,10 @@ def _plan_archive(
     every layer, empty or not.
     """
     weights = model.weights
-    new = archive.layer_groups(tree, weights.prefix)
+    new_layers = set(firsts.values())
+    new = weights.numbering.groups(
+        tree, lambda path, _: path in new_layers or bool(weights.of_layer.get(path))
+    )
     plan = Plan(dropped=(archive.OPTIMIZER,))
     plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
     items = {item.path: item for item in tree.walk()}

@@ -49,9 +49,9 @@ def describe(path: Path, file: OpenModel) -> ModelFile:
         legacy.name_after_file(config, file.weights)
     tree = build(config)
     if file.format == "keras":
-        weights = archive.locate(tree, index, file.weights)
         metadata = parse_json(file.metadata or b"{}", path, "metadata.json")
         version, optimizer = text(metadata.get("keras_version")), archive.OPTIMIZER
+        weights = archive.locate(tree, index, file.weights, version)
         recorded = provenance.unpack(metadata.get(provenance.KEY))
         compiled: object = config.get("compile_config")
     else:
@@ -63,7 +63,7 @@ def describe(path: Path, file: OpenModel) -> ModelFile:
         recorded = provenance.unpack(text(attributes.get(provenance.KEY)))
         training = text(attributes.get("training_config"))
         compiled = parse_json(training, path, "training_config") if training else None
-    class_name = config.get("class_name")
+    class_name, status = config.get("class_name"), path.stat()
     return ModelFile(
         path=path,
         format=file.format,
@@ -71,7 +71,7 @@ def describe(path: Path, file: OpenModel) -> ModelFile:
         class_name=class_name if isinstance(class_name, str) else "?",
         input_shapes=_input_shapes(tree),
         parameters=_parameters(weights, file.format),
-        size=path.stat().st_size,
+        size=status.st_size,
         optimizer_bytes=sum(array.stored for _, array in index.under(optimizer)),
         provenance=recorded,
         layers=_layers(tree, weights),
@@ -79,6 +79,7 @@ def describe(path: Path, file: OpenModel) -> ModelFile:
         config=config,
         tree=tree,
         weights=weights,
+        stamp=(status.st_size, status.st_mtime_ns),
     )
 
 
@@ -154,7 +155,7 @@ def read_kernel(model: ModelFile, layer: DenseLayer) -> NDArray[Any]:
     Raises:
         ModelFileError: If the file cannot be read or is no longer the one described.
     """
-    with opened(model.path) as file, decoding(model.path):
+    with opened(model.path, known=True) as file, decoding(model.path):
         return _read(model, file, layer, bias=False)
 
 
@@ -173,7 +174,7 @@ def read_bias(model: ModelFile, layer: DenseLayer) -> NDArray[Any] | None:
     """
     if layer.bias is None:
         return None
-    with opened(model.path) as file, decoding(model.path):
+    with opened(model.path, known=True) as file, decoding(model.path):
         return _read(model, file, layer, bias=True)
 
 
@@ -181,7 +182,9 @@ def _read(model: ModelFile, file: OpenModel, layer: DenseLayer, *, bias: bool) -
     """Read one array, making sure that it is still what the description says."""
     stored = layer.bias if bias else layer.kernel
     expected = layer.kernel_shape[1:] if bias else layer.kernel_shape
-    if stored is None or stored.source not in file.weights:
+    status = model.path.stat()
+    same = (status.st_size, status.st_mtime_ns) == model.stamp
+    if not same or stored is None or stored.source not in file.weights:
         raise changed(model.path)
     values = np.asarray(read_array(file.weights, stored))
     if values.shape != expected:

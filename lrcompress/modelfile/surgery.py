@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import errno
-import shutil
-import tempfile
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
 
 from lrcompress.atomic import check_output, replacing
 from lrcompress.errors import (
-    KernelError,
     LRCompressError,
-    ModelFileError,
     RankError,
     UnsupportedModelError,
     VerificationError,
 )
-from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, OpenModel, opened
+from lrcompress.modelfile.container import OpenModel, check_sum, opened
 from lrcompress.modelfile.decoding import decoding, dump_json
+from lrcompress.modelfile.factors import stored_factors
 from lrcompress.modelfile.finding import find_head
-from lrcompress.modelfile.hdf5 import cast
 from lrcompress.modelfile.model import ModelFile, Replacement, Written
-from lrcompress.modelfile.plan import NewArray, Plan, write_plan
+from lrcompress.modelfile.plan import NewArray, Plan
 from lrcompress.modelfile.planning import plan_weights
 from lrcompress.modelfile.reading import changed, describe, open_model
 from lrcompress.modelfile.splitting import remarks, split, unused_name
 from lrcompress.modelfile.topology import Path as LayerPath
 from lrcompress.modelfile.topology import build
 from lrcompress.modelfile.verify import verify_archive, verify_weights
+from lrcompress.modelfile.writing import write_model
 
-# The first date a zip archive can hold: a real one would make two runs differ.
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SUFFIXES = {"hdf5": (".h5", ".hdf5"), "keras": (".keras",)}
 
 
@@ -82,22 +73,25 @@ def write_replaced(
     """
     output = Path(output)
     check_output(output, inputs=(model.path,), overwrite=overwrite)
-    arrays = [_stored(model, replacement) for replacement in replacements]
+    arrays = [stored_factors(model, replacement) for replacement in replacements]
     if model.weights.problem is not None:
         msg = (
             f"The weights in {model.path} do not follow its architecture ({model.weights.problem});"
             " expected them in Keras' order: load the model in its own Keras and save it again."
         )
         raise UnsupportedModelError(msg, code="config")
-    with opened(model.path) as source:
+    with opened(model.path, known=True) as source:
         with decoding(model.path):
-            if describe(model.path, source).config != model.config:
+            now = describe(model.path, source)
+            if (now.stamp, now.config) != (model.stamp, model.config):
                 raise changed(model.path)
+            if source.archive is not None:
+                check_sum(source.archive, model.path)
             new = _edit(model, replacements)
             plan, warnings = _plan(model, new, source, replacements, arrays)
         with replacing(output) as temporary:
-            with _copying(model.path):
-                _write(source, model, new, plan, temporary)
+            text = dump_json(new.config)
+            write_model(source, model.weights.index, text, plan, temporary, model.path)
             written = _check(source, model, new, plan, temporary, output)
     return Written(
         path=output,
@@ -107,54 +101,6 @@ def write_replaced(
         first_names={"/".join(old): first[-1] for old, first in new.firsts.items()},
         warnings=(*new.warnings, *warnings, *_about_suffix(model, output)),
     )
-
-
-@contextlib.contextmanager
-def _copying(path: Path) -> Iterator[None]:
-    """Tell a full disk, which `replacing` reports, from an input that cannot be read."""
-    try:
-        with decoding(path):
-            yield
-    except ModelFileError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and (cause.errno in _DISK_FULL or "No space" in str(cause)):
-            raise cause from None
-        raise
-
-
-def _stored(model: ModelFile, replacement: Replacement) -> dict[str, NewArray]:
-    """Check one replacement against its layer; return its arrays in the stored type."""
-    layer = replacement.layer
-    m, n = layer.kernel_shape
-    first, second = np.asarray(replacement.first), np.asarray(replacement.second)
-    rank = first.shape[1] if first.ndim == 2 else 0
-    if first.shape != (m, rank) or second.shape != (rank, n) or rank < 1:
-        msg = (
-            f"Factors of shapes {first.shape} and {second.shape} do not fit the kernel {(m, n)} "
-            f"of layer {layer.path}; expected ({m}, r) and (r, {n}) with r >= 1."
-        )
-        raise RankError(msg)
-    given = {"first": first, "second": second}
-    if replacement.bias is not None:
-        given["bias"] = np.asarray(replacement.bias)
-        if not layer.use_bias or given["bias"].shape != (n,):
-            wanted = f"one of shape ({n},)" if layer.use_bias else "none, the layer has no bias"
-            msg = f"Bias of shape {given['bias'].shape} for layer {layer.path}; expected {wanted}."
-            raise RankError(msg)
-    stored: dict[str, NewArray] = {}
-    for name, values in given.items():
-        kept = cast(values, layer.dtype)
-        finite = np.isfinite(values).all() and (
-            layer.dtype == "bfloat16" or np.isfinite(kept).all()
-        )
-        if not finite:
-            msg = (
-                f"The {name} array for layer {layer.path} of {model.path} holds NaN or infinity, "
-                f"or overflows {layer.dtype}; expected finite values."
-            )
-            raise KernelError(msg)
-        stored[name] = NewArray(kept, layer.dtype)
-    return stored
 
 
 def _edit(model: ModelFile, replacements: Sequence[Replacement]) -> _NewModel:
@@ -215,59 +161,16 @@ def _plan(
     return plan, warnings
 
 
-def _write(source: OpenModel, model: ModelFile, new: _NewModel, plan: Plan, path: Path) -> None:
-    """Write the new file to `path`, which exists and is empty."""
-    index = model.weights.index
-    if source.archive is None:
-        with h5py.File(path, "w") as target:
-            write_plan(plan, source.weights, index, target)
-        return
-    # The weights pass through a nameless file next to the output, so that memory never holds
-    # them all and an interruption leaves nothing behind.
-    with (
-        tempfile.TemporaryFile(dir=path.parent) as weights,
-        zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive,
-    ):
-        with h5py.File(weights, "w") as target:
-            write_plan(plan, source.weights, index, target)
-        weights.seek(0)
-        for info in sorted(source.archive.infolist(), key=_member_order):
-            if info.is_dir():
-                continue
-            entry = zipfile.ZipInfo(info.filename, _EPOCH)
-            entry.external_attr = 0o644 << 16
-            with archive.open(entry, "w", force_zip64=info.file_size > 2**31) as member:
-                if info.filename == CONFIG:
-                    member.write(dump_json(new.config).encode())
-                elif info.filename == WEIGHTS:
-                    shutil.copyfileobj(weights, member, 2**20)
-                else:
-                    _copy_member(source.archive, info, member)
-
-
-def _copy_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: IO[bytes]) -> None:
-    """Copy a member piece by piece; its checksum is checked on the way."""
-    with archive.open(info) as member:
-        shutil.copyfileobj(member, target, 2**20)
-
-
-def _member_order(info: zipfile.ZipInfo) -> tuple[int, str]:
-    """Sort members as Keras writes them: metadata, config, weights, then assets by name."""
-    known = (METADATA, CONFIG, WEIGHTS)
-    place = known.index(info.filename) if info.filename in known else len(known)
-    return place, info.filename
-
-
 def _check(
     source: OpenModel, model: ModelFile, new: _NewModel, plan: Plan, path: Path, output: Path
 ) -> ModelFile:
     """Read the written file and compare it with what was meant."""
     try:
         written = open_model(path)
-        with opened(path) as target, decoding(path):
+        with opened(path, known=True) as target, decoding(path):
             verify_weights(source, model.weights.index, target, plan, output)
             if source.archive is not None and target.archive is not None:
-                verify_archive(source.archive, target.archive, output)
+                verify_archive(source.archive, target.archive, plan, output)
         for old, first in new.firsts.items():
             find_head(written, "/".join(first))
             find_head(written, "/".join(old))

@@ -51,13 +51,13 @@ def verify_weights(old: OpenModel, index: Index, new: OpenModel, plan: Plan, pat
         _same_attributes(source, target, new_path, plan, path)
 
 
-def verify_archive(old: zipfile.ZipFile, new: zipfile.ZipFile, path: Path) -> None:
+def verify_archive(old: zipfile.ZipFile, new: zipfile.ZipFile, plan: Plan, path: Path) -> None:
     """Check that an archive's other members, assets for example, are untouched.
 
     Raises:
         VerificationError: If one is missing, extra or different.
     """
-    old_members = {i.filename: i for i in old.infolist() if not i.is_dir()}
+    old_members = {plan.member(i.filename): i for i in old.infolist() if not i.is_dir()}
     new_members = {i.filename: i for i in new.infolist()}
     _same_set(set(old_members), set(new_members), "member", path)
     for name, info in old_members.items():

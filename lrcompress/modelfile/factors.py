@@ -1,0 +1,57 @@
+"""Check the factors given for a layer, and round them to the type the file stores."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lrcompress.errors import KernelError, RankError
+from lrcompress.modelfile.hdf5 import cast
+from lrcompress.modelfile.model import ModelFile, Replacement
+from lrcompress.modelfile.plan import NewArray
+
+
+def stored_factors(model: ModelFile, replacement: Replacement) -> dict[str, NewArray]:
+    """Check one replacement against its layer; return its arrays in the stored type.
+
+    Args:
+        model: The file, for messages.
+        replacement: Factors (m, r) and (r, n), and perhaps a bias (n,), for a kernel (m, n).
+
+    Returns:
+        ``"first"``, ``"second"`` and, if given, ``"bias"``.
+
+    Raises:
+        RankError: If a shape does not fit.
+        KernelError: If a value is not finite, or no longer is in the stored type.
+    """
+    layer = replacement.layer
+    m, n = layer.kernel_shape
+    first, second = np.asarray(replacement.first), np.asarray(replacement.second)
+    rank = first.shape[1] if first.ndim == 2 else 0
+    if first.shape != (m, rank) or second.shape != (rank, n) or rank < 1:
+        msg = (
+            f"Factors of shapes {first.shape} and {second.shape} do not fit the kernel {(m, n)} "
+            f"of layer {layer.path}; expected ({m}, r) and (r, {n}) with r >= 1."
+        )
+        raise RankError(msg)
+    given = {"first": first, "second": second}
+    if replacement.bias is not None:
+        given["bias"] = np.asarray(replacement.bias)
+        if not layer.use_bias or given["bias"].shape != (n,):
+            wanted = f"one of shape ({n},)" if layer.use_bias else "none, the layer has no bias"
+            msg = f"Bias of shape {given['bias'].shape} for layer {layer.path}; expected {wanted}."
+            raise RankError(msg)
+    stored: dict[str, NewArray] = {}
+    for name, values in given.items():
+        kept = cast(values, layer.dtype)
+        finite = np.isfinite(values).all() and (
+            layer.dtype == "bfloat16" or np.isfinite(kept).all()
+        )
+        if not finite:
+            msg = (
+                f"The {name} array for layer {layer.path} of {model.path} holds NaN or infinity, "
+                f"or overflows {layer.dtype}; expected finite values."
+            )
+            raise KernelError(msg)
+        stored[name] = NewArray(kept, layer.dtype)
+    return stored

@@ -1,0 +1,134 @@
+"""Model files written by other people with every Keras since 1.1; the folder is given from outside.
+
+`INDEX.tsv` in that folder says what each file is and what its final Dense is, found independently.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lrcompress.errors import LRCompressError, UnsupportedModelError
+from lrcompress.modelfile import (
+    DenseLayer,
+    ModelFile,
+    Replacement,
+    dense_layers,
+    find_head,
+    open_model,
+    write_replaced,
+)
+
+Splitter = Callable[[ModelFile, DenseLayer], Replacement]
+
+
+def rows() -> list[Any]:
+    """Return the index as test parameters; one that skips where there is no folder."""
+    folder = os.environ.get("LRCOMPRESS_ZOO")
+    if not folder or not (Path(folder) / "INDEX.tsv").is_file():
+        skip = pytest.mark.skip(reason="LRCOMPRESS_ZOO names no folder with an INDEX.tsv")
+        return [pytest.param({}, marks=skip, id="no-zoo")]
+    with (Path(folder) / "INDEX.tsv").open(encoding="utf-8") as file:
+        return [pytest.param(r, id=r["file"][:60]) for r in csv.DictReader(file, delimiter="\t")]
+
+
+# What a tail that is no single Dense comes out as.
+CODES = {
+    "block": {"blocked_tail", "no_dense"},
+    "merge": {"merged_branches", "no_dense"},
+    "-": {"weights_only", "subclassed", "pickle"},
+    "Dense; Dense": {"several_heads"},
+}
+
+
+@pytest.mark.parametrize("row", rows())
+def test_the_head_is_the_one_in_the_index(zoo: Path, row: dict[str, str]) -> None:
+    """For every file the final Dense, or the reason why there is none, is the known one."""
+    if row["tail_status"] == "Dense":
+        head = find_head(open_model(zoo / row["file"]))
+        shape = "x".join(map(str, head.kernel_shape))
+        assert (head.path, shape, head.dtype, head.activation) == (
+            row["last_dense"],
+            row["kernel_shape"],
+            row["dtype"],
+            row["activation"],
+        )
+        assert (">".join(head.following) or "-") == row["after_dense"]
+    else:
+        with pytest.raises(LRCompressError) as caught:
+            find_head(open_model(zoo / row["file"]))
+        kind = row["tail_status"].split(":")[0]
+        assert caught.value.code in CODES[kind]
+
+
+@pytest.mark.parametrize("row", rows())
+def test_every_dense_can_be_split_twice_alike(
+    zoo: Path, tmp_path: Path, halves: Splitter, row: dict[str, str]
+) -> None:
+    """All Dense layers of every file are split at once, with equal bytes each time."""
+    try:
+        model = open_model(zoo / row["file"])
+    except LRCompressError:
+        pytest.skip("not a whole model")
+    layers = dense_layers(model)
+    if not layers:
+        pytest.skip("no Dense layer")
+    suffix = ".keras" if model.format == "keras" else ".h5"
+
+    for name in "ab":
+        written = write_replaced(
+            model, [halves(model, layer) for layer in layers], tmp_path / f"{name}{suffix}"
+        )
+
+    more = sum(min(m, n) * (m + n) - m * n for m, n in (layer.kernel_shape for layer in layers))
+    assert written.parameters == model.parameters + more
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("row", rows())
+def test_a_full_rank_split_says_the_same_in_keras(
+    zoo: Path, tmp_path: Path, halves: Splitter, row: dict[str, str]
+) -> None:
+    """Where Keras 3 loads the original, the split file gives the same output."""
+    if row["load_status"] != "K3":
+        pytest.skip("this Keras does not load the original")
+    keras = pytest.importorskip("keras")
+    model = open_model(zoo / row["file"])
+    try:
+        layers = [find_head(model)]
+    except UnsupportedModelError:
+        layers = list(dense_layers(model))
+    if not layers:
+        pytest.skip("no Dense layer")
+    suffix = ".keras" if model.format == "keras" else ".h5"
+    old, new = tmp_path / f"old{suffix}", tmp_path / f"new{suffix}"
+    shutil.copy(zoo / row["file"], old)
+
+    write_replaced(model, [halves(model, layer) for layer in layers], new)
+
+    before = keras.saving.load_model(old, compile=False)
+    after = keras.saving.load_model(new, compile=False, safe_mode=True)
+    rng = np.random.default_rng(0)
+    embeds = any("Embedding" in type(layer).__name__ for layer in before.layers)
+    inputs = []
+    for x in before.inputs:
+        shape = [3 if d is None else d for d in x.shape]
+        values = rng.integers(0, 2, shape) if embeds else rng.normal(size=shape)
+        inputs.append(values.astype(x.dtype))
+    results = [
+        keras.tree.flatten(m(inputs if len(inputs) > 1 else inputs[0])) for m in (before, after)
+    ]
+    for one, other in zip(*results, strict=True):
+        a, b = (np.asarray(keras.ops.convert_to_numpy(t), "float64") for t in (one, other))
+        assert np.abs(a - b).max() <= 1e-5 * np.abs(a).max()
+    assert after.count_params() == open_model(new).parameters
