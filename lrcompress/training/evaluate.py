@@ -117,19 +117,21 @@ def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def outputs_probabilities(model: Any) -> bool:
-    """Return whether the model ends in softmax or sigmoid rather than in logits."""
-    for layer in reversed(model.layers):
-        activation = getattr(layer, "activation", None)
+    """Return whether the model's only output ends in softmax or sigmoid rather than in logits."""
+    tensor = model.outputs[0]
+    while True:
+        layer = tensor._keras_history.operation
+        if isinstance(layer, keras.Model):
+            return outputs_probabilities(layer)
         if isinstance(layer, keras.layers.Softmax):
             return True
-        if activation is not None:
-            name = getattr(activation, "__name__", "")
-            if name in ("softmax", "sigmoid"):
-                return True
-            if name != "linear" or layer.weights:
-                return False
-        elif isinstance(layer, keras.Model):
-            return outputs_probabilities(layer)
-        elif layer.weights:
+        # A wrapper such as TimeDistributed holds the layer that has the activation.
+        activation = getattr(getattr(layer, "layer", layer), "activation", None)
+        name = getattr(activation, "__name__", "linear")
+        if name != "linear" or getattr(layer, "weights", []):
+            return name in ("softmax", "sigmoid")
+        # Dropout, Reshape and their like hand on what the layer before them made.
+        inputs = layer._inbound_nodes[0].input_tensors
+        if len(inputs) != 1:
             return False
-    return False
+        tensor = inputs[0]

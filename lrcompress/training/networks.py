@@ -64,10 +64,19 @@ def _head(rank: int | None, classes: int) -> list[Any]:
 
 def mnist(rank: int | None) -> Any:
     """Return the MNIST network: 1,192,042 parameters at full rank."""
+    return _two_convolutions("mnist_cnn", (28, 28, 1), 32, rank)
+
+
+def digits(rank: int | None) -> Any:
+    """Return a small network of the same shape for 8x8 images: 40,394 parameters at full rank."""
+    return _two_convolutions("digits_cnn", (8, 8, 1), 16, rank)
+
+
+def _two_convolutions(name: str, shape: tuple[int, ...], filters: int, rank: int | None) -> Any:
     model = keras.Sequential(
         [
-            keras.Input((28, 28, 1)),
-            layers.Conv2D(32, 3, activation="relu"),
+            keras.Input(shape),
+            layers.Conv2D(filters, 3, activation="relu"),
             layers.Conv2D(32, 3, activation="relu"),
             layers.MaxPooling2D(2),
             layers.Dropout(0.25),
@@ -76,7 +85,7 @@ def mnist(rank: int | None) -> Any:
             layers.Dropout(0.5),
             *_head(rank, 10),
         ],
-        name="mnist_cnn",
+        name=name,
     )
     return _compiled(model, keras.optimizers.Adam())
 
@@ -104,25 +113,6 @@ def cifar100(rank: int | None) -> Any:
     # "RMSprop, learning rate 1e-4, decay 1e-6" of Keras 2: rate / (1 + decay * steps).
     rate = keras.optimizers.schedules.InverseTimeDecay(1e-4, decay_steps=1, decay_rate=1e-6)
     return _compiled(model, keras.optimizers.RMSprop(rate))
-
-
-def digits(rank: int | None) -> Any:
-    """Return a small network of the same shape for 8x8 images: 40,394 parameters at full rank."""
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            layers.Conv2D(16, 3, activation="relu"),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Dropout(0.25),
-            layers.Flatten(),
-            layers.Dense(256, activation="relu"),
-            layers.Dropout(0.5),
-            *_head(rank, 10),
-        ],
-        name="digits_cnn",
-    )
-    return _compiled(model, keras.optimizers.Adam())
 
 
 def _compiled(model: Any, optimizer: Any) -> Any:

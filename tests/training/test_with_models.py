@@ -136,6 +136,30 @@ def test_evaluate_agrees_with_keras(activation: str) -> None:
     assert found.error_rate == pytest.approx(100 * (1 - theirs[1]), abs=1e-4)
 
 
+def test_probabilities_are_told_from_logits() -> None:
+    """The last activation counts, through dropout, reshaping, wrappers and nested models."""
+    import keras
+
+    from lrcompress.training.evaluate import outputs_probabilities
+
+    def ends_in(*layers: Any) -> bool:
+        return outputs_probabilities(keras.Sequential([keras.Input((4, 6)), *layers]))
+
+    dense, softmax = keras.layers.Dense, keras.layers.Softmax
+    nested = keras.Sequential([keras.Input((4, 6)), dense(3, activation="softmax")])
+
+    assert ends_in(dense(3, activation="softmax"))
+    assert ends_in(dense(3), softmax())
+    assert ends_in(dense(3), keras.layers.Activation("softmax"), keras.layers.Dropout(0.1))
+    assert ends_in(keras.layers.TimeDistributed(dense(3, activation="softmax")))
+    assert ends_in(dense(3, activation="sigmoid"), keras.layers.Reshape((3, 4)))
+    assert ends_in(nested)
+    assert not ends_in(dense(3))
+    assert not ends_in(dense(3, activation="softmax"), dense(3))
+    assert not ends_in(dense(3, activation="relu"))
+    assert not ends_in(keras.layers.Flatten())
+
+
 def test_layer_inputs() -> None:
     """What flows into a layer is what a sub-model up to it gives; the layer is left as it was."""
     import keras
