@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lrcompress.lowrank.certificate import certify
 from lrcompress.lowrank.factors import Factors
-from lrcompress.lowrank.svd import check_kernel, truncated_svd
+from lrcompress.lowrank.svd import check, optimum, truncated_svd
 
 
 def centre_kernel(kernel: NDArray[Any]) -> NDArray[np.floating[Any]]:
@@ -43,11 +43,12 @@ def centered(kernel: NDArray[Any], bias: NDArray[Any] | None, rank: int) -> Fact
         RankError: If there is no such rank.
     """
     # Before centring, which would spread an infinity over its whole row.
-    check_kernel(kernel)
+    check(kernel, rank)
     inner = truncated_svd(centre_kernel(kernel), rank)
     B, C = inner.B.astype(kernel.dtype), inner.C.astype(kernel.dtype)
     # The certificate speaks of A itself, by the same measure as for every other method.
-    plain = truncated_svd(kernel, rank).certificate
-    certificate = certify(kernel, B, C, plain.optimum_frobenius_error, inner.certificate.algorithm)
+    best, largest = optimum(kernel, rank)
+    found = inner.certificate
+    certificate = certify(kernel, B, C, best, found.algorithm, largest=largest, truncated=found)
     new_bias = None if bias is None else centre_bias(bias)
     return Factors(B, C, new_bias, inner.singular_values, "centered", certificate)

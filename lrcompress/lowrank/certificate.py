@@ -1,4 +1,8 @@
-"""How far B C is from A, measured, beside the least that any matrix of the rank could be."""
+"""How far B C is from A, measured, beside the least that any matrix of the rank could be.
+
+With ``R = A - B C``: ``||R||_F^2`` is the sum of its squared entries and ``||R||_2^2`` the largest
+eigenvalue of the Gram matrix of its short side, both from one pass over blocks of R.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.lowrank.blocks import magnitude, row_blocks
+
 # Residuals below this share of ||A|| are rounding of the stored factors, not of the method.
 ROUNDING = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-14}
-POWER_STEPS = 60
-BLOCK_BYTES = 64 * 2**20
+# Multiplications of a Gram matrix up to which it is formed in float64, about a second's worth.
+# Beyond, float32 serves: it rounds R relative to R itself, so the norm keeps six digits.
+EXACT_WORK = 2**34
+# Up to this side all eigenvalues by NumPy take less time than importing scipy.linalg.
+SMALL_SIDE = 512
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,9 @@ class Certificate:
             Eckart & Young (1936): ``sqrt(sum_{i>r} sigma_i^2 / sum sigma_i^2)``.
         optimality: The first over the third, 1 or more; 1 where both are rounding.
         algorithm: What computed the singular vectors: gesdd, gesvd, gram.
+        truncated: The certificate of the matrix that was truncated, where that is not A: the
+            mean-free kernel, or the whitened one. Its optimality is 1 although that against A
+            is more. None after refinement, which truncates nothing.
     """
 
     frobenius_error: float
@@ -32,6 +44,7 @@ class Certificate:
     optimum_frobenius_error: float
     optimality: float
     algorithm: str
+    truncated: Certificate | None = None
 
 
 def certify(
@@ -40,6 +53,9 @@ def certify(
     C: NDArray[Any],
     optimum: float,
     algorithm: str,
+    *,
+    largest: float | None = None,
+    truncated: Certificate | None = None,
 ) -> Certificate:
     """Measure factors as they will be stored.
 
@@ -49,77 +65,74 @@ def certify(
         C: (r, n).
         optimum: Relative Frobenius error of the best matrix of the same rank.
         algorithm: Named in the certificate.
+        largest: ``||A||_2`` where it is known; measured otherwise.
+        truncated: Certificate of the matrix that was truncated, where that is not A.
     """
-    total = norm_squared(kernel)
-    if total == 0.0:
-        return Certificate(0.0, 0.0, 0.0, 1.0, algorithm)
-    residual = 0.0
-    for rows in row_blocks(kernel):
-        residual += float(np.square(_residual(kernel, B, C, rows)).sum())
-    error = float(np.sqrt(residual / total))
+    unit = magnitude(kernel)
+    if unit is None:
+        return Certificate(0.0, 0.0, 0.0, 1.0, algorithm, truncated)
+    total, top = norms(kernel, unit, spectral=largest is None)
+    if largest is not None:
+        top = float(np.ldexp(largest, -unit))
+    residual, spectral = norms(kernel, unit, B, C)
+    error = residual / total
+    # No matrix of rank r is nearer than the optimum: where one is, the optimum was rounded.
+    optimum = min(optimum, error)
     rounding = ROUNDING.get(str(kernel.dtype), 1e-6)
-    exact = error <= rounding and optimum <= rounding
-    # A measured ratio may fall below 1 by rounding only.
-    optimality = 1.0 if exact else max(1.0, error / max(optimum, np.finfo(np.float64).tiny))
-    top = spectral_norm(kernel)
-    spectral = spectral_norm(kernel, B, C) / top if top > 0 else 0.0
-    return Certificate(error, spectral, optimum, optimality, algorithm)
+    optimality = 1.0 if error <= rounding else error / max(optimum, np.finfo(np.float64).tiny)
+    return Certificate(error, spectral / top, optimum, optimality, algorithm, truncated)
 
 
-def norm_squared(matrix: NDArray[Any]) -> float:
-    """Return ``||A||_F^2`` in float64, block by block."""
-    return sum(
-        float(np.square(matrix[rows].astype(np.float64)).sum()) for rows in row_blocks(matrix)
-    )
+def norms(
+    kernel: NDArray[Any],
+    unit: int,
+    B: NDArray[Any] | None = None,
+    C: NDArray[Any] | None = None,
+    *,
+    spectral: bool = True,
+) -> tuple[float, float]:
+    """Return ``||R||_F`` and ``||R||_2`` over ``2^unit``, for ``R = A - B C`` or ``R = A``.
 
-
-def row_blocks(matrix: NDArray[Any]) -> list[slice]:
-    """Return slices of rows that are small in float64, so that no second copy of A is needed."""
-    step = max(1, BLOCK_BYTES // (8 * max(1, matrix.shape[1])))
-    return [slice(start, start + step) for start in range(0, matrix.shape[0], step)]
-
-
-def _residual(
-    kernel: NDArray[Any], B: NDArray[Any], C: NDArray[Any], rows: slice
-) -> NDArray[np.float64]:
-    wide = np.float64
-    block: NDArray[np.float64] = kernel[rows].astype(wide)
-    return block - B[rows].astype(wide) @ C.astype(wide)
-
-
-def spectral_norm(
-    kernel: NDArray[Any], B: NDArray[Any] | None = None, C: NDArray[Any] | None = None
-) -> float:
-    """Return ``||A||_2``, or ``||A - B C||_2`` without forming the difference.
-
-    Small kernels are done exactly; large ones by power iteration on ``R^T R`` with a fixed
-    start, which approaches the norm from below (Kuczynski & Wozniakowski, SIAM J. Matrix Anal.
-    Appl. 13, 1992).
+    Args:
+        kernel: A, (m, n).
+        unit: Binary exponent that brings A near 1, so that no square over- or underflows.
+        B: (m, r), or None for A itself.
+        C: (r, n), or None for A itself.
+        spectral: Whether the second is wanted; otherwise it is 0 and costs nothing.
     """
-    m, n = kernel.shape
-    if min(m, n) <= 1024 and m * n <= 2**22:
-        full = kernel.astype(np.float64)
-        if B is not None and C is not None:
-            full -= B.astype(np.float64) @ C.astype(np.float64)
-        short = full.T @ full if n <= m else full @ full.T
-        return float(np.sqrt(max(np.linalg.eigvalsh(short)[-1], 0.0)))
-    # float16 products are slow and overflow at 65,504.
-    kernel = kernel.astype(np.result_type(kernel.dtype, np.float32), copy=False)
-    vector = np.random.default_rng(0).standard_normal((n,)).astype(kernel.dtype)
-    size = 0.0
-    for _ in range(POWER_STEPS):
-        norm = float(np.linalg.norm(vector))
-        if norm == 0.0:
-            return 0.0
-        vector = vector / norm
-        image = kernel @ vector
-        if B is not None and C is not None:
-            image = image - B @ (C @ vector)
-        back = kernel.T @ image
-        if B is not None and C is not None:
-            back = back - C.T @ (B.T @ image)
-        before, size = size, float(np.linalg.norm(image))
-        vector = back
-        if abs(size - before) <= 1e-7 * size:
-            break
-    return size
+    if kernel.shape[0] < kernel.shape[1]:
+        # ||R|| = ||R^T||: the blocks then run along the long side, and the Gram matrix is small.
+        kernel, B, C = kernel.T, None if C is None else C.T, None if B is None else B.T
+    short = kernel.shape[1]
+    exact = kernel.size * short <= EXACT_WORK
+    dtype: type[np.floating[Any]] = np.float64 if exact else np.float32
+    gram: NDArray[Any] = np.zeros((short, short), dtype)
+    right = None if C is None else np.ldexp(C.astype(np.float64), -unit)
+    total = 0.0
+    for rows in row_blocks(kernel):
+        block = np.ldexp(kernel[rows].astype(np.float64), -unit)
+        if B is not None and right is not None:
+            block -= B[rows].astype(np.float64) @ right
+        total += float(np.square(block).sum())
+        if spectral:
+            narrow = block.astype(dtype, copy=False)
+            gram += narrow.T @ narrow
+    if not spectral or total == 0.0:
+        return float(np.sqrt(total)), 0.0
+    return float(np.sqrt(total)), float(np.sqrt(max(_largest_eigenvalue(gram), 0.0)))
+
+
+def _largest_eigenvalue(gram: NDArray[Any]) -> float:
+    if len(gram) <= SMALL_SIDE:
+        return float(np.linalg.eigvalsh(gram)[-1])
+    from scipy.linalg import eigh
+
+    last = len(gram) - 1
+    values = eigh(
+        gram,
+        eigvals_only=True,
+        subset_by_index=[last, last],
+        overwrite_a=True,
+        check_finite=False,
+    )
+    return float(values[0])

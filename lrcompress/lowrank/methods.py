@@ -71,17 +71,22 @@ def factorize_kernel(
         kernel: A, (m, n).
         bias: b, (n,), or None.
         rank: r, from 1 to min(m, n).
-        method: svd, centered, whitened or refined; see `choose_method` for auto.
+        method: auto, svd, centered, whitened or refined; see `choose_method` for auto.
         softmax: Whether softmax along the classes is what follows.
         activation: The layer's own.
-        moments: Of the layer's inputs; whitened and refined need them.
-        activations: The inputs themselves, (..., m); refined needs them.
+        moments: Of the layer's inputs; whitened needs these or the inputs.
+        activations: The inputs themselves, (..., m), unlabelled; refined needs them.
         progress: Told of refinement steps.
 
     Raises:
         KernelError: If the kernel is not a finite matrix.
         RankError: If there is no such rank, or the method lacks its data.
     """
+    has_data = activations is not None or (method == "whitened" and moments is not None)
+    method, _ = choose_method(method, softmax=softmax, has_bias=bias is not None, has_data=has_data)
+    if moments is None and activations is not None and method in ("whitened", "refined"):
+        moments = InputMoments(kernel.shape[0])
+        moments.update(activations)
     if method == "svd":
         return truncated_svd(kernel, rank)
     if method == "centered":
@@ -91,6 +96,4 @@ def factorize_kernel(
     if method == "refined" and moments is not None and activations is not None:
         head = head_of(activation, softmax=softmax)
         return refined(kernel, bias, rank, activations, moments, head=head, progress=progress)
-    choose_method(method, softmax=softmax, has_bias=bias is not None, has_data=False)
-    msg = f"Method {method} needs moments and activations of the layer's inputs."
-    raise RankError(msg, code="needs_data")
+    raise AssertionError  # choose_method refused what lacks its data

@@ -45,11 +45,7 @@ def check_rank(rank: int, m: int, n: int, *, force: bool = False) -> None:
     if force or rank <= most:
         return
     if most == 0:
-        msg = (
-            f"No rank makes a kernel of shape ({m}, {n}) smaller: even rank 1 needs {m + n} parameters "
-            f"for {m * n}; there is nothing to gain in this layer (name another with --layer)."
-        )
-        raise RankError(msg, code="nothing_to_gain")
+        raise _nothing_to_gain(m, n)
     msg = (
         f"Rank {rank} would need {rank * (m + n):,} parameters for the {m * n:,} of a kernel of shape "
         f"({m}, {n}); use a rank of at most {most}, the break-even rank, or pass --force."
@@ -57,12 +53,24 @@ def check_rank(rank: int, m: int, n: int, *, force: bool = False) -> None:
     raise RankError(msg, code="rank_saves_nothing")
 
 
+def _nothing_to_gain(m: int, n: int) -> RankError:
+    msg = (
+        f"No rank makes a kernel of shape ({m}, {n}) smaller: even rank 1 needs {m + n} parameters "
+        f"for {m * n}; there is nothing to gain in this layer (name another with --layer)."
+    )
+    return RankError(msg, code="nothing_to_gain")
+
+
 def energy(singular_values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the cumulative share ``sum_{i<=r} sigma_i^2 / sum sigma_i^2`` for r = 1, 2, ...; (k,)."""
-    squares = np.square(np.asarray(singular_values, np.float64))
-    total = squares.sum()
-    # A matrix of zeros is kept whole by any rank.
-    return np.minimum(np.cumsum(squares) / total, 1.0) if total > 0 else np.ones_like(squares)
+    sigma = np.asarray(singular_values, np.float64)
+    largest = sigma.max(initial=0.0)
+    if largest == 0:
+        # A matrix of zeros is kept whole by any rank.
+        return np.ones_like(sigma)
+    # Relative to the largest, whose square may not fit a float64.
+    squares = np.square(sigma / largest)
+    return np.asarray(np.minimum(np.cumsum(squares) / squares.sum(), 1.0))
 
 
 def rank_for_energy(singular_values: NDArray[np.float64], share: float) -> int:
@@ -83,11 +91,14 @@ def rank_for_reduction(m: int, n: int, share: float) -> int:
     """Return the largest r that saves at least `share` of the kernel: ``1 - r (m+n)/(m n) >= share``.
 
     Raises:
-        RankError: If `share` is not in (0, 1], or no rank saves so much.
+        RankError: If `share` is not in (0, 1], no rank saves so much (`reduction_unreachable`),
+            or none saves anything (`nothing_to_gain`).
     """
     if not 0 < share <= 1:
         msg = f"`reduction` must be above 0 and at most 1, for example 0.4. Received: {share}."
         raise RankError(msg, code="bad_rule")
+    if break_even_rank(m, n) == 0:
+        raise _nothing_to_gain(m, n)
     # 1e-9: a share computed from a rank should give that rank back.
     rank = min(math.floor((1 - share) * m * n / (m + n) + 1e-9), break_even_rank(m, n))
     if rank < 1:

@@ -18,16 +18,15 @@ from numpy.typing import NDArray
 from lrcompress.lowrank.certificate import certify
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.moments import InputMoments
+from lrcompress.lowrank.sampling import rows, split
+from lrcompress.lowrank.svd import optimum
 from lrcompress.lowrank.whitening import rebalance, whitened
 
 Head = Literal["softmax", "sigmoid", "linear"]
 ITERATIONS = 60
 MEMORY = 20
-HELD_OUT = 0.1
 # Each rank of the continuation is this share of the one before.
 STEP_DOWN = 0.75
-# Probabilities of samples x classes in float32: 1 GiB at most.
-MOST_OUTPUTS = 2**28
 
 
 @dataclass(frozen=True)
@@ -77,20 +76,24 @@ def refine(
     Args:
         start: Factors of A to begin with.
         kernel: A, (m, n).
-        bias: b, (n,), or None; without one none is added.
-        activations: Unlabelled inputs of the layer, (..., m). The last tenth is held out: the
-            iterate that is best there is returned, and it is never worse there than `start`.
+        bias: b, (n,), or None; without one, and without one in `start`, none is added.
+        activations: Unlabelled inputs of the layer, (..., m). Every tenth along the first axis
+            is held out (all serve as both where there are fewer than ten inputs): the iterate
+            that is best there is returned, and it is never worse there than `start`.
         head: softmax or sigmoid; for linear heads `start` is returned.
         iterations: Of L-BFGS, at most.
     """
     if head == "linear":
         return start
-    x = _usable(activations, kernel.shape[1])
     offset = np.float32(0) if bias is None else bias.astype(np.float32)
-    target = activate(x @ kernel.astype(np.float32) + offset, head)
-    cut = max(1, int((1 - HELD_OUT) * len(x)))
-    train = _Problem(x[:cut], target[:cut], head)
-    held_out = _Problem(x[cut:], target[cut:], head) if cut < len(x) else train
+
+    def problem(part: NDArray[Any]) -> _Problem:
+        x = rows(part, kernel.shape[1])
+        return _Problem(x, activate(x @ kernel.astype(np.float32) + offset, head), head)
+
+    inner, outer = split(activations)
+    train = problem(inner)
+    held_out = problem(outer) if len(outer) else train
     new_bias = start.bias if start.bias is not None else bias
     B, C, b = _descend(train, held_out, start, new_bias, iterations)
     first, second = rebalance(B.astype(np.float64), C.astype(np.float64))
@@ -102,7 +105,7 @@ def refine(
         start.certificate.optimum_frobenius_error,
         start.certificate.algorithm,
     )
-    stored = None if bias is None or b is None else b.astype(bias.dtype)
+    stored = None if b is None or new_bias is None else b.astype(new_bias.dtype)
     return replace(start, B=first, C=second, bias=stored, method="refined", certificate=certificate)
 
 
@@ -160,13 +163,6 @@ def _descend(
     )  # fmt: skip
     B, C, b = unpack(best)
     return B, C, b if has_bias else None
-
-
-def _usable(activations: NDArray[Any], classes: int) -> NDArray[np.float32]:
-    """Return inputs as rows, evenly thinned where their outputs would not fit in memory."""
-    rows = activations.reshape(-1, activations.shape[-1]).astype(np.float32, copy=False)
-    step = -(-len(rows) * classes // MOST_OUTPUTS)
-    return rows[::step] if step > 1 else rows
 
 
 def schedule(rank: int, highest: int) -> list[int]:
@@ -227,9 +223,7 @@ def refined(
 
 def _against(kernel: NDArray[Any], factors: Factors) -> Factors:
     """Return factors in the kernel's dtype with a certificate against the kernel itself."""
-    from lrcompress.lowrank.svd import truncated_svd
-
-    optimum = truncated_svd(kernel, factors.rank).certificate.optimum_frobenius_error
+    best, largest = optimum(kernel, factors.rank)
     B, C = factors.B.astype(kernel.dtype), factors.C.astype(kernel.dtype)
-    certificate = certify(kernel, B, C, optimum, factors.certificate.algorithm)
+    certificate = certify(kernel, B, C, best, factors.certificate.algorithm, largest=largest)
     return replace(factors, B=B, C=C, method="refined", certificate=certificate)

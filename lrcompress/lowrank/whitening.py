@@ -18,7 +18,7 @@ from lrcompress.lowrank.centering import centre_bias, centre_kernel
 from lrcompress.lowrank.certificate import certify
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.moments import InputMoments
-from lrcompress.lowrank.svd import truncated_svd
+from lrcompress.lowrank.svd import optimum, truncated_svd
 
 # Damping as a share of the mean variance: against rounding, and against few samples, where the
 # covariance is singular and directions never seen would be given away for nothing.
@@ -55,7 +55,7 @@ def whitened(
         got = f"{moments.count} with {len(moments.mean)}"
         msg = f"expected moments of at least one input with {m} features. Received: {got}."
         raise KernelError(msg, code="moments")
-    optimum = truncated_svd(kernel, rank).certificate.optimum_frobenius_error
+    best, largest = optimum(kernel, rank)
     has_bias = bias is not None or allow_bias
     target = (centre_kernel(kernel) if softmax else kernel).astype(np.float64)
     root = _root(moments.covariance if has_bias else moments.second_moment, moments.count)
@@ -72,7 +72,8 @@ def whitened(
         centre = centre_bias(start) if softmax else start
         lost = target - B.astype(np.float64) @ C.astype(np.float64)
         new_bias = (centre.astype(np.float64) + moments.mean @ lost).astype(start.dtype)
-    certificate = certify(kernel, B, C, optimum, inner.certificate.algorithm)
+    found = inner.certificate
+    certificate = certify(kernel, B, C, best, found.algorithm, largest=largest, truncated=found)
     return Factors(B, C, new_bias, inner.singular_values, "whitened", certificate)
 
 

@@ -1,0 +1,35 @@
+"""Which of the calibration inputs are descended on, and which check the descent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Every tenth input is held out. Not the last tenth: data sets are often stored class by class,
+# and a held-out part of one class stops the descent where that class is best.
+HELD_OUT_STEP = 10
+# Probabilities of samples x classes in float32: 1 GiB at most.
+MOST_OUTPUTS = 2**28
+
+
+def split(activations: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the inputs to descend on and those held out, both (..., m).
+
+    Args:
+        activations: (..., m); fewer than ten inputs are not split, and the second is empty.
+    """
+    # Along the first axis: steps of one sequence are too alike to check each other.
+    inputs = activations
+    if len(inputs) < HELD_OUT_STEP:
+        inputs = inputs.reshape(-1, inputs.shape[-1])
+    held = np.arange(len(inputs)) % HELD_OUT_STEP == HELD_OUT_STEP - 1
+    return inputs[~held], inputs[held]
+
+
+def rows(activations: NDArray[Any], classes: int) -> NDArray[np.float32]:
+    """Return inputs as rows, (k, m), evenly thinned where their outputs would not fit in memory."""
+    flat = activations.reshape(-1, activations.shape[-1]).astype(np.float32, copy=False)
+    step = -(-len(flat) * classes // MOST_OUTPUTS)
+    return flat[::step] if step > 1 else flat
