@@ -68,6 +68,9 @@ def pick_rule(
             ("max_drop", DEFAULT_MAX_DROP, True) if has_data else ("energy", DEFAULT_ENERGY, True)
         )
     rule, value = given[0]
+    if rule == "rank" and (isinstance(value, bool) or value != int(value)):
+        msg = f"`rank` must be a whole number, 1 or more. Received: rank={value!r}."
+        raise RankError(msg, code="bad_rule")
     if rule in ("energy", "reduction") and not 0 < value <= 1:
         msg = f"{rule} must be a share above 0 and at most 1, for example 0.95. Received: {value}."
         raise RankError(msg, code="bad_rule")

@@ -29,6 +29,8 @@ def test_defaults() -> None:
     ("rules", "code"),
     [
         ((4, 0.9, None, None), "several_rules"),
+        ((4.5, None, None, None), "bad_rule"),
+        ((True, None, None, None), "bad_rule"),
         ((None, 1.5, None, None), "bad_rule"),
         ((None, None, 0.0, None), "bad_rule"),
         ((None, None, None, -1.0), "bad_rule"),
@@ -36,7 +38,7 @@ def test_defaults() -> None:
     ],
 )
 def test_bad_rules(
-    rules: tuple[int | None, float | None, float | None, float | None], code: str
+    rules: tuple[float | None, float | None, float | None, float | None], code: str
 ) -> None:
     """Several rules, and values out of range, are refused in one line."""
     with pytest.raises(RankError) as refused:
