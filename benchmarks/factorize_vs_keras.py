@@ -18,24 +18,6 @@ import tempfile
 import time
 from pathlib import Path
 
-PEER = """
-import sys
-import keras, numpy as np
-source, target, rank = sys.argv[1], sys.argv[2], int(sys.argv[3])
-model = keras.saving.load_model(source)
-*_, head = model.layers
-kernel, bias = head.get_weights()
-u, s, vt = np.linalg.svd(kernel, full_matrices=False)
-config = head.get_config()
-first = keras.layers.Dense(rank, use_bias=False, name=config["name"] + "_lowrank")
-second = keras.layers.Dense.from_config(config)
-small = keras.Sequential([*model.layers[:-1], first, second])
-small.build(model.input_shape)
-first.set_weights([u[:, :rank] * np.sqrt(s[:rank])])
-second.set_weights([np.sqrt(s[:rank])[:, None] * vt[:rank], bias])
-small.save(target)
-"""
-
 # Written into the result; folders of one machine are left out.
 COMMAND = ["python", "benchmarks/factorize_vs_keras.py"]
 
@@ -45,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--rank", default="4")
+    parser.add_argument("--layer", default="predictions")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -60,7 +43,9 @@ def main() -> None:
             "--rank",
             arguments.rank,
         ]
-        theirs = [sys.executable, "-c", PEER, str(source), f"keras{source.suffix}", arguments.rank]
+        peer = Path(__file__).with_name("peer.py").resolve()
+        target = f"keras{source.suffix}"
+        theirs = [sys.executable, str(peer), str(source), target, arguments.layer, arguments.rank]
         commands = {"lrcompress": [*ours, "--overwrite"], "keras": theirs}
         for _ in range(arguments.repeats):
             for name, command in commands.items():

@@ -68,7 +68,7 @@ def pick_rule(
             ("max_drop", DEFAULT_MAX_DROP, True) if has_data else ("energy", DEFAULT_ENERGY, True)
         )
     rule, value = given[0]
-    if rule == "rank" and (isinstance(value, bool) or value != int(value)):
+    if rule == "rank" and (isinstance(value, bool) or not float(value).is_integer()):
         msg = f"`rank` must be a whole number, 1 or more. Received: rank={value!r}."
         raise RankError(msg, code="bad_rule")
     if rule in ("energy", "reduction") and not 0 < value <= 1:
