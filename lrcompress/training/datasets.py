@@ -122,9 +122,9 @@ def load(
 
 def _unknown(spec: str) -> str:
     near = difflib.get_close_matches(spec, NAMED, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = f", did you mean {near[0]!r}?" if near else "."
     return (
-        f"Unknown data set {spec!r}: {hint}Expected one of {', '.join(NAMED)}, an existing .npz "
+        f"Unknown data set {spec!r}{hint} Expected one of {', '.join(NAMED)}, an existing .npz "
         "file, a folder of class folders of images, or package.module:function."
     )
 
