@@ -153,6 +153,26 @@ def speed() -> str:
 `numpy.linalg.svd` and saving **{medians["keras"]:.2f} s**; ratio **{document["ratio"]:.3f}**."""
 
 
+def scale() -> str:
+    """Return time and memory by file size."""
+    document = read("scale.json")
+    rows = []
+    for case in document["cases"]:
+        cells = [case["name"], f"{case['bytes'] / 1e6:,.0f}", str(case["rank"])]
+        for way in ("lrcompress", "copy", "keras"):
+            found = case[way]
+            cells.append(f"{found['median_seconds']:.2f} s, {found['peak_megabytes']:,.0f} MB")
+        rows.append(cells)
+    columns = ["model, layer", "file, MB", "rank", "lrcompress", "`cp`", "Keras, SVD, save"]
+    return f"""## Time and memory by file size
+
+`{" ".join(document["command"])}`: whole processes, median seconds and peak resident memory, the three ways taken in
+turns on {document["cores"]} cores that did other work meanwhile; Python with NumPy and h5py alone takes
+{document["interpreter_megabytes"]:.0f} MB.
+
+{table(columns, rows)}"""
+
+
 def versions(document: dict[str, Any]) -> str:
     """Return the versions that made a result."""
     found = document["versions"]
@@ -165,7 +185,7 @@ def render() -> str:
 
 Every number here was measured by the command beside it and is committed in `benchmarks/results`; this page is written by
 `python docs/make_results.py`. Data sets are found by [the usual rules](datasets.md)."""
-    return "\n\n".join([head, scratch_table(), main_job(), choices(), speed()]) + "\n"
+    return "\n\n".join([head, scratch_table(), main_job(), choices(), speed(), scale()]) + "\n"
 
 
 if __name__ == "__main__":
