@@ -282,14 +282,18 @@ def test_scaling_is_found(run: Run, h5: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.keras
-def test_model_in_memory(examples: Path) -> None:
+def test_model_in_memory(examples: Path, tmp_path: Path) -> None:
     """A Keras model goes in, a smaller one comes out, and the first stays as it was."""
     model = loaded(examples / "digits_cnn.keras")
 
     result = lrcompress.factorize(model, rank=4)
+    kept = lrcompress.factorize(model, rank=4, output=tmp_path / "kept.h5")
 
     assert result.model.count_params() == 38_898
     assert model.count_params() == 40_394
+    assert not result.output.exists()
+    weights = loaded(kept.output).get_weights()
+    assert all(map(np.array_equal, weights, result.model.get_weights()))
 
 
 @pytest.mark.keras

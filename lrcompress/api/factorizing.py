@@ -16,7 +16,6 @@ from lrcompress.lowrank import check_rank
 from lrcompress.modelfile import ModelFile, find_head, open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.results import FactorizeResult
-from lrcompress.runs import RunRecord
 from lrcompress.runs import read as read_record
 
 if TYPE_CHECKING:
@@ -185,8 +184,10 @@ def _factorize_with_data(
     result.error_rate_before, result.error_rate_after = before.error_rate, after.error_rate
     record = read_record(result.record)
     record.set_stage("original", path, result.parameters_before, **before.to_json())
-    record.set_stage("factorized", result.output, result.parameters_after, **after.to_json())
-    _set_drop(record, "factorized", compare_paired(before.wrong, after.wrong).to_json())
+    drop = compare_paired(before.wrong, after.wrong).to_json()
+    record.set_stage(
+        "factorized", result.output, result.parameters_after, **after.to_json(), drop=drop
+    )
     record.save()
     return result
 
@@ -202,12 +203,6 @@ def recorded_scaling(opened: ModelFile, dataset: str) -> str | None:
     origin = opened.provenance or {}
     scaling = origin.get("scaling")
     return scaling if origin.get("dataset") == dataset and isinstance(scaling, str) else None
-
-
-def _set_drop(record: RunRecord, name: str, drop: dict[str, Any]) -> None:
-    stage = record.stage(name)
-    if stage is not None:
-        stage["drop"] = drop
 
 
 def _factorize_in_memory(model: Any, request: Request, has_dataset: bool) -> FactorizeResult:  # noqa: ANN401
@@ -227,6 +222,7 @@ def _factorize_in_memory(model: Any, request: Request, has_dataset: bool) -> Fac
         source = Path(folder) / "model.keras"
         save_model(model, source, None)
         target = request.output or Path(folder) / "factorized.keras"
-        result = factorize_file(source, dataclasses.replace(request, output=target))
+        request = dataclasses.replace(request, output=target)
+        result = factorize_file(source, request, convert=_converter(nothing))
         result.model = load_model(target)
     return result
