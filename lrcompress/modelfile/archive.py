@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import h5py
 
+from lrcompress.modelfile.decoding import printable
 from lrcompress.modelfile.hdf5 import Index, text
 from lrcompress.modelfile.model import Weights
 from lrcompress.modelfile.numbering import DOUBLING, PREFIXES, Numbering
@@ -44,6 +45,8 @@ def locate(tree: Container | None, index: Index, file: h5py.File, version: str |
         (p for path, group in groups.items() if (p := _misplaced(path, group, index, file))),
         _stray(tree, numbering.prefix, groups, index),
     )
+    # It names what the file names, and ends up in a message.
+    problem = None if problem is None else printable(problem)
     return Weights(index, of_layer, groups, numbering, problem=problem)
 
 

@@ -141,10 +141,10 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
         path: Its name, for messages.
 
     Raises:
-        ModelFileError: With code ``hostile`` or ``not_keras``.
+        ModelFileError: With code ``hostile``, ``truncated`` or ``not_keras``.
         UnsupportedModelError: With code ``weights_only`` or ``npz_weights``.
     """
-    infos = archive.infolist()
+    infos, size = archive.infolist(), path.stat().st_size
     names = [info.filename for info in infos]
     if len(names) > MAX_MEMBERS:
         raise _hostile(path, f"{len(names)} members")
@@ -160,6 +160,14 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
         grown = info.file_size > BOMB_RATIO * max(info.compress_size, 1)
         if info.file_size > BOMB_FLOOR_BYTES and grown:
             raise _hostile(path, f"a member {name!r} that expands to {info.file_size} bytes")
+        # Reading sets aside what a member claims to take, before any of it is read.
+        behind = info.header_offset + info.compress_size > size
+        stored = info.compress_type == zipfile.ZIP_STORED
+        # A member cut so would be copied without its end, and without its checksum compared.
+        if behind or (stored and info.compress_size != info.file_size):
+            what = f"{name!r} {'ends behind it' if behind else 'has two sizes'}"
+            msg = f"{path} is a damaged archive ({what}); save or download it again."
+            raise ModelFileError(msg, code="truncated")
         if name in (CONFIG, METADATA) and info.file_size > MAX_CONFIG_BYTES:
             raise _hostile(path, f"a {name} of {info.file_size} bytes")
     if any(name.endswith(".npz") for name in names):

@@ -34,18 +34,33 @@ def decoding(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except LRCompressError:
-        raise
+    except LRCompressError as error:
+        # Names out of the file stand in messages: no line break of theirs may break the line, and
+        # no control sequence of theirs may reach a terminal.
+        message = printable(str(error))
+        if message == str(error):
+            raise
+        raise type(error)(message, code=error.code) from error
     except MemoryError as error:
         msg = f"{path} needs more memory to read than there is; it may be damaged or hostile."
         raise ModelFileError(msg, code="hostile") from error
     except Exception as error:
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        detail = printable(" ".join(str(error).split()))[:200] or type(error).__name__
         msg = (
             f"{path} is damaged or not written by Keras ({detail}); "
             "expected a whole Keras model: save it again."
         )
         raise ModelFileError(msg, code="config") from error
+
+
+def printable(text: str) -> str:
+    """Return text of unknown origin as one line that any terminal can show as it stands."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode()
+        for c in text
+    )
 
 
 def parse_json(text: str | bytes, path: Path, what: str) -> dict[str, Any]:
@@ -69,6 +84,8 @@ def parse_json(text: str | bytes, path: Path, what: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
         too_deep = _depth_exceeds(value, MAX_CONFIG_DEPTH)
+        # JSON can spell half a character ("\\ud800"), which nothing can print or write.
+        json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         too_deep = True
     except ValueError as error:

@@ -205,6 +205,13 @@ def _refuse_special(model: ModelFile, item: Item, config: dict[str, object]) -> 
         why = "leads to no output" if item.is_named else "has no name"
         msg = f"Dense layer {path} of {model.path} {why}; expected a layer in use: choose another."
         raise UnsupportedModelError(msg, code="config")
+    if tree is not None and sum(other.path == item.path for other in tree.walk()) > 1:
+        # Keras does not load such a model, and which of them is meant cannot be said.
+        msg = (
+            f"Dense layer {path} of {model.path} shares its name with another layer; expected names "
+            "that differ: rename one in the model's own Keras and save it again."
+        )
+        raise UnsupportedModelError(msg, code="config")
     mode = quantization(config)
     if mode is not None:
         msg = (

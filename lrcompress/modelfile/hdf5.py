@@ -16,6 +16,12 @@ from lrcompress.errors import ModelFileError
 
 # The largest models have a few thousand arrays; listing one object costs tens of microseconds.
 MAX_OBJECTS = 200_000
+# Every path is as long as it is deep, so that deep groups cost their depth squared. Configs end at
+# this depth too; real files have about ten groups below each other.
+MAX_DEPTH = 200
+# Each chunk costs microseconds, stored or not. Keras writes no chunks; where others packed a file,
+# h5py's own choice makes a few thousand of a gigabyte.
+MAX_CHUNKS = 200_000
 # A shape bomb declares an enormous array and stores next to nothing. Below the floor a read is
 # harmless; above it, real compressed weights stay far within the ratio (they hardly compress).
 BOMB_FLOOR_BYTES = 2**28
@@ -80,10 +86,12 @@ def scan(file: h5py.File, path: Path, *, backslashes: bool = False) -> Index:
 
     Raises:
         ModelFileError: With code ``hostile`` for soft, external and doubled links, external or
-            virtual storage, references, shape bombs, or more than `MAX_OBJECTS` objects.
+            virtual storage, references, shape bombs, groups deeper than `MAX_DEPTH`, or more than
+            `MAX_OBJECTS` objects or `MAX_CHUNKS` chunks.
     """
     index = Index()
     seen: set[int] = set()
+    chunks = 0
     check_attributes(file, path)
     pending: list[tuple[str, h5py.Group]] = [("", file)]
     while pending:
@@ -100,6 +108,8 @@ def scan(file: h5py.File, path: Path, *, backslashes: bool = False) -> Index:
             check_attributes(item, path)
             if len(seen) > MAX_OBJECTS:
                 raise _hostile(path, f"more than {MAX_OBJECTS} objects")
+            if where.count("/") > MAX_DEPTH:
+                raise _hostile(path, f"groups nested deeper than {MAX_DEPTH} levels")
             canonical = where.replace("\\", "/") if backslashes else where
             if canonical in index.groups or canonical in index.arrays:
                 raise _hostile(path, f"two objects at {canonical}")
@@ -108,6 +118,9 @@ def scan(file: h5py.File, path: Path, *, backslashes: bool = False) -> Index:
                 pending.append((where + "/", item))
             elif isinstance(item, h5py.Dataset):
                 index.arrays[canonical] = _describe(item, where, path)
+                chunks += _count_chunks(item)
+                if chunks > MAX_CHUNKS:
+                    raise _hostile(path, f"arrays in more than {MAX_CHUNKS} pieces")
             else:
                 raise _hostile(path, f"an object that is neither group nor array at {where}")
     return index
@@ -153,6 +166,13 @@ def _describe(dataset: h5py.Dataset, where: str, path: Path) -> StoredArray:
     return StoredArray(where, tuple(int(n) for n in dataset.shape), dtype, int(stored))
 
 
+def _count_chunks(dataset: h5py.Dataset) -> int:
+    """Return the number of pieces that reading a dataset takes one by one."""
+    if not dataset.chunks:
+        return 1
+    return math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
+
+
 def _hostile(path: Path, what: str) -> ModelFileError:
     """Return the error for content that Keras never writes."""
     msg = f"{path} holds {what}, which Keras never writes; refused: get it from its source again."
@@ -160,10 +180,14 @@ def _hostile(path: Path, what: str) -> ModelFileError:
 
 
 def text(value: object) -> str | None:
-    """Return an attribute's value as text, or None where it is not text."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    return str(value) if isinstance(value, str) else None
+    """Return an attribute's value as text, or None where it is not text.
+
+    Raises:
+        UnicodeError: If it is not UTF-8; h5py passes such bytes on as characters of their own.
+    """
+    if isinstance(value, str):
+        value = value.encode("utf-8")
+    return value.decode("utf-8") if isinstance(value, bytes) else None
 
 
 def names(group: h5py.Group, attribute: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import h5py
 
-from lrcompress.modelfile.decoding import as_dict
+from lrcompress.modelfile.decoding import as_dict, printable
 from lrcompress.modelfile.hdf5 import Index, names
 from lrcompress.modelfile.model import Weights
 from lrcompress.modelfile.topology import Container, Item
@@ -38,13 +38,13 @@ def locate(tree: Container | None, index: Index, file: h5py.File) -> Weights:
     problem = None
     for layer in layer_names:
         if canonical(layer) not in index.groups:
-            problem = problem or f"the weights of layer {layer} are missing"
+            problem = problem or printable(f"the weights of layer {layer} are missing")
             continue
         weight_names[layer] = tuple(names(root[layer], "weight_names"))
         of_layer[(layer,)] = paths = tuple(canonical(layer, w) for w in weight_names[layer])
         for path in paths:
             if path not in index.arrays:
-                problem = problem or f"the array {path} is missing"
+                problem = problem or printable(f"the array {path} is missing")
     if tree is not None:
         for item in tree.items:
             if item.inner is not None:

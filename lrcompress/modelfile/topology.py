@@ -7,7 +7,7 @@ them in place on a copy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -163,19 +163,30 @@ def _link_functional(container: Container) -> None:
 def _shift_nested_calls(container: Container) -> None:
     """Make call numbers of nested models start at 0.
 
-    A nested functional model has one call before its first use, its own creation, and Keras
-    counts it (tf.keras for Sequential too). It shows as a reference past the last listed call.
+    A nested model has one call before its first use, its own creation. Keras 2 counts it in every
+    reference; Keras 3, told by its notation of calls, in a model's outputs only, and there only
+    where the nested model is functional.
     """
+    nodes = [n for i in container.items for n in as_list(i.entry.get("inbound_nodes"))]
+    modern = any(isinstance(node, dict) for node in nodes)
     references = [ref for item in container.items for call in item.calls for ref in call]
     for item in container.items:
         if item.inner is None:
             continue
-        used = [r.node for r in (*references, *container.outputs) if r.layer == item.name]
-        shift = max(used, default=0) - (len(item.calls) - 1)
-        if shift > 0:
+        inside = 0 if modern else _first(item.name, (*references, *container.outputs))
+        outputs = inside
+        if modern and not item.inner.sequential:
+            outputs = min(1, _first(item.name, container.outputs))
+        if inside:
             for other in container.items:
-                other.calls = [_shifted(call, item.name, shift) for call in other.calls]
-            container.outputs = _shifted(container.outputs, item.name, shift)
+                other.calls = [_shifted(call, item.name, inside) for call in other.calls]
+        if outputs:
+            container.outputs = _shifted(container.outputs, item.name, outputs)
+
+
+def _first(layer: str, refs: Iterable[Ref]) -> int:
+    """Return the lowest call number by which a layer is referred to, 0 if it is not."""
+    return min((ref.node for ref in refs if ref.layer == layer), default=0)
 
 
 def _shifted(refs: list[Ref], layer: str, shift: int) -> list[Ref]:
