@@ -1,0 +1,1 @@
+"""Mutations of model files that know their structure, and a watched process to try them in."""

@@ -1,0 +1,196 @@
+"""Processes that try cases under a bound on memory, and a parent that ends those that hang."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import NamedTuple
+
+HANG_SECONDS = 5.0
+# Making a case is not what is tested; HDF5 may well hang or die when it changes a file.
+MAKING_SECONDS = 30.0
+MORE_BYTES = 2**30
+# One thread of arithmetic for each process: the matrices are small, and there are two processes.
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Report(NamedTuple):
+    """One case and what became of it."""
+
+    index: int
+    file: str
+    kinds: tuple[str, ...]
+    result: str
+    detail: str
+    seconds: float
+    peak_megabytes: float
+    saved: Path | None
+
+
+def work(connection: Connection, files: list[Path], seed: int, folder: Path) -> None:
+    """Try the cases whose numbers come in until None comes; runs in a process of its own.
+
+    Args:
+        connection: Gives numbers; takes ``(file, kinds, path)`` before and an outcome after each.
+        files: The files to start from.
+        seed: The run.
+        folder: This worker's own folder.
+    """
+    from fuzzing.mutating import make
+    from fuzzing.trying import try_file
+
+    warnings.simplefilter("ignore")
+    limited = False
+    while (index := connection.recv()) is not None:
+        for name in ("input", "scratch"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / name).mkdir(parents=True)
+        case = make(files, seed, index)
+        path = folder / "input" / f"in{Path(case.file).suffix}"
+        path.write_bytes(case.data)
+        os.chdir(folder / "scratch")
+        connection.send((case.file, case.kinds, path))
+        outcome = try_file(path, folder / "scratch")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        connection.send((*outcome, peak))
+        if not limited:  # now that everything is imported
+            _limit_memory()
+            limited = True
+
+
+def _limit_memory() -> None:
+    """Forbid this process to take more than `MORE_BYTES` beyond what it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + MORE_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+@dataclass
+class Worker:
+    """One process and the case it is at."""
+
+    files: list[Path]
+    seed: int
+    folder: Path
+    index: int | None = None
+    case: tuple[str, tuple[str, ...], Path] | None = None
+    deadline: float = field(default=float("inf"))
+
+    def __post_init__(self) -> None:
+        """Start the process."""
+        self.start()
+
+    def start(self) -> None:
+        """Start a process, the first or one in the place of another."""
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(
+            target=work, args=(theirs, self.files, self.seed, self.folder), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+
+    def give(self, index: int) -> None:
+        """Start a case."""
+        self.index, self.case = index, None
+        self.deadline = time.monotonic() + MAKING_SECONDS
+        self.connection.send(index)
+
+    def take(self) -> Report | None:
+        """Take what the process said; None if the case goes on.
+
+        Raises:
+            EOFError: If it died.
+        """
+        said = self.connection.recv()
+        if self.case is None:
+            self.case = said
+            self.deadline = time.monotonic() + HANG_SECONDS
+            return None
+        result, detail, seconds, peak = said
+        return self._report(result, detail, seconds, peak)
+
+    def give_up(self) -> Report:
+        """End the process, which died or hangs, and start another."""
+        hangs = self.process.is_alive() and time.monotonic() >= self.deadline
+        self.process.kill()
+        self.process.join()
+        code = self.process.exitcode
+        made = self.case is not None
+        result = ("hang" if hangs else "crash") if made else "not made"
+        report = self._report(result, "" if hangs else f"exit code {code}", HANG_SECONDS, 0.0)
+        self.connection.close()
+        self.start()
+        return report
+
+    def _report(self, result: str, detail: str, seconds: float, peak: float) -> Report:
+        assert self.index is not None
+        file, kinds, path = self.case or ("?", (), None)
+        self.deadline = float("inf")
+        return Report(self.index, file, kinds, result, detail, seconds, peak, path)
+
+    def stop(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def run(
+    files: list[Path], seed: int, indices: Iterator[int], folder: Path, workers: int
+) -> Iterator[Report]:
+    """Try cases and yield a report of each, in the order they end.
+
+    A hang counts only when it is seen twice: other programs may have held the machine.
+
+    Args:
+        files: The files to start from.
+        seed: The run.
+        indices: Numbers of the cases.
+        folder: For the workers' files.
+        workers: Number of processes.
+    """
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    team = [Worker(files, seed, folder / str(n)) for n in range(workers)]
+    hung: set[int] = set()
+    try:
+        busy = [worker for worker in team if _next(worker, indices)]
+        while busy:
+            soonest = min(worker.deadline for worker in busy) - time.monotonic()
+            ready = wait([worker.connection for worker in busy], timeout=max(soonest, 0))
+            for worker in list(busy):
+                report = None
+                if worker.connection in ready:
+                    try:
+                        report = worker.take()
+                    except (EOFError, OSError):
+                        report = worker.give_up()
+                elif time.monotonic() >= worker.deadline:
+                    report = worker.give_up()
+                    if report.result == "hang" and report.index not in hung:
+                        hung.add(report.index)
+                        worker.give(report.index)
+                        continue
+                if report is not None:
+                    yield report
+                    if not _next(worker, indices):
+                        busy.remove(worker)
+    finally:
+        for worker in team:
+            worker.stop()
+
+
+def _next(worker: Worker, indices: Iterator[int]) -> bool:
+    """Give a worker the next case, if there is one."""
+    index = next(indices, None)
+    if index is not None:
+        worker.give(index)
+    return index is not None
