@@ -1,0 +1,129 @@
+"""Write docs/compatibility.md from the committed figures: `python docs/make_compatibility.py`.
+
+The figures are made by benchmarks/compatibility.py. A test compares the page with what this prints.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+RUNTIMES = {"keras": "Keras 3", "tf_keras": "tf_keras"}
+COLUMNS = [
+    "file", "Keras", "format", "what was done", "original loads in Keras 3", "in tf_keras",
+    "compressed loads in", "largest relative difference",
+]  # fmt: skip
+
+
+def code(text: str) -> str:
+    """Return a stranger's text as inert code, in a table too."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    pad = " " if "`" in text else ""
+    return f"{fence}{pad}{text}{pad}{fence}".replace("|", "\\|")
+
+
+def plain(text: str) -> str:
+    """Return a stranger's text with everything escaped that Markdown would act on."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return re.sub(r"([\\`*_\[\](){}<>|&#~])", r"\\\1", text)
+
+
+def table(columns: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """Return one file's line."""
+    loads = [name for key, name in RUNTIMES.items() if row[key].get("compressed_loads") is True]
+    apart = [row[key].get("relative_difference") for key in RUNTIMES]
+    known = [value for value in apart if value is not None]
+    if row["status"] == "compressed":
+        done = f"compressed: {code(row['layer'])} {' x '.join(map(str, row['kernel_shape']))}"
+        done += ", float16" if row["dtype"] == "float16" else ""
+        where = " and ".join(loads) or "neither"
+        difference = f"{max(known):.1e}" if known else "-"
+    else:
+        done, where, difference = f"{row['status']}: {row['code']}", "-", "-"
+    if row["verdict"] == "differs":
+        difference = f"**differs** {difference}"
+    return [
+        code(row["file"]),
+        plain(row["keras_version"] or "-"),
+        {"hdf5": "HDF5", "keras": "archive"}.get(row["format"], "-"),
+        done,
+        *("yes" if row[key].get("original_loads") is True else "no" for key in RUNTIMES),
+        where,
+        difference,
+    ]
+
+
+def sentences(rows: list[dict[str, Any]]) -> str:
+    """Return what was said of each file that was not compressed, by code."""
+    parts = []
+    for reason in sorted({row["code"] for row in rows if row["status"] != "compressed"}):
+        said = [plain(row["sentence"]) for row in rows if row.get("code") == reason]
+        parts.append("\n".join([f"### {reason} ({len(said)})", "", *(f"- {s}" for s in said)]))
+    return "\n\n".join(parts)
+
+
+def render() -> str:
+    """Return the page."""
+    document = json.loads((RESULTS / "compatibility.json").read_text(encoding="utf-8"))
+    found, totals, rows = document["versions"], document["totals"], document["rows"]
+    odd = sum(
+        row["status"] == "compressed"
+        and any(
+            row[key].get("original_loads") is True and row[key].get("compressed_loads") is not True
+            for key in RUNTIMES
+        )
+        for row in rows
+    )
+    smallest = min(
+        (
+            row[key]["output_spread"]
+            for row in rows
+            for key in RUNTIMES
+            if "output_spread" in row[key]
+        ),
+        default=0.0,
+    )
+    return f"""# Compatibility
+
+What lrcompress does with {totals["files"]} files that other people wrote and published. Each one is compressed at full
+rank, which changes the file but must not change what the model computes. Then the original and the compressed file are
+loaded, in safe mode and without custom objects, in Keras {found["keras"]} and in tf_keras {found["tf_keras"]} (both on
+TensorFlow {found["tensorflow"]}), and get the same random inputs of three sizes. The last column is the largest difference of any
+output, relative to that output's largest value: more than 1e-05 counts as different, more than 1e-02 where the kernel is float16.
+
+    {" ".join(document["command"])}
+
+This page is written by `python docs/make_compatibility.py` from what that command found. Files are loaded under a name whose
+ending fits their content, since some names say the wrong format.
+
+- {totals["compressed"]} of {totals["files"]} files are compressed, {totals["refused"]} are refused with a reason, {totals["crashed"]} end in a crash.
+- {totals["same"]} of {totals["compressed"]} compressed files compute the same in every runtime that loads the original; {totals["differs"]} do not.
+- {odd} compressed files do not load where the original does; {totals["only_compressed_loads"]} load where the original does not.
+- {totals["not_comparable"]} of {totals["compressed"]} cannot be compared, because neither runtime loads or runs the original.
+- Keras 3 loads {totals["original_loads_keras"]} of {totals["files"]} originals, tf_keras {totals["original_loads_tf_keras"]}, neither of them {totals["original_loads_nowhere"]}.
+- In every comparison the output depends on the input: it varies by at least {smallest:.1e} of its largest value.
+
+{table(COLUMNS, [cells(row) for row in rows])}
+
+## What the refusals say
+
+{sentences(rows)}
+"""
+
+
+if __name__ == "__main__":
+    if "--print" in sys.argv:
+        sys.stdout.write(render())
+    else:
+        Path(__file__).with_name("compatibility.md").write_text(render(), encoding="utf-8")
