@@ -11,17 +11,17 @@ import importlib
 import io
 import os
 import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError, UnknownDatasetError
 from lrcompress.progress import Progress, nothing, silent
+from lrcompress.training.npz import read_npz
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 BUNDLED = Path(__file__).parent.parent / "data"
@@ -76,7 +76,7 @@ def locate(name: str, data_dir: Path | None = None) -> Path | None:
     if name == "digits":
         return BUNDLED / "digits.npz"
     candidates = (folder / f"{name}.npz" for folder in search_folders(data_dir))
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if _is_there(path.is_file)), None)
 
 
 def load(
@@ -111,13 +111,21 @@ def load(
         return _from_keras(spec, data_dir)
     if path.suffix == ".npz":
         return _from_npz(spec, path)
-    if path.is_dir():
+    if _is_there(path.is_dir):
         from lrcompress.training.images import read_image_folder
 
         return _checked(spec, spec, read_image_folder(path, seed))
-    if ":" in spec and not path.exists():
+    if ":" in spec and not _is_there(path.exists):
         return _checked(spec, spec, _call(spec))
     raise UnknownDatasetError(_unknown(spec))
+
+
+def _is_there(check: Callable[[], bool]) -> bool:
+    """Ask a path; one with too long a name, or in a closed folder, is not there."""
+    try:
+        return check()
+    except OSError:
+        return False
 
 
 def _unknown(spec: str) -> str:
@@ -130,32 +138,10 @@ def _unknown(spec: str) -> str:
 
 
 def _from_npz(spec: str, path: Path) -> Dataset:
-    if not path.is_file():
+    if not _is_there(path.is_file):
         msg = f"Data set file {path} does not exist; expected a .npz with {', '.join(ARRAYS)}."
         raise DatasetError(msg)
-    try:
-        # Opened here: NumPy does not close a file that turns out to be broken.
-        with path.open("rb") as file:
-            arrays = _read_arrays(file, path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        msg = (
-            f"Data set {path} is not a readable .npz file ({_first_line(error)}); expected plain "
-            "arrays written by numpy.savez, without pickled objects."
-        )
-        raise DatasetError(msg) from error
-    return _checked(spec, str(path), arrays)
-
-
-def _read_arrays(file: BinaryIO, path: Path) -> dict[str, NDArray[Any]]:
-    archive = np.load(file, allow_pickle=False)
-    names = getattr(archive, "files", [])
-    if any(name not in names for name in ARRAYS):
-        msg = (
-            f"Data set {path} holds {', '.join(names) or 'no named arrays'}; expected "
-            f"{', '.join(ARRAYS)}; save it with numpy.savez(path, x_train=..., ...)."
-        )
-        raise DatasetError(msg)
-    return {name: archive[name] for name in ARRAYS}
+    return _checked(spec, str(path), read_npz(path, ARRAYS))
 
 
 def _from_keras(name: str, data_dir: Path | None) -> Dataset:
@@ -184,19 +170,26 @@ def _call(spec: str) -> dict[str, NDArray[Any]]:
         sys.path.insert(0, str(Path.cwd()))
     try:
         function: Callable[[], Any] = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # importing a module runs it
         msg = (
             f"Cannot import {function_name!r} from {module_name!r} ({_first_line(error)}); expected "
             "package.module:function, importable from the current directory."
         )
         raise DatasetError(msg) from error
-    arrays = function()
-    if isinstance(arrays, dict):
-        return {name: np.asarray(arrays.get(name)) for name in ARRAYS}
-    if not isinstance(arrays, (tuple, list)) or len(arrays) != len(ARRAYS):
-        msg = f"{spec} returned {type(arrays).__name__}; expected the arrays {', '.join(ARRAYS)}."
-        raise DatasetError(msg)
-    return dict(zip(ARRAYS, map(np.asarray, arrays), strict=True))
+    try:
+        arrays = function()
+        if isinstance(arrays, dict):
+            arrays = [arrays.get(name) for name in ARRAYS]
+        if isinstance(arrays, (tuple, list)) and len(arrays) == len(ARRAYS):
+            return dict(zip(ARRAYS, map(np.asarray, arrays), strict=True))
+    except Exception as error:  # whatever the user's own code says
+        msg = (
+            f"{spec} failed ({type(error).__name__}: {_first_line(error)}); expected a function "
+            f"without arguments that returns the arrays {', '.join(ARRAYS)}."
+        )
+        raise DatasetError(msg) from error
+    msg = f"{spec} returned {type(arrays).__name__}; expected the arrays {', '.join(ARRAYS)}."
+    raise DatasetError(msg)
 
 
 def _checked(spec: str, source: str, arrays: dict[str, NDArray[Any]]) -> Dataset:
@@ -232,8 +225,11 @@ def class_numbers(labels: NDArray[Any], what: str = "labels") -> NDArray[np.int6
     Raises:
         DatasetError: If the labels are neither.
     """
-    if labels.dtype.kind not in "uifb":
-        msg = f"{what} has dtype {labels.dtype}; expected class numbers or one-hot rows."
+    if labels.dtype.kind not in "uifb" or labels.size == 0:
+        msg = (
+            f"{what} has shape {labels.shape} and dtype {labels.dtype}; expected class numbers or "
+            "one-hot rows."
+        )
         raise DatasetError(msg, code="dataset_labels")
     one_hot = (
         labels.ndim >= 2
@@ -245,7 +241,9 @@ def class_numbers(labels: NDArray[Any], what: str = "labels") -> NDArray[np.int6
         return np.asarray(labels.argmax(axis=-1), np.int64)
     if labels.ndim >= 2 and labels.shape[-1] == 1:
         labels = labels[..., 0]
-    numbers = labels.astype(np.int64)
+    # NaN and what is too large become some number, which the comparison then finds to differ.
+    with np.errstate(invalid="ignore"):
+        numbers = labels.astype(np.int64)
     if (numbers != labels).any() or numbers.min() < 0:
         msg = f"{what} holds values that are not class numbers 0, 1, 2, ...; expected those or one-hot rows."
         raise DatasetError(msg, code="dataset_labels")

@@ -36,7 +36,7 @@ def fit_to_model(data: Dataset, model: Any) -> Dataset:
     A missing channel axis is added and images are flattened for a model that takes vectors.
 
     Raises:
-        DatasetError: If the shapes or the classes cannot belong together.
+        DatasetError: If the shapes, the labels or the classes cannot belong together.
     """
     if len(model.inputs) != 1:
         msg = f"Model {model.name} has {len(model.inputs)} inputs; expected a classifier with one."
@@ -50,6 +50,14 @@ def fit_to_model(data: Dataset, model: Any) -> Dataset:
             "give the data set that it was trained on."
         )
         raise DatasetError(msg, code="dataset_shape")
+    predicted = tuple(model.outputs[0].shape[1:-1])
+    for labels in (data.y_train, data.y_test):
+        if not _matches(labels.shape[1:], predicted):
+            msg = (
+                f"Data set {data.name} has labels of shape {labels.shape[1:]} a sample; the model "
+                f"makes predictions of shape {predicted}: give one class number for each prediction."
+            )
+            raise DatasetError(msg, code="dataset_labels")
     units = model.outputs[0].shape[-1]
     classes = max(units, 2) if units is not None else None
     if classes is not None and data.classes > classes:
@@ -70,11 +78,12 @@ def fit_to_model(data: Dataset, model: Any) -> Dataset:
 
 def _fitting_shape(have: tuple[int, ...], wanted: tuple[int | None, ...]) -> tuple[int, ...] | None:
     options = [have, (*have, 1), have[:-1] if have[-1] == 1 else have, (int(np.prod(have)),)]
-    for shape in options:
-        pairs_up = len(shape) == len(wanted)
-        if pairs_up and all(w is None or w == s for s, w in zip(shape, wanted, strict=True)):
-            return shape
-    return None
+    return next((shape for shape in options if _matches(shape, wanted)), None)
+
+
+def _matches(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    pairs_up = len(shape) == len(wanted)
+    return pairs_up and all(w is None or w == s for s, w in zip(shape, wanted, strict=True))
 
 
 def hold_out(data: Dataset, seed: int) -> Split:

@@ -78,7 +78,7 @@ def candidates(x_train: NDArray[Any]) -> list[str]:
     """Return the usual scalings, likeliest first; ``/MAX`` where the data do not end at 1 or 255."""
     names = ["/255", "as-is", "/127.5-1", "standardized"]
     largest = float(x_train.max())
-    if largest > 0 and largest not in (1.0, 255.0) and largest == int(largest):
+    if largest > 0 and largest not in (1.0, 255.0) and largest.is_integer():
         names.insert(1, f"/{int(largest)}")
     return names
 

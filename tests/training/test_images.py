@@ -1,0 +1,162 @@
+"""Folders of images: what is read as what, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lrcompress.errors import DatasetError
+from lrcompress.training.images import read_image_folder
+
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+Refuses = Callable[..., AbstractContextManager[None]]
+Draw = Callable[..., Path]
+
+
+@pytest.fixture
+def draw(tmp_path: Path) -> Draw:
+    """Return a function that writes one small image of a given mode and brightness."""
+
+    def write(name: str, value: int = 0, mode: str = "L", size: tuple[int, int] = (4, 3)) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full(size[::-1], value, np.uint8)).convert(mode).save(path)
+        return path
+
+    return write
+
+
+def test_the_first_image_decides_between_grey_and_colour(draw: Draw, tmp_path: Path) -> None:
+    """Images behind a grey one are read grey, images behind a coloured one in three channels."""
+    for part in ("grey", "colour"):
+        draw(f"{part}/b/0.png", 30)
+        draw(f"{part}/b/1.png", 40, "RGB")
+    draw("grey/a/0.png", 10)
+    draw("colour/a/0.png", 20, "RGB")
+    draw("grey/a/1.png", 10)
+    draw("colour/a/1.png", 20, "P")
+
+    grey = read_image_folder(tmp_path / "grey", seed=0)
+    colour = read_image_folder(tmp_path / "colour", seed=0)
+
+    assert grey["x_train"].shape[1:] == (3, 4, 1)
+    assert colour["x_train"].shape[1:] == (3, 4, 3)
+    assert grey["x_train"].dtype == colour["x_train"].dtype == np.uint8
+    both = np.concatenate([colour["x_train"], colour["x_test"]])
+    assert sorted(np.unique(both)) == [20, 30, 40]
+
+
+def test_values_are_those_of_the_files(draw: Draw, tmp_path: Path) -> None:
+    """Each image carries the number of its folder, in the order of the folders' names."""
+    for number, name in enumerate(["zebra", "ant", "cat"]):
+        for part in ("train", "test"):
+            draw(f"{part}/{name}/0.png", 50 * number)
+
+    found = read_image_folder(tmp_path, seed=0)
+
+    for part in ("train", "test"):
+        assert found[f"y_{part}"].tolist() == [0, 1, 2]
+        assert found[f"x_{part}"][:, 0, 0, 0].tolist() == [50, 100, 0]
+
+
+def test_other_files_and_hidden_folders_are_passed_over(draw: Draw, tmp_path: Path) -> None:
+    """Notes and hidden folders are no classes; suffixes count in any case, folders at any depth."""
+    for name in ("a/0.png", "a/1.PNG", "a/deep/2.bmp", "b/0.png", "b/1.tif", ".cache/0.png"):
+        draw(name)
+    (tmp_path / "a" / "notes.txt").write_text("not an image", encoding="utf-8")
+    (tmp_path / "README.md").write_text("not a class", encoding="utf-8")
+
+    found = read_image_folder(tmp_path, seed=0)
+
+    assert len(found["x_train"]) + len(found["x_test"]) == 5
+    assert set(found["y_train"]) == {0, 1}
+
+
+@pytest.mark.parametrize("counts", [(5, 5), (10, 40), (3, 7, 29)])
+def test_the_split_takes_the_same_share_of_every_class(
+    draw: Draw, tmp_path: Path, counts: tuple[int, ...]
+) -> None:
+    """A fifth of each class, rounded and at least one image, is test data; nothing is lost."""
+    for label, count in enumerate(counts):
+        for k in range(count):
+            draw(f"{label}/{k:02}.png", k + 60 * label)
+
+    found = read_image_folder(tmp_path, seed=3)
+
+    def pixels(part: str) -> NDArray[np.uint8]:
+        return np.asarray(found[f"x_{part}"][:, 0, 0, 0])
+
+    shares = [max(1, round(0.2 * count)) for count in counts]
+    assert np.bincount(found["y_test"]).tolist() == shares
+    assert np.bincount(found["y_train"]).tolist() == list(np.subtract(counts, shares))
+    every = np.concatenate([pixels("train"), pixels("test")])
+    assert len(set(every)) == len(every) == sum(counts)
+    assert (pixels("test") // 60).tolist() == found["y_test"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], ["0 class folders with 0 images"]),
+        (["loose.png"], ["0 class folders"]),
+        (["only/0.png", "only/1.png"], ["1 class folders with 2 images", ".png"]),
+        (["train/a/0.png", "train/b/0.png"], ["1 class folders with 2 images"]),
+        (["a/0.png", "b/0.png"], ["one image only", "train/ and test/"]),
+    ],
+)
+def test_folders_without_classes(
+    draw: Draw, tmp_path: Path, refuses: Refuses, names: list[str], words: list[str]
+) -> None:
+    """Too few classes or images are refused with what was found."""
+    for name in names:
+        draw(name)
+
+    with refuses(DatasetError, "dataset", *words):
+        read_image_folder(tmp_path, seed=0)
+
+
+def test_images_of_other_sizes(draw: Draw, tmp_path: Path, refuses: Refuses) -> None:
+    """The first image of another size is named with both shapes."""
+    draw("a/0.png")
+    other = draw("b/0.png", size=(9, 8))
+
+    with refuses(DatasetError, "dataset_shape", str(other), "(8, 9)", "(3, 4)"):
+        read_image_folder(tmp_path, seed=0)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n\x00\x00"])
+def test_files_that_are_no_images(
+    draw: Draw, tmp_path: Path, refuses: Refuses, content: bytes
+) -> None:
+    """An empty, foreign or truncated file is named."""
+    draw("a/0.png")
+    draw("b/0.png").write_bytes(content)
+
+    with refuses(DatasetError, "dataset", str(tmp_path / "b" / "0.png"), "remove it or replace it"):
+        read_image_folder(tmp_path, seed=0)
+
+
+def test_an_image_that_ends_early(draw: Draw, tmp_path: Path, refuses: Refuses) -> None:
+    """An image whose header is whole and whose pixels are not is named."""
+    draw("a/0.bmp")
+    path = draw("b/0.bmp", size=(40, 30))
+    path.write_bytes(path.read_bytes()[:300])
+
+    with refuses(DatasetError, "dataset", str(path)):
+        read_image_folder(tmp_path, seed=0)
+
+
+def test_classes_that_differ_between_the_parts(
+    draw: Draw, tmp_path: Path, refuses: Refuses
+) -> None:
+    """A class that only one part has is refused with both folders."""
+    for name in ("train/a/0.png", "train/b/0.png", "test/a/0.png"):
+        draw(name)
+
+    with refuses(DatasetError, "dataset_labels", str(tmp_path / "train"), str(tmp_path / "test")):
+        read_image_folder(tmp_path, seed=0)
