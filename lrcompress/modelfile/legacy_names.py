@@ -112,11 +112,11 @@ class NewNames:
         root = source[legacy.ROOT]
         for layer, like in self._like.items():
             group, names = root[like], self._weight_names[layer]
-            changed.update(_as_attributes(legacy.canonical(layer), "weight_names", names, group))
+            changed.update(list_attributes(legacy.canonical(layer), "weight_names", names, group))
         new_layers = {path[0] for old, path in self._firsts.items() if len(path) == 1}
         if new_layers:
             names = self._layer_names(new_layers)
-            changed.update(_as_attributes(legacy.ROOT, "layer_names", names, root))
+            changed.update(list_attributes(legacy.ROOT, "layer_names", names, root))
         return changed
 
     def _layer_names(self, new: set[str]) -> list[str]:
@@ -182,7 +182,7 @@ def _like_type(kind: np.dtype[Any], names: list[str]) -> np.dtype[Any]:
     return found
 
 
-def _as_attributes(
+def list_attributes(
     path: str, attribute: str, names: list[str], like: h5py.Group
 ) -> dict[tuple[str, str], Any]:
     """Return a list of names as attributes, in the string type of an existing list.

@@ -34,6 +34,7 @@ class Plan:
         groups: Groups to create beside the copied ones.
         arrays: Arrays that are new, or stand in for the copied one, by new path.
         attributes: Values by (new group path, attribute name); None removes an attribute.
+        members: New content of an archive's members, by name; all others are copied.
     """
 
     dropped: tuple[str, ...] = ()
@@ -41,6 +42,7 @@ class Plan:
     groups: set[str] = field(default_factory=set)
     arrays: dict[str, NewArray] = field(default_factory=dict)
     attributes: dict[tuple[str, str], Any] = field(default_factory=dict)
+    members: dict[str, bytes] = field(default_factory=dict)
 
     def target(self, path: str) -> str | None:
         """Return where the object at `path` goes, None if it is left out."""

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from lrcompress.modelfile import archive, legacy
-from lrcompress.modelfile.decoding import as_dict
+from lrcompress.modelfile.container import CONFIG
+from lrcompress.modelfile.decoding import as_dict, dump_json
 from lrcompress.modelfile.hdf5 import Index, text
 from lrcompress.modelfile.legacy_names import NewNames
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.plan import NewArray, Plan
 from lrcompress.modelfile.topology import Container, Item
 from lrcompress.modelfile.topology import Path as LayerPath
+
+
+def plan_config(plan: Plan, kind: str, config: dict[str, Any]) -> None:
+    """Add the new architecture to a plan.
+
+    Args:
+        plan: Completed in place.
+        kind: ``"hdf5"`` or ``"keras"``.
+        config: The architecture.
+    """
+    if kind == "keras":
+        plan.members[CONFIG] = dump_json(config).encode()
+    else:
+        plan.attributes["", "model_config"] = json_attribute(config)
+
+
+def json_attribute(value: dict[str, Any]) -> NDArray[Any]:
+    """Return a JSON object as an attribute that every Keras reads.
+
+    Of variable length, because fixed-length attributes end at 64 kB; ASCII, which JSON text is,
+    because Keras up to 2.3 cannot read it as UTF-8.
+    """
+    return np.array(dump_json(value), dtype=h5py.string_dtype("ascii"))
 
 
 def plan_weights(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from lrcompress.atomic import check_output, replacing
@@ -19,12 +18,12 @@ from lrcompress.errors import (
     VerificationError,
 )
 from lrcompress.modelfile.container import OpenModel, check_sum, opened
-from lrcompress.modelfile.decoding import decoding, dump_json
+from lrcompress.modelfile.decoding import decoding
 from lrcompress.modelfile.factors import stored_factors
 from lrcompress.modelfile.finding import find_head
 from lrcompress.modelfile.model import ModelFile, Replacement, Written
 from lrcompress.modelfile.plan import NewArray, Plan
-from lrcompress.modelfile.planning import plan_weights
+from lrcompress.modelfile.planning import plan_config, plan_weights
 from lrcompress.modelfile.reading import changed, describe, open_model
 from lrcompress.modelfile.splitting import remarks, split, unused_name
 from lrcompress.modelfile.topology import Path as LayerPath
@@ -90,8 +89,7 @@ def write_replaced(
             new = _edit(model, replacements)
             plan, warnings = _plan(model, new, source, replacements, arrays)
         with replacing(output) as temporary:
-            text = dump_json(new.config)
-            write_model(source, model.weights.index, text, plan, temporary, model.path)
+            write_model(source, model.weights.index, plan, temporary, model.path)
             written = _check(source, model, new, plan, temporary, output)
     return Written(
         path=output,
@@ -152,12 +150,7 @@ def _plan(
         if "bias" in given:
             kept[old, 1] = given["bias"]
     plan, warnings = plan_weights(model, tree, source.weights, new.firsts, kernels, kept)
-    if model.format == "hdf5":
-        # Variable length, because fixed-length attributes end at 64 kB; ASCII, which JSON text is,
-        # because Keras up to 2.3 cannot read it as UTF-8.
-        plan.attributes["", "model_config"] = np.array(
-            dump_json(new.config), dtype=h5py.string_dtype("ascii")
-        )
+    plan_config(plan, model.format, new.config)
     return plan, warnings
 
 

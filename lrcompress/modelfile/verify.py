@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from lrcompress.errors import VerificationError
-from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, OpenModel
+from lrcompress.modelfile.container import WEIGHTS, OpenModel
 from lrcompress.modelfile.hdf5 import Index, scan
 from lrcompress.modelfile.plan import Plan
 
@@ -61,12 +61,13 @@ def verify_archive(old: zipfile.ZipFile, new: zipfile.ZipFile, plan: Plan, path:
     new_members = {i.filename: i for i in new.infolist()}
     _same_set(set(old_members), set(new_members), "member", path)
     for name, info in old_members.items():
-        if name not in (CONFIG, WEIGHTS):
+        if name not in (WEIGHTS, *plan.members):
             after = new_members[name]
             if (info.CRC, info.file_size) != (after.CRC, after.file_size):
                 raise _failed(path, f"member {name} differs from the input's")
-    if METADATA in old_members and old.read(METADATA) != new.read(METADATA):
-        raise _failed(path, f"member {METADATA} differs from the input's")
+    for name, content in plan.members.items():
+        if new.read(name) != content:
+            raise _failed(path, f"member {name} is not the one given")
 
 
 def digest(dataset: h5py.Dataset) -> bytes:

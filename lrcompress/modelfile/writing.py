@@ -24,16 +24,13 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _FULL = tuple(getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG"))
 
 
-def write_model(
-    source: OpenModel, index: Index, config: str, plan: Plan, path: Path, original: Path
-) -> None:
+def write_model(source: OpenModel, index: Index, plan: Plan, path: Path, original: Path) -> None:
     """Write the new file.
 
     Args:
         source: The old file, open.
         index: All objects of its weights.
-        config: The new architecture as JSON text; for HDF5 the plan holds it too.
-        plan: The new weights.
+        plan: What the new file holds.
         path: Where to write; an empty file is there.
         original: The old file's name, for messages.
 
@@ -42,10 +39,10 @@ def write_model(
         ModelFileError: If the old file cannot be read to its end.
     """
     with _copying(original):
-        _write(source, index, config, plan, path)
+        _write(source, index, plan, path)
 
 
-def _write(source: OpenModel, index: Index, config: str, plan: Plan, path: Path) -> None:
+def _write(source: OpenModel, index: Index, plan: Plan, path: Path) -> None:
     """Write one HDF5 file, or the members of an archive one after the other."""
     if source.archive is None:
         with h5py.File(path, "w") as target:
@@ -66,8 +63,8 @@ def _write(source: OpenModel, index: Index, config: str, plan: Plan, path: Path)
             entry = zipfile.ZipInfo(plan.member(info.filename), _EPOCH)
             entry.external_attr = 0o644 << 16
             with archive.open(entry, "w", force_zip64=info.file_size > 2**31) as member:
-                if info.filename == CONFIG:
-                    member.write(config.encode())
+                if info.filename in plan.members:
+                    member.write(plan.members[info.filename])
                 elif info.filename == WEIGHTS:
                     shutil.copyfileobj(weights, member, 2**20)
                 else:

@@ -1,0 +1,121 @@
+"""The calls of a functional model: Keras 2 notes them in lists, which Keras 3 reads in part only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrcompress.modelfile.decoding import as_dict, as_list
+from lrcompress.modelfile.modern.notes import Notes
+from lrcompress.modelfile.topology import Container, Item, is_leaf
+
+_RECURRENT = ("RNN", "LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "Bidirectional")
+# Keras 2 counts the creation of a nested model as its call number 0.
+_CREATION = 1
+
+
+def modern_calls(tree: Container, notes: Notes, path: str) -> None:
+    """Rewrite the calls of one functional model in place.
+
+    Args:
+        tree: The model; calls in Keras 3's own notation are left alone.
+        notes: Told of changes.
+        path: Names of the models around it, each with a slash after it.
+    """
+    shifted = {item.name for item in tree.items if _counts_creation(item, tree)}
+    for item in tree.items:
+        nodes = item.entry.get("inbound_nodes")
+        if not isinstance(nodes, list) or not any(isinstance(node, list) for node in nodes):
+            continue
+        lowered = [_lowered(node, shifted, tree) for node in nodes]
+        modern = [_with_arguments(node, item, tree) for node in lowered]
+        if modern != nodes:
+            item.entry["inbound_nodes"] = modern
+            notes.changed("calls put in the notation of Keras 3", path + item.name)
+    if shifted:
+        config = as_dict(tree.entry.get("config"))
+        # Among a model's outputs Keras 3 goes on counting the creation, of functional ones only.
+        outputs = {n for n in shifted if _is_sequential(tree.by_name[n])}
+        config["output_layers"] = _lowered(config.get("output_layers"), outputs, tree)
+
+
+def _is_sequential(item: Item) -> bool:
+    return item.inner is not None and item.inner.sequential
+
+
+def _counts_creation(item: Item, tree: Container) -> bool:
+    """Return whether the calls of a nested model are counted from 1 in this file."""
+    if item.inner is None:
+        return False
+    nodes = [n for i in tree.items for n in as_list(i.entry.get("inbound_nodes"))]
+    if any(isinstance(node, dict) for node in nodes):
+        return False
+    config = as_dict(tree.entry.get("config"))
+    found = [*_numbers(nodes, item, tree), *_numbers(config.get("output_layers"), item, tree)]
+    return bool(found) and min(found) >= _CREATION
+
+
+def _numbers(value: Any, item: Item, tree: Container) -> list[int]:  # noqa: ANN401 - JSON
+    """Return the call numbers by which a layer is referred to."""
+    if is_leaf(value, tree.by_name):
+        own = [value[1]] if value[0] == item.name else []
+        return own + (_numbers(value[3], item, tree) if len(value) == 4 else [])
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [number for part in parts for number in _numbers(part, item, tree)]
+
+
+def _lowered(value: Any, shifted: set[str], tree: Container) -> Any:  # noqa: ANN401 - JSON
+    """Return a copy in which the calls of some nested models are counted from 0."""
+    if is_leaf(value, tree.by_name):
+        number = value[1] - _CREATION if value[0] in shifted else value[1]
+        rest = [_lowered(part, shifted, tree) for part in value[3:]]
+        return [value[0], number, value[2], *rest]
+    if isinstance(value, list):
+        return [_lowered(part, shifted, tree) for part in value]
+    if isinstance(value, dict):
+        return {key: _lowered(part, shifted, tree) for key, part in value.items()}
+    return value
+
+
+def _with_arguments(node: Any, item: Item, tree: Container) -> Any:  # noqa: ANN401 - JSON
+    """Return a call with tensors among its keyword arguments, or states, as Keras 3 writes it."""
+    leaves = [leaf for leaf in as_list(node) if is_leaf(leaf, tree.by_name)]
+    if not leaves or len(leaves) != len(node):
+        return node
+    keywords: dict[str, Any] = {}
+    for leaf in leaves:
+        keywords |= as_dict(leaf[3] if len(leaf) == 4 else None)
+    tensors = [_tensor(leaf) for leaf in leaves]
+    # A recurrent layer takes its initial states in the list of inputs.
+    has_states = item.class_name in _RECURRENT and len(tensors) > 1
+    if not has_states and not any(_holds_tensor(value, tree) for value in keywords.values()):
+        return node
+    keywords = {key: _tensors_in(value, tree) for key, value in keywords.items()}
+    if has_states:
+        keywords["initial_state"] = tensors[1:]
+        tensors = tensors[:1]
+    return {"args": [tensors[0] if len(tensors) == 1 else tensors], "kwargs": keywords}
+
+
+def _holds_tensor(value: Any, tree: Container) -> bool:  # noqa: ANN401 - JSON
+    """Return whether a keyword argument refers to a layer's output."""
+    if is_leaf(value, tree.by_name):
+        return True
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(_holds_tensor(part, tree) for part in parts)
+
+
+def _tensors_in(value: Any, tree: Container) -> Any:  # noqa: ANN401 - JSON
+    """Return a keyword argument with every reference as Keras 3 writes it."""
+    if is_leaf(value, tree.by_name):
+        return _tensor(value)
+    if isinstance(value, list):
+        return [_tensors_in(part, tree) for part in value]
+    if isinstance(value, dict):
+        return {key: _tensors_in(part, tree) for key, part in value.items()}
+    return value
+
+
+def _tensor(leaf: list[Any]) -> dict[str, Any]:
+    """Return a reference in Keras 3's notation; the shape stands for the real one on loading."""
+    config = {"shape": [None], "dtype": "float32", "keras_history": leaf[:3]}
+    return {"class_name": "__keras_tensor__", "config": config}

@@ -1,0 +1,116 @@
+"""Compile settings of Keras 1 and 2 in the terms of Keras 3: optimizer, losses, metrics."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from lrcompress.modelfile.decoding import as_dict
+from lrcompress.modelfile.modern.notes import Notes
+from lrcompress.modelfile.modern.terms import arguments, knows_name
+
+_ALIASES = {
+    "acc": "accuracy", "kullback_leibler_divergence": "kl_divergence", "logcosh": "log_cosh",
+    "ce": "categorical_crossentropy", "crossentropy": "categorical_crossentropy",
+    "MSE": "mse", "MAE": "mae", "MAPE": "mape", "MSLE": "msle", "KLD": "kld",
+}  # fmt: skip
+# Where Keras 3 resolves names by the shapes of output and loss.
+_ANY_METRIC = ("accuracy", "acc", "crossentropy", "ce")
+_PARTS = (("loss", "losses"), ("metrics", "metrics"), ("weighted_metrics", "metrics"))
+
+
+class _UnknownTermError(Exception):
+    """Keras 3 has no such loss, metric or optimizer."""
+
+
+def modern_compile_settings(settings: dict[str, Any], notes: Notes) -> dict[str, Any] | None:
+    """Return the compile settings as Keras 3 reads them, None where it could not.
+
+    Args:
+        settings: ``training_config`` of an HDF5 file or ``compile_config`` of an archive.
+        notes: Told of changes, and of settings that had to go.
+    """
+    modern = copy.deepcopy(settings)
+    try:
+        for key in ("optimizer_config", "optimizer"):
+            if isinstance(modern.get(key), dict):
+                _modern_optimizer(modern[key])
+        for key, kind in _PARTS:
+            if modern.get(key) is not None:
+                modern[key] = _modern_terms(modern[key], kind)
+    except _UnknownTermError as error:
+        notes.warn(
+            f"The model was compiled with {error}, which Keras 3 does not have; the new file is not "
+            "compiled: compile it before training."
+        )
+        return None
+    if modern != settings:
+        notes.changed("compile settings put in the terms of Keras 3")
+    return modern
+
+
+def _modern_optimizer(entry: dict[str, Any]) -> None:
+    """Rewrite a serialized optimizer in place."""
+    class_name, config = entry.get("class_name"), as_dict(entry.get("config"))
+    accepted = arguments("optimizers", class_name)
+    if accepted is None:
+        msg = f"optimizer {class_name}"
+        raise _UnknownTermError(msg)
+    if "lr" in config:
+        config["learning_rate"] = config.pop("lr")
+    decay = config.pop("decay", 0) or 0
+    if decay and isinstance(config.get("learning_rate"), (int, float)):
+        # What `decay` did: lr / (1 + decay * iteration).
+        config["learning_rate"] = {
+            "module": "keras.optimizers.schedules",
+            "class_name": "InverseTimeDecay",
+            "config": {
+                "initial_learning_rate": config["learning_rate"], "decay_steps": 1,
+                "decay_rate": decay, "staircase": False, "name": "InverseTimeDecay",
+            },
+            "registered_name": None,
+        }  # fmt: skip
+    if config.get("epsilon", 0) is None:
+        config["epsilon"] = 1e-7
+    for key in [key for key in config if key not in accepted]:
+        del config[key]
+    if "module" in entry:
+        entry["module"], entry["registered_name"] = "keras.optimizers", None
+
+
+def _modern_terms(value: Any, kind: str) -> Any:  # noqa: ANN401 - JSON in, JSON out
+    """Return losses or metrics, one or many by output, in the terms of Keras 3."""
+    if isinstance(value, str):
+        return _modern_name(value, kind)
+    if isinstance(value, list):
+        return [_modern_terms(part, kind) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if "class_name" not in value:
+        return {key: _modern_terms(part, kind) for key, part in value.items()}
+    class_name, config = value["class_name"], as_dict(value.get("config"))
+    if isinstance(value.get("config"), str):
+        return _modern_name(value["config"], kind)
+    if class_name in ("MeanMetricWrapper", "SumOverBatchSizeMetricWrapper", "LossFunctionWrapper"):
+        # A function inside a wrapper, which Keras makes by itself from the function's name.
+        inner = config.get("fn")
+        name = inner if isinstance(inner, str) else as_dict(inner).get("config")
+        return _modern_name(name, kind)
+    accepted = arguments(kind, class_name)
+    if accepted is None:
+        msg = f"{class_name}"
+        raise _UnknownTermError(msg)
+    kept = {key: item for key, item in config.items() if key in accepted}
+    if kept.get("reduction") in ("auto", "AUTO"):
+        kept["reduction"] = "sum_over_batch_size"
+    module = {"module": f"keras.{kind}", "registered_name": None} if "module" in value else {}
+    return {**value, **module, "config": kept}
+
+
+def _modern_name(name: Any, kind: str) -> str:  # noqa: ANN401 - JSON
+    """Return the name by which Keras 3 knows a loss or metric."""
+    known = _ALIASES.get(name, name) if isinstance(name, str) else name
+    if isinstance(known, str) and (knows_name(kind, known) or name in _ANY_METRIC):
+        return known
+    msg = f"{kind[:-1] if kind == 'metrics' else 'loss'} {name}"
+    raise _UnknownTermError(msg)

@@ -1,0 +1,248 @@
+"""Write a copy of a model file in the terms of Keras 3."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from lrcompress.atomic import check_output, replacing
+from lrcompress.errors import LRCompressError, UnsupportedModelError, VerificationError
+from lrcompress.modelfile import archive, legacy
+from lrcompress.modelfile.container import METADATA, OpenModel, check_sum, opened
+from lrcompress.modelfile.decoding import decoding, dump_json, parse_json
+from lrcompress.modelfile.hdf5 import StoredArray, cast, read_array, text
+from lrcompress.modelfile.legacy_names import list_attributes
+from lrcompress.modelfile.model import ModelFile
+from lrcompress.modelfile.modern.compiling import modern_compile_settings
+from lrcompress.modelfile.modern.graph import modern_model
+from lrcompress.modelfile.modern.notes import Notes
+from lrcompress.modelfile.modern.weights import Origin, conversions, uses_hard_sigmoid_inside
+from lrcompress.modelfile.numbering import Numbering
+from lrcompress.modelfile.plan import NewArray, Plan
+from lrcompress.modelfile.planning import json_attribute, plan_config
+from lrcompress.modelfile.reading import changed, describe, open_model
+from lrcompress.modelfile.topology import Container, Item, build
+from lrcompress.modelfile.verify import verify_archive, verify_weights
+from lrcompress.modelfile.writing import write_model
+
+# What a modernized file says of itself: the conventions of the first Keras 3, which all keep.
+KERAS_VERSION = "3.0.0"
+# Sub-layers that Keras 2 kept under a private name.
+_PRIVATE = ("_query_dense", "_key_dense", "_value_dense", "_output_dense")
+
+
+@dataclass(frozen=True)
+class Modernized:
+    """What `write_modernized` has put in place.
+
+    Attributes:
+        path: The new file.
+        size: Its bytes.
+        changes: What was rewritten, a line each; the model computes the same.
+        warnings: Sentences about what may differ, or what Keras 3 cannot load by itself.
+        optimizer_bytes: Bytes of optimizer state in the old file, which the new one does without.
+    """
+
+    path: Path
+    size: int
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    optimizer_bytes: int
+
+
+def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False) -> Modernized:
+    """Write a copy of a model file that plain Keras 3 loads, as far as its layers allow.
+
+    The format stays. Weights are copied bit by bit but for those that Keras 3 holds or computes
+    with otherwise, which are named in `changes`. The file is read back and compared before it
+    takes its place.
+
+    Args:
+        model: The file to start from; it is not touched.
+        output: Where to write.
+        overwrite: Whether an existing `output` may be replaced.
+
+    Raises:
+        UnsupportedModelError: If it lists no layers, or its weights do not follow its architecture.
+        OutputError: If the output cannot be written.
+        ModelFileError: If the input cannot be read or has changed since `model` was read.
+        VerificationError: If the written file is not what was meant; it is then not put in place.
+    """
+    output = Path(output)
+    check_output(output, inputs=(model.path,), overwrite=overwrite)
+    if model.tree is None:
+        msg = (
+            f"{model.path} is a subclassed model ({model.class_name}), which lists no layers; "
+            "expected a Sequential or functional model: only its own code can load it."
+        )
+        raise UnsupportedModelError(msg, code="subclassed")
+    if model.weights.problem is not None:
+        msg = (
+            f"The weights in {model.path} do not follow its architecture ({model.weights.problem});"
+            " expected them in Keras' order: load the model in its own Keras and save it again."
+        )
+        raise UnsupportedModelError(msg, code="config")
+    notes = Notes()
+    with opened(model.path, known=True) as source:
+        with decoding(model.path):
+            if describe(model.path, source).stamp != model.stamp:
+                raise changed(model.path)
+            if source.archive is not None:
+                check_sum(source.archive, model.path)
+            origin = _origin(model, source)
+            config = copy.deepcopy(model.config)
+            modern_model(config, origin.era, notes)
+            tree = build(config)
+            if tree is None:
+                raise changed(model.path)
+            plan = _plan(model, tree, config, source, notes)
+            _convert_weights(model, plan, source, origin, notes)
+        with replacing(output) as temporary:
+            write_model(source, model.weights.index, plan, temporary, model.path)
+            written = _check(source, model, plan, config, temporary, output)
+    return Modernized(output, written.size, notes.changes, notes.warnings, model.optimizer_bytes)
+
+
+def _origin(model: ModelFile, source: OpenModel) -> Origin:
+    """Return which Keras, on what, wrote a file; before 2.0 it did not say."""
+    version = model.keras_version or ("1" if model.format == "hdf5" else "3")
+    first = version.split(".")[0]
+    era = int(first) if first in ("1", "2", "3") else 3
+    root = source.weights.get(legacy.ROOT, source.weights)
+    backend = text(root.attrs.get("backend")) or text(source.weights.attrs.get("backend"))
+    return Origin(era, backend == "theano")
+
+
+def _plan(
+    model: ModelFile, tree: Container, config: dict[str, Any], source: OpenModel, notes: Notes
+) -> Plan:
+    """Plan everything but the converted weights."""
+    compiled = model.compile_config
+    settings = modern_compile_settings(compiled, notes) if compiled else None
+    weights = model.weights
+    if model.format == "keras":
+        plan = Plan(dropped=(archive.OPTIMIZER,))
+        config["compile_config"] = settings
+        if settings is None:
+            del config["compile_config"]
+        metadata = parse_json(source.metadata or b"{}", model.path, METADATA)
+        plan.members[METADATA] = dump_json(metadata | {"keras_version": KERAS_VERSION}).encode()
+        new = Numbering().groups(tree, lambda path, _: bool(weights.of_layer.get(path)))
+        plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
+        for group in weights.index.groups:
+            name = group.rpartition("/")[2]
+            if name in _PRIVATE:
+                moved = plan.target(group)
+                plan.moves[group] = f"{str(moved).rpartition('/')[0]}/{name[1:]}"
+        if plan.moves != {group: group for group in plan.moves}:
+            notes.changed("weights put where Keras 3 looks for them")
+    else:
+        plan = Plan(dropped=(legacy.OPTIMIZER,))
+        version = h5py.string_dtype("ascii")
+        for group in ("", legacy.ROOT):
+            plan.attributes[group, "keras_version"] = _text(KERAS_VERSION, version)
+            plan.attributes[group, "backend"] = _text("tensorflow", version)
+        if compiled:
+            value = None if settings is None else json_attribute(settings)
+            plan.attributes["", "training_config"] = value
+    plan_config(plan, model.format, config)
+    return plan
+
+
+def _text(value: str, kind: Any) -> Any:  # noqa: ANN401 - NumPy's types of h5py strings
+    """Return a short text as an attribute of variable length."""
+    import numpy as np
+
+    return np.array(value, dtype=kind)
+
+
+def _convert_weights(
+    model: ModelFile, plan: Plan, source: OpenModel, origin: Origin, notes: Notes
+) -> None:
+    """Add the weights that have to be converted to a plan."""
+    weight_names = {name: list(names) for name, names in model.weights.weight_names.items()}
+    touched: set[str] = set()
+    for item in model.tree.walk() if model.tree is not None else ():
+        path = "/".join(item.path)
+        if origin.era < 3 and uses_hard_sigmoid_inside(item.entry):
+            notes.warn(
+                f"Layer {path} uses hard_sigmoid, which Keras 3 computes as x / 6 + 0.5 and Keras "
+                "before it as 0.2 x + 0.5: the outputs differ."
+            )
+        steps = conversions(item.entry, origin) if item.inner is None else []
+        stored = [model.weights.index.arrays[p] for p in model.weights.of_layer.get(item.path, ())]
+        if not steps or not stored:
+            continue
+        old = [read_array(source.weights, array) for array in stored]
+        new = old
+        for what, step in steps:
+            result = step(new)
+            if result is not new:
+                notes.changed(what, path)
+            new = result
+        if new is not old:
+            outer = _put(model, plan, item, stored, new, weight_names)
+            touched |= outer
+    for outer_name in touched:
+        like = source.weights[legacy.ROOT][outer_name]
+        names = weight_names[outer_name]
+        plan.attributes.update(
+            list_attributes(legacy.canonical(outer_name), "weight_names", names, like)
+        )
+
+
+def _put(
+    model: ModelFile,
+    plan: Plan,
+    item: Item,
+    stored: list[StoredArray],
+    new: list[Any],
+    weight_names: dict[str, list[str]],
+) -> set[str]:
+    """Add one layer's new arrays; return the outer layer whose list of names changed, if any."""
+    paths = model.weights.of_layer[item.path]
+    arrays = [NewArray(cast(a, stored[0].dtype), stored[0].dtype) for a in new]
+    if len(new) == len(stored):
+        for path, array in zip(paths, arrays, strict=True):
+            plan.arrays[str(plan.target(path))] = array
+        return set()
+    # Keras 1 kept one array for each gate; in their place come those of the joined layer.
+    outer = item.path[0]
+    names = weight_names[outer]
+    place = [legacy.canonical(outer, name) for name in names].index(paths[0])
+    fresh = [f"{item.name}/{part}" for part in ("kernel", "recurrent_kernel", "bias")]
+    weight_names[outer] = names[:place] + fresh[: len(new)] + names[place + len(stored) :]
+    plan.dropped += paths
+    for name, array in zip(fresh, arrays, strict=False):
+        plan.arrays[legacy.canonical(outer, name)] = array
+    return {outer}
+
+
+def _check(
+    source: OpenModel,
+    model: ModelFile,
+    plan: Plan,
+    config: dict[str, Any],
+    path: Path,
+    output: Path,
+) -> ModelFile:
+    """Read the written file and compare it with what was meant."""
+    try:
+        written = open_model(path)
+        with opened(path, known=True) as target, decoding(path):
+            verify_weights(source, model.weights.index, target, plan, output)
+            if source.archive is not None and target.archive is not None:
+                verify_archive(source.archive, target.archive, plan, output)
+    except VerificationError:
+        raise
+    except LRCompressError as error:
+        msg = f"{output} was not written: it does not read back ({error}); please report this."
+        raise VerificationError(msg) from error
+    if written.config != config or written.weights.problem is not None:
+        msg = f"{output} was not written: its architecture does not read back; please report this."
+        raise VerificationError(msg)
+    return written
