@@ -17,10 +17,12 @@ if TYPE_CHECKING:
         EvaluateResult,
         FactorizeResult,
         FinetuneResult,
+        ModernizeResult,
         evaluate,
         factorize,
         finetune,
         inspect,
+        modernize,
         report,
     )
     from lrcompress.errors import LRCompressError
@@ -34,10 +36,12 @@ __all__ = [
     "Factors",
     "FinetuneResult",
     "LRCompressError",
+    "ModernizeResult",
     "evaluate",
     "factorize",
     "finetune",
     "inspect",
+    "modernize",
     "report",
     "truncated_svd",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from lrcompress.modelfile import (
     Replacement,
     Written,
     find_head,
-    open_model,
     write_replaced,
 )
 from lrcompress.results import FactorizeResult, LayerResult
@@ -28,11 +28,29 @@ from lrcompress.results import FactorizeResult, LayerResult
 SUFFIXES = {"hdf5": (".h5", ".hdf5"), "keras": (".keras",)}
 
 
+@dataclass(frozen=True)
+class Source:
+    """What is factorized.
+
+    Attributes:
+        file: The user's model file.
+        model: The file that is split: the same, or a copy of it in the terms of Keras 3.
+        changes: What that copy has otherwise, a line each.
+        warnings: What the user should know of it.
+        optimizer_bytes: Optimizer state that the copy was made without.
+    """
+
+    file: ModelFile
+    model: ModelFile
+    changes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    optimizer_bytes: int = 0
+
+
 def factorize_file(
-    path: Path,
+    source: Source,
     request: Request,
     *,
-    model: ModelFile | None = None,
     calibration: Calibration | None = None,
     dataset: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -41,9 +59,8 @@ def factorize_file(
     """Compress the final Dense layer of a model file; see `lrcompress.factorize`.
 
     Args:
-        path: The model file.
+        source: The model file.
         request: Rank, method and output.
-        model: The file, if it is already open.
         calibration: Activations, where there is data.
         dataset: Name and scaling of that data, for the record.
         progress: Told of refinement steps done and in all.
@@ -51,11 +68,11 @@ def factorize_file(
             refuses an output of the other format.
     """
     started = time.perf_counter()
-    model = model or open_model(path)
+    path, model = source.file.path, source.model
     head = find_head(model, request.layer)
     if request.output is not None:
         # Refuse before the arithmetic, which may take minutes.
-        _check_suffix(request.output, model, can_convert=convert is not None)
+        check_suffix(request.output, model, can_convert=convert is not None)
         check_output(request.output, inputs=(path,), overwrite=request.overwrite)
     factors, choice, reason = factorize_layer(model, head, request, calibration, progress)
     factorized = time.perf_counter()
@@ -80,29 +97,41 @@ def factorize_file(
         layers=[layer],
         parameters_before=model.parameters,
         parameters_after=written.parameters,
-        bytes_before=model.size,
+        bytes_before=source.file.size,
         bytes_after=output.stat().st_size,
-        optimizer_bytes=written.optimizer_bytes,
-        warnings=_warnings(model, layer, written),
+        optimizer_bytes=written.optimizer_bytes + source.optimizer_bytes,
+        warnings=[*source.warnings, *_warnings(model, layer, written)],
         seconds={
             "factorize": factorized - started,
             "write_and_verify": finished - factorized,
             "total": finished - started,
         },
+        modernized=list(source.changes),
     )
-    _record(result, model, request, dataset or _own_dataset(model)).save()
+    _record(result, source.file, request, dataset or _own_dataset(model)).save()
     return result
 
 
 def default_output(path: Path, model: ModelFile, rank: int) -> Path:
     """Return ``<stem>-rank<r><suffix>`` in the current directory."""
+    return Path(f"{path.stem}-rank{rank}{fitting_suffix(path, model)}")
+
+
+def fitting_suffix(path: Path, model: ModelFile) -> str:
+    """Return the file's own suffix, or the one that its content asks for.
+
+    A .keras file that holds HDF5 cannot be loaded under that name.
+    """
     suffixes = SUFFIXES[model.format]
-    # A .keras file that holds HDF5 cannot be loaded under that name; give it the right one.
-    suffix = path.suffix if path.suffix.lower() in suffixes else suffixes[0]
-    return Path(f"{path.stem}-rank{rank}{suffix}")
+    return path.suffix if path.suffix.lower() in suffixes else suffixes[0]
 
 
-def _check_suffix(output: Path, model: ModelFile, *, can_convert: bool) -> None:
+def check_suffix(output: Path, model: ModelFile, *, can_convert: bool) -> None:
+    """Refuse an output whose suffix names a format that cannot be written.
+
+    Raises:
+        OutputError: With code ``output_suffix``.
+    """
     allowed = [*SUFFIXES[model.format]]
     if can_convert:
         allowed = [suffix for suffixes in SUFFIXES.values() for suffix in suffixes]
@@ -170,6 +199,7 @@ def _record(
         "dataset": dataset,
         "seconds": result.seconds,
         "warnings": result.warnings,
+        "modernized": result.modernized,
     }
     record.set_stage("original", result.input, result.parameters_before)
     record.set_stage("factorized", result.output, result.parameters_after)

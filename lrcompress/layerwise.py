@@ -42,6 +42,7 @@ class Request:
     method: str = "auto"
     overwrite: bool = False
     force: bool = False
+    modernize: bool = False
     seed: int = 0
     command: tuple[str, ...] = ()
 

@@ -88,6 +88,7 @@ class FactorizeResult:
         seconds: Wall time of the parts.
         error_rate_before: Of the original on the test data, in percent; None without data.
         error_rate_after: Of the compressed model; None without data.
+        modernized: What was put in the terms of Keras 3, a line each; empty unless asked for.
         model: The compressed Keras model, where the input was a model in memory; the paths then
             name temporary files that are gone, unless an output was given.
     """
@@ -107,6 +108,7 @@ class FactorizeResult:
     seconds: dict[str, float]
     error_rate_before: float | None = None
     error_rate_after: float | None = None
+    modernized: list[str] = field(default_factory=list)
     model: Any = None
 
     @property
@@ -138,5 +140,6 @@ class FactorizeResult:
             "error_rate_before": self.error_rate_before,
             "error_rate_after": self.error_rate_after,
             "warnings": self.warnings,
+            "modernized": self.modernized,
             "seconds": self.seconds,
         }

@@ -9,6 +9,7 @@ from lrcompress.api.evaluating import EvaluateResult, evaluate
 from lrcompress.api.factorizing import factorize
 from lrcompress.api.finetuning import FinetuneResult, finetune
 from lrcompress.api.inspecting import inspect
+from lrcompress.api.modernizing import ModernizeResult, modernize
 from lrcompress.api.reporting import report
 from lrcompress.results import FactorizeResult
 
@@ -16,9 +17,11 @@ __all__ = [
     "EvaluateResult",
     "FactorizeResult",
     "FinetuneResult",
+    "ModernizeResult",
     "evaluate",
     "factorize",
     "finetune",
     "inspect",
+    "modernize",
     "report",
 ]

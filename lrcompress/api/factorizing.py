@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrcompress.api.modernizing import convert, modern_copy
 from lrcompress.atomic import check_output
-from lrcompress.compression import factorize_file
+from lrcompress.compression import Source, factorize_file
 from lrcompress.errors import DatasetError
 from lrcompress.layerwise import Calibration, Request
 from lrcompress.lowrank import check_rank
@@ -41,6 +43,7 @@ def factorize(
     samples: int | None = None,
     overwrite: bool = False,
     force: bool = False,
+    modernize: bool = False,
     seed: int = 0,
     command: list[str] | None = None,
     progress: Progress = silent,
@@ -68,6 +71,7 @@ def factorize(
         samples: Calibration inputs; default 5,000, and all of them for `refined`.
         overwrite: Replace an existing output.
         force: Allow a rank that saves nothing.
+        modernize: Put an old file in the terms of Keras 3 first; see `lrcompress.modernize`.
         seed: Of the held-out split and of refinement.
         command: Stored in the run record.
         progress: Told of steps done.
@@ -92,23 +96,41 @@ def factorize(
         method=method,
         overwrite=overwrite,
         force=force,
+        modernize=modernize,
         seed=seed,
         command=tuple(command or ()),
     )
     if not isinstance(model, (str, Path)):
         return _factorize_in_memory(model, request, dataset is not None)
     path = Path(model)
-    if dataset is None:
-        if data_dir is not None or scaling is not None or samples is not None:
-            msg = "data_dir, scaling and samples say how to use a data set, but none was given; add --dataset."
-            raise DatasetError(msg, code="no_dataset")
-        return factorize_file(
-            path, request, progress=_steps(progress), convert=_converter(before_keras)
+    if dataset is None and (data_dir is not None or scaling is not None or samples is not None):
+        msg = "data_dir, scaling and samples say how to use a data set, but none was given; add --dataset."
+        raise DatasetError(msg, code="no_dataset")
+    with _source(path, request) as source:
+        if dataset is None:
+            return factorize_file(
+                source, request, progress=_steps(progress), convert=_converter(before_keras)
+            )
+        folder = None if data_dir is None else Path(data_dir)
+        return _factorize_with_data(
+            source, request, dataset, folder, scaling, samples, progress, before_keras
         )
-    folder = None if data_dir is None else Path(data_dir)
-    return _factorize_with_data(
-        path, request, dataset, folder, scaling, samples, progress, before_keras
-    )
+
+
+@contextlib.contextmanager
+def _source(path: Path, request: Request) -> Iterator[Source]:
+    """Open a model file, and refuse what cannot work before a copy is made or Keras starts."""
+    opened = open_model(path)
+    head = find_head(opened, request.layer)
+    if not request.force:
+        check_rank(request.rank or 1, *head.kernel_shape)
+    if request.output is not None:
+        check_output(request.output, inputs=(path,), overwrite=request.overwrite)
+    if not request.modernize:
+        yield Source(opened, opened)
+        return
+    with modern_copy(opened) as (copy, made):
+        yield Source(opened, copy, made.changes, made.warnings, made.optimizer_bytes)
 
 
 def _steps(progress: Progress) -> Callable[[int, int], None]:
@@ -117,18 +139,11 @@ def _steps(progress: Progress) -> Callable[[int, int], None]:
 
 def _converter(before_keras: Callable[[], None]) -> Callable[[Path, Path], None]:
     """Return a function that saves a model in the other format, through Keras."""
-
-    def convert(source: Path, target: Path) -> None:
-        before_keras()
-        from lrcompress.training import saving
-
-        saving.convert(source, target, open_model(source).provenance)
-
-    return convert
+    return lambda source, target: convert(source, target, before_keras)
 
 
 def _factorize_with_data(
-    path: Path,
+    source: Source,
     request: Request,
     dataset: str,
     data_dir: Path | None,
@@ -137,13 +152,8 @@ def _factorize_with_data(
     progress: Progress,
     before_keras: Callable[[], None],
 ) -> FactorizeResult:
-    opened = open_model(path)
+    opened = source.model
     head = find_head(opened, request.layer)
-    if not request.force:
-        # What cannot work is refused before Keras starts.
-        check_rank(request.rank or 1, *head.kernel_shape)
-    if request.output is not None:
-        check_output(request.output, inputs=(path,), overwrite=request.overwrite)
 
     from lrcompress.training.datasets import load
 
@@ -156,7 +166,7 @@ def _factorize_with_data(
     from lrcompress.training.session import DataRequest, prepare
     from lrcompress.training.statistics import compare_paired
 
-    original = backend.load_model(path)
+    original = backend.load_model(opened.path)
     scaling = scaling or recorded_scaling(opened, dataset)
     data = prepare(loaded, original, DataRequest(data_dir, scaling, request.seed))
     count = samples or (
@@ -172,7 +182,7 @@ def _factorize_with_data(
     )
     description = data.description | {"calibration_samples": len(inputs)}
     result = factorize_file(
-        path, request, model=opened, calibration=calibration, dataset=description,
+        source, request, calibration=calibration, dataset=description,
         progress=_steps(progress),
         convert=_converter(before_keras),
     )  # fmt: skip
@@ -183,7 +193,7 @@ def _factorize_with_data(
     )
     result.error_rate_before, result.error_rate_after = before.error_rate, after.error_rate
     record = read_record(result.record)
-    record.set_stage("original", path, result.parameters_before, **before.to_json())
+    record.set_stage("original", source.file.path, result.parameters_before, **before.to_json())
     drop = compare_paired(before.wrong, after.wrong).to_json()
     record.set_stage(
         "factorized", result.output, result.parameters_after, **after.to_json(), drop=drop
@@ -223,6 +233,7 @@ def _factorize_in_memory(model: Any, request: Request, has_dataset: bool) -> Fac
         save_model(model, source, None)
         target = request.output or Path(folder) / "factorized.keras"
         request = dataclasses.replace(request, output=target)
-        result = factorize_file(source, request, convert=_converter(nothing))
+        opened = open_model(source)
+        result = factorize_file(Source(opened, opened), request, convert=_converter(nothing))
         result.model = load_model(target)
     return result

@@ -40,6 +40,8 @@ RULES = ("rank", "energy", "reduction", "max_drop")
 @output_option("<stem>-rank<r><suffix> in the current directory")
 @overwrite_option
 @click.option("--force", is_flag=True, help="Allow a rank that saves nothing.")
+@click.option("--modernize", is_flag=True,
+              help="Put an old file in the terms of Keras 3; every change is listed.")  # fmt: skip
 @seed_option
 @output_options
 @click.pass_obj

@@ -60,9 +60,27 @@ def render_factorize(result: dict[str, Any]) -> list[RenderableType]:
                 f"test error {result['error_rate_before']:.2f} % -> {result['error_rate_after']:.2f} % "
                 f"({points(lost)})"
             )
+        lines += _changes(result["modernized"])
         lines += [f"wrote {result['output']}", f"wrote {result['record']}"]
         parts.append(plain(lines))
     return parts
+
+
+def _changes(changes: list[str]) -> list[str]:
+    """List what was put in the terms of Keras 3."""
+    return ["in the terms of Keras 3:", *(f"  {change}" for change in changes)] if changes else []
+
+
+def render_modernize(result: dict[str, Any]) -> list[RenderableType]:
+    """Show what `modernize` did."""
+    version = result["keras_version"]
+    lines = [
+        f"{result['input']}: written by {f'Keras {version}' if version else 'a Keras that left no version'}",
+        *(_changes(result["changes"]) or ["nothing had to change for Keras 3"]),
+    ]
+    if result["optimizer_bytes"]:
+        lines.append(f"{size(result['optimizer_bytes'])} of optimizer state are left out")
+    return [plain([*lines, f"wrote {result['output']}"])]
 
 
 def render_inspect(document: dict[str, Any]) -> list[RenderableType]:

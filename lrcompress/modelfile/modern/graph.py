@@ -124,8 +124,9 @@ def _stated_input(tree: Container) -> _Stated | None:
         return None
     dtype = first.config.get("input_dtype") or first.config.get("dtype")
     # Token numbers have the type of the layer in old files; a policy is not the input's.
-    known = isinstance(dtype, str) and dtype.startswith(("float", "int", "uint", "bool"))
-    return _Stated(found, dtype if known else "float32")
+    if not isinstance(dtype, str) or not dtype.startswith(("float", "int", "uint", "bool")):
+        dtype = "float32"
+    return _Stated(found, dtype)
 
 
 def _unused(name: str, taken: set[str]) -> str:

@@ -55,6 +55,12 @@ def modern_layer(entry: dict[str, Any], path: str, era: int, notes: Notes) -> No
         notes.changed(f"class {old_class} became {new_class}", path)
     if new_class in MODELS:
         return
+    if new_class == "Lambda":
+        notes.warn(
+            f"Layer {path} is a Lambda, whose code only its own Python can run and Keras 3 does not "
+            "load in safe mode; it was left as it is: rebuild it with keras.ops."
+        )
+        return
     accepted = arguments("layers", new_class)
     if accepted is None:
         _about_custom(entry, path, notes)

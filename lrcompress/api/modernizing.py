@@ -1,0 +1,128 @@
+"""`modernize`: an old model file in the terms of Keras 3."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrcompress.atomic import check_output
+from lrcompress.compression import SUFFIXES, check_suffix, fitting_suffix
+from lrcompress.errors import LRCompressError
+from lrcompress.modelfile import ModelFile, open_model
+from lrcompress.modelfile.modern import Modernized, write_modernized
+from lrcompress.progress import nothing
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModernizeResult:
+    """What `modernize` did.
+
+    Attributes:
+        input: The old file, untouched.
+        output: The new file.
+        keras_version: What wrote the old file, None where it does not say.
+        changes: What was rewritten, a line each; the model computes the same.
+        warnings: What may differ, or what Keras 3 cannot load without the model's own code.
+        bytes_before: File size.
+        bytes_after: File size.
+        optimizer_bytes: Optimizer state of the old file, which the new one does without.
+    """
+
+    input: Path
+    output: Path
+    keras_version: str | None
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    bytes_before: int
+    bytes_after: int
+    optimizer_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `lrcompress modernize --json` prints."""
+        document = {"schema_version": SCHEMA_VERSION, **self.__dict__}
+        lists = {key: list(document[key]) for key in ("changes", "warnings")}
+        return document | lists | {key: str(document[key]) for key in ("input", "output")}
+
+
+def modernize(
+    model: str | Path,
+    *,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    before_keras: Callable[[], None] = nothing,
+) -> ModernizeResult:
+    """Write a copy of an old model file that plain Keras 3 loads, as far as its layers allow.
+
+    Configs, calls and compile settings of Keras 1 and 2 are put in the terms of Keras 3. Weights
+    are copied bit by bit but for those that Keras 3 holds otherwise or computes with otherwise
+    (one kernel for all gates, cuDNN layouts, Theano's mirrored kernels, `hard_sigmoid`); every
+    change is named. Keras is loaded only for an output of the other format.
+
+    Args:
+        model: A `.h5`, `.hdf5` or `.keras` file of any Keras.
+        output: Default ``<stem>-keras3<suffix>`` in the current directory. Its suffix decides the
+            format.
+        overwrite: Replace an existing output.
+        before_keras: Called before Keras is loaded.
+
+    Raises:
+        ModelFileError: If the file cannot be read.
+        UnsupportedModelError: If it lists no layers, or its weights do not follow them.
+        OutputError: If the output exists, is the input, or cannot be written.
+        TrainingError: If Keras cannot load the result, which the other format needs.
+        VerificationError: If the written file differs from what was meant.
+    """
+    path = Path(model)
+    opened = open_model(path)
+    target = Path(output) if output is not None else _default_output(path, opened)
+    check_suffix(target, opened, can_convert=True)
+    check_output(target, inputs=(path,), overwrite=overwrite)
+    if target.suffix.lower() in SUFFIXES[opened.format]:
+        made = write_modernized(opened, target, overwrite=overwrite)
+    else:
+        with modern_copy(opened) as (copy, made):
+            convert(copy.path, target, before_keras)
+    return ModernizeResult(
+        input=path,
+        output=target,
+        keras_version=opened.keras_version,
+        changes=made.changes,
+        warnings=made.warnings,
+        bytes_before=opened.size,
+        bytes_after=target.stat().st_size,
+        optimizer_bytes=made.optimizer_bytes,
+    )
+
+
+@contextlib.contextmanager
+def modern_copy(opened: ModelFile) -> Iterator[tuple[ModelFile, Modernized]]:
+    """Yield a temporary copy of a model file in the terms of Keras 3, and what was changed.
+
+    Errors that are raised meanwhile name the file of the user, not the copy.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"{opened.path.stem}{fitting_suffix(opened.path, opened)}"
+        try:
+            made = write_modernized(opened, copy)
+            yield open_model(copy), made
+        except LRCompressError as error:
+            message = str(error).replace(str(copy), str(opened.path))
+            raise type(error)(message, code=error.code) from error
+
+
+def convert(source: Path, target: Path, before_keras: Callable[[], None]) -> None:
+    """Save a model file in the other format, through Keras."""
+    before_keras()
+    from lrcompress.training import saving
+
+    saving.convert(source, target, open_model(source).provenance)
+
+
+def _default_output(path: Path, opened: ModelFile) -> Path:
+    return Path(f"{path.stem}-keras3{fitting_suffix(path, opened)}")
