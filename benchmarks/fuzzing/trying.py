@@ -1,4 +1,4 @@
-"""Try one file as a user would: inspect it, factorize it, and look at what is left behind."""
+"""Try one file as a user would: inspect, factorize, modernize, and look at what is left behind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ class Outcome(NamedTuple):
 
 
 def try_file(path: Path, scratch: Path) -> Outcome:
-    """Inspect and factorize one file.
+    """Inspect, factorize and modernize one file.
 
     Args:
         path: The file.
@@ -58,10 +59,25 @@ def try_file(path: Path, scratch: Path) -> Outcome:
 
 
 def _run(path: Path, output: Path) -> Outcome:
-    """Show the file and compress it; an error of ours is an answer if it is one line."""
-    try:
+    """Show the file and compress it; then modernize it, of which only findings count."""
+
+    def compress() -> None:
         _show(lrcompress.inspect(path))
         lrcompress.factorize(path, rank=1, method="svd", force=True, output=output)
+
+    modern = output.with_stem("modern")
+    compressed = _attempt(compress)
+    modernized = _attempt(lambda: lrcompress.modernize(path, output=modern))
+    if modernized.result == "compressed":
+        modern.unlink()
+    is_worse = modernized.result in FINDINGS and compressed.result not in FINDINGS
+    return modernized if is_worse else compressed
+
+
+def _attempt(action: Callable[[], object]) -> Outcome:
+    """Do something with the file; an error of ours is an answer if it is one line."""
+    try:
+        action()
     except LRCompressError as error:
         if len(str(error).splitlines()) != 1:
             return Outcome("message", f"{_where(error)}\n{error.code}: {error}")

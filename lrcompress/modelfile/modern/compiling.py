@@ -9,11 +9,15 @@ from lrcompress.modelfile.decoding import as_dict
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.terms import arguments, knows_name
 
+# Also short names that Keras 3 knows: as losses of an HDF5 file it does not load them.
 _ALIASES = {
     "acc": "accuracy", "kullback_leibler_divergence": "kl_divergence", "logcosh": "log_cosh",
     "ce": "categorical_crossentropy", "crossentropy": "categorical_crossentropy",
-    "MSE": "mse", "MAE": "mae", "MAPE": "mape", "MSLE": "msle", "KLD": "kld",
+    "bce": "binary_crossentropy", "kld": "kl_divergence", "mse": "mean_squared_error",
+    "mae": "mean_absolute_error", "mape": "mean_absolute_percentage_error",
+    "msle": "mean_squared_logarithmic_error",
 }  # fmt: skip
+_ALIASES |= {short.upper(): _ALIASES[short] for short in ("mse", "mae", "mape", "msle", "kld")}
 # Where Keras 3 resolves names by the shapes of output and loss.
 _ANY_METRIC = ("accuracy", "acc", "crossentropy", "ce")
 _PARTS = (("loss", "losses"), ("metrics", "metrics"), ("weighted_metrics", "metrics"))

@@ -129,8 +129,10 @@ def _plan(
         config["compile_config"] = settings
         if settings is None:
             del config["compile_config"]
-        metadata = parse_json(source.metadata or b"{}", model.path, METADATA)
-        plan.members[METADATA] = dump_json(metadata | {"keras_version": KERAS_VERSION}).encode()
+        if source.archive is not None and METADATA in source.archive.namelist():
+            metadata = parse_json(source.metadata or b"{}", model.path, METADATA)
+            metadata["keras_version"] = KERAS_VERSION
+            plan.members[METADATA] = dump_json(metadata).encode()
         new = Numbering().groups(tree, lambda path, _: bool(weights.of_layer.get(path)))
         plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
         for group in weights.index.groups:
@@ -214,7 +216,10 @@ def _put(
     outer = item.path[0]
     names = weight_names[outer]
     place = [legacy.canonical(outer, name) for name in names].index(paths[0])
-    fresh = [f"{item.name}/{part}" for part in ("kernel", "recurrent_kernel", "bias")]
+    parts = ("kernel", "recurrent_kernel", "bias")
+    # Six arrays are those of a Bidirectional: all of the forward layer, then the backward one's.
+    sides = ("",) if len(new) <= len(parts) else ("forward_", "backward_")
+    fresh = [f"{item.name}/{side}{part}" for side in sides for part in parts]
     weight_names[outer] = names[:place] + fresh[: len(new)] + names[place + len(stored) :]
     plan.dropped += paths
     for name, array in zip(fresh, arrays, strict=False):
