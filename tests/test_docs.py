@@ -80,6 +80,17 @@ def test_commands_in_pages_exist(page: Path, run: Callable[..., Result]) -> None
                 assert word.split("=")[0] in help_text, call
 
 
+def test_every_refusal_of_a_model_file_is_documented() -> None:
+    """docs/model-files.md lists each code that reading and editing a model file can give."""
+    page = (ROOT / "docs" / "model-files.md").read_text(encoding="utf-8")
+    sources = (Path(lrcompress.__file__).parent / "modelfile").rglob("*.py")
+    text = "".join(path.read_text(encoding="utf-8") for path in sources)
+    codes = set(re.findall(r'code="([a-z_]+)"', text))
+
+    assert len(codes) > 15
+    assert {code for code in codes if f"`{code}`" not in page} == set()
+
+
 def test_committed_results_name_their_command() -> None:
     """Every committed figure says how it was made."""
     paths = sorted((ROOT / "benchmarks" / "results").rglob("*.json"))

@@ -54,7 +54,8 @@ def find_head(model: ModelFile, layer: str | None = None) -> DenseLayer:
     Raises:
         UnsupportedModelError: If there is none, or none that can be factorized: codes
             ``subclassed``, ``no_dense``, ``no_such_layer``, ``blocked_tail``, ``merged_branches``,
-            ``several_heads``, ``shared_dense``, ``quantized``, ``lora``, ``config``.
+            ``several_heads``, ``shared_dense``, ``quantized``, ``quantize_wrapper``, ``lora``,
+            ``tied_embedding``, ``config``.
     """
     with decoding(model.path):
         if model.tree is None:
@@ -106,14 +107,15 @@ def _named(model: ModelFile, layer: str) -> Item:
 
 def _head(model: ModelFile, tree: Container) -> Item:
     """Return the one Dense that ends the model, or say why there is not exactly one."""
-    items = _dense_items(model)
+    items, ends = _dense_items(model), tails(tree)
+    for tail in ends:
+        _check_blocks(model, tail)
     if not items:
         msg = (
             f"{model.path} has no Dense layer; lrcompress factorizes Dense layers only, "
             "so there is nothing to do: run inspect to see what it holds."
         )
         raise UnsupportedModelError(msg, code="no_dense")
-    ends = tails(tree)
     for tail in ends:
         _check_branches(model, tail)
     heads = list(dict.fromkeys(item for tail in ends for item in tail.heads))
@@ -132,6 +134,24 @@ def _head(model: ModelFile, tree: Container) -> Item:
         )
         raise UnsupportedModelError(msg, code="blocked_tail")
     return heads[0]
+
+
+def _check_blocks(model: ModelFile, tail: Tail) -> None:
+    """Refuse an output whose matrix is there, but not to be factorized."""
+    for item in tail.blocks:
+        where = f"{model.path} ends in {item.name} ({item.class_name})"
+        if item.class_name == "ReversibleEmbedding":
+            msg = (
+                f"{where}, whose output matrix is the transposed embedding: two factors would break "
+                "that tie; expected a Dense of its own: copy the matrix into one and train again."
+            )
+            raise UnsupportedModelError(msg, code="tied_embedding")
+        if item.class_name.startswith("QuantizeWrapper"):
+            msg = (
+                f"{where}, a wrapper for quantization-aware training; expected plain layers: "
+                "factorize the model before wrapping it, or strip the wrappers and save it again."
+            )
+            raise UnsupportedModelError(msg, code="quantize_wrapper")
 
 
 def _check_branches(model: ModelFile, tail: Tail) -> None:

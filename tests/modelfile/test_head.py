@@ -89,6 +89,26 @@ def test_a_model_without_dense_says_so(make: Maker) -> None:
     assert refusal(model).code == "no_dense"
 
 
+@pytest.mark.parametrize(
+    ("class_name", "code"),
+    [("ReversibleEmbedding", "tied_embedding"), ("QuantizeWrapperV2", "quantize_wrapper")],
+)
+@pytest.mark.parametrize("with_dense", [False, True])
+def test_a_matrix_that_is_not_to_be_factorized_is_named(
+    make: Maker, class_name: str, code: str, with_dense: bool
+) -> None:
+    """A tied embedding and a quantize wrapper at the end are refused for what they are."""
+    end = make.layer(class_name, "end", layer=make.dense("inner", 5))
+    before = [make.dense("d", 6)] if with_dense else []
+    config = make.sequential(make.input(), *before, end)
+    weights = {"d": make.pair("d", 6, 6)} if with_dense else {}
+
+    with pytest.raises(UnsupportedModelError, match=r"ends in end") as refused:
+        find_head(open_model(make.hdf5(config, {**weights, "end": make.pair("end", 6, 5)})))
+
+    assert refused.value.code == code
+
+
 def test_a_subclassed_model_is_refused(make: Maker) -> None:
     """A model without a list of layers is refused, with what to do."""
     config = {"class_name": "Mine", "config": {"units": 3}}
