@@ -4,7 +4,9 @@
 
 Every file is compressed at full rank, which must not change what it computes, and then loaded
 before and after in Keras 3 (this interpreter) and in tf_keras (a virtual environment made for it),
-each in a process of its own. docs/make_compatibility.py makes a page of the figures.
+each in a process of its own. Every file is also compressed with --modernize (or modernized alone,
+where it cannot be compressed) and must compute in Keras 3 what the original computes in the
+runtime of its own time. docs/make_compatibility.py makes a page of the figures.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+from compatibility_worker import difference
 
 import lrcompress
 from lrcompress.errors import LRCompressError
@@ -37,6 +41,8 @@ WORKER = Path(__file__).with_name("compatibility_worker.py").resolve()
 TOLERANCE = 1e-5
 # A float16 kernel has three digits, and so have its factors.
 HALF_TOLERANCE = 1e-2
+# Two runtimes round differently: convolutions and deep stacks amplify it.
+MODERN_TOLERANCE = 1e-4
 LONGEST_ERROR = 120
 START_SECONDS = 180
 
@@ -79,6 +85,41 @@ def compress(path: Path, scratch: Path) -> dict[str, Any]:
         sentence = tidy(f"{type(error).__name__}: {error}", path, None)
         return row | {"status": "crashed", "code": "crash", "sentence": sentence}
     return row | {"status": "compressed"}
+
+
+def modernize(path: Path, scratch: Path, compressed: bool) -> dict[str, Any]:
+    """Put one file in the terms of Keras 3, compressed where it can be; return what was said."""
+    target = scratch / f"modernized{suffix_of(path)}"
+    try:
+        if compressed:
+            rank = min(find_head(open_model(path)).kernel_shape)
+            result = lrcompress.factorize(
+                path, rank=rank, method="svd", force=True, modernize=True, output=target
+            )
+            changes, warnings = result.modernized, result.warnings
+        else:
+            made = lrcompress.modernize(path, output=target)
+            changes, warnings = list(made.changes), list(made.warnings)
+    except LRCompressError as error:
+        return {"refused": error.code}
+    return {"changes": [tidy(c, path) for c in changes], "warnings": [tidy(w, path) for w in warnings]}
+
+
+def modern_difference(row: dict[str, Any], original: str, modernized: str) -> float | None:
+    """Return how far the modernized file in Keras 3 is from the original in its own runtime.
+
+    tf_keras first: where Keras 3 loads an old file as it is, it may compute otherwise.
+    """
+    ours = Path(f"{modernized}.keras.npz")
+    for runtime in reversed(RUNTIMES):
+        theirs = Path(f"{original}.{runtime}.npz")
+        if row[runtime].get("original_runs") is True and ours.exists() and theirs.exists():
+            a, b = np.load(theirs), np.load(ours)
+            if sorted(a.files) != sorted(b.files) or a["size"] != b["size"]:
+                return None
+            names = [name for name in a.files if name != "size"]
+            return difference([a[name] for name in names], [b[name] for name in names])
+    return None
 
 
 def tf_keras_python(folder: Path) -> str:
@@ -141,7 +182,9 @@ class Worker:
             wait = seconds
 
 
-STEPS = ("original_loads", "compressed_loads", "original_runs")
+STEPS = (
+    "original_loads", "compressed_loads", "modernized_loads", "original_runs", "compressed_runs",
+)  # fmt: skip
 
 
 def examine(
@@ -162,7 +205,7 @@ def examine(
                     msg = f"{runtime} does not start: {log.read_text()[-2000:]}"
                     raise click.ClickException(msg)
                 if start < len(jobs):
-                    step = next((s for s in STEPS if s not in found[start]), "compressed_runs")
+                    step = next((s for s in STEPS if s not in found[start]), "modernized_runs")
                     found[start][step] = answer["ended"]
                     start += 1
                 break
@@ -206,11 +249,15 @@ def totals(rows: list[dict[str, Any]]) -> dict[str, int]:
     for name in ("same", "differs", "not comparable"):
         counts[name.replace(" ", "_")] = sum(row["verdict"] == name for row in rows)
     for runtime in RUNTIMES:
-        for what in ("original_loads", "compressed_loads"):
+        for what in ("original_loads", "compressed_loads", "modernized_loads"):
             counts[f"{what}_{runtime}"] = sum(row[runtime].get(what) is True for row in rows)
     counts["original_loads_nowhere"] = sum(
         all(row[runtime].get("original_loads") is not True for runtime in RUNTIMES) for row in rows
     )
+    modern = [row["keras"] for row in rows if row["keras"].get("modernized_loads") is True]
+    counts["modernized_only"] = sum(found.get("original_loads") is not True for found in modern)
+    counts["modernized_compared"] = sum(row["modern_same"] is not None for row in rows)
+    counts["modernized_same"] = sum(row["modern_same"] is True for row in rows)
     counts["only_compressed_loads"] = sum(bool(row["only_compressed_loads"]) for row in rows)
     return counts
 
@@ -240,8 +287,16 @@ def main(folder: Path, output: Path, tf_keras_venv: Path | None, timeout: float)
             original = scratch / f"original{suffix_of(path)}"
             original.write_bytes(path.read_bytes())
             compressed = str(scratch / f"compressed{original.suffix}")
+            row["modernized"] = modernize(path, scratch, row["status"] == "compressed")
+            modern = str(scratch / f"modernized{original.suffix}")
             rows.append(row)
-            jobs.append([str(original), compressed if row["status"] == "compressed" else None])
+            jobs.append(
+                [
+                    str(original),
+                    compressed if row["status"] == "compressed" else None,
+                    None if "refused" in row["modernized"] else modern,
+                ]
+            )
             click.echo(f"{number + 1}/{len(paths)} {row['status']} {path.name}", err=True)
         pythons = {
             "keras": sys.executable,
@@ -259,6 +314,13 @@ def main(folder: Path, output: Path, tf_keras_venv: Path | None, timeout: float)
                     key: tidy(value, Path(str(job[0]))) if isinstance(value, str) else value
                     for key, value in result.items()
                 }
+        for row, (original_path, _, modern_path) in zip(rows, jobs, strict=True):
+            apart = modern_difference(row, str(original_path), modern_path) if modern_path else None
+            limit = HALF_TOLERANCE if row.get("dtype") == "float16" else MODERN_TOLERANCE
+            row |= {
+                "modern_difference": apart,
+                "modern_same": None if apart is None else apart <= limit,
+            }
     for row in rows:
         row["verdict"] = verdict(row)
         row["only_compressed_loads"] = [

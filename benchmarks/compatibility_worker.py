@@ -2,9 +2,11 @@
 
     python benchmarks/compatibility_worker.py keras|tf_keras < files.json > found.jsonl
 
-Reads a JSON list of [original, compressed or null] and writes one JSON line for each step done, so
-that the caller knows where a file crashed or hung this process. Nothing in a model file is executed
-on purpose: files load in safe mode, and one that needs its own Python code does not load.
+Reads a JSON list of [original, compressed or null, modernized or null] and writes one JSON line for
+each step done, so that the caller knows where a file crashed or hung this process. The outputs of
+the original and of the modernized file are kept beside them, since no runtime may run both.
+Nothing in a model file is executed on purpose: files load in safe mode, and one that needs its own
+Python code does not load.
 """
 
 from __future__ import annotations
@@ -49,8 +51,11 @@ class Runtime:
             return self.module.models.load_model(path, compile=False)
 
     def outputs(self, model: Any, inputs: list[np.ndarray]) -> list[np.ndarray]:  # noqa: ANN401
-        """Return all outputs of a model."""
+        """Return all outputs of a model; one that keeps states begins anew."""
         self.module.utils.set_random_seed(0)
+        for layer in layers_of(model):
+            if getattr(layer, "stateful", False) is True and hasattr(layer, "reset_states"):
+                layer.reset_states()
         found = model(inputs if len(inputs) > 1 else inputs[0], training=False)
         flat = self.tensorflow.nest.flatten(found)
         return [np.asarray(self.tensorflow.cast(x, "float64")) for x in flat]
@@ -91,6 +96,30 @@ def make_inputs(model: Any, size: int, scale: float) -> list[np.ndarray]:  # noq
     return arrays
 
 
+def first_outputs(runtime: Runtime, model: Any) -> tuple[int, list[list[np.ndarray]]]:  # noqa: ANN401
+    """Return the outputs for inputs of each scale, at the first size that the model takes.
+
+    Raises:
+        Exception: What the model says of the first size, where it takes none.
+    """
+    error: Exception | None = None
+    for size in SIZES:
+        try:
+            return size, [
+                runtime.outputs(model, make_inputs(model, size, scale)) for scale in SCALES
+            ]
+        except Exception as caught:
+            error = error or caught
+    assert error is not None
+    raise error
+
+
+def keep(path: str, size: int, found: list[list[np.ndarray]]) -> None:
+    """Keep a model's outputs for the caller."""
+    arrays = {f"{s}-{i}": a for s, parts in enumerate(found) for i, a in enumerate(parts)}
+    np.savez(path, size=np.int64(size), **arrays)
+
+
 def difference(before: list[np.ndarray], after: list[np.ndarray]) -> float | None:
     """Return the largest max |a - b| / max |a| of all outputs, None where NaN meets a number."""
     worst = 0.0
@@ -107,27 +136,18 @@ def difference(before: list[np.ndarray], after: list[np.ndarray]) -> float | Non
     return worst
 
 
-def compare(runtime: Runtime, before: Any, after: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Feed both models the same inputs."""
-    error, found, inputs = "", [], []
-    for size in SIZES:
-        try:
-            inputs = [make_inputs(before, size, scale) for scale in SCALES]
-            found = [runtime.outputs(before, arrays) for arrays in inputs]
-            break
-        except Exception as caught:
-            error = error or one_line(caught)
-    if not found:
-        return {"original_runs": error}
+def compare(
+    runtime: Runtime, size: int, found: list[list[np.ndarray]], after: Any  # noqa: ANN401
+) -> dict[str, Any]:  # fmt: skip
+    """Feed the compressed model what the original was fed."""
     try:
-        others = [runtime.outputs(after, arrays) for arrays in inputs]
+        others = [runtime.outputs(after, make_inputs(after, size, scale)) for scale in SCALES]
     except Exception as caught:
-        return {"original_runs": True, "compressed_runs": one_line(caught)}
+        return {"compressed_runs": one_line(caught)}
     apart = [difference(a, b) for a, b in zip(found, others, strict=True)]
     worst = None if None in apart else max(apart)
     odd = "other shapes of outputs, or NaN where the original has a number"
     return {
-        "original_runs": True,
         "compressed_runs": odd if worst is None else True,
         "relative_difference": worst,
         "output_spread": max(spread(list(parts)) for parts in zip(*found, strict=True)),
@@ -145,18 +165,30 @@ def spread(parts: list[np.ndarray]) -> float:
     return float(np.ptp(values, axis=0).max(initial=0.0) / scale) if scale else 0.0
 
 
-def examine(runtime: Runtime, original: str, compressed: str | None) -> Iterator[dict[str, Any]]:
-    """Load, load and compare; give what is found after each step."""
-    models = []
-    for key, path in (("original_loads", original), ("compressed_loads", compressed)):
+def examine(
+    runtime: Runtime, original: str, compressed: str | None, modernized: str | None
+) -> Iterator[dict[str, Any]]:
+    """Load, run and compare; give what is found after each step."""
+    models: dict[str, Any] = {}
+    for key, path in {"original": original, "compressed": compressed, "modernized": modernized}.items():
         if path is not None:
             try:
-                models.append(runtime.load(path))
-                yield {key: True}
+                models[key] = runtime.load(path)
+                yield {f"{key}_loads": True}
             except Exception as caught:
-                yield {key: one_line(caught)}
-    if len(models) > 1:
-        yield compare(runtime, *models)
+                yield {f"{key}_loads": one_line(caught)}
+    for key, path in {"original": original, "modernized": modernized}.items():
+        if key not in models or path is None:
+            continue
+        try:
+            size, found = first_outputs(runtime, models[key])
+            keep(f"{path}.{runtime.module.__name__}.npz", size, found)
+            yield {f"{key}_runs": True}
+        except Exception as caught:
+            yield {f"{key}_runs": one_line(caught)}
+            continue
+        if key == "original" and "compressed" in models:
+            yield compare(runtime, size, found, models["compressed"])
 
 
 def main(name: str, stdin: TextIO, stdout: TextIO) -> None:
@@ -168,8 +200,8 @@ def main(name: str, stdin: TextIO, stdout: TextIO) -> None:
 
     runtime = Runtime(name)
     tell({"versions": runtime.versions})
-    for index, (original, compressed) in enumerate(jobs):
-        for found in examine(runtime, original, compressed):
+    for index, paths in enumerate(jobs):
+        for found in examine(runtime, *paths):
             tell({"index": index, **found})
         runtime.module.backend.clear_session()
         tell({"index": index, "done": True})

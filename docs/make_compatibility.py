@@ -13,9 +13,12 @@ from typing import Any
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 RUNTIMES = {"keras": "Keras 3", "tf_keras": "tf_keras"}
+# As in benchmarks/compatibility.py.
+MODERN_TOLERANCE, HALF_TOLERANCE = 1e-4, 1e-2
 COLUMNS = [
     "file", "Keras", "format", "what was done", "original loads in Keras 3", "in tf_keras",
-    "compressed loads in", "largest relative difference",
+    "compressed loads in", "largest relative difference", "modernized loads in Keras 3",
+    "its largest relative difference",
 ]  # fmt: skip
 
 
@@ -61,7 +64,17 @@ def cells(row: dict[str, Any]) -> list[str]:
         *("yes" if row[key].get("original_loads") is True else "no" for key in RUNTIMES),
         where,
         difference,
+        *modernized(row),
     ]
+
+
+def modernized(row: dict[str, Any]) -> list[str]:
+    """Return the cells about the file in the terms of Keras 3."""
+    if "refused" in row["modernized"]:
+        return [f"refused: {row['modernized']['refused']}", "-"]
+    loads = "yes" if row["keras"].get("modernized_loads") is True else "no"
+    apart = row["modern_difference"]
+    return [loads, "-" if apart is None else f"{apart:.1e}"]
 
 
 def sentences(rows: list[dict[str, Any]]) -> str:
@@ -71,6 +84,13 @@ def sentences(rows: list[dict[str, Any]]) -> str:
         said = [plain(row["sentence"]) for row in rows if row.get("code") == reason]
         parts.append("\n".join([f"### {reason} ({len(said)})", "", *(f"- {s}" for s in said)]))
     return "\n\n".join(parts)
+
+
+def exceptions(rows: list[dict[str, Any]]) -> str:
+    """Name the files whose modernized copy computes otherwise."""
+    odd = [row for row in rows if not row.get("modern_same", True)]
+    named = "; ".join(f"{code(row['file'])} by {row['modern_difference']:.1e}" for row in odd)
+    return f" The others: {named}." if odd else ""
 
 
 def render() -> str:
@@ -112,6 +132,9 @@ ending fits their content, since some names say the wrong format.
 - {odd} compressed files do not load where the original does; {totals["only_compressed_loads"]} load where the original does not.
 - {totals["not_comparable"]} of {totals["compressed"]} cannot be compared, because neither runtime loads or runs the original.
 - Keras 3 loads {totals["original_loads_keras"]} of {totals["files"]} originals, tf_keras {totals["original_loads_tf_keras"]}, neither of them {totals["original_loads_nowhere"]}.
+- With `--modernize` (alone for files that cannot be compressed) Keras 3 loads {totals["modernized_loads_keras"]} of {totals["files"]} files,
+  {totals["modernized_only"]} of them only so. {totals["modernized_compared"]} can be compared with what the original computes in the runtime of its own
+  time (tf_keras where that loads it); {totals["modernized_same"]} agree to {MODERN_TOLERANCE:g} ({HALF_TOLERANCE:g} where the kernel is float16).{exceptions(rows)}
 - In every comparison the output depends on the input: it varies by at least {smallest:.1e} of its largest value.
 
 {table(COLUMNS, [cells(row) for row in rows])}

@@ -173,6 +173,24 @@ turns on {document["cores"]} cores that did other work meanwhile; Python with Nu
 {table(columns, rows)}"""
 
 
+def fuzzing() -> str:
+    """Return what became of mutated files."""
+    document = read("fuzz.json")
+    groups: dict[str, int] = {}
+    for outcome, number in document["outcomes"].items():
+        groups[outcome.removeprefix("refused: ")] = number
+    rows = [[name, f"{number:,}"] for name, number in sorted(groups.items(), key=lambda g: -g[1])]
+    limits = document["limits"]
+    return f"""## Hostile and damaged files
+
+`{" ".join(document["command"])}`: {document["cases"]:,} files made from {document["files"]} real ones by changing bytes, JSON,
+archive members and HDF5 objects; each is inspected, factorized and modernized in a process with {limits["megabytes"]:,} MB more memory
+than it starts with and {limits["seconds"]:g} s of time. **{len(document["findings"])}** ended in a traceback, a hang, a crash, too much memory, a file
+left behind or a changed input. The slowest took {document["slowest"]["seconds"]:.1f} s, the largest process {document["peak_megabytes"]:.0f} MB.
+
+{table(["outcome of factorize", "files"], rows)}"""
+
+
 def versions(document: dict[str, Any]) -> str:
     """Return the versions that made a result."""
     found = document["versions"]
@@ -185,7 +203,7 @@ def render() -> str:
 
 Every number here was measured by the command beside it and is committed in `benchmarks/results`; this page is written by
 `python docs/make_results.py`. Data sets are found by [the usual rules](datasets.md)."""
-    return "\n\n".join([head, scratch_table(), main_job(), choices(), speed(), scale()]) + "\n"
+    return "\n\n".join([head, scratch_table(), main_job(), choices(), speed(), scale(), fuzzing()]) + "\n"
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 WORKER = """
 import json, os, sys, time
 print(json.dumps({"versions": {}}), flush=True)
-for index, (original, _) in enumerate(json.load(sys.stdin)):
+for index, (original, *_) in enumerate(json.load(sys.stdin)):
     if original == "crash":
         os._exit(3)
     if original == "hang":
@@ -72,7 +72,7 @@ def test_a_crash_or_a_hang_costs_one_file(
     worker.write_text(WORKER)
     examine = benchmark["examine"]
     monkeypatch.setitem(examine.__globals__, "WORKER", worker)
-    jobs = [[name, None] for name in ("fine", "crash", "hang", "fine")]
+    jobs = [[name, None, None] for name in ("fine", "crash", "hang", "fine")]
 
     _, found = examine(sys.executable, "keras", jobs, 1.0, tmp_path / "log")
 
