@@ -5,7 +5,8 @@ from __future__ import annotations
 from lrcompress.lowrank.centering import centered, centre_kernel
 from lrcompress.lowrank.certificate import Certificate
 from lrcompress.lowrank.factors import Factors
-from lrcompress.lowrank.methods import METHODS, choose_method, factorize_kernel
+from lrcompress.lowrank.guarding import calibration_warnings
+from lrcompress.lowrank.methods import METHODS, choose_method, factorize_kernel, factorize_ranks
 from lrcompress.lowrank.moments import InputMoments
 from lrcompress.lowrank.rank import (
     break_even_rank,
@@ -14,17 +15,23 @@ from lrcompress.lowrank.rank import (
     parameters,
     rank_for_energy,
     rank_for_reduction,
+    rank_for_share,
 )
 from lrcompress.lowrank.refine import refine, refined
+from lrcompress.lowrank.sharing import Curve, Ranks, allocations, total_price, within_budget
 from lrcompress.lowrank.svd import check_kernel, singular_values, truncated_svd
 from lrcompress.lowrank.whitening import whitened
 
 __all__ = [
     "METHODS",
     "Certificate",
+    "Curve",
     "Factors",
     "InputMoments",
+    "Ranks",
+    "allocations",
     "break_even_rank",
+    "calibration_warnings",
     "centered",
     "centre_kernel",
     "check_kernel",
@@ -32,12 +39,16 @@ __all__ = [
     "choose_method",
     "energy",
     "factorize_kernel",
+    "factorize_ranks",
     "parameters",
     "rank_for_energy",
     "rank_for_reduction",
+    "rank_for_share",
     "refine",
     "refined",
     "singular_values",
+    "total_price",
     "truncated_svd",
     "whitened",
+    "within_budget",
 ]

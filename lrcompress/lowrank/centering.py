@@ -8,14 +8,15 @@ truncating A.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.certificate import certify
 from lrcompress.lowrank.factors import Factors
-from lrcompress.lowrank.svd import check, optimum, truncated_svd
+from lrcompress.lowrank.spectrum import Reference, at_rank
+from lrcompress.lowrank.svd import truncated_svd
 
 
 def centre_kernel(kernel: NDArray[Any]) -> NDArray[np.floating[Any]]:
@@ -42,13 +43,29 @@ def centered(kernel: NDArray[Any], bias: NDArray[Any] | None, rank: int) -> Fact
         KernelError: If the kernel is not a finite matrix.
         RankError: If there is no such rank.
     """
-    # Before centring, which would spread an infinity over its whole row.
-    check(kernel, rank)
-    inner = truncated_svd(centre_kernel(kernel), rank)
-    B, C = inner.B.astype(kernel.dtype), inner.C.astype(kernel.dtype)
-    # The certificate speaks of A itself, by the same measure as for every other method.
-    best, largest = optimum(kernel, rank)
-    found = inner.certificate
-    certificate = certify(kernel, B, C, best, found.algorithm, largest=largest, truncated=found)
+    return centered_ranks(bias, [rank], Reference(kernel, truncated_svd(kernel, rank)))[rank]
+
+
+def centered_ranks(
+    bias: NDArray[Any] | None, ranks: Collection[int], reference: Reference
+) -> dict[int, Factors]:
+    """Return `centered` at several ranks from one decomposition.
+
+    Args:
+        bias: b, (n,), or None.
+        ranks: Each from 1 to that of the reference.
+        reference: Of A, (m, n).
+    """
+    kernel = reference.kernel
+    mean_free = centre_kernel(kernel)
+    highest = truncated_svd(mean_free, max(ranks))
     new_bias = None if bias is None else centre_bias(bias)
-    return Factors(B, C, new_bias, inner.singular_values, "centered", certificate)
+    found = {}
+    for rank in ranks:
+        inner = at_rank(highest, rank, mean_free)
+        B, C = inner.B.astype(kernel.dtype), inner.C.astype(kernel.dtype)
+        # The certificate speaks of A itself, by the same measure as for every other method.
+        truncated = inner.certificate
+        certificate = reference.certify(B, C, truncated.algorithm, truncated)
+        found[rank] = Factors(B, C, new_bias, inner.singular_values, "centered", certificate)
+    return found

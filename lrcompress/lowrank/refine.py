@@ -1,65 +1,32 @@
 """The `refined` method: the rank-r head whose predictions are nearest to the original's.
 
-Minimises the mean ``KL(softmax(z) || softmax(z'))`` (Bernoulli KL for sigmoid) over B, C and b' by
-L-BFGS on unlabelled inputs of the layer (Liu & Nocedal, Math. Programming 45, 1989). The problem
-is not convex, so `refined` goes down the ranks: refine at a high rank, truncate that head, refine
-again (numerical continuation).
+Minimises the mean ``KL(softmax(z) || softmax(z'))`` (Bernoulli KL for sigmoid, the squared error
+of its own output for a hidden layer) over B, C and b' by L-BFGS on unlabelled inputs of the layer
+(Liu & Nocedal, Math. Programming 45, 1989). The problem is not convex, so `refined` goes down the
+ranks: refine at a high rank, truncate that head, refine again (numerical continuation).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.certificate import certify
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.moments import InputMoments
+from lrcompress.lowrank.objectives import Problem, make_problem
 from lrcompress.lowrank.sampling import rows, split
-from lrcompress.lowrank.svd import optimum
-from lrcompress.lowrank.whitening import rebalance, whitened
+from lrcompress.lowrank.spectrum import Reference
+from lrcompress.lowrank.svd import truncated_svd
+from lrcompress.lowrank.whitening import check_moments, rebalance, whitened_ranks
 
-Head = Literal["softmax", "sigmoid", "linear"]
 ITERATIONS = 60
 MEMORY = 20
-# Each rank of the continuation is this share of the one before.
+# Each rank of the continuation is at least this share of the one before.
 STEP_DOWN = 0.75
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """Inputs and the original's outputs on them, float32."""
-
-    x: NDArray[np.float32]
-    target: NDArray[np.float32]
-    head: Head
-
-    def outputs(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        return activate(logits, self.head)
-
-    def loss(self, logits: NDArray[np.float32]) -> float:
-        """Return the mean cross-entropy, which is the KL up to the target's entropy."""
-        if self.head == "softmax":
-            top = logits.max(axis=1, keepdims=True)
-            normalizer = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-            inner = np.einsum("ij,ij->i", self.target, logits)
-            return float((normalizer - inner).mean(dtype=np.float64))
-        # log(1 + e^z) - t z, written so that neither end overflows.
-        soft = np.logaddexp(np.float32(0), logits) - self.target * logits
-        return float(soft.sum(axis=1).mean(dtype=np.float64))
-
-
-def activate(logits: NDArray[np.float32], head: Head) -> NDArray[np.float32]:
-    """Return what the head's activation makes of logits, (k, n)."""
-    if head == "softmax":
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-    from scipy.special import expit
-
-    return np.asarray(expit(logits))
 
 
 def refine(
@@ -68,7 +35,7 @@ def refine(
     bias: NDArray[Any] | None,
     activations: NDArray[Any],
     *,
-    head: Head,
+    head: str,
     iterations: int = ITERATIONS,
 ) -> Factors:
     """Improve factors of any method on the layer's own inputs.
@@ -80,38 +47,50 @@ def refine(
         activations: Unlabelled inputs of the layer, (..., m). Every tenth along the first axis
             is held out (all serve as both where there are fewer than ten inputs): the iterate
             that is best there is returned, and it is never worse there than `start`.
-        head: softmax or sigmoid; for linear heads `start` is returned.
+        head: The objective, see `objectives.head_of`; for linear heads `start` is returned.
         iterations: Of L-BFGS, at most.
     """
     if head == "linear":
         return start
-    offset = np.float32(0) if bias is None else bias.astype(np.float32)
+    train, held_out = problems(kernel, bias, activations, head)
+    reference = Reference(kernel, truncated_svd(kernel, start.rank))
+    return _improved(start, bias, train, held_out, reference, iterations)
 
-    def problem(part: NDArray[Any]) -> _Problem:
-        x = rows(part, kernel.shape[1])
-        return _Problem(x, activate(x @ kernel.astype(np.float32) + offset, head), head)
 
+def problems(
+    kernel: NDArray[Any], bias: NDArray[Any] | None, activations: NDArray[Any], head: str
+) -> tuple[Problem, Problem]:
+    """Return what is descended on and what checks the descent; the same for under ten inputs."""
+    offset = None if bias is None else bias.astype(np.float32)
     inner, outer = split(activations)
-    train = problem(inner)
-    held_out = problem(outer) if len(outer) else train
+    n = kernel.shape[1]
+    train = make_problem(rows(inner, n), kernel.astype(np.float32), offset, head)
+    if not len(outer):
+        return train, train
+    return train, make_problem(rows(outer, n), kernel.astype(np.float32), offset, head)
+
+
+def _improved(
+    start: Factors,
+    bias: NDArray[Any] | None,
+    train: Problem,
+    held_out: Problem,
+    reference: Reference,
+    iterations: int,
+) -> Factors:
+    dtype = reference.kernel.dtype
     new_bias = start.bias if start.bias is not None else bias
     B, C, b = _descend(train, held_out, start, new_bias, iterations)
     first, second = rebalance(B.astype(np.float64), C.astype(np.float64))
-    first, second = first.astype(kernel.dtype), second.astype(kernel.dtype)
-    certificate = certify(
-        kernel,
-        first,
-        second,
-        start.certificate.optimum_frobenius_error,
-        start.certificate.algorithm,
-    )
+    first, second = first.astype(dtype), second.astype(dtype)
+    certificate = reference.certify(first, second, start.certificate.algorithm)
     stored = None if b is None or new_bias is None else b.astype(new_bias.dtype)
     return replace(start, B=first, C=second, bias=stored, method="refined", certificate=certificate)
 
 
 def _descend(
-    train: _Problem,
-    held_out: _Problem,
+    train: Problem,
+    held_out: Problem,
     start: Factors,
     bias: NDArray[Any] | None,
     iterations: int,
@@ -130,30 +109,19 @@ def _descend(
         return narrow[: m * r].reshape(m, r), narrow[m * r : m * r + r * n].reshape(r, n), b
 
     def value_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        B, C, b = unpack(flat)
-        hidden = train.x @ B
-        logits = np.asarray(hidden @ C + b, np.float32)
-        outputs = train.outputs(logits)
-        loss = train.loss(logits)
-        slope = (outputs - train.target) / np.float32(len(train.x))
-        parts = [(train.x.T @ (slope @ C.T)).ravel(), (hidden.T @ slope).ravel()]
-        if has_bias:
-            parts.append(slope.sum(axis=0))
-        return loss, np.concatenate(parts).astype(np.float64)
-
-    def held_out_loss(flat: NDArray[np.float64]) -> float:
-        B, C, b = unpack(flat)
-        return held_out.loss(np.asarray(held_out.x @ B @ C + b, np.float32))
+        loss, parts = train.loss_and_gradient(*unpack(flat))
+        wanted = parts if has_bias else parts[:2]
+        return loss, np.concatenate([part.ravel() for part in wanted]).astype(np.float64)
 
     parts = [start.B.astype(np.float64).ravel(), start.C.astype(np.float64).ravel()]
     if bias is not None:
         parts.append(bias.astype(np.float64))
     flat = np.concatenate(parts)
-    best_loss, best = held_out_loss(flat), flat
+    best_loss, best = held_out.loss(*unpack(flat)), flat
 
     def keep_best(current: NDArray[np.float64]) -> None:
         nonlocal best_loss, best
-        loss = held_out_loss(current)
+        loss = held_out.loss(*unpack(current))
         if loss < best_loss:
             best_loss, best = loss, current.copy()
 
@@ -165,14 +133,19 @@ def _descend(
     return B, C, b if has_bias else None
 
 
-def schedule(rank: int, highest: int) -> list[int]:
-    """Return falling ranks that end in `rank`; `highest` is where they begin."""
-    ranks = [rank]
-    while True:
-        above = max(ranks[-1] + 1, round(ranks[-1] / STEP_DOWN))
-        if above > highest:
-            return ranks[::-1]
-        ranks.append(above)
+def schedule(ranks: Collection[int], highest: int) -> list[int]:
+    """Return falling ranks through all that are wanted.
+
+    Args:
+        ranks: Wanted, each at least 1.
+        highest: Where the continuation begins; wanted ranks may lie above.
+    """
+    falling = sorted(set(ranks), reverse=True)
+    steps = list(falling)
+    for rank, end in zip(falling, [highest + 1, *falling], strict=False):
+        while (rank := max(rank + 1, round(rank / STEP_DOWN))) < end:
+            steps.append(rank)
+    return sorted(steps, reverse=True)
 
 
 def refined(
@@ -180,9 +153,9 @@ def refined(
     bias: NDArray[Any] | None,
     rank: int,
     activations: NDArray[Any],
-    moments: InputMoments,
     *,
-    head: Head,
+    head: str,
+    allow_bias: bool = False,
     iterations: int = ITERATIONS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Factors:
@@ -193,8 +166,8 @@ def refined(
         bias: b, (n,), or None.
         rank: r, from 1 to min(m, n).
         activations: Unlabelled inputs of the layer, (..., m).
-        moments: Of the same inputs.
-        head: What the layer's output goes through.
+        head: What the layer's output goes through, see `objectives.head_of`.
+        allow_bias: Whether a layer without bias may be given one.
         iterations: Of L-BFGS at each rank.
         progress: Told of ranks done and in all.
 
@@ -202,28 +175,72 @@ def refined(
         KernelError: If the kernel or the inputs are not finite.
         RankError: If there is no such rank.
     """
+    reference = Reference(kernel, truncated_svd(kernel, rank))
+    return refined_ranks(
+        bias, [rank], activations, reference,
+        head=head, allow_bias=allow_bias, iterations=iterations, progress=progress,
+    )[rank]  # fmt: skip
+
+
+def refined_ranks(
+    bias: NDArray[Any] | None,
+    ranks: Collection[int],
+    activations: NDArray[Any],
+    reference: Reference,
+    *,
+    head: str,
+    allow_bias: bool = False,
+    iterations: int = ITERATIONS,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[int, Factors]:
+    """Return `refined` at several ranks from one pass down the ranks.
+
+    Args:
+        bias: b, (n,), or None.
+        ranks: Each from 1 to that of the reference.
+        activations: Unlabelled inputs of the layer, (..., m).
+        reference: Of A, (m, n).
+        head: What the layer's output goes through, see `objectives.head_of`.
+        allow_bias: Whether a layer without bias may be given one.
+        iterations: Of L-BFGS at each rank.
+        progress: Told of ranks done and in all.
+    """
+    kernel = reference.kernel
     softmax = head == "softmax"
-    wide = kernel.astype(np.result_type(kernel.dtype, np.float32), copy=False)
+    moments = InputMoments(kernel.shape[0])
     if head == "linear":
-        return replace(whitened(kernel, bias, rank, moments, softmax=False), method="refined")
-    ranks = schedule(rank, min(kernel.shape) - softmax)
-    current, current_bias = wide, bias
-    found = None
-    for index, step in enumerate(ranks):
-        start = whitened(current, current_bias, step, moments, softmax=softmax)
-        found = refine(start, wide, bias, activations, head=head, iterations=iterations)
-        current = found.product().astype(wide.dtype)
-        current_bias = found.bias
+        moments.update(activations)
+        check_moments(kernel, moments)
+        closed = whitened_ranks(
+            bias, ranks, moments, reference, softmax=False, allow_bias=allow_bias
+        )
+        return {rank: replace(found, method="refined") for rank, found in closed.items()}
+    # What checks the descent must not have shaped its start.
+    moments.update(split(activations)[0])
+    check_moments(kernel, moments)
+    train, held_out = problems(kernel, bias, activations, head)
+    current = kernel.astype(np.result_type(kernel.dtype, np.float32), copy=False)
+    current_bias = bias
+    steps = schedule(ranks, min(kernel.shape) - softmax)
+    found: dict[int, Factors] = {}
+    for index, step in enumerate(steps):
+        here = Reference(current, truncated_svd(current, step))
+        start = whitened_ranks(
+            current_bias, [step], moments, here, softmax=softmax, allow_bias=allow_bias
+        )[step]
+        wide = _improved(start, bias, train, held_out, here, iterations)
+        current = wide.product().astype(current.dtype)
+        current_bias = wide.bias
+        if step in ranks:
+            found[step] = _stored(wide, reference)
         if progress is not None:
-            progress(index + 1, len(ranks))
-    if found is None:
-        raise AssertionError  # a schedule ends in the wanted rank
-    return _against(kernel, found)
+            progress(index + 1, len(steps))
+    return found
 
 
-def _against(kernel: NDArray[Any], factors: Factors) -> Factors:
+def _stored(wide: Factors, reference: Reference) -> Factors:
     """Return factors in the kernel's dtype with a certificate against the kernel itself."""
-    best, largest = optimum(kernel, factors.rank)
-    B, C = factors.B.astype(kernel.dtype), factors.C.astype(kernel.dtype)
-    certificate = certify(kernel, B, C, best, factors.certificate.algorithm, largest=largest)
-    return replace(factors, B=B, C=C, method="refined", certificate=certificate)
+    dtype = reference.kernel.dtype
+    B, C = wide.B.astype(dtype), wide.C.astype(dtype)
+    certificate = reference.certify(B, C, wide.certificate.algorithm)
+    return replace(wide, B=B, C=C, certificate=certificate)

@@ -8,6 +8,7 @@ regression (Izenman, J. Multivariate Analysis 5, 1975). Where softmax follows, A
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError
 from lrcompress.lowrank.centering import centre_bias, centre_kernel
-from lrcompress.lowrank.certificate import certify
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.moments import InputMoments
-from lrcompress.lowrank.svd import optimum, truncated_svd
+from lrcompress.lowrank.spectrum import Reference, at_rank
+from lrcompress.lowrank.svd import truncated_svd
 
 # Damping as a share of the mean variance: against rounding, and against few samples, where the
 # covariance is singular and directions never seen would be given away for nothing.
@@ -50,31 +51,74 @@ def whitened(
         KernelError: If the kernel or the moments are not finite, or do not belong together.
         RankError: If there is no such rank.
     """
-    m, n = kernel.shape
+    check_moments(kernel, moments)
+    reference = Reference(kernel, truncated_svd(kernel, rank))
+    return whitened_ranks(
+        bias, [rank], moments, reference, softmax=softmax, allow_bias=allow_bias
+    )[rank]
+
+
+def check_moments(kernel: NDArray[Any], moments: InputMoments) -> None:
+    """Refuse moments that are not those of a layer with this kernel.
+
+    Raises:
+        KernelError: If there are none, they are of another size, or they are not finite.
+    """
+    m = kernel.shape[0]
     if len(moments.mean) != m or moments.count == 0:
         got = f"{moments.count} with {len(moments.mean)}"
         msg = f"expected moments of at least one input with {m} features. Received: {got}."
         raise KernelError(msg, code="moments")
-    best, largest = optimum(kernel, rank)
+    if not np.isfinite(np.trace(moments.covariance)):
+        msg = "the layer's inputs hold NaN or infinity; expected finite numbers: check the data and their scaling."
+        raise KernelError(msg, code="activations_not_finite")
+
+
+def whitened_ranks(
+    bias: NDArray[Any] | None,
+    ranks: Collection[int],
+    moments: InputMoments,
+    reference: Reference,
+    *,
+    softmax: bool,
+    allow_bias: bool = False,
+) -> dict[int, Factors]:
+    """Return `whitened` at several ranks from one decomposition, the bias re-fitted at each.
+
+    Args:
+        bias: b, (n,), or None.
+        ranks: Each from 1 to that of the reference.
+        moments: Of the layer's inputs; see `check_moments`.
+        reference: Of A, (m, n).
+        softmax: Whether A may be centred.
+        allow_bias: Whether a layer without bias may be given one.
+    """
+    kernel = reference.kernel
+    n = kernel.shape[1]
     has_bias = bias is not None or allow_bias
     target = (centre_kernel(kernel) if softmax else kernel).astype(np.float64)
-    root = _root(moments.covariance if has_bias else moments.second_moment, moments.count)
-    inner = truncated_svd(root @ target, rank)
+    root = damped_root(moments.covariance if has_bias else moments.second_moment, moments.count)
+    outputs = root @ target
+    highest = truncated_svd(outputs, max(ranks))
     # root is L^T: upper triangular.
     from scipy.linalg import solve_triangular
 
-    first, second = solve_triangular(root, inner.B.astype(np.float64)), inner.C.astype(np.float64)
-    first, second = rebalance(first, second)
-    B, C = first.astype(kernel.dtype), second.astype(kernel.dtype)
-    new_bias = None
-    if has_bias:
-        start = np.zeros(n, kernel.dtype) if bias is None else bias
-        centre = centre_bias(start) if softmax else start
-        lost = target - B.astype(np.float64) @ C.astype(np.float64)
-        new_bias = (centre.astype(np.float64) + moments.mean @ lost).astype(start.dtype)
-    found = inner.certificate
-    certificate = certify(kernel, B, C, best, found.algorithm, largest=largest, truncated=found)
-    return Factors(B, C, new_bias, inner.singular_values, "whitened", certificate)
+    lifted = solve_triangular(root, highest.B)
+    start = np.zeros(n, kernel.dtype) if bias is None else bias
+    centre = (centre_bias(start) if softmax else start).astype(np.float64)
+    found = {}
+    for rank in ranks:
+        inner = at_rank(highest, rank, outputs)
+        first, second = rebalance(lifted[:, :rank], inner.C)
+        B, C = first.astype(kernel.dtype), second.astype(kernel.dtype)
+        new_bias = None
+        if has_bias:
+            lost = moments.mean @ target - (moments.mean @ B.astype(np.float64)) @ C.astype(np.float64)
+            new_bias = (centre + lost).astype(start.dtype)
+        truncated = inner.certificate
+        certificate = reference.certify(B, C, truncated.algorithm, truncated)
+        found[rank] = Factors(B, C, new_bias, inner.singular_values, "whitened", certificate)
+    return found
 
 
 def rebalance(
@@ -88,13 +132,10 @@ def rebalance(
     return first * ratio, second / ratio[:, None]
 
 
-def _root(covariance: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return the upper Cholesky factor of the damped covariance."""
+def damped_root(covariance: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Return the upper Cholesky factor L^T of the damped covariance, both (m, m)."""
     m = len(covariance)
     scale = float(np.trace(covariance)) / m
-    if not np.isfinite(scale):
-        msg = "the layer's inputs hold NaN or infinity; expected finite numbers: check the data and their scaling."
-        raise KernelError(msg, code="activations_not_finite")
     # Inputs that never vary whiten to nothing: any damping serves, the bias does the rest.
     share = ROUNDING_DAMPING + SAMPLING_DAMPING * m / count
     damping = share * scale if scale > 0 else 1.0

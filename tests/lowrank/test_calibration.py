@@ -63,7 +63,7 @@ def clusters(request: pytest.FixtureRequest) -> Clusters:
 def refined(clusters: Clusters, x: NDArray[Any]) -> Factors:
     """Refine to rank 3 with a bias."""
     bias = np.zeros(10, np.float32)
-    return lowrank.refined(clusters.kernel, bias, 3, x, clusters.moments, head="softmax")
+    return lowrank.refined(clusters.kernel, bias, 3, x, head="softmax")
 
 
 def test_inputs_stored_class_by_class_serve_as_well(clusters: Clusters) -> None:

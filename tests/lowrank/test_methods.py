@@ -205,7 +205,7 @@ def test_refine_improves_and_never_worsens(head: Head, objective: Any) -> None:
 def test_refined_is_better_than_whitened(head: Head) -> None:
     """At every low rank the refined head predicts nearer to the original than the closed forms."""
     for rank in (2, 3, 4):
-        found = lowrank.refined(head.kernel, head.bias, rank, head.x, head.moments, head="softmax")
+        found = lowrank.refined(head.kernel, head.bias, rank, head.x, head="softmax")
         closed = lowrank.whitened(head.kernel, head.bias, rank, head.moments, softmax=True)
         assert head.kl(found) < head.kl(closed)
         assert found.rank == rank
@@ -214,7 +214,7 @@ def test_refined_is_better_than_whitened(head: Head) -> None:
 
 def test_refined_linear_head_is_whitened(head: Head) -> None:
     """For squared errors the closed form is the optimum."""
-    found = lowrank.refined(head.kernel, head.bias, 3, head.x, head.moments, head="linear")
+    found = lowrank.refined(head.kernel, head.bias, 3, head.x, head="linear")
 
     closed = lowrank.whitened(head.kernel, head.bias, 3, head.moments, softmax=False)
     np.testing.assert_array_equal(found.product(), closed.product())
@@ -224,7 +224,7 @@ def test_refined_linear_head_is_whitened(head: Head) -> None:
 @pytest.mark.parametrize(("rank", "highest"), [(4, 9), (1, 9), (9, 9), (20, 99), (1, 1)])
 def test_schedule(rank: int, highest: int) -> None:
     """The ranks fall, begin at most at the highest, and end in the wanted one."""
-    ranks = schedule(rank, highest)
+    ranks = schedule([rank], highest)
 
     assert ranks[-1] == rank
     assert ranks[0] <= max(highest, rank)
@@ -236,12 +236,12 @@ def test_refined_reports_its_progress(head: Head) -> None:
     told: list[tuple[int, int]] = []
 
     lowrank.refined(
-        head.kernel, head.bias, 4, head.x, head.moments, head="softmax", iterations=2,
+        head.kernel, head.bias, 4, head.x, head="softmax", iterations=2,
         progress=lambda done, total: told.append((done, total)),
     )  # fmt: skip
 
     assert told == [(k + 1, len(told)) for k in range(len(told))]
-    assert len(told) == len(schedule(4, 6))
+    assert len(told) == len(schedule([4], 6))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,141 @@
+"""How far a head's outputs are from the original's: what `refined` minimises and the guard compares.
+
+softmax: ``KL(softmax(z) || softmax(z'))``; sigmoid: the Bernoulli KL of every unit, summed; any
+other layer: ``||f(z) - f(z')||^2 / 2`` of its own activation f. Each is the mean over the inputs;
+the KL is counted without the target's entropy, a constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.lowrank.activations import ACTIVATIONS, expit
+
+Array = NDArray[np.float32]
+# Rows that are worked on at once: inputs, logits and outputs then stay in the processor's cache.
+BLOCK_ROWS = 2048
+
+
+def head_of(activation: str, *, softmax: bool, is_head: bool = True) -> str:
+    """Return the name of the objective of a layer.
+
+    Args:
+        activation: The layer's own, by Keras's name.
+        softmax: Whether softmax along the classes is what follows, or the activation itself.
+        is_head: Whether the layer makes predictions. A hidden layer hands its output on, and
+            what counts is the squared error of that.
+
+    Returns:
+        softmax, sigmoid (both compare probabilities), the name of an activation, squared_sigmoid,
+        or linear, for an unknown activation too.
+    """
+    if softmax and is_head:
+        return "softmax"
+    if activation == "sigmoid":
+        return "sigmoid" if is_head else "squared_sigmoid"
+    return activation if activation in ACTIVATIONS else "linear"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One of the objectives, by its name.
+
+    Attributes:
+        head: As `head_of` returns it.
+    """
+
+    head: str
+
+    def target(self, logits: Array) -> Array:
+        """Return what the original's logits (k, n) become, (k, n)."""
+        if self.head == "softmax":
+            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        if self.head == "linear":
+            return logits
+        return ACTIVATIONS[self.head.removeprefix("squared_")](logits)[0]
+
+    def loss_and_slope(self, logits: Array, target: Array) -> tuple[float, Array]:
+        """Return the loss summed over inputs and its derivative by the logits, (k, n).
+
+        The logits are overwritten.
+        """
+        if self.head == "softmax":
+            top = logits.max(axis=1, keepdims=True)
+            logits -= top
+            inner = np.einsum("ij,ij->", target, logits, dtype=np.float64)
+            np.exp(logits, out=logits)
+            total = logits.sum(axis=1, keepdims=True)
+            logits /= total
+            logits -= target
+            return float(np.log(total).sum(dtype=np.float64) - inner), logits
+        if self.head == "sigmoid":
+            # log(1 + e^z) - t z, written so that neither end overflows.
+            soft = np.logaddexp(np.float32(0), logits) - target * logits
+            return float(soft.sum(dtype=np.float64)), expit(logits) - target
+        if self.head == "linear":
+            slope = logits
+            slope -= target
+            difference = slope
+        else:
+            value, derivative = ACTIVATIONS[self.head.removeprefix("squared_")](logits)
+            difference = value - target
+            slope = difference * derivative
+        return float(np.einsum("ij,ij->", difference, difference, dtype=np.float64)) / 2, slope
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Inputs of a layer and what the original makes of them.
+
+    Attributes:
+        x: (k, m), float32.
+        target: Outputs of the original layer, (k, n), float32.
+        objective: What compares them with another head's.
+    """
+
+    x: Array
+    target: Array
+    objective: Objective
+
+    def loss(self, first: Array, second: Array, bias: Array) -> float:
+        """Return the mean loss of the head ``(x B) C + b'``."""
+        total = 0.0
+        for start in range(0, len(self.x), BLOCK_ROWS):
+            part = slice(start, start + BLOCK_ROWS)
+            logits: Array = np.asarray(self.x[part] @ first @ second, np.float32)
+            logits += bias
+            total += self.objective.loss_and_slope(logits, self.target[part])[0]
+        return total / len(self.x)
+
+    def loss_and_gradient(
+        self, first: Array, second: Array, bias: Array
+    ) -> tuple[float, tuple[Array, Array, Array]]:
+        """Return the mean loss and its derivatives by B, C and b'."""
+        total = 0.0
+        by_first, by_second = np.zeros_like(first), np.zeros_like(second)
+        by_bias = np.zeros_like(bias)
+        for start in range(0, len(self.x), BLOCK_ROWS):
+            part = slice(start, start + BLOCK_ROWS)
+            hidden: Array = self.x[part] @ first
+            logits: Array = hidden @ second
+            logits += bias
+            loss, slope = self.objective.loss_and_slope(logits, self.target[part])
+            total += loss
+            by_first += self.x[part].T @ (slope @ second.T)
+            by_second += hidden.T @ slope
+            by_bias += slope.sum(axis=0)
+        share = np.float32(1 / len(self.x))
+        return total / len(self.x), (by_first * share, by_second * share, by_bias * share)
+
+
+def make_problem(x: Array, kernel: Array, bias: Array | None, head: str) -> Problem:
+    """Return the problem of imitating ``x A + b`` on inputs (k, m)."""
+    objective = Objective(head)
+    logits = x @ kernel
+    if bias is not None:
+        logits += bias
+    return Problem(x, objective.target(logits), objective)

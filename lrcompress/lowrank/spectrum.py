@@ -1,0 +1,72 @@
+"""Every rank from one decomposition: a truncated SVD holds those of all lower ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.lowrank.certificate import Certificate, certify
+from lrcompress.lowrank.factors import Factors
+
+
+def optima(found: Factors) -> NDArray[np.float64]:
+    """Return the relative Frobenius error of the best matrix of each rank up to r, (r,).
+
+    Args:
+        found: Rank-r factors out of `truncated_svd`.
+    """
+    sigma, rank = found.singular_values, found.rank
+    if not sigma[0]:
+        return np.zeros(rank)
+    squares = np.square(sigma / sigma[0])
+    if len(sigma) == min(len(found.B), found.C.shape[1]):
+        total, rest = squares.sum(), 0.0
+    else:
+        # Only the leading values are known; what lies beyond them is known by its norm.
+        beyond = found.certificate.optimum_frobenius_error**2
+        total = squares.sum() / max(1.0 - beyond, np.finfo(np.float64).tiny)
+        rest = beyond * total
+    tails = rest + np.concatenate([np.cumsum(squares[::-1])[::-1], [0.0]])
+    return np.asarray(np.sqrt(tails[1 : rank + 1] / total))
+
+
+def at_rank(found: Factors, rank: int, matrix: NDArray[Any]) -> Factors:
+    """Return the truncated SVD of a lower rank, with its own certificate.
+
+    Args:
+        found: Factors of `matrix` out of `truncated_svd`.
+        rank: At most theirs.
+        matrix: What was truncated, (m, n).
+    """
+    if rank == found.rank:
+        return found
+    B, C = np.ascontiguousarray(found.B[:, :rank]), np.ascontiguousarray(found.C[:rank])
+    best, largest = float(optima(found)[rank - 1]), float(found.singular_values[0])
+    certificate = certify(matrix, B, C, best, found.certificate.algorithm, largest=largest)
+    return Factors(B, C, found.bias, found.singular_values, found.method, certificate)
+
+
+class Reference:
+    """The kernel that certificates are measured against, decomposed once for all ranks."""
+
+    def __init__(self, kernel: NDArray[Any], literal: Factors) -> None:
+        """Take A (m, n) and its truncated SVD at the largest rank that will be asked for."""
+        self.kernel = kernel
+        self.literal = literal
+        self._optima = optima(literal)
+        self._largest = float(literal.singular_values[0])
+
+    def certify(
+        self,
+        B: NDArray[Any],
+        C: NDArray[Any],
+        algorithm: str,
+        truncated: Certificate | None = None,
+    ) -> Certificate:
+        """Measure factors, (m, r) and (r, n), as they will be stored."""
+        best = float(self._optima[B.shape[1] - 1])
+        return certify(
+            self.kernel, B, C, best, algorithm, largest=self._largest, truncated=truncated
+        )
