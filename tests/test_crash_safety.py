@@ -22,10 +22,6 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals, links and f
 
 Run = Callable[..., Result]
 
-HDF5_WHEN_FULL = pytest.mark.xfail(
-    strict=True, reason="HDF5 crashes or blames the input when a disk fills up while it writes"
-)
-
 # Runs the command line once a job, each in a fork of its own, and prints what became of it.
 # A job may stop or kill itself before its n-th step, from the moment the first output is begun:
 # a step is a call of the system that changes a disk, or any call or return whatsoever.
@@ -238,9 +234,6 @@ def test_killed_at_any_moment(
 
 
 @pytest.mark.parametrize("model", ["keras"], indirect=True)
-@pytest.mark.xfail(
-    strict=True, reason="the weights' temporary file has a visible name for a moment"
-)
 def test_killed_where_files_need_names(model: Path, tmp_path: Path) -> None:
     """Where the system has no nameless files, what a killed run leaves is hidden too."""
     folder = tmp_path / "killed"
@@ -299,9 +292,6 @@ def test_two_processes_at_once(model: Path, wholes: dict[int, Path], tmp_path: P
     runs.read(output.parent / "out.lrcompress.json")
 
 
-@pytest.mark.parametrize(
-    "model", [pytest.param("h5", marks=HDF5_WHEN_FULL), "keras"], indirect=True
-)
 def test_file_too_large(model: Path, wholes: dict[int, Path], tmp_path: Path) -> None:
     """Where the system stops a file from growing, at any size, one line says so; nothing is left."""
     folder = tmp_path / "limited"
@@ -337,9 +327,6 @@ def leave(folder: Path, free: int) -> None:
     (folder / "ballast").write_bytes(bytes(stat.f_bavail * stat.f_frsize - free))
 
 
-@pytest.mark.parametrize(
-    "model", [pytest.param("h5", marks=HDF5_WHEN_FULL), "keras"], indirect=True
-)
 def test_full_disk(model: Path, wholes: dict[int, Path], mounted: Path) -> None:
     """On a full disk, whatever was left of it, one line says so; an old output stays as it was."""
     output = mounted / wholes[4].name

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal, cast
+from typing import Literal
 
 import h5py
 
@@ -19,6 +18,7 @@ from lrcompress.modelfile.decoding import MAX_CONFIG_BYTES, decoding
 from lrcompress.modelfile.hdf5 import check_attributes, text
 from lrcompress.modelfile.heaps import check_heaps
 from lrcompress.modelfile.sniffing import sniff
+from lrcompress.modelfile.window import ReadWindow
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # DEFLATE cannot exceed about 1032:1; genuine weights stay below 2:1. The floor lets tiny files of
@@ -37,6 +37,7 @@ class OpenModel:
         config: The architecture as JSON text.
         metadata: The text of ``metadata.json`` of an archive, None for HDF5.
         weights: The HDF5 file: the whole file, or the member of the archive.
+        raw: The bytes of `weights`.
         archive: The open archive, None for HDF5.
     """
 
@@ -44,6 +45,7 @@ class OpenModel:
     config: str | bytes
     metadata: bytes | None
     weights: h5py.File
+    raw: ReadWindow
     archive: zipfile.ZipFile | None
 
 
@@ -62,13 +64,14 @@ def opened(path: Path, *, known: bool = False) -> Iterator[OpenModel]:
     kind = sniff(path)
     with contextlib.ExitStack() as stack:
         if kind == "hdf5":
-            if not known:
-                with decoding(path), path.open("rb") as raw:
+            with decoding(path):
+                raw = ReadWindow(stack.enter_context(path.open("rb")), 0, path.stat().st_size)
+                if not known:
                     check_heaps(raw, path)
             file = stack.enter_context(_hdf5(path, path))
             with decoding(path):
                 config = _legacy_config(file, path)
-            yield OpenModel(kind, config, None, file, None)
+            yield OpenModel(kind, config, None, file, raw, None)
         else:
             archive = stack.enter_context(_zip(path))
             with decoding(path):
@@ -76,15 +79,15 @@ def opened(path: Path, *, known: bool = False) -> Iterator[OpenModel]:
                 config_text = archive.read(CONFIG)
                 has_metadata = METADATA in archive.namelist()
                 metadata = archive.read(METADATA) if has_metadata else b"{}"
-                member = stack.enter_context(_member(archive, path))
+                raw = stack.enter_context(_member(archive, path))
                 if not known:
-                    check_heaps(member, path)
-            file = stack.enter_context(_hdf5(member, path))
-            yield OpenModel(kind, config_text, metadata, file, archive)
+                    check_heaps(raw, path)
+            file = stack.enter_context(_hdf5(raw, path))
+            yield OpenModel(kind, config_text, metadata, file, raw, archive)
 
 
 @contextlib.contextmanager
-def _hdf5(source: Path | IO[bytes], path: Path) -> Iterator[h5py.File]:
+def _hdf5(source: Path | ReadWindow, path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file, or say that it is cut short."""
     try:
         file = h5py.File(source, "r")
@@ -188,23 +191,19 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
         raise ModelFileError(msg, code="not_keras")
 
 
-def check_sum(archive: zipfile.ZipFile, path: Path) -> None:
+def check_sum(model: OpenModel, path: Path) -> None:
     """Compare the weights of an archive with their checksum, which reading in place skips.
 
     Args:
-        archive: The open archive.
+        model: The open file; of its weights only what was not read and summed before is read.
         path: Its name, for messages.
 
     Raises:
         ModelFileError: If they differ.
     """
-    try:
-        with archive.open(WEIGHTS) as member:
-            while member.read(2**20):
-                pass
-    except (zipfile.BadZipFile, EOFError) as error:
-        msg = f"{path} is damaged ({error}); save or download it again."
-        raise ModelFileError(msg, code="truncated") from error
+    if model.archive is not None and model.raw.crc() != model.archive.getinfo(WEIGHTS).CRC:
+        msg = f"{path} is damaged (bad checksum of {WEIGHTS}); save or download it again."
+        raise ModelFileError(msg, code="truncated")
 
 
 def _hostile(path: Path, what: str) -> ModelFileError:
@@ -214,7 +213,7 @@ def _hostile(path: Path, what: str) -> ModelFileError:
 
 
 @contextlib.contextmanager
-def _member(archive: zipfile.ZipFile, path: Path) -> Iterator[IO[bytes]]:
+def _member(archive: zipfile.ZipFile, path: Path) -> Iterator[ReadWindow]:
     """Yield the weights member as a file that HDF5 can seek in.
 
     Keras stores it uncompressed, so it is read in place. A compressed one is unpacked into a
@@ -232,43 +231,16 @@ def _member(archive: zipfile.ZipFile, path: Path) -> Iterator[IO[bytes]]:
                 header[28:30], "little"
             )
             start = info.header_offset + 30 + lengths
-            yield cast(IO[bytes], _Window(raw, start, info.file_size))
+            yield ReadWindow(raw, start, info.file_size)
     else:
         with tempfile.TemporaryFile() as unpacked, archive.open(info) as packed:
-            shutil.copyfileobj(packed, unpacked, 2**20)
-            unpacked.seek(0)
-            yield cast(IO[bytes], unpacked)
-
-
-class _Window(io.RawIOBase):
-    """A part of a file as a file of its own: `zipfile`'s own reader seeks by reading again."""
-
-    def __init__(self, file: io.BufferedReader, start: int, size: int) -> None:
-        """Show `size` bytes of `file` from `start` on."""
-        self._file, self._start, self._size, self._position = file, start, size, 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position in the window."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move, as `io.IOBase.seek` does."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(base + offset, 0)
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read up to ``len(buffer)`` bytes that lie within the window."""
-        length = max(min(len(buffer), self._size - self._position), 0)
-        self._file.seek(self._start + self._position)
-        count = self._file.readinto(memoryview(buffer)[:length])
-        self._position += count
-        return count
+            try:
+                shutil.copyfileobj(packed, unpacked, 2**20)
+                unpacked.flush()
+            except OSError as error:
+                msg = (
+                    f"{path} is compressed, and cannot be unpacked into {tempfile.gettempdir()} "
+                    f"({error.strerror or error}); free some space there or set TMPDIR."
+                )
+                raise ModelFileError(msg, code="unpacking") from error
+            yield ReadWindow(unpacked, 0, info.file_size)

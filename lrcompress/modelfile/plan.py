@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,16 +80,20 @@ class Plan:
         return groups, arrays
 
 
-def write_plan(plan: Plan, source: h5py.File, index: Index, target: h5py.File) -> None:
+def write_plan(
+    plan: Plan, source: h5py.File, index: Index, target: h5py.File, go_on: Callable[[], None]
+) -> None:
     """Fill an empty HDF5 file according to a plan, array by array.
 
-    Every object is created in sorted order, so that equal input gives equal bytes.
+    Every object is created in sorted order, so that equal input gives equal bytes. HDF5 copies an
+    array as it is stored, packed or not, through a buffer of a megabyte.
 
     Args:
         plan: What to write.
         source: The old file.
         index: All its objects.
         target: The new file, empty and writable.
+        go_on: Called before each array; raises what stops the writing.
     """
     groups, arrays = plan.targets(index)
     copy_attributes(source, target, "", plan)
@@ -97,6 +102,7 @@ def write_plan(plan: Plan, source: h5py.File, index: Index, target: h5py.File) -
         if new in groups:
             copy_attributes(source[index.groups[groups[new]]], group, new, plan)
     for new in sorted({*arrays, *plan.arrays}):
+        go_on()
         parent, _, name = new.rpartition("/")
         group = target.require_group(parent) if parent else target
         if new in plan.arrays:

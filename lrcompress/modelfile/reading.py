@@ -182,14 +182,27 @@ def _read(model: ModelFile, file: OpenModel, layer: DenseLayer, *, bias: bool) -
     """Read one array, making sure that it is still what the description says."""
     stored = layer.bias if bias else layer.kernel
     expected = layer.kernel_shape[1:] if bias else layer.kernel_shape
-    status = model.path.stat()
-    same = (status.st_size, status.st_mtime_ns) == model.stamp
-    if not same or stored is None or stored.source not in file.weights:
+    check_unchanged(model)
+    if stored is None or stored.source not in file.weights:
         raise changed(model.path)
     values = np.asarray(read_array(file.weights, stored))
     if values.shape != expected:
         raise changed(model.path)
     return values
+
+
+def check_unchanged(model: ModelFile) -> None:
+    """Make sure that a file is still the one described.
+
+    Raises:
+        ModelFileError: With code ``changed`` if its size or time differs, or it is gone.
+    """
+    try:
+        status = model.path.stat()
+    except OSError as error:
+        raise changed(model.path) from error
+    if (status.st_size, status.st_mtime_ns) != model.stamp:
+        raise changed(model.path)
 
 
 def changed(path: Path) -> ModelFileError:

@@ -17,18 +17,18 @@ from lrcompress.errors import (
     UnsupportedModelError,
     VerificationError,
 )
-from lrcompress.modelfile.container import OpenModel, check_sum, opened
+from lrcompress.modelfile.container import OpenModel, opened
 from lrcompress.modelfile.decoding import decoding
 from lrcompress.modelfile.factors import stored_factors
 from lrcompress.modelfile.finding import find_head
 from lrcompress.modelfile.model import ModelFile, Replacement, Written
 from lrcompress.modelfile.plan import NewArray, Plan
 from lrcompress.modelfile.planning import plan_config, plan_weights
-from lrcompress.modelfile.reading import changed, describe, open_model
+from lrcompress.modelfile.reading import changed, describe
 from lrcompress.modelfile.splitting import remarks, split, unused_name
 from lrcompress.modelfile.topology import Path as LayerPath
 from lrcompress.modelfile.topology import build
-from lrcompress.modelfile.verify import verify_archive, verify_weights
+from lrcompress.modelfile.verify import read_back
 from lrcompress.modelfile.writing import write_model
 
 _SUFFIXES = {"hdf5": (".h5", ".hdf5"), "keras": (".keras",)}
@@ -84,13 +84,12 @@ def write_replaced(
             now = describe(model.path, source)
             if (now.stamp, now.config) != (model.stamp, model.config):
                 raise changed(model.path)
-            if source.archive is not None:
-                check_sum(source.archive, model.path)
             new = _edit(model, replacements)
             plan, warnings = _plan(model, new, source, replacements, arrays)
         with replacing(output) as temporary:
             write_model(source, model.weights.index, plan, temporary, model.path)
-            written = _check(source, model, new, plan, temporary, output)
+            written = read_back(source, model, plan, temporary, output)
+            _check(model, written, new, output)
     return Written(
         path=output,
         size=written.size,
@@ -154,28 +153,17 @@ def _plan(
     return plan, warnings
 
 
-def _check(
-    source: OpenModel, model: ModelFile, new: _NewModel, plan: Plan, path: Path, output: Path
-) -> ModelFile:
-    """Read the written file and compare it with what was meant."""
+def _check(model: ModelFile, written: ModelFile, new: _NewModel, output: Path) -> None:
+    """Compare the architecture that was read back with the one meant."""
+    msg = f"{output} was not written: its architecture does not read back; please report this."
+    if written.config != new.config or written.weights.problem != model.weights.problem:
+        raise VerificationError(msg)
     try:
-        written = open_model(path)
-        with opened(path, known=True) as target, decoding(path):
-            verify_weights(source, model.weights.index, target, plan, output)
-            if source.archive is not None and target.archive is not None:
-                verify_archive(source.archive, target.archive, plan, output)
         for old, first in new.firsts.items():
             find_head(written, "/".join(first))
             find_head(written, "/".join(old))
-    except VerificationError:
-        raise
     except LRCompressError as error:
-        msg = f"{output} was not written: it does not read back ({error}); please report this."
         raise VerificationError(msg) from error
-    if written.config != new.config or written.weights.problem != model.weights.problem:
-        msg = f"{output} was not written: its architecture does not read back; please report this."
-        raise VerificationError(msg)
-    return written
 
 
 def _about_suffix(model: ModelFile, output: Path) -> list[str]:

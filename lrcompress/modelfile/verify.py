@@ -2,20 +2,61 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import h5py
-import numpy as np
 
-from lrcompress.errors import VerificationError
-from lrcompress.modelfile.container import WEIGHTS, OpenModel
+from lrcompress.errors import LRCompressError, VerificationError
+from lrcompress.modelfile.comparing import equal, holds, same_array
+from lrcompress.modelfile.container import WEIGHTS, OpenModel, check_sum, opened
+from lrcompress.modelfile.decoding import decoding
 from lrcompress.modelfile.hdf5 import Index, scan
+from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.plan import Plan
+from lrcompress.modelfile.reading import check_unchanged, describe
 
-_CHUNK_BYTES = 16 * 2**20
+
+def read_back(
+    old: OpenModel, model: ModelFile, plan: Plan, path: Path, output: Path
+) -> ModelFile:
+    """Open a written file again and compare all of it with what was meant.
+
+    Every byte of the arrays is compared with the old file's on the way, so that this is also where
+    the checksum of an old archive is checked.
+
+    Args:
+        old: The old file, open.
+        model: The old file, described.
+        plan: What was to be written.
+        path: The written file.
+        output: The name it will get, for messages.
+
+    Returns:
+        The written file, described; its architecture is not compared.
+
+    Raises:
+        VerificationError: If it is not what was meant.
+        ModelFileError: If the old file is damaged, or has changed since it was described.
+    """
+    try:
+        with opened(path, known=True) as new, decoding(path):
+            written = describe(path, new)
+            verify_weights(old, model.weights.index, new, plan, output)
+            if old.archive is not None and new.archive is not None:
+                verify_archive(old.archive, new.archive, plan, output)
+            check_sum(new, path)
+    except LRCompressError as error:
+        # Nothing that is read twice needs to be the same twice if someone else writes it.
+        check_unchanged(model)
+        if isinstance(error, VerificationError):
+            raise
+        msg = f"{output} was not written: it does not read back ({error}); please report this."
+        raise VerificationError(msg) from error
+    check_unchanged(model)
+    with decoding(model.path):
+        check_sum(old, model.path)
+    return written
 
 
 def verify_weights(old: OpenModel, index: Index, new: OpenModel, plan: Plan, path: Path) -> None:
@@ -37,13 +78,11 @@ def verify_weights(old: OpenModel, index: Index, new: OpenModel, plan: Plan, pat
     parents = {p for leaf in (*arrays, *plan.arrays, *groups, *plan.groups) for p in _above(leaf)}
     _same_set(set(groups) | plan.groups | parents, set(found.groups), "group", path)
     for new_path, old_path in arrays.items():
-        before = old.weights[index.arrays[old_path].source]
-        if digest(before) != digest(new.weights[new_path]):
+        before, after = old.weights[index.arrays[old_path].source], new.weights[new_path]
+        if not same_array(before, old.raw, after, new.raw):
             raise _failed(path, f"array {new_path} differs from {old_path} of the input")
     for new_path, array in plan.arrays.items():
-        written = np.asarray(new.weights[new_path][()])
-        same = written.dtype == array.values.dtype and written.shape == array.values.shape
-        if not same or written.tobytes() != array.values.tobytes():
+        if not holds(new.weights[new_path], new.raw, array.values):
             raise _failed(path, f"array {new_path} is not the one given")
     for new_path, old_path in {"": "", **groups}.items():
         source = old.weights[index.groups[old_path]] if old_path else old.weights
@@ -65,34 +104,12 @@ def verify_archive(old: zipfile.ZipFile, new: zipfile.ZipFile, plan: Plan, path:
             after = new_members[name]
             if (info.CRC, info.file_size) != (after.CRC, after.file_size):
                 raise _failed(path, f"member {name} differs from the input's")
+            with new.open(after) as member:  # which compares the content with its checksum
+                while member.read(2**20):
+                    pass
     for name, content in plan.members.items():
         if new.read(name) != content:
             raise _failed(path, f"member {name} is not the one given")
-
-
-def digest(dataset: h5py.Dataset) -> bytes:
-    """Return a hash of an array's type, shape, attributes and values, read piece by piece."""
-    state = hashlib.sha256(f"{dataset.dtype.str} {dataset.shape}".encode())
-    for name in sorted(dataset.attrs):
-        state.update(f"{name}={_value(dataset.attrs[name])}".encode("utf-8", "replace"))
-    if dataset.dtype.kind == "O":
-        for value in np.ravel(dataset[()]).tolist():
-            state.update(repr(value).encode())
-    elif not dataset.shape:
-        state.update(np.asarray(dataset[()]).tobytes())
-    else:
-        row = max(int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize, 1)
-        step = max(_CHUNK_BYTES // row, 1)
-        for start in range(0, dataset.shape[0], step):
-            state.update(np.ascontiguousarray(dataset[start : start + step]).tobytes())
-    return state.digest()
-
-
-def _value(attribute: object) -> str:
-    """Return an attribute's value in comparable form."""
-    if isinstance(attribute, np.ndarray):
-        return f"{attribute.dtype.kind} {attribute.shape} {attribute.tolist()!r}"
-    return repr(attribute)
 
 
 def _same_attributes(
@@ -102,18 +119,9 @@ def _same_attributes(
     expected = {n: source.attrs[n] for n in source.attrs if (group, n) not in plan.attributes}
     planned = {n: v for (g, n), v in plan.attributes.items() if g == group and v is not None}
     for name, value in (expected | planned).items():
-        if name not in target.attrs or not _equal(value, target.attrs[name]):
+        if name not in target.attrs or not equal(value, target.attrs[name]):
             raise _failed(path, f"attribute {name} of group {group or '/'} is not as expected")
     _same_set(set(expected | planned), set(target.attrs), f"attribute of {group or '/'}", path)
-
-
-def _equal(expected: Any, found: Any) -> bool:  # noqa: ANN401 - whatever h5py gives
-    """Compare attributes, text as text: h5py gives back bytes or str by the stored type."""
-    if isinstance(expected, h5py.Empty) or isinstance(found, h5py.Empty):
-        return bool(type(expected) is type(found))
-    return bool(np.asarray(expected).tolist() == np.asarray(found).tolist()) or (
-        repr(np.asarray(expected).tolist()) == repr(np.asarray(found).tolist())
-    )
 
 
 def _above(path: str) -> list[str]:

@@ -26,6 +26,7 @@ from lrcompress.modelfile import (
     open_model,
     read_bias,
     read_kernel,
+    window,
     write_replaced,
     writing,
 )
@@ -154,8 +155,8 @@ def test_a_file_that_does_not_read_back_is_not_put_in_place(
     hidden = find_head(model, "hidden").kernel.source
     write = writing.write_plan
 
-    def spoil(plan: Any, source: Any, index: Any, target: Any) -> None:
-        write(plan, source, index, target)
+    def spoil(plan: Any, source: Any, index: Any, target: Any, go_on: Any) -> None:
+        write(plan, source, index, target, go_on)
         if victim == "kernel":
             target[head.kernel.source if kind == "hdf5" else "layers/dense_2/vars/0"][0, 0] += 1
         elif victim == "other":
@@ -213,12 +214,12 @@ def test_an_interruption_leaves_nothing_behind(
 def test_a_full_disk_is_an_output_error(
     small: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No space left is not blamed on the input."""
+    """No space left is not blamed on the input, and HDF5 closes its file without hearing of it."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(writing, "write_plan", full)
+    monkeypatch.setattr(window.WriteWindow, "_put", full)
 
     with pytest.raises(OutputError, match="No space left"):
         write_replaced(small, [factors(find_head(small))], tmp_path / "out.h5")

@@ -10,9 +10,9 @@ from typing import Any
 import h5py
 
 from lrcompress.atomic import check_output, replacing
-from lrcompress.errors import LRCompressError, UnsupportedModelError, VerificationError
+from lrcompress.errors import UnsupportedModelError, VerificationError
 from lrcompress.modelfile import archive, legacy
-from lrcompress.modelfile.container import METADATA, OpenModel, check_sum, opened
+from lrcompress.modelfile.container import METADATA, OpenModel, opened
 from lrcompress.modelfile.decoding import decoding, dump_json, parse_json
 from lrcompress.modelfile.hdf5 import StoredArray, cast, read_array, text
 from lrcompress.modelfile.legacy_names import list_attributes
@@ -24,9 +24,9 @@ from lrcompress.modelfile.modern.weights import Origin, conversions, uses_hard_s
 from lrcompress.modelfile.numbering import Numbering
 from lrcompress.modelfile.plan import NewArray, Plan
 from lrcompress.modelfile.planning import json_attribute, plan_config
-from lrcompress.modelfile.reading import changed, describe, open_model
+from lrcompress.modelfile.reading import changed, describe
 from lrcompress.modelfile.topology import Container, Item, build
-from lrcompress.modelfile.verify import verify_archive, verify_weights
+from lrcompress.modelfile.verify import read_back
 from lrcompress.modelfile.writing import write_model
 
 # What a modernized file says of itself: the conventions of the first Keras 3, which all keep.
@@ -91,8 +91,6 @@ def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False)
         with decoding(model.path):
             if describe(model.path, source).stamp != model.stamp:
                 raise changed(model.path)
-            if source.archive is not None:
-                check_sum(source.archive, model.path)
             origin = _origin(model, source)
             config = copy.deepcopy(model.config)
             modern_model(config, origin.era, notes)
@@ -103,7 +101,13 @@ def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False)
             _convert_weights(model, plan, source, origin, notes)
         with replacing(output) as temporary:
             write_model(source, model.weights.index, plan, temporary, model.path)
-            written = _check(source, model, plan, config, temporary, output)
+            written = read_back(source, model, plan, temporary, output)
+            if written.config != config or written.weights.problem is not None:
+                msg = (
+                    f"{output} was not written: its architecture does not read back; "
+                    "please report this."
+                )
+                raise VerificationError(msg)
     return Modernized(output, written.size, notes.changes, notes.warnings, model.optimizer_bytes)
 
 
@@ -225,29 +229,3 @@ def _put(
     for name, array in zip(fresh, arrays, strict=False):
         plan.arrays[legacy.canonical(outer, name)] = array
     return {outer}
-
-
-def _check(
-    source: OpenModel,
-    model: ModelFile,
-    plan: Plan,
-    config: dict[str, Any],
-    path: Path,
-    output: Path,
-) -> ModelFile:
-    """Read the written file and compare it with what was meant."""
-    try:
-        written = open_model(path)
-        with opened(path, known=True) as target, decoding(path):
-            verify_weights(source, model.weights.index, target, plan, output)
-            if source.archive is not None and target.archive is not None:
-                verify_archive(source.archive, target.archive, plan, output)
-    except VerificationError:
-        raise
-    except LRCompressError as error:
-        msg = f"{output} was not written: it does not read back ({error}); please report this."
-        raise VerificationError(msg) from error
-    if written.config != config or written.weights.problem is not None:
-        msg = f"{output} was not written: its architecture does not read back; please report this."
-        raise VerificationError(msg)
-    return written

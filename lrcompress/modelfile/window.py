@@ -1,0 +1,130 @@
+"""A part of a file as a file of its own, for HDF5 to read or to write."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable
+
+from lrcompress.modelfile.checksum import Checksum
+
+# Smaller pieces are mostly HDF5's own structures, which change until the end.
+_SUMMED_BYTES = 2**16
+
+
+_File = io.FileIO | io.BufferedReader | io.BufferedRandom
+
+
+class _Window(io.RawIOBase):
+    """What both windows share: a part of a file, and a position in it.
+
+    Attributes:
+        sums: What is known of the checksum of the part.
+    """
+
+    def __init__(self, file: _File, start: int, size: int) -> None:
+        """Show `size` bytes of `file` from `start` on."""
+        super().__init__()
+        self._file, self._start, self._size, self._position = file, start, size, 0
+        self.sums = Checksum()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the part."""
+        return self._size
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position in the window."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, as `io.IOBase.seek` does."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Read up to ``len(buffer)`` bytes that lie within the window."""
+        length = max(min(len(buffer), self._size - self._position), 0)
+        self._file.seek(self._start + self._position)
+        count = self._file.readinto(memoryview(buffer)[:length]) or 0
+        self._position += count
+        return count
+
+    def crc(self) -> int:
+        """Return the CRC-32 of the part; what `sums` does not know is read for it."""
+        return self.sums.total(self._file, self._start, self._size)
+
+
+class ReadWindow(_Window):
+    """A part of a file to read: `zipfile`'s own reader seeks by reading again."""
+
+    def read_at(self, start: int, size: int) -> bytes:
+        """Return `size` bytes from `start` on, fewer where the file or the window ends."""
+        self._file.seek(self._start + start)
+        return self._file.read(max(min(size, self._size - start), 0)) or b""
+
+
+class WriteWindow(_Window):
+    """A file from some place to its end, which HDF5 writes without ever seeing it fail.
+
+    HDF5 crashes the whole process when it cannot write while it closes a file. So the first error
+    is kept for `check`, and whatever follows it is said to be written but is not.
+    """
+
+    def __init__(self, file: io.FileIO, start: int, *, summed: bool) -> None:
+        """Write `file` from `start` on; `summed` if the checksum will be asked for."""
+        super().__init__(file, start, 0)
+        self._summed = summed
+        self._error: BaseException | None = None
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, piece: memoryview) -> int:  # type: ignore[override]
+        """Write a piece at the position."""
+        begin, end = self._position, self._position + len(piece)
+        self._attempt(lambda: self._put(memoryview(piece), begin, end))
+        self._position, self._size = end, max(self._size, end)
+        return len(piece)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Cut or extend the file, as HDF5 does at the end."""
+        new = self._position if size is None else size
+        self._attempt(lambda: self._file.truncate(self._start + new))
+        self.sums.forget(new, self._size)
+        self._size = new
+        return new
+
+    def check(self) -> None:
+        """Raise what writing met, if anything: an `OSError`, or an interruption by the user."""
+        if self._error is not None:
+            raise self._error
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        """Do something to the file unless it failed before; keep what goes wrong."""
+        if self._error is None:
+            try:
+                action()
+            except BaseException as error:  # Control-C must not reach HDF5 either.
+                self._error = error
+
+    def _put(self, piece: memoryview, begin: int, end: int) -> None:
+        """Write a piece, which the system may take in parts."""
+        self._file.seek(self._start + begin)
+        left = piece
+        while left:
+            left = left[self._file.write(left) or 0 :]
+        if self._summed and len(piece) >= _SUMMED_BYTES:
+            self.sums.note(begin, end, zlib.crc32(piece))
+        elif self._summed:
+            self.sums.forget(begin, end)
