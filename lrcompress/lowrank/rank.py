@@ -79,10 +79,18 @@ def rank_for_energy(singular_values: NDArray[np.float64], share: float) -> int:
     Raises:
         RankError: If `share` is not in (0, 1].
     """
+    return rank_for_share(energy(singular_values), share)
+
+
+def rank_for_share(shares: NDArray[np.float64], share: float) -> int:
+    """Return the smallest r with ``shares[r - 1] >= share``; the shares rise to 1.
+
+    Raises:
+        RankError: If `share` is not in (0, 1].
+    """
     if not 0 < share <= 1:
         msg = f"`energy` must be above 0 and at most 1, for example 0.95. Received: {share}."
         raise RankError(msg, code="bad_rule")
-    shares = energy(singular_values)
     # 1e-12: the last cumulative share may round to just below the 1.0 that was asked for.
     return int(np.argmax(shares >= share - 1e-12)) + 1
 
