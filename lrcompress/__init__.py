@@ -17,13 +17,17 @@ if TYPE_CHECKING:
         EvaluateResult,
         FactorizeResult,
         FinetuneResult,
+        MergeResult,
         ModernizeResult,
+        SweepResult,
         evaluate,
         factorize,
         finetune,
         inspect,
+        merge,
         modernize,
         report,
+        sweep,
     )
     from lrcompress.errors import LRCompressError
     from lrcompress.lowrank import Factors, truncated_svd
@@ -36,13 +40,17 @@ __all__ = [
     "Factors",
     "FinetuneResult",
     "LRCompressError",
+    "MergeResult",
     "ModernizeResult",
+    "SweepResult",
     "evaluate",
     "factorize",
     "finetune",
     "inspect",
+    "merge",
     "modernize",
     "report",
+    "sweep",
     "truncated_svd",
 ]
 

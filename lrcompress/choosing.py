@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import RankError
-from lrcompress.lowrank import break_even_rank, energy, rank_for_energy, rank_for_reduction
+from lrcompress.lowrank import break_even_rank, rank_for_reduction, rank_for_share
 
 Rule = Literal["rank", "energy", "reduction", "max_drop"]
 DEFAULT_ENERGY = 0.95
 DEFAULT_MAX_DROP = 0.5
+GRID_RATIO = 0.8
+# Ranks that are tried at a time between two of the grid.
+BETWEEN = 6
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,8 @@ def choose_rank(
     rule: Rule,
     value: float,
     shape: tuple[int, int],
-    singular_values: Callable[[], NDArray[np.float64]],
-    drop: Callable[[int], float] | None,
+    energies: Callable[[], NDArray[np.float64]],
+    drops: Callable[[Sequence[int]], dict[int, float]] | None,
     *,
     default: bool = False,
 ) -> RankChoice:
@@ -98,8 +101,9 @@ def choose_rank(
         rule: One of the four.
         value: What was asked.
         shape: The kernel's (m, n).
-        singular_values: Of the matrix that will be truncated; called only where needed.
-        drop: Error rate at a rank minus the original's, in points on held-out data.
+        energies: Share of energy kept by each rank, of the matrix that will be truncated; called
+            only where needed.
+        drops: Error rate at each of some ranks minus the original's, in points on held-out data.
         default: Whether the user left the choice to us.
 
     Raises:
@@ -110,8 +114,8 @@ def choose_rank(
         rank = int(value)
         return RankChoice(rank, rule, rank, default, {}, f"rank {rank}, as asked")
     if rule == "energy":
-        shares = energy(singular_values())
-        rank = rank_for_energy(singular_values(), value)
+        shares = energies()
+        rank = rank_for_share(shares, value)
         found = {
             r: float(shares[r - 1]) for r in (rank - 1, rank, rank + 1) if 1 <= r <= len(shares)
         }
@@ -121,7 +125,7 @@ def choose_rank(
         found = {r: 1 - r * (m + n) / (m * n) for r in (rank - 1, rank, rank + 1) if r >= 1}
         text = f"the largest rank that saves at least {100 * value:g} % of the layer"
     else:
-        rank, found = _smallest_within(value, break_even_rank(m, n), drop)
+        rank, found = _smallest_within(value, break_even_rank(m, n), drops)
         text = f"the smallest rank that loses at most {value:g} points on held-out data"
     unit = " pt" if rule == "max_drop" else " %"
     scale = 1.0 if rule == "max_drop" else 100.0
@@ -131,25 +135,40 @@ def choose_rank(
 
 
 def _smallest_within(
-    allowed: float, most: int, drop: Callable[[int], float] | None
+    allowed: float, most: int, drops: Callable[[Sequence[int]], dict[int, float]] | None
 ) -> tuple[int, dict[int, float]]:
-    """Bisect for the smallest rank whose drop is allowed; the drop falls with the rank, up to noise."""
-    if drop is None:
+    """Return the smallest rank from which on every measured drop is allowed.
+
+    First over ranks in even ratios, which methods that go down the ranks give in one pass, then
+    over those between the last that is allowed and the first that is not.
+    """
+    if drops is None:
         msg = "max_drop needs data to measure the error on; give --dataset."
         raise RankError(msg, code="needs_data")
     if most < 1:
         msg = "No rank makes this layer smaller, so none can be chosen by max_drop."
         raise RankError(msg, code="nothing_to_gain")
-    found = {most: drop(most)}
+    found = dict(drops(rank_grid(most)))
     if found[most] > allowed:
         msg = (
             f"Even rank {most}, the largest that saves anything, loses {found[most]:.2f} points on "
             f"held-out data; {allowed:g} were allowed: raise --max-drop, or give --rank and fine-tune."
         )
         raise RankError(msg, code="max_drop_unreachable")
-    low, high = 0, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        found[middle] = drop(middle)
-        low, high = (low, middle) if found[middle] <= allowed else (middle, high)
-    return high, {r: found[r] for r in (high - 1, high, high + 1) if r in found}
+    while True:
+        falling = sorted(found, reverse=True)
+        refused = next((i for i, r in enumerate(falling) if found[r] > allowed), len(falling))
+        rank = falling[refused - 1]
+        below = falling[refused] if refused < len(falling) else 0
+        if rank - below <= 1:
+            return rank, {r: found[r] for r in (rank - 1, rank, rank + 1) if r in found}
+        step = max((rank - below) // BETWEEN, 1)
+        found |= drops(list(range(rank - step, below, -step)))
+
+
+def rank_grid(most: int) -> list[int]:
+    """Return falling ranks from `most` to 1, each about four fifths of the one before."""
+    ranks = [most]
+    while ranks[-1] > 1:
+        ranks.append(min(ranks[-1] - 1, round(ranks[-1] * GRID_RATIO)))
+    return ranks

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lrcompress import runs
 from lrcompress.atomic import check_output
-from lrcompress.choosing import RankChoice
 from lrcompress.errors import OutputError
-from lrcompress.layerwise import Calibration, Request, factorize_layer
-from lrcompress.lowrank import Factors, parameters
-from lrcompress.modelfile import (
-    DenseLayer,
-    ModelFile,
-    Replacement,
-    Written,
-    find_head,
-    write_replaced,
+from lrcompress.layerwise import (
+    Calibration,
+    Factorized,
+    LayerTask,
+    Request,
+    Target,
+    factorize_layer,
 )
-from lrcompress.results import FactorizeResult, LayerResult
+from lrcompress.modelfile import ModelFile, Replacement, write_replaced
+from lrcompress.progress import Progress, silent
+from lrcompress.recording import about, layer_result, new_record, own_dataset
+from lrcompress.results import FactorizeResult
+from lrcompress.several import Shared, factorize_several, find_targets
 
 SUFFIXES = {"hdf5": (".h5", ".hdf5"), "keras": (".keras",)}
 
@@ -53,7 +54,7 @@ def factorize_file(
     *,
     calibration: Calibration | None = None,
     dataset: dict[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
     convert: Callable[[Path, Path], None] | None = None,
 ) -> FactorizeResult:
     """Compress the final Dense layer of a model file; see `lrcompress.factorize`.
@@ -63,44 +64,58 @@ def factorize_file(
         request: Rank, method and output.
         calibration: Activations, where there is data.
         dataset: Name and scaling of that data, for the record.
-        progress: Told of refinement steps done and in all.
+        progress: Told of steps done and in all.
         convert: Writes a model file anew in the other format, which only Keras can do; None
             refuses an output of the other format.
     """
     started = time.perf_counter()
     path, model = source.file.path, source.model
-    head = find_head(model, request.layer)
+    targets, remarks = find_targets(model, request)
     if request.output is not None:
         # Refuse before the arithmetic, which may take minutes.
         check_suffix(request.output, model, can_convert=convert is not None)
         check_output(request.output, inputs=(path,), overwrite=request.overwrite)
-    factors, choice, reason = factorize_layer(model, head, request, calibration, progress)
+    tasks = [
+        LayerTask(model, target, request, calibration, _steps(progress, target))
+        for target in targets
+    ]
+    if len(tasks) == 1:
+        shared = Shared([factorize_layer(tasks[0], request)], [])
+    else:
+        shared = factorize_several(tasks, request, calibration, progress)
     factorized = time.perf_counter()
-    output = request.output or default_output(path, model, choice.rank)
+    output = request.output or default_output(path, model, shared.layers)
     check_output(output, inputs=(path,), overwrite=request.overwrite)
-    replacement = Replacement(head, factors.B, factors.C, factors.bias)
+    replacements = [
+        Replacement(found.target.layer, found.factors.B, found.factors.C, found.factors.bias)
+        for found in shared.layers
+    ]
     if output.suffix.lower() in SUFFIXES[model.format] or convert is None:
-        written = write_replaced(model, [replacement], output, overwrite=request.overwrite)
+        written = write_replaced(model, replacements, output, overwrite=request.overwrite)
     else:
         with tempfile.TemporaryDirectory() as folder:
             same_format = Path(folder) / f"model{SUFFIXES[model.format][0]}"
-            written = write_replaced(model, [replacement], same_format)
+            written = write_replaced(model, replacements, same_format)
             convert(same_format, output)
+            # Keras saves it there without slots.
+            written = replace(written, optimizer_bytes_after=0)
     finished = time.perf_counter()
-    layer = _layer_result(head, factors, choice, written)
+    layers = [layer_result(found, written) for found in shared.layers]
+    methods = {found.factors.method for found in shared.layers}
     result = FactorizeResult(
         input=path,
         output=output,
         record=runs.record_path(output),
-        method=factors.method,
-        method_reason=reason,
-        layers=[layer],
+        method=methods.pop() if len(methods) == 1 else "several",
+        method_reason=shared.layers[0].reason if len(layers) == 1 else "see each layer",
+        layers=layers,
         parameters_before=model.parameters,
         parameters_after=written.parameters,
         bytes_before=source.file.size,
         bytes_after=output.stat().st_size,
         optimizer_bytes=written.optimizer_bytes + source.optimizer_bytes,
-        warnings=[*source.warnings, *_warnings(model, layer, written)],
+        optimizer_bytes_after=written.optimizer_bytes_after,
+        warnings=[*source.warnings, *remarks, *shared.remarks, *about(model, layers, written)],
         seconds={
             "factorize": factorized - started,
             "write_and_verify": finished - factorized,
@@ -108,13 +123,19 @@ def factorize_file(
         },
         modernized=list(source.changes),
     )
-    _record(result, source.file, request, dataset or _own_dataset(model)).save()
+    new_record(result, source.file, request, dataset or own_dataset(model)).save()
     return result
 
 
-def default_output(path: Path, model: ModelFile, rank: int) -> Path:
-    """Return ``<stem>-rank<r><suffix>`` in the current directory."""
-    return Path(f"{path.stem}-rank{rank}{fitting_suffix(path, model)}")
+def _steps(progress: Progress, target: Target) -> Callable[[int, int], None]:
+    return lambda done, total: progress(f"factorizing {target.layer.name}", done, total, {})
+
+
+def default_output(path: Path, model: ModelFile, layers: Sequence[Factorized]) -> Path:
+    """Return ``<stem>-rank<r><suffix>`` in the current directory; ``-lowrank`` where ranks differ."""
+    ranks = {found.factors.rank for found in layers}
+    name = f"rank{ranks.pop()}" if len(ranks) == 1 else "lowrank"
+    return Path(f"{path.stem}-{name}{fitting_suffix(path, model)}")
 
 
 def fitting_suffix(path: Path, model: ModelFile) -> str:
@@ -138,69 +159,3 @@ def check_suffix(output: Path, model: ModelFile, *, can_convert: bool) -> None:
     if output.suffix.lower() not in allowed:
         msg = f"Output {output} must end in {' or '.join(allowed)}, which decides its format."
         raise OutputError(msg, code="output_suffix")
-
-
-def _layer_result(
-    head: DenseLayer, factors: Factors, choice: RankChoice, written: Written
-) -> LayerResult:
-    m, n = head.kernel_shape
-    bias = n if head.use_bias else 0
-    return LayerResult(
-        name=head.name,
-        path=head.path,
-        first_name=written.first_names[head.path],
-        kernel_shape=head.kernel_shape,
-        dtype=head.dtype,
-        activation=head.activation,
-        softmax=head.softmax,
-        rank=choice.rank,
-        choice=choice,
-        parameters_before=parameters(m, n) + bias,
-        parameters_after=parameters(m, n, choice.rank) + bias,
-        factors=factors,
-    )
-
-
-def _warnings(model: ModelFile, layer: LayerResult, written: Written) -> list[str]:
-    warnings = list(written.warnings)
-    share = layer.parameters_before / max(model.parameters, 1)
-    if share < 0.01:
-        warnings.append(
-            f"Layer {layer.name!r} holds {100 * share:.2f} % of the model's parameters: however small it "
-            "gets, the model hardly shrinks. `lrcompress inspect` shows where the parameters are."
-        )
-    if layer.parameters_after >= layer.parameters_before:
-        warnings.append(f"Rank {layer.rank} saves nothing here; it was forced.")
-    return warnings
-
-
-def _own_dataset(model: ModelFile) -> dict[str, Any] | None:
-    """Return the data set a model trained by lrcompress names in its own file."""
-    origin = model.provenance or {}
-    name, scaling = origin.get("dataset"), origin.get("scaling")
-    if isinstance(name, str) and isinstance(scaling, str):
-        return {"name": name, "scaling": scaling, "source": "model file"}
-    return None
-
-
-def _record(
-    result: FactorizeResult, model: ModelFile, request: Request, dataset: dict[str, Any] | None
-) -> runs.RunRecord:
-    record = runs.new_record(result.output, list(request.command), request.seed)
-    record.document |= {
-        "method": result.method,
-        "method_reason": result.method_reason,
-        "format": model.format,
-        "keras_version": model.keras_version,
-        "layers": [layer.to_json() for layer in result.layers],
-        "parameters_before": result.parameters_before,
-        "parameters_after": result.parameters_after,
-        "optimizer_bytes": result.optimizer_bytes,
-        "dataset": dataset,
-        "seconds": result.seconds,
-        "warnings": result.warnings,
-        "modernized": result.modernized,
-    }
-    record.set_stage("original", result.input, result.parameters_before)
-    record.set_stage("factorized", result.output, result.parameters_after)
-    return record

@@ -1,12 +1,13 @@
-"""One Dense layer: which method, which rank, and the factors."""
+"""One Dense layer: its kernel, the method, and the factors at any ranks."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,11 @@ from lrcompress.lowrank import (
     check_kernel,
     check_rank,
     choose_method,
-    factorize_kernel,
+    energy,
+    factorize_ranks,
     singular_values,
 )
+from lrcompress.measuring import HeadMeter
 from lrcompress.modelfile import DenseLayer, ModelFile, read_bias, read_kernel
 
 # Layers after the head that leave the largest class the largest.
@@ -34,12 +37,14 @@ class Request:
     """What the user asked of `factorize`; the defaults are the command line's."""
 
     output: Path | None = None
-    layer: str | None = None
+    layers: tuple[str, ...] = ()
+    every_dense: bool = False
     rank: int | None = None
     energy: float | None = None
     reduction: float | None = None
     max_drop: float | None = None
     method: str = "auto"
+    add_bias: bool = False
     overwrite: bool = False
     force: bool = False
     modernize: bool = False
@@ -47,139 +52,251 @@ class Request:
     command: tuple[str, ...] = ()
 
 
+# Kernel (m, n) and bias (n,), or None to keep the layer's own, by path of the layer.
+Kernels = Mapping[str, tuple[NDArray[Any], NDArray[Any] | None]]
+
+
+class Trial(Protocol):
+    """What a changed network was found to do."""
+
+    @property
+    def output_error(self) -> float:
+        """Against the original's outputs."""
+
+    @property
+    def error_rate(self) -> float | None:
+        """In percent, None without labels."""
+
+
+class Probe(Protocol):
+    """A whole network in which kernels can be tried on held-out data."""
+
+    @property
+    def original(self) -> Trial:
+        """The network as it is."""
+
+    def __call__(self, kernels: Kernels, task: str = ...) -> Trial:
+        """Measure the network with these kernels."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What `training` measured on the original model, as plain arrays.
 
     Attributes:
-        activations: Unlabelled inputs of the layer, (samples, m) or (samples, steps, m).
-        held_out: Inputs of the layer on validation data, same last axis; None forbids `max_drop`.
-        held_out_labels: Class numbers, (samples,) or (samples, steps).
+        activations: Unlabelled inputs of each layer by its path, (samples, m) or (samples, steps, m).
+        held_out: The same on validation data; empty where nothing is to be measured.
+        labels: Class numbers of the validation data, (samples,) or (samples, steps).
+        probe: The network itself on the validation data; None where it is not at hand.
     """
 
-    activations: NDArray[np.float32]
-    held_out: NDArray[np.float32] | None = None
-    held_out_labels: NDArray[np.int64] | None = None
+    activations: Mapping[str, NDArray[np.float32]]
+    held_out: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    labels: NDArray[np.int64] | None = None
+    probe: Probe | None = None
 
 
-def factorize_layer(
-    model: ModelFile,
-    head: DenseLayer,
-    request: Request,
-    calibration: Calibration | None,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[Factors, RankChoice, str]:
-    """Choose a method and a rank for one Dense layer and factorize its kernel.
+@dataclass(frozen=True)
+class Target:
+    """A Dense layer to be factorized.
 
-    Args:
-        model: The file that holds it.
-        head: The layer, kernel (m, n).
-        request: Rank rule and method.
-        calibration: The layer's inputs, where there is data.
-        progress: Told of refinement steps done and in all.
+    Attributes:
+        layer: As found in the file.
+        is_head: Whether it is the final Dense: its objective is the model's output. That of any
+            other is its own output.
+    """
 
-    Returns:
-        The factors, how the rank was chosen, and why this method.
+    layer: DenseLayer
+    is_head: bool
+
+
+def measures_alone(target: Target) -> bool:
+    """Return whether a layer alone tells the predictions: what follows keeps the order of classes."""
+    return target.is_head and set(target.layer.following) <= ORDER_KEEPING
+
+
+@dataclass(frozen=True)
+class Factorized:
+    """A layer with its factors, how its rank was chosen, and why by this method."""
+
+    target: Target
+    factors: Factors
+    choice: RankChoice
+    reason: str
+
+
+class LayerTask:
+    """A Dense layer, its calibration inputs, and the factors computed so far."""
+
+    def __init__(
+        self,
+        model: ModelFile,
+        target: Target,
+        request: Request,
+        calibration: Calibration | None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Choose the method; nothing is read yet.
+
+        Raises:
+            RankError: If the method is unknown or lacks its data.
+        """
+        self.target, self.calibration = target, calibration
+        self._model, self._request, self._progress = model, request, progress
+        layer = target.layer
+        self.method, self.reason = choose_method(
+            request.method,
+            softmax=self.softmax,
+            has_bias=layer.use_bias or request.add_bias,
+            has_data=calibration is not None,
+            is_head=target.is_head,
+        )
+        self._known: dict[tuple[str, int], Factors] = {}
+
+    @property
+    def softmax(self) -> bool:
+        """Whether softmax follows and the objective looks through it."""
+        return self.target.layer.softmax and self.target.is_head
+
+    @cached_property
+    def kernel(self) -> NDArray[Any]:
+        """A, (m, n), finite."""
+        kernel = read_kernel(self._model, self.target.layer)
+        with self._named():
+            check_kernel(kernel)
+        return kernel
+
+    @cached_property
+    def bias(self) -> NDArray[Any] | None:
+        """b, (n,), None where the layer has none."""
+        return read_bias(self._model, self.target.layer)
+
+    @property
+    def inputs(self) -> NDArray[np.float32] | None:
+        """The layer's calibration inputs, (..., m)."""
+        return None if self.calibration is None else self.calibration.activations[self._path]
+
+    @property
+    def _path(self) -> str:
+        return self.target.layer.path
+
+    @cached_property
+    def _moments(self) -> InputMoments | None:
+        if self.inputs is None:
+            return None
+        moments = InputMoments(self.target.layer.kernel_shape[0])
+        moments.update(self.inputs)
+        return moments
+
+    def at_ranks(self, ranks: Sequence[int], method: str | None = None) -> dict[int, Factors]:
+        """Return the factors at some ranks, from one decomposition for all that are new.
+
+        Raises:
+            KernelError: If the kernel or the inputs are not finite; names the layer.
+        """
+        method = method or self.method
+        new = [rank for rank in dict.fromkeys(ranks) if (method, rank) not in self._known]
+        if new:
+            needs_data = method in ("whitened", "refined")
+            with self._named():
+                found = factorize_ranks(
+                    self.kernel, self.bias, new, method,
+                    softmax=self.softmax, activation=self.target.layer.activation,
+                    is_head=self.target.is_head,
+                    moments=self._moments if needs_data else None,
+                    activations=self.inputs if needs_data else None,
+                    allow_bias=self._request.add_bias, progress=self._progress,
+                )  # fmt: skip
+            self._known |= {(method, rank): factors for rank, factors in found.items()}
+        return {rank: self._known[method, rank] for rank in ranks}
+
+    def energies(self) -> NDArray[np.float64]:
+        """Return the share of energy kept by rank, (min(m, n),), of the matrix that is truncated."""
+        return energy(self.spectrum)
+
+    @cached_property
+    def spectrum(self) -> NDArray[np.float64]:
+        """All singular values of the kernel, or of the mean-free one where that is truncated."""
+        centre = self.method == "centered" or (self.softmax and self.method != "svd")
+        return singular_values(centre_kernel(self.kernel) if centre else self.kernel)
+
+    def meter(self) -> HeadMeter | None:
+        """Return a meter on held-out data, None where the layer alone does not tell the error."""
+        if self.calibration is None or self.calibration.labels is None:
+            return None
+        x = self.calibration.held_out.get(self._path)
+        return None if x is None else self.head_meter(x, self.calibration.labels)
+
+    def head_meter(
+        self, inputs: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> HeadMeter | None:
+        """Return a meter on any of the layer's inputs, (..., m), with their class numbers."""
+        if not measures_alone(self.target) or inputs.shape[:-1] != labels.shape:
+            return None
+        return HeadMeter(
+            self.kernel, self.bias, inputs, labels,
+            softmax=self.softmax, activation=self.target.layer.activation,
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the layer in what the numerics refuse."""
+        try:
+            yield
+        except KernelError as error:
+            msg = f"Layer {self._path!r} of {self._model.path}: {error}"
+            raise KernelError(msg, code=error.code) from error
+
+
+def factorize_layer(task: LayerTask, request: Request) -> Factorized:
+    """Choose a rank for one layer and factorize its kernel.
 
     Raises:
         RankError: If no rank fits the request.
         KernelError: If the kernel or the inputs are not finite; names the layer.
     """
-    m, n = head.kernel_shape
-    measurable = calibration is not None and _is_measurable(head, calibration)
+    m, n = task.target.layer.kernel_shape
+    drops = _drops(task)
     rule, value, is_default = pick_rule(
-        request.rank, request.energy, request.reduction, request.max_drop, has_data=measurable
+        request.rank,
+        request.energy,
+        request.reduction,
+        request.max_drop,
+        has_data=drops is not None,
     )
     if rule == "rank":
         check_rank(int(value), m, n, force=request.force)
     elif not request.force:
         # Rank 1 saves most of all; where even it saves nothing, say so before any arithmetic.
         check_rank(1, m, n)
-    method, reason = choose_method(
-        request.method,
-        softmax=head.softmax,
-        has_bias=head.use_bias,
-        has_data=calibration is not None,
+    choice = choose_rank(rule, value, (m, n), task.energies, drops, default=is_default)
+    check_rank(choice.rank, m, n, force=request.force)
+    return Factorized(task.target, task.at_ranks([choice.rank])[choice.rank], choice, task.reason)
+
+
+def _drops(task: LayerTask) -> Callable[[Sequence[int]], dict[int, float]] | None:
+    """Return the drops in points at some ranks on held-out data: by the head alone where it tells."""
+    calibration = task.calibration
+    if calibration is None or calibration.labels is None:
+        return None
+    meter = task.meter()
+    if meter is None and calibration.probe is None:
+        return None
+
+    def drops(ranks: Sequence[int]) -> dict[int, float]:
+        found = task.at_ranks(ranks)
+        return {rank: _drop(task, meter, found[rank]) for rank in ranks}
+
+    return drops
+
+
+def _drop(task: LayerTask, meter: HeadMeter | None, factors: Factors) -> float:
+    if meter is not None and meter.original_wrong is not None:
+        return float(meter(factors).error_rate or 0.0) - 100 * float(meter.original_wrong.mean())
+    probe = task.calibration.probe if task.calibration is not None else None
+    if probe is None:
+        raise AssertionError  # _drops saw to it
+    trial = probe(
+        {task.target.layer.path: (factors.product(), factors.bias)}, f"rank {factors.rank}"
     )
-    kernel, bias = read_kernel(model, head), read_bias(model, head)
-    try:
-        check_kernel(kernel)
-        at_rank = _methods_at_rank(kernel, bias, head, method, calibration, progress)
-        centre = method == "centered" or (head.softmax and method != "svd")
-        drop = None
-        if calibration is not None and measurable:
-            drop = _held_out_drop(kernel, bias, calibration, at_rank)
-        choice = choose_rank(
-            rule,
-            value,
-            (m, n),
-            lambda: singular_values(centre_kernel(kernel) if centre else kernel),
-            drop,
-            default=is_default,
-        )
-        check_rank(choice.rank, m, n, force=request.force)
-        return at_rank(choice.rank), choice, reason
-    except KernelError as error:
-        msg = f"Layer {head.path!r} of {model.path}: {error}"
-        raise KernelError(msg, code=error.code) from error
-
-
-def _methods_at_rank(
-    kernel: NDArray[Any],
-    bias: NDArray[Any] | None,
-    head: DenseLayer,
-    method: str,
-    calibration: Calibration | None,
-    progress: Callable[[int, int], None] | None,
-) -> Callable[[int], Factors]:
-    """Return a function from the rank to the factors, which remembers what it has computed."""
-    activations = moments = None
-    if calibration is not None:
-        activations = calibration.activations
-        moments = InputMoments(head.kernel_shape[0])
-        moments.update(activations)
-
-    @functools.cache
-    def at_rank(rank: int) -> Factors:
-        return factorize_kernel(
-            kernel, bias, rank, method,
-            softmax=head.softmax, activation=head.activation,
-            moments=moments, activations=activations, progress=progress,
-        )  # fmt: skip
-
-    return at_rank
-
-
-def _is_measurable(head: DenseLayer, calibration: Calibration) -> bool:
-    """Return whether the head alone tells the error: labels are there, and nothing reorders classes."""
-    x, y = calibration.held_out, calibration.held_out_labels
-    fits = x is not None and y is not None and x.shape[:-1] == y.shape
-    return fits and set(head.following) <= ORDER_KEEPING
-
-
-def _held_out_drop(
-    kernel: NDArray[Any],
-    bias: NDArray[Any] | None,
-    calibration: Calibration,
-    at_rank: Callable[[int], Factors],
-) -> Callable[[int], float]:
-    """Return the drop in points at a rank, by the head alone: what follows it keeps the order."""
-    x, y = calibration.held_out, calibration.held_out_labels
-    if x is None or y is None:
-        raise AssertionError  # _is_measurable said otherwise
-
-    def error_rate(logits: NDArray[Any]) -> float:
-        if logits.shape[-1] == 1:
-            return 100.0 * float(((logits[..., 0] > 0) != y).mean())
-        return 100.0 * float((logits.argmax(axis=-1) != y).mean())
-
-    offset = 0.0 if bias is None else bias.astype(np.float32)
-    original = error_rate(x @ kernel.astype(np.float32) + offset)
-
-    def drop(rank: int) -> float:
-        factors = at_rank(rank)
-        added = offset if factors.bias is None else factors.bias.astype(np.float32)
-        logits = x @ factors.B.astype(np.float32) @ factors.C.astype(np.float32) + added
-        return error_rate(logits) - original
-
-    return drop
+    return float(trial.error_rate or 0.0) - float(probe.original.error_rate or 0.0)

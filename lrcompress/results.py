@@ -26,6 +26,7 @@ class LayerResult:
         softmax: Whether softmax along the classes is what follows.
         rank: r.
         choice: How the rank was chosen.
+        method_reason: Why the method of `factors`, in a few words.
         parameters_before: m n, and n where there is a bias.
         parameters_after: r (m + n), and n where there is a bias.
         factors: B (m, r), C (r, n), bias and certificate.
@@ -40,6 +41,7 @@ class LayerResult:
     softmax: bool
     rank: int
     choice: RankChoice
+    method_reason: str
     parameters_before: int
     parameters_after: int
     factors: Factors = field(repr=False)
@@ -58,6 +60,7 @@ class LayerResult:
             "rank": self.rank,
             "rank_choice": self.choice.to_json(),
             "method": self.factors.method,
+            "method_reason": self.method_reason,
             "parameters_before": self.parameters_before,
             "parameters_after": self.parameters_after,
             "frobenius_error": certificate.frobenius_error,
@@ -76,14 +79,17 @@ class FactorizeResult:
         input: The original file, untouched.
         output: The compressed file.
         record: Its run record.
-        method: svd, centered, whitened or refined.
+        method: svd, centered, whitened or refined; "several" where layers differ.
         method_reason: Why this method, in a few words.
         layers: One entry a factorized layer.
         parameters_before: Of the whole model.
         parameters_after: Of the whole model.
         bytes_before: File size.
         bytes_after: File size.
-        optimizer_bytes: Stored optimizer state that was dropped; part of the bytes saved.
+        optimizer_bytes: Stored optimizer state of the original, in `bytes_before`; no part of what
+            the factorization saves.
+        optimizer_bytes_after: What of it the compressed file still holds, in `bytes_after`; 0 where
+            it was dropped.
         warnings: What the user should know.
         seconds: Wall time of the parts.
         error_rate_before: Of the original on the test data, in percent; None without data.
@@ -104,6 +110,7 @@ class FactorizeResult:
     bytes_before: int
     bytes_after: int
     optimizer_bytes: int
+    optimizer_bytes_after: int
     warnings: list[str]
     seconds: dict[str, float]
     error_rate_before: float | None = None
@@ -137,6 +144,7 @@ class FactorizeResult:
             "bytes_before": self.bytes_before,
             "bytes_after": self.bytes_after,
             "optimizer_bytes": self.optimizer_bytes,
+            "optimizer_bytes_after": self.optimizer_bytes_after,
             "error_rate_before": self.error_rate_before,
             "error_rate_after": self.error_rate_after,
             "warnings": self.warnings,

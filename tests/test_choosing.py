@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from lrcompress.choosing import choose_rank, pick_rule
+from lrcompress.choosing import choose_rank, pick_rule, rank_grid
 from lrcompress.errors import RankError
+from lrcompress.lowrank import energy
 
 SIGMA = np.array([2.0, 1.0, 1.0])
 
@@ -58,7 +62,7 @@ def test_a_drop_needs_data() -> None:
 
 def test_energy_tells_the_neighbours() -> None:
     """The choice holds the measure at the rank and either side of it."""
-    choice = choose_rank("energy", 0.8, (9, 3), lambda: SIGMA, None)
+    choice = choose_rank("energy", 0.8, (9, 3), lambda: energy(SIGMA), None)
 
     assert choice.rank == 2
     assert choice.found == pytest.approx({1: 4 / 6, 2: 5 / 6, 3: 1.0})
@@ -68,38 +72,57 @@ def test_energy_tells_the_neighbours() -> None:
 
 def test_reduction() -> None:
     """The largest rank that saves the share."""
-    choice = choose_rank("reduction", 0.4, (256, 10), lambda: SIGMA, None)
+    choice = choose_rank("reduction", 0.4, (256, 10), lambda: energy(SIGMA), None)
 
     assert choice.rank == 5
     assert choice.found[5] >= 0.4 > choice.found[6]
 
 
-@pytest.mark.parametrize("threshold", range(1, 10))
+@pytest.mark.parametrize("threshold", [*range(1, 10), 30, 57, 83])
 def test_smallest_rank_within_a_drop(threshold: int) -> None:
-    """Bisection finds the smallest rank that is good enough, and looks at few of them."""
+    """The smallest rank that is good enough is found, each rank is asked for once, few are."""
     looked: list[int] = []
 
-    def drop(rank: int) -> float:
-        looked.append(rank)
-        return 0.1 if rank >= threshold else 5.0
+    def drops(ranks: Sequence[int]) -> dict[int, float]:
+        looked.extend(ranks)
+        return {rank: 0.1 if rank >= threshold else 5.0 for rank in ranks}
 
-    choice = choose_rank("max_drop", 0.5, (256, 10), lambda: SIGMA, drop)
+    choice = choose_rank("max_drop", 0.5, (512, 100), lambda: energy(SIGMA), drops)
 
     assert choice.rank == threshold
-    assert len(looked) <= 5
-    assert len(set(looked)) == len(looked)
+    assert len(set(looked)) == len(looked) <= 35
+
+
+def test_a_lucky_low_rank_is_not_taken() -> None:
+    """A rank that is good enough by chance, below one that is not, does not count."""
+    found = dict.fromkeys(range(5, 10), 0.0) | {4: 3.0, 3: 0.2, 2: 9.0, 1: 9.0}
+
+    choice = choose_rank(
+        "max_drop", 0.5, (256, 10), lambda: energy(SIGMA), lambda ranks: {r: found[r] for r in ranks}
+    )
+
+    assert choice.rank == 5
+    assert choice.found == {4: 3.0, 5: 0.0, 6: 0.0}
+
+
+def test_the_grid_falls_from_the_largest_rank_to_one() -> None:
+    """Every rank of a small head; even ratios for a large one."""
+    assert rank_grid(5) == [5, 4, 3, 2, 1]
+    grid = rank_grid(800)
+    assert (grid[0], grid[-1]) == (800, 1)
+    assert all(0.7 < low / high < 1 for high, low in itertools.pairwise(grid) if high > 5)
 
 
 def test_no_rank_within_a_drop() -> None:
     """Where even the largest useful rank loses too much, that is said with its loss."""
     with pytest.raises(RankError, match=r"rank 9.*7\.00 points") as refused:
-        choose_rank("max_drop", 0.5, (256, 10), lambda: SIGMA, lambda _: 7.0)
+        choose_rank("max_drop", 0.5, (256, 10), lambda: energy(SIGMA), lambda ranks: dict.fromkeys(ranks, 7.0))
 
     assert refused.value.code == "max_drop_unreachable"
 
 
 def test_a_default_says_so() -> None:
     """A rank that the user did not choose is announced as the default."""
-    choice = choose_rank("energy", 0.95, (9, 3), lambda: SIGMA, None, default=True)
+    choice = choose_rank("energy", 0.95, (9, 3), lambda: energy(SIGMA), None, default=True)
 
     assert "the default" in choice.message

@@ -9,19 +9,25 @@ from lrcompress.api.evaluating import EvaluateResult, evaluate
 from lrcompress.api.factorizing import factorize
 from lrcompress.api.finetuning import FinetuneResult, finetune
 from lrcompress.api.inspecting import inspect
+from lrcompress.api.merging import MergeResult, merge
 from lrcompress.api.modernizing import ModernizeResult, modernize
 from lrcompress.api.reporting import report
+from lrcompress.api.sweeping import SweepResult, sweep
 from lrcompress.results import FactorizeResult
 
 __all__ = [
     "EvaluateResult",
     "FactorizeResult",
     "FinetuneResult",
+    "MergeResult",
     "ModernizeResult",
+    "SweepResult",
     "evaluate",
     "factorize",
     "finetune",
     "inspect",
+    "merge",
     "modernize",
     "report",
+    "sweep",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrcompress.api.factorizing import recorded_scaling
+from lrcompress.api.calibrating import recorded_scaling
 from lrcompress.errors import DatasetError
 from lrcompress.modelfile import open_model
 from lrcompress.progress import Progress, nothing, silent

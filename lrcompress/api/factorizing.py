@@ -5,26 +5,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
+from lrcompress.api.calibrating import DataOptions, open_live
 from lrcompress.api.modernizing import convert, modern_copy
 from lrcompress.atomic import check_output
 from lrcompress.compression import Source, factorize_file
-from lrcompress.errors import DatasetError
-from lrcompress.layerwise import Calibration, Request
+from lrcompress.errors import DatasetError, RankError
+from lrcompress.layerwise import Request
 from lrcompress.lowrank import check_rank
-from lrcompress.modelfile import ModelFile, find_head, open_model
+from lrcompress.modelfile import open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.results import FactorizeResult
 from lrcompress.runs import read as read_record
-
-if TYPE_CHECKING:
-    from lrcompress.training.session import Prepared
-
-# Moments of a few thousand inputs are all that the closed forms need.
-SAMPLES = 5_000
+from lrcompress.several import find_targets
 
 
 def factorize(
@@ -35,7 +31,9 @@ def factorize(
     reduction: float | None = None,
     max_drop: float | None = None,
     method: str = "auto",
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
+    layers: Literal["dense"] | None = None,
+    add_bias: bool = False,
     output: str | Path | None = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
@@ -62,7 +60,10 @@ def factorize(
         reduction: Largest r that saves at least this share of the layer's kernel.
         max_drop: Smallest r that loses at most so many percentage points on held-out data.
         method: auto, svd, centered, whitened or refined.
-        layer: Another Dense layer than the final one.
+        layer: Another Dense layer than the final one, or several; ranks are then shared out under
+            one `energy`, `reduction` or `max_drop`.
+        layers: ``"dense"`` for every Dense layer that can be made smaller.
+        add_bias: Allow a layer without bias to be given one, with the methods that use data.
         output: Default ``<stem>-rank<r><suffix>`` in the current directory; for a model in
             memory nothing is kept on disk unless it is given.
         dataset: Name, `.npz` file, image folder or ``package.module:function``.
@@ -86,9 +87,14 @@ def factorize(
         DatasetError: If the data set is missing or does not fit the model.
         VerificationError: If the written file differs from what was meant.
     """
+    if layers not in (None, "dense") or (layers and layer):
+        msg = f"Received layers={layers!r} and layer={layer!r}; expected layers='dense', or the names in layer."
+        raise RankError(msg, code="bad_layers")
     request = Request(
         output=None if output is None else Path(output),
-        layer=layer,
+        layers=(layer,) if isinstance(layer, str) else tuple(layer or ()),
+        every_dense=layers == "dense",
+        add_bias=add_bias,
         rank=rank,
         energy=energy,
         reduction=reduction,
@@ -109,21 +115,19 @@ def factorize(
     with _source(path, request) as source:
         if dataset is None:
             return factorize_file(
-                source, request, progress=_steps(progress), convert=_converter(before_keras)
+                source, request, progress=progress, convert=_converter(before_keras)
             )
-        folder = None if data_dir is None else Path(data_dir)
-        return _factorize_with_data(
-            source, request, dataset, folder, scaling, samples, progress, before_keras
-        )
+        options = DataOptions(dataset, data_dir, scaling, samples, seed)
+        return _factorize_with_data(source, request, options, progress, before_keras)
 
 
 @contextlib.contextmanager
 def _source(path: Path, request: Request) -> Iterator[Source]:
     """Open a model file, and refuse what cannot work before a copy is made or Keras starts."""
     opened = open_model(path)
-    head = find_head(opened, request.layer)
-    if not request.force:
-        check_rank(request.rank or 1, *head.kernel_shape)
+    targets, _ = find_targets(opened, request)
+    if len(targets) == 1 and not request.force:
+        check_rank(request.rank or 1, *targets[0].layer.kernel_shape)
     if request.output is not None:
         check_output(request.output, inputs=(path,), overwrite=request.overwrite)
     if not request.modernize:
@@ -131,10 +135,6 @@ def _source(path: Path, request: Request) -> Iterator[Source]:
         return
     with modern_copy(opened) as (copy, made):
         yield Source(opened, copy, made.changes, made.warnings, made.optimizer_bytes)
-
-
-def _steps(progress: Progress) -> Callable[[int, int], None]:
-    return lambda done, total: progress("refining", done, total, {})
 
 
 def _converter(before_keras: Callable[[], None]) -> Callable[[Path, Path], None]:
@@ -145,52 +145,28 @@ def _converter(before_keras: Callable[[], None]) -> Callable[[Path, Path], None]
 def _factorize_with_data(
     source: Source,
     request: Request,
-    dataset: str,
-    data_dir: Path | None,
-    scaling: str | None,
-    samples: int | None,
+    options: DataOptions,
     progress: Progress,
     before_keras: Callable[[], None],
 ) -> FactorizeResult:
-    opened = source.model
-    head = find_head(opened, request.layer)
-
-    from lrcompress.training.datasets import load
-
-    loaded = load(
-        dataset, data_dir, seed=request.seed, progress=progress, before_keras=before_keras
+    targets, _ = find_targets(source.model, request)
+    live = open_live(source.model.path, source.model, options, progress, before_keras)
+    calibration, samples = live.calibration(
+        targets, [request.method], with_network=len(targets) > 1
     )
-    before_keras()
-    from lrcompress.training import backend, calibrate
+    result = factorize_file(
+        source, request, calibration=calibration,
+        dataset=live.data.description | {"calibration_samples": samples},
+        progress=progress, convert=_converter(before_keras),
+    )  # fmt: skip
+    from lrcompress.training import backend
     from lrcompress.training.evaluate import evaluate
-    from lrcompress.training.session import DataRequest, prepare
     from lrcompress.training.statistics import compare_paired
 
-    original = backend.load_model(opened.path)
-    scaling = scaling or recorded_scaling(opened, dataset)
-    data = prepare(loaded, original, DataRequest(data_dir, scaling, request.seed))
-    count = samples or (
-        len(data.split.x_train) if request.method in ("auto", "refined") else SAMPLES
-    )
-    inputs = data.scaling(_some(data, count))
-    calibration = Calibration(
-        activations=calibrate.layer_inputs(original, head.path, inputs, progress),
-        held_out=calibrate.layer_inputs(
-            original, head.path, data.scaling(data.split.x_val), progress
-        ),
-        held_out_labels=data.split.y_val,
-    )
-    description = data.description | {"calibration_samples": len(inputs)}
-    result = factorize_file(
-        source, request, calibration=calibration, dataset=description,
-        progress=_steps(progress),
-        convert=_converter(before_keras),
-    )  # fmt: skip
-    x_test, y_test = data.test()
-    before = evaluate(original, x_test, y_test, progress, "test, original")
-    after = evaluate(
-        backend.load_model(result.output), x_test, y_test, progress, "test, factorized"
-    )
+    x_test, y_test = live.data.test()
+    before = evaluate(live.keras_model, x_test, y_test, progress, "test, original")
+    small = backend.load_model(result.output)
+    after = evaluate(small, x_test, y_test, progress, "test, factorized")
     result.error_rate_before, result.error_rate_after = before.error_rate, after.error_rate
     record = read_record(result.record)
     record.set_stage("original", source.file.path, result.parameters_before, **before.to_json())
@@ -200,19 +176,6 @@ def _factorize_with_data(
     )
     record.save()
     return result
-
-
-def _some(data: Prepared, count: int) -> Any:  # noqa: ANN401  # an array of any dtype
-    """Return evenly spread training inputs: the split has no order of its own left."""
-    x = data.split.x_train
-    return x if count >= len(x) else x[:: max(1, len(x) // count)][:count]
-
-
-def recorded_scaling(opened: ModelFile, dataset: str) -> str | None:
-    """Return the scaling a model trained by lrcompress records for this data set."""
-    origin = opened.provenance or {}
-    scaling = origin.get("scaling")
-    return scaling if origin.get("dataset") == dataset and isinstance(scaling, str) else None
 
 
 def _factorize_in_memory(model: Any, request: Request, has_dataset: bool) -> FactorizeResult:  # noqa: ANN401

@@ -20,11 +20,13 @@ from lrcompress.errors import LRCompressError
 COMMANDS = {
     "inspect": ("inspect", "List the layers, find the final Dense and say what ranks would save."),
     "factorize": ("factorize", "Factorize the final Dense layer of a model file."),
+    "sweep": ("sweep", "Measure what every rank would save and cost."),
     "finetune": ("finetune", "Recover the accuracy of the last factorized model."),
     "report": ("report", "Show the errors, the parameters and the times of a run."),
     "evaluate": ("evaluate", "Measure the test error of one or several models."),
     "train-from-scratch": ("scratch", "Train the paper's low-rank networks, for comparison."),
     "modernize": ("modernize", "Rewrite an old model file so that Keras 3 loads it."),
+    "merge": ("merge", "Multiply two Dense layers that are factors back into one."),
     "datasets": ("datasets", "List the known data sets and where each is found."),
 }
 

@@ -32,7 +32,12 @@ RULES = ("rank", "energy", "reduction", "max_drop")
 @click.option("--method", default="auto", show_default=True,
               type=click.Choice(["auto", "svd", "centered", "whitened", "refined"]),
               help="What the factors are best at; auto takes the best that the data allow.")  # fmt: skip
-@click.option("--layer", metavar="NAME", help="Another Dense layer than the final one.")
+@click.option("--layer", metavar="NAME", multiple=True,
+              help="Another Dense layer than the final one; repeat it for several.")  # fmt: skip
+@click.option("--layers", type=click.Choice(["dense"]),
+              help="Every Dense layer that can be made smaller.")  # fmt: skip
+@click.option("--add-bias", is_flag=True,
+              help="Allow a layer without bias to be given one, with --dataset.")  # fmt: skip
 @data_options
 @click.option(
     "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay."
@@ -67,6 +72,9 @@ def command(
     given = [f"--{rule.replace('_', '-')}" for rule in RULES if options[rule] is not None]
     if len(given) > 1:
         msg = f"Received {' and '.join(given)}; give one of them."
+        raise click.UsageError(msg)
+    if options["layer"] and options["layers"]:
+        msg = "Received --layer and --layers; give one of them."
         raise click.UsageError(msg)
     from lrcompress.api.factorizing import factorize
     from lrcompress.reporting.compressed import render_factorize

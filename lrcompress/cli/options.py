@@ -73,6 +73,11 @@ def data_options(command: Command) -> Command:
     return command
 
 
+def words_of(value: str) -> list[str]:
+    """Return the words of a list separated by commas or spaces."""
+    return value.replace(",", " ").split()
+
+
 seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True,
     help="Of splits, order and dropout.",

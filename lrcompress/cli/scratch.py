@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
-from lrcompress.cli.options import output_options, seed_option
+from lrcompress.cli.options import output_options, seed_option, words_of
 
 
 def parse_ranks(
@@ -16,7 +16,7 @@ def parse_ranks(
     """Return comma-separated ranks; `full` (None) is the network without a low-rank layer."""
     if value is None:
         return None
-    words = value.replace(",", " ").split()
+    words = words_of(value)
     if not words or any(w != "full" and not (w.isdecimal() and int(w) >= 1) for w in words):
         msg = f"{value!r} is not a list of ranks; expected for example full,8,4."
         raise click.BadParameter(msg, ctx, param)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.reporting.tables import drop, kernel_errors, plain, saved, table
@@ -13,57 +14,66 @@ if TYPE_CHECKING:
 
 def render_factorize(result: dict[str, Any]) -> list[RenderableType]:
     """Show what `factorize` did."""
-    parts: list[RenderableType] = []
-    # Dropped optimizer state is no credit to the factorization.
+    layers = result["layers"]
+    # Optimizer state, kept or dropped, is no credit to the factorization.
     bytes_before = result["bytes_before"] - result["optimizer_bytes"]
-    for layer in result["layers"]:
-        m, n = layer["kernel_shape"]
-        before, after = layer["parameters_before"], layer["parameters_after"]
-        parts.append(
-            table(
-                f"{layer['name']}: Dense {m} x {n} -> {m} x {layer['rank']} x {n}",
-                ["", "before", "after", "saved", ""],
-                [
-                    [
-                        "parameters, layer",
-                        count(before),
-                        count(after),
-                        *saved(before, after, count),
-                    ],
-                    [
-                        "parameters, model",
-                        count(result["parameters_before"]),
-                        count(result["parameters_after"]),
-                        *saved(result["parameters_before"], result["parameters_after"], count),
-                    ],
-                    [
-                        "file",
-                        size(bytes_before),
-                        size(result["bytes_after"]),
-                        *saved(bytes_before, result["bytes_after"], size),
-                    ],
-                ],
-            )
-        )
-        lines = [
-            f"{layer['rank_choice']['message']}; method {result['method']}: {result['method_reason']}",
+    bytes_after = result["bytes_after"] - result["optimizer_bytes_after"]
+    whole = [
+        _line("parameters, model", result["parameters_before"], result["parameters_after"], count),
+        _line("file", bytes_before, bytes_after, size),
+    ]
+    columns = ["", "before", "after", "saved", ""]
+    if len(layers) == 1:
+        own = _line("parameters, layer", *_parameters(layers[0]), count)
+        parts: list[RenderableType] = [table(_shapes(layers[0]), columns, [own, *whole])]
+    else:
+        rows = [_line(f"parameters, {layer['name']}", *_parameters(layer), count) for layer in layers]
+        parts = [table(f"{len(layers)} Dense layers", columns, [*rows, *whole])]
+    lines: list[str] = []
+    for layer in layers:
+        prefix = "" if len(layers) == 1 else f"{_shapes(layer)}: "
+        lines += [
+            f"{prefix}{layer['rank_choice']['message']}; method {layer['method']}: {layer['method_reason']}",
             kernel_errors(layer),
         ]
-        if result["optimizer_bytes"]:
-            lines.append(
-                f"the input has {size(result['bytes_before'])}, {size(result['optimizer_bytes'])} of "
-                "them optimizer state, which is dropped and not counted as saved"
-            )
-        if result["error_rate_before"] is not None:
-            lost = result["error_rate_after"] - result["error_rate_before"]
-            lines.append(
-                f"test error {result['error_rate_before']:.2f} % -> {result['error_rate_after']:.2f} % "
-                f"({points(lost)})"
-            )
-        lines += _changes(result["modernized"])
-        lines += [f"wrote {result['output']}", f"wrote {result['record']}"]
-        parts.append(plain(lines))
-    return parts
+    lines += _optimizer_lines(result)
+    if result["error_rate_before"] is not None:
+        lost = result["error_rate_after"] - result["error_rate_before"]
+        lines.append(
+            f"test error {result['error_rate_before']:.2f} % -> {result['error_rate_after']:.2f} % "
+            f"({points(lost)})"
+        )
+    lines += _changes(result["modernized"])
+    return [*parts, plain([*lines, f"wrote {result['output']}", f"wrote {result['record']}"])]
+
+
+def _shapes(layer: dict[str, Any]) -> str:
+    m, n = layer["kernel_shape"]
+    return f"{layer['name']}: Dense {m} x {n} -> {m} x {layer['rank']} x {n}"
+
+
+def _parameters(layer: dict[str, Any]) -> tuple[int, int]:
+    return layer["parameters_before"], layer["parameters_after"]
+
+
+def _line(name: str, before: int, after: int, unit: Callable[[float], str]) -> list[str]:
+    return [name, unit(before), unit(after), *saved(before, after, unit)]
+
+
+def _optimizer_lines(result: dict[str, Any]) -> list[str]:
+    """Say what became of the optimizer's state."""
+    if not result["optimizer_bytes"]:
+        return []
+    before = f"{size(result['bytes_before'])}, {size(result['optimizer_bytes'])}"
+    if not result["optimizer_bytes_after"]:
+        return [
+            f"the input has {before} of them optimizer state, which is dropped and not counted as saved"
+        ]
+    after = f"{size(result['bytes_after'])}, {size(result['optimizer_bytes_after'])}"
+    return [
+        f"the input has {before} of them optimizer state, the output {after} of them: not counted above",
+        "slots of untouched weights have moved to their new places, those of new kernels start anew",
+    ]
 
 
 def _changes(changes: list[str]) -> list[str]:
@@ -177,7 +187,7 @@ def render_report(story: dict[str, Any]) -> list[RenderableType]:
                     drop(stage),
                     count(stage["parameters"]),
                     share(stage["parameters_reduction"]),
-                    size(stage["bytes"]),
+                    size(stage["bytes"] - stage["optimizer_bytes"]),
                     share(stage["bytes_reduction"]),
                 ]
                 for stage in story["stages"]
@@ -186,20 +196,22 @@ def render_report(story: dict[str, Any]) -> list[RenderableType]:
     ]
     lines: list[str] = []
     for layer in story["layers"]:
-        m, n = layer["kernel_shape"]
-        before, after = layer["parameters_before"], layer["parameters_after"]
+        before, after = _parameters(layer)
+        reason = layer.get("method_reason", story["method_reason"])
         lines += [
-            f"layer {layer['name']}: Dense {m} x {n} -> {m} x {layer['rank']} x {n}, parameters "
+            f"layer {_shapes(layer)}, parameters "
             f"{count(before)} -> {count(after)}, saved {' = '.join(saved(before, after, count))}",
-            f"  {layer['rank_choice']['message']}; method {story['method']}: {story['method_reason']}",
+            f"  {layer['rank_choice']['message']}; method {layer['method']}: {reason}",
             f"  {kernel_errors(layer)}",
         ]
     lines += _data_lines(story)
     lines.append(_time_line(story))
     if story["optimizer_bytes"]:
+        kept = story["optimizer_bytes_after"]
         lines.append(
-            f"files: the original's {size(story['optimizer_bytes'])} of optimizer state are not counted "
-            "as saved"
+            f"files: the original's {size(story['optimizer_bytes'])} of optimizer state "
+            + (f"and the factorized model's {size(kept)} " if kept else "")
+            + "are not counted"
         )
     lines += [f"note: {warning}" for warning in story["warnings"]]
     return [*parts, plain(lines)]

@@ -9,6 +9,8 @@ from typing import Any
 from lrcompress.runs import RunRecord
 
 ORDER = ("original", "factorized", "finetuned", "scratch")
+# Where a record tells how much of a stage's file is optimizer state.
+_OPTIMIZER = {"original": "optimizer_bytes", "factorized": "optimizer_bytes_after"}
 
 
 def tell(record: RunRecord) -> dict[str, Any]:
@@ -23,18 +25,22 @@ def tell(record: RunRecord) -> dict[str, Any]:
     if scratch:
         stages.append(scratch)
     stages.sort(key=lambda stage: ORDER.index(stage["name"]))
+    for stage in stages:
+        stage["optimizer_bytes"] = document.get(_OPTIMIZER.get(stage["name"], ""), 0)
     original = next((stage for stage in stages if stage["name"] == "original"), None)
     for stage in stages:
         stage.setdefault("error_rate", None)
         stage["drop_points"] = _difference(stage, original, "error_rate")
         for key in ("parameters", "bytes"):
-            # Dropped optimizer state is no credit to the factorization.
-            uncounted = document.get("optimizer_bytes", 0) if key == "bytes" else 0
-            less = _difference(original, stage, key) if original else None
-            stage[f"{key}_saved"] = None if less is None else less - uncounted
-            stage[f"{key}_reduction"] = None
-            if original and less is not None and original[key] > uncounted:
-                stage[f"{key}_reduction"] = (less - uncounted) / (original[key] - uncounted)
+            less, whole = _difference(original, stage, key), 0
+            if original and less is not None:
+                whole = original[key]
+                if key == "bytes":
+                    # Optimizer state, kept or dropped, is no credit to the factorization.
+                    less -= original["optimizer_bytes"] - stage["optimizer_bytes"]
+                    whole -= original["optimizer_bytes"]
+            stage[f"{key}_saved"] = less
+            stage[f"{key}_reduction"] = less / whole if less is not None and whole > 0 else None
     return {
         "schema_version": document["schema_version"],
         "record": str(record.path),
@@ -46,6 +52,7 @@ def tell(record: RunRecord) -> dict[str, Any]:
         "layers": document["layers"],
         "stages": stages,
         "optimizer_bytes": document.get("optimizer_bytes", 0),
+        "optimizer_bytes_after": document.get("optimizer_bytes_after", 0),
         "finetune": document["finetune"],
         "seconds": document.get("seconds", {}),
         "versions": document.get("versions", {}),

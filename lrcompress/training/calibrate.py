@@ -1,7 +1,10 @@
-"""The inputs of one layer, for every sample: the network below it runs once."""
+"""The inputs of some layers, for every sample: the network below them runs once."""
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +14,9 @@ from numpy.typing import NDArray
 from lrcompress.errors import TrainingError
 from lrcompress.progress import Progress, silent
 from lrcompress.training.evaluate import BATCH
+
+# From here on what is kept lies on disk, in a nameless file that the system pages in.
+IN_MEMORY_BYTES = 2**31
 
 
 def find_layer(model: Any, path: str) -> Any:
@@ -35,23 +41,56 @@ def find_layer(model: Any, path: str) -> Any:
 def layer_inputs(
     model: Any, path: str, x: NDArray[Any], progress: Progress = silent
 ) -> NDArray[np.float32]:
-    """Return what flows into a layer, in inference mode.
+    """Return what flows into one layer; see `inputs_of`."""
+    return inputs_of(model, [path], x, progress)[path]
 
-    The layer's `call` is watched while the model runs, which works at any depth of nesting and
+
+def inputs_of(
+    model: Any, paths: Sequence[str], x: NDArray[Any], progress: Progress = silent
+) -> dict[str, NDArray[np.float32]]:
+    """Return what flows into some layers, in inference mode, from one pass over the data.
+
+    The layers' `call` is watched while the model runs, which works at any depth of nesting and
     under every backend, where a sub-model up to the layer would not.
 
     Args:
         model: A Keras model.
-        path: The layer, see `find_layer`.
+        paths: The layers, see `find_layer`.
         x: Scaled inputs, (samples, ...).
         progress: Told of every batch.
 
     Returns:
-        (samples, ..., m), float32.
+        By path (samples, ..., m), float32; a file mapped into memory above `IN_MEMORY_BYTES`.
+
+    Raises:
+        TrainingError: If a layer is not there, or is used more than once.
     """
-    layer = find_layer(model, path)
+    kept: dict[str, NDArray[np.float32]] = {}
+    with contextlib.ExitStack() as stack:
+        seen = {path: stack.enter_context(_watched(find_layer(model, path))) for path in paths}
+        for start in range(0, len(x), BATCH):
+            for batches in seen.values():
+                batches.clear()
+            model(keras.ops.convert_to_tensor(x[start : start + BATCH]), training=False)
+            for path, batches in seen.items():
+                if len(batches) != 1:
+                    msg = (
+                        f"Layer {path!r} ran {len(batches)} times in one pass; expected once: "
+                        "use --method svd without --dataset."
+                    )
+                    raise TrainingError(msg, code="shared_layer")
+                if path not in kept:
+                    kept[path] = _room((len(x), *batches[0].shape[1:]), len(paths))
+                kept[path][start : start + len(batches[0])] = batches[0]
+            progress("penultimate activations", min(start + BATCH, len(x)), len(x), {})
+    return kept
+
+
+@contextlib.contextmanager
+def _watched(layer: Any) -> Iterator[list[NDArray[np.float32]]]:
+    """Collect a layer's inputs while the context lasts."""
     seen: list[NDArray[np.float32]] = []
-    call = layer.call
+    call: Callable[..., Any] = layer.call
 
     def watching(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(np.asarray(keras.ops.convert_to_numpy(inputs), np.float32))
@@ -59,15 +98,15 @@ def layer_inputs(
 
     layer.call = watching
     try:
-        parts = []
-        for start in range(0, len(x), BATCH):
-            seen.clear()
-            model(keras.ops.convert_to_tensor(x[start : start + BATCH]), training=False)
-            if len(seen) != 1:
-                msg = f"Layer {path!r} ran {len(seen)} times in one pass; expected once: use --method svd."
-                raise TrainingError(msg, code="shared_layer")
-            parts.append(seen[0])
-            progress("penultimate activations", min(start + BATCH, len(x)), len(x), {})
+        yield seen
     finally:
         layer.call = call
-    return np.concatenate(parts)
+
+
+def _room(shape: tuple[int, ...], layers: int) -> NDArray[np.float32]:
+    """Return an empty array, in a nameless file where it and its like would fill the memory."""
+    if 4 * int(np.prod(shape)) * layers <= IN_MEMORY_BYTES:
+        return np.empty(shape, np.float32)
+    # The mapping keeps the file alive.
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)

@@ -1,0 +1,188 @@
+"""What a data set says about some layers of a model: their inputs, and meters for changed heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.layerwise import Calibration, LayerTask, Target, measures_alone
+from lrcompress.lowrank import Factors
+from lrcompress.modelfile import ModelFile
+from lrcompress.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from lrcompress.training.session import Prepared
+
+# Moments of a few thousand inputs are all that the closed forms need.
+SAMPLES = 5_000
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How to find and use a data set; the fields are those of the command line."""
+
+    dataset: str
+    data_dir: str | Path | None = None
+    scaling: str | None = None
+    samples: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model that Keras has loaded, and data that fit it.
+
+    Attributes:
+        keras_model: The original.
+        data: Training, validation and test parts, unscaled, with their scaling.
+        options: What was asked for.
+        progress: Told of every pass.
+    """
+
+    keras_model: Any
+    data: Prepared
+    options: DataOptions
+    progress: Progress
+
+    def calibration(
+        self, targets: Sequence[Target], methods: Sequence[str], *, with_network: bool
+    ) -> tuple[Calibration, int]:
+        """Run the network once over the training part and once over the validation part.
+
+        Args:
+            targets: The layers.
+            methods: As asked for; `refined` gains from every input there is.
+            with_network: Whether whole networks are to be tried on the validation part.
+
+        Returns:
+            The inputs of the layers, and from how many samples.
+        """
+        from lrcompress.training.calibrate import inputs_of
+        from lrcompress.training.probing import Probe
+
+        split, scaling = self.data.split, self.data.scaling
+        paths = [target.layer.input_path for target in targets]
+        count = self.options.samples or self._samples(targets, methods)
+        some = scaling(evenly(split.x_train, count))
+        held_out = scaling(split.x_val)
+        probe = None
+        if with_network or not all(measures_alone(target) for target in targets):
+            probe = Probe(self.keras_model, held_out, split.y_val, self.progress)
+        calibration = Calibration(
+            activations=self._by_layer(targets, inputs_of(self.keras_model, paths, some, self.progress)),
+            held_out=self._by_layer(
+                targets, inputs_of(self.keras_model, paths, held_out, self.progress)
+            ),
+            labels=split.y_val,
+            probe=probe,
+        )  # fmt: skip
+        return calibration, len(some)
+
+    def _samples(self, targets: Sequence[Target], methods: Sequence[str]) -> int:
+        refines = bool({"auto", "refined"} & set(methods)) and any(t.is_head for t in targets)
+        return len(self.data.split.x_train) if refines else SAMPLES
+
+    @staticmethod
+    def _by_layer(
+        targets: Sequence[Target], inputs: dict[str, NDArray[np.float32]]
+    ) -> dict[str, NDArray[np.float32]]:
+        return {t.layer.path: inputs[t.layer.input_path] for t in targets}
+
+    def test_meter(self, task: LayerTask) -> Meter:
+        """Return a meter for one layer on the test part."""
+        from lrcompress.training.calibrate import layer_inputs
+        from lrcompress.training.probing import Probe
+
+        x, y = self.data.test()
+        layer = task.target.layer
+        if measures_alone(task.target):
+            inputs = layer_inputs(self.keras_model, layer.input_path, x, self.progress)
+            alone = task.head_meter(inputs, y)
+            if alone is not None:
+                return alone
+        return NetworkMeter(Probe(self.keras_model, x, y, self.progress, "test"), layer.path)
+
+
+def held_out_meter(task: LayerTask) -> Meter | None:
+    """Return a meter for one layer on the validation part, None without data."""
+    alone = task.meter()
+    if alone is not None:
+        return alone
+    probe = None if task.calibration is None else task.calibration.probe
+    return None if probe is None else NetworkMeter(probe, task.target.layer.path)
+
+
+def open_live(
+    path: Path,
+    opened: ModelFile,
+    options: DataOptions,
+    progress: Progress = silent,
+    before_keras: Callable[[], None] = lambda: None,
+) -> LiveModel:
+    """Load a data set and the model in Keras, and check them against each other.
+
+    Raises:
+        DatasetError: If the data set is missing or does not fit the model.
+        TrainingError: If Keras cannot load the model.
+    """
+    from lrcompress.training.datasets import load
+
+    folder = None if options.data_dir is None else Path(options.data_dir)
+    loaded = load(
+        options.dataset, folder, seed=options.seed, progress=progress, before_keras=before_keras
+    )
+    before_keras()
+    from lrcompress.training import backend
+    from lrcompress.training.session import DataRequest, prepare
+
+    original = backend.load_model(path)
+    scaling = options.scaling or recorded_scaling(opened, options.dataset)
+    data = prepare(loaded, original, DataRequest(folder, scaling, options.seed))
+    return LiveModel(original, data, options, progress)
+
+
+class Meter(Protocol):
+    """Measures a layer's factors against the original on some data."""
+
+    @property
+    def original_wrong(self) -> NDArray[np.bool_] | None:
+        """Which predictions of the original are wrong, (k,)."""
+
+    def __call__(self, factors: Factors) -> Any:  # noqa: ANN401  # Measured, or Probed
+        """Return the output error, the agreement and the error rate."""
+
+
+class NetworkMeter:
+    """Measures a layer by running the whole network, where the layer alone does not tell."""
+
+    def __init__(self, probe: Any, path: str) -> None:  # noqa: ANN401  # a `probing.Probe`
+        """Take the network and the layer's path."""
+        self._probe, self._path = probe, path
+
+    @property
+    def original_wrong(self) -> NDArray[np.bool_] | None:
+        """Which predictions of the original are wrong."""
+        wrong: NDArray[np.bool_] | None = self._probe.original.wrong
+        return wrong
+
+    def __call__(self, factors: Factors) -> Any:  # noqa: ANN401
+        """Run the network with the factors' product."""
+        kernels = {self._path: (factors.product(), factors.bias)}
+        return self._probe(kernels, f"rank {factors.rank}")
+
+
+def evenly(x: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return evenly spread inputs: the split has no order of its own left."""
+    return x if count >= len(x) else x[:: max(1, len(x) // count)][:count]
+
+
+def recorded_scaling(opened: ModelFile, dataset: str) -> str | None:
+    """Return the scaling a model trained by lrcompress records for this data set."""
+    origin = opened.provenance or {}
+    scaling = origin.get("scaling")
+    return scaling if origin.get("dataset") == dataset and isinstance(scaling, str) else None

@@ -1,0 +1,239 @@
+"""`sweep`: every rank of one layer at once, by one method or several."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrcompress.api.calibrating import DataOptions, Meter, held_out_meter, open_live
+from lrcompress.choosing import rank_grid
+from lrcompress.layerwise import Calibration, LayerTask, Request, Target
+from lrcompress.lowrank import (
+    Factors,
+    break_even_rank,
+    check_rank,
+    parameters,
+    singular_values,
+)
+from lrcompress.modelfile import ModelFile, find_head, open_model
+from lrcompress.progress import Progress, nothing, silent
+from lrcompress.several import head_path
+
+SCHEMA_VERSION = 1
+# A continuation pass costs seconds a rank; up to so many it goes through every one.
+EVERY_RANK = 24
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What `sweep` found.
+
+    Attributes:
+        model: The file.
+        layer: Path of the layer.
+        kernel_shape: (m, n).
+        parameters: Of the whole model.
+        break_even_rank: The largest rank that saves anything.
+        singular_values: Of the kernel, descending.
+        dataset: Name, scaling and sample counts; None without data.
+        original: Error rates of the original, in percent, by part: ``held_out`` and ``test`` with
+            its interval; empty without data.
+        rows: One a method and rank; see docs/cli.md.
+        seconds: Wall time: ``activations`` and each method.
+    """
+
+    model: Path
+    layer: str
+    kernel_shape: tuple[int, int]
+    parameters: int
+    break_even_rank: int
+    singular_values: list[float]
+    dataset: dict[str, Any] | None
+    original: dict[str, Any]
+    rows: list[dict[str, Any]]
+    seconds: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `lrcompress sweep --json` prints."""
+        document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **self.__dict__}
+        return document | {"model": str(self.model), "kernel_shape": list(self.kernel_shape)}
+
+
+def sweep(
+    model: str | Path,
+    *,
+    method: str | Sequence[str] = "auto",
+    ranks: Sequence[int] | None = None,
+    layer: str | None = None,
+    dataset: str | None = None,
+    data_dir: str | Path | None = None,
+    scaling: str | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+    before_keras: Callable[[], None] = nothing,
+) -> SweepResult:
+    """Measure what every rank of a Dense layer would save and cost; no model is written.
+
+    The network below the layer runs once over each part of the data; every rank comes from one
+    decomposition, or one pass of refinement.
+
+    Args:
+        model: A `.h5`, `.hdf5` or `.keras` file.
+        method: auto, svd, centered, whitened, refined, or several of them.
+        ranks: Default every rank that saves something; `refined` then takes ranks in even ratios
+            where there are more than 24.
+        layer: Another Dense layer than the final one.
+        dataset: Name, `.npz` file, image folder or ``package.module:function``; without one only
+            the kernel is judged, and Keras is not loaded.
+        data_dir: First folder in which a named data set is sought.
+        scaling: Default the model's own, or detected.
+        samples: Calibration inputs; default all of the training part.
+        seed: Of the held-out split.
+        progress: Told of steps done.
+        before_keras: Called before Keras is loaded.
+
+    Raises:
+        RankError: If a rank does not fit the kernel, none saves anything, or a method lacks data.
+        ModelFileError: If the file cannot be read.
+        UnsupportedModelError: If there is no such Dense layer.
+        DatasetError: If the data set is missing or does not fit the model.
+    """
+    path = Path(model)
+    opened = open_model(path)
+    target = _target(opened, layer)
+    m, n = target.layer.kernel_shape
+    wanted = _ranks(ranks, m, n)
+    methods = [method] if isinstance(method, str) else list(method)
+    for name in methods:
+        # What cannot work is refused before Keras starts.
+        LayerTask(opened, target, Request(method=name), _NOTHING if dataset else None)
+    live, calibration, samples_used = None, None, 0
+    started = time.perf_counter()
+    if dataset is not None:
+        options = DataOptions(dataset, data_dir, scaling, samples, seed)
+        live = open_live(path, opened, options, progress, before_keras)
+        calibration, samples_used = live.calibration([target], methods, with_network=False)
+    tasks = {
+        task.method: task
+        for task in (
+            LayerTask(opened, target, Request(method=name), calibration, _steps(progress, name))
+            for name in methods
+        )
+    }
+    first = next(iter(tasks.values()))
+    meters = None if live is None else (held_out_meter(first), live.test_meter(first))
+    seconds = {"activations": time.perf_counter() - started}
+    rows: list[dict[str, Any]] = []
+    for name, task in tasks.items():
+        started = time.perf_counter()
+        chosen = wanted
+        if ranks is None and name == "refined" and len(wanted) > EVERY_RANK:
+            chosen = sorted(rank_grid(len(wanted)))
+        for rank, factors in task.at_ranks(chosen).items():
+            progress(f"measuring {name}", rank, max(chosen), {})
+            measures = {} if meters is None else _measure(*meters, factors)
+            rows.append(_row(opened, target, name, factors) | _UNMEASURED | measures)
+        seconds[name] = time.perf_counter() - started
+    description = None
+    if live is not None:
+        description = live.data.description | {"calibration_samples": samples_used}
+    return SweepResult(
+        model=path,
+        layer=target.layer.path,
+        kernel_shape=(m, n),
+        parameters=opened.parameters,
+        break_even_rank=break_even_rank(m, n),
+        singular_values=[float(s) for s in singular_values(first.kernel)],
+        dataset=description,
+        original={} if meters is None else _original(*meters),
+        rows=rows,
+        seconds=seconds,
+    )
+
+
+def _target(opened: ModelFile, layer: str | None) -> Target:
+    found = find_head(opened, layer)
+    return Target(found, is_head=layer is None or found.path == head_path(opened))
+
+
+def _ranks(ranks: Sequence[int] | None, m: int, n: int) -> list[int]:
+    if ranks is None:
+        check_rank(1, m, n)
+        return list(range(1, break_even_rank(m, n) + 1))
+    for rank in ranks:
+        check_rank(rank, m, n, force=True)
+    return sorted(set(ranks))
+
+
+def _steps(progress: Progress, name: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(f"factorizing, {name}", done, total, {})
+
+
+def _row(opened: ModelFile, target: Target, method: str, factors: Factors) -> dict[str, Any]:
+    """Return what a rank saves, and how far its factors are from the kernel."""
+    m, n = target.layer.kernel_shape
+    saved = parameters(m, n) - parameters(m, n, factors.rank)
+    certificate = factors.certificate
+    truncated = certificate if method == "svd" else certificate.truncated
+    return {
+        "method": method,
+        # Another one where that was better on held-out inputs.
+        "method_used": factors.method,
+        "rank": factors.rank,
+        "parameters_after": opened.parameters - saved,
+        "layer_reduction": saved / (m * n),
+        "model_reduction": saved / max(opened.parameters, 1),
+        # Of the matrix that was truncated; refinement truncates none.
+        "energy": None if truncated is None else 1 - truncated.frobenius_error**2,
+        "frobenius_error": certificate.frobenius_error,
+        "spectral_error": certificate.spectral_error,
+    }
+
+
+_NOTHING = Calibration({})
+_UNMEASURED: dict[str, Any] = dict.fromkeys(
+    ("output_error", "agreement", "held_out_error_rate",
+     "error_rate", "error_rate_low", "error_rate_high", "drop")
+)  # fmt: skip
+
+
+def _measure(held_out: Meter | None, test: Meter, factors: Factors) -> dict[str, Any]:
+    """Return errors of the outputs: what to choose by from held-out data, what to report from test."""
+    from lrcompress.training.statistics import compare_paired
+
+    found: dict[str, Any] = {}
+    if held_out is not None:
+        measured = held_out(factors)
+        found = {
+            "output_error": measured.output_error,
+            "agreement": measured.agreement,
+            "held_out_error_rate": measured.error_rate,
+        }
+    before, after = test.original_wrong, test(factors).wrong
+    if before is None or after is None:
+        return found
+    return found | _rate(after) | {"drop": compare_paired(before, after).to_json()}
+
+
+def _original(held_out: Meter | None, test: Meter) -> dict[str, Any]:
+    """Return the original's error rates, in percent, with the numbers of samples."""
+    found: dict[str, Any] = {}
+    if held_out is not None and held_out.original_wrong is not None:
+        found = {
+            "held_out_error_rate": 100 * float(held_out.original_wrong.mean()),
+            "held_out_samples": int(held_out.original_wrong.size),
+        }
+    wrong = test.original_wrong
+    return found if wrong is None else found | _rate(wrong) | {"samples": int(wrong.size)}
+
+
+def _rate(wrong: Any) -> dict[str, float]:  # noqa: ANN401  # a boolean array
+    from lrcompress.training.statistics import wilson_interval
+
+    low, high = wilson_interval(int(wrong.sum()), wrong.size)
+    rate = 100 * float(wrong.mean())
+    return {"error_rate": rate, "error_rate_low": low, "error_rate_high": high}

@@ -1,0 +1,103 @@
+"""`lrcompress sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
+from lrcompress.cli.options import (
+    data_options,
+    model_argument,
+    output_options,
+    overwrite_option,
+    seed_option,
+    words_of,
+)
+
+METHODS = ("auto", "svd", "centered", "whitened", "refined")
+
+
+def parse_methods(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    """Return comma-separated methods."""
+    words = words_of(value)
+    wrong = [word for word in words if word not in METHODS]
+    if wrong or not words:
+        msg = f"{value!r} is not a list of methods; expected some of {', '.join(METHODS)}."
+        raise click.BadParameter(msg, ctx, param)
+    return tuple(dict.fromkeys(words))
+
+
+def parse_ranks(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, ...] | None:
+    """Return comma-separated ranks."""
+    if value is None:
+        return None
+    words = words_of(value)
+    if not words or not all(word.isdecimal() and int(word) >= 1 for word in words):
+        msg = f"{value!r} is not a list of ranks; expected for example 75,60,40."
+        raise click.BadParameter(msg, ctx, param)
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+@click.command("sweep")
+@model_argument("model")
+@click.option("--method", "methods", default="auto", show_default=True, callback=parse_methods,
+              metavar="LIST", help="For example svd,centered,whitened,refined.")  # fmt: skip
+@click.option("--ranks", callback=parse_ranks, metavar="LIST",
+              help="For example 75,60,40. Default: every rank that saves something.")  # fmt: skip
+@click.option("--layer", metavar="NAME", help="Another Dense layer than the final one.")
+@data_options
+@click.option(
+    "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay."
+)
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Draw the errors: .png, .svg or .pdf.")  # fmt: skip
+@overwrite_option
+@seed_option
+@output_options
+def command(
+    model: Path,
+    methods: tuple[str, ...],
+    plot: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,  # noqa: ANN401
+) -> None:
+    """Measure what every rank of MODEL's final Dense layer would save and cost; write no model.
+
+    Choose by the held-out column; the test error is there to be reported. Without --dataset only the
+    kernel is judged, and Keras is not started.
+
+    \b
+    Example:
+        lrcompress sweep model.h5 --dataset mnist --method svd,refined --plot sweep.png
+    """  # noqa: D301
+    from lrcompress.api.sweeping import sweep
+    from lrcompress.reporting.figures import check_figure, draw_sweep
+    from lrcompress.reporting.swept import render_sweep
+
+    if plot is not None:
+        check_figure(plot, overwrite=overwrite)
+    with progress_bar(quiet=quiet) as bar:
+        result = sweep(
+            model,
+            method=methods,
+            progress=bar,
+            before_keras=keras_starter(quiet=quiet, verbose=verbose),
+            **options,
+        )
+    document = result.to_json()
+    if plot is not None:
+        draw_sweep(document, plot)
+    if as_json:
+        show_json(document)
+    else:
+        show(render_sweep(document))
+    if plot is not None:
+        note(f"wrote {plot}", quiet=quiet)

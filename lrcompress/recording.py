@@ -1,0 +1,86 @@
+"""What `factorize` says of its work: the results of layers, remarks, the run record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrcompress import runs
+from lrcompress.layerwise import Factorized, Request
+from lrcompress.lowrank import parameters
+from lrcompress.modelfile import ModelFile, Written
+from lrcompress.results import FactorizeResult, LayerResult
+
+# Below this share of the model's parameters a layer is not worth much.
+SMALL_SHARE = 0.01
+
+
+def layer_result(found: Factorized, written: Written) -> LayerResult:
+    """Return what became of one layer."""
+    head, factors, choice = found.target.layer, found.factors, found.choice
+    m, n = head.kernel_shape
+    bias = n if head.use_bias else 0
+    return LayerResult(
+        name=head.name,
+        path=head.path,
+        first_name=written.first_names[head.path],
+        kernel_shape=head.kernel_shape,
+        dtype=head.dtype,
+        activation=head.activation,
+        softmax=head.softmax,
+        rank=choice.rank,
+        choice=choice,
+        method_reason=found.reason,
+        parameters_before=parameters(m, n) + bias,
+        parameters_after=parameters(m, n, choice.rank) + bias,
+        factors=factors,
+    )
+
+
+def about(model: ModelFile, layers: list[LayerResult], written: Written) -> list[str]:
+    """Return what the user should know of a written model."""
+    warnings = list(written.warnings)
+    share = sum(layer.parameters_before for layer in layers) / max(model.parameters, 1)
+    if share < SMALL_SHARE:
+        names = ", ".join(repr(layer.name) for layer in layers)
+        warnings.append(
+            f"Layer {names} holds {100 * share:.2f} % of the model's parameters: however small it "
+            "gets, the model hardly shrinks. `lrcompress inspect` shows where the parameters are."
+        )
+    for layer in layers:
+        if layer.parameters_after >= layer.parameters_before:
+            warnings.append(f"Rank {layer.rank} of layer {layer.name!r} saves nothing; it was forced.")
+    return warnings
+
+
+def own_dataset(model: ModelFile) -> dict[str, Any] | None:
+    """Return the data set a model trained by lrcompress names in its own file."""
+    origin = model.provenance or {}
+    name, scaling = origin.get("dataset"), origin.get("scaling")
+    if isinstance(name, str) and isinstance(scaling, str):
+        return {"name": name, "scaling": scaling, "source": "model file"}
+    return None
+
+
+def new_record(
+    result: FactorizeResult, model: ModelFile, request: Request, dataset: dict[str, Any] | None
+) -> runs.RunRecord:
+    """Return the run record of a factorization, not yet saved."""
+    record = runs.new_record(result.output, list(request.command), request.seed)
+    record.document |= {
+        "method": result.method,
+        "method_reason": result.method_reason,
+        "format": model.format,
+        "keras_version": model.keras_version,
+        "layers": [layer.to_json() for layer in result.layers],
+        "parameters_before": result.parameters_before,
+        "parameters_after": result.parameters_after,
+        "optimizer_bytes": result.optimizer_bytes,
+        "optimizer_bytes_after": result.optimizer_bytes_after,
+        "dataset": dataset,
+        "seconds": result.seconds,
+        "warnings": result.warnings,
+        "modernized": result.modernized,
+    }
+    record.set_stage("original", result.input, result.parameters_before)
+    record.set_stage("factorized", result.output, result.parameters_after)
+    return record

@@ -1,0 +1,114 @@
+"""Figures, drawn with Matplotlib without a screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lrcompress.atomic import check_output, replacing
+from lrcompress.errors import OutputError
+
+SUFFIXES = (".png", ".svg", ".pdf")
+# Okabe & Ito's colours, told apart by colour-blind readers too; markers tell them apart in print.
+_STYLES = {
+    "svd": ("#D55E00", "o"),
+    "centered": ("#0072B2", "s"),
+    "whitened": ("#009E73", "^"),
+    "refined": ("#CC79A7", "D"),
+}
+
+
+def check_figure(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse a figure that cannot be written, before any work is done.
+
+    Raises:
+        OutputError: If the suffix names no format, or the file exists or cannot be made.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        msg = f"Figure {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, which decides its format."
+        raise OutputError(msg, code="output_suffix")
+    check_output(path, overwrite=overwrite)
+
+
+def draw_sweep(document: dict[str, Any], path: Path) -> None:
+    """Draw a sweep: error against rank and against what is saved, and the spectral error by rank.
+
+    The paper's two figures, whose captions say "spectral norm" and whose axes show the error rate,
+    are the first two and the third here.
+
+    Args:
+        document: What `sweep` found, as `SweepResult.to_json` gives it.
+        path: Ends in ``.png``, ``.svg`` or ``.pdf``.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    # The object interface draws without a screen and leaves no global state.
+    from matplotlib.figure import Figure
+
+    measured = any(row["error_rate"] is not None for row in document["rows"])
+    figure = Figure(figsize=(13 if measured else 5.5, 4.2), layout="constrained")
+    axes = figure.subplots(1, 3 if measured else 1, squeeze=False)[0]
+    m, n = document["kernel_shape"]
+    figure.suptitle(f"{document['model']}: {document['layer']}, {m} x {n}", parse_math=False)
+    if measured:
+        _errors(document, axes[0], "rank", "rank")
+        _errors(document, axes[1], "layer_reduction", "parameters of the layer saved, %")
+    _spectral(document, axes[-1])
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+    with replacing(path) as temporary:
+        kind = path.suffix.lower().removeprefix(".")
+        # No date inside: the same sweep gives the same file.
+        dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+        figure.savefig(temporary, format=kind, dpi=150, metadata=dates)
+
+
+def _errors(document: dict[str, Any], axis: Any, key: str, label: str) -> None:  # noqa: ANN401
+    """Draw test errors with their intervals, and the original's."""
+    scale = 100 if key.endswith("reduction") else 1
+    for method, rows in _by_method(document).items():
+        color, marker = _STYLES[method]
+        x = [scale * row[key] for row in rows]
+        axis.plot(x, [row["error_rate"] for row in rows], color=color, marker=marker,
+                  markersize=4, label=method)  # fmt: skip
+        low, high = ([row[f"error_rate_{end}"] for row in rows] for end in ("low", "high"))
+        axis.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+    original = document["original"]
+    if original:
+        axis.axhline(original["error_rate"], color="0.3", linestyle="--", label="original")
+    axis.set_xlabel(label)
+    axis.set_ylabel("test error, %")
+    highest = max(row["error_rate"] for row in document["rows"])
+    if original and highest > 10 * max(original["error_rate"], 0.1):
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+
+
+def _spectral(document: dict[str, Any], axis: Any) -> None:  # noqa: ANN401
+    """Draw the spectral norm of A - B C, relative to A's, and the least that a rank allows.
+
+    Refinement serves the outputs only and goes far from A: its norms would hide all others.
+    """
+    sigma = document["singular_values"]
+    ranks = range(1, min(document["break_even_rank"] or len(sigma), len(sigma) - 1) + 1)
+    if sigma and sigma[0] > 0:
+        axis.plot(list(ranks), [sigma[r] / sigma[0] for r in ranks], color="0.3", linestyle="--",
+                  label="least possible, $\\sigma_{r+1}/\\sigma_1$")  # fmt: skip
+    for method, rows in _by_method(document).items():
+        if method == "refined":
+            continue
+        color, marker = _STYLES[method]
+        axis.plot([row["rank"] for row in rows], [row["spectral_error"] for row in rows],
+                  color=color, marker=marker, markersize=4, label=method)  # fmt: skip
+    axis.set_xlabel("rank")
+    axis.set_ylabel("spectral norm of A - B C over that of A")
+    axis.set_ylim(bottom=0)
+
+
+def _by_method(document: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(document["rows"], key=lambda row: row["rank"]):
+        found.setdefault(row["method"], []).append(row)
+    return found

@@ -1,0 +1,80 @@
+"""Text of `sweep`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.words import count, points, rate, seconds, share, small
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_KERNEL = ["rank", "parameters", "layer saved", "model saved", "energy", "spectral error"]
+_OUTPUTS = ["output error", "agreement", "error, held out", "test error [95 %]", "drop [95 %]"]
+
+
+def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
+    """Show one table a method."""
+    m, n = document["kernel_shape"]
+    measured = document["dataset"] is not None
+    parts: list[RenderableType] = []
+    for method in dict.fromkeys(row["method"] for row in document["rows"]):
+        rows = [row for row in document["rows"] if row["method"] == method]
+        parts.append(
+            table(
+                f"{document['layer']}: Dense {m} x {n}, {method}",
+                _KERNEL + (_OUTPUTS if measured else []),
+                [_cells(row, measured=measured) for row in rows],
+                left=0,
+            )
+        )
+    lines = _replaced(document["rows"])
+    original = document["original"]
+    lines += [
+        f"the whole layer has {count(m * n)} parameters of {count(document['parameters'])} in the model; "
+        f"ranks up to {document['break_even_rank']} save something"
+    ]
+    if original:
+        lines.append(
+            f"the original: {original['held_out_error_rate']:.2f} % held out, {rate(original)} test"
+            f" ({count(original['samples'])} samples); choose by the held-out column, report the test error"
+        )
+    times = ", ".join(f"{name} {seconds(value)}" for name, value in document["seconds"].items())
+    return [*parts, plain([*lines, f"time: {times}"])]
+
+
+def _replaced(rows: list[dict[str, Any]]) -> list[str]:
+    """Say where a simpler method was better on held-out inputs, and stands in."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["method_used"] != row["method"]:
+            found.setdefault((row["method"], row["method_used"]), []).append(str(row["rank"]))
+    return [
+        f"{method} at rank {', '.join(ranks)}: {used} was better on held-out inputs and stands there"
+        for (method, used), ranks in found.items()
+    ]
+
+
+def _cells(row: dict[str, Any], *, measured: bool) -> list[str]:
+    cells = [
+        str(row["rank"]),
+        count(row["parameters_after"]),
+        share(row["layer_reduction"]),
+        share(row["model_reduction"]),
+        share(row["energy"]),
+        small(row["spectral_error"]),
+    ]
+    if not measured:
+        return cells
+    drop = row["drop"]
+    return [
+        *cells,
+        small(row["output_error"]),
+        "-" if row["agreement"] is None else f"{row['agreement']:.2f} %",
+        "-" if row["held_out_error_rate"] is None else f"{row['held_out_error_rate']:.2f} %",
+        rate(row),
+        "-"
+        if drop is None
+        else f"{points(drop['difference'])} [{drop['low']:+.2f}, {drop['high']:+.2f}]",
+    ]

@@ -1,0 +1,248 @@
+"""Several Dense layers under one rule: ranks shared out so that each parameter does the most good."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrcompress.choosing import RankChoice, Rule, pick_rule, rank_grid
+from lrcompress.errors import RankError, UnsupportedModelError
+from lrcompress.layerwise import Calibration, Factorized, Kernels, LayerTask, Request, Target
+from lrcompress.lowrank import Curve, Factors, Ranks, allocations, check_rank, total_price
+from lrcompress.lowrank import within_budget as best_within
+from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, find_head
+from lrcompress.progress import Progress
+
+# Ranks at which a layer is tried in the network: its curve between them is a line.
+TRIED = 8
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What came of sharing out: the layers that are factorized, and remarks on those that are not."""
+
+    layers: list[Factorized]
+    remarks: list[str]
+
+
+def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list[str]]:
+    """Return the layers to factorize, and a remark on each Dense that cannot be.
+
+    Raises:
+        UnsupportedModelError: If a named layer, or the head where none is named, is not there.
+        RankError: If a layer is named twice, or none can be made smaller.
+    """
+    if not request.every_dense and not request.layers:
+        return [Target(find_head(model), is_head=True)], []
+    head = head_path(model)
+    if request.layers:
+        named = [find_head(model, name) for name in request.layers]
+        if len({layer.path for layer in named}) < len(named):
+            msg = f"Received layers {', '.join(request.layers)}; expected each once."
+            raise RankError(msg, code="layer_twice")
+        return [Target(layer, layer.path == head) for layer in named], []
+    useful = [layer for layer in dense_layers(model) if Curve(layer.kernel_shape, {}).most]
+    if not useful:
+        msg = f"{model.path} has no Dense layer that a lower rank makes smaller; nothing to do."
+        raise RankError(msg, code="nothing_to_gain")
+    left = [layer.path for layer in dense_layers(model) if layer not in useful]
+    remarks = [f"Too small for any rank to save something: {', '.join(left)}."] if left else []
+    return [Target(layer, layer.path == head) for layer in useful], remarks
+
+
+def head_path(model: ModelFile) -> str | None:
+    """Return the path of the final Dense, None where there is not exactly one."""
+    try:
+        return find_head(model).path
+    except UnsupportedModelError:
+        return None
+
+
+def factorize_several(
+    tasks: Sequence[LayerTask],
+    request: Request,
+    calibration: Calibration | None,
+    progress: Progress,
+) -> Shared:
+    """Choose ranks for several layers under one rule and factorize their kernels.
+
+    With data a layer's curve is the error of the whole network when that layer alone is
+    factorized, measured on held-out inputs at a few ranks; without, it is the energy that its
+    kernel loses. Both add up, nearly, over layers.
+
+    Args:
+        tasks: The layers.
+        request: Rank rule and method.
+        calibration: Their inputs and the network, where there is data.
+        progress: Told of every trial.
+
+    Raises:
+        RankError: If no ranks fit the request.
+        KernelError: If a kernel or its inputs are not finite; names the layer.
+    """
+    probe = None if calibration is None else calibration.probe
+    measurable = probe is not None and probe.original.error_rate is not None
+    rule, value, is_default = pick_rule(
+        request.rank, request.energy, request.reduction, request.max_drop, has_data=measurable
+    )
+    if rule == "rank":
+        return _at_one_rank(tasks, int(value), request)
+    for task in tasks:
+        check_rank(1, *task.target.layer.kernel_shape, force=False)
+    curves = [_curve(task, calibration, progress) for task in tasks]
+    if rule == "reduction":
+        ranks = _within_reduction(curves, value)
+    elif rule == "energy":
+        ranks = next(a for a in allocations(curves) if _mean_energy(tasks, a) >= value - 1e-12)
+    else:
+        ranks = _within_drop(tasks, curves, value, calibration, progress)
+    return _result(tasks, curves, ranks, rule, value, is_default)
+
+
+def _at_one_rank(tasks: Sequence[LayerTask], rank: int, request: Request) -> Shared:
+    """Factorize every layer at the same rank, those that were not named only where it saves."""
+    found, remarks = [], []
+    for task in tasks:
+        layer = task.target.layer
+        if request.every_dense and not request.force and rank > Curve(layer.kernel_shape, {}).most:
+            remarks.append(f"Layer {layer.path} stays whole: rank {rank} would not make it smaller.")
+            continue
+        check_rank(rank, *layer.kernel_shape, force=request.force)
+        choice = RankChoice(rank, "rank", rank, False, {}, f"rank {rank}, as asked")
+        found.append(Factorized(task.target, task.at_ranks([rank])[rank], choice, task.reason))
+    if not found:
+        msg = f"Rank {rank} makes no Dense layer of this model smaller; ask for a lower rank."
+        raise RankError(msg, code="rank_saves_nothing")
+    return Shared(found, remarks)
+
+
+def _curve(
+    task: LayerTask, calibration: Calibration | None, progress: Progress
+) -> Curve:
+    """Return a layer's error by rank."""
+    layer = task.target.layer
+    most = Curve(layer.kernel_shape, {}).most
+    if calibration is None or calibration.probe is None:
+        shares = task.energies()
+        return Curve(layer.kernel_shape, {r: float(1 - shares[r - 1]) for r in range(1, most + 1)})
+    ranks = _spread(most)
+    # The closed form stands for the refined one, which falls in the same way.
+    method = "whitened" if task.method == "refined" else task.method
+    errors: dict[int, float] = {}
+    for done, (rank, factors) in enumerate(sorted(task.at_ranks(ranks, method).items()), 1):
+        trial = calibration.probe(_kernels(layer, factors), f"{layer.name}, rank {rank}")
+        # More rank cannot be worse but for noise.
+        errors[rank] = min(trial.output_error, *errors.values()) if errors else trial.output_error
+        progress(f"trying {layer.name} alone", done, len(ranks), {})
+    return Curve(layer.kernel_shape, errors)
+
+
+def _spread(most: int) -> list[int]:
+    """Return a few ranks from 1 to `most`, evenly in ratio."""
+    return sorted({round(float(most) ** (k / (TRIED - 1))) for k in range(TRIED)})
+
+
+def _kernels(layer: DenseLayer, factors: Factors) -> Kernels:
+    return {layer.path: (factors.product(), factors.bias)}
+
+
+def _within_reduction(curves: Sequence[Curve], share: float) -> Ranks:
+    """Return the best ranks that save a share of all kernels together."""
+    whole = sum(curve.price(None) for curve in curves)
+    ranks = best_within(curves, int((1 - share) * whole + 1e-6))
+    if ranks is None:
+        most = 1 - sum(curve.price(1) for curve in curves) / whole
+        msg = (
+            f"No ranks save {100 * share:g} % of these {len(curves)} layers: rank 1 in each saves "
+            f"{100 * most:.1f} %; ask for less."
+        )
+        raise RankError(msg, code="reduction_unreachable")
+    return ranks
+
+
+def _mean_energy(tasks: Sequence[LayerTask], ranks: Ranks) -> float:
+    """Return the energy kept, averaged over the layers."""
+    kept = [
+        1.0 if rank is None else task.energies()[rank - 1]
+        for task, rank in zip(tasks, ranks, strict=True)
+    ]
+    return float(np.mean(kept))
+
+
+def _within_drop(
+    tasks: Sequence[LayerTask],
+    curves: Sequence[Curve],
+    allowed: float,
+    calibration: Calibration | None,
+    progress: Progress,
+) -> Ranks:
+    """Bisect along the allocations for the smallest network whose drop is allowed."""
+    if calibration is None or calibration.probe is None:
+        raise AssertionError  # pick_rule saw to it
+    probe = calibration.probe
+    grids = [rank_grid(curve.most) for curve in curves]
+    path = list(dict.fromkeys(_rounded(a, grids) for a in allocations(curves)))
+    before = float(probe.original.error_rate or 0.0)
+    low, high = -1, len(path) - 1  # the last leaves every layer whole, which loses nothing
+    while high - low > 1:
+        middle = (low + high) // 2
+        kernels: Kernels = {}
+        for task, rank, grid in zip(tasks, path[middle], grids, strict=True):
+            if rank is not None:
+                # All of a grid at once: a method that goes down the ranks passes through them.
+                ranks = grid if task.method == "refined" else [rank]
+                kernels = {**kernels, **_kernels(task.target.layer, task.at_ranks(ranks)[rank])}
+        trial = probe(kernels, "trying all together")
+        done = len(path) - (high - low)
+        progress("looking for the smallest within the drop", done, len(path), {})
+        drop = float(trial.error_rate or 0.0) - before
+        low, high = (low, middle) if drop <= allowed else (middle, high)
+    if all(rank is None for rank in path[high]):
+        msg = (
+            f"No ranks of these {len(curves)} layers lose at most {allowed:g} points on held-out "
+            "data; raise --max-drop, or give --reduction and fine-tune."
+        )
+        raise RankError(msg, code="max_drop_unreachable")
+    return path[high]
+
+
+def _rounded(ranks: Ranks, grids: Sequence[Sequence[int]]) -> Ranks:
+    """Return ranks rounded up to those of a grid."""
+    return tuple(
+        None if rank is None else min(r for r in grid if r >= rank)
+        for rank, grid in zip(ranks, grids, strict=True)
+    )
+
+
+def _result(
+    tasks: Sequence[LayerTask],
+    curves: Sequence[Curve],
+    ranks: Ranks,
+    rule: Rule,
+    value: float,
+    is_default: bool,
+) -> Shared:
+    """Factorize every layer at its rank."""
+    whole = sum(curve.price(None) for curve in curves)
+    saved = 1 - total_price(curves, ranks) / whole
+    asked = {
+        "reduction": f"saving {100 * value:g} % of {len(curves)} layers",
+        "energy": f"keeping {100 * value:g} % of the energy of {len(curves)} layers on average",
+        "max_drop": f"losing at most {value:g} points on held-out data with {len(curves)} layers",
+    }[rule]
+    why = " (the default: say --rank to choose yourself)" if is_default else ""
+    found, remarks = [], []
+    for task, rank in zip(tasks, ranks, strict=True):
+        name = task.target.layer.path
+        if rank is None:
+            remarks.append(f"Layer {name} stays whole: the parameters do more good there than elsewhere.")
+            continue
+        text = f"rank {rank}, its share in {asked} ({100 * saved:.1f} % saved){why}"
+        choice = RankChoice(rank, rule, value, is_default, {}, text)
+        found.append(Factorized(task.target, task.at_ranks([rank])[rank], choice, task.reason))
+    if not found:
+        msg = f"Nothing can be saved while {asked}; ask for less."
+        raise RankError(msg, code="nothing_to_gain")
+    return Shared(found, remarks)
