@@ -1,5 +1,7 @@
 """Keras model files without Keras: find a Dense layer, read it, write a file with two in its place.
 
+Two that are one matrix already are found as one, and written with another rank, or as one.
+
 Reads HDF5 files of Keras 1 to 3 and `.keras` archives of 2.12 to 3, told by content. What is
 written opens in plain Keras, in safe mode, without custom objects.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 from lrcompress.modelfile.finding import dense_layers, find_head
 from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Replacement, Written
 from lrcompress.modelfile.reading import open_model, read_bias, read_kernel
-from lrcompress.modelfile.surgery import write_replaced
+from lrcompress.modelfile.surgery import write_merged, write_replaced
 
 __all__ = [
     "DenseLayer",
@@ -22,5 +24,6 @@ __all__ = [
     "open_model",
     "read_bias",
     "read_kernel",
+    "write_merged",
     "write_replaced",
 ]

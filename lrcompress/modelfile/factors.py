@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError, RankError
 from lrcompress.modelfile.hdf5 import cast
-from lrcompress.modelfile.model import ModelFile, Replacement
+from lrcompress.modelfile.model import DenseLayer, ModelFile, Replacement
 from lrcompress.modelfile.plan import NewArray
 
 
@@ -41,17 +44,27 @@ def stored_factors(model: ModelFile, replacement: Replacement) -> dict[str, NewA
             wanted = f"one of shape ({n},)" if layer.use_bias else "none, the layer has no bias"
             msg = f"Bias of shape {given['bias'].shape} for layer {layer.path}; expected {wanted}."
             raise RankError(msg)
-    stored: dict[str, NewArray] = {}
-    for name, values in given.items():
-        kept = cast(values, layer.dtype)
-        finite = np.isfinite(values).all() and (
-            layer.dtype == "bfloat16" or np.isfinite(kept).all()
+    return {name: rounded(model, layer, name, values) for name, values in given.items()}
+
+
+def rounded(model: ModelFile, layer: DenseLayer, name: str, values: NDArray[Any]) -> NewArray:
+    """Return new values for a layer in the type that it stores.
+
+    Args:
+        model: The file, for messages.
+        layer: The layer.
+        name: What the values are, for messages.
+        values: Any real array.
+
+    Raises:
+        KernelError: If a value is not finite, or no longer is in the stored type.
+    """
+    kept = cast(values, layer.dtype)
+    finite = np.isfinite(values).all() and (layer.dtype == "bfloat16" or np.isfinite(kept).all())
+    if not finite:
+        msg = (
+            f"The {name} array for layer {layer.path} of {model.path} holds NaN or infinity, "
+            f"or overflows {layer.dtype}; expected finite values."
         )
-        if not finite:
-            msg = (
-                f"The {name} array for layer {layer.path} of {model.path} holds NaN or infinity, "
-                f"or overflows {layer.dtype}; expected finite values."
-            )
-            raise KernelError(msg)
-        stored[name] = NewArray(kept, layer.dtype)
-    return stored
+        raise KernelError(msg)
+    return NewArray(kept, layer.dtype)

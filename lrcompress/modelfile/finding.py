@@ -5,22 +5,13 @@ from __future__ import annotations
 import difflib
 
 from lrcompress.errors import UnsupportedModelError
-from lrcompress.modelfile.archive import is_shared
-from lrcompress.modelfile.decoding import as_dict, decoding
-from lrcompress.modelfile.layers import (
-    activation_name,
-    dense_entry,
-    has_bias,
-    quantization,
-    units,
-)
+from lrcompress.modelfile.decoding import decoding
+from lrcompress.modelfile.describing import describe_dense
+from lrcompress.modelfile.layers import dense_entry
 from lrcompress.modelfile.model import DenseLayer, ModelFile
-from lrcompress.modelfile.order import layer_order
-from lrcompress.modelfile.ranks import input_dimensions
-from lrcompress.modelfile.tail import Tail, feeds_softmax, following, tails
+from lrcompress.modelfile.pairs import as_pair, find_pairs
+from lrcompress.modelfile.tail import Tail, tails
 from lrcompress.modelfile.topology import Container, Item
-
-FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
 def dense_layers(model: ModelFile) -> tuple[DenseLayer, ...]:
@@ -31,13 +22,16 @@ def dense_layers(model: ModelFile) -> tuple[DenseLayer, ...]:
 
     Returns:
         The layers, those of nested models and those under TimeDistributed included; quantized
-        ones, ones with LoRA, and shared ones are not.
+        ones, ones with LoRA, and shared ones are not. Two that make up one matrix are one.
     """
     found = []
     with decoding(model.path):
+        pairs = find_pairs(model)
         for item in _dense_items(model):
+            if item in pairs.values():
+                continue
             try:
-                found.append(describe_dense(model, item))
+                found.append(_describe(model, item, pairs))
             except UnsupportedModelError:
                 continue
     return tuple(found)
@@ -50,6 +44,10 @@ def find_head(model: ModelFile, layer: str | None = None) -> DenseLayer:
         model: The file.
         layer: Name or path of a Dense layer; None for the head, found by walking back from the
             outputs over layers that act element by element or change the shape.
+
+    Returns:
+        The layer; where it is one of two that make up one matrix, both as one, whichever of them
+        was named.
 
     Raises:
         UnsupportedModelError: If there is none, or none that can be factorized: codes
@@ -66,7 +64,15 @@ def find_head(model: ModelFile, layer: str | None = None) -> DenseLayer:
             )
             raise UnsupportedModelError(msg, code="subclassed")
         item = _named(model, layer) if layer is not None else _head(model, model.tree)
-        return describe_dense(model, item)
+        pairs = find_pairs(model)
+        second = next((later for later, first in pairs.items() if first is item), item)
+        return _describe(model, second, pairs)
+
+
+def _describe(model: ModelFile, item: Item, pairs: dict[Item, Item]) -> DenseLayer:
+    """Return a Dense, together with the one before it where the two make up one matrix."""
+    layer = describe_dense(model, item)
+    return as_pair(describe_dense(model, pairs[item]), layer) if item in pairs else layer
 
 
 def _dense_items(model: ModelFile) -> list[Item]:
@@ -165,89 +171,3 @@ def _check_branches(model: ModelFile, tail: Tail) -> None:
         f"Dense layers, so none is the final one; choose with --layer: {_choices(tail.heads)}."
     )
     raise UnsupportedModelError(msg, code="merged_branches")
-
-
-def describe_dense(model: ModelFile, item: Item) -> DenseLayer:
-    """Return a Dense with its arrays found and checked.
-
-    Raises:
-        UnsupportedModelError: If it is quantized, has LoRA, is shared, or its arrays are missing.
-    """
-    tree, entry = model.tree, dense_entry(item)
-    if tree is None or entry is None:
-        msg = f"Layer {item.name} of {model.path} is a {item.class_name}; expected a Dense layer."
-        raise UnsupportedModelError(msg, code="no_such_layer")
-    path, config = "/".join(item.path), as_dict(entry.get("config"))
-    _refuse_special(model, item, config)
-    index = model.weights.index
-    paths = model.weights.of_layer.get(item.path, ())
-    arrays = [index.arrays[p] for p in paths if p in index.arrays]
-    use_bias = has_bias(config)
-    kernel = arrays[0] if arrays else None
-    bias = arrays[1] if use_bias and len(arrays) > 1 else None
-    n = kernel.shape[1] if kernel is not None and len(kernel.shape) == 2 else 0
-    fits = len(arrays) == 1 + use_bias and n > 0 and units(config) in (n, None)
-    if kernel is None or not fits or (use_bias and (bias is None or bias.shape != (n,))):
-        msg = (
-            f"The weights of Dense layer {path} in {model.path} do not fit its architecture "
-            f"(found {[list(a.shape) for a in arrays]}); save the model again."
-        )
-        raise UnsupportedModelError(msg, code="config")
-    if kernel.dtype not in FLOATS:
-        msg = (
-            f"Dense layer {path} of {model.path} stores its kernel as {kernel.dtype}; "
-            f"expected one of {', '.join(FLOATS)}: factorize the model before quantizing it."
-        )
-        raise UnsupportedModelError(msg, code="quantized")
-    after = following(tree, item)
-    dimensions = input_dimensions(item)
-    return DenseLayer(
-        name=item.name,
-        path=path,
-        kernel_shape=(kernel.shape[0], n),
-        dtype=kernel.dtype,
-        use_bias=use_bias,
-        activation=activation_name(config.get("activation")),
-        softmax=feeds_softmax(item, config.get("activation"), after),
-        following=tuple(i.class_name for i in after),
-        per_step=entry is not item.entry
-        or entry.get("class_name") == "TimeDistributedDense"
-        or (dimensions or 0) > 2,
-        kernel=kernel,
-        bias=bias,
-    )
-
-
-def _refuse_special(model: ModelFile, item: Item, config: dict[str, object]) -> None:
-    """Refuse a Dense that Keras would not rebuild, or whose kernel is not all there is to it."""
-    path, tree = "/".join(item.path), model.tree
-    if not item.is_named or item not in layer_order(item.container):
-        why = "leads to no output" if item.is_named else "has no name"
-        msg = f"Dense layer {path} of {model.path} {why}; expected a layer in use: choose another."
-        raise UnsupportedModelError(msg, code="config")
-    if tree is not None and sum(other.path == item.path for other in tree.walk()) > 1:
-        # Keras does not load such a model, and which of them is meant cannot be said.
-        msg = (
-            f"Dense layer {path} of {model.path} shares its name with another layer; expected names "
-            "that differ: rename one in the model's own Keras and save it again."
-        )
-        raise UnsupportedModelError(msg, code="config")
-    mode = quantization(config)
-    if mode is not None:
-        msg = (
-            f"Dense layer {path} of {model.path} is quantized ({mode}); "
-            "expected a float kernel: factorize the model before quantizing it."
-        )
-        raise UnsupportedModelError(msg, code="quantized")
-    if config.get("lora_rank"):
-        msg = (
-            f"Dense layer {path} of {model.path} has LoRA enabled; expected a plain kernel: "
-            "merge the adapters first (save the model after quantize or a weight merge)."
-        )
-        raise UnsupportedModelError(msg, code="lora")
-    if tree is not None and is_shared(tree, item):
-        msg = (
-            f"Dense layer {path} of {model.path} is one object used in several nested models; "
-            "expected it in one place: give the models their own layers, or choose with --layer."
-        )
-        raise UnsupportedModelError(msg, code="shared_dense")

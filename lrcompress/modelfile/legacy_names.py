@@ -10,21 +10,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lrcompress.errors import UnsupportedModelError
 from lrcompress.modelfile import legacy
-from lrcompress.modelfile.hdf5 import name_parts
+from lrcompress.modelfile.hdf5 import Index, name_parts
 from lrcompress.modelfile.model import ModelFile
+from lrcompress.modelfile.nested_order import check_order, find_follower
 from lrcompress.modelfile.order import layer_order
-from lrcompress.modelfile.topology import Container, Item
+from lrcompress.modelfile.topology import Container
 from lrcompress.modelfile.topology import Path as LayerPath
 
 # An attribute above this does not fit a group's header; Keras splits its lists there too.
 ATTRIBUTE_LIMIT = 64_512
-# Layers without frozen weights of their own, unless they are frozen as a whole.
-_ALL_TRAINABLE = (
-    "Dense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "DepthwiseConv2D",
-    "SeparableConv2D", "Embedding", "LayerNormalization", "PReLU", "LSTM", "GRU", "SimpleRNN",
-)  # fmt: skip
 # What one variable-length string takes in the attribute itself.
 _REFERENCE_BYTES = 16
 
@@ -46,6 +41,7 @@ class NewNames:
         self._model, self._tree, self._firsts = model, tree, firsts
         self._weight_names = {n: list(w) for n, w in model.weights.weight_names.items()}
         self._like: dict[str, str] = {}  # a changed layer's list is written as this one's was
+        self._gone: set[str] = set()
 
     def add(self, old: LayerPath, first: LayerPath) -> str:
         """Name the kernel of a new layer.
@@ -74,35 +70,60 @@ class NewNames:
         self._like[outer] = old[0]
         return legacy.canonical(outer, name)
 
-    def _place(self, old: LayerPath, first: LayerPath) -> int:
-        """Return where a nested model's flat list takes the new kernel.
+    def remove(self, path: LayerPath) -> tuple[str, ...]:
+        """Take a layer out.
 
-        All trainable weights stand first in that list, all frozen ones after them, each part in
-        Keras' order of layers. The new layer is frozen where the split one is, so its kernel goes
-        before the first weight of the next layer in the same part: mostly the split layer itself,
-        but the graph may put others between the two.
+        Args:
+            path: Its path.
+
+        Returns:
+            The groups and arrays that go with it.
         """
-        weights = self._model.weights
-        outer = next(item for item in self._tree.items if item.name == first[0])
-        order = _flat(outer)
-        paths = [item.path for item in order]
-        start, end = paths.index(first) + 1, paths.index(old)
-        frozen = _is_frozen(order[end])
-        follower = old
-        for item in order[start:end]:
-            if not weights.of_layer.get(item.path):
-                continue
-            if _is_frozen(item) == frozen and (frozen or _starts_trainable(item)):
-                follower = item.path
-                break
-            if frozen and item.class_name not in _ALL_TRAINABLE:
-                msg = (
-                    f"Layer {item.name} in nested model {first[0]} of {self._model.path} may mix "
-                    f"frozen and trainable weights, so the place next to {old[-1]} is not certain; "
-                    "save the model as .keras, which keeps layers apart, and factorize that."
-                )
-                raise UnsupportedModelError(msg, code="nested_order")
-        target = weights.of_layer[follower][0]
+        outer = path[0]
+        if len(path) == 1:
+            del self._weight_names[outer]
+            self._gone.add(outer)
+            return (legacy.canonical(outer),)
+        arrays = self._model.weights.of_layer[path]
+        self._drop_names(outer, arrays)
+        return _with_empty_groups(arrays, legacy.canonical(outer), self._model.weights.index)
+
+    def remove_array(self, path: LayerPath, array: str) -> None:
+        """Take one array of a layer out.
+
+        Args:
+            path: The layer's path.
+            array: The array's canonical path.
+        """
+        self._drop_names(path[0], (array,))
+
+    def add_bias(self, path: LayerPath) -> str:
+        """Name the new bias of a layer, right after its kernel.
+
+        Args:
+            path: The layer's path.
+
+        Returns:
+            The canonical path of the bias.
+        """
+        outer, kernel = path[0], self._model.weights.of_layer[path][0]
+        names = self._weight_names[outer]
+        place = [legacy.canonical(outer, name) for name in names].index(kernel)
+        name = _bias_name(names[place])
+        names.insert(place + 1, name)
+        self._like[outer] = outer
+        return legacy.canonical(outer, name)
+
+    def _drop_names(self, outer: str, arrays: tuple[str, ...]) -> None:
+        """Take arrays out of the list of an outer layer."""
+        names = self._weight_names[outer]
+        self._weight_names[outer] = [n for n in names if legacy.canonical(outer, n) not in arrays]
+        self._like[outer] = outer
+
+    def _place(self, old: LayerPath, first: LayerPath) -> int:
+        """Return where a nested model's flat list takes the new kernel."""
+        follower = find_follower(self._model, self._tree, old, first)
+        target = self._model.weights.of_layer[follower][0]
         names = self._weight_names[first[0]]
         return [legacy.canonical(first[0], name) for name in names].index(target)
 
@@ -111,10 +132,11 @@ class NewNames:
         changed: dict[tuple[str, str], Any] = {}
         root = source[legacy.ROOT]
         for layer, like in self._like.items():
+            check_order(self._model, self._tree, layer)
             group, names = root[like], self._weight_names[layer]
             changed.update(list_attributes(legacy.canonical(layer), "weight_names", names, group))
         new_layers = {path[0] for old, path in self._firsts.items() if len(path) == 1}
-        if new_layers:
+        if new_layers or self._gone:
             names = self._layer_names(new_layers)
             changed.update(list_attributes(legacy.ROOT, "layer_names", names, root))
         return changed
@@ -122,11 +144,11 @@ class NewNames:
     def _layer_names(self, new: set[str]) -> list[str]:
         """Return the order of all outer layers, the new ones in their places."""
         weights, old_tree = self._model.weights, self._model.tree
-        saved = list(weights.layer_names)
+        saved = [name for name in weights.layer_names if name not in self._gone]
         if old_tree is not None:
             computed = [item.name for item in layer_order(old_tree)]
             ours = [name for name in computed if weights.weight_names.get(name)]
-            if ours == [name for name in saved if weights.weight_names.get(name)]:
+            if ours == [name for name in weights.layer_names if weights.weight_names.get(name)]:
                 order = [item.name for item in layer_order(self._tree)]
                 listed = [name for name in order if name in new or name in saved]
                 return listed + [name for name in saved if name not in order]
@@ -141,26 +163,6 @@ class NewNames:
         return saved
 
 
-def _flat(outer: Item) -> list[Item]:
-    """Return the layers inside a nested model in the order its weights are listed."""
-    if outer.inner is None:
-        return [outer]
-    return [leaf for item in layer_order(outer.inner) for leaf in _flat(item)]
-
-
-def _is_frozen(item: Item) -> bool:
-    """Return whether a layer is frozen; freezing a model freezes each of its layers in the file."""
-    return item.config.get("trainable") is False
-
-
-def _starts_trainable(item: Item) -> bool:
-    """Return whether an unfrozen layer's first weight is trainable, as all but a few have it."""
-    if item.class_name == "Normalization":
-        return False
-    moving = item.class_name.startswith("BatchNormalization")
-    return not moving or any(item.config.get(key, True) for key in ("scale", "center"))
-
-
 def _renamed(kernel: str, old: str, new: str) -> str:
     """Return a kernel's name in the style of the split layer's: its name replaced where it stands.
 
@@ -172,6 +174,27 @@ def _renamed(kernel: str, old: str, new: str) -> str:
     if replaced[-1].startswith(f"{old}_"):
         replaced[-1] = new + replaced[-1][len(old) :]
     return f"{new}/{parts[-1]}" if replaced == parts else "/".join(replaced)
+
+
+def _bias_name(kernel: str) -> str:
+    """Return the name of a bias in the style of its kernel's: `N/kernel:0`, `N_W` and others."""
+    parent, slash, last = kernel.rpartition("/")
+    stem, colon, number = last.partition(":")
+    if stem.endswith("_W"):
+        return f"{parent}{slash}{stem[:-2]}_b{colon}{number}"
+    stem = stem.replace("kernel", "bias") if "kernel" in stem else "bias"
+    return f"{parent}{slash}{stem}{colon}{number}"
+
+
+def _with_empty_groups(arrays: tuple[str, ...], root: str, index: Index) -> tuple[str, ...]:
+    """Return arrays, or the largest groups below `root` that hold nothing but some of them."""
+    found = set()
+    for array in arrays:
+        top, parent = array, array.rpartition("/")[0]
+        while parent != root and all(path in arrays for path, _ in index.under(parent)):
+            top, parent = parent, parent.rpartition("/")[0]
+        found.add(top)
+    return tuple(sorted(found))
 
 
 def _like_type(kind: np.dtype[Any], names: list[str]) -> np.dtype[Any]:

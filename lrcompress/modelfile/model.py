@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,23 +36,27 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """A Dense layer that can be factorized.
+    """A Dense layer that can be factorized, or two that are one already factorized.
+
+    A pair computes x (B C) + b and is described as one layer of kernel B C: under the name of the
+    second, whose place it takes in the model, with `first` set.
 
     Attributes:
         name: Its name; that of the wrapper where TimeDistributed wraps it.
         path: Its name behind those of the nested models it stands in: ``"encoder/dense_1"``.
-        kernel_shape: (m, n): inputs, units.
+        kernel_shape: (m, n): inputs, units. Of a pair, the shape of B C.
         dtype: Type the kernel is stored in: ``"float32"``, ``"float16"``, ``"bfloat16"`` or
             ``"float64"``.
-        use_bias: Whether it has a bias of shape (n,).
+        use_bias: Whether it has a bias of shape (n,). Of a pair, whether either layer has one.
         activation: Name of its own activation, ``"linear"`` where it has none.
         softmax: Whether softmax along the last axis is what is done to its kernel's output: as its
             own activation, or, where that is linear, as the next layer but for dropout.
         following: Class names of the layers after it, as far as its output takes one way only.
         per_step: Whether it acts on inputs of more than two dimensions (sequences, images), or
             under TimeDistributed; False also where the file does not tell.
-        kernel: Where its kernel is stored.
-        bias: Where its bias is stored, None without one.
+        kernel: Where its kernel is stored. Of a pair, that of the second: C, (r, n).
+        bias: Where its bias is stored, None without one. Of a pair, that of the second.
+        first: Of a pair, the first layer by itself, kernel B (m, r); None of a single layer.
     """
 
     name: str
@@ -66,6 +70,32 @@ class DenseLayer:
     per_step: bool
     kernel: StoredArray = field(repr=False)
     bias: StoredArray | None = field(repr=False)
+    first: DenseLayer | None = None
+
+    @property
+    def rank(self) -> int | None:
+        """Rank r at which it is split already, None of a single layer."""
+        return None if self.first is None else self.first.kernel_shape[1]
+
+    @property
+    def second(self) -> DenseLayer:
+        """Of a pair, the second layer by itself, kernel C (r, n); a single layer itself."""
+        if self.first is None:
+            return self
+        shape = (self.kernel.shape[0], self.kernel.shape[1])
+        has_bias = self.bias is not None
+        return replace(self, kernel_shape=shape, use_bias=has_bias, first=None)
+
+    @property
+    def input_path(self) -> str:
+        """Path of the layer that takes in what the kernel of shape (m, n) is applied to."""
+        return self.path if self.first is None else self.first.path
+
+    @property
+    def stored_parameters(self) -> int:
+        """Number of weights that are stored now, biases included."""
+        own = self.kernel.size + (0 if self.bias is None else self.bias.size)
+        return own + (0 if self.first is None else self.first.stored_parameters)
 
 
 @dataclass(frozen=True)
@@ -136,13 +166,14 @@ class ModelFile:
 
 @dataclass(frozen=True, eq=False)
 class Replacement:
-    """What to put in the place of one Dense layer of kernel (m, n): two layers of rank r.
+    """What to put in the place of one Dense layer, or of a pair, of kernel (m, n): rank r.
 
     Attributes:
         layer: The layer, as found in the same model file.
         first: (m, r) kernel of the new first layer.
         second: (r, n) kernel of the layer that keeps the name.
-        bias: New (n,) bias, or None to keep the stored bytes. Given only where the layer has one.
+        bias: New (n,) bias, or None to keep the stored bytes (of a pair whose first layer has a
+            bias: b1 C + b2 of before). Given only where the layer has one.
 
     All are rounded to the layer's stored type on writing.
     """
@@ -155,20 +186,24 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_replaced` has put in place.
+    """What `write_replaced` or `write_merged` has put in place.
 
     Attributes:
         path: The new file.
         size: Its bytes.
-        optimizer_bytes: Bytes of optimizer state in the old file, which the new one does without.
+        optimizer_bytes: Bytes of optimizer state in the old file.
+        optimizer_bytes_after: Bytes of it in the new file: its slots moved to the places of their
+            variables, those of the new kernels at their start; 0 where all of it is left out.
         parameters: Number of weights of the new model.
-        first_names: Name of the new first layer by path of each replaced layer.
+        first_names: Name of the first of two layers by path of the second: that is there, or that
+            was there and is merged.
         warnings: Sentences about what the user may want to know.
     """
 
     path: Path
     size: int
     optimizer_bytes: int
+    optimizer_bytes_after: int
     parameters: int
     first_names: dict[str, str]
     warnings: tuple[str, ...]

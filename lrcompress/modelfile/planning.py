@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.modelfile import archive, legacy
+from lrcompress.modelfile.changes import Changes
 from lrcompress.modelfile.container import CONFIG
 from lrcompress.modelfile.decoding import as_dict, dump_json
 from lrcompress.modelfile.hdf5 import Index, text
 from lrcompress.modelfile.legacy_names import NewNames
 from lrcompress.modelfile.model import ModelFile
+from lrcompress.modelfile.optimizer import plan_optimizer
 from lrcompress.modelfile.plan import NewArray, Plan
 from lrcompress.modelfile.topology import Container, Item
 from lrcompress.modelfile.topology import Path as LayerPath
@@ -43,12 +45,7 @@ def json_attribute(value: dict[str, Any]) -> NDArray[Any]:
 
 
 def plan_weights(
-    model: ModelFile,
-    tree: Container,
-    source: h5py.File,
-    firsts: dict[LayerPath, LayerPath],
-    kernels: dict[LayerPath, NewArray],
-    kept: dict[tuple[LayerPath, int], NewArray],
+    model: ModelFile, tree: Container, source: h5py.File, changes: Changes
 ) -> tuple[Plan, list[str]]:
     """Plan the new weights file, of either format.
 
@@ -56,57 +53,62 @@ def plan_weights(
         model: The old file.
         tree: The new architecture.
         source: The old weights, open.
-        firsts: Path of each new first layer by the path of the layer it was split from.
-        kernels: Its kernel, by its own path.
-        kept: New values of a split layer's arrays, by its path and their number: 0 for the
-            kernel, 1 for the bias.
+        changes: What becomes of the layers.
 
     Returns:
         The plan, and sentences for the user.
     """
-    warnings: list[str] = []
     if model.format == "keras":
-        plan = _plan_archive(model, tree, source, firsts, kernels)
-    else:
-        plan, warnings = _plan_legacy(model, tree, source, firsts, kernels)
-    for (path, number), array in kept.items():
-        old = model.weights.of_layer[path][number]
-        plan.arrays[plan.target(old) or old] = array
-    return plan, warnings
+        return _plan_archive(model, tree, source, changes)
+    return _plan_legacy(model, tree, source, changes)
+
+
+def _put(plan: Plan, model: ModelFile, path: LayerPath, number: int, array: NewArray) -> bool:
+    """Plan new values in the place of a layer's array; return whether there is one."""
+    old = model.weights.of_layer[path]
+    if number < len(old):
+        plan.arrays[plan.target(old[number]) or old[number]] = array
+    return number < len(old)
 
 
 def _plan_archive(
-    model: ModelFile,
-    tree: Container,
-    source: h5py.File,
-    firsts: dict[LayerPath, LayerPath],
-    kernels: dict[LayerPath, NewArray],
-) -> Plan:
+    model: ModelFile, tree: Container, source: h5py.File, changes: Changes
+) -> tuple[Plan, list[str]]:
     """Plan the weights of a `.keras` archive.
 
     The paths count layers by class, so all are derived anew and whole groups move. Each new layer
     gets the groups of the one it was split from: Keras 2.14 and 2.15 ask for a ``vars`` group in
-    every layer, empty or not.
+    every layer, empty or not. Optimizer slots move along where it is certain whose they are.
     """
-    weights = model.weights
+    weights, firsts = model.weights, changes.firsts
     new_layers = set(firsts.values())
     new = weights.numbering.groups(
         tree, lambda path, _: path in new_layers or bool(weights.of_layer.get(path))
     )
-    plan = Plan(dropped=(archive.OPTIMIZER,))
+    plan = Plan(dropped=tuple(weights.groups[path] for path in sorted(changes.gone)))
     plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
     items = {item.path: item for item in tree.walk()}
     for old_path, path in firsts.items():
         old_group = weights.groups[old_path]
         kernel = weights.of_layer[old_path][0]
-        plan.arrays[new[path] + kernel[len(old_group) :]] = kernels[path]
+        plan.arrays[new[path] + kernel[len(old_group) :]] = changes.kernels[path]
         for group in _groups_of(weights.index, old_group):
             twin = new[path] + group[len(old_group) :]
             plan.groups.add(twin)
             name = text(source[weights.index.groups[group]].attrs.get("name"))
             if name is not None:
                 plan.attributes[twin, "name"] = _name_of(items[path], group == old_group + "/vars")
-    return plan
+    for (path, number), array in changes.values.items():
+        if array is None:
+            plan.dropped += (weights.of_layer[path][number],)
+        elif not _put(plan, model, path, number, array):
+            kernel = weights.of_layer[path][0]
+            place = plan.target(kernel) or kernel
+            plan.arrays[f"{place.rpartition('/')[0]}/{number}"] = array
+    if changes.gone or any(path not in firsts for path, _ in changes.values):
+        plan.dropped += (archive.OPTIMIZER,)
+        return plan, []
+    return plan, plan_optimizer(plan, model, list(new), firsts, changes.kernels)
 
 
 def _groups_of(index: Index, root: str) -> list[str]:
@@ -121,17 +123,22 @@ def _name_of(item: Item, itself: bool) -> str:
 
 
 def _plan_legacy(
-    model: ModelFile,
-    tree: Container,
-    source: h5py.File,
-    firsts: dict[LayerPath, LayerPath],
-    kernels: dict[LayerPath, NewArray],
+    model: ModelFile, tree: Container, source: h5py.File, changes: Changes
 ) -> tuple[Plan, list[str]]:
     """Plan the weights of an HDF5 file: nothing moves, new names stand in the right places."""
     plan = Plan(dropped=(legacy.OPTIMIZER,))
-    new_names = NewNames(model, tree, firsts)
-    for old_path, path in firsts.items():
+    new_names = NewNames(model, tree, changes.firsts)
+    for path in sorted(changes.gone):
+        plan.dropped += new_names.remove(path)
+    for (path, number), array in changes.values.items():
+        if array is None:
+            name = model.weights.of_layer[path][number]
+            plan.dropped += (name,)
+            new_names.remove_array(path, name)
+        elif not _put(plan, model, path, number, array):
+            plan.arrays[new_names.add_bias(path)] = array
+    for old_path, path in changes.firsts.items():
         weight = new_names.add(old_path, path)
-        plan.arrays[weight] = kernels[path]
+        plan.arrays[weight] = changes.kernels[path]
     plan.attributes.update(new_names.attributes(source))
     return plan, new_names.warnings

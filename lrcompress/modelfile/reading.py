@@ -13,9 +13,10 @@ from lrcompress.errors import ModelFileError
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import OpenModel, opened
 from lrcompress.modelfile.decoding import decoding, parse_json
-from lrcompress.modelfile.hdf5 import Index, read_array, scan, text
+from lrcompress.modelfile.hdf5 import Index, StoredArray, read_array, scan, text
 from lrcompress.modelfile.layers import is_input, own_input_shape, units
 from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Weights
+from lrcompress.modelfile.products import folded_bias, product
 from lrcompress.modelfile.topology import Container, build
 
 # What an archive stores beside the model itself.
@@ -143,50 +144,61 @@ def _input_shapes(tree: Container | None) -> list[list[int | None]] | None:
 
 
 def read_kernel(model: ModelFile, layer: DenseLayer) -> NDArray[Any]:
-    """Return a Dense layer's kernel.
+    """Return a Dense layer's kernel; of a pair, B C.
 
     Args:
         model: The file.
         layer: One of its Dense layers.
 
     Returns:
-        (m, n) array in its stored type; bfloat16 as float32. Not checked for NaN.
+        (m, n) array in its stored type; bfloat16 as float32, and so the product of a pair that is
+        stored in 16 bits. Not checked for NaN.
 
     Raises:
         ModelFileError: If the file cannot be read or is no longer the one described.
     """
     with opened(model.path, known=True) as file, decoding(model.path):
-        return _read(model, file, layer, bias=False)
+        kernel = _read(model, file, layer.kernel)
+        if layer.first is None:
+            return kernel
+        return product(_read(model, file, layer.first.kernel), kernel, _wide(layer))
 
 
 def read_bias(model: ModelFile, layer: DenseLayer) -> NDArray[Any] | None:
-    """Return a Dense layer's bias, None where it has none.
+    """Return a Dense layer's bias, None where it has none; of a pair, b1 C + b2.
 
     Args:
         model: The file.
         layer: One of its Dense layers.
 
     Returns:
-        (n,) array in its stored type; bfloat16 as float32.
+        (n,) array in its stored type; bfloat16 as float32, and so what is folded in 16 bits.
 
     Raises:
         ModelFileError: If the file cannot be read or is no longer the one described.
     """
-    if layer.bias is None:
+    if not layer.use_bias:
         return None
     with opened(model.path, known=True) as file, decoding(model.path):
-        return _read(model, file, layer, bias=True)
+        bias = None if layer.bias is None else _read(model, file, layer.bias)
+        if layer.first is None or layer.first.bias is None:
+            return bias
+        first, kernel = _read(model, file, layer.first.bias), _read(model, file, layer.kernel)
+        return folded_bias(first, kernel, bias, _wide(layer))
 
 
-def _read(model: ModelFile, file: OpenModel, layer: DenseLayer, *, bias: bool) -> NDArray[Any]:
+def _wide(layer: DenseLayer) -> str:
+    """Return the type in which a product is handed on."""
+    return "float64" if layer.dtype == "float64" else "float32"
+
+
+def _read(model: ModelFile, file: OpenModel, stored: StoredArray) -> NDArray[Any]:
     """Read one array, making sure that it is still what the description says."""
-    stored = layer.bias if bias else layer.kernel
-    expected = layer.kernel_shape[1:] if bias else layer.kernel_shape
     check_unchanged(model)
-    if stored is None or stored.source not in file.weights:
+    if stored.source not in file.weights:
         raise changed(model.path)
     values = np.asarray(read_array(file.weights, stored))
-    if values.shape != expected:
+    if values.shape != stored.shape:
         raise changed(model.path)
     return values
 

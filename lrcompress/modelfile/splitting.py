@@ -15,14 +15,14 @@ from lrcompress.modelfile.topology import Container, Item, is_leaf
 
 SUFFIX = "_lowrank"
 # Where the shape of the input stands in a layer's own config: it stays with the first layer.
-_INPUT_KEYS = ("batch_input_shape", "batch_shape", "input_shape", "input_dtype")
-# What the first layer must not have; the right-hand spellings are those of Keras 1.
-_REGULARIZERS = (
+INPUT_KEYS = ("batch_input_shape", "batch_shape", "input_shape", "input_dtype")
+# What a new first layer must not have; the right-hand spellings are those of Keras 1.
+REGULARIZERS = (
     "kernel_regularizer", "bias_regularizer", "activity_regularizer",
     "kernel_constraint", "bias_constraint",
     "W_regularizer", "b_regularizer", "W_constraint", "b_constraint",
 )  # fmt: skip
-_ON_KERNEL = ("kernel_regularizer", "kernel_constraint", "W_regularizer", "W_constraint")
+ON_KERNEL = ("kernel_regularizer", "kernel_constraint", "W_regularizer", "W_constraint")
 
 
 def unused_name(tree: Container, name: str, taken: set[str]) -> str:
@@ -61,12 +61,12 @@ def split(item: Item, first_name: str, rank: int) -> None:
     _make_first(as_dict(first_dense["config"]), rank)
     for entry in (item.entry, dense_entry(item)):
         if entry is not None:
-            _narrow_input(entry, rank)
+            narrow_input(entry, rank)
     second = as_dict(_dense_part(item.entry, item)["config"])
     for initializer in ("kernel_initializer", "init"):
-        _make_shapeless(second, initializer)
+        make_shapeless(second, initializer)
     if not item.container.sequential:
-        _rewire(item, first_name, rank)
+        rewire(item, first_name, rank)
     entries = item.container.layer_entries
     place = next(i for i, entry in enumerate(entries) if entry is item.entry)
     entries.insert(place, first_entry)
@@ -100,18 +100,23 @@ def _rename(entry: dict[str, Any], name: str | None) -> None:
 
 def _make_first(config: dict[str, Any], rank: int) -> None:
     """Make a Dense config one of `rank` units: linear, no bias, nothing on its weights."""
-    old_keras = "output_dim" in config and "units" not in config
-    config["output_dim" if old_keras else "units"] = rank
-    config["bias" if old_keras else "use_bias"] = False
+    config["bias" if set_units(config, rank) else "use_bias"] = False
     config["activation"] = "linear"
-    for key in _REGULARIZERS:
+    for key in REGULARIZERS:
         if key in config:
             config[key] = None
     for initializer in ("kernel_initializer", "init"):
-        _make_shapeless(config, initializer)
+        make_shapeless(config, initializer)
 
 
-def _make_shapeless(config: dict[str, Any], key: str) -> None:
+def set_units(config: dict[str, Any], rank: int) -> bool:
+    """Make a Dense config one of `rank` units; return whether it spells that as Keras 1 does."""
+    old_keras = "output_dim" in config and "units" not in config
+    config["output_dim" if old_keras else "units"] = rank
+    return old_keras
+
+
+def make_shapeless(config: dict[str, Any], key: str) -> None:
     """Replace an initializer that holds an array: it would not fit, and is never used."""
     if _holds_array(as_dict(config.get(key)).get("config")):
         config[key] = "glorot_uniform"
@@ -122,10 +127,10 @@ def _holds_array(value: object) -> bool:
     return any(isinstance(v, (list, dict)) for v in as_dict(value).values())
 
 
-def _narrow_input(entry: dict[str, Any], rank: int) -> None:
+def narrow_input(entry: dict[str, Any], rank: int) -> None:
     """Make the second layer expect `rank` inputs, wherever its JSON says how many."""
     config = as_dict(entry.get("config"))
-    for key in _INPUT_KEYS:
+    for key in INPUT_KEYS:
         config.pop(key, None)
     if config.get("input_dim") is not None:
         config["input_dim"] = rank
@@ -143,7 +148,7 @@ def _set_last(shape: object, rank: int) -> None:
         dims[-1] = rank
 
 
-def _rewire(item: Item, first_name: str, rank: int) -> None:
+def rewire(item: Item, first_name: str, rank: int) -> None:
     """Make each call of the second layer take in the same call of the first."""
     nodes = as_list(item.entry.get("inbound_nodes"))
     if not nodes or not all(item.calls):
@@ -185,7 +190,7 @@ class _Rewiring:
 def remarks(item: Item) -> list[str]:
     """Return sentences about what a Dense's settings mean once it is split."""
     config = as_dict(as_dict(dense_entry(item)).get("config"))
-    found = [key for key in _ON_KERNEL if config.get(key) is not None]
+    found = [key for key in ON_KERNEL if config.get(key) is not None]
     if not found:
         return []
     names = " and ".join(found)

@@ -1,46 +1,26 @@
-"""Write a new model file in which Dense layers are each replaced by two."""
+"""Write a new model file in which Dense layers are split, split otherwise, or made one again."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lrcompress.atomic import check_output, replacing
-from lrcompress.errors import (
-    LRCompressError,
-    RankError,
-    UnsupportedModelError,
-    VerificationError,
-)
-from lrcompress.modelfile.container import OpenModel, opened
+from lrcompress.errors import RankError, UnsupportedModelError
+from lrcompress.modelfile import joining
+from lrcompress.modelfile.changes import Changes
 from lrcompress.modelfile.decoding import decoding
-from lrcompress.modelfile.factors import stored_factors
+from lrcompress.modelfile.factors import rounded, stored_factors
 from lrcompress.modelfile.finding import find_head
-from lrcompress.modelfile.model import ModelFile, Replacement, Written
-from lrcompress.modelfile.plan import NewArray, Plan
-from lrcompress.modelfile.planning import plan_config, plan_weights
-from lrcompress.modelfile.reading import changed, describe
+from lrcompress.modelfile.model import DenseLayer, ModelFile, Replacement, Written
+from lrcompress.modelfile.plan import NewArray
+from lrcompress.modelfile.products import folded_bias, product
+from lrcompress.modelfile.reading import changed, read_bias, read_kernel
+from lrcompress.modelfile.rewriting import check_place, rewrite
 from lrcompress.modelfile.splitting import remarks, split, unused_name
-from lrcompress.modelfile.topology import Path as LayerPath
-from lrcompress.modelfile.topology import build
-from lrcompress.modelfile.verify import read_back
-from lrcompress.modelfile.writing import write_model
-
-_SUFFIXES = {"hdf5": (".h5", ".hdf5"), "keras": (".keras",)}
-
-
-@dataclass(frozen=True)
-class _NewModel:
-    """A new architecture: its config, the new layers by the old ones, and remarks."""
-
-    config: dict[str, Any]
-    firsts: dict[LayerPath, LayerPath]
-    warnings: list[str]
+from lrcompress.modelfile.topology import Container, build
 
 
 def write_replaced(
@@ -49,9 +29,11 @@ def write_replaced(
     """Write a copy of a model file in which each given Dense layer is two.
 
     Layer `name` with kernel (m, n) becomes `name_lowrank` (r units, no bias, linear) followed by
-    `name` with kernel (r, n) and everything else as it was. All other weights are copied bit by
-    bit; optimizer state, which no longer fits, is left out. The file is read back and compared
-    before it takes its place. Equal input gives equal bytes.
+    `name` with kernel (r, n) and everything else as it was. A pair, which is two layers already,
+    stays these two with new kernels; a bias of its first layer is folded into the second's. All
+    other weights are copied bit by bit. The optimizer state of an archive moves along where it is
+    certain which slot belongs to which variable; else, and in HDF5 files, it is left out. The file
+    is read back and compared before it takes its place. Equal input gives equal bytes.
 
     Args:
         model: The file to start from; it is not touched.
@@ -70,108 +52,141 @@ def write_replaced(
         UnsupportedModelError: If a layer is not one of the file, or its place is not certain.
         VerificationError: If the written file is not what was meant; it is then not put in place.
     """
-    output = Path(output)
-    check_output(output, inputs=(model.path,), overwrite=overwrite)
-    arrays = [stored_factors(model, replacement) for replacement in replacements]
-    if model.weights.problem is not None:
-        msg = (
-            f"The weights in {model.path} do not follow its architecture ({model.weights.problem});"
-            " expected them in Keras' order: load the model in its own Keras and save it again."
-        )
-        raise UnsupportedModelError(msg, code="config")
-    with opened(model.path, known=True) as source:
-        with decoding(model.path):
-            now = describe(model.path, source)
-            if (now.stamp, now.config) != (model.stamp, model.config):
-                raise changed(model.path)
-            new = _edit(model, replacements)
-            plan, warnings = _plan(model, new, source, replacements, arrays)
-        with replacing(output) as temporary:
-            write_model(source, model.weights.index, plan, temporary, model.path)
-            written = read_back(source, model, plan, temporary, output)
-            _check(model, written, new, output)
-    return Written(
-        path=output,
-        size=written.size,
-        optimizer_bytes=model.optimizer_bytes,
-        parameters=written.parameters,
-        first_names={"/".join(old): first[-1] for old, first in new.firsts.items()},
-        warnings=(*new.warnings, *warnings, *_about_suffix(model, output)),
-    )
+    output = check_place(model, output, overwrite=overwrite)
+    arrays = [_arrays(model, replacement) for replacement in replacements]
+    layers = [replacement.layer for replacement in replacements]
+    with decoding(model.path):
+        changes = _replace(model, replacements, arrays)
+    names = {"/".join(old): first[-1] for old, first in changes.firsts.items()}
+    names |= {layer.path: layer.first.name for layer in layers if layer.first is not None}
+    return rewrite(model, changes, output, names)
 
 
-def _edit(model: ModelFile, replacements: Sequence[Replacement]) -> _NewModel:
-    """Return the new architecture."""
-    config = copy.deepcopy(model.config)
-    tree = build(config)
+def write_merged(
+    model: ModelFile, layers: Sequence[DenseLayer], output: Path, *, overwrite: bool = False
+) -> Written:
+    """Write a copy of a model file in which each given pair of Dense layers is one again.
+
+    The second layer keeps its name and everything it had; its kernel becomes B C, computed in
+    float64, its bias b1 C + b2 where the first layer has one. All other weights are copied bit by
+    bit; optimizer state, which no longer fits, is left out. Read back and compared as by
+    `write_replaced`.
+
+    Args:
+        model: The file to start from; it is not touched.
+        layers: Pairs, as found in it; each once.
+        output: Where to write. The format is that of `model`.
+        overwrite: Whether an existing `output` may be replaced.
+
+    Returns:
+        What was written.
+
+    Raises:
+        KernelError: If B C is not finite, or not in the stored type.
+        OutputError: If the output cannot be written.
+        ModelFileError: If the input cannot be read or has changed since `model` was read.
+        UnsupportedModelError: If a layer is no pair of the file (code ``not_split``), or its
+            place is not certain.
+        VerificationError: If the written file is not what was meant; it is then not put in place.
+    """
+    output = check_place(model, output, overwrite=overwrite)
+    with decoding(model.path):
+        changes = _merge(model, layers)
+    names = {layer.path: layer.first.name for layer in layers if layer.first is not None}
+    return rewrite(model, changes, output, names)
+
+
+def _replace(
+    model: ModelFile, replacements: Sequence[Replacement], arrays: Sequence[dict[str, NewArray]]
+) -> Changes:
+    """Return what becomes of a model in which Dense layers get other factors."""
+    changes, tree = _start(model, [replacement.layer for replacement in replacements])
+    items = {"/".join(item.path): item for item in tree.walk()}
+    taken: set[str] = set()
+    for replacement, given in zip(replacements, arrays, strict=True):
+        layer = replacement.layer
+        item, rank = items[layer.path], int(np.shape(replacement.first)[1])
+        changes.values[item.path, 0] = given["second"]
+        if "bias" in given:
+            changes.values[item.path, 1] = given["bias"]
+        if layer.first is None:
+            path = (*item.path[:-1], unused_name(tree, item.name, taken))
+            changes.warnings += remarks(item)
+            split(item, path[-1], rank)
+            changes.firsts[item.path], changes.kernels[path] = path, given["first"]
+            continue
+        first = items[layer.first.path]
+        joining.narrow(first, item, rank, bias=layer.use_bias)
+        changes.values[first.path, 0] = given["first"]
+        if layer.first.use_bias:
+            changes.values[first.path, 1] = None
+    return changes
+
+
+def _merge(model: ModelFile, layers: Sequence[DenseLayer]) -> Changes:
+    """Return what becomes of a model in which pairs are made one."""
+    changes, tree = _start(model, layers)
+    items = {"/".join(item.path): item for item in tree.walk()}
+    for layer in layers:
+        if layer.first is None:
+            msg = (
+                f"Layer {layer.path} of {model.path} is one Dense; expected two in a row with "
+                "nothing between: there is nothing to merge."
+            )
+            raise UnsupportedModelError(msg, code="not_split")
+        first, second = items[layer.first.path], items[layer.path]
+        changes.warnings += joining.remarks(first, second)
+        joining.merge(first, second, layer.kernel_shape[0], bias=layer.use_bias)
+        changes.gone.add(first.path)
+        changes.values[second.path, 0] = _product(model, layer, layer.first)
+        bias = _folded(model, layer)
+        if bias is not None:
+            changes.values[second.path, 1] = bias
+    return changes
+
+
+def _arrays(model: ModelFile, replacement: Replacement) -> dict[str, NewArray]:
+    """Return the arrays of one replacement, the bias folded where it does not give one."""
+    found = stored_factors(model, replacement)
+    bias = _folded(model, replacement.layer) if replacement.bias is None else None
+    return found if bias is None else {**found, "bias": bias}
+
+
+def _product(model: ModelFile, layer: DenseLayer, first: DenseLayer) -> NewArray:
+    """Return B C in the stored type."""
+    wide = "float32" if layer.dtype == "bfloat16" else layer.dtype
+    made = product(read_kernel(model, first), read_kernel(model, layer.second), wide)
+    return rounded(model, layer, "merged kernel", made)
+
+
+def _folded(model: ModelFile, layer: DenseLayer) -> NewArray | None:
+    """Return b1 C + b2 in the stored type, None where the first of two layers has no bias."""
+    if layer.first is None or not layer.first.use_bias:
+        return None
+    second = layer.second
+    made = folded_bias(
+        read_bias(model, layer.first), read_kernel(model, second), read_bias(model, second),
+        "float64",
+    )  # fmt: skip
+    return None if made is None else rounded(model, layer, "merged bias", made)
+
+
+def _start(model: ModelFile, layers: Sequence[DenseLayer]) -> tuple[Changes, Container]:
+    """Return an architecture to edit, also as a tree, having checked the layers to be changed."""
+    changes = Changes(copy.deepcopy(model.config))
+    tree = build(changes.config)
     if tree is None:
         raise changed(model.path)
-    items = {item.path: item for item in tree.walk()}
-    taken: set[str] = set()
-    firsts: dict[LayerPath, LayerPath] = {}
-    warnings: list[str] = []
-    for replacement in replacements:
-        if find_head(model, replacement.layer.path) != replacement.layer:
+    seen: set[str] = set()
+    for layer in layers:
+        if find_head(model, layer.path) != layer:
             msg = (
-                f"Layer {replacement.layer.path} was not read from {model.path}; "
+                f"Layer {layer.path} was not read from {model.path}; "
                 "expected one that find_head or dense_layers gave for it."
             )
             raise UnsupportedModelError(msg, code="no_such_layer")
-        item = next(i for i in items.values() if "/".join(i.path) == replacement.layer.path)
-        if item.path in firsts:
-            msg = f"Layer {replacement.layer.path} is to be replaced twice; expected once."
+        if layer.path in seen:
+            msg = f"Layer {layer.path} is to be replaced twice; expected once."
             raise RankError(msg)
-        name = unused_name(tree, item.name, taken)
-        warnings += remarks(item)
-        split(item, name, int(np.shape(replacement.first)[1]))
-        firsts[item.path] = (*item.path[:-1], name)
-    return _NewModel(config, firsts, warnings)
-
-
-def _plan(
-    model: ModelFile,
-    new: _NewModel,
-    source: OpenModel,
-    replacements: Sequence[Replacement],
-    arrays: list[dict[str, NewArray]],
-) -> tuple[Plan, list[str]]:
-    """Plan the new weights file."""
-    tree = build(new.config)
-    if tree is None:
-        raise changed(model.path)
-    kernels: dict[LayerPath, NewArray] = {}
-    kept: dict[tuple[LayerPath, int], NewArray] = {}
-    paths = {"/".join(old): old for old in new.firsts}
-    for replacement, given in zip(replacements, arrays, strict=True):
-        old = paths[replacement.layer.path]
-        kernels[new.firsts[old]] = given["first"]
-        kept[old, 0] = given["second"]
-        if "bias" in given:
-            kept[old, 1] = given["bias"]
-    plan, warnings = plan_weights(model, tree, source.weights, new.firsts, kernels, kept)
-    plan_config(plan, model.format, new.config)
-    return plan, warnings
-
-
-def _check(model: ModelFile, written: ModelFile, new: _NewModel, output: Path) -> None:
-    """Compare the architecture that was read back with the one meant."""
-    msg = f"{output} was not written: its architecture does not read back; please report this."
-    if written.config != new.config or written.weights.problem != model.weights.problem:
-        raise VerificationError(msg)
-    try:
-        for old, first in new.firsts.items():
-            find_head(written, "/".join(first))
-            find_head(written, "/".join(old))
-    except LRCompressError as error:
-        raise VerificationError(msg) from error
-
-
-def _about_suffix(model: ModelFile, output: Path) -> list[str]:
-    """Return a sentence if Keras would take the output, by its suffix, for something else."""
-    fitting = _SUFFIXES[model.format]
-    if output.suffix.lower() in fitting:
-        return []
-    kind = "HDF5" if model.format == "hdf5" else "a .keras archive"
-    return [
-        f"{output.name} is {kind}, but Keras goes by the suffix: name it {fitting[0]} to load it."
-    ]
+        seen.add(layer.path)
+    return changes, tree

@@ -18,6 +18,7 @@ from lrcompress.modelfile import (
     find_head,
     open_model,
     read_kernel,
+    write_merged,
     write_replaced,
 )
 
@@ -67,7 +68,7 @@ def test_a_second_head_moves_before_the_first(
             order = names_of(out, "model_weights", "layer_names")
             assert order == ["trunk", "h2_lowrank", "h1", "h2"]
         else:
-            assert find_head(new, "h2_lowrank").kernel.source == "layers/dense_1/vars/0"
+            assert find_head(new, "h2").first.kernel.source == "layers/dense_1/vars/0"
             assert find_head(new, "h1").kernel.source == "layers/dense_2/vars/0"
 
 
@@ -93,7 +94,7 @@ def test_a_longer_name_is_not_cut(make: Maker, tmp_path: Path, halves: Splitter,
 def test_lists_too_long_for_one_attribute_are_split_and_read(
     make: Maker, tmp_path: Path, halves: Splitter
 ) -> None:
-    """Past 64,512 bytes Keras numbers the parts of a list; a stale single one is removed."""
+    """Past 64,512 bytes Keras numbers the parts of a list; stale ones are removed, both ways."""
     names = [f"layer_with_a_rather_long_name_{i:04}" for i in range(1889)]
     config = make.sequential(make.input(), *(make.layer("ReLU", n) for n in names[1:]))
     config["config"]["layers"].append(make.dense(names[0], 5))
@@ -108,9 +109,10 @@ def test_lists_too_long_for_one_attribute_are_split_and_read(
     assert attributes == ["layer_names0", "layer_names1"]
     again = open_model(tmp_path / "out.h5")
     assert len(again.weights.layer_names) == 1890
-    head = find_head(again)
-    write_replaced(again, [halves(again, head)], tmp_path / "twice.h5")
-    assert len(open_model(tmp_path / "twice.h5").weights.layer_names) == 1891
+    write_merged(again, [find_head(again)], tmp_path / "merged.h5")
+    with h5py.File(tmp_path / "merged.h5") as file:
+        assert sorted(file["model_weights"].attrs) == ["layer_names"]
+    assert open_model(tmp_path / "merged.h5").weights.layer_names == model.weights.layer_names
 
 
 @pytest.mark.parametrize(
@@ -231,7 +233,8 @@ def test_a_nested_model_without_a_name_takes_the_saved_one(
     make: Maker, tmp_path: Path, halves: Splitter
 ) -> None:
     """Keras up to 2.2.2 left Sequential models in bare lists unnamed; the weights name them."""
-    inner = {"class_name": "Sequential", "config": [make.dense("a", 6), make.dense("b", 6)]}
+    layers = [make.dense("a", 6, activation="relu"), make.dense("b", 6, activation="relu")]
+    inner = {"class_name": "Sequential", "config": layers}
     config = {"class_name": "Sequential", "config": [inner, make.dense("head", 5)]}
     weights = {
         "sequential_7": make.pair("a", 6, 6) | make.pair("b", 6, 6),
@@ -245,7 +248,12 @@ def test_a_nested_model_without_a_name_takes_the_saved_one(
 
     order = names_of(tmp_path / "out.h5", "model_weights", "layer_names")
     assert order == ["sequential_7", "head_lowrank", "head"]
-    assert len(dense_layers(open_model(tmp_path / "out.h5"))) == 6
+    split = dense_layers(open_model(tmp_path / "out.h5"))
+    assert [(layer.path, layer.first.name) for layer in split] == [
+        ("sequential_7/a", "a_lowrank"),
+        ("sequential_7/b", "b_lowrank"),
+        ("head", "head_lowrank"),
+    ]
 
 
 def test_text_stays_ascii_for_old_readers(make: Maker, tmp_path: Path, halves: Splitter) -> None:

@@ -60,7 +60,7 @@ def test_one_dense_becomes_two(small: ModelFile, tmp_path: Path) -> None:
     written = write_replaced(small, [replacement], tmp_path / f"out{small.path.suffix}")
 
     new = open_model(written.path)
-    first, second = find_head(new, "probs_lowrank"), find_head(new)
+    first, second = find_head(new).first, find_head(new).second
     assert written.first_names == {"probs": "probs_lowrank"}
     assert [layer.name for layer in new.layers] == ["x", "hidden", "probs_lowrank", "probs"]
     assert (first.kernel_shape, first.use_bias, first.activation) == ((8, 2), False, "linear")
@@ -140,13 +140,15 @@ def test_an_archive_is_stored_as_keras_stores_it(make: Maker, tmp_path: Path) ->
         assert archive.read("assets/vocabulary.txt") == b"a\nb\n"
 
 
-def test_optimizer_state_is_dropped_and_counted(make: Maker, tmp_path: Path) -> None:
-    """Slots that no longer fit are left out, and their bytes are told apart."""
+def test_optimizer_state_of_hdf5_is_dropped_and_counted(make: Maker, tmp_path: Path) -> None:
+    """HDF5 files go without slots, and their bytes are told apart."""
     model = open_model(make.small_hdf5(optimizer=True))
 
     written = write_replaced(model, [factors(find_head(model))], tmp_path / "out.h5")
 
     assert model.optimizer_bytes == written.optimizer_bytes == 200
+    assert written.optimizer_bytes_after == 0
+    assert written.warnings == ()
     assert open_model(written.path).optimizer_bytes == 0
 
 
@@ -180,7 +182,7 @@ def test_factors_are_rounded_to_the_stored_type(make: Maker, tmp_path: Path, dty
     write_replaced(model, [replacement], tmp_path / "out.h5")
 
     new = open_model(tmp_path / "out.h5")
-    head = find_head(new)
+    head = find_head(new).second
     assert head.dtype == dtype
     np.testing.assert_array_equal(
         read_kernel(new, head), replacement.second.astype(dtype), strict=True
