@@ -1,0 +1,47 @@
+"""Text of `merge`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.words import clean, count, size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def render_merge(result: dict[str, Any]) -> list[RenderableType]:
+    """Show what `merge` did."""
+    layers = result["layers"]
+    # Optimizer state, kept or dropped, has nothing to do with merging.
+    bytes_before = result["bytes_before"] - result["optimizer_bytes"]
+    bytes_after = result["bytes_after"] - result["optimizer_bytes_after"]
+    titles = []
+    for layer in layers:
+        m, n = layer["kernel_shape"]
+        shapes = f"Dense {m} x {layer['rank']} x {n} -> {m} x {n}"
+        titles.append(clean(f"{layer['path']}: {shapes}"))
+    rows = [
+        [
+            f"parameters, {layer['path'] if len(layers) > 1 else 'layer'}",
+            count(layer["parameters_before"]),
+            count(layer["parameters_after"]),
+        ]
+        for layer in layers
+    ]
+    rows += [
+        [
+            "parameters, model",
+            count(result["parameters_before"]),
+            count(result["parameters_after"]),
+        ],
+        ["file", size(bytes_before), size(bytes_after)],
+    ]
+    gone = ", ".join(layer["first_name"] for layer in layers)
+    lines = [f"gone: {gone}, multiplied into the layer after"]
+    dropped = result["optimizer_bytes"] - result["optimizer_bytes_after"]
+    if dropped > 0:
+        lines.append(f"{size(dropped)} of optimizer state, which no longer fits, are left out")
+    lines.append(f"wrote {result['output']}")
+    return [table("\n".join(titles), ["", "before", "after"], rows), plain(lines)]
