@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -23,6 +26,7 @@ from lrcompress.modelfile import (
     dense_layers,
     find_head,
     open_model,
+    write_merged,
     write_replaced,
 )
 
@@ -90,6 +94,50 @@ def test_every_dense_can_be_split_twice_alike(
     more = sum(min(m, n) * (m + n) - m * n for m, n in (layer.kernel_shape for layer in layers))
     assert written.parameters == model.parameters + more
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("row", rows())
+def test_what_was_split_is_merged_to_the_same(
+    zoo: Path, tmp_path: Path, halves: Splitter, row: dict[str, str]
+) -> None:
+    """All Dense layers split and merged again: every array, name and setting is the old one."""
+    try:
+        model = open_model(zoo / row["file"])
+    except LRCompressError:
+        pytest.skip("not a whole model")
+    layers = dense_layers(model)
+    if not layers:
+        pytest.skip("no Dense layer")
+    split, back = tmp_path / "split", tmp_path / "back"
+    write_replaced(model, [halves(model, layer) for layer in layers], split)
+    pairs = dense_layers(open_model(split))
+
+    write_merged(open_model(split), pairs, back)
+
+    merged = open_model(back)
+    assert [pair.path for pair in pairs] == [layer.path for layer in layers]
+    assert merged.config == model.config
+    assert merged.weights.layer_names == model.weights.layer_names
+    assert merged.weights.weight_names == model.weights.weight_names
+    before, after = arrays(model), arrays(merged)
+    assert set(after) == set(before)
+    assert [name for name, values in before.items() if after[name] != values] == []
+
+
+def arrays(model: ModelFile) -> dict[str, bytes]:
+    """Return every array but the optimizer's, by canonical path, read with h5py alone."""
+    found: dict[str, bytes] = {}
+    with contextlib.ExitStack() as stack:
+        source: Any = model.path
+        if model.format == "keras":
+            archive = stack.enter_context(zipfile.ZipFile(model.path))
+            source = stack.enter_context(archive.open("model.weights.h5"))
+        file = stack.enter_context(h5py.File(source))
+        for name, array in model.weights.index.arrays.items():
+            if not name.startswith("optimizer"):
+                values = file[array.source][()]
+                found[name] = values.tobytes() if hasattr(values, "tobytes") else bytes(values)
+    return found
 
 
 @pytest.mark.slow
