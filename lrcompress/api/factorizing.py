@@ -188,9 +188,11 @@ def _factorize_in_memory(model: Any, request: Request, has_dataset: bool) -> Fac
     if has_dataset:
         msg = "dataset is for model files; save the model with model.save(...) and factorize that file."
         raise DatasetError(msg, code="no_dataset")
-    from lrcompress.training.backend import load_model
-    from lrcompress.training.saving import save_model
+    from lrcompress.training.saving import reload_live, save_model
+    from lrcompress.training.subclassed import is_subclassed
 
+    if is_subclassed(model):
+        return _factorize_subclassed(model, request)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "model.keras"
         save_model(model, source, None)
@@ -198,5 +200,37 @@ def _factorize_in_memory(model: Any, request: Request, has_dataset: bool) -> Fac
         request = dataclasses.replace(request, output=target)
         opened = open_model(source)
         result = factorize_file(Source(opened, opened), request, convert=_converter(nothing))
-        result.model = load_model(target)
+        result.model = reload_live(target, model)
     return result
+
+
+def _factorize_subclassed(model: Any, request: Request) -> FactorizeResult:  # noqa: ANN401
+    """Factorize one named Dense of a model that is a class of its own.
+
+    The Dense goes through a temporary file alone; its factors go into a copy of the model.
+    """
+    from lrcompress.training import backend
+    from lrcompress.training.saving import save_model
+    from lrcompress.training.subclassed import as_sequential, count_weights, find_dense, rebuilt
+
+    name = request.layers[0] if len(request.layers) == 1 else None
+    dense = find_dense(model, name)
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "layer.keras", Path(folder) / "factors.keras"
+        save_model(as_sequential(dense), source, None)
+        alone = dataclasses.replace(request, output=target)
+        opened = open_model(source)
+        result = factorize_file(Source(opened, opened), alone)
+    factors = result.factors
+    small = rebuilt(model, dense, factors.B, factors.C, factors.bias)
+    backend.compile_without_slots(small, model.get_compile_config() if model.compiled else None)
+    if request.output is not None:
+        check_output(request.output, overwrite=request.overwrite)
+        save_model(small, request.output, None)
+    return dataclasses.replace(
+        result,
+        output=request.output or target,
+        parameters_before=count_weights(model),
+        parameters_after=count_weights(small),
+        model=small,
+    )

@@ -62,8 +62,15 @@ def _backend_version() -> str:
         return "unknown"
 
 
-def load_model(path: Path) -> Any:
-    """Load a whole model in safe mode: no custom objects, no code from the file.
+def load_model(
+    path: Path, *, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True
+) -> Any:
+    """Load a whole model, by default in safe mode: no custom objects, no code from the file.
+
+    Args:
+        path: The file.
+        custom_objects: Classes by name, for a model that came from this process.
+        safe_mode: False only for such a model.
 
     Raises:
         TrainingError: If this Keras cannot load it.
@@ -72,12 +79,13 @@ def load_model(path: Path) -> Any:
         with warnings.catch_warnings():
             # Keras warns about optimizer slots that factorization dropped; the report says so.
             warnings.simplefilter("ignore")
-            return keras.saving.load_model(path, safe_mode=True)
+            return keras.saving.load_model(path, custom_objects=custom_objects, safe_mode=safe_mode)
     except Exception as error:  # Keras raises anything here, from TypeError to its own
         reason = " ".join(str(error).split())[:160]
         msg = (
             f"Keras {keras.__version__} cannot load {path} ({type(error).__name__}: {reason}); "
-            "factorize, inspect and report work on such a file, commands that run the model do not."
+            "`lrcompress modernize` helps where the file is only old; factorize, inspect and report work "
+            "on any, commands that run the model do not."
         )
         raise TrainingError(msg, code="keras_cannot_load") from error
 

@@ -66,6 +66,23 @@ def convert(source: Path, target: Path, origin: dict[str, Any] | None) -> None:
             shutil.copyfile(written, temporary)
 
 
+def reload_live(path: Path, like: Any) -> Any:
+    """Load a file that was made from a live model, with that model's own classes.
+
+    They are the caller's, and so is any Lambda: the file came from this process.
+
+    Raises:
+        TrainingError: If Keras cannot load it.
+    """
+    layers, classes = [like], {}
+    while layers:
+        layer = layers.pop()
+        classes[type(layer).__name__] = type(layer)
+        layers += [*getattr(layer, "layers", []), *filter(None, [getattr(layer, "layer", None)])]
+    own = {n: c for n, c in classes.items() if not c.__module__.startswith("keras.")}
+    return backend.load_model(path, custom_objects=own, safe_mode=False)
+
+
 def _save_quietly(model: Any, path: Path) -> None:
     from absl import logging as absl_logging
 
