@@ -38,7 +38,7 @@ def main() -> None:
     backend.seed_everything(SEED)
     model = recipe.build(None)
     model.compile(
-        keras.optimizers.Adam(), "categorical_crossentropy", ["accuracy"],
+        optimizer=keras.optimizers.Adam(), loss="categorical_crossentropy", metrics=["accuracy"],
         jit_compile=backend.jit_compile(),
     )  # fmt: skip
     kept = arguments.output.with_suffix(".state.keras")
