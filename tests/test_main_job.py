@@ -37,7 +37,7 @@ def loaded(path: Path) -> Any:
     import keras
 
     with warnings.catch_warnings():
-        # Keras warns that the dropped optimizer state is not there; factorize reports it.
+        # Keras warns of optimizer state that is not there; factorize reports what it dropped.
         warnings.filterwarnings("ignore", message=".*optimizer.*")
         return keras.saving.load_model(path, safe_mode=True)
 
@@ -66,10 +66,33 @@ def test_factorize_json(run: Run, model: Path) -> None:
     assert document["layers"][0]["kernel_shape"] == [256, 10]
     assert document["parameters_before"] - document["parameters_after"] == 2560 - 4 * 266
     assert document["bytes_after"] == Path(document["output"]).stat().st_size
-    assert document["bytes_after"] < document["bytes_before"] - document["optimizer_bytes"]
+    after = document["bytes_after"] - document["optimizer_bytes_after"]
+    assert after < document["bytes_before"] - document["optimizer_bytes"]
     assert document["error_rate_before"] is None
     assert Path(document["record"]).is_file()
     assert document["layers"][0]["optimality"] >= 1
+
+
+def test_optimizer_state_is_told_apart(run: Run, model: Path) -> None:
+    """Archives keep it and HDF5 files lose it; the sizes and what is saved are without it."""
+    text = run("factorize", model.name, "--rank", 4).stdout
+    report = run("report").stdout
+    story = json.loads(run("report", "--json").stdout)
+
+    original, factorized = story["stages"]
+    kept = factorized["optimizer_bytes"]
+    assert original["optimizer_bytes"] == story["optimizer_bytes"] > 300_000
+    assert kept == story["optimizer_bytes_after"]
+    assert (kept > 300_000) == (model.suffix == ".keras")
+    for stage in story["stages"]:
+        size = f"{(stage['bytes'] - stage['optimizer_bytes']) / 1000:.2f} kB"
+        assert size in text
+        assert size in report
+    assert 0 < factorized["bytes_saved"] < 20_000
+    assert 0 < factorized["bytes_reduction"] < 0.1
+    word = "have moved to their new places" if kept else "is dropped and not counted as saved"
+    assert word in text
+    assert ("and the factorized model's" in report) == bool(kept)
 
 
 def test_same_input_same_bytes(run: Run, model: Path, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def compare(
 def test_compile_settings_survive(
     keras: Any, tmp_path: Path, halves: Splitter, suffix: str
 ) -> None:
-    """Optimizer, its settings, loss and metrics load as they were; only its state is new."""
+    """Optimizer, its settings, loss and metrics load as they were."""
     original = plain(keras)
     rate = 0.0123
     original.compile(
