@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import RankError
-from lrcompress.lowrank import break_even_rank, rank_for_reduction, rank_for_share
+from lrcompress.lowrank import (
+    largest_useful_rank,
+    parameters,
+    rank_for_reduction,
+    rank_for_share,
+)
 
 Rule = Literal["rank", "energy", "reduction", "max_drop"]
 DEFAULT_ENERGY = 0.95
@@ -93,6 +98,7 @@ def choose_rank(
     energies: Callable[[], NDArray[np.float64]],
     drops: Callable[[Sequence[int]], dict[int, float]] | None,
     *,
+    split: int | None = None,
     default: bool = False,
 ) -> RankChoice:
     """Apply a rule to a kernel.
@@ -104,6 +110,7 @@ def choose_rank(
         energies: Share of energy kept by each rank, of the matrix that will be truncated; called
             only where needed.
         drops: Error rate at each of some ranks minus the original's, in points on held-out data.
+        split: Rank at which it is stored as two factors already, None where it is one kernel.
         default: Whether the user left the choice to us.
 
     Raises:
@@ -121,11 +128,11 @@ def choose_rank(
         }
         text = f"the smallest rank that keeps {100 * value:g} % of the energy"
     elif rule == "reduction":
-        rank = rank_for_reduction(m, n, value)
-        found = {r: 1 - r * (m + n) / (m * n) for r in (rank - 1, rank, rank + 1) if r >= 1}
+        rank, stored = rank_for_reduction(m, n, value, split), parameters(m, n, split)
+        found = {r: 1 - r * (m + n) / stored for r in (rank - 1, rank, rank + 1) if r >= 1}
         text = f"the largest rank that saves at least {100 * value:g} % of the layer"
     else:
-        rank, found = _smallest_within(value, break_even_rank(m, n), drops)
+        rank, found = _smallest_within(value, largest_useful_rank(m, n, split), drops)
         text = f"the smallest rank that loses at most {value:g} points on held-out data"
     unit = " pt" if rule == "max_drop" else " %"
     scale = 1.0 if rule == "max_drop" else 100.0

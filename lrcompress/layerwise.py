@@ -248,6 +248,23 @@ class LayerTask:
             raise KernelError(msg, code=error.code) from error
 
 
+def check_layer(layer: DenseLayer, rank: int, *, force: bool = False) -> None:
+    """Refuse a rank that does not fit a layer or saves nothing; see `lowrank.check_rank`."""
+    m, n = layer.kernel_shape
+    check_rank(rank, m, n, split=layer.rank, force=force)
+
+
+def in_network(layer: DenseLayer, factors: Factors) -> Kernels:
+    """Return the kernels by which a live network computes what it will with these factors."""
+    if layer.first is None:
+        return {layer.path: (factors.product(), factors.bias)}
+    # Two layers already: columns and rows of zeros keep their shapes.
+    wide, missing = layer.rank or 0, (layer.rank or 0) - factors.rank
+    first = np.pad(factors.B, ((0, 0), (0, missing)))
+    second = np.pad(factors.C, ((0, missing), (0, 0)))
+    return {layer.first.path: (first, np.zeros(wide)), layer.path: (second, factors.bias)}
+
+
 def factorize_layer(task: LayerTask, request: Request) -> Factorized:
     """Choose a rank for one layer and factorize its kernel.
 
@@ -265,12 +282,13 @@ def factorize_layer(task: LayerTask, request: Request) -> Factorized:
         has_data=drops is not None,
     )
     if rule == "rank":
-        check_rank(int(value), m, n, force=request.force)
+        check_layer(task.target.layer, int(value), force=request.force)
     elif not request.force:
         # Rank 1 saves most of all; where even it saves nothing, say so before any arithmetic.
-        check_rank(1, m, n)
-    choice = choose_rank(rule, value, (m, n), task.energies, drops, default=is_default)
-    check_rank(choice.rank, m, n, force=request.force)
+        check_layer(task.target.layer, 1)
+    split = task.target.layer.rank
+    choice = choose_rank(rule, value, (m, n), task.energies, drops, split=split, default=is_default)
+    check_layer(task.target.layer, choice.rank, force=request.force)
     return Factorized(task.target, task.at_ranks([choice.rank])[choice.rank], choice, task.reason)
 
 
@@ -296,7 +314,5 @@ def _drop(task: LayerTask, meter: HeadMeter | None, factors: Factors) -> float:
     probe = task.calibration.probe if task.calibration is not None else None
     if probe is None:
         raise AssertionError  # _drops saw to it
-    trial = probe(
-        {task.target.layer.path: (factors.product(), factors.bias)}, f"rank {factors.rank}"
-    )
+    trial = probe(in_network(task.target.layer, factors), f"rank {factors.rank}")
     return float(trial.error_rate or 0.0) - float(probe.original.error_rate or 0.0)

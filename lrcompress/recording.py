@@ -30,7 +30,7 @@ def layer_result(found: Factorized, written: Written) -> LayerResult:
         rank=choice.rank,
         choice=choice,
         method_reason=found.reason,
-        parameters_before=parameters(m, n) + bias,
+        parameters_before=head.stored_parameters,
         parameters_after=parameters(m, n, choice.rank) + bias,
         factors=factors,
     )

@@ -9,8 +9,17 @@ import numpy as np
 
 from lrcompress.choosing import RankChoice, Rule, pick_rule, rank_grid
 from lrcompress.errors import RankError, UnsupportedModelError
-from lrcompress.layerwise import Calibration, Factorized, Kernels, LayerTask, Request, Target
-from lrcompress.lowrank import Curve, Factors, Ranks, allocations, check_rank, total_price
+from lrcompress.layerwise import (
+    Calibration,
+    Factorized,
+    Kernels,
+    LayerTask,
+    Request,
+    Target,
+    check_layer,
+    in_network,
+)
+from lrcompress.lowrank import Curve, Ranks, allocations, largest_useful_rank, total_price
 from lrcompress.lowrank import within_budget as best_within
 from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, find_head
 from lrcompress.progress import Progress
@@ -43,7 +52,7 @@ def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list
             msg = f"Received layers {', '.join(request.layers)}; expected each once."
             raise RankError(msg, code="layer_twice")
         return [Target(layer, layer.path == head) for layer in named], []
-    useful = [layer for layer in dense_layers(model) if Curve(layer.kernel_shape, {}).most]
+    useful = [layer for layer in dense_layers(model) if _largest(layer)]
     if not useful:
         msg = f"{model.path} has no Dense layer that a lower rank makes smaller; nothing to do."
         raise RankError(msg, code="nothing_to_gain")
@@ -90,7 +99,7 @@ def factorize_several(
     if rule == "rank":
         return _at_one_rank(tasks, int(value), request)
     for task in tasks:
-        check_rank(1, *task.target.layer.kernel_shape, force=False)
+        check_layer(task.target.layer, 1)
     curves = [_curve(task, calibration, progress) for task in tasks]
     if rule == "reduction":
         ranks = _within_reduction(curves, value)
@@ -101,15 +110,20 @@ def factorize_several(
     return _result(tasks, curves, ranks, rule, value, is_default)
 
 
+def _largest(layer: DenseLayer) -> int:
+    """Return the largest rank that makes a layer smaller, 0 if none does."""
+    return largest_useful_rank(*layer.kernel_shape, layer.rank)
+
+
 def _at_one_rank(tasks: Sequence[LayerTask], rank: int, request: Request) -> Shared:
     """Factorize every layer at the same rank, those that were not named only where it saves."""
     found, remarks = [], []
     for task in tasks:
         layer = task.target.layer
-        if request.every_dense and not request.force and rank > Curve(layer.kernel_shape, {}).most:
+        if request.every_dense and not request.force and rank > _largest(layer):
             remarks.append(f"Layer {layer.path} stays whole: rank {rank} would not make it smaller.")
             continue
-        check_rank(rank, *layer.kernel_shape, force=request.force)
+        check_layer(layer, rank, force=request.force)
         choice = RankChoice(rank, "rank", rank, False, {}, f"rank {rank}, as asked")
         found.append(Factorized(task.target, task.at_ranks([rank])[rank], choice, task.reason))
     if not found:
@@ -123,29 +137,26 @@ def _curve(
 ) -> Curve:
     """Return a layer's error by rank."""
     layer = task.target.layer
-    most = Curve(layer.kernel_shape, {}).most
+    most = _largest(layer)
     if calibration is None or calibration.probe is None:
         shares = task.energies()
-        return Curve(layer.kernel_shape, {r: float(1 - shares[r - 1]) for r in range(1, most + 1)})
+        errors = {r: float(1 - shares[r - 1]) for r in range(1, most + 1)}
+        return Curve(layer.kernel_shape, errors, split=layer.rank)
     ranks = _spread(most)
     # The closed form stands for the refined one, which falls in the same way.
     method = "whitened" if task.method == "refined" else task.method
-    errors: dict[int, float] = {}
+    errors = {}
     for done, (rank, factors) in enumerate(sorted(task.at_ranks(ranks, method).items()), 1):
-        trial = calibration.probe(_kernels(layer, factors), f"{layer.name}, rank {rank}")
+        trial = calibration.probe(in_network(layer, factors), f"{layer.name}, rank {rank}")
         # More rank cannot be worse but for noise.
         errors[rank] = min(trial.output_error, *errors.values()) if errors else trial.output_error
         progress(f"trying {layer.name} alone", done, len(ranks), {})
-    return Curve(layer.kernel_shape, errors)
+    return Curve(layer.kernel_shape, errors, split=layer.rank)
 
 
 def _spread(most: int) -> list[int]:
     """Return a few ranks from 1 to `most`, evenly in ratio."""
     return sorted({round(float(most) ** (k / (TRIED - 1))) for k in range(TRIED)})
-
-
-def _kernels(layer: DenseLayer, factors: Factors) -> Kernels:
-    return {layer.path: (factors.product(), factors.bias)}
 
 
 def _within_reduction(curves: Sequence[Curve], share: float) -> Ranks:
@@ -193,7 +204,7 @@ def _within_drop(
             if rank is not None:
                 # All of a grid at once: a method that goes down the ranks passes through them.
                 ranks = grid if task.method == "refined" else [rank]
-                kernels = {**kernels, **_kernels(task.target.layer, task.at_ranks(ranks)[rank])}
+                kernels = {**kernels, **in_network(task.target.layer, task.at_ranks(ranks)[rank])}
         trial = probe(kernels, "trying all together")
         done = len(path) - (high - low)
         progress("looking for the smallest within the drop", done, len(path), {})

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.layerwise import Calibration, LayerTask, Target, measures_alone
+from lrcompress.layerwise import Calibration, LayerTask, Target, in_network, measures_alone
 from lrcompress.lowrank import Factors
-from lrcompress.modelfile import ModelFile
+from lrcompress.modelfile import DenseLayer, ModelFile
 from lrcompress.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class LiveModel:
             alone = task.head_meter(inputs, y)
             if alone is not None:
                 return alone
-        return NetworkMeter(Probe(self.keras_model, x, y, self.progress, "test"), layer.path)
+        return NetworkMeter(Probe(self.keras_model, x, y, self.progress, "test"), layer)
 
 
 def held_out_meter(task: LayerTask) -> Meter | None:
@@ -114,7 +114,7 @@ def held_out_meter(task: LayerTask) -> Meter | None:
     if alone is not None:
         return alone
     probe = None if task.calibration is None else task.calibration.probe
-    return None if probe is None else NetworkMeter(probe, task.target.layer.path)
+    return None if probe is None else NetworkMeter(probe, task.target.layer)
 
 
 def open_live(
@@ -160,9 +160,9 @@ class Meter(Protocol):
 class NetworkMeter:
     """Measures a layer by running the whole network, where the layer alone does not tell."""
 
-    def __init__(self, probe: Any, path: str) -> None:  # noqa: ANN401  # a `probing.Probe`
-        """Take the network and the layer's path."""
-        self._probe, self._path = probe, path
+    def __init__(self, probe: Any, layer: DenseLayer) -> None:  # noqa: ANN401  # a `probing.Probe`
+        """Take the network and the layer."""
+        self._probe, self._layer = probe, layer
 
     @property
     def original_wrong(self) -> NDArray[np.bool_] | None:
@@ -172,8 +172,7 @@ class NetworkMeter:
 
     def __call__(self, factors: Factors) -> Any:  # noqa: ANN401
         """Run the network with the factors' product."""
-        kernels = {self._path: (factors.product(), factors.bias)}
-        return self._probe(kernels, f"rank {factors.rank}")
+        return self._probe(in_network(self._layer, factors), f"rank {factors.rank}")
 
 
 def evenly(x: NDArray[Any], count: int) -> NDArray[Any]:

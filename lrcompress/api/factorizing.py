@@ -14,8 +14,7 @@ from lrcompress.api.modernizing import convert, modern_copy
 from lrcompress.atomic import check_output
 from lrcompress.compression import Source, factorize_file
 from lrcompress.errors import DatasetError, RankError
-from lrcompress.layerwise import Request
-from lrcompress.lowrank import check_rank
+from lrcompress.layerwise import Request, check_layer
 from lrcompress.modelfile import open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.results import FactorizeResult
@@ -127,7 +126,7 @@ def _source(path: Path, request: Request) -> Iterator[Source]:
     opened = open_model(path)
     targets, _ = find_targets(opened, request)
     if len(targets) == 1 and not request.force:
-        check_rank(request.rank or 1, *targets[0].layer.kernel_shape)
+        check_layer(targets[0].layer, request.rank or 1)
     if request.output is not None:
         check_output(request.output, inputs=(path,), overwrite=request.overwrite)
     if not request.modernize:

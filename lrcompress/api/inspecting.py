@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import KernelError, UnsupportedModelError
-from lrcompress.lowrank import break_even_rank, energy, rank_for_energy, singular_values
+from lrcompress.lowrank import (
+    energy,
+    largest_useful_rank,
+    parameters,
+    rank_for_energy,
+    singular_values,
+)
 from lrcompress.modelfile import (
     DenseLayer,
     ModelFile,
@@ -52,7 +58,13 @@ def inspect(model: str | Path, *, layer: str | None = None) -> dict[str, Any]:
             for item in opened.layers
         ],
         "dense_layers": [
-            {"path": dense.path, "kernel_shape": list(dense.kernel_shape)}
+            {
+                "path": dense.path,
+                "kernel_shape": list(dense.kernel_shape),
+                "parameters": dense.stored_parameters,
+                "rank": dense.rank,
+                "break_even_rank": largest_useful_rank(*dense.kernel_shape, dense.rank),
+            }
             for dense in dense_layers(opened)
         ],
         "head": None,
@@ -77,13 +89,13 @@ def _describe_head(opened: ModelFile, head: DenseLayer) -> dict[str, Any]:
         msg = f"Layer {head.path!r} of {opened.path}: {error}"
         raise KernelError(msg, code=error.code) from error
     shares = energy(sigma)
-    most = break_even_rank(m, n)
+    most, stored = largest_useful_rank(m, n, head.rank), parameters(m, n, head.rank)
     rows = [
         {
             "rank": r,
-            "parameters_saved": m * n - r * (m + n),
-            "layer_reduction": 1 - r * (m + n) / (m * n),
-            "model_reduction": (m * n - r * (m + n)) / max(opened.parameters, 1),
+            "parameters_saved": stored - parameters(m, n, r),
+            "layer_reduction": 1 - parameters(m, n, r) / stored,
+            "model_reduction": (stored - parameters(m, n, r)) / max(opened.parameters, 1),
             "energy": float(shares[r - 1]),
             "spectral_error": float(sigma[r] / sigma[0])
             if r < len(sigma) and sigma[0] > 0
@@ -100,8 +112,9 @@ def _describe_head(opened: ModelFile, head: DenseLayer) -> dict[str, Any]:
         "activation": head.activation,
         "softmax": head.softmax,
         "following": list(head.following),
-        "parameters": m * n + (n if head.use_bias else 0),
-        "share_of_model": (m * n + (n if head.use_bias else 0)) / max(opened.parameters, 1),
+        "rank": head.rank,
+        "parameters": head.stored_parameters,
+        "share_of_model": head.stored_parameters / max(opened.parameters, 1),
         "break_even_rank": most,
         "singular_values": [float(s) for s in sigma],
         "energy_ranks": {str(share): rank_for_energy(sigma, share) for share in ENERGY_SHARES},

@@ -10,15 +10,14 @@ from typing import Any
 
 from lrcompress.api.calibrating import DataOptions, Meter, held_out_meter, open_live
 from lrcompress.choosing import rank_grid
-from lrcompress.layerwise import Calibration, LayerTask, Request, Target
+from lrcompress.layerwise import Calibration, LayerTask, Request, Target, check_layer
 from lrcompress.lowrank import (
     Factors,
-    break_even_rank,
-    check_rank,
+    largest_useful_rank,
     parameters,
     singular_values,
 )
-from lrcompress.modelfile import ModelFile, find_head, open_model
+from lrcompress.modelfile import DenseLayer, ModelFile, find_head, open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.several import head_path
 
@@ -106,7 +105,7 @@ def sweep(
     opened = open_model(path)
     target = _target(opened, layer)
     m, n = target.layer.kernel_shape
-    wanted = _ranks(ranks, m, n)
+    wanted = _ranks(ranks, target.layer)
     methods = [method] if isinstance(method, str) else list(method)
     for name in methods:
         # What cannot work is refused before Keras starts.
@@ -146,7 +145,7 @@ def sweep(
         layer=target.layer.path,
         kernel_shape=(m, n),
         parameters=opened.parameters,
-        break_even_rank=break_even_rank(m, n),
+        break_even_rank=largest_useful_rank(m, n, target.layer.rank),
         singular_values=[float(s) for s in singular_values(first.kernel)],
         dataset=description,
         original={} if meters is None else _original(*meters),
@@ -160,12 +159,12 @@ def _target(opened: ModelFile, layer: str | None) -> Target:
     return Target(found, is_head=layer is None or found.path == head_path(opened))
 
 
-def _ranks(ranks: Sequence[int] | None, m: int, n: int) -> list[int]:
+def _ranks(ranks: Sequence[int] | None, layer: DenseLayer) -> list[int]:
     if ranks is None:
-        check_rank(1, m, n)
-        return list(range(1, break_even_rank(m, n) + 1))
+        check_layer(layer, 1)
+        return list(range(1, largest_useful_rank(*layer.kernel_shape, layer.rank) + 1))
     for rank in ranks:
-        check_rank(rank, m, n, force=True)
+        check_layer(layer, rank, force=True)
     return sorted(set(ranks))
 
 
@@ -176,7 +175,8 @@ def _steps(progress: Progress, name: str) -> Callable[[int, int], None]:
 def _row(opened: ModelFile, target: Target, method: str, factors: Factors) -> dict[str, Any]:
     """Return what a rank saves, and how far its factors are from the kernel."""
     m, n = target.layer.kernel_shape
-    saved = parameters(m, n) - parameters(m, n, factors.rank)
+    stored = parameters(m, n, target.layer.rank)
+    saved = stored - parameters(m, n, factors.rank)
     certificate = factors.certificate
     truncated = certificate if method == "svd" else certificate.truncated
     return {
@@ -185,7 +185,7 @@ def _row(opened: ModelFile, target: Target, method: str, factors: Factors) -> di
         "method_used": factors.method,
         "rank": factors.rank,
         "parameters_after": opened.parameters - saved,
-        "layer_reduction": saved / (m * n),
+        "layer_reduction": saved / stored,
         "model_reduction": saved / max(opened.parameters, 1),
         # Of the matrix that was truncated; refinement truncates none.
         "energy": None if truncated is None else 1 - truncated.frobenius_error**2,

@@ -24,19 +24,33 @@ def break_even_rank(m: int, n: int) -> int:
     return (m * n - 1) // (m + n)
 
 
-def check_rank(rank: int, m: int, n: int, *, force: bool = False) -> None:
+def largest_useful_rank(m: int, n: int, split: int | None = None) -> int:
+    """Return the largest rank that saves anything; 0 if none does.
+
+    Args:
+        m: Inputs of the layer.
+        n: Units of the layer.
+        split: Rank at which it is stored as two factors already, None where it is one kernel.
+    """
+    return break_even_rank(m, n) if split is None else split - 1
+
+
+def check_rank(
+    rank: int, m: int, n: int, *, split: int | None = None, force: bool = False
+) -> None:
     """Refuse a rank that the kernel does not have, or that would enlarge the layer.
 
     Args:
         rank: r.
         m: Inputs of the layer.
         n: Units of the layer.
+        split: Rank at which it is stored as two factors already, None where it is one kernel.
         force: Allow a rank that saves nothing.
 
     Raises:
         RankError: With code `rank_out_of_range`, `nothing_to_gain` or `rank_saves_nothing`.
     """
-    most = break_even_rank(m, n)
+    most = largest_useful_rank(m, n, split)
     if not 1 <= rank <= min(m, n):
         saves = f" (up to {most} saves parameters)" if most else ""
         bounds = f"between 1 and {min(m, n)}{saves} for a kernel of shape ({m}, {n})"
@@ -44,6 +58,12 @@ def check_rank(rank: int, m: int, n: int, *, force: bool = False) -> None:
         raise RankError(msg, code="rank_out_of_range")
     if force or rank <= most:
         return
+    if split is not None:
+        msg = (
+            f"The layer is two factors of rank {split} already; rank {rank} would not make it smaller: "
+            f"use a rank below {split}, or `lrcompress merge` to make it one layer again."
+        )
+        raise RankError(msg, code="rank_saves_nothing")
     if most == 0:
         raise _nothing_to_gain(m, n)
     msg = (
@@ -95,8 +115,10 @@ def rank_for_share(shares: NDArray[np.float64], share: float) -> int:
     return int(np.argmax(shares >= share - 1e-12)) + 1
 
 
-def rank_for_reduction(m: int, n: int, share: float) -> int:
+def rank_for_reduction(m: int, n: int, share: float, split: int | None = None) -> int:
     """Return the largest r that saves at least `share` of the kernel: ``1 - r (m+n)/(m n) >= share``.
+
+    Where it is stored as two factors of rank `split`, of these: ``1 - r / split >= share``.
 
     Raises:
         RankError: If `share` is not in (0, 1], no rank saves so much (`reduction_unreachable`),
@@ -105,12 +127,13 @@ def rank_for_reduction(m: int, n: int, share: float) -> int:
     if not 0 < share <= 1:
         msg = f"`reduction` must be above 0 and at most 1, for example 0.4. Received: {share}."
         raise RankError(msg, code="bad_rule")
-    if break_even_rank(m, n) == 0:
+    largest, stored = largest_useful_rank(m, n, split), parameters(m, n, split)
+    if largest == 0:
         raise _nothing_to_gain(m, n)
     # 1e-9: a share computed from a rank should give that rank back.
-    rank = min(math.floor((1 - share) * m * n / (m + n) + 1e-9), break_even_rank(m, n))
+    rank = min(math.floor((1 - share) * stored / (m + n) + 1e-9), largest)
     if rank < 1:
-        most = 1 - (m + n) / (m * n)
+        most = 1 - (m + n) / stored
         msg = (
             f"No rank saves {100 * share:g} % of a kernel of shape ({m}, {n}): rank 1 saves "
             f"{100 * most:.1f} %; ask for less."

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrcompress.lowrank.rank import break_even_rank, parameters
+from lrcompress.lowrank.rank import largest_useful_rank, parameters
 
 # Rank of each layer, None where it stays whole.
 Ranks = tuple[int | None, ...]
@@ -29,20 +29,22 @@ class Curve:
         errors: Error by rank, at some ranks from 1 to the break-even rank; what is between is
             taken to lie on a line. Of any unit that is the same for all layers and adds up.
         whole: Error of the layer as it is.
+        split: Rank at which it is stored as two factors already, None where it is one kernel.
     """
 
     shape: tuple[int, int]
     errors: dict[int, float]
     whole: float = 0.0
+    split: int | None = None
 
     @property
     def most(self) -> int:
         """The largest rank that saves anything."""
-        return break_even_rank(*self.shape)
+        return largest_useful_rank(*self.shape, self.split)
 
     def price(self, rank: int | None) -> int:
-        """Return the parameters at a rank, without bias."""
-        return parameters(*self.shape, rank)
+        """Return the parameters at a rank, without bias; of None, as it is stored."""
+        return parameters(*self.shape, self.split if rank is None else rank)
 
     def error(self, rank: int | None) -> float:
         """Return the error at a rank."""

@@ -141,7 +141,8 @@ def render_inspect(document: dict[str, Any]) -> list[RenderableType]:
     parts.append(
         plain(
             [
-                f"final Dense layer: {head['path']}, {m} x {n}, {head['dtype']}, {head['activation']}{follows}",
+                f"final Dense layer: {head['path']}, {m} x {n}, {head['dtype']}, {head['activation']}{follows}"
+                + (f", already split at rank {head['rank']}" if head["rank"] else ""),
                 f"  {count(head['parameters'])} parameters, {share(head['share_of_model'])} of the model; "
                 + (
                     f"ranks up to {head['break_even_rank']} save parameters"
@@ -149,6 +150,7 @@ def render_inspect(document: dict[str, Any]) -> list[RenderableType]:
                     else "no rank makes it smaller"
                 ),
                 f"  energy {spectrum}",
+                *_elsewhere(document, head),
             ]
         )
     )
@@ -172,6 +174,22 @@ def render_inspect(document: dict[str, Any]) -> list[RenderableType]:
             )
         )
     return parts
+
+
+def _elsewhere(document: dict[str, Any], head: dict[str, Any]) -> list[str]:
+    """Say which Dense layers hold more of the model than the final one does."""
+    larger = [
+        dense
+        for dense in document["dense_layers"]
+        if dense["path"] != head["path"]
+        and dense["parameters"] > head["parameters"]
+        and dense["break_even_rank"]
+    ]
+    return [
+        f"  more parameters are in {dense['path']}, {share(dense['parameters'] / document['parameters'])} "
+        f"of the model: --layer {dense['path']}, or --layers dense for all"
+        for dense in sorted(larger, key=lambda dense: -dense["parameters"])[:3]
+    ]
 
 
 def render_report(story: dict[str, Any]) -> list[RenderableType]:
