@@ -18,7 +18,7 @@ def layer_result(found: Factorized, written: Written) -> LayerResult:
     """Return what became of one layer."""
     head, factors, choice = found.target.layer, found.factors, found.choice
     m, n = head.kernel_shape
-    bias = n if head.use_bias else 0
+    bias = n if head.use_bias or factors.bias is not None else 0
     return LayerResult(
         name=head.name,
         path=head.path,

@@ -40,9 +40,8 @@ def stored_factors(model: ModelFile, replacement: Replacement) -> dict[str, NewA
     given = {"first": first, "second": second}
     if replacement.bias is not None:
         given["bias"] = np.asarray(replacement.bias)
-        if not layer.use_bias or given["bias"].shape != (n,):
-            wanted = f"one of shape ({n},)" if layer.use_bias else "none, the layer has no bias"
-            msg = f"Bias of shape {given['bias'].shape} for layer {layer.path}; expected {wanted}."
+        if given["bias"].shape != (n,):
+            msg = f"Bias of shape {given['bias'].shape} for layer {layer.path}; expected ({n},)."
             raise RankError(msg)
     return {name: rounded(model, layer, name, values) for name, values in given.items()}
 

@@ -18,6 +18,7 @@ from lrcompress.modelfile.splitting import (
     make_shapeless,
     narrow_input,
     rewire,
+    set_bias,
     set_units,
 )
 from lrcompress.modelfile.topology import Item
@@ -52,7 +53,7 @@ def narrow(first: Item, second: Item, rank: int, *, bias: bool) -> None:
     """
     config = _config(first)
     set_units(config, rank)
-    _set_bias(config, has=False)
+    set_bias(config, has=False)
     for initializer in ("kernel_initializer", "init"):
         make_shapeless(config, initializer)
     for entry in _entries(second):
@@ -112,13 +113,6 @@ def _take_input(gone: dict[str, Any], kept: dict[str, Any], inputs: int) -> None
 def _settle(second: Item, *, bias: bool) -> None:
     """Make the second layer's config fit its new arrays."""
     config = _config(second)
-    _set_bias(config, has=bias)
+    set_bias(config, has=bias)
     for initializer in ("kernel_initializer", "init"):
         make_shapeless(config, initializer)
-
-
-def _set_bias(config: dict[str, Any], *, has: bool) -> None:
-    """Say whether a Dense has a bias, where its config does not say so already."""
-    key = "bias" if "bias" in config and "use_bias" not in config else "use_bias"
-    if bool(config.get(key, True)) != has:
-        config[key] = has

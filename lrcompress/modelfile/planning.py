@@ -105,7 +105,9 @@ def _plan_archive(
             kernel = weights.of_layer[path][0]
             place = plan.target(kernel) or kernel
             plan.arrays[f"{place.rpartition('/')[0]}/{number}"] = array
-    if changes.gone or any(path not in firsts for path, _ in changes.values):
+    arrays = ((path, number) for path, number in changes.values)
+    fits = all(path in firsts and number < len(weights.of_layer[path]) for path, number in arrays)
+    if changes.gone or not fits:
         plan.dropped += (archive.OPTIMIZER,)
         return plan, []
     return plan, plan_optimizer(plan, model, list(new), firsts, changes.kernels)

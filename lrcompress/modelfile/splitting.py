@@ -41,13 +41,14 @@ def unused_name(tree: Container, name: str, taken: set[str]) -> str:
     return candidate
 
 
-def split(item: Item, first_name: str, rank: int) -> None:
+def split(item: Item, first_name: str, rank: int, *, bias: bool) -> None:
     """Put a new layer of `rank` units before a Dense, in the JSON objects of its container.
 
     Args:
         item: The Dense, or a TimeDistributed around one, in a tree built on the config to edit.
         first_name: Name of the new layer.
         rank: Its number of units.
+        bias: Whether the second layer has a bias.
 
     Raises:
         ValueError: If the layer is called on nothing in a functional model.
@@ -63,6 +64,7 @@ def split(item: Item, first_name: str, rank: int) -> None:
         if entry is not None:
             narrow_input(entry, rank)
     second = as_dict(_dense_part(item.entry, item)["config"])
+    set_bias(second, has=bias)
     for initializer in ("kernel_initializer", "init"):
         make_shapeless(second, initializer)
     if not item.container.sequential:
@@ -198,3 +200,10 @@ def remarks(item: Item) -> list[str]:
         f"Layer {item.name} keeps its {names}, which now acts on the smaller second kernel only: "
         "it means something else in further training."
     ]
+
+
+def set_bias(config: dict[str, Any], *, has: bool) -> None:
+    """Say whether a Dense has a bias, where its config does not say so already."""
+    key = "bias" if "bias" in config and "use_bias" not in config else "use_bias"
+    if bool(config.get(key, True)) != has:
+        config[key] = has

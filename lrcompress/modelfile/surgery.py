@@ -106,17 +106,18 @@ def _replace(
     for replacement, given in zip(replacements, arrays, strict=True):
         layer = replacement.layer
         item, rank = items[layer.path], int(np.shape(replacement.first)[1])
+        has_bias = layer.use_bias or "bias" in given
         changes.values[item.path, 0] = given["second"]
         if "bias" in given:
             changes.values[item.path, 1] = given["bias"]
         if layer.first is None:
             path = (*item.path[:-1], unused_name(tree, item.name, taken))
             changes.warnings += remarks(item)
-            split(item, path[-1], rank)
+            split(item, path[-1], rank, bias=has_bias)
             changes.firsts[item.path], changes.kernels[path] = path, given["first"]
             continue
         first = items[layer.first.path]
-        joining.narrow(first, item, rank, bias=layer.use_bias)
+        joining.narrow(first, item, rank, bias=has_bias)
         changes.values[first.path, 0] = given["first"]
         if layer.first.use_bias:
             changes.values[first.path, 1] = None
