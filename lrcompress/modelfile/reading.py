@@ -23,6 +23,10 @@ from lrcompress.modelfile.topology import Container, build
 _NOT_WEIGHTS = ("optimizer", "metrics", "_metrics", "_loss_tracker", "_compile_metrics")
 
 
+# From here on a kernel stays on disk while it is worked on.
+MAPPED_BYTES = 2**30
+
+
 def open_model(path: Path) -> ModelFile:
     """Read the structure of a whole-model Keras file; no array is read.
 
@@ -197,10 +201,25 @@ def _read(model: ModelFile, file: OpenModel, stored: StoredArray) -> NDArray[Any
     check_unchanged(model)
     if stored.source not in file.weights:
         raise changed(model.path)
-    values = np.asarray(read_array(file.weights, stored))
+    values = _map(file, stored)
+    if values is None:
+        values = np.asarray(read_array(file.weights, stored))
     if values.shape != stored.shape:
         raise changed(model.path)
     return values
+
+
+def _map(file: OpenModel, stored: StoredArray) -> NDArray[Any] | None:
+    """Return a very large array without reading it, None where it must be read.
+
+    The numerics pass over such a kernel in blocks of rows, so it need not fit into memory.
+    """
+    dataset = file.weights[stored.source]
+    place = dataset.id.get_offset()
+    plain = dataset.dtype.isnative and stored.dtype == dataset.dtype.name
+    if stored.stored < MAPPED_BYTES or place is None or not plain:
+        return None
+    return file.raw.mapped(place, dataset.dtype, stored.shape)
 
 
 def check_unchanged(model: ModelFile) -> None:

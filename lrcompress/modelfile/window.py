@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lrcompress.modelfile.checksum import Checksum
 
@@ -71,6 +76,23 @@ class ReadWindow(_Window):
         """Return `size` bytes from `start` on, fewer where the file or the window ends."""
         self._file.seek(self._start + start)
         return self._file.read(max(min(size, self._size - start), 0)) or b""
+
+
+    def mapped(self, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return an array that stands at `start` without reading it: the system pages it in.
+
+        Args:
+            start: Its first byte.
+            dtype: Its type as stored.
+            shape: Its shape.
+
+        Raises:
+            ValueError: If it does not end within the window.
+        """
+        if start + math.prod(shape) * dtype.itemsize > self._size:
+            msg = f"an array ends behind the file, at {start} + {shape} x {dtype.itemsize} bytes"
+            raise ValueError(msg)
+        return np.memmap(self._file, dtype, "r", self._start + start, shape)
 
 
 class WriteWindow(_Window):
