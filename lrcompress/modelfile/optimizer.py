@@ -1,8 +1,8 @@
 """The optimizer state of a `.keras` archive: slots of untouched variables move to new places.
 
-One more Dense is one more trained variable, and Keras loads slots by place, all or none. Each slot
-therefore goes to the place of its variable in the new model; the two new kernels get slots that
-start anew. Where the owner of any slot is not certain, the whole state is left out.
+One Dense more or less is one trained variable more or less, and Keras loads slots by place, all or
+none. Each slot therefore goes to the place of its variable in the new model; new kernels get slots
+that start anew. Where the owner of any slot is not certain, the whole state is left out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrcompress.modelfile import archive
+from lrcompress.modelfile.changes import Changes
 from lrcompress.modelfile.hdf5 import Index, cast
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.plan import NewArray, Plan
@@ -40,8 +41,7 @@ def plan_optimizer(
     plan: Plan,
     model: ModelFile,
     order: list[LayerPath],
-    firsts: dict[LayerPath, LayerPath],
-    kernels: dict[LayerPath, NewArray],
+    changes: Changes,
 ) -> list[str]:
     """Add to a plan what becomes of the optimizer state.
 
@@ -49,8 +49,7 @@ def plan_optimizer(
         plan: Completed in place.
         model: The old archive.
         order: Layers of the new model that have groups, in Keras' order.
-        firsts: Path of each new first layer by the path of the layer it was split from.
-        kernels: Its (m, r) kernel, by its own path.
+        changes: What becomes of the layers.
 
     Returns:
         A sentence for the user if the state is left out.
@@ -65,7 +64,7 @@ def plan_optimizer(
         if count:
             trained = trained_arrays(model)
             _check(index, found, trained, count)
-            _move(plan, index, found, count, _new(model, order, trained, firsts, kernels))
+            _move(plan, index, found, count, _new(model, order, trained, changes))
     except UncertainError as reason:
         plan.dropped += (archive.OPTIMIZER,)
         return [f"The optimizer's state is left out, because {reason}: training starts it anew."]
@@ -131,8 +130,7 @@ def _new(
     model: ModelFile,
     order: list[LayerPath],
     trained: dict[LayerPath, tuple[str, ...]],
-    firsts: dict[LayerPath, LayerPath],
-    kernels: dict[LayerPath, NewArray],
+    changes: Changes,
 ) -> list[_Variable]:
     """Return the trained variables of the new model in Keras' order."""
     weights = model.weights
@@ -140,8 +138,8 @@ def _new(
     for arrays in trained.values():
         for array in arrays:
             numbers[array] = len(numbers)
-    split_from = {first: old for old, first in firsts.items()}
-    if {path for path in order if path not in split_from} != set(weights.groups):
+    split_from = {first: old for old, first in changes.firsts.items()}
+    if {path for path in order if path not in split_from} != set(weights.groups) - changes.gone:
         msg = "a shared layer changes its place"
         raise UncertainError(msg)
     found: list[_Variable] = []
@@ -149,14 +147,21 @@ def _new(
         if path in split_from:
             kernel = weights.of_layer[split_from[path]][0]
             if kernel in numbers:
-                found.append(_Variable(numbers[kernel], kernels[path].values.shape))
+                found.append(_Variable(numbers[kernel], changes.kernels[path].values.shape))
             continue
-        for array in trained.get(path, ()):
-            shape = None
-            if path in firsts and array == weights.of_layer[path][0]:
-                rank = kernels[firsts[path]].values.shape[1]
-                shape = (rank, weights.index.arrays[array].shape[1])
-            found.append(_Variable(numbers[array], shape))
+        own, arrays = weights.of_layer[path], trained.get(path, ())
+        new = {number: array for (layer, number), array in changes.values.items() if layer == path}
+        for array in arrays:
+            # A bias with other values is the same variable; a kernel of other factors is not.
+            number = own.index(array)
+            values = new.get(number)
+            if number not in new or (number > 0 and values is not None):
+                found.append(_Variable(numbers[array]))
+            elif values is not None:
+                found.append(_Variable(numbers[array], values.values.shape))
+        bias = new.get(len(own))
+        if bias is not None and arrays:
+            found.append(_Variable(numbers[arrays[0]], bias.values.shape))
     return found
 
 
@@ -167,10 +172,12 @@ def _move(
     count: int,
     variables: list[_Variable],
 ) -> None:
-    """Move the slots that stay, drop those of the old kernels, make those of the new ones."""
+    """Move the slots that stay, drop all others, make those of the new variables."""
+    staying = {variable.old for variable in variables if variable.shape is None}
     for group in found.scalars:
         before, after = found.slots(group, count), found.slots(group, len(variables))
         for (initial, old), (_, new) in zip(before, after, strict=True):
+            plan.dropped += tuple(s for number, s in enumerate(old) if number not in staying)
             for variable, place in zip(variables, new, strict=True):
                 slot = old[variable.old]
                 if variable.shape is None:
@@ -178,8 +185,6 @@ def _move(
                     continue
                 dtype = index.arrays[slot].dtype
                 plan.arrays[place] = NewArray(cast(np.full(variable.shape, initial), dtype), dtype)
-                if slot not in plan.dropped:
-                    plan.dropped += (slot,)
 
 
 def _odd(found: Layout, what: str) -> UncertainError:

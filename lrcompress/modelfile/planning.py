@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.modelfile import archive, legacy
+from lrcompress.modelfile import legacy
 from lrcompress.modelfile.changes import Changes
 from lrcompress.modelfile.container import CONFIG
 from lrcompress.modelfile.decoding import as_dict, dump_json
@@ -105,12 +105,7 @@ def _plan_archive(
             kernel = weights.of_layer[path][0]
             place = plan.target(kernel) or kernel
             plan.arrays[f"{place.rpartition('/')[0]}/{number}"] = array
-    arrays = ((path, number) for path, number in changes.values)
-    fits = all(path in firsts and number < len(weights.of_layer[path]) for path, number in arrays)
-    if changes.gone or not fits:
-        plan.dropped += (archive.OPTIMIZER,)
-        return plan, []
-    return plan, plan_optimizer(plan, model, list(new), firsts, changes.kernels)
+    return plan, plan_optimizer(plan, model, list(new), changes)
 
 
 def _groups_of(index: Index, root: str) -> list[str]:

@@ -69,8 +69,7 @@ def write_merged(
 
     The second layer keeps its name and everything it had; its kernel becomes B C, computed in
     float64, its bias b1 C + b2 where the first layer has one. All other weights are copied bit by
-    bit; optimizer state, which no longer fits, is left out. Read back and compared as by
-    `write_replaced`.
+    bit; optimizer state, checks and bytes are as with `write_replaced`.
 
     Args:
         model: The file to start from; it is not touched.

@@ -40,8 +40,12 @@ def render_merge(result: dict[str, Any]) -> list[RenderableType]:
     ]
     gone = ", ".join(layer["first_name"] for layer in layers)
     lines = [f"gone: {gone}, multiplied into the layer after"]
-    dropped = result["optimizer_bytes"] - result["optimizer_bytes_after"]
-    if dropped > 0:
-        lines.append(f"{size(dropped)} of optimizer state, which no longer fits, are left out")
+    if result["optimizer_bytes"] and not result["optimizer_bytes_after"]:
+        lines.append(f"{size(result['optimizer_bytes'])} of optimizer state are left out")
+    elif result["optimizer_bytes"]:
+        lines.append(
+            "sizes without optimizer state; slots of untouched weights have moved to their new "
+            "places, those of new kernels start anew"
+        )
     lines.append(f"wrote {result['output']}")
     return [table("\n".join(titles), ["", "before", "after"], rows), plain(lines)]
