@@ -1,4 +1,4 @@
-"""Try one file as a user would: inspect, factorize, modernize, and look at what is left behind."""
+"""Try one file as a user would: inspect, factorize, modernize, merge, and look at what is left behind."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
 
 
 def try_file(path: Path, scratch: Path) -> Outcome:
-    """Inspect, factorize and modernize one file.
+    """Inspect, factorize, modernize and merge one file.
 
     Args:
         path: The file.
@@ -59,19 +59,22 @@ def try_file(path: Path, scratch: Path) -> Outcome:
 
 
 def _run(path: Path, output: Path) -> Outcome:
-    """Show the file and compress it; then modernize it, of which only findings count."""
+    """Show the file and compress it; then modernize and merge, of which only findings count."""
 
     def compress() -> None:
         _show(lrcompress.inspect(path))
         lrcompress.factorize(path, rank=1, method="svd", force=True, output=output)
 
-    modern = output.with_stem("modern")
     compressed = _attempt(compress)
-    modernized = _attempt(lambda: lrcompress.modernize(path, output=modern))
-    if modernized.result == "compressed":
-        modern.unlink()
-    is_worse = modernized.result in FINDINGS and compressed.result not in FINDINGS
-    return modernized if is_worse else compressed
+    made = output.with_stem("made")
+    others = [_attempt(lambda: lrcompress.modernize(path, output=made, overwrite=True))]
+    # What was split may be merged; what is split in the file itself, as well.
+    for source in (path, output) if compressed.result == "compressed" else (path,):
+        others.append(_attempt(lambda: lrcompress.merge(source, output=made, overwrite=True)))  # noqa: B023
+    if any(other.result == "compressed" for other in others):
+        made.unlink()
+    found = (outcome for outcome in (compressed, *others) if outcome.result in FINDINGS)
+    return next(found, compressed)
 
 
 def _attempt(action: Callable[[], object]) -> Outcome:
