@@ -88,7 +88,7 @@ def sentences(rows: list[dict[str, Any]]) -> str:
 
 def exceptions(rows: list[dict[str, Any]]) -> str:
     """Name the files whose modernized copy computes otherwise."""
-    odd = [row for row in rows if not row.get("modern_same", True)]
+    odd = [row for row in rows if row["modern_same"] is False]
     named = "; ".join(f"{code(row['file'])} by {row['modern_difference']:.1e}" for row in odd)
     return f" The others: {named}." if odd else ""
 
