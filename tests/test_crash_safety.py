@@ -26,7 +26,7 @@ Run = Callable[..., Result]
 # A job may stop or kill itself before its n-th step, from the moment the first output is begun:
 # a step is a call of the system that changes a disk, or any call or return whatsoever.
 DRIVER = """
-import json, os, resource, signal, sys, tempfile
+import json, os, resource, signal, sys, tempfile, threading
 from pathlib import Path
 import h5py, numpy, scipy.linalg
 import lrcompress.cli
@@ -49,6 +49,7 @@ def count(job, found):
             if job.get("any") == found["any"] or (
                     system and job.get("system") == len(found["system"])):
                 os.kill(os.getpid(), getattr(signal, job["signal"]))
+    threading.setprofile(step)
     sys.setprofile(step)
 
 def watch(job, found):
@@ -231,6 +232,24 @@ def test_killed_at_any_moment(
         assert run(*command(model, folder / wholes[4].name)).exit_code == 0
         assert (folder / wholes[4].name).read_bytes() == new
         assert agreed(folder / wholes[4].name)
+
+
+def test_interrupted_at_any_moment(model: Path, wholes: dict[int, Path], tmp_path: Path) -> None:
+    """Control-C is never taken for a damaged file, and the output is whole or not there."""
+    jobs = interrupted(command(model, tmp_path / f"first{model.suffix}"), signal="SIGINT")
+    folders = [tmp_path / f"interrupted-{number}" for number in range(len(jobs))]
+    for job, folder in zip(jobs, folders, strict=True):
+        folder.mkdir()
+        job["arguments"] = command(model, folder / wholes[4].name)
+
+    results = drive(*jobs)
+
+    for result, folder in zip(results, folders, strict=True):
+        output = folder / wholes[4].name
+        if result["code"]:
+            one_line(result, "Interrupted")
+        assert output.exists() or result["code"]
+        assert not output.exists() or output.read_bytes() == wholes[4].read_bytes()
 
 
 @pytest.mark.parametrize("model", ["keras"], indirect=True)

@@ -77,7 +77,6 @@ class ReadWindow(_Window):
         self._file.seek(self._start + start)
         return self._file.read(max(min(size, self._size - start), 0)) or b""
 
-
     def mapped(self, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         """Return an array that stands at `start` without reading it: the system pages it in.
 
@@ -127,8 +126,12 @@ class WriteWindow(_Window):
         self._size = new
         return new
 
+    def fail(self, error: BaseException) -> None:
+        """Write nothing from now on, and keep the reason for `check` unless there is an older one."""
+        self._error = self._error or error
+
     def check(self) -> None:
-        """Raise what writing met, if anything: an `OSError`, or an interruption by the user."""
+        """Raise what writing met first, if anything: mostly an `OSError`."""
         if self._error is not None:
             raise self._error
 
@@ -137,8 +140,8 @@ class WriteWindow(_Window):
         if self._error is None:
             try:
                 action()
-            except BaseException as error:  # Control-C must not reach HDF5 either.
-                self._error = error
+            except Exception as error:
+                self.fail(error)
 
     def _put(self, piece: memoryview, begin: int, end: int) -> None:
         """Write a piece, which the system may take in parts."""

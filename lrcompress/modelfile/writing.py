@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -37,16 +38,23 @@ def write_model(source: OpenModel, index: Index, plan: Plan, path: Path, origina
         ModelFileError: If the old file cannot be read to its end.
     """
 
+    def fill(window: WriteWindow) -> None:
+        # Whatever fails in here is the old file's doing: the window never does.
+        with decoding(original), h5py.File(window, "w") as target:
+            _keep_structures(target)
+            write_plan(plan, source.weights, index, target, window.check)
+
     def write_weights(start: int) -> tuple[int, int]:
         with path.open("r+b", buffering=0) as file:
             window = WriteWindow(file, start, summed=source.archive is not None)
-            try:
-                # Whatever fails in here is the old file's doing: the window never does.
-                with decoding(original), h5py.File(window, "w") as target:
-                    _keep_structures(target)
-                    write_plan(plan, source.weights, index, target, window.check)
-            finally:
-                window.check()
+            # Python raises Control-C in the first thread only: in a second one HDF5, whose calls
+            # of the window would pass it on, is out of its reach.
+            with ThreadPoolExecutor(1) as second:
+                try:
+                    second.submit(fill, window).result()
+                except BaseException as error:
+                    window.fail(error)
+            window.check()
             return window.size, window.crc()
 
     if source.archive is None:
