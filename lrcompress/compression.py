@@ -12,6 +12,7 @@ from typing import Any
 from lrcompress import runs
 from lrcompress.atomic import check_output
 from lrcompress.errors import OutputError
+from lrcompress.hashing import sha256_meanwhile
 from lrcompress.layerwise import (
     Calibration,
     Factorized,
@@ -68,6 +69,20 @@ def factorize_file(
         convert: Writes a model file anew in the other format, which only Keras can do; None
             refuses an output of the other format.
     """
+    with sha256_meanwhile(source.file.path) as digest:
+        return _factorize(source, request, digest, calibration, dataset, progress, convert)
+
+
+def _factorize(
+    source: Source,
+    request: Request,
+    digest: Callable[[], str],
+    calibration: Calibration | None,
+    dataset: dict[str, Any] | None,
+    progress: Progress,
+    convert: Callable[[Path, Path], None] | None,
+) -> FactorizeResult:
+    """Compress a model file while its hash, for the record, is taken in another thread."""
     started = time.perf_counter()
     path, model = source.file.path, source.model
     targets, remarks = find_targets(model, request)
@@ -92,6 +107,7 @@ def factorize_file(
     ]
     if output.suffix.lower() in SUFFIXES[model.format] or convert is None:
         written = write_replaced(model, replacements, output, overwrite=request.overwrite)
+        hashes = {"factorized": written.sha256}
     else:
         with tempfile.TemporaryDirectory() as folder:
             same_format = Path(folder) / f"model{SUFFIXES[model.format][0]}"
@@ -99,6 +115,7 @@ def factorize_file(
             convert(same_format, output)
             # Keras saves it there without slots.
             written = replace(written, optimizer_bytes_after=0)
+            hashes = {}
     finished = time.perf_counter()
     layers = [layer_result(found, written) for found in shared.layers]
     methods = {found.factors.method for found in shared.layers}
@@ -123,7 +140,8 @@ def factorize_file(
         },
         modernized=list(source.changes),
     )
-    new_record(result, source.file, request, dataset or own_dataset(model)).save()
+    hashes["original"] = digest()
+    new_record(result, source.file, request, dataset or own_dataset(model), hashes).save()
     return result
 
 

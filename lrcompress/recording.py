@@ -62,9 +62,21 @@ def own_dataset(model: ModelFile) -> dict[str, Any] | None:
 
 
 def new_record(
-    result: FactorizeResult, model: ModelFile, request: Request, dataset: dict[str, Any] | None
+    result: FactorizeResult,
+    model: ModelFile,
+    request: Request,
+    dataset: dict[str, Any] | None,
+    hashes: dict[str, str],
 ) -> runs.RunRecord:
-    """Return the run record of a factorization, not yet saved."""
+    """Return the run record of a factorization, not yet saved.
+
+    Args:
+        result: What it came to.
+        model: The file that was given.
+        request: What was asked for.
+        dataset: Name and scaling of the data, None without.
+        hashes: SHA-256 of its model files by stage, as far as they are known.
+    """
     record = runs.new_record(result.output, list(request.command), request.seed)
     record.document |= {
         "method": result.method,
@@ -81,6 +93,9 @@ def new_record(
         "warnings": result.warnings,
         "modernized": result.modernized,
     }
-    record.set_stage("original", result.input, result.parameters_before)
-    record.set_stage("factorized", result.output, result.parameters_after)
+    for stage, path, count in (
+        ("original", result.input, result.parameters_before),
+        ("factorized", result.output, result.parameters_after),
+    ):
+        record.set_stage(stage, path, count, digest=hashes.get(stage))
     return record

@@ -8,7 +8,6 @@ model. Fields it does not know survive a rewrite. The schema is in docs/run-reco
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import os
 import platform
@@ -18,6 +17,7 @@ from typing import Any
 
 from lrcompress.atomic import write_json
 from lrcompress.errors import RunRecordError
+from lrcompress.hashing import sha256
 
 SCHEMA_VERSION = 1
 SUFFIX = ".lrcompress.json"
@@ -59,10 +59,26 @@ class RunRecord:
         stages: list[dict[str, Any]] = self.document["stages"]
         return next((stage for stage in stages if stage["name"] == name), None)
 
-    def set_stage(self, name: str, path: Path, parameters: int, **figures: Any) -> None:  # noqa: ANN401
-        """Add a stage, or update it; figures measured before stay if the file is the same."""
+    def set_stage(
+        self,
+        name: str,
+        path: Path,
+        parameters: int,
+        *,
+        digest: str | None = None,
+        **figures: Any,  # noqa: ANN401
+    ) -> None:
+        """Add a stage, or update it; figures measured before stay if the file is the same.
+
+        Args:
+            name: original, factorized, finetuned or scratch.
+            path: The model file.
+            parameters: Number of its weights.
+            digest: Its SHA-256 where that is known; None reads the file for it.
+            figures: What was measured, as JSON values.
+        """
         stage = self.stage(name)
-        digest = sha256(path)
+        digest = digest or sha256(path)
         if stage is None or stage.get("sha256") != digest:
             kept = {"error_rate": None}
             self.document["stages"] = [s for s in self.document["stages"] if s["name"] != name]
@@ -166,15 +182,6 @@ def newest(folder: Path) -> RunRecord:
         )
         raise RunRecordError(msg, code="no_run")
     return read(found[-1])
-
-
-def sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -14,14 +14,15 @@ import lrcompress
 
 PACKAGE = Path(lrcompress.__file__).parent
 ENGINES = {"keras", "tensorflow", "jax", "torch"}
-FOUNDATIONS = {"errors", "atomic", "provenance", "progress"}
+FOUNDATIONS = {"errors", "atomic", "hashing", "provenance", "progress"}
 # Room to (rooms of ours, other packages) that it may import; the standard library is free.
 DOORS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "atomic": ({"errors"}, set()),
+    "hashing": (set(), set()),
     "provenance": (set(), set()),
     "progress": (set(), set()),
-    "runs": ({"errors", "atomic"}, set()),
+    "runs": ({"errors", "atomic", "hashing"}, set()),
     "lowrank": ({"errors", "lowrank"}, {"numpy", "scipy"}),
     "modelfile": (FOUNDATIONS | {"modelfile"}, {"numpy", "h5py"}),
     "choosing": ({"errors", "lowrank"}, {"numpy"}),
@@ -31,8 +32,8 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     "several": ({"choosing", "errors", "layerwise", "lowrank", "modelfile", "progress"}, {"numpy"}),
     "recording": ({"layerwise", "lowrank", "modelfile", "results", "runs"}, set()),
     "compression": (
-        {"errors", "atomic", "layerwise", "modelfile", "progress", "recording", "results", "runs",
-         "several"},
+        {"errors", "atomic", "hashing", "layerwise", "modelfile", "progress", "recording",
+         "results", "runs", "several"},
         set(),
     ),
     "reporting": ({"errors", "atomic", "runs", "reporting"}, {"rich", "matplotlib"}),

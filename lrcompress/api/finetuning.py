@@ -18,6 +18,7 @@ from lrcompress.errors import (
     RunRecordError,
     TrainingError,
 )
+from lrcompress.hashing import sha256
 from lrcompress.modelfile import open_model
 from lrcompress.progress import Progress, nothing, silent
 
@@ -243,7 +244,7 @@ def _split_head(record: runs.RunRecord, path: Path) -> SplitHead | None:
     from lrcompress.training.recover import SplitHead
 
     layers, stage = record.document["layers"], record.stage("factorized") or {}
-    untouched = stage.get("sha256") == runs.sha256(path)
+    untouched = stage.get("sha256") == sha256(path)
     if (
         len(layers) != 1
         or not untouched
@@ -266,7 +267,7 @@ def _load_teacher(original: Path, stage: dict[str, Any]) -> tuple[Any | None, li
 
     if not stage or not original.is_file():
         return None, ["The original model is not at hand: fine-tuned on labels alone."]
-    if runs.sha256(original) != stage.get("sha256"):
+    if sha256(original) != stage.get("sha256"):
         return None, [
             f"{original} is no longer the file that was factorized: fine-tuned on labels alone."
         ]

@@ -191,6 +191,7 @@ class Written:
     Attributes:
         path: The new file.
         size: Its bytes.
+        sha256: Its SHA-256, in hexadecimal digits.
         optimizer_bytes: Bytes of optimizer state in the old file.
         optimizer_bytes_after: Bytes of it in the new file: its slots moved to the places of their
             variables, those of the new kernels at their start; 0 where all of it is left out.
@@ -202,6 +203,7 @@ class Written:
 
     path: Path
     size: int
+    sha256: str
     optimizer_bytes: int
     optimizer_bytes_after: int
     parameters: int

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lrcompress.atomic import check_output, replacing
 from lrcompress.errors import LRCompressError, UnsupportedModelError, VerificationError
+from lrcompress.hashing import sha256_meanwhile
 from lrcompress.modelfile.changes import Changes
 from lrcompress.modelfile.container import opened
 from lrcompress.modelfile.decoding import decoding
@@ -68,11 +69,14 @@ def rewrite(
             plan_config(plan, model.format, changes.config)
         with replacing(output) as temporary:
             write_model(source, model.weights.index, plan, temporary, model.path)
-            written = read_back(source, model, plan, temporary, output)
-            _check(model, written, changes, output)
+            with sha256_meanwhile(temporary) as digest:
+                written = read_back(source, model, plan, temporary, output)
+                _check(model, written, changes, output)
+                sha256 = digest()
     return Written(
         path=output,
         size=written.size,
+        sha256=sha256,
         optimizer_bytes=model.optimizer_bytes,
         optimizer_bytes_after=written.optimizer_bytes,
         parameters=written.parameters,

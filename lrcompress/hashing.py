@@ -1,0 +1,56 @@
+"""SHA-256 of files, in a second thread where there is other work to do meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_PIECE_BYTES = 2**21
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file, read in pieces."""
+    return _hash(path, threading.Event())
+
+
+@contextlib.contextmanager
+def sha256_meanwhile(path: Path) -> Iterator[Callable[[], str]]:
+    """Hash a file while the body runs; neither hashing nor reading holds other threads up.
+
+    Args:
+        path: The file; it must not change meanwhile.
+
+    Yields:
+        A function that waits for the hexadecimal SHA-256 and returns it. It raises `OSError` where
+        the file cannot be read. What is not asked for by the end of the body is given up.
+    """
+    stop, found = threading.Event(), []
+
+    def run() -> None:
+        # Asked again, `sha256` meets the same error where it can be handled.
+        with contextlib.suppress(OSError):
+            found.append(_hash(path, stop))
+
+    def result() -> str:
+        thread.join()
+        return found[0] if found else sha256(path)
+
+    thread = threading.Thread(target=run, name=f"sha256 of {path.name}", daemon=True)
+    thread.start()
+    try:
+        yield result
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _hash(path: Path, stop: threading.Event) -> str:
+    """Hash a file until the end, or until told to stop."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while not stop.is_set() and (piece := file.read(_PIECE_BYTES)):
+            digest.update(piece)
+    return digest.hexdigest()
