@@ -45,15 +45,25 @@ class Objective:
 
     Attributes:
         head: As `head_of` returns it.
+        temperature: T of softmax: the KL is that of ``softmax(z / T)``, times T^2 (Hinton, Vinyals &
+            Dean 2015). Above 1, inputs that the original is sure of tell more than their class.
+        power: a of softmax: ``(1 - sum p q^a) / a`` for probabilities p of the original and q, at
+            temperature 1 (Zhang & Sabuncu 2018, with p for the labels). Towards 0 it is the KL, at
+            1 the expected share of mistakes; between, inputs that are lost anyway weigh less.
     """
 
     head: str
+    temperature: float = 1.0
+    power: float = 0.0
 
     def target(self, logits: Array) -> Array:
         """Return what the original's logits (k, n) become, (k, n)."""
         if self.head == "softmax":
-            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+            powers: Array = logits - logits.max(axis=1, keepdims=True)
+            powers /= np.float32(self.temperature)
+            np.exp(powers, out=powers)
+            powers /= powers.sum(axis=1, keepdims=True)
+            return powers
         if self.head == "linear":
             return logits
         return ACTIVATIONS[self.head.removeprefix("squared_")](logits)[0]
@@ -64,14 +74,7 @@ class Objective:
         The logits are overwritten.
         """
         if self.head == "softmax":
-            top = logits.max(axis=1, keepdims=True)
-            logits -= top
-            inner = np.einsum("ij,ij->", target, logits, dtype=np.float64)
-            np.exp(logits, out=logits)
-            total = logits.sum(axis=1, keepdims=True)
-            logits /= total
-            logits -= target
-            return float(np.log(total).sum(dtype=np.float64) - inner), logits
+            return self._softmax(logits, target)
         if self.head == "sigmoid":
             # log(1 + e^z) - t z, written so that neither end overflows.
             soft = np.logaddexp(np.float32(0), logits) - target * logits
@@ -85,6 +88,27 @@ class Objective:
             difference = value - target
             slope = difference * derivative
         return float(np.einsum("ij,ij->", difference, difference, dtype=np.float64)) / 2, slope
+
+    def _softmax(self, logits: Array, target: Array) -> tuple[float, Array]:
+        logits -= logits.max(axis=1, keepdims=True)
+        if self.temperature != 1:
+            logits /= np.float32(self.temperature)
+        inner = 0.0 if self.power else float(np.einsum("ij,ij->", target, logits))
+        np.exp(logits, out=logits)
+        total = logits.sum(axis=1, keepdims=True)
+        logits /= total
+        if self.power:
+            weights = target * logits ** np.float32(self.power)
+            shares = weights.sum(axis=1, keepdims=True)
+            logits *= shares
+            logits -= weights
+            lost = len(shares) - float(shares.sum(dtype=np.float64))
+            return lost / self.power, logits
+        logits -= target
+        loss = float(np.log(total).sum(dtype=np.float64)) - inner
+        if self.temperature != 1:
+            logits *= np.float32(self.temperature)
+        return loss * self.temperature**2, logits
 
 
 @dataclass(frozen=True)
@@ -110,6 +134,16 @@ class Problem:
             logits += bias
             total += self.objective.loss_and_slope(logits, self.target[part])[0]
         return total / len(self.x)
+
+    def mistakes(self, first: Array, second: Array, bias: Array) -> float:
+        """Return the expected share of wrong classes, were the original's probabilities true."""
+        right = 0.0
+        for start in range(0, len(self.x), BLOCK_ROWS):
+            part = slice(start, start + BLOCK_ROWS)
+            chosen = (self.x[part] @ first @ second + bias).argmax(axis=1)
+            picked = np.take_along_axis(self.target[part], chosen[:, None], axis=1)
+            right += float(picked.sum(dtype=np.float64))
+        return 1 - right / len(self.x)
 
     def loss_and_gradient(
         self, first: Array, second: Array, bias: Array

@@ -1,9 +1,10 @@
 """The `refined` method: the rank-r head whose predictions are nearest to the original's.
 
 Minimises the mean ``KL(softmax(z) || softmax(z'))`` (Bernoulli KL for sigmoid, the squared error
-of its own output for a hidden layer) over B, C and b' by L-BFGS on unlabelled inputs of the layer
-(Liu & Nocedal, Math. Programming 45, 1989). The problem is not convex, so `refined` goes down the
-ranks: refine at a high rank, truncate that head, refine again (numerical continuation).
+of its own output for a hidden layer) over B, C and b' by L-BFGS on unlabelled inputs of the layer.
+The problem is not convex, so `refined` goes down the ranks: refine at a high rank, truncate that
+head, refine again (numerical continuation). Where softmax follows, each rank that is asked for ends
+in a descent on a bounded loss, nearer to the share of mistakes than the KL is.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.lowrank.coordinates import Head
 from lrcompress.lowrank.factors import Factors
+from lrcompress.lowrank.imitation import Imitation
 from lrcompress.lowrank.moments import InputMoments
-from lrcompress.lowrank.objectives import Problem, make_problem
-from lrcompress.lowrank.sampling import rows, split
 from lrcompress.lowrank.spectrum import Reference
 from lrcompress.lowrank.svd import truncated_svd
 from lrcompress.lowrank.whitening import check_moments, rebalance, whitened_ranks
 
+# Of L-BFGS at each rank, and of the last descent where softmax follows.
 ITERATIONS = 60
-MEMORY = 20
 # Each rank of the continuation is at least this share of the one before.
 STEP_DOWN = 0.75
 
@@ -52,85 +53,10 @@ def refine(
     """
     if head == "linear":
         return start
-    train, held_out = problems(kernel, bias, activations, head)
-    reference = Reference(kernel, truncated_svd(kernel, start.rank))
-    return _improved(start, bias, train, held_out, reference, iterations)
-
-
-def problems(
-    kernel: NDArray[Any], bias: NDArray[Any] | None, activations: NDArray[Any], head: str
-) -> tuple[Problem, Problem]:
-    """Return what is descended on and what checks the descent; the same for under ten inputs."""
-    offset = None if bias is None else bias.astype(np.float32)
-    inner, outer = split(activations)
-    n = kernel.shape[1]
-    train = make_problem(rows(inner, n), kernel.astype(np.float32), offset, head)
-    if not len(outer):
-        return train, train
-    return train, make_problem(rows(outer, n), kernel.astype(np.float32), offset, head)
-
-
-def _improved(
-    start: Factors,
-    bias: NDArray[Any] | None,
-    train: Problem,
-    held_out: Problem,
-    reference: Reference,
-    iterations: int,
-) -> Factors:
-    dtype = reference.kernel.dtype
-    new_bias = start.bias if start.bias is not None else bias
-    B, C, b = _descend(train, held_out, start, new_bias, iterations)
-    first, second = rebalance(B.astype(np.float64), C.astype(np.float64))
-    first, second = first.astype(dtype), second.astype(dtype)
-    certificate = reference.certify(first, second, start.certificate.algorithm)
-    stored = None if b is None or new_bias is None else b.astype(new_bias.dtype)
-    return replace(start, B=first, C=second, bias=stored, method="refined", certificate=certificate)
-
-
-def _descend(
-    train: Problem,
-    held_out: Problem,
-    start: Factors,
-    bias: NDArray[Any] | None,
-    iterations: int,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
-    from scipy.optimize import minimize
-
-    (m, r), n = start.B.shape, start.C.shape[1]
-    has_bias = bias is not None
-
-    def unpack(
-        flat: NDArray[np.float64],
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        narrow = flat.astype(np.float32)
-        rest = narrow[m * r + r * n :]
-        b = rest if has_bias else np.zeros(n, np.float32)
-        return narrow[: m * r].reshape(m, r), narrow[m * r : m * r + r * n].reshape(r, n), b
-
-    def value_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        loss, parts = train.loss_and_gradient(*unpack(flat))
-        wanted = parts if has_bias else parts[:2]
-        return loss, np.concatenate([part.ravel() for part in wanted]).astype(np.float64)
-
-    parts = [start.B.astype(np.float64).ravel(), start.C.astype(np.float64).ravel()]
-    if bias is not None:
-        parts.append(bias.astype(np.float64))
-    flat = np.concatenate(parts)
-    best_loss, best = held_out.loss(*unpack(flat)), flat
-
-    def keep_best(current: NDArray[np.float64]) -> None:
-        nonlocal best_loss, best
-        loss = held_out.loss(*unpack(current))
-        if loss < best_loss:
-            best_loss, best = loss, current.copy()
-
-    minimize(
-        value_and_gradient, flat, jac=True, method="L-BFGS-B", callback=keep_best,
-        options={"maxiter": iterations, "maxcor": MEMORY},
-    )  # fmt: skip
-    B, C, b = unpack(best)
-    return B, C, b if has_bias else None
+    has_bias = bias is not None or start.bias is not None
+    imitation = Imitation(kernel, bias, activations, head, has_bias=has_bias)
+    found, _ = imitation.nearest(_head(start, bias), iterations)
+    return _stored(found, start, bias, Reference(kernel, truncated_svd(kernel, start.rank)))
 
 
 def schedule(ranks: Collection[int], highest: int) -> list[int]:
@@ -168,7 +94,7 @@ def refined(
         activations: Unlabelled inputs of the layer, (..., m).
         head: What the layer's output goes through, see `objectives.head_of`.
         allow_bias: Whether a layer without bias may be given one.
-        iterations: Of L-BFGS at each rank.
+        iterations: Of L-BFGS in each descent, at most.
         progress: Told of ranks done and in all.
 
     Raises:
@@ -202,45 +128,62 @@ def refined_ranks(
         reference: Of A, (m, n).
         head: What the layer's output goes through, see `objectives.head_of`.
         allow_bias: Whether a layer without bias may be given one.
-        iterations: Of L-BFGS at each rank.
+        iterations: Of L-BFGS in each descent, at most.
         progress: Told of ranks done and in all.
     """
     kernel = reference.kernel
     softmax = head == "softmax"
-    moments = InputMoments(kernel.shape[0])
     if head == "linear":
+        moments = InputMoments(kernel.shape[0])
         moments.update(activations)
         check_moments(kernel, moments)
         closed = whitened_ranks(
             bias, ranks, moments, reference, softmax=False, allow_bias=allow_bias
         )
         return {rank: replace(found, method="refined") for rank, found in closed.items()}
-    # What checks the descent must not have shaped its start.
-    moments.update(split(activations)[0])
-    check_moments(kernel, moments)
-    train, held_out = problems(kernel, bias, activations, head)
-    current = kernel.astype(np.result_type(kernel.dtype, np.float32), copy=False)
-    current_bias = bias
+    has_bias = bias is not None or allow_bias
+    imitation = Imitation(kernel, bias, activations, head, has_bias=has_bias)
+    whole = (kernel.astype(np.float64), None if bias is None else bias.astype(np.float64))
+    # One path down the ranks for each way to descend: which is better changes with the rank, and a
+    # low rank does best from a start of its own kind.
+    paths = [whole] * imitation.ways
     steps = schedule(ranks, min(kernel.shape) - softmax)
     found: dict[int, Factors] = {}
     for index, step in enumerate(steps):
-        here = Reference(current, truncated_svd(current, step))
-        start = whitened_ranks(
-            current_bias, [step], moments, here, softmax=softmax, allow_bias=allow_bias
-        )[step]
-        wide = _improved(start, bias, train, held_out, here, iterations)
-        current = wide.product().astype(current.dtype)
-        current_bias = wide.bias
+        heads = []
+        for way, (current, current_bias) in enumerate(paths):
+            here = Reference(current, truncated_svd(current, step))
+            start = whitened_ranks(
+                current_bias, [step], imitation.moments, here, softmax=softmax, allow_bias=allow_bias
+            )[step]
+            heads.append(imitation.nearest(_head(start, None), iterations, way))
+            first, second, added = heads[-1][0]
+            paths[way] = (first @ second, added if has_bias else None)
         if step in ranks:
-            found[step] = _stored(wide, reference)
+            nearest, _ = min(heads, key=lambda pair: pair[1])
+            surest = imitation.surest(nearest, iterations) if softmax else nearest
+            found[step] = _stored(surest, start, bias, reference)
         if progress is not None:
             progress(index + 1, len(steps))
     return found
 
 
-def _stored(wide: Factors, reference: Reference) -> Factors:
-    """Return factors in the kernel's dtype with a certificate against the kernel itself."""
+def _head(factors: Factors, bias: NDArray[Any] | None) -> Head:
+    stored = bias if factors.bias is None else factors.bias
+    return factors.B, factors.C, np.zeros(factors.C.shape[1]) if stored is None else stored
+
+
+def _stored(
+    head: Head, start: Factors, bias: NDArray[Any] | None, reference: Reference
+) -> Factors:
+    """Return a head in the kernel's dtype with a certificate against the kernel itself."""
     dtype = reference.kernel.dtype
-    B, C = wide.B.astype(dtype), wide.C.astype(dtype)
-    certificate = reference.certify(B, C, wide.certificate.algorithm)
-    return replace(wide, B=B, C=C, certificate=certificate)
+    first, second = rebalance(head[0], head[1])
+    B, C = first.astype(dtype), second.astype(dtype)
+    new_bias = None
+    if bias is not None or start.bias is not None:
+        new_bias = head[2].astype(dtype if bias is None else bias.dtype)
+    certificate = reference.certify(B, C, start.certificate.algorithm)
+    return replace(
+        start, B=B, C=C, bias=new_bias, method="refined", certificate=certificate
+    )
