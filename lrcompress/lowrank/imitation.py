@@ -12,9 +12,11 @@ from lrcompress.lowrank.coordinates import Coordinates, Head
 from lrcompress.lowrank.descent import descend
 from lrcompress.lowrank.moments import InputMoments
 from lrcompress.lowrank.objectives import Objective, Problem, make_problem
-from lrcompress.lowrank.sampling import rows, split
+from lrcompress.lowrank.sampling import enlarged, rows, split
 from lrcompress.lowrank.whitening import check_moments, rebalance
 
+# Heads whose output on inputs with dropped features tells as much as on others.
+PROBABILITIES = ("softmax", "sigmoid")
 # Where the original's probabilities have less entropy than this share of the most they could have,
 # nearly all that they tell at temperature 1 is the class, and few inputs decide. Temperature 2 is
 # then tried beside it; elsewhere it was never the better one.
@@ -49,22 +51,27 @@ class Imitation:
         Raises:
             KernelError: If the inputs are not finite, or not those of the layer.
         """
+        n = kernel.shape[1]
         inner, outer = split(activations)
+        x = rows(inner, n)
+        judging = rows(outer, n) if len(outer) else x
+        if head in PROBABILITIES:
+            x = enlarged(x, n)
         # What judges the descent must not have shaped its coordinates or its start.
         self.moments = InputMoments(kernel.shape[0])
-        self.moments.update(inner)
+        self.moments.update(x)
         check_moments(kernel, self.moments)
         self._has_bias = has_bias
         self._coordinates = Coordinates(self.moments, has_bias=has_bias)
+        narrow = kernel.astype(np.float32)
         offset = None if bias is None else bias.astype(np.float32)
 
-        def problem(part: NDArray[Any]) -> Problem:
-            x = rows(part, kernel.shape[1])
-            found = make_problem(x, kernel.astype(np.float32), offset, head)
-            return replace(found, x=self._coordinates.inputs(x))
+        def problem(part: NDArray[np.float32]) -> Problem:
+            found = make_problem(part, narrow, offset, head)
+            return replace(found, x=self._coordinates.inputs(part))
 
-        self._train = problem(inner)
-        self._held_out = problem(outer) if len(outer) else self._train
+        self._train = problem(x)
+        self._held_out = problem(judging)
         softer = _softer(self._train) if head == "softmax" else None
         self._problems = [self._train] if softer is None else [self._train, softer]
         self.ways = len(self._problems)

@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 HELD_OUT_STEP = 10
 # Probabilities of samples x classes in float32: 1 GiB at most.
 MOST_OUTPUTS = 2**28
+# Fewer inputs a feature than this are learned by heart: copies with some of their features dropped
+# and the others scaled up (Srivastava et al., JMLR 15, 2014) are added to make up for them.
+AMPLE = 40
+MOST_COPIES = 8
+DROPPED = 0.25
 
 
 def split(activations: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -33,3 +38,19 @@ def rows(activations: NDArray[Any], classes: int) -> NDArray[np.float32]:
     flat = activations.reshape(-1, activations.shape[-1]).astype(np.float32, copy=False)
     step = -(-len(flat) * classes // MOST_OUTPUTS)
     return flat[::step] if step > 1 else flat
+
+
+def enlarged(x: NDArray[np.float32], classes: int) -> NDArray[np.float32]:
+    """Return inputs (k, m), followed by copies with dropped features where they are few.
+
+    The original layer is run on the copies as on any input, so they need no labels. The same
+    inputs always give the same copies.
+    """
+    count, m = x.shape
+    most = min(AMPLE * m, MOST_OUTPUTS // classes)
+    copies = min(most // max(count, 1) - 1, MOST_COPIES)
+    if copies < 1:
+        return x
+    generator = np.random.default_rng(0)
+    kept = [generator.random(x.shape, dtype=np.float32) >= DROPPED for _ in range(copies)]
+    return np.concatenate([x, *(x * mask / np.float32(1 - DROPPED) for mask in kept)])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lrcompress import lowrank
 from lrcompress.errors import RankError
 from lrcompress.lowrank import Factors, InputMoments, sampling
-from lrcompress.lowrank.sampling import rows, split
+from lrcompress.lowrank.sampling import enlarged, rows, split
 
 
 @dataclass(frozen=True)
@@ -175,3 +175,26 @@ def test_reduction_where_nothing_can_be_saved(m: int, n: int) -> None:
         lowrank.rank_for_reduction(m, n, 0.3)
 
     assert refused.value.code == "nothing_to_gain"
+
+
+def test_few_inputs_are_joined_by_copies_of_themselves() -> None:
+    """Copies keep the inputs' mean, drop a quarter of their entries, and are always the same."""
+    x = np.random.default_rng(0).uniform(1, 2, (200, 30)).astype(np.float32)
+
+    found = enlarged(x, 10)
+
+    assert found.shape == (6 * 200, 30)
+    np.testing.assert_array_equal(found[:200], x)
+    np.testing.assert_array_equal(found, enlarged(x, 10))
+    assert (found[200:] == 0).mean() == pytest.approx(sampling.DROPPED, abs=0.01)
+    assert found[200:].mean() == pytest.approx(x.mean(), rel=0.01)
+
+
+def test_ample_inputs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough inputs stay as they are, and so do those whose copies would not fit in memory."""
+    ample, few = np.ones((601, 30), np.float32), np.ones((20, 30), np.float32)
+
+    assert enlarged(ample, 10) is ample
+    assert len(enlarged(few, 10)) == 9 * 20
+    monkeypatch.setattr(sampling, "MOST_OUTPUTS", 399)
+    assert enlarged(few, 10) is few
