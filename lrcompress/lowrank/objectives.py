@@ -135,15 +135,18 @@ class Problem:
             total += self.objective.loss_and_slope(logits, self.target[part])[0]
         return total / len(self.x)
 
-    def mistakes(self, first: Array, second: Array, bias: Array) -> float:
-        """Return the expected share of wrong classes, were the original's probabilities true."""
-        right = 0.0
+    def picked(self, first: Array, second: Array, bias: Array) -> Array:
+        """Return the original's probability of the class that a head picks, (k,)."""
+        parts = []
         for start in range(0, len(self.x), BLOCK_ROWS):
             part = slice(start, start + BLOCK_ROWS)
             chosen = (self.x[part] @ first @ second + bias).argmax(axis=1)
-            picked = np.take_along_axis(self.target[part], chosen[:, None], axis=1)
-            right += float(picked.sum(dtype=np.float64))
-        return 1 - right / len(self.x)
+            parts.append(np.take_along_axis(self.target[part], chosen[:, None], axis=1)[:, 0])
+        return np.concatenate(parts)
+
+    def mistakes(self, first: Array, second: Array, bias: Array) -> float:
+        """Return the expected share of wrong classes, were the original's probabilities true."""
+        return 1 - float(self.picked(first, second, bias).mean(dtype=np.float64))
 
     def loss_and_gradient(
         self, first: Array, second: Array, bias: Array
