@@ -24,7 +24,7 @@ from lrcompress.lowrank.spectrum import Reference
 from lrcompress.lowrank.svd import truncated_svd
 from lrcompress.lowrank.whitening import check_moments, rebalance, whitened_ranks
 
-# Of L-BFGS at each rank, and of the last descent where softmax follows.
+# Of L-BFGS at each rank; half as many for the last descent where softmax follows.
 ITERATIONS = 60
 # Each rank of the continuation is at least this share of the one before.
 STEP_DOWN = 0.75
@@ -161,7 +161,7 @@ def refined_ranks(
             paths[way] = (first @ second, added if has_bias else None)
         if step in ranks:
             nearest, _ = min(heads, key=lambda pair: pair[1])
-            surest = imitation.surest(nearest, iterations) if softmax else nearest
+            surest = imitation.surest(nearest, iterations // 2) if softmax else nearest
             found[step] = _stored(surest, start, bias, reference)
         if progress is not None:
             progress(index + 1, len(steps))

@@ -1,0 +1,222 @@
+"""What each method loses on the paper's networks, and how long it takes.
+
+    LRCOMPRESS_DATA=DIR python benchmarks/heads.py mnist-full.keras cifar100-adam.keras \
+        --output benchmarks/results/heads.json
+
+For each network: the methods on all training inputs and on few, without labels and without
+training; the ablation; the closed forms at every rank; and one refined pass down the ranks. The
+test error stands beside and chose nothing. Products are computed on one thread a core, or as many
+as OPENBLAS_NUM_THREADS says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from lrcompress import lowrank
+from lrcompress.lowrank import Factors, InputMoments
+from lrcompress.training import backend
+from lrcompress.training.calibrate import layer_inputs
+from lrcompress.training.datasets import load
+
+# Data set, few inputs, ranks, and those of the timed pass.
+CASES: dict[str, tuple[int, list[int], list[int]]] = {
+    "mnist": (2_000, [8, 6, 5, 4, 3, 2, 1], [9, 8, 7, 6, 5, 4, 3, 2, 1]),
+    "cifar100": (5_000, [75, 60, 40, 20, 10], [75, 60, 50, 40, 30, 24, 20, 16, 13, 10, 7, 5]),
+}
+METHODS = ("svd", "centered", "whitened", "refined")
+# Written into the result; folders of one machine are left out.
+COMMAND = ["python", "benchmarks/heads.py"]
+
+
+class Network:
+    """The head of a network and its inputs, in training and in test."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        """Run the network below its head once."""
+        model = backend.load_model(path)
+        data = load(name)
+        head = model.layers[-1]
+        self.kernel, self.bias = (np.asarray(weight) for weight in head.get_weights())
+        self.x = layer_inputs(model, head.name, _scaled(data.x_train))
+        self.x_test = layer_inputs(model, head.name, _scaled(data.x_test))
+        self.y_test = np.asarray(data.y_test).ravel()
+        self.logits = self.x_test @ self.kernel + self.bias
+
+    def measure(self, factors: Factors) -> dict[str, Any]:
+        """Return what factors lose on the test inputs."""
+        bias = self.bias if factors.bias is None else factors.bias
+        picked = (self.x_test @ factors.B @ factors.C + bias).argmax(axis=1)
+        original = self.logits.argmax(axis=1)
+        wrong, was_wrong = picked != self.y_test, original != self.y_test
+        difference = wrong.astype(float) - was_wrong
+        interval = 1.96 * float(difference.std()) / np.sqrt(len(wrong))
+        return {
+            "method": factors.method,
+            "error_rate": 100 * float(wrong.mean()),
+            "drop": 100 * float(difference.mean()),
+            "drop_interval": 100 * interval,
+            "disagreement": 100 * float((picked != original).mean()),
+        }
+
+
+def _scaled(images: NDArray[Any]) -> NDArray[np.float32]:
+    wide = np.asarray(images, np.float32) / np.float32(255)
+    return wide[..., None] if wide.ndim == 3 else wide
+
+
+def timed(make: Callable[[], Any]) -> tuple[Any, float]:
+    """Return a result and its wall seconds."""
+    started = time.perf_counter()
+    return make(), time.perf_counter() - started
+
+
+def methods(network: Network, x: NDArray[Any], ranks: list[int]) -> list[dict[str, Any]]:
+    """Return every method at every rank, as `factorize` would do it."""
+    rows = []
+    for method in METHODS:
+        found, seconds = timed(
+            lambda method=method: lowrank.factorize_ranks(
+                network.kernel, network.bias, ranks, method, softmax=True, activations=x
+            )
+        )
+        row = {"asked": method, "seconds": seconds}
+        row["ranks"] = {str(rank): network.measure(found[rank]) for rank in ranks}
+        print(method, f"{seconds:.1f} s", _line(row), flush=True)
+        rows.append(row)
+    return rows
+
+
+def ablation(network: Network, ranks: list[int]) -> list[dict[str, Any]]:
+    """Return what each part of the way from svd to refined brings, on all training inputs."""
+    kernel, bias, x = network.kernel, network.bias, network.x
+    moments, moments_seconds = timed(lambda: _moments(x))
+
+    def closed(method: str) -> dict[int, Factors]:
+        return lowrank.factorize_ranks(
+            kernel, bias, ranks, method, softmax=True, moments=moments
+        )
+
+    def from_whitened() -> dict[int, Factors]:
+        return {
+            rank: lowrank.refine(factors, kernel, bias, x, head="softmax")
+            for rank, factors in closed("whitened").items()
+        }
+
+    def without_bias_refit() -> dict[int, Factors]:
+        centre = bias - bias.mean()
+        return {rank: replace(found, bias=centre) for rank, found in closed("whitened").items()}
+
+    variants: list[tuple[str, Callable[[], dict[int, Factors]]]] = [
+        ("svd", lambda: closed("svd")),
+        ("centered", lambda: closed("centered")),
+        ("whitened, old bias", without_bias_refit),
+        ("whitened, bias re-fitted", lambda: closed("whitened")),
+        ("refined from the whitened start", from_whitened),
+        (
+            "refined by continuation",
+            lambda: lowrank.factorize_ranks(
+                kernel, bias, ranks, "refined", softmax=True, activations=x
+            ),
+        ),
+    ]
+    rows = []
+    for name, make in variants:
+        found, seconds = timed(make)
+        uses_moments = name.startswith("whitened")
+        row = {"variant": name, "seconds": seconds + moments_seconds * uses_moments}
+        row["ranks"] = {str(rank): network.measure(found[rank]) for rank in ranks}
+        print(name, f"{row['seconds']:.1f} s", _line(row), flush=True)
+        rows.append(row)
+    return rows
+
+
+def _moments(x: NDArray[Any]) -> InputMoments:
+    moments = InputMoments(x.shape[-1])
+    moments.update(x)
+    return moments
+
+
+def every_rank(network: Network) -> dict[str, Any]:
+    """Return seconds of the closed forms at all ranks, test error of each included."""
+    ranks = list(range(1, min(network.kernel.shape) + 1))
+
+    def sweep() -> None:
+        moments = _moments(network.x)
+        for method in ("svd", "centered", "whitened"):
+            found = lowrank.factorize_ranks(
+                network.kernel, network.bias, ranks, method, softmax=True, moments=moments
+            )
+            for factors in found.values():
+                network.measure(factors)
+
+    _, seconds = timed(sweep)
+    print(f"closed forms at {len(ranks)} ranks: {seconds:.1f} s", flush=True)
+    return {"ranks": len(ranks), "test_samples": len(network.x_test), "seconds": seconds}
+
+
+def one_pass(network: Network, ranks: list[int]) -> dict[str, Any]:
+    """Return seconds of one refined pass through many ranks."""
+    found, seconds = timed(
+        lambda: lowrank.factorize_ranks(
+            network.kernel, network.bias, ranks, "refined", softmax=True, activations=network.x
+        )
+    )
+    row: dict[str, Any] = {"inputs": len(network.x), "seconds": seconds}
+    row["ranks"] = {str(rank): network.measure(found[rank]) for rank in ranks}
+    print(f"one pass through {len(ranks)} ranks: {seconds:.1f} s", _line(row), flush=True)
+    return row
+
+
+def _line(row: dict[str, Any]) -> str:
+    return "  ".join(f"r{rank} {found['drop']:+.2f}" for rank, found in row["ranks"].items())
+
+
+def main() -> None:
+    """Measure both networks and write the figures after each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("mnist", type=Path)
+    parser.add_argument("cifar100", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    document: dict[str, Any] = {
+        "command": [*COMMAND, arguments.mnist.name, arguments.cifar100.name],
+        "versions": {**backend.versions(), "numpy": np.__version__, "scipy": scipy.__version__},
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
+        "networks": {},
+    }
+    for name, path in (("mnist", arguments.mnist), ("cifar100", arguments.cifar100)):
+        few, ranks, passing = CASES[name]
+        network = Network(path, name)
+        original = 100 * float((network.logits.argmax(axis=1) != network.y_test).mean())
+        print(f"{name}: {original:.2f} %", flush=True)
+        document["networks"][name] = {
+            "kernel": list(network.kernel.shape),
+            "error_rate": original,
+            "inputs": len(network.x),
+            "few_inputs": few,
+            "every_rank": every_rank(network),
+            "few": methods(network, network.x[:: len(network.x) // few], ranks),
+            "all": methods(network, network.x, ranks),
+            "ablation": ablation(network, ranks),
+            "pass": one_pass(network, passing),
+        }
+        arguments.output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
