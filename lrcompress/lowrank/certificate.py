@@ -1,7 +1,8 @@
 """How far B C is from A, measured, beside the least that any matrix of the rank could be.
 
 With ``R = A - B C``: ``||R||_F^2`` is the sum of its squared entries and ``||R||_2^2`` the largest
-eigenvalue of the Gram matrix of its short side, both from one pass over blocks of R.
+eigenvalue of the Gram matrix of its short side. `certify` forms R block by block, for factors of
+any origin. For factors out of a projection, `certify_projection` has both without another pass.
 """
 
 from __future__ import annotations
@@ -12,15 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.blocks import magnitude, row_blocks
+from lrcompress.lowrank.blocks import KernelSource, magnitude, panels
+from lrcompress.lowrank.gram import SMALL_SIDE
+from lrcompress.lowrank.projection import Projection
 
 # Residuals below this share of ||A|| are rounding of the stored factors, not of the method.
 ROUNDING = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-14}
 # Multiplications of a Gram matrix up to which it is formed in float64, about a second's worth.
 # Beyond, float32 serves: it rounds R relative to R itself, so the norm keeps six digits.
 EXACT_WORK = 2**34
-# Up to this side all eigenvalues by NumPy take less time than importing scipy.linalg.
-SMALL_SIDE = 512
+# Up to this side LAPACK finds the largest eigenvalue in a tenth of a second, beyond ARPACK does.
+DIRECT_SIDE = 1024
+# Differences of traces keep four digits of ``||R||_F`` where its square is above this share of
+# ``||A||_F^2`` (2e-7 of that lost, measured), and eigenvalues of the Gram matrix of A keep three
+# above this share of the largest.
+TRACE_SHARE = {"float32": 2e-3, "float64": 1e-9}
+EIGENVALUE_SHARE = {"float32": 1e-4, "float64": 1e-9}
 
 
 @dataclass(frozen=True)
@@ -28,12 +36,17 @@ class Certificate:
     """Measured errors of a factorization against the original kernel A.
 
     Attributes:
-        frobenius_error: ``||A - B C||_F / ||A||_F``.
-        spectral_error: ``||A - B C||_2 / ||A||_2``.
+        frobenius_error: ``||A - B C||_F / ||A||_F``, measured on the factors as stored.
+        spectral_error: ``||A - B C||_2 / ||A||_2``. By `subspace` a proven upper bound, within
+            two hundredths; by `randomized` an estimate; measured otherwise.
         optimum_frobenius_error: The same as the first for the best matrix of this rank, by
-            Eckart & Young (1936): ``sqrt(sum_{i>r} sigma_i^2 / sum sigma_i^2)``.
-        optimality: The first over the third, 1 or more; 1 where both are rounding.
-        algorithm: What computed the singular vectors: gesdd, gesvd, gram.
+            Eckart & Young (1936): ``sqrt(sum_{i>r} sigma_i^2 / sum sigma_i^2)``. By `subspace` a
+            proven lower bound, by `randomized` an estimate, exact to rounding otherwise.
+        optimality: The first over the third, 1 or more; 1 where both are rounding. What it says
+            is as certain as the third: by `subspace` the truth is proven to be no larger.
+        algorithm: What computed the singular vectors: gesdd, gesvd and qr are LAPACK's SVD of the
+            kernel or of its triangular factor, gram its eigenvectors of the Gram matrix, subspace
+            and randomized filtered subspace iteration on the Gram matrix and on the kernel.
         truncated: The certificate of the matrix that was truncated, where that is not A: the
             mean-free kernel, or the whitened one. Its optimality is 1 although that against A
             is more. None after refinement, which truncates nothing.
@@ -48,7 +61,7 @@ class Certificate:
 
 
 def certify(
-    kernel: NDArray[Any],
+    kernel: KernelSource,
     B: NDArray[Any],
     C: NDArray[Any],
     optimum: float,
@@ -75,16 +88,61 @@ def certify(
     if largest is not None:
         top = float(np.ldexp(largest, -unit))
     residual, spectral = norms(kernel, unit, B, C)
-    error = residual / total
+    return _certificate(residual / total, spectral / top, optimum, algorithm, kernel, truncated)
+
+
+def certify_projection(
+    kernel: KernelSource,
+    found: Projection,
+    total: float,
+    beyond: float,
+    optimum: float,
+    algorithm: str,
+) -> Certificate | None:
+    """Return the certificate of factors out of a projection without another pass over A.
+
+    ``||A - B C||_F^2 = ||A||_F^2 - 2 <A, B C> + ||B C||_F^2``, and ``||A - B C||_2`` is the largest
+    singular value of A outside the basis.
+
+    Args:
+        kernel: A, of which only the dtype is asked.
+        found: Of A, in a unit of its own.
+        total: ``||A||_F^2`` in that unit.
+        beyond: Largest eigenvalue of the Gram matrix outside the basis, in that unit squared.
+        optimum: Relative Frobenius error of the best matrix of the same rank.
+        algorithm: Named in the certificate.
+
+    Returns:
+        None where the errors are too small to be had by differences.
+    """
+    # Stored in float16 the factors differ from what was projected in the fourth digit.
+    precision = {"float32": "float32", "float64": "float64"}.get(str(kernel.dtype))
+    if precision is None or not total:
+        return None
+    square = (total - 2 * found.captured + found.product) / total
+    spectral = beyond / float(np.square(found.sigma).max())
+    if square < TRACE_SHARE[precision] or spectral < EIGENVALUE_SHARE[precision]:
+        return None
+    return _certificate(float(np.sqrt(square)), float(np.sqrt(spectral)), optimum, algorithm, kernel)
+
+
+def _certificate(
+    error: float,
+    spectral: float,
+    optimum: float,
+    algorithm: str,
+    kernel: KernelSource,
+    truncated: Certificate | None = None,
+) -> Certificate:
     # No matrix of rank r is nearer than the optimum: where one is, the optimum was rounded.
     optimum = min(optimum, error)
     rounding = ROUNDING.get(str(kernel.dtype), 1e-6)
     optimality = 1.0 if error <= rounding else error / max(optimum, np.finfo(np.float64).tiny)
-    return Certificate(error, spectral / top, optimum, optimality, algorithm, truncated)
+    return Certificate(error, spectral, optimum, optimality, algorithm, truncated)
 
 
 def norms(
-    kernel: NDArray[Any],
+    kernel: KernelSource,
     unit: int,
     B: NDArray[Any] | None = None,
     C: NDArray[Any] | None = None,
@@ -100,20 +158,21 @@ def norms(
         C: (r, n), or None for A itself.
         spectral: Whether the second is wanted; otherwise it is 0 and costs nothing.
     """
-    if kernel.shape[0] < kernel.shape[1]:
-        # ||R|| = ||R^T||: the blocks then run along the long side, and the Gram matrix is small.
-        kernel, B, C = kernel.T, None if C is None else C.T, None if B is None else B.T
-    short = kernel.shape[1]
-    exact = kernel.size * short <= EXACT_WORK
+    m, n = kernel.shape
+    short = min(m, n)
+    exact = m * n * short <= EXACT_WORK
     dtype: type[np.floating[Any]] = np.float64 if exact else np.float32
     gram: NDArray[Any] = np.zeros((short, short), dtype)
-    right = None if C is None else np.ldexp(C.astype(np.float64), -unit)
+    # Along the long side, as the panels are: ||R|| = ||R^T||.
+    long, inner = (B, C) if m >= n else (None if C is None else C.T, None if B is None else B.T)
+    right = None if inner is None else np.ldexp(inner.astype(np.float64), -unit)
     total = 0.0
-    for rows in row_blocks(kernel):
-        block = np.ldexp(kernel[rows].astype(np.float64), -unit)
-        if B is not None and right is not None:
-            block -= B[rows].astype(np.float64) @ right
-        total += float(np.square(block).sum())
+    for where, panel in panels(kernel, np.float64, unit):
+        block = panel
+        if long is not None and right is not None:
+            block = panel - long[where].astype(np.float64) @ right
+        flat = block.ravel(order="K")
+        total += float(flat @ flat)
         if spectral:
             narrow = block.astype(dtype, copy=False)
             gram += narrow.T @ narrow
@@ -123,15 +182,24 @@ def norms(
 
 
 def _largest_eigenvalue(gram: NDArray[Any]) -> float:
-    if len(gram) <= SMALL_SIDE:
+    size = len(gram)
+    if size <= SMALL_SIDE:
         return float(np.linalg.eigvalsh(gram)[-1])
+    if size > DIRECT_SIDE:
+        from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
+        start = np.random.default_rng(0).standard_normal(size).astype(gram.dtype)
+        try:
+            found = eigsh(gram, 1, which="LA", v0=start, tol=1e-5, return_eigenvectors=False)
+            return float(found[0])
+        except ArpackNoConvergence:
+            pass
     from scipy.linalg import eigh
 
-    last = len(gram) - 1
     values = eigh(
         gram,
         eigvals_only=True,
-        subset_by_index=[last, last],
+        subset_by_index=[size - 1, size - 1],
         overwrite_a=True,
         check_finite=False,
     )

@@ -7,66 +7,89 @@ equal scales, which suits fine-tuning, int8 and float16.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.errors import KernelError, RankError
-from lrcompress.lowrank.blocks import magnitude, norm_squared, row_blocks
-from lrcompress.lowrank.certificate import certify
+from lrcompress.errors import RankError
+from lrcompress.lowrank.attempts import (
+    TOLERANCE,
+    Attempt,
+    by_gram,
+    by_lapack,
+    by_products,
+    by_triangle,
+    eigenpairs,
+    is_known,
+    least_error,
+    tail_error,
+)
+from lrcompress.lowrank.blocks import KernelSource
+from lrcompress.lowrank.certificate import Certificate
 from lrcompress.lowrank.factors import Factors
+from lrcompress.lowrank.gram import SMALL_SIDE, gram_matrix
+from lrcompress.lowrank.lapack import triangular_factor
+from lrcompress.lowrank.survey import check_kernel, check_shape, survey
 
-# Up to here LAPACK's own SVD in float64 takes milliseconds.
+__all__ = ["check", "check_kernel", "gram_matrix", "optimum", "singular_values", "truncated_svd"]
+
+# Up to here float64 takes milliseconds, and LAPACK's SVD of a float64 kernel little more.
 SMALL_ENTRIES = 2**20
-# From here the Gram matrix is formed in float32, three to six times faster than in float64.
-LARGE_ENTRIES = 2**25
-# A result further than this above the optimum is computed again by a safer method.
-TOLERANCE = 1e-3
-# The optimum out of a Gram matrix, ``1 - sum_{i<=r} sigma_i^2 / ||A||_F^2``, is a difference of
-# numbers near 1: it is known to this many units of rounding (at most 0.7 measured, on shapes up
-# to 4096 x 1000 and 768 x 20000).
-CANCELLATION = 8
+# Ranks up to this part of the short side are found with fewer multiplications than the Gram matrix
+# takes.
+LOW_RANK = 100
+# Beyond this side the Gram matrix alone takes gigabytes.
+GRAM_SIDE = 2**14
 
 
-def check_kernel(kernel: NDArray[Any]) -> None:
-    """Refuse what cannot be factorized.
-
-    Raises:
-        KernelError: If the kernel is not a real (m, n) matrix of finite numbers.
-    """
-    if kernel.ndim != 2 or kernel.size == 0 or kernel.dtype.kind != "f":
-        msg = f"expected a kernel of shape (m, n) of floats. Received: shape {kernel.shape}, {kernel.dtype}."
-        raise KernelError(msg, code="not_a_matrix")
-    bad = sum(int((~np.isfinite(kernel[rows])).sum()) for rows in row_blocks(kernel))
-    if bad:
-        msg = (
-            f"the kernel holds NaN or infinity in {bad:,} of {kernel.size:,} entries; expected finite "
-            "numbers: the model was saved after its training diverged, take an earlier checkpoint."
-        )
-        raise KernelError(msg, code="not_finite")
-
-
-def truncated_svd(kernel: NDArray[Any], rank: int) -> Factors:
+def truncated_svd(kernel: KernelSource, rank: int) -> Factors:
     """Return the best rank-r factors of a kernel, with a certificate.
 
+    By the shape and the rank, from the fastest to the safest: the Gram matrix of the short side
+    and its leading eigenvectors (LAPACK's where the side is small or the rank is not, by filtered
+    subspace iteration with a proof of its error where they are many), the same iteration on the
+    kernel itself for a rank so low that even the Gram matrix costs more, LAPACK's SVD. A result
+    that misses its tolerance, or whose certificate cannot tell, is computed again by a safer one.
+
     Args:
-        kernel: A, (m, n), float16, float32 or float64.
+        kernel: A, (m, n), float16, float32 or float64. What is no plain array (a memory map, an
+            HDF5 dataset, anything sliced like one) is read in blocks, three times or four, and
+            never held whole.
         rank: r, from 1 to min(m, n).
 
     Returns:
-        Factors in the kernel's dtype; computed in float64, or for kernels above 2^25 entries in
-        float32. Deterministic: the entry of largest magnitude in each column of B is positive.
+        Factors in the kernel's dtype, ``||A - B C||_F`` at most 1.001 times the least possible, up
+        to the rounding of the dtype. Computed in float32 for large kernels of float16 and float32,
+        in float64 otherwise. Deterministic: the entry of largest magnitude in each column of B is
+        positive, random starts are always the same.
 
     Raises:
         KernelError: If the kernel is not a finite matrix.
         RankError: If there is no such rank.
     """
-    check(kernel, rank)
-    return _body(kernel, rank)
+    _check_rank(kernel, rank)
+    size = survey(kernel)
+    if not size.total:
+        return _zeros(kernel, rank)
+    attempts = _attempts(kernel, rank)
+    for attempt in attempts:
+        last = attempt is attempts[-1]
+        try:
+            found, known = attempt(kernel, rank, size)
+        except np.linalg.LinAlgError:
+            if last:
+                raise
+            continue
+        # What is missing to the optimum may be nothing but the rounding of the stored factors.
+        rounded = found.certificate.frobenius_error <= 16 * float(np.finfo(kernel.dtype).eps)
+        if last or rounded or (known and found.certificate.optimality <= 1 + TOLERANCE):
+            return found
+    raise AssertionError  # the last attempt returns or raises
 
 
-def check(kernel: NDArray[Any], rank: int) -> None:
+def check(kernel: KernelSource, rank: int) -> None:
     """Refuse a kernel or a rank that `truncated_svd` cannot serve.
 
     Raises:
@@ -74,50 +97,18 @@ def check(kernel: NDArray[Any], rank: int) -> None:
         RankError: If there is no such rank.
     """
     check_kernel(kernel)
+    _check_rank(kernel, rank)
+
+
+def _check_rank(kernel: KernelSource, rank: int) -> None:
+    check_shape(kernel)
     m, n = kernel.shape
     if not 1 <= rank <= min(m, n):
         msg = f"`rank` must be between 1 and {min(m, n)} for a kernel of shape ({m}, {n}). Received: rank={rank}."
         raise RankError(msg, code="rank_out_of_range")
 
 
-def _body(kernel: NDArray[Any], rank: int) -> Factors:
-    """Try the methods from the fastest to the safest until the certificate holds."""
-    attempts: list[tuple[str, type[np.floating[Any]]]]
-    if kernel.size <= SMALL_ENTRIES:
-        attempts = [("gesdd", np.float64), ("gesvd", np.float64)]
-    elif kernel.size <= LARGE_ENTRIES:
-        attempts = [("gram", np.float64), ("gesdd", np.float64), ("gesvd", np.float64)]
-    else:
-        attempts = [("gram", np.float32), ("gram", np.float64), ("gesdd", np.float64)]
-    for index, (algorithm, dtype) in enumerate(attempts):
-        last = index == len(attempts) - 1
-        try:
-            found = (
-                _gram(kernel, rank, dtype) if algorithm == "gram" else _lapack(kernel, algorithm)
-            )
-        except np.linalg.LinAlgError:
-            if last:
-                raise
-            continue
-        u, sigma, vt, optimum = found
-        B, C = balanced(u[:, :rank], sigma[:rank], vt[:rank], kernel.dtype)
-        certificate = certify(
-            kernel, B, C, _optimum(sigma, rank, optimum), algorithm, largest=float(sigma[0])
-        )
-        # What is missing to the optimum may be nothing but the rounding of the stored factors.
-        rounded = certificate.frobenius_error <= 16 * float(np.finfo(kernel.dtype).eps)
-        known = optimum is None or _is_known(optimum, dtype)
-        if last or rounded or (known and certificate.optimality <= 1 + TOLERANCE):
-            return Factors(B, C, None, sigma, "svd", certificate)
-    raise AssertionError  # the last attempt returns or raises
-
-
-def _is_known(optimum: float, dtype: type[np.floating[Any]]) -> bool:
-    """Return whether cancellation left the optimum of a Gram matrix its digits."""
-    return optimum**2 * 2 * TOLERANCE >= CANCELLATION * float(np.finfo(dtype).eps)
-
-
-def optimum(kernel: NDArray[Any], rank: int) -> tuple[float, float]:
+def optimum(kernel: KernelSource, rank: int) -> tuple[float, float]:
     """Return the relative Frobenius error of the best matrix of a rank, and ``||A||_2``.
 
     What the certificate of any other method is measured against; no factors are formed.
@@ -126,98 +117,26 @@ def optimum(kernel: NDArray[Any], rank: int) -> tuple[float, float]:
         KernelError: If the kernel is not a finite matrix.
         RankError: If there is no such rank.
     """
-    check(kernel, rank)
-    if kernel.size > SMALL_ENTRIES:
-        precisions: list[type[np.floating[Any]]] = [np.float64]
-        if kernel.size > LARGE_ENTRIES:
-            precisions.insert(0, np.float32)
-        for dtype in precisions:
-            _, sigma, _, best = _gram(kernel, rank, dtype)
-            if best is not None and _is_known(best, dtype):
-                return best, float(sigma[0])
-    sigma = np.linalg.svd(kernel.astype(np.float64), compute_uv=False)
-    return _optimum(sigma, rank, None), float(sigma[0])
+    _check_rank(kernel, rank)
+    size = survey(kernel)
+    if not size.total:
+        return 0.0, 0.0
+    m, n = kernel.shape
+    if m * n > SMALL_ENTRIES:
+        for dtype in _precisions(kernel):
+            gram, trace = gram_matrix(kernel, dtype, size.unit)
+            try:
+                pairs, _ = eigenpairs(gram, rank, trace)
+            except np.linalg.LinAlgError:
+                continue
+            best = least_error(pairs, trace)
+            if is_known(best, dtype):
+                return best, float(np.ldexp(np.sqrt(pairs.values[0]), size.unit))
+    sigma = np.linalg.svd(triangular_factor(kernel, size.unit), compute_uv=False)
+    return tail_error(sigma, rank), float(np.ldexp(sigma[0], size.unit))
 
 
-def _optimum(sigma: NDArray[np.float64], rank: int, measured: float | None) -> float:
-    if measured is not None:
-        return measured
-    if sigma[0] == 0:
-        return 0.0
-    squares = np.square(sigma / sigma[0])
-    return float(np.sqrt(squares[rank:].sum() / squares.sum()))
-
-
-def _lapack(
-    kernel: NDArray[Any], driver: str
-) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[Any], float | None]:
-    wide = kernel.astype(np.float64)
-    if driver == "gesdd":
-        # NumPy's driver; importing scipy.linalg would take longer than the SVD of a small kernel.
-        return (*np.linalg.svd(wide, full_matrices=False), None)
-    from scipy.linalg import svd
-
-    return (*svd(wide, full_matrices=False, lapack_driver=driver, check_finite=False), None)
-
-
-def _gram(
-    kernel: NDArray[Any], rank: int, dtype: type[np.floating[Any]]
-) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[Any], float | None]:
-    """Diagonalise the Gram matrix of the short side; exact down to sqrt(eps) sigma_1."""
-    from scipy.linalg import eigh
-
-    unit = magnitude(kernel) or 0
-    gram, total = gram_matrix(kernel, dtype, unit)
-    size = len(gram)
-    values, vectors = eigh(
-        gram, subset_by_index=[size - rank, size - 1], overwrite_a=True, check_finite=False
-    )
-    sigma = np.sqrt(np.maximum(values[::-1].astype(np.float64), 0.0))
-    short = np.ascontiguousarray(vectors[:, ::-1])
-    safe = np.where(sigma > 0, sigma, 1.0)
-    optimum = (
-        float(np.sqrt(max(1.0 - float(np.square(sigma).sum()) / total, 0.0))) if total else 0.0
-    )
-    wide = scaled(kernel, dtype, unit)
-    if kernel.shape[1] <= kernel.shape[0]:
-        u, vt = (wide @ short) / safe.astype(dtype), short.T
-    else:
-        u, vt = short, (short.T @ wide) / safe.astype(dtype)[:, None]
-    return u, np.ldexp(sigma, unit), vt, optimum
-
-
-def scaled(block: NDArray[Any], dtype: type[np.floating[Any]], unit: int) -> NDArray[Any]:
-    """Return ``2^-unit`` times a block in `dtype`; a power of two rounds nothing."""
-    wide = block.astype(np.result_type(block.dtype, dtype), copy=False)
-    return np.asarray(np.ldexp(wide, -unit).astype(dtype, copy=False))
-
-
-def gram_matrix(
-    kernel: NDArray[Any], dtype: type[np.floating[Any]] = np.float64, unit: int = 0
-) -> tuple[NDArray[Any], float]:
-    """Return the Gram matrix of the short side, min(m, n) square, and ``||.||_F^2``.
-
-    Both are of ``2^-unit A``.
-    """
-    tall = kernel if kernel.shape[1] <= kernel.shape[0] else kernel.T
-    gram = np.zeros((tall.shape[1], tall.shape[1]), dtype)
-    for rows in row_blocks(tall):
-        block = scaled(tall[rows], dtype, unit)
-        gram += block.T @ block
-    return gram, norm_squared(kernel, unit)
-
-
-def balanced(
-    u: NDArray[Any], sigma: NDArray[np.float64], vt: NDArray[Any], dtype: np.dtype[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return ``B = U sqrt(S)`` and ``C = sqrt(S) V^T`` with fixed signs, in `dtype`."""
-    signs = np.sign(np.take_along_axis(u, np.abs(u).argmax(axis=0)[None], axis=0)[0])
-    signs[signs == 0] = 1
-    root = np.sqrt(sigma)
-    return (u * (signs * root)).astype(dtype), ((signs * root)[:, None] * vt).astype(dtype)
-
-
-def singular_values(kernel: NDArray[Any]) -> NDArray[np.float64]:
+def singular_values(kernel: KernelSource) -> NDArray[np.float64]:
     """Return all min(m, n) singular values, descending, float64.
 
     Large kernels go through the Gram matrix, which loses those below 1e-8 of the largest.
@@ -225,9 +144,39 @@ def singular_values(kernel: NDArray[Any]) -> NDArray[np.float64]:
     Raises:
         KernelError: If the kernel is not a finite matrix.
     """
-    check_kernel(kernel)
-    if kernel.size <= SMALL_ENTRIES:
-        return np.asarray(np.linalg.svd(kernel.astype(np.float64), compute_uv=False))
-    unit = magnitude(kernel) or 0
-    gram, _ = gram_matrix(kernel, unit=unit)
+    unit = survey(kernel).unit
+    m, n = kernel.shape
+    if m * n <= SMALL_ENTRIES:
+        return np.asarray(np.linalg.svd(np.asarray(kernel[:, :], np.float64), compute_uv=False))
+    gram, _ = gram_matrix(kernel, np.float64, unit)
     return np.ldexp(np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[::-1], 0.0)), unit)
+
+
+def _attempts(kernel: KernelSource, rank: int) -> list[Attempt]:
+    """Return ways to factorize, the fastest that may serve first, the safest last."""
+    (m, n), short = kernel.shape, min(kernel.shape)
+    small = m * n <= SMALL_ENTRIES
+    drivers: list[Attempt] = [partial(by_lapack, driver="gesdd"), partial(by_lapack, driver="gesvd")]
+    if small and kernel.dtype == np.float64:
+        return drivers
+    found: list[Attempt] = []
+    if not small and (rank * LOW_RANK <= short or short > GRAM_SIDE):
+        found.append(partial(by_products, dtype=_precisions(kernel)[0]))
+    found += [partial(by_gram, dtype=dtype) for dtype in _precisions(kernel)]
+    return found + (drivers if small else [by_triangle])
+
+
+def _precisions(kernel: KernelSource) -> list[type[np.floating[Any]]]:
+    m, n = kernel.shape
+    if kernel.dtype == np.float64 or (m * n <= SMALL_ENTRIES and min(m, n) <= SMALL_SIDE):
+        return [np.float64]
+    return [np.float32, np.float64]
+
+
+def _zeros(kernel: KernelSource, rank: int) -> Factors:
+    m, n = kernel.shape
+    B, C = np.zeros((m, rank), kernel.dtype), np.zeros((rank, n), kernel.dtype)
+    certificate = Certificate(0.0, 0.0, 0.0, 1.0, "none")
+    return Factors(B, C, None, np.zeros(min(m, n)), "svd", certificate)
+
+

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError, RankError
-from lrcompress.lowrank import Factors, singular_values, truncated_svd
+from lrcompress.lowrank import Factors, attempts, singular_values, truncated_svd
 from lrcompress.lowrank import svd as engine
 
 Make = Callable[..., NDArray[Any]]
@@ -135,62 +135,125 @@ def test_rank_out_of_range(rank: int) -> None:
     assert refused.value.code == "rank_out_of_range"
 
 
-@pytest.mark.parametrize("shape", [(60, 20), (20, 60)])
-@pytest.mark.parametrize(("small", "large"), [(0, 2**25), (0, 0), (2**20, 2**25)])
-def test_every_way_is_as_good(
-    matrix_with_spectrum: Make,
-    monkeypatch: pytest.MonkeyPatch,
-    small: int,
-    large: int,
-    shape: tuple[int, int],
+@pytest.mark.parametrize(
+    ("shape", "rank", "dtype", "algorithm"),
+    [
+        ((512, 100), 60, "float64", "gesdd"),
+        ((512, 100), 60, "float32", "gram"),
+        ((512, 100), 60, "float16", "gram"),
+        ((1100, 1000), 300, "float32", "gram"),
+        ((1100, 1000), 60, "float32", "subspace"),
+        ((1000, 1100), 60, "float64", "subspace"),
+        ((1100, 1000), 9, "float32", "randomized"),
+        ((1000, 1100), 9, "float64", "randomized"),
+    ],
+)
+def test_way_by_shape_rank_and_dtype(
+    shape: tuple[int, int], rank: int, dtype: str, algorithm: str
 ) -> None:
-    """LAPACK and the Gram matrix, in float64 and float32, reach the optimum."""
-    monkeypatch.setattr(engine, "SMALL_ENTRIES", small)
-    monkeypatch.setattr(engine, "LARGE_ENTRIES", large)
-    sigma = np.linspace(2, 1, 20)
-    kernel = matrix_with_spectrum(*shape, sigma, dtype="float32")
+    """The certificate names the way that was taken, and that is the one meant for the case."""
+    kernel = np.random.default_rng(0).standard_normal(shape).astype(dtype)
 
-    factors = truncated_svd(kernel, 6)
+    certificate = truncated_svd(kernel, rank).certificate
 
-    assert factors.certificate.algorithm == ("gesdd" if small else "gram")
-    assert error(kernel, factors) == pytest.approx(
-        np.sqrt(np.square(sigma[6:]).sum() / np.square(sigma).sum()), rel=1e-5
-    )
-    np.testing.assert_allclose(singular_values(kernel), sigma, rtol=1e-5)
+    assert certificate.algorithm == algorithm
+    assert 1 <= certificate.optimality <= 1.001
 
 
-def test_fallback_where_a_float32_gram_loses_the_tail(
+def test_fallback_where_float32_loses_the_tail(
     matrix_with_spectrum: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Singular values below the square root of the precision send the kernel to a safer method."""
+    """Singular values below the square root of float32's precision send a kernel to float64."""
     monkeypatch.setattr(engine, "SMALL_ENTRIES", 0)
-    monkeypatch.setattr(engine, "LARGE_ENTRIES", 0)
-    sigma = np.geomspace(1, 1e-6, 20)
-    kernel = matrix_with_spectrum(80, 20, sigma)
+    precisions = []
+    gram = attempts.gram_matrix
 
-    factors = truncated_svd(kernel, 16)
+    def record(kernel: NDArray[Any], dtype: Any, unit: int) -> Any:
+        precisions.append(np.dtype(dtype).name)
+        return gram(kernel, dtype, unit)
 
-    best = np.sqrt(np.square(sigma[16:]).sum() / np.square(sigma).sum())
+    monkeypatch.setattr(attempts, "gram_matrix", record)
+    sigma = np.geomspace(1, 1e-4, 60)
+    kernel = matrix_with_spectrum(900, 60, sigma, dtype="float32")
+
+    factors = truncated_svd(kernel, 50)
+
+    assert precisions == ["float32", "float64"]
+    truth = np.linalg.svd(kernel.astype(np.float64), compute_uv=False)
+    best = np.sqrt(np.square(truth[50:]).sum() / np.square(truth).sum())
     assert error(kernel, factors) == pytest.approx(best, rel=2e-3)
 
 
-def test_fallback_where_lapack_fails(
+def test_fallback_where_a_gram_matrix_loses_the_tail(
     matrix_with_spectrum: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where gesdd does not converge, gesvd does the work and is named."""
-    lapack = engine._lapack
+    """In float64 those below 1e-6 of the largest send it to LAPACK's SVD of the triangle."""
+    monkeypatch.setattr(engine, "SMALL_ENTRIES", 0)
+    sigma = np.geomspace(1, 1e-9, 60)
+    kernel = matrix_with_spectrum(900, 60, sigma)
 
-    def no_gesdd(kernel: NDArray[Any], driver: str) -> Any:
+    factors = truncated_svd(kernel, 50)
+
+    assert factors.certificate.algorithm == "qr"
+    best = np.sqrt(np.square(sigma[50:]).sum() / np.square(sigma).sum())
+    assert error(kernel, factors) == pytest.approx(best, rel=1e-5)
+    np.testing.assert_allclose(factors.singular_values[:50], sigma[:50], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fallback_where_an_eigensolver_fails(
+    monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """Where iteration and LAPACK's eigenvectors fail, the triangle's SVD does the work."""
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr(attempts, "filtered_pairs", fails)
+    kernel = np.random.default_rng(0).standard_normal((1200, 900)).astype(dtype)
+
+    assert truncated_svd(kernel, 40).certificate.algorithm == "gram"
+    monkeypatch.setattr(attempts, "leading_pairs", fails)
+    found = truncated_svd(kernel, 40).certificate
+
+    assert found.algorithm == "qr"
+    assert found.optimality == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fallback_where_lapack_fails(
+    matrix_with_spectrum: Make, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """Where gesdd does not converge, gesvd does the work and is named."""
+    decompose = attempts.decompose
+
+    def no_gesdd(kernel: NDArray[Any], driver: Any) -> Any:
         if driver == "gesdd":
             raise np.linalg.LinAlgError
-        return lapack(kernel, driver)
+        return decompose(kernel, driver)
 
-    monkeypatch.setattr(engine, "_lapack", no_gesdd)
+    def no_pairs(*_: Any) -> Any:
+        raise np.linalg.LinAlgError
 
-    factors = truncated_svd(matrix_with_spectrum(20, 8, [3, 2, 1]), 2)
+    monkeypatch.setattr(attempts, "decompose", no_gesdd)
+    monkeypatch.setattr(attempts, "leading_pairs", no_pairs)
+
+    factors = truncated_svd(matrix_with_spectrum(20, 8, [3, 2, 1], dtype=dtype), 2)
 
     assert factors.certificate.algorithm == "gesvd"
     assert factors.certificate.optimality == pytest.approx(1)
+
+
+def test_failure_of_the_last_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing converges, the error is LAPACK's, not a wrong result."""
+
+    def fails(*_: Any) -> Any:
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr(attempts, "decompose", fails)
+
+    with pytest.raises(np.linalg.LinAlgError):
+        truncated_svd(np.ones((4, 3)), 1)
 
 
 @pytest.mark.parametrize("shape", [(50, 20), (1500, 1100)])
