@@ -4,9 +4,9 @@
         --output benchmarks/results/heads.json
 
 For each network: the methods on all training inputs and on few, without labels and without
-training; the ablation; the closed forms at every rank; and one refined pass down the ranks. The
-test error stands beside and chose nothing. Products are computed on one thread a core, or as many
-as OPENBLAS_NUM_THREADS says.
+training; the ablation; the closed forms at every rank; and one refined pass down the ranks.
+Thin products gain little from threads and lose much where other processes want the cores: set
+OPENBLAS_NUM_THREADS=1 on a busy machine; the result says what was set.
 """
 
 from __future__ import annotations

