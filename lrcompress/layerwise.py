@@ -210,6 +210,13 @@ class LayerTask:
             self._known |= {(method, rank): factors for rank, factors in found.items()}
         return {rank: self._known[method, rank] for rank in ranks}
 
+    def factorized(self, choice: RankChoice) -> Factorized:
+        """Return the layer at a chosen rank, with the reason for the method that its factors have."""
+        factors, reason = self.at_ranks([choice.rank])[choice.rank], self.reason
+        if factors.method != self.method:
+            reason = f"better than {self.method} on held-out calibration inputs at this rank"
+        return Factorized(self.target, factors, choice, reason)
+
     def energies(self) -> NDArray[np.float64]:
         """Return the share of energy kept by rank, (min(m, n),), of the matrix that is truncated."""
         return energy(self.spectrum)
@@ -289,7 +296,7 @@ def factorize_layer(task: LayerTask, request: Request) -> Factorized:
     split = task.target.layer.rank
     choice = choose_rank(rule, value, (m, n), task.energies, drops, split=split, default=is_default)
     check_layer(task.target.layer, choice.rank, force=request.force)
-    return Factorized(task.target, task.at_ranks([choice.rank])[choice.rank], choice, task.reason)
+    return task.factorized(choice)
 
 
 def _drops(task: LayerTask) -> Callable[[Sequence[int]], dict[int, float]] | None:

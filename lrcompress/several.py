@@ -125,7 +125,7 @@ def _at_one_rank(tasks: Sequence[LayerTask], rank: int, request: Request) -> Sha
             continue
         check_layer(layer, rank, force=request.force)
         choice = RankChoice(rank, "rank", rank, False, {}, f"rank {rank}, as asked")
-        found.append(Factorized(task.target, task.at_ranks([rank])[rank], choice, task.reason))
+        found.append(task.factorized(choice))
     if not found:
         msg = f"Rank {rank} makes no Dense layer of this model smaller; ask for a lower rank."
         raise RankError(msg, code="rank_saves_nothing")
@@ -252,7 +252,7 @@ def _result(
             continue
         text = f"rank {rank}, its share in {asked} ({100 * saved:.1f} % saved){why}"
         choice = RankChoice(rank, rule, value, is_default, {}, text)
-        found.append(Factorized(task.target, task.at_ranks([rank])[rank], choice, task.reason))
+        found.append(task.factorized(choice))
     if not found:
         msg = f"Nothing can be saved while {asked}; ask for less."
         raise RankError(msg, code="nothing_to_gain")
