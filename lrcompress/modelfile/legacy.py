@@ -37,6 +37,10 @@ def locate(tree: Container | None, index: Index, file: h5py.File) -> Weights:
     of_layer: dict[LayerPath, tuple[str, ...]] = {}
     problem = None
     for layer in layer_names:
+        if layer in weight_names:
+            # Keras cannot write one group twice, and each reading costs time.
+            problem = problem or printable(f"layer {layer} is listed twice")
+            continue
         if canonical(layer) not in index.groups:
             problem = problem or printable(f"the weights of layer {layer} are missing")
             continue

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import lrcompress
-from lrcompress.errors import LRCompressError
-from lrcompress.modelfile import open_model
-from lrcompress.modelfile.hdf5 import MAX_CHUNKS, MAX_DEPTH
+from lrcompress.errors import LRCompressError, UnsupportedModelError
+from lrcompress.modelfile import legacy, open_model
+from lrcompress.modelfile.hdf5 import MAX_CHUNKS, MAX_DEPTH, names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,3 +173,26 @@ def test_two_layers_of_one_name_are_not_mixed_up(make: Maker, tmp_path: Path) ->
 
     assert caught.value.code == "config"
     assert "shares its name" in str(caught.value)
+
+
+def test_a_layer_that_is_listed_thousands_of_times_is_read_once(
+    make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 0, cases 4312 and 9948: the list cost seconds, and Keras could not have written it."""
+    path = make.small_hdf5()
+    with h5py.File(path, "r+") as file:
+        file["model_weights"].attrs["layer_names"] = [b"hidden", b"probs"] * 2_500
+    asked: list[str] = []
+
+    def counted(group: h5py.Group, attribute: str) -> list[str]:
+        asked.append(group.name)
+        return names(group, attribute)
+
+    monkeypatch.setattr(legacy, "names", counted)
+
+    with pytest.raises(UnsupportedModelError, match="hidden is listed twice") as refused:
+        lrcompress.factorize(path, rank=2, output=tmp_path / "out.h5")
+
+    assert refused.value.code == "config"
+    assert len(asked) < 20
+    assert not (tmp_path / "out.h5").exists()
