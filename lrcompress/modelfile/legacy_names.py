@@ -151,7 +151,8 @@ class NewNames:
             if ours == [name for name in weights.layer_names if weights.weight_names.get(name)]:
                 order = [item.name for item in layer_order(self._tree)]
                 listed = [name for name in order if name in new or name in saved]
-                return listed + [name for name in saved if name not in order]
+                # Once each, also where a config has two layers of one name.
+                return list(dict.fromkeys([*listed, *saved]))
             if not old_tree.sequential:
                 self.warnings.append(
                     "The layers are not saved in the order Keras would rebuild them; the new "

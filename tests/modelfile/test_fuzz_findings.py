@@ -181,7 +181,7 @@ def test_a_layer_that_is_listed_thousands_of_times_is_read_once(
     """Seed 0, cases 4312 and 9948: the list cost seconds, and Keras could not have written it."""
     path = make.small_hdf5()
     with h5py.File(path, "r+") as file:
-        file["model_weights"].attrs["layer_names"] = [b"hidden", b"probs"] * 2_500
+        file["model_weights"].attrs["layer_names"] = np.array([b"hidden", b"probs"] * 2_500)
     asked: list[str] = []
 
     def counted(group: h5py.Group, attribute: str) -> list[str]:
@@ -196,3 +196,16 @@ def test_a_layer_that_is_listed_thousands_of_times_is_read_once(
     assert refused.value.code == "config"
     assert len(asked) < 20
     assert not (tmp_path / "out.h5").exists()
+
+
+def test_a_doubled_layer_without_weights_is_listed_once(make: Maker, tmp_path: Path) -> None:
+    """Seed 0, case 543: two Dropouts of one name in the config, one in the list of layers."""
+    dropout = make.layer("Dropout", "drop", rate=0.5)
+    config = make.sequential(make.input(), make.dense("d", 8), dropout, dropout, make.dense("e", 5))
+    weights = {"d": make.pair("d/d", 6, 8), "drop": {}, "e": make.pair("e/e", 8, 5)}
+
+    result = lrcompress.factorize(make.hdf5(config, weights), rank=2, output=tmp_path / "out.h5")
+
+    with h5py.File(result.output) as file:
+        listed = file["model_weights"].attrs["layer_names"].astype(str).tolist()
+    assert listed == ["d", "drop", "e_lowrank", "e"]
