@@ -184,9 +184,9 @@ def fuzzing() -> str:
     return f"""## Hostile and damaged files
 
 `{" ".join(document["command"])}`: {document["cases"]:,} files made from {document["files"]} real ones by changing bytes, JSON,
-archive members and HDF5 objects; each is inspected and factorized in a process with {limits["megabytes"]:,} MB more memory
+archive members and HDF5 objects; each is inspected, factorized, modernized and merged in a process with {limits["megabytes"]:,} MB more memory
 than it starts with and {limits["seconds"]:g} s of time. **{len(document["findings"])}** ended in a traceback, a hang, a crash, too much memory, a file
-left behind or a changed input. (The command has since come to modernize and merge each file too.) The slowest took {document["slowest"]["seconds"]:.1f} s, the largest process {document["peak_megabytes"]:.0f} MB.
+left behind or a changed input. The slowest took {document["slowest"]["seconds"]:.1f} s, the largest process {document["peak_megabytes"]:.0f} MB.
 
 {table(["outcome of factorize", "files"], rows)}"""
 
