@@ -1,0 +1,52 @@
+"""Inputs and labels of models with one or several inputs or outputs, handled alike.
+
+A model with one input takes an array; one with several takes a dictionary of arrays by the names
+of its inputs. The first axis of every array is the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = NDArray[Any] | dict[str, NDArray[Any]]
+
+
+def count(x: Arrays) -> int:
+    """Return the number of samples."""
+    return len(next(iter(x.values())) if isinstance(x, dict) else x)
+
+
+def mapped(function: Callable[[NDArray[Any]], NDArray[Any]], x: Arrays) -> Arrays:
+    """Return what a function makes of each array, under the same names."""
+    if isinstance(x, dict):
+        return {name: function(array) for name, array in x.items()}
+    return function(x)
+
+
+def take(x: Arrays, index: slice | NDArray[Any]) -> Arrays:
+    """Return some samples: a slice of them, or those at some positions."""
+    return mapped(lambda array: array[index], x)
+
+
+def evenly(x: Arrays, most: int) -> Arrays:
+    """Return at most so many samples, evenly spread."""
+    samples = count(x)
+    return x if most >= samples else take(x, slice(0, most * (samples // most), samples // most))
+
+
+def chunks(samples: int, size: int) -> Iterator[slice]:
+    """Yield the slices that samples are gone through in, `size` at a time."""
+    for start in range(0, samples, size):
+        yield slice(start, min(start + size, samples))
+
+
+def joined(parts: list[Arrays]) -> Arrays:
+    """Return samples that came in several parts, one after the other."""
+    if isinstance(parts[0], dict):
+        named = [part for part in parts if isinstance(part, dict)]
+        return {name: np.concatenate([part[name] for part in named]) for name in parts[0]}
+    return np.concatenate([part for part in parts if not isinstance(part, dict)])
