@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import TrainingError
 from lrcompress.progress import Progress, silent
-from lrcompress.training.evaluate import BATCH
+from lrcompress.training.evaluate import batch_size
 
 # From here on what is kept lies on disk, in a nameless file that the system pages in.
 IN_MEMORY_BYTES = 2**31
@@ -68,10 +68,11 @@ def inputs_of(
     kept: dict[str, NDArray[np.float32]] = {}
     with contextlib.ExitStack() as stack:
         seen = {path: stack.enter_context(_watched(find_layer(model, path))) for path in paths}
-        for start in range(0, len(x), BATCH):
+        size = batch_size(model, x)
+        for start in range(0, len(x), size):
             for batches in seen.values():
                 batches.clear()
-            model(keras.ops.convert_to_tensor(x[start : start + BATCH]), training=False)
+            model(keras.ops.convert_to_tensor(x[start : start + size]), training=False)
             for path, batches in seen.items():
                 if len(batches) != 1:
                     msg = (
@@ -82,7 +83,7 @@ def inputs_of(
                 if path not in kept:
                     kept[path] = _room((len(x), *batches[0].shape[1:]), len(paths))
                 kept[path][start : start + len(batches[0])] = batches[0]
-            progress("penultimate activations", min(start + BATCH, len(x)), len(x), {})
+            progress("penultimate activations", min(start + size, len(x)), len(x), {})
     return kept
 
 

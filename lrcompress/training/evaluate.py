@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +16,9 @@ from lrcompress.progress import Progress, silent
 from lrcompress.training.statistics import wilson_interval
 
 BATCH = 256
+# Outputs of a batch, at most: a prediction for each step and word of a language model, on all
+# samples at once, would fill any memory.
+MOST_OUTPUTS = 2**23
 
 
 @dataclass(frozen=True)
@@ -51,18 +56,38 @@ def predict(
     Raises:
         DatasetError: If the model has several outputs, or a single unit.
     """
+    return np.concatenate([outputs for _, outputs in predicted(model, x, progress, task)])
+
+
+def predicted(
+    model: Any, x: NDArray[Any], progress: Progress = silent, task: str = "predict"
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Yield samples and the model's only output on them, a few batches at a time.
+
+    Raises:
+        DatasetError: If the model has several outputs.
+    """
     if len(model.outputs) != 1:
         msg = (
             f"Model {model.name} has {len(model.outputs)} outputs; expected a classifier with one."
         )
         raise DatasetError(msg, code="model_outputs")
-    total = len(x)
-    parts = []
-    for start in range(0, total, 8 * BATCH):
-        chunk = x[start : start + 8 * BATCH]
-        parts.append(np.asarray(model.predict(chunk, batch_size=BATCH, verbose=0), np.float32))
-        progress(task, start + len(chunk), total, {})
-    return np.concatenate(parts)
+    total, batch = len(x), batch_size(model, x)
+    # Several batches at a time spare the start of a pass; one that is less than `BATCH` is large.
+    chunk = 8 * batch if batch == BATCH else batch
+    for start in range(0, total, chunk):
+        part = slice(start, min(start + chunk, total))
+        outputs = model.predict(x[part], batch_size=batch, verbose=0)
+        yield part, np.asarray(outputs, np.float32)
+        progress(task, part.stop, total, {})
+
+
+def batch_size(model: Any, x: NDArray[Any]) -> int:
+    """Return how many samples to run at once: `BATCH`, or fewer where each has many outputs."""
+    shape = model.outputs[0].shape[1:]
+    # A length that the model leaves open is that of the inputs.
+    each = math.prod(int(size or x.shape[1]) for size in shape)
+    return max(1, min(BATCH, MOST_OUTPUTS // max(each, 1)))
 
 
 def evaluate(
@@ -81,8 +106,21 @@ def evaluate(
         progress: Told of every chunk.
         task: Its name there.
     """
-    outputs = predict(model, x, progress, task)
-    return score(outputs, y, is_logits=not outputs_probabilities(model))
+    is_logits = not outputs_probabilities(model)
+    parts = [
+        score(outputs, y[part], is_logits=is_logits)
+        for part, outputs in predicted(model, x, progress, task)
+    ]
+    return _joined(parts)
+
+
+def _joined(parts: list[Evaluation]) -> Evaluation:
+    """Return the evaluation of all samples from those of some of them."""
+    samples, errors = sum(part.samples for part in parts), sum(part.errors for part in parts)
+    loss = sum(part.loss * part.samples for part in parts) / samples
+    low, high = wilson_interval(errors, samples)
+    wrong = np.concatenate([part.wrong for part in parts])
+    return Evaluation(samples, errors, 100 * errors / samples, low, high, loss, wrong)
 
 
 def score(outputs: NDArray[np.float32], y: NDArray[np.int64], *, is_logits: bool) -> Evaluation:

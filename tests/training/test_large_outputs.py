@@ -1,0 +1,49 @@
+"""Models with so many outputs, one for each step and word, that not all of them fit in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lrcompress.training import evaluate as evaluating
+
+pytestmark = pytest.mark.keras
+STEPS, WORDS = 6, 50
+
+
+@pytest.fixture(scope="module")
+def language_model() -> Any:
+    """Return a tiny untrained network with a prediction for every step, of any number of steps."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            keras.layers.Embedding(WORDS, 4),
+            keras.layers.SimpleRNN(5, return_sequences=True),
+            keras.layers.Dense(WORDS, activation="softmax", name="next_word"),
+        ]
+    )
+
+
+def test_evaluation_in_blocks_is_that_of_the_whole(
+    language_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors and loss do not depend on how many outputs are held at a time; few are."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, WORDS, (2, 23, STEPS))
+    whole = evaluating.evaluate(language_model, x, y)
+    monkeypatch.setattr(evaluating, "MOST_OUTPUTS", 4 * STEPS * WORDS)
+
+    sizes = [outputs.size for _, outputs in evaluating.predicted(language_model, x)]
+    in_blocks = evaluating.evaluate(language_model, x, y)
+
+    assert max(sizes) == 4 * STEPS * WORDS
+    assert sum(sizes) == 23 * STEPS * WORDS
+    assert (in_blocks.samples, in_blocks.errors) == (23 * STEPS, whole.errors)
+    assert in_blocks.loss == pytest.approx(whole.loss, rel=1e-6)
+    np.testing.assert_array_equal(in_blocks.wrong, whole.wrong)
+    assert in_blocks.error_rate_low == whole.error_rate_low
