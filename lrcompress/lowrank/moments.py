@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Entries that are copied to float64 at a time: 32 MiB.
+BLOCK = 2**22
+
 
 class InputMoments:
     """Streaming, mergeable moments: Chan, Golub & LeVeque, The American Statistician 37 (1983).
@@ -24,9 +27,12 @@ class InputMoments:
 
     def update(self, batch: NDArray[Any]) -> None:
         """Add inputs, (..., m): all axes but the last count as samples."""
-        rows = np.asarray(batch).reshape(-1, len(self.mean)).astype(np.float64)
-        if not len(rows):
-            return
+        inputs = np.asarray(batch).reshape(-1, len(self.mean))
+        step = max(1, BLOCK // max(len(self.mean), 1))
+        for start in range(0, len(inputs), step):
+            self._add(inputs[start : start + step].astype(np.float64))
+
+    def _add(self, rows: NDArray[np.float64]) -> None:
         other = InputMoments(len(self.mean))
         other.count = len(rows)
         other.mean = rows.mean(axis=0)

@@ -180,6 +180,22 @@ def test_moments_do_not_depend_on_the_batches(seed: int, cuts: list[int]) -> Non
         np.testing.assert_allclose(found.second_moment, x.T @ x / 60, rtol=1e-9)
 
 
+def test_moments_of_many_inputs_are_gathered_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit one block gives the same moments; no block is larger."""
+    x = 3 + np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    monkeypatch.setattr("lrcompress.lowrank.moments.BLOCK", 28)
+    seen: list[int] = []
+    add = InputMoments._add
+    monkeypatch.setattr(InputMoments, "_add", lambda own, rows: (seen.append(rows.size), add(own, rows)))
+    moments = InputMoments(4)
+
+    moments.update(x)
+
+    assert max(seen) == 28
+    assert moments.count == 50
+    np.testing.assert_allclose(moments.covariance, np.cov(x.T, bias=True), rtol=1e-6)
+
+
 @pytest.mark.parametrize("objective", ["softmax", "sigmoid"])
 def test_refine_improves_and_never_worsens(head: Head, objective: Any) -> None:
     """Refining lowers the objective, on the held-out tenth too."""
