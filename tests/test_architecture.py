@@ -23,7 +23,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     "provenance": (set(), set()),
     "progress": (set(), set()),
     "runs": ({"errors", "atomic", "hashing"}, set()),
-    "lowrank": ({"errors", "lowrank"}, {"numpy", "scipy"}),
+    "lowrank": ({"errors", "lowrank"}, {"numpy", "scipy", "threadpoolctl"}),
     "modelfile": (FOUNDATIONS | {"modelfile"}, {"numpy", "h5py"}),
     "choosing": ({"errors", "lowrank"}, {"numpy"}),
     "results": ({"choosing", "lowrank"}, set()),

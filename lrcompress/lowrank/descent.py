@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.lowrank.coordinates import Head
+from lrcompress.lowrank.cores import one_blas_thread
 from lrcompress.lowrank.objectives import Problem
 
 MEMORY = 20
@@ -62,8 +63,9 @@ def descend(
         if waited >= PATIENCE:
             raise StopIteration
 
-    minimize(
-        value_and_gradient, flat, jac=True, method="L-BFGS-B", callback=keep_best,
-        options={"maxiter": iterations, "maxcor": MEMORY, "ftol": 1e-9, "gtol": 1e-9},
-    )  # fmt: skip
+    with one_blas_thread():
+        minimize(
+            value_and_gradient, flat, jac=True, method="L-BFGS-B", callback=keep_best,
+            options={"maxiter": iterations, "maxcor": MEMORY, "ftol": 1e-9, "gtol": 1e-9},
+        )  # fmt: skip
     return unpack(best_flat), best

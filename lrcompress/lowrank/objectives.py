@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.lowrank.activations import ACTIVATIONS, expit
+from lrcompress.lowrank.cores import over_shares
 
 Array = NDArray[np.float32]
 # Rows that are worked on at once: inputs, logits and outputs then stay in the processor's cache.
@@ -127,22 +128,30 @@ class Problem:
 
     def loss(self, first: Array, second: Array, bias: Array) -> float:
         """Return the mean loss of the head ``(x B) C + b'``."""
-        total = 0.0
-        for start in range(0, len(self.x), BLOCK_ROWS):
-            part = slice(start, start + BLOCK_ROWS)
-            logits: Array = np.asarray(self.x[part] @ first @ second, np.float32)
-            logits += bias
-            total += self.objective.loss_and_slope(logits, self.target[part])[0]
-        return total / len(self.x)
+
+        def share(starts: range) -> float:
+            total = 0.0
+            for start in starts:
+                part = slice(start, start + BLOCK_ROWS)
+                logits: Array = np.asarray(self.x[part] @ first @ second, np.float32)
+                logits += bias
+                total += self.objective.loss_and_slope(logits, self.target[part])[0]
+            return total
+
+        return sum(over_shares(len(self.x), share, BLOCK_ROWS)) / len(self.x)
 
     def picked(self, first: Array, second: Array, bias: Array) -> Array:
         """Return the original's probability of the class that a head picks, (k,)."""
-        parts = []
-        for start in range(0, len(self.x), BLOCK_ROWS):
-            part = slice(start, start + BLOCK_ROWS)
-            chosen = (self.x[part] @ first @ second + bias).argmax(axis=1)
-            parts.append(np.take_along_axis(self.target[part], chosen[:, None], axis=1)[:, 0])
-        return np.concatenate(parts)
+        found = np.empty(len(self.x), np.float32)
+
+        def share(starts: range) -> None:
+            for start in starts:
+                part = slice(start, start + BLOCK_ROWS)
+                chosen = (self.x[part] @ first @ second + bias).argmax(axis=1)
+                found[part] = np.take_along_axis(self.target[part], chosen[:, None], axis=1)[:, 0]
+
+        over_shares(len(self.x), share, BLOCK_ROWS)
+        return found
 
     def mistakes(self, first: Array, second: Array, bias: Array) -> float:
         """Return the expected share of wrong classes, were the original's probabilities true."""
@@ -152,21 +161,27 @@ class Problem:
         self, first: Array, second: Array, bias: Array
     ) -> tuple[float, tuple[Array, Array, Array]]:
         """Return the mean loss and its derivatives by B, C and b'."""
-        total = 0.0
-        by_first, by_second = np.zeros_like(first), np.zeros_like(second)
-        by_bias = np.zeros_like(bias)
-        for start in range(0, len(self.x), BLOCK_ROWS):
-            part = slice(start, start + BLOCK_ROWS)
-            hidden: Array = self.x[part] @ first
-            logits: Array = hidden @ second
-            logits += bias
-            loss, slope = self.objective.loss_and_slope(logits, self.target[part])
-            total += loss
-            by_first += self.x[part].T @ (slope @ second.T)
-            by_second += hidden.T @ slope
-            by_bias += slope.sum(axis=0)
-        share = np.float32(1 / len(self.x))
-        return total / len(self.x), (by_first * share, by_second * share, by_bias * share)
+
+        def share(starts: range) -> tuple[float, Array, Array, Array]:
+            total = 0.0
+            by_first, by_second = np.zeros_like(first), np.zeros_like(second)
+            by_bias = np.zeros_like(bias)
+            for start in starts:
+                part = slice(start, start + BLOCK_ROWS)
+                hidden: Array = self.x[part] @ first
+                logits: Array = hidden @ second
+                logits += bias
+                loss, slope = self.objective.loss_and_slope(logits, self.target[part])
+                total += loss
+                by_first += self.x[part].T @ (slope @ second.T)
+                by_second += hidden.T @ slope
+                by_bias += slope.sum(axis=0)
+            return total, by_first, by_second, by_bias
+
+        losses, *gradients = zip(*over_shares(len(self.x), share, BLOCK_ROWS), strict=True)
+        scale = np.float32(1 / len(self.x))
+        by_first, by_second, by_bias = (sum(parts[1:], parts[0]) * scale for parts in gradients)
+        return sum(losses) / len(self.x), (by_first, by_second, by_bias)
 
 
 def make_problem(x: Array, kernel: Array, bias: Array | None, head: str) -> Problem:

@@ -1,0 +1,53 @@
+"""Rows shared out among the cores.
+
+Thin products (thousands of rows, a few dozen columns) take tens of microseconds. BLAS' own threads
+then wait for each other longer than they work, and much longer where other programs want the cores;
+one thread for each share of the rows, each with a BLAS of one thread, loses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+# A share is worth a thread of its own from here on.
+LEAST_ROWS = 4096
+MOST_CORES = 16
+
+Found = TypeVar("Found")
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Keep BLAS to the calling thread while the context lasts."""
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+def over_shares(rows: int, work: Callable[[range], Found], block: int) -> list[Found]:
+    """Return what `work` makes of each share of the rows, in order.
+
+    Args:
+        rows: How many there are.
+        work: Takes the starts of the blocks of one share; runs in a thread of its own.
+        block: Rows of a block.
+    """
+    shares = max(1, min(cores(), MOST_CORES, rows // LEAST_ROWS))
+    # Whole blocks each; neighbours, so that each reads its own part of the memory.
+    length = -(-rows // (shares * block)) * block
+    starts = [range(first, min(first + length, rows), block) for first in range(0, rows, length)]
+    if len(starts) <= 1:
+        return [work(part) for part in starts]
+    with ThreadPoolExecutor(len(starts)) as pool:
+        return list(pool.map(work, starts))
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows do not tell
+        return os.cpu_count() or 1

@@ -1,0 +1,66 @@
+"""Rows shared out among cores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from lrcompress.lowrank import cores
+from lrcompress.lowrank.objectives import Problem, make_problem
+
+
+def _problem(rows: int) -> Problem:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((rows, 12), dtype=np.float32)
+    return make_problem(x, rng.standard_normal((12, 5), dtype=np.float32), None, "softmax")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2047, 2048, 4096, 8191, 8192, 10_001, 50_000])
+@pytest.mark.parametrize("count", [1, 2, 3, 64])
+def test_shares_cover_every_row_once(
+    rows: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks of all shares begin at every 2,048th row, in order."""
+    monkeypatch.setattr(cores, "cores", lambda: count)
+
+    shares = cores.over_shares(rows, list, 2048)
+
+    assert sum(shares, []) == list(range(0, rows, 2048))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_gradient_does_not_depend_on_cores(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss and gradient over shares are those over all rows at once, up to rounding."""
+    problem = _problem(30_000)
+    rng = np.random.default_rng(1)
+    head = (
+        rng.standard_normal((12, 3), dtype=np.float32),
+        rng.standard_normal((3, 5), dtype=np.float32),
+        rng.standard_normal(5, dtype=np.float32),
+    )
+    x, p = problem.x.astype(np.float64), problem.target.astype(np.float64)
+    z = x @ head[0] @ head[1] + head[2]
+    log_q = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    slope = (np.exp(log_q) - p) / len(x)
+    monkeypatch.setattr(cores, "cores", lambda: count)
+
+    loss, (by_first, by_second, by_bias) = problem.loss_and_gradient(*head)
+
+    assert loss == pytest.approx(-(p * log_q).sum() / len(x), rel=1e-6)
+    assert problem.loss(*head) == pytest.approx(loss, rel=1e-6)
+    np.testing.assert_allclose(by_first, x.T @ slope @ head[1].T, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(by_second, (x @ head[0]).T @ slope, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(by_bias, slope.sum(axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_one_blas_thread_for_a_while() -> None:
+    """BLAS has one thread inside and its own number after."""
+    before = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    with cores.one_blas_thread():
+        inside = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    after = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    assert set(inside) == {1}
+    assert after == before
