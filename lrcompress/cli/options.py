@@ -82,6 +82,24 @@ seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True,
     help="Of splits, order and dropout.",
 )  # fmt: skip
+
+
+def seeds_options(command: Command) -> Command:
+    """Add --seeds and --seed."""
+    for option in (
+        click.option(
+            "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True,
+            help="The first seed: of weights, order and dropout.",
+        ),
+        click.option(
+            "--seeds", type=click.IntRange(min=1), default=1, show_default=True,
+            help="How many, from the first on: mean and interval over them.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
-from lrcompress.cli.options import output_options, seed_option, words_of
+from lrcompress.cli.options import output_options, seeds_options, words_of
 
 
 def parse_ranks(
@@ -24,8 +25,12 @@ def parse_ranks(
 
 
 @click.command("train-from-scratch")
-@click.option("--dataset", required=True, type=click.Choice(["mnist", "cifar100", "digits"]),
-              help="Which network of the paper; digits is a small one of the same shape.")  # fmt: skip
+@click.option("--dataset", required=True, metavar="DATA",
+              help="mnist or cifar100 for the paper's networks, digits for a small one of the same "
+                   "shape; any other data set with --model.")  # fmt: skip
+@click.option("--model", metavar="NETWORK",
+              help="Your own: module:function returning a Keras model, or a model file whose "
+                   "architecture is trained anew.")  # fmt: skip
 @click.option(
     "--ranks",
     callback=parse_ranks,
@@ -33,53 +38,51 @@ def parse_ranks(
     help="For example full,8,4; default: the published ones.",
 )
 @click.option("--epochs", type=click.IntRange(min=1),
-              help="Default: as published, 10 for mnist, 50 for cifar100; 20 for digits.")  # fmt: skip
+              help="Default: as published, 10 for mnist, 50 for cifar100; 20 for digits, 10 with "
+                   "--model.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), help="Default: as published, 32.")
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Folder with NAME.npz files, searched first.")  # fmt: skip
+@click.option("--scaling", metavar="NAME",
+              help="With --model: as-is, /255, /127.5-1 or standardized; default: as the file "
+                   "records or shows, /255 for bytes.")  # fmt: skip
 @click.option("--format", "file_format", type=click.Choice(["keras", "h5"]), default="keras",
               show_default=True, help="Of the saved models.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Folder for models and results.json. Default: scratch-<dataset>.")  # fmt: skip
-@seed_option
+@seeds_options
 @output_options
 @click.pass_obj
 def command(
     arguments: list[str],
+    /,
     dataset: str,
-    ranks: tuple[int | None, ...] | None,
-    epochs: int | None,
-    data_dir: Path | None,
-    file_format: str,
     output: Path | None,
-    seed: int,
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    **options: Any,  # noqa: ANN401
 ) -> None:
-    """Train the paper's networks from random weights at full and low rank, and print its table.
+    """Train networks of full and low rank from random weights, and print the paper's table.
 
-    Every model and the results are saved as each is done; the same command again goes on where an
-    interrupted one stopped.
+    Every model and the results are saved as each is done, and the state of training after each
+    epoch: the same command again goes on where an interrupted one stopped, and several at once
+    share the rows.
 
     \b
     Example:
-        lrcompress train-from-scratch --dataset mnist
+        lrcompress train-from-scratch --dataset mnist --seeds 5
+        lrcompress train-from-scratch --dataset data.npz --model mine:build --ranks full,20
     """  # noqa: D301
-    from lrcompress.training import datasets
+    from lrcompress.api.scratch import default_folder, train_from_scratch
+    from lrcompress.reporting.compared import render_scratch
 
-    start = keras_starter(quiet=quiet, verbose=verbose)
-    data = datasets.load(dataset, data_dir, before_keras=start)
-    folder = output or Path(f"scratch-{dataset}")
-    start()
-    from lrcompress.reporting.trained import render_scratch
-    from lrcompress.training import scratch
-
+    folder = output or default_folder(dataset)
     note(f"Results go to {folder}", quiet=quiet)
-    settings = scratch.default_settings(dataset, epochs, seed)
     with progress_bar(quiet=quiet) as bar:
-        results = scratch.train_rows(
-            data, settings, folder,
-            ranks=ranks, suffix=f".{file_format}", command=arguments, progress=bar,
+        results = train_from_scratch(
+            dataset, output=folder, command=arguments, progress=bar,
+            before_keras=keras_starter(quiet=quiet, verbose=verbose), **options,
         )  # fmt: skip
     if as_json:
         show_json(results)

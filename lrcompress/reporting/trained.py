@@ -1,4 +1,4 @@
-"""Text of `finetune`, `evaluate`, `train-from-scratch` and `datasets`."""
+"""Text of `finetune`, `evaluate` and `datasets`."""
 
 from __future__ import annotations
 
@@ -61,36 +61,6 @@ def render_evaluate(results: list[dict[str, Any]]) -> list[RenderableType]:
     columns = ["model", "test error [95 %]", "against the first", "p (McNemar)", "loss", "samples"]
     note = f"scaling {results[0]['scaling']}; {results[0]['device']}"
     return [table("Evaluation", columns, rows), plain([note])]
-
-
-def render_scratch(results: dict[str, Any]) -> list[RenderableType]:
-    """Show a table of `train-from-scratch` beside the published one."""
-    settings = results["settings"]
-    rows = []
-    for row in results["rows"]:
-        published = row["published"] or {}
-        rows.append(
-            [
-                "full" if row["rank"] is None else str(row["rank"]),
-                rate(row),
-                f"{published['error_rate']:.2f} %" if published else "-",
-                count(row["paper_parameters"]),
-                count(published.get("parameters")),
-                count(row["layer_parameters"]),
-                count(row["model_parameters"]),
-                f"{row['seconds']:,.0f}",
-                count(published.get("seconds")),
-            ]
-        )
-    columns = [
-        "rank", "test error [95 %]", "published", "parameters, paper's count", "published",
-        "layer, true", "model, true", "seconds", "published",
-    ]  # fmt: skip
-    title = (
-        f"From scratch: {settings['dataset']}, {settings['epochs']} epochs, "
-        f"batch {settings['batch_size']}, seed {settings['seed']}"
-    )
-    return [table(title, columns, rows), plain([f"device: {results['device']}"])]
 
 
 def render_datasets(entries: list[dict[str, Any]]) -> list[RenderableType]:

@@ -13,6 +13,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from lrcompress.errors import RankError
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -26,8 +28,10 @@ class Recipe:
         epochs: Passes over the training data.
         batch_size: Samples a step.
         scaling: What the inputs go through.
-        paper_base: Parameters outside the final layer, counted by the paper's rule.
+        paper_base: Parameters outside the final layer, counted by the paper's rule; None for a
+            network that is not the paper's.
         published: Rank to (error in %, its parameter count, its seconds); empty if unpublished.
+        use_bias: Whether the final layer has a bias.
     """
 
     build: Callable[[int | None], Any]
@@ -37,22 +41,40 @@ class Recipe:
     epochs: int
     batch_size: int
     scaling: str
-    paper_base: int
+    paper_base: int | None
     published: dict[int | None, tuple[float, int, int]]
+    use_bias: bool = True
 
     def layer_parameters(self, rank: int | None) -> int:
         """Return the true count of the final layer, one or two Dense layers, bias included."""
         m, n = self.features, self.classes
-        return (m * n if rank is None else rank * (m + n)) + n
+        return (m * n if rank is None else rank * (m + n)) + (n if self.use_bias else 0)
 
-    def paper_parameters(self, rank: int | None) -> int:
-        """Return the count by the paper's rule.
+    def paper_parameters(self, rank: int | None) -> int | None:
+        """Return the count by the paper's rule, None for a network that is not the paper's.
 
         It leaves out the first convolution and every bias, and counts Flatten -> Dense as
         channels x units. MNIST: 17,408 + 266 r (full 19,968, printed 19,962); CIFAR-100:
         97,280 + 612 r (full 148,480).
         """
-        return self.paper_base + self.layer_parameters(rank) - self.classes
+        if self.paper_base is None:
+            return None
+        m, n = self.features, self.classes
+        return self.paper_base + (m * n if rank is None else rank * (m + n))
+
+    def check_rank(self, rank: int) -> None:
+        """Refuse a rank that the final layer cannot have.
+
+        Raises:
+            RankError: If it does not lie between 1 and the smaller side.
+        """
+        most = min(self.features, self.classes)
+        if not 1 <= rank <= most:
+            shape = f"{self.features} x {self.classes}"
+            msg = (
+                f"Rank {rank} does not fit a final layer of {shape}; expected 1 to {most}, or full."
+            )
+            raise RankError(msg)
 
 
 def _head(rank: int | None, classes: int) -> list[Any]:

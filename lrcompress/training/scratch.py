@@ -1,54 +1,184 @@
-"""Training the paper's full-rank and low-rank networks from random weights."""
+"""Training full-rank and low-rank networks from random weights, one row a rank and seed."""
 
 from __future__ import annotations
 
-import json
-import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from lrcompress import __version__
-from lrcompress.atomic import write_json
-from lrcompress.errors import OutputError, RankError, TrainingError
+from lrcompress.errors import OutputError, TrainingError
 from lrcompress.progress import Progress, silent
 from lrcompress.training import backend
+from lrcompress.training.arrays import count
 from lrcompress.training.datasets import Dataset
+from lrcompress.training.epochs import Schedule, train
 from lrcompress.training.evaluate import evaluate
 from lrcompress.training.fit_data import fit_to_model
-from lrcompress.training.networks import RECIPES
+from lrcompress.training.networks import RECIPES, Recipe
+from lrcompress.training.predictions import pack
+from lrcompress.training.rows import UNFINISHED, Job, Key, Row, RowFile, work_through
 from lrcompress.training.saving import save_model
 from lrcompress.training.scaling import parse
-from lrcompress.training.steps import StepReporter
+from lrcompress.training.summary import group_rows, summarize
 
 RESULTS = "results.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class ScratchSettings:
-    """What decides the numbers of a table: two tables with equal settings may be merged."""
+    """What decides the numbers of a table: rows of equal settings may stand in one.
+
+    Attributes:
+        dataset: What names it.
+        epochs: Passes over the training data.
+        batch_size: Samples a step.
+        network: A user's own network: what names it; None for the data set's.
+        scaling: What the inputs of such a network go through.
+    """
 
     dataset: str
     epochs: int
     batch_size: int
-    seed: int
+    network: str | None = None
+    scaling: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is set."""
+        return {key: value for key, value in self.__dict__.items() if value is not None}
 
 
-def default_settings(dataset: str, epochs: int | None, seed: int) -> ScratchSettings:
+def default_settings(
+    dataset: str, epochs: int | None = None, batch_size: int | None = None
+) -> ScratchSettings:
     """Return the published settings of a data set.
 
     Raises:
         TrainingError: If there is no network for it.
     """
+    recipe = recipe_for(dataset)
+    return ScratchSettings(dataset, epochs or recipe.epochs, batch_size or recipe.batch_size)
+
+
+def recipe_for(dataset: str) -> Recipe:
+    """Return the network published for a data set.
+
+    Raises:
+        TrainingError: If there is none.
+    """
     if dataset not in RECIPES:
-        msg = f"No network is published for data set {dataset!r}; expected {', '.join(RECIPES)}."
+        msg = (
+            f"No network is published for data set {dataset!r}; expected {', '.join(RECIPES)}, "
+            "or a network of your own."
+        )
         raise TrainingError(msg, code="no_recipe")
-    recipe = RECIPES[dataset]
-    return ScratchSettings(dataset, epochs or recipe.epochs, recipe.batch_size, seed)
+    return RECIPES[dataset]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains rows of one recipe on one data set.
+
+    Attributes:
+        data: The unscaled data set.
+        recipe: The network.
+        settings: Epochs and batch size.
+        folder: Gets the models, and the states of unfinished rows.
+        suffix: ``.keras`` or ``.h5``.
+        progress: Told of every step.
+    """
+
+    data: Dataset
+    recipe: Recipe
+    settings: ScratchSettings
+    folder: Path
+    suffix: str = ".keras"
+    progress: Progress = silent
+
+    def row(self, rank: int | None, seed: int, *, name: str | None = None) -> Row:
+        """Train one network from random weights, save it, and return its row.
+
+        Args:
+            rank: None for full rank.
+            seed: Of the weights, the order of samples and dropout.
+            name: Of the model's file, without suffix; default from data set, rank and seed.
+        """
+        label = row_label(rank, seed)
+        name = name or model_name(self.settings.dataset, rank, seed)
+        keras.backend.clear_session()
+        backend.seed_everything(seed)
+        model = self.recipe.build(rank)
+        fitted = fit_to_model(self.data, model)
+        scaling = parse(self.recipe.scaling, fitted.x_train)
+        state = self.folder / UNFINISHED / f"{name}.npz"
+        schedule = Schedule(self.settings.epochs, self.settings.batch_size, seed)
+        seconds = train(
+            model, scaling(fitted.x_train), targets(model, fitted.y_train), schedule, state,
+            label=label, progress=self.progress,
+        )  # fmt: skip
+        x_test, task = scaling(fitted.x_test), f"{label}, test"
+        result = evaluate(model, x_test, fitted.y_test, self.progress, task)
+        path = self.folder / f"{name}{self.suffix}"
+        save_model(model, path, self._origin())
+        state.unlink(missing_ok=True)
+        images = self.settings.epochs * count(fitted.x_train)
+        return {
+            "rank": rank,
+            "seed": seed,
+            **result.to_json(),
+            "paper_parameters": self.recipe.paper_parameters(rank),
+            "layer_parameters": self.recipe.layer_parameters(rank),
+            "model_parameters": int(model.count_params()),
+            "seconds": seconds,
+            "images": images,
+            "images_per_second": images / max(seconds, 1e-9),
+            "device": backend.describe_device(),
+            "model": path.name,
+            "bytes": path.stat().st_size,
+            "published": self._published(rank),
+            "wrong": pack(result.wrong),
+        }
+
+    def _origin(self) -> dict[str, Any]:
+        return {
+            "dataset": self.settings.dataset,
+            "scaling": self.recipe.scaling,
+            "trained_by": __version__,
+        }
+
+    def _published(self, rank: int | None) -> dict[str, Any] | None:
+        found = self.recipe.published.get(rank)
+        names = ("error_rate", "parameters", "seconds")
+        return None if found is None else dict(zip(names, found, strict=True))
+
+
+def targets(model: Any, y: NDArray[np.int64]) -> NDArray[Any]:
+    """Return class numbers in the form that the model's loss wants."""
+    loss = model.loss
+    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
+    if name in ("categorical_crossentropy", "categorical_focal_crossentropy", "kl_divergence"):
+        return np.asarray(keras.utils.to_categorical(y, model.outputs[0].shape[-1]))
+    if model.outputs[0].shape[-1] == 1:
+        return y.astype(np.float32)[..., None]
+    return y
+
+
+def row_label(rank: int | None, seed: int) -> str:
+    """Return how a row is called in progress, for example ``rank 4, seed 0``."""
+    return f"{'full' if rank is None else f'rank {rank}'}, seed {seed}"
+
+
+def model_name(dataset: str, rank: int | None, seed: int) -> str:
+    """Return the stem of a row's file: ``mnist-rank4``, and with its seed where that is not 0."""
+    stem = Path(dataset.replace(":", "-")).stem
+    name = f"{stem}-{'full' if rank is None else f'rank{rank}'}"
+    return name if seed == 0 else f"{name}-seed{seed}"
 
 
 def train_rows(
@@ -56,134 +186,95 @@ def train_rows(
     settings: ScratchSettings,
     folder: Path,
     *,
-    ranks: tuple[int | None, ...] | None = None,
+    ranks: Sequence[int | None] | None = None,
+    seeds: Sequence[int] = (0,),
+    recipe: Recipe | None = None,
     suffix: str = ".keras",
     command: list[str] | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train one network a rank; save each, and the table after each.
+    """Train one network a rank and seed; save each, and the table after each.
 
-    Rows that the folder's results already hold are not trained again, so an interrupted call is
-    simply repeated.
+    Rows that the folder's results already hold are not trained again, and a row that was killed
+    goes on at its last epoch: an interrupted call is simply repeated. Several processes may work
+    on one folder at once.
 
     Args:
         data: The unscaled data set.
-        settings: Epochs, batch size and seed.
-        folder: Created if missing; gets ``<dataset>-full.keras``, ``<dataset>-rank4.keras``, ...
-            and ``results.json``.
+        settings: Epochs and batch size.
+        folder: Created if missing; gets ``<dataset>-full.keras``, ``<dataset>-rank4-seed1.keras``,
+            ... and ``results.json``.
         ranks: Ranks in order, None meaning full; default the published ones.
+        seeds: One row each.
+        recipe: The network; default the data set's.
         suffix: ``.keras`` or ``.h5``.
         command: Stored in the results.
         progress: Told of every step.
 
     Returns:
-        The results document.
+        The results document; see docs/comparing.md.
 
     Raises:
         RankError: If a rank does not lie between 1 and the number of classes.
         OutputError: If the folder holds results of other settings.
     """
-    recipe = RECIPES[settings.dataset]
-    ranks = ranks or recipe.ranks
-    most = min(recipe.features, recipe.classes)
+    recipe = recipe or recipe_for(settings.dataset)
+    ranks = recipe.ranks if ranks is None else ranks
     for rank in ranks:
-        if rank is not None and not 1 <= rank <= most:
-            shape = f"{recipe.features} x {recipe.classes}"
-            msg = (
-                f"Rank {rank} does not fit a final layer of {shape}; expected 1 to {most}, or full."
-            )
-            raise RankError(msg)
-    results = _open_results(folder, settings, command)
-    done = {row["rank"] for row in results["rows"]}
-    for rank in ranks:
-        if rank not in done:
-            row = _train_row(data, settings, folder, rank, suffix, progress)
-            results["rows"] = _in_order([*results["rows"], row])
-            write_json(folder / RESULTS, results)
-    return results
+        if rank is not None:
+            recipe.check_rank(rank)
+    make_folder(folder)
+    rows = results_file(folder, settings, command)
+    trainer = Trainer(data, recipe, settings, folder, suffix, progress)
+    jobs = [_job(trainer, rank, seed) for seed in seeds for rank in ranks]
+    return work_through(rows, jobs)
 
 
-def _train_row(
-    data: Dataset,
-    settings: ScratchSettings,
-    folder: Path,
-    rank: int | None,
-    suffix: str,
-    progress: Progress,
-) -> dict[str, Any]:
-    recipe = RECIPES[settings.dataset]
-    keras.backend.clear_session()
-    backend.seed_everything(settings.seed)
-    model = recipe.build(rank)
-    fitted = fit_to_model(data, model)
-    scaling = parse(recipe.scaling, fitted.x_train)
-    label = "full" if rank is None else f"rank {rank}"
-    started = time.perf_counter()
-    model.fit(
-        scaling(fitted.x_train),
-        keras.utils.to_categorical(fitted.y_train, recipe.classes),
-        batch_size=settings.batch_size,
-        epochs=settings.epochs,
-        verbose=0,
-        callbacks=[StepReporter(progress, label, settings.epochs)],
-    )
-    seconds = time.perf_counter() - started
-    result = evaluate(model, scaling(fitted.x_test), fitted.y_test, progress, f"{label}, test")
-    name = f"{settings.dataset}-{label.replace(' ', '')}{suffix}"
-    origin = {"dataset": settings.dataset, "scaling": recipe.scaling, "trained_by": __version__}
-    save_model(model, folder / name, origin)
-    published = recipe.published.get(rank)
-    return {
-        "rank": rank,
-        **result.to_json(),
-        "paper_parameters": recipe.paper_parameters(rank),
-        "layer_parameters": recipe.layer_parameters(rank),
-        "model_parameters": int(model.count_params()),
-        "seconds": seconds,
-        "images_per_second": settings.epochs * len(fitted.x_train) / seconds,
-        "model": name,
-        "bytes": (folder / name).stat().st_size,
-        "published": published
-        and dict(zip(("error_rate", "parameters", "seconds"), published, strict=True)),
-    }
+def _job(trainer: Trainer, rank: int | None, seed: int) -> Job:
+    def run(missing: frozenset[Key]) -> Iterator[Row]:
+        yield trainer.row(rank, seed)
+
+    return Job(model_name(trainer.settings.dataset, rank, seed), ((rank, seed),), run)
 
 
-def _in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rows, key=lambda row: -(row["rank"] or np.inf))
+def make_folder(folder: Path) -> None:
+    """Create a folder of results.
 
-
-def _open_results(
-    folder: Path, settings: ScratchSettings, command: list[str] | None
-) -> dict[str, Any]:
-    """Return the folder's results document, or a new one."""
-    path = folder / RESULTS
+    Raises:
+        OutputError: If it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         msg = f"Cannot create folder {folder} ({error.strerror}); give another --output."
         raise OutputError(msg, code="output_folder") from error
-    if not path.exists():
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "kind": "scratch",
-            "settings": settings.__dict__.copy(),
-            "command": command or [],
-            "device": backend.describe_device(),
-            "versions": backend.versions() | {"lrcompress": __version__},
-            "rows": [],
-        }
-    try:
-        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        before, rows = results["settings"], results["rows"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"{path} is not a results file of train-from-scratch; move it away or give another --output."
-        raise OutputError(msg, code="results_unreadable") from error
-    # A row whose model was deleted is trained again.
-    results["rows"] = [row for row in rows if (folder / str(row.get("model"))).is_file()]
-    if before != settings.__dict__:
-        msg = (
-            f"{path} was made with {before}, this run asks for {settings.__dict__}; "
-            "give another --output, or move the folder away."
-        )
-        raise OutputError(msg, code="results_differ")
-    return results
+
+
+def results_file(folder: Path, settings: ScratchSettings, command: list[str] | None) -> RowFile:
+    """Return the results document of a folder, there or new."""
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "scratch",
+        "settings": settings.to_json(),
+        "command": command or [],
+        "device": backend.describe_device(),
+        "versions": backend.versions() | {"lrcompress": __version__},
+    }
+    path = folder / RESULTS
+    return RowFile(path, head, ("rank", "seed"), upgrade=upgrade, complete=_complete)
+
+
+def upgrade(document: dict[str, Any]) -> None:
+    """Put a document of schema 1, one seed among its settings, in today's terms."""
+    if document["schema_version"] == 1:
+        seed = document["settings"].pop("seed")
+        for row in document["rows"]:
+            row.setdefault("seed", seed)
+            row.setdefault("device", document.get("device"))
+        document["schema_version"] = SCHEMA_VERSION
+
+
+def _complete(document: dict[str, Any]) -> None:
+    document["rows"].sort(key=lambda row: (-(row["rank"] or np.inf), row["seed"]))
+    groups = group_rows(document["rows"], ("rank",))
+    document["summary"] = [{"rank": rank, **summarize(rows)} for (rank,), rows in groups.items()]

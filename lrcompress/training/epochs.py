@@ -1,0 +1,121 @@
+"""Training epoch by epoch, with the state on disk after each: a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.atomic import replacing
+from lrcompress.progress import Progress, silent
+from lrcompress.training import backend
+from lrcompress.training.steps import StepReporter
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and in what order.
+
+    Attributes:
+        epochs: Passes over the data.
+        batch_size: Samples a step.
+        seed: Of the order of samples.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+
+
+def train(
+    model: Any,
+    x: Any,
+    targets: Any,
+    schedule: Schedule,
+    state: Path,
+    *,
+    label: str = "training",
+    progress: Progress = silent,
+) -> float:
+    """Fit a compiled model and return the seconds that took, those before a kill included.
+
+    Every epoch draws from a seed of its own, so that the epochs after a kill are those that would
+    have been without it: the result is the same.
+
+    Args:
+        model: A compiled Keras model, built from `schedule.seed`; trained in place.
+        x: Inputs as `fit` takes them.
+        targets: What it is trained towards.
+        schedule: Epochs, batch size and seed.
+        state: A `.npz` file: read if it is there and belongs to this training, written after each
+            epoch, left for the caller to delete once the model is saved.
+        label: The task's name in `progress`.
+        progress: Told of every step.
+    """
+    asked = {**schedule.__dict__, "label": label}
+    model.optimizer.build(model.trainable_variables)
+    done, seconds = _restore(model, state, asked)
+    reporter = StepReporter(progress, label, schedule.epochs)
+    for epoch in range(done, schedule.epochs):
+        backend.seed_everything(_seed_of(schedule.seed, epoch))
+        started = time.perf_counter()
+        model.fit(
+            x,
+            targets,
+            batch_size=schedule.batch_size,
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            verbose=0,
+            callbacks=[reporter],
+        )
+        seconds += time.perf_counter() - started
+        _keep(model, state, asked, epoch + 1, seconds)
+    return seconds
+
+
+def _seed_of(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def _variables(model: Any) -> list[Any]:
+    """Return all that an epoch changes: weights, the states of dropout, the optimizer's slots."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _keep(model: Any, state: Path, asked: dict[str, Any], epochs: int, seconds: float) -> None:
+    about = json.dumps({"asked": asked, "epochs": epochs, "seconds": seconds})
+    arrays = {f"v{i}": np.asarray(v) for i, v in enumerate(_values(model))}
+    state.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(state) as temporary, temporary.open("wb") as file:
+        np.savez(file, about=np.array(about), **arrays)  # type: ignore[arg-type]
+
+
+def _values(model: Any) -> list[NDArray[Any]]:
+    return [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
+
+
+def _restore(model: Any, state: Path, asked: dict[str, Any]) -> tuple[int, float]:
+    """Give the model the state on disk; return the epochs and seconds that went into it."""
+    try:
+        with np.load(state, allow_pickle=False) as found:
+            about = json.loads(str(found["about"]))
+            values = [found[f"v{i}"] for i in range(len(found.files) - 1)]
+        fits = about["asked"] == asked and [v.shape for v in values] == [
+            v.shape for v in _values(model)
+        ]
+        done, seconds = int(about["epochs"]), float(about["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        # Nothing there, or a stranger's file: begin anew.
+        return 0, 0.0
+    if not fits:
+        return 0, 0.0
+    for variable, value in zip(_variables(model), values, strict=True):
+        variable.assign(value)
+    return done, seconds
