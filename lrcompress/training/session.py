@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,11 +81,28 @@ def prepare(loaded: Dataset, original: Any, request: DataRequest) -> Prepared:
     return Prepared(split, scaling, description)
 
 
+def takes_words(model: Any) -> bool:
+    """Return whether inputs are numbers of words or the like, which mean nothing once scaled."""
+    if all("int" in str(tensor.dtype) for tensor in model.inputs):
+        return True
+    # Models often leave the type of their inputs open; what then takes them tells.
+    taken = {id(tensor) for tensor in model.inputs}
+    return any(
+        id(tensor) in taken
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Embedding)
+        for node in layer._inbound_nodes
+        for tensor in node.input_tensors
+    )
+
+
 def _scaling(
     request: DataRequest, data: Dataset, split: Split, original: Any
 ) -> tuple[Scaling, dict[str, float] | None]:
     if request.scaling is not None:
         return parse(request.scaling, split.x_train), None
+    if takes_words(original):
+        return parse("as-is", split.x_train), None
     labels = split.y_train[:DETECTION_SAMPLES]
 
     def error_rate(x: NDArray[np.float32]) -> float:

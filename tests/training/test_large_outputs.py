@@ -47,3 +47,28 @@ def test_evaluation_in_blocks_is_that_of_the_whole(
     assert in_blocks.loss == pytest.approx(whole.loss, rel=1e-6)
     np.testing.assert_array_equal(in_blocks.wrong, whole.wrong)
     assert in_blocks.error_rate_low == whole.error_rate_low
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_numbers_of_words_are_not_scaled(dtype: str) -> None:
+    """What an embedding takes is used as it is, whatever type the model gives its inputs."""
+    import keras
+
+    from lrcompress.training.datasets import Dataset
+    from lrcompress.training.session import DataRequest, prepare
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((STEPS,), dtype=dtype),
+            keras.layers.Embedding(WORDS, 4),
+            keras.layers.Dense(WORDS, activation="softmax"),
+        ]
+    )
+    x, y = np.random.default_rng(0).integers(0, WORDS, (2, 30, STEPS))
+
+    # The untrained model is near chance, which a search for a scaling would refuse.
+    prepared = prepare(Dataset("text", "text.npz", x, y, x, y), model, DataRequest())
+
+    assert prepared.scaling.name == "as-is"
+    np.testing.assert_array_equal(prepared.test()[0], x)
