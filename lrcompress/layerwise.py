@@ -17,12 +17,14 @@ from lrcompress.errors import KernelError
 from lrcompress.lowrank import (
     Factors,
     InputMoments,
+    ProjectedMoments,
     centre_kernel,
     check_kernel,
     check_rank,
     choose_method,
     energy,
     factorize_ranks,
+    gather_moments,
     singular_values,
 )
 from lrcompress.measuring import HeadMeter
@@ -181,12 +183,8 @@ class LayerTask:
         return self.target.layer.path
 
     @cached_property
-    def _moments(self) -> InputMoments | None:
-        if self.inputs is None:
-            return None
-        moments = InputMoments(self.target.layer.kernel_shape[0])
-        moments.update(self.inputs)
-        return moments
+    def _moments(self) -> InputMoments | ProjectedMoments | None:
+        return None if self.inputs is None else gather_moments(self.kernel, self.inputs)
 
     def at_ranks(self, ranks: Sequence[int], method: str | None = None) -> dict[int, Factors]:
         """Return the factors at some ranks, from one decomposition for all that are new.
@@ -203,7 +201,7 @@ class LayerTask:
                     self.kernel, self.bias, new, method,
                     softmax=self.softmax, activation=self.target.layer.activation,
                     is_head=self.target.is_head,
-                    moments=self._moments if needs_data else None,
+                    moments=self._moments if method == "whitened" else None,
                     activations=self.inputs if needs_data else None,
                     allow_bias=self._request.add_bias, progress=self._progress,
                 )  # fmt: skip

@@ -8,6 +8,7 @@ from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.guarding import calibration_warnings
 from lrcompress.lowrank.methods import METHODS, choose_method, factorize_kernel, factorize_ranks
 from lrcompress.lowrank.moments import InputMoments
+from lrcompress.lowrank.projected import ProjectedMoments, gather_moments
 from lrcompress.lowrank.rank import (
     break_even_rank,
     check_rank,
@@ -29,6 +30,7 @@ __all__ = [
     "Curve",
     "Factors",
     "InputMoments",
+    "ProjectedMoments",
     "Ranks",
     "allocations",
     "break_even_rank",
@@ -41,6 +43,7 @@ __all__ = [
     "energy",
     "factorize_kernel",
     "factorize_ranks",
+    "gather_moments",
     "largest_useful_rank",
     "parameters",
     "rank_for_energy",

@@ -7,10 +7,10 @@ one thread for each share of the rows, each with a BLAS of one thread, loses not
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -22,9 +22,11 @@ MOST_CORES = 16
 Found = TypeVar("Found")
 
 
-def one_blas_thread() -> AbstractContextManager[object]:
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
     """Keep BLAS to the calling thread while the context lasts."""
-    return threadpool_limits(limits=1, user_api="blas")
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 def over_shares(rows: int, work: Callable[[range], Found], block: int) -> list[Found]:
@@ -37,9 +39,10 @@ def over_shares(rows: int, work: Callable[[range], Found], block: int) -> list[F
     """
     shares = max(1, min(cores(), MOST_CORES, rows // LEAST_ROWS))
     # Whole blocks each; neighbours, so that each reads its own part of the memory.
-    length = -(-rows // (shares * block)) * block
-    starts = [range(first, min(first + length, rows), block) for first in range(0, rows, length)]
-    if len(starts) <= 1:
+    length = max(1, -(-rows // (shares * block))) * block
+    firsts = range(0, max(rows, 1), length)
+    starts = [range(first, min(first + length, rows), block) for first in firsts]
+    if len(starts) == 1:
         return [work(part) for part in starts]
     with ThreadPoolExecutor(len(starts)) as pool:
         return list(pool.map(work, starts))

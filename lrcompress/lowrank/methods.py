@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import RankError
@@ -13,6 +14,7 @@ from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.guarding import better, held_out_problem
 from lrcompress.lowrank.moments import InputMoments
 from lrcompress.lowrank.objectives import head_of
+from lrcompress.lowrank.projected import ProjectedMoments, gather_moments
 from lrcompress.lowrank.refine import refined_ranks
 from lrcompress.lowrank.spectrum import Reference, at_rank
 from lrcompress.lowrank.svd import check, truncated_svd
@@ -37,8 +39,10 @@ def choose_method(
         RankError: If the method is unknown, or needs data that are not there.
     """
     if method == "auto":
-        if has_data:
+        if has_data and is_head:
             return "refined", "the best method, since there is data to calibrate on"
+        if has_data:
+            return "whitened", "the best method for a hidden layer, since there is data to calibrate on"
         if softmax and is_head:
             return "centered", "the best method without data; softmax does not see what it removes"
         if not is_head:
@@ -71,7 +75,7 @@ def factorize_ranks(
     softmax: bool,
     activation: str = "linear",
     is_head: bool = True,
-    moments: InputMoments | None = None,
+    moments: InputMoments | ProjectedMoments | None = None,
     activations: NDArray[Any] | None = None,
     allow_bias: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -127,9 +131,8 @@ def factorize_ranks(
         )  # fmt: skip
     else:
         if moments is None:
-            moments = InputMoments(kernel.shape[0])
-            if activations is not None:
-                moments.update(activations)
+            inputs = np.zeros((0, kernel.shape[0])) if activations is None else activations
+            moments = gather_moments(kernel, inputs)
         check_moments(kernel, moments)
         found = whitened_ranks(
             bias, wanted, moments, reference, softmax=softmax, allow_bias=allow_bias
@@ -153,7 +156,7 @@ def factorize_kernel(
     softmax: bool,
     activation: str = "linear",
     is_head: bool = True,
-    moments: InputMoments | None = None,
+    moments: InputMoments | ProjectedMoments | None = None,
     activations: NDArray[Any] | None = None,
     allow_bias: bool = False,
     progress: Callable[[int, int], None] | None = None,

@@ -18,6 +18,7 @@ from lrcompress.errors import KernelError
 from lrcompress.lowrank.centering import centre_bias, centre_kernel
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.moments import InputMoments
+from lrcompress.lowrank.projected import ProjectedMoments
 from lrcompress.lowrank.spectrum import Reference, at_rank
 from lrcompress.lowrank.svd import truncated_svd
 
@@ -31,7 +32,7 @@ def whitened(
     kernel: NDArray[Any],
     bias: NDArray[Any] | None,
     rank: int,
-    moments: InputMoments,
+    moments: InputMoments | ProjectedMoments,
     *,
     softmax: bool,
     allow_bias: bool = False,
@@ -58,14 +59,15 @@ def whitened(
     )[rank]
 
 
-def check_moments(kernel: NDArray[Any], moments: InputMoments) -> None:
+def check_moments(kernel: NDArray[Any], moments: InputMoments | ProjectedMoments) -> None:
     """Refuse moments that are not those of a layer with this kernel.
 
     Raises:
         KernelError: If there are none, they are of another size, or they are not finite.
     """
     m = kernel.shape[0]
-    if len(moments.mean) != m or moments.count == 0:
+    covers = not isinstance(moments, ProjectedMoments) or moments.covers(kernel.shape)
+    if len(moments.mean) != m or moments.count == 0 or not covers:
         got = f"{moments.count} with {len(moments.mean)}"
         msg = f"expected moments of at least one input with {m} features. Received: {got}."
         raise KernelError(msg, code="moments")
@@ -77,7 +79,7 @@ def check_moments(kernel: NDArray[Any], moments: InputMoments) -> None:
 def whitened_ranks(
     bias: NDArray[Any] | None,
     ranks: Collection[int],
-    moments: InputMoments,
+    moments: InputMoments | ProjectedMoments,
     reference: Reference,
     *,
     softmax: bool,
@@ -97,13 +99,12 @@ def whitened_ranks(
     n = kernel.shape[1]
     has_bias = bias is not None or allow_bias
     target = (centre_kernel(kernel) if softmax else kernel).astype(np.float64)
-    root = damped_root(moments.covariance if has_bias else moments.second_moment, moments.count)
-    outputs = root @ target
-    highest = truncated_svd(outputs, max(ranks))
-    # root is L^T: upper triangular.
-    from scipy.linalg import solve_triangular
-
-    lifted = solve_triangular(root, highest.B)
+    if isinstance(moments, ProjectedMoments):
+        outputs, highest, lifted = _by_outputs(
+            target, moments, max(ranks), softmax=softmax, has_bias=has_bias
+        )
+    else:
+        outputs, highest, lifted = _by_inputs(target, moments, max(ranks), has_bias=has_bias)
     start = np.zeros(n, kernel.dtype) if bias is None else bias
     centre = (centre_bias(start) if softmax else start).astype(np.float64)
     found = {}
@@ -121,6 +122,37 @@ def whitened_ranks(
     return found
 
 
+def _by_inputs(
+    target: NDArray[np.float64], moments: InputMoments, rank: int, *, has_bias: bool
+) -> tuple[NDArray[np.float64], Factors, NDArray[np.float64]]:
+    """Return ``L^T A``, its truncated SVD, and ``L^{-T} U sqrt(S)``."""
+    root = damped_root(moments.covariance if has_bias else moments.second_moment, moments.count)
+    outputs = root @ target
+    highest = truncated_svd(outputs, rank)
+    # root is L^T: upper triangular.
+    from scipy.linalg import solve_triangular
+
+    return outputs, highest, np.asarray(solve_triangular(root, highest.B))
+
+
+def _by_outputs(
+    target: NDArray[np.float64], moments: ProjectedMoments, rank: int, *, softmax: bool, has_bias: bool
+) -> tuple[NDArray[np.float64], Factors, NDArray[np.float64]]:
+    """Return the same up to a rotation of ``L^T A``, from the covariance of the outputs."""
+    m = len(moments.mean)
+    varied = moments.covariance if has_bias else moments.second_moment
+    if softmax:
+        varied = varied - varied.mean(axis=1, keepdims=True)
+        varied -= varied.mean(axis=0)
+    added = damping(moments.variance if has_bias else moments.power, m, moments.count)
+    squares, vectors = np.linalg.eigh(varied + added * (target.T @ target))
+    outputs = np.sqrt(np.maximum(squares, 0.0))[:, None] * vectors.T
+    highest = truncated_svd(outputs, rank)
+    sigma = highest.singular_values[:rank]
+    inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 0)
+    return outputs, highest, target @ (highest.C.T * inverse)
+
+
 def rebalance(
     first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -135,8 +167,12 @@ def rebalance(
 def damped_root(covariance: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """Return the upper Cholesky factor L^T of the damped covariance, both (m, m)."""
     m = len(covariance)
-    scale = float(np.trace(covariance)) / m
+    added = damping(float(np.trace(covariance)) / m, m, count)
+    return np.asarray(np.linalg.cholesky(covariance + added * np.eye(m)).T)
+
+
+def damping(variance: float, features: int, count: int) -> float:
+    """Return what is added to the variance of every feature, given their mean variance."""
+    share = ROUNDING_DAMPING + SAMPLING_DAMPING * features / count
     # Inputs that never vary whiten to nothing: any damping serves, the bias does the rest.
-    share = ROUNDING_DAMPING + SAMPLING_DAMPING * m / count
-    damping = share * scale if scale > 0 else 1.0
-    return np.asarray(np.linalg.cholesky(covariance + damping * np.eye(m)).T)
+    return share * variance if variance > 0 else 1.0
