@@ -12,18 +12,25 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError, UnknownDatasetError
 from lrcompress.progress import Progress, nothing, silent
+from lrcompress.training.assembling import (
+    ARRAYS,
+    Dataset,
+    assemble,
+    grouped,
+    wanted_names,
+)
+from lrcompress.training.labels import class_numbers
 from lrcompress.training.npz import read_npz
 
-ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+__all__ = ["ARRAYS", "NAMED", "Dataset", "class_numbers", "load", "locate", "search_folders"]
+
 BUNDLED = Path(__file__).parent.parent / "data"
 # Names Keras can download, and what they are.
 NAMED = {
@@ -33,32 +40,6 @@ NAMED = {
     "cifar10": "32x32 colour pictures of 10 classes, 50,000 + 10,000 images",
     "cifar100": "32x32 colour pictures of 100 classes, 50,000 + 10,000 images",
 }
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Training and test arrays as they were found: not scaled, not reshaped.
-
-    Attributes:
-        name: What the user asked for; enough to find the data again.
-        source: The file or folder the arrays were read from.
-        x_train: Inputs, (samples, ...), any real dtype.
-        y_train: Class numbers, (samples,) or (samples, steps), int64.
-        x_test: As `x_train`.
-        y_test: As `y_train`.
-    """
-
-    name: str
-    source: str
-    x_train: NDArray[Any]
-    y_train: NDArray[np.int64]
-    x_test: NDArray[Any]
-    y_test: NDArray[np.int64]
-
-    @property
-    def classes(self) -> int:
-        """One more than the largest class number seen."""
-        return int(max(self.y_train.max(), self.y_test.max())) + 1
 
 
 def search_folders(data_dir: Path | None = None) -> list[Path]:
@@ -91,7 +72,8 @@ def load(
 
     Args:
         spec: A name of `NAMED`, a `.npz` file, a folder of class folders of images, or
-            ``package.module:function`` returning the four arrays.
+            ``package.module:function`` returning the four arrays, or a dictionary of them; see
+            `lrcompress.training.assembling` for the names.
         data_dir: First folder in which a name is sought.
         seed: For the split of an image folder that has no `train` and `test`.
         progress: Told of a download.
@@ -114,9 +96,9 @@ def load(
     if _is_there(path.is_dir):
         from lrcompress.training.images import read_image_folder
 
-        return _checked(spec, spec, read_image_folder(path, seed))
+        return assemble(spec, spec, read_image_folder(path, seed))
     if ":" in spec and not _is_there(path.exists):
-        return _checked(spec, spec, _call(spec))
+        return assemble(spec, spec, _call(spec))
     raise UnknownDatasetError(_unknown(spec))
 
 
@@ -141,7 +123,7 @@ def _from_npz(spec: str, path: Path) -> Dataset:
     if not _is_there(path.is_file):
         msg = f"Data set file {path} does not exist; expected a .npz with {', '.join(ARRAYS)}."
         raise DatasetError(msg)
-    return _checked(spec, str(path), read_npz(path, ARRAYS))
+    return assemble(spec, str(path), grouped(read_npz(path, ARRAYS, wanted_names)))
 
 
 def _from_keras(name: str, data_dir: Path | None) -> Dataset:
@@ -160,10 +142,10 @@ def _from_keras(name: str, data_dir: Path | None) -> Dataset:
         )
         raise DatasetError(msg, code="dataset_not_found") from error
     arrays = {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
-    return _checked(name, f"keras.datasets.{name}", arrays)
+    return assemble(name, f"keras.datasets.{name}", arrays)
 
 
-def _call(spec: str) -> dict[str, NDArray[Any]]:
+def _call(spec: str) -> dict[str, Any]:
     module_name, _, function_name = spec.partition(":")
     # A command line does not put the current directory on the path as `python script.py` does.
     if str(Path.cwd()) not in sys.path:
@@ -178,10 +160,13 @@ def _call(spec: str) -> dict[str, NDArray[Any]]:
         raise DatasetError(msg) from error
     try:
         arrays = function()
-        if isinstance(arrays, dict):
-            arrays = [arrays.get(name) for name in ARRAYS]
         if isinstance(arrays, (tuple, list)) and len(arrays) == len(ARRAYS):
-            return dict(zip(ARRAYS, map(np.asarray, arrays), strict=True))
+            arrays = dict(zip(ARRAYS, arrays, strict=True))
+        if isinstance(arrays, dict):
+            # What is missing becomes an array without a shape, which is refused by name.
+            names = wanted_names(arrays) or [*ARRAYS]
+            given = {key: arrays.get(key) for key in names}
+            return grouped({k: _as_arrays(v) for k, v in given.items() if k in ARRAYS or v is not None})
     except Exception as error:  # whatever the user's own code says
         msg = (
             f"{spec} failed ({type(error).__name__}: {_first_line(error)}); expected a function "
@@ -192,62 +177,10 @@ def _call(spec: str) -> dict[str, NDArray[Any]]:
     raise DatasetError(msg)
 
 
-def _checked(spec: str, source: str, arrays: dict[str, NDArray[Any]]) -> Dataset:
-    """Check that inputs and labels belong together, and turn one-hot labels into class numbers."""
-    for part in ("train", "test"):
-        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if x.ndim < 2 or x.dtype.kind not in "uifb" or len(x) == 0:
-            msg = (
-                f"x_{part} of {source} has shape {x.shape} and dtype {x.dtype}; expected numbers "
-                "of shape (samples, ...) with at least one sample."
-            )
-            raise DatasetError(msg, code="dataset_shape")
-        if y.ndim == 0 or len(y) != len(x):
-            msg = (
-                f"y_{part} of {source} has shape {y.shape} for {len(x)} samples in x_{part}; "
-                "expected one label a sample."
-            )
-            raise DatasetError(msg, code="dataset_shape")
-    y_train = class_numbers(arrays["y_train"], f"y_train of {source}")
-    y_test = class_numbers(arrays["y_test"], f"y_test of {source}")
-    if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
-        msg = (
-            f"{source} has training inputs of shape {arrays['x_train'].shape[1:]} and test inputs "
-            f"of shape {arrays['x_test'].shape[1:]}; expected the same."
-        )
-        raise DatasetError(msg, code="dataset_shape")
-    return Dataset(spec, source, arrays["x_train"], y_train, arrays["x_test"], y_test)
-
-
-def class_numbers(labels: NDArray[Any], what: str = "labels") -> NDArray[np.int64]:
-    """Return class numbers from class numbers or one-hot rows.
-
-    Raises:
-        DatasetError: If the labels are neither.
-    """
-    if labels.dtype.kind not in "uifb" or labels.size == 0:
-        msg = (
-            f"{what} has shape {labels.shape} and dtype {labels.dtype}; expected class numbers or "
-            "one-hot rows."
-        )
-        raise DatasetError(msg, code="dataset_labels")
-    one_hot = (
-        labels.ndim >= 2
-        and labels.shape[-1] > 1
-        and bool(((labels == 0) | (labels == 1)).all())
-        and bool((labels.sum(axis=-1) == 1).all())
-    )
-    if one_hot:
-        return np.asarray(labels.argmax(axis=-1), np.int64)
-    if labels.ndim >= 2 and labels.shape[-1] == 1:
-        labels = labels[..., 0]
-    # NaN and what is too large become some number, which the comparison then finds to differ.
-    with np.errstate(invalid="ignore"):
-        numbers = labels.astype(np.int64)
-    if (numbers != labels).any() or numbers.min() < 0:
-        msg = f"{what} holds values that are not class numbers 0, 1, 2, ...; expected those or one-hot rows."
-        raise DatasetError(msg, code="dataset_labels")
-    return numbers
+def _as_arrays(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): np.asarray(array) for name, array in value.items()}
+    return np.asarray(value)
 
 
 def _first_line(error: BaseException) -> str:

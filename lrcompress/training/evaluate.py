@@ -1,10 +1,9 @@
-"""What a model gets wrong on a data set, with its uncertainty."""
+"""Running a model over labelled inputs, a few batches at a time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -13,54 +12,42 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
 from lrcompress.progress import Progress, silent
-from lrcompress.training.statistics import wilson_interval
+from lrcompress.training.arrays import Arrays, chunks, count, take
+from lrcompress.training.heads import Head, ending, heads, output_names
+from lrcompress.training.labels import kind_of
+from lrcompress.training.measures import (
+    ClassEvaluation,
+    Evaluation,
+    OutputsEvaluation,
+    Weights,
+    summarize,
+)
+from lrcompress.training.scores import SCORERS, Scores
 
 BATCH = 256
 # Outputs of a batch, at most: a prediction for each step and word of a language model, on all
 # samples at once, would fill any memory.
 MOST_OUTPUTS = 2**23
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The result of running a model over labelled inputs.
-
-    Attributes:
-        samples: Number of predictions (samples, or samples x steps).
-        errors: Number of wrong ones.
-        error_rate: In percent.
-        error_rate_low: Lower end of its 95 % interval (Wilson), in percent.
-        error_rate_high: Upper end.
-        loss: Mean cross-entropy in nats.
-        wrong: Which predictions are wrong, (samples,), for paired comparisons.
-    """
-
-    samples: int
-    errors: int
-    error_rate: float
-    error_rate_low: float
-    error_rate_high: float
-    loss: float
-    wrong: NDArray[np.bool_] = field(repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything but the single predictions."""
-        return {key: value for key, value in self.__dict__.items() if key != "wrong"}
+__all__ = [
+    "Evaluation", "batch_size", "evaluate", "evaluate_classes", "outputs_probabilities",
+    "predict", "predict_all", "predicted", "score",
+]  # fmt: skip
 
 
 def predict(
-    model: Any, x: NDArray[Any], progress: Progress = silent, task: str = "predict"
+    model: Any, x: Arrays, progress: Progress = silent, task: str = "predict"
 ) -> NDArray[np.float32]:
     """Return the model's only output on `x`, float32, (samples, ..., classes).
 
     Raises:
-        DatasetError: If the model has several outputs, or a single unit.
+        DatasetError: If the model has several outputs.
     """
     return np.concatenate([outputs for _, outputs in predicted(model, x, progress, task)])
 
 
 def predicted(
-    model: Any, x: NDArray[Any], progress: Progress = silent, task: str = "predict"
+    model: Any, x: Arrays, progress: Progress = silent, task: str = "predict"
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Yield samples and the model's only output on them, a few batches at a time.
 
@@ -72,104 +59,155 @@ def predicted(
             f"Model {model.name} has {len(model.outputs)} outputs; expected a classifier with one."
         )
         raise DatasetError(msg, code="model_outputs")
-    total, batch = len(x), batch_size(model, x)
+    for part, outputs in _outputs(model, x, progress, task):
+        yield part, outputs[0]
+
+
+def predict_all(
+    model: Any, x: Arrays, progress: Progress = silent, task: str = "predict"
+) -> dict[str, NDArray[np.float32]]:
+    """Return every output on `x` by its name, float32, (samples, ..., units)."""
+    parts = [outputs for _, outputs in _outputs(model, x, progress, task)]
+    columns = zip(*parts, strict=True)
+    return {
+        name: np.concatenate(column)
+        for name, column in zip(output_names(model), columns, strict=True)
+    }
+
+
+def _outputs(
+    model: Any, x: Arrays, progress: Progress, task: str
+) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
+    """Yield samples and all outputs on them, in the model's order."""
+    total, batch = count(x), batch_size(model, x)
     # Several batches at a time spare the start of a pass; one that is less than `BATCH` is large.
-    chunk = 8 * batch if batch == BATCH else batch
-    for start in range(0, total, chunk):
-        part = slice(start, min(start + chunk, total))
-        outputs = model.predict(x[part], batch_size=batch, verbose=0)
-        yield part, np.asarray(outputs, np.float32)
+    for part in chunks(total, 8 * batch if batch == BATCH else batch):
+        found = model.predict(take(x, part), batch_size=batch, verbose=0)
+        yield part, [np.asarray(output, np.float32) for output in keras.tree.flatten(found)]
         progress(task, part.stop, total, {})
 
 
-def batch_size(model: Any, x: NDArray[Any]) -> int:
+def batch_size(model: Any, x: Arrays) -> int:
     """Return how many samples to run at once: `BATCH`, or fewer where each has many outputs."""
-    shape = model.outputs[0].shape[1:]
     # A length that the model leaves open is that of the inputs.
-    each = math.prod(int(size or x.shape[1]) for size in shape)
+    longest = max(
+        (array.shape[1] for array in (x.values() if isinstance(x, dict) else [x]) if array.ndim > 1),
+        default=1,
+    )
+    each = sum(math.prod(int(n or longest) for n in output.shape[1:]) for output in model.outputs)
     return max(1, min(BATCH, MOST_OUTPUTS // max(each, 1)))
 
 
 def evaluate(
     model: Any,
-    x: NDArray[Any],
-    y: NDArray[np.int64],
+    x: Arrays,
+    y: Arrays,
     progress: Progress = silent,
     task: str = "evaluate",
+    *,
+    sample_weight: NDArray[Any] | None = None,
 ) -> Evaluation:
-    """Measure a classifier.
+    """Measure a model by what fits its labels.
 
     Args:
-        model: A Keras model with one output: probabilities or logits over classes, or one unit.
-        x: Scaled inputs, (samples, ...).
-        y: Class numbers, (samples,) or (samples, steps).
+        model: A Keras model.
+        x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
+        y: Labels as `fit_to_model` makes them: class numbers, booleans of labels, or numbers; a
+            dictionary of them by output name for a model with several outputs.
         progress: Told of every chunk.
         task: Its name there.
+        sample_weight: (samples,), or (samples, steps) for a prediction each step; None weighs all
+            alike.
+
+    Raises:
+        DatasetError: If all weights are 0, or labels of an output are missing.
     """
-    is_logits = not outputs_probabilities(model)
-    parts = [
-        score(outputs, y[part], is_logits=is_logits)
-        for part, outputs in predicted(model, x, progress, task)
+    found, ends = _by_output(model, y), heads(model)
+    parts: list[list[Scores]] = [[] for _ in ends]
+    for part, outputs in _outputs(model, x, progress, task):
+        for scores, output, labels, head in zip(parts, outputs, found, ends, strict=True):
+            scores.append(_score(output, labels[part], head.is_logits))
+    evaluations = [
+        summarize(kind_of(labels), _joined(scores), _spread(sample_weight, labels))
+        for scores, labels in zip(parts, found, strict=True)
     ]
-    return _joined(parts)
+    return together(ends, evaluations) if isinstance(y, dict) else evaluations[0]
 
 
-def _joined(parts: list[Evaluation]) -> Evaluation:
-    """Return the evaluation of all samples from those of some of them."""
-    samples, errors = sum(part.samples for part in parts), sum(part.errors for part in parts)
-    loss = sum(part.loss * part.samples for part in parts) / samples
-    low, high = wilson_interval(errors, samples)
-    wrong = np.concatenate([part.wrong for part in parts])
-    return Evaluation(samples, errors, 100 * errors / samples, low, high, loss, wrong)
+def evaluate_classes(
+    model: Any,
+    x: Arrays,
+    y: Arrays,
+    progress: Progress = silent,
+    task: str = "evaluate",
+    *,
+    sample_weight: NDArray[Any] | None = None,
+) -> ClassEvaluation:
+    """Measure a classifier with one output; see `evaluate`.
+
+    Raises:
+        DatasetError: If the model is something else.
+    """
+    found = evaluate(model, x, y, progress, task, sample_weight=sample_weight)
+    if not isinstance(found, ClassEvaluation):
+        msg = f"Model {model.name} is measured by its {found.measure}; expected a classifier with one output."
+        raise DatasetError(msg, code="not_a_classifier")
+    return found
 
 
-def score(outputs: NDArray[np.float32], y: NDArray[np.int64], *, is_logits: bool) -> Evaluation:
-    """Turn outputs, (samples, ..., classes), and class numbers into an `Evaluation`."""
-    log_p = _log_probabilities(outputs.astype(np.float64), is_logits=is_logits)
-    wrong = log_p.argmax(axis=-1) != y
-    loss = -np.take_along_axis(log_p, y[..., None], axis=-1).mean()
-    errors, samples = int(wrong.sum()), int(wrong.size)
-    low, high = wilson_interval(errors, samples)
-    return Evaluation(
-        samples, errors, 100 * errors / samples, low, high, float(loss), wrong.reshape(-1)
+def together(ends: list[Head], evaluations: list[Evaluation]) -> OutputsEvaluation:
+    """Return the evaluation of a model with several outputs from those of each."""
+    pairs = list(zip(ends, evaluations, strict=True))
+    loss = sum(head.loss_weight * found.loss for head, found in pairs)
+    return OutputsEvaluation(
+        max(found.samples for _, found in pairs), loss, {head.name: found for head, found in pairs}
     )
 
 
-def _log_probabilities(outputs: NDArray[np.float64], *, is_logits: bool) -> NDArray[np.float64]:
-    if outputs.shape[-1] == 1:
-        # One unit says how likely class 1 is.
-        logits = outputs if is_logits else _logit(outputs)
-        outputs, is_logits = np.concatenate([np.zeros_like(logits), logits], axis=-1), True
-    if is_logits:
-        from scipy.special import log_softmax
+def _by_output(model: Any, y: Arrays) -> list[NDArray[Any]]:
+    if not isinstance(y, dict):
+        if len(model.outputs) == 1:
+            return [np.asarray(y)]
+        y = {}
+    names = output_names(model)
+    if set(names) != set(y):
+        msg = (
+            f"Model {model.name} has outputs {', '.join(names)}; received labels for "
+            f"{', '.join(y) or 'one'}: give labels for each."
+        )
+        raise DatasetError(msg, code="model_outputs")
+    return [y[name] for name in names]
 
-        return np.asarray(log_softmax(outputs, axis=-1))
-    # Sigmoid outputs over exclusive classes need not sum to one.
-    total = np.maximum(outputs.sum(axis=-1, keepdims=True), 1e-300)
-    return np.asarray(np.log(np.maximum(outputs / total, 1e-30)))
+
+def _spread(weights: NDArray[Any] | None, labels: NDArray[Any]) -> Weights | None:
+    """Return a weight for each prediction, in one row."""
+    if weights is None:
+        return None
+    predictions = labels.shape if kind_of(labels) == "classes" else labels.shape[:-1]
+    # One a sample holds for all its steps.
+    wide = weights.reshape(weights.shape + (1,) * (len(predictions) - weights.ndim))
+    return np.broadcast_to(wide, predictions).reshape(-1).astype(np.float64)
 
 
-def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    p = np.clip(p, 1e-12, 1 - 1e-12)
-    return np.log(p) - np.log1p(-p)
+def score(
+    outputs: NDArray[np.float32],
+    y: NDArray[Any],
+    *,
+    is_logits: bool,
+    sample_weight: NDArray[Any] | None = None,
+) -> Evaluation:
+    """Turn outputs, (samples, ..., units), and fitted labels into an `Evaluation`."""
+    return summarize(kind_of(y), _score(outputs, y, is_logits), _spread(sample_weight, y))
+
+
+def _score(outputs: NDArray[np.float32], y: NDArray[Any], is_logits: bool) -> Scores:
+    return SCORERS[kind_of(y)](outputs, y, is_logits)
+
+
+def _joined(parts: list[Scores]) -> Scores:
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
 def outputs_probabilities(model: Any) -> bool:
     """Return whether the model's only output ends in softmax or sigmoid rather than in logits."""
-    tensor = model.outputs[0]
-    while True:
-        layer = tensor._keras_history.operation
-        if isinstance(layer, keras.Model):
-            return outputs_probabilities(layer)
-        if isinstance(layer, keras.layers.Softmax):
-            return True
-        # A wrapper such as TimeDistributed holds the layer that has the activation.
-        activation = getattr(getattr(layer, "layer", layer), "activation", None)
-        name = getattr(activation, "__name__", "linear")
-        if name != "linear" or getattr(layer, "weights", []):
-            return name in ("softmax", "sigmoid")
-        # Dropout, Reshape and their like hand on what the layer before them made.
-        inputs = layer._inbound_nodes[0].input_tensors
-        if len(inputs) != 1:
-            return False
-        tensor = inputs[0]
+    return ending(model.outputs[0]) in ("softmax", "sigmoid")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
-from lrcompress.training.datasets import Dataset
+from lrcompress.training.arrays import Arrays, count, take
+from lrcompress.training.assembling import Dataset, named
+from lrcompress.training.heads import Head, heads, input_names
+from lrcompress.training.labels import fit_labels, kind_of, matches
 
 VALIDATION_FRACTION = 0.1
 VALIDATION_MOST = 5_000
@@ -20,75 +24,163 @@ class Split:
     """Training data with a validation part held out, and the test data; unscaled.
 
     Every choice (rank, epoch, scaling) is made on `x_val`; `x_test` is only for reported figures.
+
+    Attributes:
+        x_train: Inputs as the model takes them, (samples, ...); by input name where it has several.
+        y_train: Labels, see `labels.kind_of`; by output name where the model has several.
+        x_val: As `x_train`.
+        y_val: As `y_train`.
+        x_test: As `x_train`.
+        y_test: As `y_train`.
+        w_train: Weights, (samples,) or (samples, steps), float32; None if all weigh alike.
+        w_val: As `w_train`.
+        w_test: As `w_train`.
+        class_weight: By which training multiplies the samples of each class, (classes,).
     """
 
-    x_train: NDArray[Any]
-    y_train: NDArray[np.int64]
-    x_val: NDArray[Any]
-    y_val: NDArray[np.int64]
-    x_test: NDArray[Any]
-    y_test: NDArray[np.int64]
+    x_train: Arrays
+    y_train: Arrays
+    x_val: Arrays
+    y_val: Arrays
+    x_test: Arrays
+    y_test: Arrays
+    w_train: NDArray[np.float32] | None = None
+    w_val: NDArray[np.float32] | None = None
+    w_test: NDArray[np.float32] | None = None
+    class_weight: NDArray[np.float32] | None = None
 
 
 def fit_to_model(data: Dataset, model: Any) -> Dataset:
-    """Return the data set with inputs shaped as the model wants them.
+    """Return the data set with inputs and labels as the model has them.
 
-    A missing channel axis is added and images are flattened for a model that takes vectors.
+    A missing channel axis is added and images are flattened for a model that takes vectors; arrays
+    of several inputs or outputs are matched by name, or by order where they are called 0, 1, ...;
+    labels take the form that says what they mean, see `labels.kind_of`.
 
     Raises:
         DatasetError: If the shapes, the labels or the classes cannot belong together.
     """
-    if len(model.inputs) != 1:
-        msg = f"Model {model.name} has {len(model.inputs)} inputs; expected a classifier with one."
-        raise DatasetError(msg, code="model_inputs")
-    wanted = tuple(model.inputs[0].shape[1:])
-    have = data.x_train.shape[1:]
-    shape = _fitting_shape(have, wanted)
-    if shape is None:
-        msg = (
-            f"Data set {data.name} has inputs of shape {have}; the model expects {wanted}: "
-            "give the data set that it was trained on."
-        )
-        raise DatasetError(msg, code="dataset_shape")
-    predicted = tuple(model.outputs[0].shape[1:-1])
-    for labels in (data.y_train, data.y_test):
-        if not _matches(labels.shape[1:], predicted):
-            msg = (
-                f"Data set {data.name} has labels of shape {labels.shape[1:]} a sample; the model "
-                f"makes predictions of shape {predicted}: give one class number for each prediction."
-            )
-            raise DatasetError(msg, code="dataset_labels")
-    units = model.outputs[0].shape[-1]
-    classes = max(units, 2) if units is not None else None
-    if classes is not None and data.classes > classes:
-        msg = (
-            f"Data set {data.name} has class numbers up to {data.classes - 1}; the model tells "
-            f"{classes} classes apart (0 to {classes - 1}): give the data set that it was trained on."
-        )
-        raise DatasetError(msg, code="dataset_classes")
-    return Dataset(
-        data.name,
-        data.source,
-        data.x_train.reshape(-1, *shape),
-        data.y_train,
-        data.x_test.reshape(-1, *shape),
-        data.y_test,
+    ends = heads(model)
+    inputs = dict(zip(input_names(model), model.inputs, strict=True))
+    x_train, x_test = (
+        _inputs(_by_name(x, "x_train", {name: name for name in inputs}, data, model), inputs, data)
+        for x in (data.x_train, data.x_test)
     )
+    aliases = {head.name: head.layer for head in ends}
+    y_train, y_test = (
+        _by_name(y, "y_train", aliases, data, model) for y in (data.y_train, data.y_test)
+    )
+    labels = {
+        head.name: fit_labels({"y_train": y_train[head.name], "y_test": y_test[head.name]},
+                              head, data.name)
+        for head in ends
+    }  # fmt: skip
+    fitted = dataclasses.replace(
+        data,
+        x_train=_only(x_train),
+        y_train=_only({name: parts["y_train"] for name, parts in labels.items()}),
+        x_test=_only(x_test),
+        y_test=_only({name: parts["y_test"] for name, parts in labels.items()}),
+    )
+    _check_weights(fitted, ends)
+    return fitted
+
+
+def _only(x: dict[str, NDArray[Any]]) -> Arrays:
+    """Return the array itself where there is one."""
+    return x if len(x) > 1 else next(iter(x.values()))
+
+
+def _by_name(
+    x: Arrays, key: str, aliases: dict[str, str], data: Dataset, model: Any
+) -> dict[str, NDArray[Any]]:
+    """Return arrays under the model's names, in its order.
+
+    Args:
+        x: As the data set has them.
+        key: What they are called there.
+        aliases: By each name of the model another one that serves.
+        data: The data set, for messages.
+        model: The model, for messages.
+    """
+    if not isinstance(x, dict):
+        x = {"0": x}
+    places = {str(place): name for place, name in enumerate(aliases)}
+    if set(x) == set(places) and set(x) != set(aliases):
+        return {name: x[place] for place, name in places.items()}
+    if set(x) == set(aliases.values()) and len(x) == len(aliases):
+        return {name: x[alias] for name, alias in aliases.items()}
+    if set(x) == set(aliases):
+        return {name: x[name] for name in aliases}
+    several = {name: np.empty(0) for name in aliases}
+    one = len(aliases) == 1
+    has = f"{len(aliases)} {'inputs' if key[0] == 'x' else 'outputs'}"
+    msg = (
+        f"Model {model.name} has {has} ({', '.join(aliases)}), data set {data.name} has "
+        f"{', '.join(named(x, key)) if list(x) != ['0'] else f'one array {key}'}; expected "
+        f"{f'one array {key}' if one else ', '.join(named(several, key))}."
+    )
+    raise DatasetError(msg, code="model_inputs" if key[0] == "x" else "model_outputs")
+
+
+def _inputs(
+    x: dict[str, NDArray[Any]], inputs: dict[str, Any], data: Dataset
+) -> dict[str, NDArray[Any]]:
+    """Return inputs in the shapes that the model takes."""
+    fitted = {}
+    for name, tensor in inputs.items():
+        have, wanted = x[name].shape[1:], tuple(tensor.shape[1:])
+        shape = _fitting_shape(have, wanted)
+        if shape is None:
+            which = f" for its input {name}" if len(inputs) > 1 else ""
+            msg = (
+                f"Data set {data.name} has inputs of shape {have}{which}; the model expects "
+                f"{wanted}: give the data set that it was trained on."
+            )
+            raise DatasetError(msg, code="dataset_shape")
+        fitted[name] = x[name].reshape(-1, *shape)
+    return fitted
 
 
 def _fitting_shape(have: tuple[int, ...], wanted: tuple[int | None, ...]) -> tuple[int, ...] | None:
-    options = [have, (*have, 1), have[:-1] if have[-1] == 1 else have, (int(np.prod(have)),)]
-    return next((shape for shape in options if _matches(shape, wanted)), None)
+    without = have[:-1] if have and have[-1] == 1 else have
+    options = [have, (*have, 1), without, (int(np.prod(have)),)]
+    return next((shape for shape in options if matches(shape, wanted)), None)
 
 
-def _matches(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    pairs_up = len(shape) == len(wanted)
-    return pairs_up and all(w is None or w == s for s, w in zip(shape, wanted, strict=True))
+def _check_weights(data: Dataset, ends: list[Head]) -> None:
+    """Refuse weights that have no predictions or no classes to belong to."""
+    for part, weights, y in (
+        ("train", data.w_train, data.y_train),
+        ("test", data.w_test, data.y_test),
+    ):
+        if weights is None or weights.ndim == 1:
+            continue
+        for name, labels in named(y, "labels").items():
+            predictions = labels.shape if kind_of(labels) == "classes" else labels.shape[:-1]
+            if weights.shape != predictions:
+                msg = (
+                    f"sample_weight_{part} of data set {data.name} has shape {weights.shape} for "
+                    f"predictions of shape {predictions} ({name}); expected one weight a sample, or "
+                    "one for each prediction."
+                )
+                raise DatasetError(msg, code="sample_weight")
+    if data.class_weight is None:
+        return
+    units = ends[0].shape[-1]
+    single = not isinstance(data.y_train, dict) and kind_of(data.y_train) == "classes"
+    if not single or (units is not None and len(data.class_weight) != max(units, 2)):
+        msg = (
+            f"Data set {data.name} has {len(data.class_weight)} class weights; expected them for a "
+            f"classifier with one output, one for each of its classes: it has "
+            f"{len(ends)} outputs, the first of {units} units."
+        )
+        raise DatasetError(msg, code="class_weight")
 
 
 def hold_out(data: Dataset, seed: int) -> Split:
     """Hold a seeded tenth of the training data, at most 5,000 samples, out for validation."""
-    n = len(data.x_train)
+    n = count(data.x_train)
     size = min(max(1, int(VALIDATION_FRACTION * n)), VALIDATION_MOST)
     order = np.random.default_rng(seed).permutation(n)
     # Sorted, so that reading stays sequential; fit shuffles anyway.
@@ -96,7 +188,12 @@ def hold_out(data: Dataset, seed: int) -> Split:
     if len(train) == 0:
         msg = f"Data set {data.name} has {n} training samples; expected at least two."
         raise DatasetError(msg, code="dataset_shape")
+    weights = data.w_train
     return Split(
-        data.x_train[train], data.y_train[train], data.x_train[val], data.y_train[val],
+        take(data.x_train, train), take(data.y_train, train),
+        take(data.x_train, val), take(data.y_train, val),
         data.x_test, data.y_test,
+        None if weights is None else weights[train],
+        None if weights is None else weights[val],
+        data.w_test, data.class_weight,
     )  # fmt: skip

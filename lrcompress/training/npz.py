@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,23 @@ from numpy.typing import NDArray
 from lrcompress.errors import DatasetError
 
 
-def read_npz(path: Path, wanted: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return the wanted arrays of an existing file; nothing is unpickled.
+def read_npz(
+    path: Path,
+    wanted: Sequence[str],
+    choose: Callable[[list[str]], list[str] | None],
+) -> dict[str, NDArray[Any]]:
+    """Return some arrays of an existing file; nothing is unpickled.
+
+    Args:
+        path: The file.
+        wanted: What the least is that it should hold, for messages.
+        choose: Returns which of the file's names to read, None if some are missing.
 
     Raises:
         DatasetError: If the file is broken or lacks one of them.
     """
     try:
-        members, arrays = _read(path, wanted)
+        members, arrays = _read(path, choose)
     except Exception as error:  # zipfile, its decompressors and NumPy raise a dozen kinds
         reason = (str(error) or type(error).__name__).splitlines()[0]
         msg = (
@@ -39,16 +48,17 @@ def read_npz(path: Path, wanted: Sequence[str]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], dict[str, NDArray[Any]]]:
+def _read(
+    path: Path, choose: Callable[[list[str]], list[str] | None]
+) -> tuple[list[str], dict[str, NDArray[Any]]]:
     """Return the names of all arrays, and the wanted arrays if none of them is missing."""
     with path.open("rb") as file:
         if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
             return [], {}  # a single array, without a name
         with zipfile.ZipFile(file) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            if not set(wanted) <= set(members):
-                return list(members), {}
-            return list(members), {name: _array(archive, members[name]) for name in wanted}
+            names = choose(list(members)) or []
+            return list(members), {name: _array(archive, members[name]) for name in names}
 
 
 def _array(archive: zipfile.ZipFile, member: str) -> NDArray[Any]:

@@ -10,10 +10,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.training.datasets import Dataset
+from lrcompress.training.arrays import Arrays, count, take
+from lrcompress.training.assembling import Dataset
 from lrcompress.training.evaluate import evaluate
 from lrcompress.training.fit_data import Split, fit_to_model, hold_out
-from lrcompress.training.scaling import Scaling, detect, parse
+from lrcompress.training.labels import kind_of
+from lrcompress.training.scaling import Scaling, detect, image_like, parse
 
 # Enough to tell a right scaling from a wrong one.
 DETECTION_SAMPLES = 1_000
@@ -48,9 +50,20 @@ class Prepared:
     scaling: Scaling
     description: dict[str, Any]
 
-    def test(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return the scaled test data."""
+    def test(self) -> tuple[Arrays, Arrays]:
+        """Return the scaled test data; its weights are `split.w_test`."""
         return self.scaling(self.split.x_test), self.split.y_test
+
+    @property
+    def class_labels(self) -> NDArray[np.int64] | None:
+        """Class numbers of the validation part; None where they are not those of one output.
+
+        None too where samples have weights, which a head alone does not know of.
+        """
+        y = self.split.y_val
+        if isinstance(y, dict) or kind_of(y) != "classes" or self.split.w_val is not None:
+            return None
+        return y
 
 
 def prepare(loaded: Dataset, original: Any, request: DataRequest) -> Prepared:
@@ -72,9 +85,9 @@ def prepare(loaded: Dataset, original: Any, request: DataRequest) -> Prepared:
         "source": Path(data.source).name,
         "scaling": scaling.name,
         "scaling_scores": scores,
-        "train_samples": len(split.x_train),
-        "validation_samples": len(split.x_val),
-        "test_samples": len(split.x_test),
+        "train_samples": count(split.x_train),
+        "validation_samples": count(split.x_val),
+        "test_samples": count(split.x_test),
     }
     if request.data_dir is not None:
         description["data_dir"] = str(request.data_dir)
@@ -101,13 +114,24 @@ def _scaling(
 ) -> tuple[Scaling, dict[str, float] | None]:
     if request.scaling is not None:
         return parse(request.scaling, split.x_train), None
-    if takes_words(original):
+    some = slice(0, DETECTION_SAMPLES)
+    x, y = take(split.x_train, some), take(split.y_train, some)
+    classifies = not isinstance(y, dict) and kind_of(y) == "classes"
+    if not _may_be_scaled(x, original, classifies=classifies):
         return parse("as-is", split.x_train), None
-    labels = split.y_train[:DETECTION_SAMPLES]
 
-    def error_rate(x: NDArray[np.float32]) -> float:
-        return evaluate(original, x, labels).error_rate
+    def error(x: Arrays) -> float:
+        return evaluate(original, x, y).value
 
-    detected, scores = detect(error_rate, split.x_train[:DETECTION_SAMPLES], data.classes)
+    detected, scores = detect(error, x, data.classes if classifies else None)
     # Judged on a thousand samples, applied with the statistics of all.
     return parse(detected.name, split.x_train), scores
+
+
+def _may_be_scaled(x: Arrays, model: Any, *, classifies: bool) -> bool:
+    """Return whether another scaling than none is to be looked for."""
+    if isinstance(x, dict):
+        return any(image_like(array) for array in x.values())
+    if takes_words(model):
+        return False
+    return classifies or image_like(x) or x.dtype == np.uint8

@@ -22,13 +22,18 @@ Shape = tuple[int | None, ...]
 
 @pytest.fixture
 def model() -> Callable[..., Any]:
-    """Return a function that makes what the module reads of a model: its name and its shapes."""
+    """Return a function that makes what the module reads of a model: names, shapes, activation."""
 
-    def make(*inputs: Shape, outputs: Shape = (3,)) -> Any:
+    def make(*inputs: Shape, outputs: Shape = (3,), activation: str = "softmax") -> Any:
+        layer = SimpleNamespace(name="out", activation=SimpleNamespace(__name__=activation))
+        history = SimpleNamespace(operation=layer)
         return SimpleNamespace(
             name="stand_in",
-            inputs=[SimpleNamespace(shape=(None, *shape)) for shape in inputs],
-            outputs=[SimpleNamespace(shape=(None, *outputs))],
+            inputs=[
+                SimpleNamespace(name=f"in_{k}", shape=(None, *shape))
+                for k, shape in enumerate(inputs)
+            ],
+            outputs=[SimpleNamespace(shape=(None, *outputs), _keras_history=history)],
         )
 
     return make
@@ -100,8 +105,8 @@ def test_shapes_that_cannot_fit(
 def test_models_with_several_inputs(
     model: Callable[..., Any], made: Callable[..., Dataset], refuses: Refuses
 ) -> None:
-    """A model with two inputs is no classifier of one data set."""
-    with refuses(DatasetError, "model_inputs", "stand_in", "2 inputs"):
+    """A model with two inputs is not given one array; the names that it takes are said."""
+    with refuses(DatasetError, "model_inputs", "stand_in", "2 inputs", "x_train.in_1"):
         fit_to_model(made(np.zeros((6, 4))), model((4,), (4,)))
 
 

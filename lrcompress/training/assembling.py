@@ -1,0 +1,222 @@
+"""From named arrays to the parts of a data set, checked against each other.
+
+The names are ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or for a model with several
+inputs or outputs ``x_train.NAME`` and so on; ``sample_weight_train``, ``sample_weight_test`` and
+``class_weight`` may be there too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.errors import DatasetError
+from lrcompress.training.arrays import Arrays, count
+from lrcompress.training.labels import check_numeric, read_labels
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+OPTIONAL = ("sample_weight_train", "sample_weight_test", "class_weight")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test arrays as they were found: not scaled, not reshaped.
+
+    Attributes:
+        name: What the user asked for; enough to find the data again.
+        source: The file or folder the arrays were read from.
+        x_train: Inputs, (samples, ...), any real dtype; a dictionary of them by name where the
+            data have several.
+        y_train: Labels: class numbers, int64, (samples,) or (samples, steps), where they can be
+            that, else as they were found; what they mean is decided with a model, see
+            `fit_to_model`. A dictionary of them by name where the data have several.
+        x_test: As `x_train`.
+        y_test: As `y_train`.
+        w_train: Weights of the samples, (samples,) or (samples, steps), float32; None if all
+            weigh alike.
+        w_test: As `w_train`.
+        class_weight: By which training multiplies the samples of each class, (classes,), float32.
+    """
+
+    name: str
+    source: str
+    x_train: Arrays
+    y_train: Arrays
+    x_test: Arrays
+    y_test: Arrays
+    w_train: NDArray[np.float32] | None = None
+    w_test: NDArray[np.float32] | None = None
+    class_weight: NDArray[np.float32] | None = None
+
+    @property
+    def classes(self) -> int:
+        """One more than the largest class number seen.
+
+        Raises:
+            DatasetError: If the labels are not class numbers, or are those of several outputs.
+        """
+        largest = -1
+        for y in (self.y_train, self.y_test):
+            if isinstance(y, dict) or y.dtype.kind not in "iu":
+                msg = f"Data set {self.name} has no class numbers; expected those of a classifier with one output."
+                raise DatasetError(msg, code="dataset_labels")
+            largest = max(largest, int(y.max()))
+        return largest + 1
+
+
+def wanted_names(names: Iterable[str]) -> list[str] | None:
+    """Return which of some names make up a data set, None if a part of one is missing."""
+    names = list(names)
+    found = [name for name in names if name.split(".", 1)[0] in ARRAYS]
+    if {name.split(".", 1)[0] for name in found} != set(ARRAYS):
+        return None
+    return found + [name for name in names if name in OPTIONAL]
+
+
+def grouped(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arrays with those named ``KEY.NAME`` in dictionaries under ``KEY``.
+
+    Raises:
+        DatasetError: If there are both ``KEY`` and ``KEY.NAME``.
+    """
+    found: dict[str, Any] = {}
+    for key, array in arrays.items():
+        part, dot, name = key.partition(".")
+        if dot and part in arrays:
+            msg = f"The data hold {part} and {key}; expected one array {part}, or {part}.NAME for each."
+            raise DatasetError(msg, code="dataset_shape")
+        if dot:
+            found.setdefault(part, {})[name] = array
+        else:
+            found[key] = array
+    return found
+
+
+def assemble(name: str, source: str, arrays: Mapping[str, Any]) -> Dataset:
+    """Check that inputs, labels and weights belong together.
+
+    Args:
+        name: What the user asked for.
+        source: Where the arrays were read from.
+        arrays: By name, see above; `OPTIONAL` ones may be None.
+
+    Raises:
+        DatasetError: If they do not.
+    """
+    for part in ("train", "test"):
+        samples = _check_inputs(arrays[f"x_{part}"], f"x_{part}", source)
+        _check_labels(arrays[f"y_{part}"], f"y_{part}", samples, source)
+    for key in ("x", "y"):
+        _check_alike(arrays[f"{key}_train"], arrays[f"{key}_test"], key, source)
+    y_train, y_test = _read(arrays["y_train"], arrays["y_test"])
+    weights = {
+        part: _weights(arrays.get(f"sample_weight_{part}"), part, arrays[f"y_{part}"], source)
+        for part in ("train", "test")
+    }
+    return Dataset(
+        name, source, arrays["x_train"], y_train, arrays["x_test"], y_test,
+        weights["train"], weights["test"], _class_weight(arrays.get("class_weight"), source),
+    )  # fmt: skip
+
+
+def named(x: Arrays, key: str) -> dict[str, NDArray[Any]]:
+    """Return every array under the name that it has in a file."""
+    if isinstance(x, dict):
+        return {f"{key}.{name}": array for name, array in x.items()}
+    return {key: x}
+
+
+def _check_inputs(x: Arrays, key: str, source: str) -> int:
+    if isinstance(x, dict) and not x:
+        msg = f"{key} of {source} is an empty dictionary; expected an array for each input."
+        raise DatasetError(msg, code="dataset_shape")
+    for what, array in named(x, key).items():
+        few = array.ndim < (1 if isinstance(x, dict) else 2)
+        if few or array.dtype.kind not in "uifb" or len(array) == 0:
+            msg = (
+                f"{what} of {source} has shape {array.shape} and dtype {array.dtype}; expected "
+                "numbers of shape (samples, ...) with at least one sample."
+            )
+            raise DatasetError(msg, code="dataset_shape")
+        if len(array) != count(x):
+            msg = f"{what} of {source} has {len(array)} samples, another input {count(x)}; expected as many."
+            raise DatasetError(msg, code="dataset_shape")
+    return count(x)
+
+
+def _check_labels(y: Arrays, key: str, samples: int, source: str) -> None:
+    for what, array in named(y, key).items():
+        if array.ndim == 0 or len(array) != samples:
+            msg = (
+                f"{what} of {source} has shape {array.shape} for {samples} samples in "
+                f"{key.replace('y', 'x', 1)}; expected one label a sample."
+            )
+            raise DatasetError(msg, code="dataset_shape")
+        check_numeric(array, f"{what} of {source}")
+        if not np.isfinite(array).all():
+            msg = f"{what} of {source} holds NaN or infinity; expected numbers: leave those samples out."
+            raise DatasetError(msg, code="dataset_labels")
+
+
+def _check_alike(train: Arrays, test: Arrays, key: str, source: str) -> None:
+    ours, theirs = (named(arrays, key) for arrays in (train, test))
+    if set(ours) != set(theirs):
+        msg = (
+            f"{source} has for training {', '.join(ours)} and for test {', '.join(theirs)}; "
+            "expected the same names."
+        )
+        raise DatasetError(msg, code="dataset_shape")
+    for name, array in ours.items():
+        if array.shape[1:] != theirs[name].shape[1:] and key == "x":
+            msg = (
+                f"{source} has training inputs of shape {array.shape[1:]} and test inputs of shape "
+                f"{theirs[name].shape[1:]}; expected the same."
+            )
+            raise DatasetError(msg, code="dataset_shape")
+
+
+def _read(train: Arrays, test: Arrays) -> tuple[Arrays, Arrays]:
+    """Return labels of both parts as class numbers, where those of both can be."""
+    if isinstance(train, dict) and isinstance(test, dict):
+        pairs = {
+            name: read_labels({"train": y, "test": test[name]}) for name, y in train.items()
+        }
+        parts = ({n: pair[part] for n, pair in pairs.items()} for part in ("train", "test"))
+        return next(parts), next(parts)
+    if isinstance(train, dict) or isinstance(test, dict):
+        raise AssertionError  # _check_alike saw to it
+    pair = read_labels({"train": train, "test": test})
+    return pair["train"], pair["test"]
+
+
+def _weights(
+    weights: NDArray[Any] | None, part: str, y: Arrays, source: str
+) -> NDArray[np.float32] | None:
+    if weights is None:
+        return None
+    what = f"sample_weight_{part} of {source}"
+    if weights.ndim == 0 or len(weights) != count(y):
+        msg = f"{what} has shape {weights.shape} for {count(y)} samples; expected one weight a sample."
+        raise DatasetError(msg, code="sample_weight")
+    return _positive(weights, what)
+
+
+def _class_weight(weights: NDArray[Any] | None, source: str) -> NDArray[np.float32] | None:
+    if weights is None:
+        return None
+    if weights.ndim != 1:
+        msg = f"class_weight of {source} has shape {weights.shape}; expected one weight a class."
+        raise DatasetError(msg, code="class_weight")
+    return _positive(weights, f"class_weight of {source}")
+
+
+def _positive(weights: NDArray[Any], what: str) -> NDArray[np.float32]:
+    fine = weights.dtype.kind in "uifb" and np.isfinite(weights).all()
+    if not fine or (weights < 0).any() or not weights.any():
+        msg = f"{what} must hold finite numbers, 0 or more, not all of them 0."
+        raise DatasetError(msg, code="sample_weight")
+    return np.asarray(weights, np.float32)

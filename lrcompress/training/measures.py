@@ -1,0 +1,347 @@
+"""What a model is measured by: errors for classes and labels, distances for numbers."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.errors import DatasetError
+from lrcompress.training.labels import Kind
+from lrcompress.training.scores import Scores
+from lrcompress.training.statistics import (
+    Z95,
+    PairedComparison,
+    PairedDifference,
+    compare_means,
+    compare_paired,
+    compare_roots,
+    effective_samples,
+    macro_area,
+    mean_and_error,
+    wilson_interval,
+)
+
+Weights = NDArray[np.float64]
+
+
+class Evaluation(ABC):
+    """The result of running a model over labelled inputs.
+
+    Attributes:
+        samples: Number of predictions (samples, or samples x steps), without those of weight 0.
+        loss: Mean over them, weighted where the data have weights.
+    """
+
+    samples: int
+    loss: float
+
+    @property
+    @abstractmethod
+    def measure(self) -> str:
+        """Key of the main figure in `to_json`."""
+
+    @property
+    @abstractmethod
+    def merit(self) -> tuple[float, ...]:
+        """What epochs are chosen by: lower is better, ties go to the next entry."""
+
+    @property
+    def value(self) -> float:
+        """The main figure: what `measure` names, or the loss where there are several outputs."""
+        return self.merit[0]
+
+    @property
+    def percent_wrong(self) -> float | None:
+        """What is wrong, in percent; None where nothing is right or wrong."""
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the single predictions; the key ``measure`` names the main figure."""
+        single = ("each_wrong", "each_squared", "each_weight", "wrong")
+        figures = {key: value for key, value in self.__dict__.items() if key not in single}
+        return {"measure": self.measure, **figures}
+
+
+@dataclass(frozen=True)
+class ClassEvaluation(Evaluation):
+    """How often the likeliest class is another one.
+
+    Attributes:
+        samples: Number of predictions.
+        errors: Number of wrong ones.
+        error_rate: In percent, weighted where the data have weights.
+        error_rate_low: Lower end of its 95 % interval (Wilson), in percent.
+        error_rate_high: Upper end.
+        loss: Mean cross-entropy in nats.
+        wrong: Which predictions are wrong, (samples,), for paired comparisons.
+        each_weight: Their weights, (samples,); None where all weigh alike.
+        top5_error_rate: How often the class is none of the five likeliest, in percent; None for
+            fewer than 100 classes.
+    """
+
+    samples: int
+    errors: int
+    error_rate: float
+    error_rate_low: float
+    error_rate_high: float
+    loss: float
+    wrong: NDArray[np.bool_] = field(repr=False)
+    each_weight: Weights | None = field(default=None, repr=False)
+    top5_error_rate: float | None = None
+
+    @property
+    def measure(self) -> str:
+        """Top-1 error, in percent."""
+        return "error_rate"
+
+    @property
+    def merit(self) -> tuple[float, ...]:
+        """Error rate, then loss."""
+        return self.error_rate, self.loss
+
+    @property
+    def percent_wrong(self) -> float:
+        """The error rate."""
+        return self.error_rate
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the single predictions."""
+        figures = super().to_json()
+        if self.top5_error_rate is None:
+            del figures["top5_error_rate"]
+        return figures
+
+
+@dataclass(frozen=True)
+class LabelEvaluation(Evaluation):
+    """How often one of several labels, any of which may hold, is decided wrongly.
+
+    Attributes:
+        samples: Number of predictions, of n labels each.
+        labels: n.
+        binary_error: Labels decided wrongly, in percent of all.
+        binary_error_low: Lower end of its 95 % interval (Wilson; a prediction's labels are taken
+            to err together as much as they were seen to).
+        binary_error_high: Upper end.
+        auc: Mean over labels of the probability that a sample that has the label ranks above one
+            that has not; labels that all samples have, or none, are left out. None if all are.
+        loss: Mean binary cross-entropy in nats.
+        each_wrong: Share of labels decided wrongly, (samples,).
+        each_weight: Weights, (samples,); None where all weigh alike.
+    """
+
+    samples: int
+    labels: int
+    binary_error: float
+    binary_error_low: float
+    binary_error_high: float
+    auc: float | None
+    loss: float
+    each_wrong: NDArray[np.float64] = field(repr=False)
+    each_weight: Weights | None = field(default=None, repr=False)
+
+    @property
+    def measure(self) -> str:
+        """Binary error, in percent."""
+        return "binary_error"
+
+    @property
+    def merit(self) -> tuple[float, ...]:
+        """Binary error, then loss."""
+        return self.binary_error, self.loss
+
+    @property
+    def percent_wrong(self) -> float:
+        """The binary error."""
+        return self.binary_error
+
+
+@dataclass(frozen=True)
+class RegressionEvaluation(Evaluation):
+    """How far numbers are off.
+
+    Attributes:
+        samples: Number of predictions.
+        rmse: Root of the mean squared error, in the labels' unit.
+        rmse_low: Lower end of its 95 % interval, from the standard error of the squared errors.
+        rmse_high: Upper end.
+        mae: Mean absolute error.
+        loss: Mean squared error.
+        each_squared: Squared errors, (samples,).
+        each_weight: Weights, (samples,); None where all weigh alike.
+    """
+
+    samples: int
+    rmse: float
+    rmse_low: float
+    rmse_high: float
+    mae: float
+    loss: float
+    each_squared: NDArray[np.float64] = field(repr=False)
+    each_weight: Weights | None = field(default=None, repr=False)
+
+    @property
+    def measure(self) -> str:
+        """Root of the mean squared error."""
+        return "rmse"
+
+    @property
+    def merit(self) -> tuple[float, ...]:
+        """Root of the mean squared error."""
+        return (self.rmse,)
+
+
+@dataclass(frozen=True)
+class OutputsEvaluation(Evaluation):
+    """A model with several outputs.
+
+    Attributes:
+        samples: Number of samples.
+        loss: Sum of the outputs' losses, each times its weight in the model's own loss.
+        outputs: One evaluation each, by name.
+    """
+
+    samples: int
+    loss: float
+    outputs: dict[str, Evaluation]
+
+    @property
+    def measure(self) -> str:
+        """The figures of each output."""
+        return "outputs"
+
+    @property
+    def merit(self) -> tuple[float, ...]:
+        """Loss."""
+        return (self.loss,)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures by output, and the loss of all."""
+        outputs = {name: found.to_json() for name, found in self.outputs.items()}
+        return {"measure": "outputs", "samples": self.samples, "loss": self.loss, "outputs": outputs}
+
+
+@dataclass(frozen=True)
+class PairedOutputs:
+    """Two models with several outputs on the same samples, by output."""
+
+    outputs: dict[str, PairedComparison | PairedDifference | PairedOutputs]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the comparisons by output."""
+        return {"outputs": {name: found.to_json() for name, found in self.outputs.items()}}
+
+
+Comparison = PairedComparison | PairedDifference | PairedOutputs
+
+
+def summarize(kind: Kind, scores: Scores, weights: Weights | None) -> Evaluation:
+    """Turn the scores of all predictions into an evaluation.
+
+    Args:
+        kind: What the labels mean.
+        scores: Of every prediction, (k, ...).
+        weights: Of every prediction, (k,); None weighs all alike. Those of weight 0 do not count.
+
+    Raises:
+        DatasetError: If all weights are 0.
+    """
+    if weights is not None:
+        counted = weights > 0
+        if not counted.any():
+            msg = "All sample weights of this part are 0; expected at least one above."
+            raise DatasetError(msg, code="sample_weight")
+        if not counted.all():
+            scores = {key: score[counted] for key, score in scores.items()}
+            weights = weights[counted]
+        if (weights == weights[0]).all():
+            weights = None
+    return {"classes": _classes, "labels": _labels, "regression": _regression}[kind](scores, weights)
+
+
+def _classes(scores: Scores, weights: Weights | None) -> Evaluation:
+    wrong = np.asarray(scores["wrong"], np.bool_)
+    errors = int(wrong.sum())
+    beyond = scores.get("beyond5")
+    if weights is None:
+        rate, (low, high) = 100 * errors / wrong.size, wilson_interval(errors, wrong.size)
+    else:
+        samples = effective_samples(weights)
+        share = float(np.average(wrong, weights=weights))
+        rate, (low, high) = 100 * share, wilson_interval(share * samples, samples)
+    return ClassEvaluation(
+        wrong.size, errors, rate, low, high, float(np.average(scores["loss"], weights=weights)),
+        wrong, weights,
+        None if beyond is None else 100 * float(np.average(beyond, weights=weights)),
+    )  # fmt: skip
+
+
+def _labels(scores: Scores, weights: Weights | None) -> Evaluation:
+    wrong = np.asarray(scores["wrong"], np.float64)
+    share, error = mean_and_error(wrong, weights)
+    each = float(wrong.size) if weights is None else effective_samples(weights)
+    n = scores["holds"].shape[-1]
+    # As many independent labels as would leave the error that was seen; without any wrong one
+    # nothing was seen, and a prediction counts once.
+    independent = each if error == 0 else min(max(share * (1 - share) / error**2, 1.0), each * n)
+    low, high = wilson_interval(share * independent, independent)
+    return LabelEvaluation(
+        samples=wrong.size,
+        labels=n,
+        binary_error=100 * share,
+        binary_error_low=low,
+        binary_error_high=high,
+        auc=macro_area(scores["outputs"], np.asarray(scores["holds"], np.bool_), weights),
+        loss=float(np.average(scores["loss"], weights=weights)),
+        each_wrong=wrong,
+        each_weight=weights,
+    )
+
+
+def _regression(scores: Scores, weights: Weights | None) -> Evaluation:
+    squared = np.asarray(scores["squared"], np.float64)
+    mean, error = mean_and_error(squared, weights)
+    return RegressionEvaluation(
+        samples=squared.size,
+        rmse=math.sqrt(mean),
+        rmse_low=math.sqrt(max(mean - Z95 * error, 0.0)),
+        rmse_high=math.sqrt(mean + Z95 * error),
+        mae=float(np.average(scores["absolute"], weights=weights)),
+        loss=mean,
+        each_squared=squared,
+        each_weight=weights,
+    )
+
+
+def compare(first: Evaluation, second: Evaluation) -> Comparison:
+    """Compare two models on the same samples by what both are measured by.
+
+    Raises:
+        DatasetError: If they are not measured alike.
+    """
+    if isinstance(first, ClassEvaluation) and isinstance(second, ClassEvaluation):
+        if first.each_weight is None:
+            return compare_paired(first.wrong, second.wrong)
+        return compare_means(
+            "error_rate", 100 * first.wrong.astype(np.float64),
+            100 * second.wrong.astype(np.float64), first.each_weight,
+        )  # fmt: skip
+    if isinstance(first, LabelEvaluation) and isinstance(second, LabelEvaluation):
+        return compare_means(
+            "binary_error", 100 * first.each_wrong, 100 * second.each_wrong, first.each_weight
+        )
+    if isinstance(first, RegressionEvaluation) and isinstance(second, RegressionEvaluation):
+        return compare_roots("rmse", first.each_squared, second.each_squared, first.each_weight)
+    if isinstance(first, OutputsEvaluation) and isinstance(second, OutputsEvaluation):
+        pairs = zip(first.outputs.items(), second.outputs.values(), strict=True)
+        return PairedOutputs({name: compare(one, other) for (name, one), other in pairs})
+    msg = (
+        f"One model is measured by its {first.measure}, the other by its {second.measure}; expected "
+        "two models of the same kind: evaluate them one by one."
+    )
+    raise DatasetError(msg, code="measures_differ")

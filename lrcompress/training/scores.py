@@ -1,0 +1,95 @@
+"""What single predictions are worth, by kind of label; chunks of them are joined before a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.training.labels import Kind
+
+# Per prediction (samples, or samples x steps in one row): arrays by what they hold.
+Scores = dict[str, "NDArray[np.float32] | NDArray[np.float64] | NDArray[np.bool_]"]
+# With so many classes a guess among five is a measure of its own.
+MANY_CLASSES = 100
+
+
+def class_scores(outputs: NDArray[np.float32], y: NDArray[np.int64], is_logits: bool) -> Scores:
+    """Score outputs, (..., classes) or one unit, against class numbers, (...).
+
+    Returns:
+        ``wrong``, ``loss`` in nats, and from `MANY_CLASSES` up ``beyond5``: whether the class is
+        none of the five likeliest.
+    """
+    log_p = _log_probabilities(outputs.astype(np.float64), is_logits)
+    own = np.take_along_axis(log_p, y[..., None], axis=-1)
+    found: Scores = {
+        "wrong": (log_p.argmax(axis=-1) != y).reshape(-1),
+        "loss": -own.reshape(-1),
+    }
+    if log_p.shape[-1] >= MANY_CLASSES:
+        # Written so that NaN, which is in no order, counts as beyond.
+        found["beyond5"] = ~((log_p <= own).sum(axis=-1) > log_p.shape[-1] - 5).reshape(-1)
+    return found
+
+
+def label_scores(outputs: NDArray[np.float32], y: NDArray[np.bool_], is_logits: bool) -> Scores:
+    """Score outputs, (..., n), against which of n labels hold, of the same shape.
+
+    Returns:
+        ``wrong``: the share of labels decided wrongly; ``loss``: their mean cross-entropy in nats;
+        ``outputs`` and ``holds``, (k, n), for ranking.
+    """
+    n = outputs.shape[-1]
+    logits = outputs.astype(np.float64)
+    decided = logits > (0.0 if is_logits else 0.5)
+    if not is_logits:
+        logits = _logit(logits)
+    # log(1 + exp(z)) - y z, without overflow.
+    loss = np.logaddexp(0.0, logits) - y * logits
+    return {
+        "wrong": (decided != y).mean(axis=-1).reshape(-1),
+        "loss": loss.mean(axis=-1).reshape(-1),
+        "outputs": outputs.reshape(-1, n),
+        "holds": y.reshape(-1, n),
+    }
+
+
+def number_scores(outputs: NDArray[np.float32], y: NDArray[np.float32], is_logits: bool) -> Scores:
+    """Score outputs against numbers of the same shape, (..., n).
+
+    Returns:
+        ``squared`` and ``absolute``: errors, averaged over the n numbers.
+    """
+    apart = outputs.astype(np.float64) - y
+    return {
+        "squared": np.square(apart).mean(axis=-1).reshape(-1),
+        "absolute": np.abs(apart).mean(axis=-1).reshape(-1),
+    }
+
+
+SCORERS: dict[Kind, Callable[..., Scores]] = {
+    "classes": class_scores,
+    "labels": label_scores,
+    "regression": number_scores,
+}
+
+
+def _log_probabilities(outputs: NDArray[np.float64], is_logits: bool) -> NDArray[np.float64]:
+    if outputs.shape[-1] == 1:
+        # One unit says how likely class 1 is.
+        logits = outputs if is_logits else _logit(outputs)
+        outputs, is_logits = np.concatenate([np.zeros_like(logits), logits], axis=-1), True
+    if is_logits:
+        from scipy.special import log_softmax
+
+        return np.asarray(log_softmax(outputs, axis=-1))
+    # Sigmoid outputs over exclusive classes need not sum to one.
+    total = np.maximum(outputs.sum(axis=-1, keepdims=True), 1e-300)
+    return np.asarray(np.log(np.maximum(outputs / total, 1e-30)))
+
+
+def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    p = np.clip(p, 1e-12, 1 - 1e-12)
+    return np.log(p) - np.log1p(-p)
