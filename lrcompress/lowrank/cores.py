@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-# A share is worth a thread of its own from here on.
-LEAST_ROWS = 4096
+# A share of so many blocks is worth a thread of its own.
+LEAST_BLOCKS = 2
 MOST_CORES = 16
 
 Found = TypeVar("Found")
@@ -37,7 +37,7 @@ def over_shares(rows: int, work: Callable[[range], Found], block: int) -> list[F
         work: Takes the starts of the blocks of one share; runs in a thread of its own.
         block: Rows of a block.
     """
-    shares = max(1, min(cores(), MOST_CORES, rows // LEAST_ROWS))
+    shares = max(1, min(cores(), MOST_CORES, rows // (LEAST_BLOCKS * block)))
     # Whole blocks each; neighbours, so that each reads its own part of the memory.
     length = max(1, -(-rows // (shares * block))) * block
     firsts = range(0, max(rows, 1), length)

@@ -18,6 +18,8 @@ from lrcompress.lowrank.cores import over_shares
 Array = NDArray[np.float32]
 # Rows that are worked on at once: inputs, logits and outputs then stay in the processor's cache.
 BLOCK_ROWS = 2048
+# Of a head with thousands of classes, fewer rows at once: so many logits.
+BLOCK_OUTPUTS = 2**21
 
 
 def head_of(activation: str, *, softmax: bool, is_head: bool = True) -> str:
@@ -126,19 +128,24 @@ class Problem:
     target: Array
     objective: Objective
 
+    @property
+    def block(self) -> int:
+        """Rows that are worked on at once."""
+        return block_rows(self.target.shape[1])
+
     def loss(self, first: Array, second: Array, bias: Array) -> float:
         """Return the mean loss of the head ``(x B) C + b'``."""
 
         def share(starts: range) -> float:
             total = 0.0
             for start in starts:
-                part = slice(start, start + BLOCK_ROWS)
+                part = slice(start, start + self.block)
                 logits: Array = np.asarray(self.x[part] @ first @ second, np.float32)
                 logits += bias
                 total += self.objective.loss_and_slope(logits, self.target[part])[0]
             return total
 
-        return sum(over_shares(len(self.x), share, BLOCK_ROWS)) / len(self.x)
+        return sum(over_shares(len(self.x), share, self.block)) / len(self.x)
 
     def picked(self, first: Array, second: Array, bias: Array) -> Array:
         """Return the original's probability of the class that a head picks, (k,)."""
@@ -146,11 +153,11 @@ class Problem:
 
         def share(starts: range) -> None:
             for start in starts:
-                part = slice(start, start + BLOCK_ROWS)
+                part = slice(start, start + self.block)
                 chosen = (self.x[part] @ first @ second + bias).argmax(axis=1)
                 found[part] = np.take_along_axis(self.target[part], chosen[:, None], axis=1)[:, 0]
 
-        over_shares(len(self.x), share, BLOCK_ROWS)
+        over_shares(len(self.x), share, self.block)
         return found
 
     def mistakes(self, first: Array, second: Array, bias: Array) -> float:
@@ -167,7 +174,7 @@ class Problem:
             by_first, by_second = np.zeros_like(first), np.zeros_like(second)
             by_bias = np.zeros_like(bias)
             for start in starts:
-                part = slice(start, start + BLOCK_ROWS)
+                part = slice(start, start + self.block)
                 hidden: Array = self.x[part] @ first
                 logits: Array = hidden @ second
                 logits += bias
@@ -178,7 +185,7 @@ class Problem:
                 by_bias += slope.sum(axis=0)
             return total, by_first, by_second, by_bias
 
-        losses, *gradients = zip(*over_shares(len(self.x), share, BLOCK_ROWS), strict=True)
+        losses, *gradients = zip(*over_shares(len(self.x), share, self.block), strict=True)
         scale = np.float32(1 / len(self.x))
         by_first, by_second, by_bias = (sum(parts[1:], parts[0]) * scale for parts in gradients)
         return sum(losses) / len(self.x), (by_first, by_second, by_bias)
@@ -187,7 +194,17 @@ class Problem:
 def make_problem(x: Array, kernel: Array, bias: Array | None, head: str) -> Problem:
     """Return the problem of imitating ``x A + b`` on inputs (k, m)."""
     objective = Objective(head)
-    logits = x @ kernel
-    if bias is not None:
-        logits += bias
-    return Problem(x, objective.target(logits), objective)
+    target = np.empty((len(x), kernel.shape[1]), np.float32)
+    # In blocks, so that the logits never stand beside what they become.
+    for start in range(0, len(x), block_rows(kernel.shape[1])):
+        part = slice(start, start + block_rows(kernel.shape[1]))
+        logits = x[part] @ kernel
+        if bias is not None:
+            logits += bias
+        target[part] = objective.target(logits)
+    return Problem(x, target, objective)
+
+
+def block_rows(classes: int) -> int:
+    """Return how many rows of so many logits are worked on at once."""
+    return max(1, min(BLOCK_ROWS, BLOCK_OUTPUTS // classes))

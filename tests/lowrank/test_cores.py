@@ -54,6 +54,28 @@ def test_gradient_does_not_depend_on_cores(count: int, monkeypatch: pytest.Monke
     np.testing.assert_allclose(by_bias, slope.sum(axis=0), rtol=1e-4, atol=1e-5)
 
 
+def test_heads_with_many_classes_are_worked_on_in_small_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A few thousand rows of many logits are shared out too; targets and loss are the same."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 12), dtype=np.float32)
+    kernel = rng.standard_normal((12, 5), dtype=np.float32)
+    head = (kernel[:, :3], kernel[:3], np.ones(5, np.float32))
+    whole = make_problem(x, kernel, None, "softmax")
+    loss = whole.loss(*head)
+    monkeypatch.setattr("lrcompress.lowrank.objectives.BLOCK_OUTPUTS", 200)
+    monkeypatch.setattr(cores, "cores", lambda: 3)
+
+    parts = make_problem(x, kernel, None, "softmax")
+
+    assert parts.block == 40
+    assert len(cores.over_shares(300, list, parts.block)) == 3
+    np.testing.assert_allclose(parts.target, whole.target, rtol=1e-5)
+    assert parts.loss(*head) == pytest.approx(loss, rel=1e-6)
+    np.testing.assert_allclose(parts.picked(*head), whole.picked(*head), rtol=1e-5)
+
+
 def test_one_blas_thread_for_a_while() -> None:
     """BLAS has one thread inside and its own number after."""
     before = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
