@@ -135,7 +135,9 @@ def _place(model: Any, dense: Any) -> tuple[tuple[int, ...], str]:
     pending: list[tuple[Any, tuple[int, ...]]] = [(model, ())]
     while pending:
         owner, where = pending.pop()
-        names = [key for key, value in vars(owner).items() if value is dense]
+        # Under PyTorch a layer is a module too, which keeps the layers in it apart.
+        attributes = vars(owner) | vars(owner).get("_modules", {})
+        names = [key for key, value in attributes.items() if value is dense]
         found += [(where, key) for key in names if not key.startswith("_")]
         pending += [(inner, (*where, i)) for i, inner in enumerate(owner._layers)]
     if len(found) != 1:
