@@ -34,10 +34,23 @@ def split(activations: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def rows(activations: NDArray[Any], classes: int) -> NDArray[np.float32]:
-    """Return inputs as rows, (k, m), evenly thinned where their outputs would not fit in memory."""
-    flat = activations.reshape(-1, activations.shape[-1]).astype(np.float32, copy=False)
-    step = -(-len(flat) * classes // MOST_OUTPUTS)
-    return flat[::step] if step > 1 else flat
+    """Return inputs as rows, (k, m), thinned to what `most_rows` says.
+
+    The same inputs always give the same rows.
+    """
+    flat = activations.reshape(-1, activations.shape[-1])
+    most = most_rows(classes)
+    if len(flat) > most:
+        # Not every so-manieth: where that is a multiple of the steps of a sequence, all rows would
+        # be of the same step, with as much or as little context.
+        picked = np.random.default_rng(0).choice(len(flat), most, replace=False, shuffle=False)
+        flat = flat[np.sort(picked)]
+    return flat.astype(np.float32, copy=False)
+
+
+def most_rows(classes: int) -> int:
+    """Return how many inputs are made use of, at most, to descend on or to judge by."""
+    return max(1, MOST_OUTPUTS // classes)
 
 
 def enlarged(x: NDArray[np.float32], classes: int) -> NDArray[np.float32]:
@@ -47,7 +60,7 @@ def enlarged(x: NDArray[np.float32], classes: int) -> NDArray[np.float32]:
     inputs always give the same copies.
     """
     count, m = x.shape
-    most = min(AMPLE * m, MOST_OUTPUTS // classes)
+    most = min(AMPLE * m, most_rows(classes))
     copies = min(most // max(count, 1) - 1, MOST_COPIES)
     if copies < 1:
         return x

@@ -106,13 +106,20 @@ def test_split(shape: tuple[int, ...], inner: int, outer: int) -> None:
         np.testing.assert_array_equal(held_out, activations[9::10])
 
 
-def test_rows_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where outputs for all inputs would not fit, every so-manyeth input is taken."""
-    x = np.arange(40.0).reshape(2, 10, 2)
+def test_rows_are_thinned_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row whose outputs fit in memory is used; else some of them, of every step alike."""
+    x = np.arange(400.0).reshape(50, 4, 2)
+    monkeypatch.setattr(sampling, "MOST_OUTPUTS", 200 * 5)
+    assert rows(x, 5).shape == (200, 2)
+    monkeypatch.setattr(sampling, "MOST_OUTPUTS", 50 * 5)
 
-    assert rows(x, 5).shape == (20, 2)
-    monkeypatch.setattr(sampling, "MOST_OUTPUTS", 50)
-    np.testing.assert_array_equal(rows(x, 5), x.reshape(20, 2)[::2])
+    some = rows(x, 5)
+
+    assert some.shape == (50, 2)
+    np.testing.assert_array_equal(some, rows(x, 5))
+    assert len(np.unique(some[:, 0])) == 50
+    steps = np.bincount((some[:, 0] // 2 % 4).astype(int), minlength=4)
+    assert steps.min() > 5
 
 
 def test_bias_of_the_start_is_kept() -> None:
