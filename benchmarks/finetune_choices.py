@@ -15,11 +15,12 @@ import tempfile
 from pathlib import Path
 
 import lrcompress
-from lrcompress.training import backend, distill
+from lrcompress.training import backend
 from lrcompress.training.datasets import load
-from lrcompress.training.finetune import FinetuneSettings, finetune
+from lrcompress.training.finetune import finetune
 from lrcompress.training.recover import SplitHead
 from lrcompress.training.session import DataRequest, prepare
+from lrcompress.training.settings import FinetuneSettings
 
 # (learning rate, teacher's weight, temperature, head re-fitted first, dropout kept on);
 # weight 0 is labels alone.
@@ -56,21 +57,23 @@ def main() -> None:
         first = result.layers[0].first_name
         head = SplitHead(origin["path"], first, origin["activation"], origin["softmax"])
         for rate, weight, temperature, refit, dropout in VARIANTS:
-            distill.WEIGHT, distill.TEMPERATURE = weight, temperature
-            outcome = finetune(
-                backend.load_model(small),
-                teacher,
-                data,
-                FinetuneSettings(arguments.epochs, rate, dropout=dropout),
-                head=head if refit else None,
+            settings = FinetuneSettings(
+                epochs=arguments.epochs,
+                learning_rate=rate,
+                dropout=dropout,
+                distill=weight > 0,
+                teacher_weight=weight,
+                temperature=temperature,
             )
+            student = backend.load_model(small)
+            outcome = finetune(student, teacher, data, settings, head=head if refit else None)
             row = {
                 "learning_rate": rate,
                 "teacher_weight": weight,
                 "temperature": temperature,
                 "head_refitted": refit,
                 "dropout": dropout,
-                "batch_size": outcome.batch_size,
+                "batch_size": outcome.settings.batch_size,
                 "validation": [
                     [e["what"], e["validation_error_rate"], e["validation_loss"]]
                     for e in outcome.history

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from lrcompress.api.evaluating import EvaluateResult, evaluate
 from lrcompress.api.factorizing import factorize
-from lrcompress.api.finetuning import FinetuneResult, finetune
+from lrcompress.api.finetune_result import FinetuneResult
+from lrcompress.api.finetuning import finetune
 from lrcompress.api.inspecting import inspect
 from lrcompress.api.merging import MergeResult, merge
 from lrcompress.api.modernizing import ModernizeResult, modernize

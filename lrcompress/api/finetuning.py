@@ -4,88 +4,41 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from lrcompress import runs
 from lrcompress.api.evaluating import own_dataset
+from lrcompress.api.finetune_inputs import factorized_file, find_record, load_teacher, split_head
+from lrcompress.api.finetune_result import FinetuneResult
 from lrcompress.atomic import check_output
-from lrcompress.errors import (
-    DatasetError,
-    ModelFileError,
-    OutputError,
-    RunRecordError,
-    TrainingError,
-)
+from lrcompress.errors import DatasetError, OutputError
 from lrcompress.hashing import sha256
 from lrcompress.modelfile import open_model
 from lrcompress.progress import Progress, nothing, silent
 
-if TYPE_CHECKING:
-    from lrcompress.training.recover import SplitHead
-
-
-@dataclass(frozen=True)
-class FinetuneResult:
-    """What `finetune` did.
-
-    Attributes:
-        input: The factorized model.
-        output: The fine-tuned model.
-        record: The run record, extended.
-        epochs: Asked for.
-        best_epoch: Kept; 0 if none was better than the start on the validation part.
-        error_rate_original: Of the original on the test data, in percent; None if not at hand.
-        error_rate_before: Of the factorized model.
-        error_rate_after: Of the fine-tuned model.
-        drop: After against original, paired, in points; None if the original was not at hand.
-        seconds: Of training and validation.
-        images_per_second: While training.
-        device: What computed it.
-        distilled: Whether the original model taught.
-        dataset: Its name.
-        scaling: What the inputs went through.
-        history: One entry an epoch, the start and the re-fitted head being epoch 0.
-        warnings: What the user should know.
-    """
-
-    input: Path
-    output: Path
-    record: Path
-    epochs: int
-    best_epoch: int
-    error_rate_original: float | None
-    error_rate_before: float
-    error_rate_after: float
-    drop: dict[str, Any] | None
-    seconds: float
-    images_per_second: float
-    device: str
-    distilled: bool
-    dataset: str
-    scaling: str
-    history: list[dict[str, Any]]
-    warnings: list[str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document that `lrcompress finetune --json` prints."""
-        document: dict[str, Any] = {"schema_version": runs.SCHEMA_VERSION, **self.__dict__}
-        return document | {key: str(document[key]) for key in ("input", "output", "record")}
+# After the output's stem.
+CHECKPOINT_SUFFIX = ".checkpoint.npz"
 
 
 def finetune(
     model: str | Path | None = None,
     *,
     run: str | Path | None = None,
-    epochs: int = 2,
+    scope: str = "model",
+    epochs: int | None = None,
     learning_rate: float | None = None,
     batch_size: int | None = None,
+    optimizer: str = "adam",
+    distill: bool | None = None,
+    temperature: float | None = None,
+    patience: int | None = None,
+    precision: str = "auto",
     dataset: str | None = None,
     data_dir: str | Path | None = None,
     scaling: str | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    tensorboard: str | Path | None = None,
     seed: int = 0,
     command: list[str] | None = None,
     progress: Progress = silent,
@@ -94,19 +47,32 @@ def finetune(
     """Train a factorized model on its data set and keep the best epoch by validation.
 
     The original model teaches it (distillation) where it is still at hand. Test data are only
-    measured, before and after.
+    measured, before and after. After each epoch the state is kept beside the output, in
+    ``<output stem>.checkpoint.npz``, until the output is there. A KeyboardInterrupt while it trains
+    ends the training: the best so far is saved, and `resume` can go on.
 
     Args:
         model: A factorized model file; default that of the run record.
         run: A run record; default the model's own, or the newest in the current directory.
-        epochs: Passes over the training part.
-        learning_rate: Peak of Adam's schedule; default 0.001.
+        scope: ``model`` trains all of it; ``head`` the two factors and the bias alone, in seconds.
+        epochs: Passes over the training part; default 2, and 20 for the head.
+        learning_rate: Peak of Adam's schedule, default 0.001; or in the place of the original
+            optimizer's own.
         batch_size: Samples a step; default 128, fewer for small data sets.
+        optimizer: ``adam`` with warm-up and cosine decay, or ``original``: the one that the model
+            was compiled with, with its settings.
+        distill: Whether the original model teaches; default where it is at hand.
+        temperature: Of its outputs; default 2.
+        patience: Epochs without a better one after which to stop; default never.
+        precision: ``float32``, ``mixed``, or ``auto``: mixed where the device gains from it.
         dataset: Default the run record's, or the one that the model file names.
         data_dir: First folder in which a named data set is sought.
         scaling: Default the recorded one, or detected with the original model.
         output: Default ``<stem>-finetuned<suffix>`` beside the factorized model.
-        overwrite: Replace an existing output.
+        overwrite: Replace an existing output, and an unfinished run's checkpoint.
+        resume: Go on with an unfinished run of the same command; its end is that of a run that was
+            never broken off.
+        tensorboard: Folder that gets each epoch's figures for TensorBoard.
         seed: Of the validation split, the order of samples and dropout.
         command: Stored in the run record.
         progress: Told of steps done.
@@ -116,11 +82,12 @@ def finetune(
         RunRecordError: If there is no run record to go by.
         ModelFileError: If a model file is missing or unreadable.
         DatasetError: If the data set is unknown, missing or does not fit the model.
-        OutputError: If the output exists or cannot be written.
-        TrainingError: If Keras cannot load the model.
+        OutputError: If the output or an unfinished run exists, or the output cannot be written.
+        TrainingError: If Keras cannot load the model, `scope` or `optimizer` does not fit it, or
+            the checkpoint is another run's.
     """
-    record = _find_record(model, run)
-    path = Path(model) if model is not None else _factorized_file(record)
+    record = find_record(model, run)
+    path = Path(model) if model is not None else factorized_file(record)
     opened = open_model(path)
     known = record.document.get("dataset") or {}
     own = opened.provenance or {}
@@ -133,13 +100,13 @@ def finetune(
             scaling = source.get("scaling")
     if data_dir is None and known.get("name") == spec:
         data_dir = known.get("data_dir")
-    target = Path(output) if output is not None else path.with_stem(f"{path.stem}-finetuned")
-    if target.suffix not in (".keras", ".h5", ".hdf5"):
-        msg = f"Output {target} must end in .keras, .h5 or .hdf5, which decides its format."
-        raise OutputError(msg, code="output_suffix")
     original_stage = record.stage("original") or {}
     original = record.resolve(str(original_stage.get("path", "")))
-    check_output(target, inputs=(path, original), overwrite=overwrite)
+    target = Path(output) if output is not None else path.with_stem(f"{path.stem}-finetuned")
+    unfinished = target.with_name(f"{target.stem}{CHECKPOINT_SUFFIX}")
+    goes_on = _check_target(
+        target, unfinished, (path, original), resume=resume, overwrite=overwrite
+    )
 
     from lrcompress.training.datasets import load
 
@@ -147,40 +114,61 @@ def finetune(
     loaded = load(spec, folder, seed=seed, progress=progress, before_keras=before_keras)
     before_keras()
     from lrcompress.training import backend
-    from lrcompress.training.finetune import LEARNING_RATE, FinetuneSettings
+    from lrcompress.training.checkpoints import Checkpoint, digest
+    from lrcompress.training.distill import TEMPERATURE
     from lrcompress.training.finetune import finetune as train
     from lrcompress.training.saving import save_model
     from lrcompress.training.session import DataRequest, prepare
+    from lrcompress.training.settings import FinetuneSettings
 
     student = backend.load_model(path)
-    teacher, warnings = _load_teacher(original, original_stage)
+    teacher, warnings = load_teacher(original, original_stage)
+    if resume and not goes_on:
+        warnings.append(f"There is no unfinished run ({unfinished.name}): began anew.")
     data = prepare(loaded, teacher or student, DataRequest(folder, scaling, seed))
-    settings = FinetuneSettings(epochs, learning_rate or LEARNING_RATE, batch_size, seed)
-    head = _split_head(record, path)
-    outcome = train(student, teacher, data, settings, head=head, progress=progress)
+    settings = FinetuneSettings(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        seed=seed,
+        scope=scope,
+        optimizer=optimizer,
+        patience=patience,
+        precision=precision,
+        distill=distill is not False,
+        temperature=temperature or TEMPERATURE,
+    )
+    identity = settings.__dict__ | {
+        "model": sha256(path),
+        "original": None if teacher is None else original_stage.get("sha256"),
+        "output": target.name,
+        "dataset": spec,
+        "scaling": data.scaling.name,
+        "labels": digest(data.split.y_train),
+    }
+    checkpoint = Checkpoint(unfinished, identity)
+    outcome = train(
+        student,
+        teacher,
+        data,
+        settings,
+        head=split_head(record, path),
+        checkpoint=checkpoint,
+        resume=resume,
+        tensorboard=None if tensorboard is None else Path(tensorboard),
+        progress=progress,
+    )
     save_model(student, target, {**own, "dataset": spec, "scaling": data.scaling.name})
     written = open_model(target)
-    if not any(entry["kept"] for entry in outcome.history[1:]):
-        warnings.append(
-            "No epoch was better than the start on the validation part; kept the start."
-        )
-    result = FinetuneResult(
+    warnings += outcome.warnings()
+    result = FinetuneResult.of(
+        outcome,
         input=path,
         output=target,
         record=record.path,
-        epochs=epochs,
-        best_epoch=outcome.best_epoch,
-        error_rate_original=outcome.original.error_rate if outcome.original else None,
-        error_rate_before=outcome.before.error_rate,
-        error_rate_after=outcome.after.error_rate,
-        drop=outcome.drop.to_json() if outcome.drop else None,
-        seconds=outcome.seconds,
-        images_per_second=outcome.images_per_second,
         device=backend.describe_device(),
-        distilled=outcome.distilled,
         dataset=spec,
         scaling=data.scaling.name,
-        history=outcome.history,
         warnings=warnings,
     )
     record.document["dataset"] = known | data.description
@@ -196,82 +184,37 @@ def finetune(
         "finetuned", target, written.parameters, **outcome.after.to_json(), drop=result.drop
     )
     record.document["finetune"].append(
-        {
-            key: value
-            for key, value in result.to_json().items()
-            if key not in ("input", "output", "record")
-        }
+        result.to_record()
         | {
             "input": record.relative(path),
             "output": record.relative(target),
             "command": command or [],
             "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "settings": settings.__dict__ | {"batch_size": outcome.batch_size},
             "versions": backend.versions(),
         }
     )
     record.save()
+    if not result.interrupted:
+        checkpoint.remove()
     return result
 
 
-def _find_record(model: str | Path | None, run: str | Path | None) -> runs.RunRecord:
-    """Return the record named, the model's own, the newest here, or a new one for a lone model."""
-    if run is not None:
-        return runs.read(Path(run))
-    if model is None:
-        return runs.newest(Path())
-    own = runs.record_path(Path(model))
-    return runs.read(own) if own.exists() else runs.new_record(Path(model), [], 0)
-
-
-def _factorized_file(record: runs.RunRecord) -> Path:
-    stage = record.stage("factorized")
-    if stage is None or not isinstance(stage.get("path"), str):
-        msg = f"{record.path} names no factorized model; run `lrcompress factorize` again, or name the model."
-        raise RunRecordError(msg)
-    path = record.resolve(stage["path"])
-    if not path.is_file():
-        msg = (
-            f"{record.path} speaks of {path}, which is not there; "
-            "name the factorized model, or run `lrcompress factorize` again."
-        )
-        raise ModelFileError(msg, code="missing")
-    return path
-
-
-def _split_head(record: runs.RunRecord, path: Path) -> SplitHead | None:
-    """Return the head to re-fit: only where its factors are still those that no data have touched."""
-    from lrcompress.training.recover import SplitHead
-
-    layers, stage = record.document["layers"], record.stage("factorized") or {}
-    untouched = stage.get("sha256") == sha256(path)
-    if (
-        len(layers) != 1
-        or not untouched
-        or record.document.get("method") not in ("svd", "centered")
-    ):
-        return None
-    try:
-        layer = layers[0]
-        outer = layer["path"].removesuffix(layer["name"])
-        return SplitHead(
-            layer["path"], outer + layer["first_name"], layer["activation"], layer["softmax"]
-        )
-    except (KeyError, TypeError, AttributeError):  # a record that someone edited
-        return None
-
-
-def _load_teacher(original: Path, stage: dict[str, Any]) -> tuple[Any | None, list[str]]:
-    """Return the original Keras model if it is at hand, unchanged and loadable."""
-    from lrcompress.training import backend
-
-    if not stage or not original.is_file():
-        return None, ["The original model is not at hand: fine-tuned on labels alone."]
-    if sha256(original) != stage.get("sha256"):
-        return None, [
-            f"{original} is no longer the file that was factorized: fine-tuned on labels alone."
-        ]
-    try:
-        return backend.load_model(original), []
-    except TrainingError as error:
-        return None, [f"{error} Fine-tuned on labels alone."]
+def _check_target(
+    target: Path,
+    unfinished: Path,
+    inputs: tuple[Path, ...],
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> bool:
+    """Refuse an output before any work is done; return whether an unfinished run will go on."""
+    if target.suffix not in (".keras", ".h5", ".hdf5"):
+        msg = f"Output {target} must end in .keras, .h5 or .hdf5, which decides its format."
+        raise OutputError(msg, code="output_suffix")
+    goes_on = resume and unfinished.exists()
+    # An output beside its own checkpoint is what an interrupted run kept.
+    check_output(target, inputs=inputs, overwrite=overwrite or goes_on)
+    if unfinished.exists() and not resume and not overwrite:
+        msg = f"{unfinished} holds an unfinished run; pass --resume to go on with it, or --overwrite to begin anew."
+        raise OutputError(msg, code="unfinished_run")
+    return goes_on

@@ -86,12 +86,19 @@ class Bar:
 
     def _start(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
         from rich.progress import TimeRemainingColumn as Eta
 
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
+            MofNCompleteColumn(),
             TimeElapsedColumn(),
             Eta(),
         )

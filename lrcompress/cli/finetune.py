@@ -20,15 +20,33 @@ from lrcompress.cli.options import (
 
 @click.command("finetune")
 @model_argument("model", required=False)
-@click.option("--epochs", type=click.IntRange(min=1), default=2, show_default=True,
-              help="Passes over the training data.")  # fmt: skip
+@click.option("--scope", type=click.Choice(["model", "head"]), default="model", show_default=True,
+              help="Train all of it, or the two factors and the bias alone, in seconds.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1),
+              help="Passes over the training data; default 2, and 20 for the head.")  # fmt: skip
+@click.option("--patience", type=click.IntRange(min=1), metavar="EPOCHS",
+              help="Stop after so many without a better one; default: never.")  # fmt: skip
+@click.option("--distill/--no-distill", default=None,
+              help="Whether the original teaches too; default: where it is at hand.")  # fmt: skip
+@click.option("--temperature", type=click.FloatRange(0, min_open=True),
+              help="Of the original's outputs as a teacher; default 2.")  # fmt: skip
+@click.option("--optimizer", type=click.Choice(["adam", "original"]), default="adam",
+              show_default=True,
+              help="Adam with warm-up and cosine decay, or what the model was compiled with.")  # fmt: skip
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True),
-              help="Peak of the warm-up and cosine decay of Adam; default 0.001.")  # fmt: skip
+              help="Peak of Adam's schedule, default 0.001; or in place of the original's own.")  # fmt: skip
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     help="Samples a step; default 128, fewer for small data sets.",
 )
+@click.option("--precision", type=click.Choice(["auto", "float32", "mixed"]), default="auto",
+              show_default=True,
+              help="While training: mixed is bfloat16, auto where the device gains from it.")  # fmt: skip
+@click.option("--resume", is_flag=True,
+              help="Go on with the unfinished run of the same command.")  # fmt: skip
+@click.option("--tensorboard", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+              help="Folder that gets each epoch's figures for TensorBoard.")  # fmt: skip
 @click.option("--run", type=click.Path(path_type=Path), metavar="FILE",
               help="Run record; default: the newest here.")  # fmt: skip
 @data_options
@@ -49,15 +67,17 @@ def command(
     """Recover the accuracy of MODEL, or of the last factorized model, on its data set.
 
     Trains on the training data, keeps the best epoch by a held-out part of them, and measures on the
-    test data before and after. Uses a GPU where Keras sees one.
+    test data before and after. Uses a GPU where Keras sees one. After Control-C the best so far is
+    saved; a run that was broken off or killed goes on with --resume.
 
     \b
     Example:
         lrcompress finetune --epochs 2
+        lrcompress finetune --scope head
     """  # noqa: D301
     from lrcompress import runs
     from lrcompress.api.finetuning import finetune
-    from lrcompress.reporting.trained import render_finetune
+    from lrcompress.reporting.finetuned import render_finetune
 
     if model is None and options["run"] is None:
         # Found before Keras starts, so that an empty folder is refused at once.
@@ -77,4 +97,7 @@ def command(
         show_json(result.to_json())
     else:
         show(render_finetune(result.to_json()))
+    if result.interrupted:
+        # Broken off is not done, whatever was kept.
+        click.get_current_context().exit(1)
     note("Next: lrcompress report", quiet=quiet)

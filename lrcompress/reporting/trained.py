@@ -1,48 +1,14 @@
-"""Text of `finetune`, `evaluate` and `datasets`."""
+"""Text of `evaluate` and `datasets`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.reporting.tables import drop, plain, table
-from lrcompress.reporting.words import count, points, rate, seconds
+from lrcompress.reporting.words import count, rate
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-
-def render_finetune(result: dict[str, Any]) -> list[RenderableType]:
-    """Show what `finetune` did."""
-    rows = [
-        [
-            entry["what"] if entry["epoch"] == 0 else f"epoch {entry['epoch']}",
-            f"{entry['loss']:.4f}" if "loss" in entry else "-",
-            f"{entry['validation_error_rate']:.2f} %",
-            f"{entry['validation_loss']:.4f}",
-            "kept" if entry["kept"] else "",
-        ]
-        for entry in result["history"]
-    ]
-    teacher = "labels and the original's outputs" if result["distilled"] else "labels alone"
-    original = result["error_rate_original"]
-    drop = result["drop"]
-    lines = [
-        f"test error {result['error_rate_before']:.2f} % -> {result['error_rate_after']:.2f} %"
-        + (f" (original {original:.2f} %" if original is not None else "")
-        + (
-            f", {points(drop['difference'])} [{drop['low']:+.2f}, {drop['high']:+.2f}])"
-            if drop
-            else ""
-        ),
-        f"trained on {teacher} of {result['dataset']}, scaling {result['scaling']}: {seconds(result['seconds'])}, "
-        f"{result['images_per_second']:,.0f} images/s on {result['device']}",
-        f"wrote {result['output']}",
-        f"wrote {result['record']}",
-    ]
-    return [
-        table("Fine-tuning", ["", "loss", "validation error", "validation loss", ""], rows),
-        plain(lines),
-    ]
 
 
 def render_evaluate(results: list[dict[str, Any]]) -> list[RenderableType]:

@@ -1,15 +1,13 @@
-"""The teacher's part of the loss: Hinton, Vinyals & Dean, arXiv:1503.02531 (2015).
+"""The original model as a teacher: asked once and remembered, or asked again at every step.
 
-With the labels y, the student's logits s, the teacher's t, a temperature T and a weight w,
-
-    loss = (1 - w) CE(y, softmax(s)) + w T^2 CE(softmax(t / T), softmax(s / T)).
-
-The teacher is the original model; its outputs on the training inputs are computed once.
+Its outputs on the training inputs are kept in memory where they are small. A language model's, a
+probability for each word at each step of each sample, are not: there teacher and student run side
+by side on the device, and the loss sees both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 import keras
@@ -17,43 +15,69 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-# On MNIST and digits this weight made no measurable difference to labels alone, 0.9 was worse:
-# benchmarks/finetune_choices.py.
+from lrcompress.errors import DatasetError
+from lrcompress.progress import Progress, silent
+from lrcompress.training.arrays import Arrays, chunks, count, take
+from lrcompress.training.evaluate import predict_all
+from lrcompress.training.scaling import Scaling
+
 TEMPERATURE = 2.0
 WEIGHT = 0.5
-# Keeps log finite where a softmax underflowed.
-SMALLEST = 1e-7
+# Outputs up to this size are kept in memory.
+IN_MEMORY_BYTES = 2**29
+# Inputs that are scaled at once while the teacher is asked.
+SCALED_AT_ONCE = 8_192
 
 
-def targets(
-    labels: NDArray[np.int64], teacher: NDArray[np.float32], *, is_logits: bool
-) -> NDArray[np.float32]:
-    """Return labels and softened teacher side by side, (..., 2 n): what `loss` takes as y_true.
+def check(student: Any, teacher: Any) -> None:
+    """Refuse a teacher that speaks of other classes.
 
-    Args:
-        labels: Class numbers, (...).
-        teacher: The teacher's outputs, (..., n).
-        is_logits: Whether these are logits rather than probabilities.
+    Raises:
+        DatasetError: If the outputs are not of the same shapes.
     """
-    logits = teacher if is_logits else np.log(np.maximum(teacher, SMALLEST))
-    scaled = logits / TEMPERATURE
-    soft = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    soft /= soft.sum(axis=-1, keepdims=True)
-    one_hot = np.eye(teacher.shape[-1], dtype=np.float32)[labels]
-    return np.concatenate([one_hot, soft], axis=-1).astype(np.float32)
-
-
-def loss(*, is_logits: bool) -> Callable[[Any, Any], Any]:
-    """Return the loss for targets made by `targets`; `is_logits` speaks of the student's output."""
-
-    def distillation(y_true: Any, y_pred: Any) -> Any:  # backend tensors
-        y_pred = ops.cast(y_pred, "float32")
-        logits = y_pred if is_logits else ops.log(ops.clip(y_pred, SMALLEST, 1.0))
-        hard, soft = ops.split(ops.cast(y_true, "float32"), 2, axis=-1)
-        from_labels = keras.losses.categorical_crossentropy(hard, logits, from_logits=True)
-        from_teacher = keras.losses.categorical_crossentropy(
-            soft, logits / TEMPERATURE, from_logits=True
+    theirs, ours = ([tuple(t.shape[1:]) for t in model.outputs] for model in (teacher, student))
+    if theirs != ours:
+        msg = (
+            f"The original has outputs of shape {theirs}, the factorized model {ours}; expected the "
+            "same: leave distillation out with --no-distill."
         )
-        return (1 - WEIGHT) * from_labels + WEIGHT * TEMPERATURE**2 * from_teacher
+        raise DatasetError(msg, code="teacher_classes")
 
-    return distillation
+
+def fits_in_memory(teacher: Any, samples: int) -> bool:
+    """Return whether a teacher's outputs on so many samples should be remembered."""
+    shapes = [tensor.shape[1:] for tensor in teacher.outputs]
+    # Outputs of a length that the inputs decide are asked anew: what they need is not known.
+    if any(size is None for shape in shapes for size in shape):
+        return False
+    return 4 * samples * sum(map(math.prod, shapes)) <= IN_MEMORY_BYTES
+
+
+def remembered(
+    teacher: Any, x: Arrays, scaling: Scaling, progress: Progress = silent
+) -> list[NDArray[np.float32]]:
+    """Return a teacher's outputs on raw inputs, in its order, each (samples, ..., units)."""
+    parts = []
+    for part in chunks(count(x), SCALED_AT_ONCE):
+        parts.append(list(predict_all(teacher, scaling(take(x, part))).values()))
+        progress("teacher's outputs", part.stop, count(x), {})
+    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
+class SideBySide(keras.Model):  # type: ignore[misc]  # keras ships no types
+    """A student and its teacher on the same inputs; trains the student alone.
+
+    Its outputs are the student's, each joined with the teacher's along the last axis, float32.
+    """
+
+    def __init__(self, student: Any, teacher: Any) -> None:
+        super().__init__()
+        teacher.trainable = False
+        self.student, self.teacher = student, teacher
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """Run both; the teacher always as when it predicts."""
+        ours, theirs = self.student(x, training=training), self.teacher(x, training=False)
+        pairs = zip(keras.tree.flatten(ours), keras.tree.flatten(theirs), strict=True)
+        joined = [ops.concatenate([ops.cast(t, "float32") for t in pair], axis=-1) for pair in pairs]
+        return keras.tree.pack_sequence_as(ours, joined)

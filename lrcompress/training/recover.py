@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.lowrank import InputMoments, factorize_kernel
 from lrcompress.progress import Progress, silent
+from lrcompress.training.arrays import Arrays
 from lrcompress.training.calibrate import find_layer, layer_inputs
 
 # More inputs cost more time here than the epochs that follow would gain from them.
@@ -42,7 +42,7 @@ def refit_head(
     student: Any,
     teacher: Any,
     head: SplitHead,
-    x: NDArray[np.float32],
+    x: Arrays,
     progress: Progress = silent,
 ) -> None:
     """Put the refined factors of the teacher's kernel into the student, in place.
@@ -51,7 +51,7 @@ def refit_head(
         student: The factorized Keras model; must not have been trained since.
         teacher: The original Keras model.
         head: The layer in both.
-        x: Scaled, unlabelled training inputs.
+        x: Scaled, unlabelled training inputs; some `SAMPLES` are enough.
         progress: Told of batches and ranks.
 
     Raises:
@@ -59,7 +59,7 @@ def refit_head(
     """
     source = find_layer(teacher, head.path)
     first, second = find_layer(student, head.first_path), find_layer(student, head.path)
-    inputs = layer_inputs(teacher, head.path, x[:: max(1, len(x) // SAMPLES)], progress)
+    inputs = layer_inputs(teacher, head.path, x, progress)
     kernel, *rest = (np.asarray(weight) for weight in _dense(source).get_weights())
     moments = InputMoments(kernel.shape[0])
     moments.update(inputs)

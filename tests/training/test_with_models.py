@@ -196,28 +196,6 @@ def test_layer_inputs_inside_a_nested_model() -> None:
         layer_inputs(outer, "inner/nothing", x)
 
 
-@pytest.mark.parametrize("is_logits", [True, False])
-def test_distillation_loss(is_logits: bool) -> None:
-    """The loss is the formula of the paper."""
-    from lrcompress.training import distill
-
-    rng = np.random.default_rng(0)
-    teacher, student = rng.standard_normal((2, 7, 4)).astype(np.float32)
-    y = rng.integers(0, 4, 7)
-
-    def softmax(z: NDArray[Any]) -> NDArray[Any]:
-        return np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True)
-
-    given = student if is_logits else softmax(student)
-    taught = distill.targets(y, teacher if is_logits else softmax(teacher), is_logits=is_logits)
-    loss = np.asarray(distill.loss(is_logits=is_logits)(taught, given))
-
-    t, w = distill.TEMPERATURE, distill.WEIGHT
-    hard = -np.log(softmax(student)[np.arange(7), y])
-    soft = -(softmax(teacher / t) * np.log(softmax(student / t))).sum(axis=-1)
-    np.testing.assert_allclose(loss, (1 - w) * hard + w * t**2 * soft, rtol=1e-4)
-
-
 @pytest.fixture
 def prepared(examples: Path) -> tuple[Any, Any]:
     """Return the example model and the digits that fit it."""

@@ -1,0 +1,165 @@
+"""The state of an unfinished training run in one file, written whole or not at all.
+
+A NumPy archive: every array of the model, of its best weights so far and of the optimizer, and a
+JSON header with the epochs done, their history, and what the run was asked to do. It lies beside
+the output, and goes when the output is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.atomic import replacing
+from lrcompress.errors import TrainingError
+from lrcompress.training.arrays import Arrays
+
+VERSION = 1
+Weights = list[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands after an epoch.
+
+    Attributes:
+        epoch: Epochs done.
+        history: As in the outcome.
+        best_epoch: See `FinetuneOutcome`.
+        merit: Of the best weights; lower is better.
+        seconds: Spent so far, of them `fit_seconds` training.
+        fit_seconds: See there.
+        weights: The model's, in Keras' order.
+        best: The best weights so far, in the same order.
+        optimizer: The optimizer's variables, in its order.
+    """
+
+    epoch: int
+    history: list[dict[str, Any]]
+    best_epoch: int
+    merit: tuple[float, ...]
+    seconds: float
+    fit_seconds: float
+    weights: Weights
+    best: Weights
+    optimizer: Weights
+
+
+class Checkpoint:
+    """A checkpoint file and what the run that it belongs to was asked to do.
+
+    Attributes:
+        path: The file.
+        identity: JSON values that must be equal for a run to go on: model, data, settings.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        """Name the file; nothing is read or written yet."""
+        self.path = path
+        self.identity = identity
+
+    def save(self, state: State) -> None:
+        """Write a state in the place of the last one.
+
+        Raises:
+            OutputError: If the file cannot be written; the last one is still there then.
+        """
+        parts = {"weights": state.weights, "best": state.best, "optimizer": state.optimizer}
+        header = {k: v for k, v in state.__dict__.items() if k not in parts} | {
+            "version": VERSION,
+            "identity": self.identity,
+            "counts": {name: len(arrays) for name, arrays in parts.items()},
+        }
+        arrays = {f"{name}{i}": a for name, many in parts.items() for i, a in enumerate(many)}
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
+            arrays["header"] = np.array(json.dumps(header))
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # none of them is called allow_pickle
+
+    def load(self) -> State | None:
+        """Return the state that an unfinished run left; None if there is no file.
+
+        Raises:
+            TrainingError: If the file cannot be read, or belongs to a run that was asked for
+                something else.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                header = json.loads(str(archive["header"]))
+                if header["version"] != VERSION:
+                    raise ValueError(header["version"])
+                parts = {
+                    name: [archive[f"{name}{i}"] for i in range(size)]
+                    for name, size in header["counts"].items()
+                }
+                state = State(
+                    epoch=header["epoch"],
+                    history=header["history"],
+                    best_epoch=header["best_epoch"],
+                    merit=tuple(header["merit"]),
+                    seconds=header["seconds"],
+                    fit_seconds=header["fit_seconds"],
+                    weights=parts["weights"],
+                    best=parts["best"],
+                    optimizer=parts["optimizer"],
+                )
+                theirs = dict(header["identity"])
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+            msg = f"{self.path} is not a checkpoint of this version; delete it to begin anew."
+            raise TrainingError(msg, code="checkpoint_unreadable") from error
+        # What JSON makes of a value is what the file can hold of it.
+        ours = json.loads(json.dumps(self.identity))
+        differ = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+        if differ:
+            what = "; ".join(f"{k} was {theirs.get(k)}, now {ours.get(k)}" for k in differ)
+            msg = (
+                f"{self.path} belongs to a run of other settings ({what}); repeat its command, or "
+                "leave --resume out and pass --overwrite."
+            )
+            raise TrainingError(msg, code="checkpoint_differs")
+        return state
+
+    def remove(self) -> None:
+        """Delete the file, and what a kill in the midst of writing it may have left."""
+        self.path.unlink(missing_ok=True)
+        for partial in self.path.parent.glob(f".{self.path.stem}-*.partial{self.path.suffix}"):
+            with contextlib.suppress(OSError):
+                partial.unlink()
+
+
+def digest(arrays: Arrays) -> int:
+    """Return a checksum of arrays, in which another data set of the same size shows."""
+    parts = [arrays[name] for name in sorted(arrays)] if isinstance(arrays, dict) else [arrays]
+    found = 0
+    for part in parts:
+        found = zlib.crc32(np.ascontiguousarray(part).data.cast("B"), found)
+    return found
+
+
+def assign(variables: list[Any], values: Weights) -> None:
+    """Give Keras variables the values that were saved of them.
+
+    Raises:
+        TrainingError: If they are not as many, or not of these shapes.
+    """
+    shapes = [tuple(variable.shape) for variable in variables]
+    if shapes != [value.shape for value in values]:
+        msg = "The checkpoint's arrays are not this model's; delete it to begin anew."
+        raise TrainingError(msg, code="checkpoint_differs")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(as_saved(value, keras.ops.convert_to_numpy(variable)))
+
+
+def as_saved(value: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    """Return an array in the type of another: NumPy saves bfloat16 as two nameless bytes."""
+    return value.view(like.dtype) if value.dtype.kind == "V" else value

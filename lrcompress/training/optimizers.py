@@ -1,0 +1,69 @@
+"""The optimizer of recovery, or the one that the original was compiled with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from lrcompress.errors import TrainingError
+
+WARM_UP = 0.05
+# Share of the peak at which the warm-up begins.
+FIRST_RATE = 0.1
+
+
+def recovery(learning_rate: float, steps: int) -> Any:
+    """Return Adam with a linear warm-up to a peak and a cosine decay to zero.
+
+    Args:
+        learning_rate: The peak.
+        steps: Of the whole run.
+    """
+    warm_up = max(1, int(WARM_UP * steps))
+    rate = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=FIRST_RATE * learning_rate,
+        decay_steps=max(1, steps - warm_up),
+        warmup_target=learning_rate,
+        warmup_steps=warm_up,
+    )
+    return keras.optimizers.Adam(rate)
+
+
+def original(compiled: dict[str, Any] | None, learning_rate: float | None) -> Any:
+    """Return the optimizer of a compile config: class, settings and schedule, without its state.
+
+    Args:
+        compiled: From `get_compile_config`; None if the model was not compiled.
+        learning_rate: Takes the place of its own rate or schedule; None keeps that.
+
+    Raises:
+        TrainingError: If there is none, or Keras cannot make it.
+    """
+    config = (compiled or {}).get("optimizer")
+    if config is None:
+        msg = "The model was saved without its optimizer; leave --optimizer original out."
+        raise TrainingError(msg, code="no_optimizer")
+    try:
+        optimizer = keras.saving.deserialize_keras_object(config)
+    except Exception as error:  # a stranger's class can fail in any way
+        reason = " ".join(str(error).split())[:160]
+        msg = (
+            f"Keras cannot make the model's own optimizer ({type(error).__name__}: {reason}); "
+            "leave --optimizer original out."
+        )
+        raise TrainingError(msg, code="no_optimizer") from error
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        optimizer = keras.optimizers.get(optimizer)
+    if learning_rate is not None:
+        fresh = optimizer.get_config() | {"learning_rate": learning_rate}
+        optimizer = type(optimizer).from_config(fresh)
+    return optimizer
+
+
+def peak_rate(optimizer: Any) -> float | None:
+    """Return an optimizer's learning rate before its first step, for the record."""
+    try:
+        return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    except (TypeError, ValueError):  # a schedule of a stranger's
+        return None

@@ -1,0 +1,77 @@
+"""How to fine-tune: what a user may say, and what is decided for the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from lrcompress.training import precision
+from lrcompress.training.distill import TEMPERATURE, WEIGHT
+from lrcompress.training.recover import SAMPLES
+
+# Chosen on validation data; see benchmarks/finetune_choices.py.
+LEARNING_RATE = 1e-3
+BATCH_SIZE = 128
+SMALLEST_BATCH = 16
+# An epoch should have at least so many steps.
+STEPS = 50
+# Epochs of each scope; those of the head alone take a moment.
+EPOCHS = {"model": 2, "head": 20}
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How to fine-tune; the defaults are the everyday case.
+
+    Attributes:
+        epochs: Passes over the training part; None takes 2, and 20 for the head alone.
+        learning_rate: Peak of Adam's warm-up and cosine decay; None takes 0.001, or with the
+            original's optimizer that one's own.
+        batch_size: Samples a step; None takes 128, and fewer where that would leave few steps.
+        seed: Of the order of samples and of dropout.
+        dropout: Whether the network's own dropout stays on. Off by default: a few epochs beside
+            the original do not overfit, and noise before a narrow layer drowns what it carries.
+        scope: ``model``, or ``head``: B, C and the bias alone, on cached activations.
+        distill: Whether the original teaches too, where it is at hand.
+        temperature: Of the teacher.
+        teacher_weight: The teacher's share of the loss.
+        optimizer: ``adam``, or ``original``: as the model was compiled.
+        patience: Epochs without a better one after which to stop; None never stops.
+        precision: ``auto``, ``float32`` or ``mixed``; auto is mixed where the device gains from it.
+        refit_samples: Training inputs, at most, that the head is re-fitted on before the first epoch.
+    """
+
+    epochs: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    dropout: bool = False
+    scope: str = "model"
+    distill: bool = True
+    temperature: float = TEMPERATURE
+    teacher_weight: float = WEIGHT
+    optimizer: str = "adam"
+    patience: int | None = None
+    precision: str = "auto"
+    refit_samples: int = SAMPLES
+
+    def decided(self, samples: int) -> FinetuneSettings:
+        """Return the settings with nothing left open, for a number of training samples."""
+        rate = self.learning_rate
+        if rate is None and self.optimizer == "adam":
+            rate = LEARNING_RATE
+        return dataclasses.replace(
+            self,
+            epochs=self.epochs or EPOCHS[self.scope],
+            learning_rate=rate,
+            batch_size=self.batch_size or _batch_size(samples),
+            precision=precision.choose(self.precision),
+        )
+
+
+def _batch_size(samples: int) -> int:
+    """Return 128, halved until an epoch has enough steps."""
+    size = BATCH_SIZE
+    while size > SMALLEST_BATCH and samples // size < STEPS:
+        size //= 2
+    return size

@@ -1,0 +1,210 @@
+"""The head of a model as a small model of its own, on what the rest of the network hands to it.
+
+The network below the head runs once over the data; after that an epoch of the head takes
+milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from lrcompress.errors import TrainingError
+from lrcompress.progress import Progress, silent
+from lrcompress.training.arrays import evenly
+from lrcompress.training.calibrate import layer_inputs
+from lrcompress.training.recover import SplitHead
+from lrcompress.training.scaling import parse
+from lrcompress.training.session import Prepared
+
+# A head has few weights; more samples than this cost time and change nothing that can be measured.
+SAMPLES = 20_000
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The layers from the head to the output.
+
+    Attributes:
+        path: Of the first of them in the model, see `find_layer`.
+        layers: One or two Dense layers and what follows them.
+    """
+
+    path: str
+    layers: list[Any]
+
+    def alone(self, inputs: tuple[int, ...]) -> Any:
+        """Return a copy as a Keras model of its own.
+
+        Only the Dense layers of the head train in it.
+
+        Args:
+            inputs: Shape of a sample of what flows into the head.
+        """
+        copies = [type(layer).from_config(layer.get_config()) for layer in self.layers]
+        model = keras.Sequential([keras.Input(inputs), *copies], name="head")
+        for layer, copy in zip(self.layers, copies, strict=True):
+            copy.set_weights(layer.get_weights())
+            copy.trainable = layer.trainable and isinstance(_core(layer), keras.layers.Dense)
+        return model
+
+    def take_back(self, model: Any) -> None:
+        """Give the layers the weights of such a copy."""
+        for layer, copy in zip(self.layers, model.layers, strict=True):
+            layer.set_weights(copy.get_weights())
+
+
+def tail_of(model: Any) -> Tail:
+    """Find the head: the last layer with weights, and the bias-free linear Dense before it, if any.
+
+    Raises:
+        TrainingError: If the head is no Dense layer, or does not stand in one line before the
+            model's only output.
+    """
+    chain = _chain(model)
+    weighty = [i for i, (_, layer) in enumerate(chain) if layer.weights]
+    if not weighty or not isinstance(_core(chain[weighty[-1]][1]), keras.layers.Dense):
+        msg = (
+            f"The last layer with weights of {model.name} is no Dense layer that leads straight to "
+            "its only output; use --scope model."
+        )
+        raise TrainingError(msg, code="no_head")
+    first = weighty[-1]
+    if first and _is_first_factor(_core(chain[first - 1][1])):
+        first -= 1
+    if any(getattr(layer, "mask_zero", False) for layer in model._flatten_layers()) or any(
+        isinstance(layer, keras.layers.Masking) for layer in model._flatten_layers()
+    ):
+        # The mask would not reach the head alone, and its loss would count what is masked.
+        msg = f"{model.name} masks its inputs, which the head alone does not see; use --scope model."
+        raise TrainingError(msg, code="no_head")
+    return Tail(chain[first][0], [layer for _, layer in chain[first:]])
+
+
+def _chain(model: Any, outer: str = "") -> list[tuple[str, Any]]:
+    """Return path and layer from where the line to the output begins, in order of use."""
+    outputs = getattr(model, "outputs", None) or []
+    if len(outputs) != 1:
+        return []
+    tensor, line = outputs[0], list[tuple[str, Any]]()
+    while True:
+        layer = tensor._keras_history.operation
+        if isinstance(layer, keras.Model):
+            return _chain(layer, f"{outer}{layer.name}/") + line
+        inputs = layer._inbound_nodes[tensor._keras_history.node_index].input_tensors
+        if len(inputs) != 1 or not isinstance(layer, keras.layers.Layer):
+            return line
+        line.insert(0, (outer + layer.name, layer))
+        tensor = inputs[0]
+
+
+def _core(layer: Any) -> Any:
+    """Return the layer inside a TimeDistributed, or the layer itself."""
+    return layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
+
+
+def _is_first_factor(layer: Any) -> bool:
+    return (
+        isinstance(layer, keras.layers.Dense)
+        and not layer.use_bias
+        and layer.activation is keras.activations.linear
+    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is trained: the whole model, or its head alone.
+
+    Attributes:
+        student: The factorized model, or its head as a model.
+        teacher: The original likewise, on the same inputs; None if it is not at hand, or the
+            network below its head is another.
+        data: For these; activations take the place of inputs where the head is alone.
+        head: Where the factors are, in these; None if that is not known.
+        tail: The head's layers in the whole student; None where that is trained itself.
+    """
+
+    student: Any
+    teacher: Any | None
+    data: Prepared
+    head: SplitHead | None
+    tail: Tail | None = None
+
+    def take_back(self) -> None:
+        """Put trained weights into the whole student."""
+        if self.tail is not None:
+            self.tail.take_back(self.student)
+
+
+def reduce_to_head(
+    student: Any,
+    teacher: Any | None,
+    data: Prepared,
+    head: SplitHead | None,
+    progress: Progress = silent,
+) -> Part:
+    """Run the network below the head once over all data and return what is left to do.
+
+    Args:
+        student: The factorized Keras model.
+        teacher: The original; None if it is not at hand.
+        data: The data set.
+        head: The factorized layer as in the record; None if that is not known.
+        progress: Told of batches.
+
+    Raises:
+        TrainingError: If the student's head cannot stand alone, see `tail_of`, or another layer
+            than the last was factorized.
+    """
+    tail = tail_of(student)
+    if head is not None and head.first_path != tail.path:
+        msg = f"Layer {head.path!r}, which was factorized, is not the last one; use --scope model."
+        raise TrainingError(msg, code="no_head")
+    split = data.split
+    x_train, x_val, x_test = (
+        layer_inputs(student, tail.path, data.scaling(x), progress)
+        for x in (evenly(split.x_train, SAMPLES), split.x_val, split.x_test)
+    )
+    # Labels and weights are thinned out with the inputs.
+    split = replace(
+        split,
+        x_train=x_train,
+        y_train=evenly(split.y_train, SAMPLES),
+        x_val=x_val,
+        x_test=x_test,
+        w_train=None if split.w_train is None else np.asarray(evenly(split.w_train, SAMPLES)),
+    )
+    inputs = x_train.shape[1:]
+    small_teacher = None
+    if teacher is not None:
+        with contextlib.suppress(TrainingError):
+            theirs = tail_of(teacher)
+            if _same_below(student, tail, teacher, theirs):
+                small_teacher = theirs.alone(inputs)
+    return Part(
+        student=tail.alone(inputs),
+        teacher=small_teacher,
+        data=replace(data, split=split, scaling=parse("as-is", np.zeros(1))),
+        head=head and replace(head, path=_name(head.path), first_path=_name(head.first_path)),
+        tail=tail,
+    )
+
+
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def _same_below(student: Any, tail: Tail, teacher: Any, theirs: Tail) -> bool:
+    """Return whether two models are the same below their heads, weight by weight."""
+    below = []
+    for model, part in ((student, tail), (teacher, theirs)):
+        top = {id(weight) for layer in part.layers for weight in layer.weights}
+        below.append([weight for weight in model.weights if id(weight) not in top])
+    return len(below[0]) == len(below[1]) and all(
+        np.array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+        for a, b in zip(*below, strict=True)
+    )
