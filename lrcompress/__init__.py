@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         MergeResult,
         ModernizeResult,
         SweepResult,
+        compare,
         evaluate,
         factorize,
         finetune,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         modernize,
         report,
         sweep,
+        train_from_scratch,
     )
     from lrcompress.errors import LRCompressError
     from lrcompress.lowrank import Factors, truncated_svd
@@ -43,6 +45,7 @@ __all__ = [
     "MergeResult",
     "ModernizeResult",
     "SweepResult",
+    "compare",
     "evaluate",
     "factorize",
     "finetune",
@@ -51,6 +54,7 @@ __all__ = [
     "modernize",
     "report",
     "sweep",
+    "train_from_scratch",
     "truncated_svd",
 ]
 

@@ -5,6 +5,7 @@ Keras is loaded only by the functions that run a model, when they are called.
 
 from __future__ import annotations
 
+from lrcompress.api.comparing import compare
 from lrcompress.api.evaluating import EvaluateResult, evaluate
 from lrcompress.api.factorizing import factorize
 from lrcompress.api.finetune_result import FinetuneResult
@@ -13,6 +14,7 @@ from lrcompress.api.inspecting import inspect
 from lrcompress.api.merging import MergeResult, merge
 from lrcompress.api.modernizing import ModernizeResult, modernize
 from lrcompress.api.reporting import report
+from lrcompress.api.scratch import train_from_scratch
 from lrcompress.api.sweeping import SweepResult, sweep
 from lrcompress.results import FactorizeResult
 
@@ -23,6 +25,7 @@ __all__ = [
     "MergeResult",
     "ModernizeResult",
     "SweepResult",
+    "compare",
     "evaluate",
     "factorize",
     "finetune",
@@ -31,4 +34,5 @@ __all__ = [
     "modernize",
     "report",
     "sweep",
+    "train_from_scratch",
 ]

@@ -163,7 +163,7 @@ def own_recipe(
             path = Path(folder) / "model.keras"
             save_model(build(None), path, None)
             head = find_head(open_model(path))
-        scaling = scaling or ("/255" if data.x_train.dtype == "uint8" else "as-is")
+        scaling = scaling or _usual_scaling(data)
     m, n = head.kernel_shape
     return Recipe(
         build=build,
@@ -177,6 +177,12 @@ def own_recipe(
         published={},
         use_bias=head.use_bias,
     )
+
+
+def _usual_scaling(data: Dataset) -> str:
+    """Return the scaling of a network that nothing has been trained for yet: /255 for bytes."""
+    x = data.x_train
+    return "/255" if not isinstance(x, dict) and x.dtype == "uint8" else "as-is"
 
 
 def _narrow(model: Any, rank: int) -> Any:  # noqa: ANN401  # a Keras model

@@ -25,6 +25,7 @@ COMMANDS = {
     "report": ("report", "Show the errors, the parameters and the times of a run."),
     "evaluate": ("evaluate", "Measure the test error of one or several models."),
     "train-from-scratch": ("scratch", "Train the paper's low-rank networks, for comparison."),
+    "compare": ("compare", "Measure compressing a trained network against training a small one."),
     "modernize": ("modernize", "Rewrite an old model file so that Keras 3 loads it."),
     "merge": ("merge", "Multiply two Dense layers that are factors back into one."),
     "datasets": ("datasets", "List the known data sets and where each is found."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.tables import drop, plain, table
 from lrcompress.reporting.words import count, rate
 
 if TYPE_CHECKING:
@@ -62,3 +62,93 @@ def seeds_name(seeds: list[int]) -> str:
         return f"seed {seeds[0]}"
     in_a_row = seeds == list(range(seeds[0], seeds[-1] + 1)) if seeds else False
     return f"seeds {seeds[0]} to {seeds[-1]}" if in_a_row else f"seeds {', '.join(map(str, seeds))}"
+
+
+def render_compare(results: dict[str, Any]) -> list[RenderableType]:
+    """Show the arms of `compare`, rank by rank, with their differences to full rank."""
+    settings, summary = results["settings"], results["summary"]
+    extra = settings["finetune_epochs"]
+    names = arm_names(extra)
+    rows = []
+    rank_before: object = ""
+    for entry in summary:
+        rows.append(
+            [
+                "" if entry["rank"] == rank_before else rank_name(entry["rank"]),
+                names[entry["arm"]],
+                rate(entry),
+                *_paired(entry["against_full"]),
+                count(entry["layer_parameters"]),
+                count(entry["model_parameters"]),
+                count(entry["seconds"]),
+                count(entry["images"]),
+                count(entry["images_total"]),
+            ]
+        )
+        rank_before = entry["rank"]
+    columns = [
+        "rank", "arm", "test error [95 %]", "against full rank [95 %]", "p (McNemar)", "layer",
+        "model", "seconds", "images", "with full rank's",
+    ]  # fmt: skip
+    seeds = sorted({seed for entry in summary for seed in entry["seeds"] if seed is not None})
+    title = f"Comparison: {_subject(settings)}, {_epochs(settings)}, {seeds_name(seeds)}"
+    return [table(title, columns, rows, left=2), plain(_notes(results, names))]
+
+
+def arm_names(extra: int) -> dict[str, str]:
+    """Return how tables and figures call the arms; `extra` epochs are those of fine-tuning."""
+    epochs = f"{extra} epoch" if extra == 1 else f"{extra} epochs"
+    return {
+        "full": "full rank",
+        "full-finetuned": f"full rank + {epochs}",
+        "svd": "SVD, nothing trained",
+        "refined": "best head, nothing trained",
+        "finetuned": f"SVD + {epochs}",
+        "scratch": "from scratch",
+    }
+
+
+def _subject(settings: dict[str, Any]) -> str:
+    network = settings.get("network")
+    return f"{settings['dataset']}, {network}" if network else str(settings["dataset"])
+
+
+def _epochs(settings: dict[str, Any]) -> str:
+    full = settings.get("full_epochs")
+    parts = [] if full is None else [f"full rank {full} epochs"]
+    return ", ".join([*parts, f"from scratch {settings['scratch_epochs']}"])
+
+
+def _paired(found: dict[str, Any] | None) -> list[str]:
+    if found is None:
+        return ["-", "-"]
+    return [drop({"drop": found}), f"{found['p_value']:.2g}"]
+
+
+def _notes(results: dict[str, Any], names: dict[str, str]) -> list[str]:
+    lines = [
+        f"rank {entry['rank']}: {names['finetuned']} against from scratch "
+        f"{drop({'drop': found})}, p {found['p_value']:.2g}{_images(entry, results['summary'])}"
+        for entry in results["summary"]
+        if entry["arm"] == "finetuned" and (found := entry["against_scratch"]) is not None
+    ]
+    several = any(entry["interval"] == "t" for entry in results["summary"])
+    if several:
+        lines.append(
+            "means over seeds with Student's intervals; McNemar's test over all seeds, clustered by test sample"
+        )
+    lines.append("images: seen in training, and with those that the full-rank network saw before")
+    return [*lines, f"device: {results['device']}"]
+
+
+def _images(entry: dict[str, Any], summary: list[dict[str, Any]]) -> str:
+    """Say what share of the images of training from scratch the arm saw."""
+    scratch = next(
+        e["images"] for e in summary if (e["arm"], e["rank"]) == ("scratch", entry["rank"])
+    )
+    if not scratch or entry["images"] is None:
+        return ""
+    text = f", {entry['images'] / scratch:.0%} of its images"
+    if entry["images_total"] is not None:
+        text += f" ({entry['images_total'] / scratch:.0%} with full rank's)"
+    return text

@@ -58,9 +58,78 @@ def draw_sweep(document: dict[str, Any], path: Path) -> None:
     for axis in axes:
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
+    _save(figure, path)
+
+
+_ARM_STYLES = {
+    "svd": ("#D55E00", "o"),
+    "refined": ("#CC79A7", "D"),
+    "finetuned": ("#0072B2", "s"),
+    "scratch": ("#009E73", "^"),
+}
+
+
+def draw_compare(document: dict[str, Any], names: dict[str, str], path: Path) -> None:
+    """Draw a comparison: test error against rank, one line an arm, with 95 % intervals.
+
+    Args:
+        document: What `compare` found.
+        names: Of the arms, for the legend.
+        path: Ends in ``.png``, ``.svg`` or ``.pdf``; replaced.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 4.6), layout="constrained")
+    axis = figure.subplots()
+    entries = document["summary"]
+    ranked = [entry for entry in entries if entry["rank"] is not None]
+    for arm, (color, marker) in _ARM_STYLES.items():
+        of_arm = sorted((e for e in ranked if e["arm"] == arm), key=lambda e: e["rank"])
+        if not of_arm:
+            continue
+        rates = [entry["error_rate"] for entry in of_arm]
+        ends = [
+            [abs(entry[f"error_rate_{end}"] - entry["error_rate"]) for entry in of_arm]
+            for end in ("low", "high")
+        ]
+        axis.errorbar([e["rank"] for e in of_arm], rates, yerr=ends, color=color, marker=marker,
+                      markersize=4, capsize=3, linewidth=1.2, label=names[arm])  # fmt: skip
+    flat = [entry for entry in entries if entry["rank"] is None]
+    for entry, style in zip(flat, ("--", ":", "-."), strict=False):
+        label = names[entry["arm"]]
+        if entry["arm"] == "scratch":
+            label = f"full rank, {label}"
+        axis.axhline(entry["error_rate"], color="0.3", linestyle=style, label=label)
+        low, high = entry["error_rate_low"], entry["error_rate_high"]
+        axis.axhspan(low, high, color="0.3", alpha=0.08, linewidth=0)
+    axis.set_xlabel("rank of the final layer")
+    axis.set_ylabel("test error, %")
+    lowest, highest = (f(entry["error_rate"] for entry in entries) for f in (min, max))
+    if highest > 10 * max(lowest, 0.1):
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        # An interval that reaches 0 would take the axis with it.
+        axis.set_ylim(max(lowest, 0.1) / 2, 2 * highest)
+    else:
+        axis.set_ylim(bottom=0)
+    ranks = sorted({entry["rank"] for entry in ranked})
+    if ranks and ranks[-1] > 8 * ranks[0]:
+        axis.set_xscale("log")
+    axis.set_xticks(ranks, [str(rank) for rank in ranks], minor=False)
+    axis.set_xticks([], minor=True)
+    axis.set_title(document["settings"]["dataset"], parse_math=False)
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:  # noqa: ANN401  # a Matplotlib figure
     with replacing(path) as temporary:
         kind = path.suffix.lower().removeprefix(".")
-        # No date inside: the same sweep gives the same file.
+        # No date inside: the same document gives the same file.
         dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
         figure.savefig(temporary, format=kind, dpi=150, metadata=dates)
 

@@ -1,14 +1,32 @@
-"""Which test samples a model gets wrong, small enough to stand in a JSON row."""
+"""What a row holds of a measured classifier: its errors, and which test samples are wrong."""
 
 from __future__ import annotations
 
 import base64
 import zlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
+from lrcompress.training.measures import ClassEvaluation, Evaluation
+
+
+def figures(found: Evaluation) -> dict[str, Any]:
+    """Return the figures of a classifier with the packed predictions as ``wrong``.
+
+    Raises:
+        DatasetError: If the model is no classifier with one output, or its samples have weights.
+    """
+    if not isinstance(found, ClassEvaluation) or found.each_weight is not None:
+        what = "weighted samples" if isinstance(found, ClassEvaluation) else found.measure
+        msg = (
+            f"The model is measured by its {what}; expected a classifier with one output and samples "
+            "that weigh alike: networks are compared by which samples each gets wrong."
+        )
+        raise DatasetError(msg, code="not_a_classifier")
+    return {**found.to_json(), "wrong": pack(found.wrong)}
 
 
 def pack(wrong: NDArray[np.bool_]) -> str:

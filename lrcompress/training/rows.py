@@ -66,9 +66,7 @@ class RowFile:
             OutputError: If the file is not such a document, or is one of other settings.
         """
         if not self.path.exists():
-            document = {**self._head, "rows": []}
-            self._complete(document)
-            return document
+            return self._completed({**self._head, "rows": []})
         kind = self._head["kind"]
         try:
             document: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
@@ -92,6 +90,9 @@ class RowFile:
             for row, _ in zip(rows, keys, strict=True)
             if row.get("model") is None or (self.folder / str(row["model"])).is_file()
         ]
+        return self._completed(document)
+
+    def _completed(self, document: dict[str, Any]) -> dict[str, Any]:
         self._complete(document)
         return document
 

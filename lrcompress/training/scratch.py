@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress import __version__
-from lrcompress.errors import OutputError, TrainingError
+from lrcompress.errors import DatasetError, OutputError, TrainingError
 from lrcompress.progress import Progress, silent
 from lrcompress.training import backend
-from lrcompress.training.arrays import count
+from lrcompress.training.arrays import Arrays, count
 from lrcompress.training.datasets import Dataset
 from lrcompress.training.epochs import Schedule, train
 from lrcompress.training.evaluate import evaluate
 from lrcompress.training.fit_data import fit_to_model
+from lrcompress.training.labels import kind_of
 from lrcompress.training.networks import RECIPES, Recipe
-from lrcompress.training.predictions import pack
+from lrcompress.training.predictions import figures
 from lrcompress.training.rows import UNFINISHED, Job, Key, Row, RowFile, work_through
 from lrcompress.training.saving import save_model
 from lrcompress.training.scaling import parse
@@ -127,23 +128,34 @@ class Trainer:
         path = self.folder / f"{name}{self.suffix}"
         save_model(model, path, self._origin())
         state.unlink(missing_ok=True)
-        images = self.settings.epochs * count(fitted.x_train)
         return {
             "rank": rank,
             "seed": seed,
-            **result.to_json(),
+            **figures(result),
             "paper_parameters": self.recipe.paper_parameters(rank),
             "layer_parameters": self.recipe.layer_parameters(rank),
             "model_parameters": int(model.count_params()),
             "seconds": seconds,
-            "images": images,
-            "images_per_second": images / max(seconds, 1e-9),
+            "images": self.images,
+            "images_per_second": self.images / max(seconds, 1e-9),
             "device": backend.describe_device(),
             "model": path.name,
             "bytes": path.stat().st_size,
             "published": self._published(rank),
-            "wrong": pack(result.wrong),
         }
+
+    @property
+    def images(self) -> int:
+        """Training images that a row sees, each as often as there are epochs."""
+        return self.settings.epochs * count(self.data.x_train)
+
+    def measured(self, path: Path) -> Row:
+        """Return what a row holds of a model that an earlier run trained."""
+        model = backend.load_model(path)
+        fitted = fit_to_model(self.data, model)
+        x_test = parse(self.recipe.scaling, fitted.x_train)(fitted.x_test)
+        result = evaluate(model, x_test, fitted.y_test, self.progress, f"test, {path.name}")
+        return figures(result)
 
     def _origin(self) -> dict[str, Any]:
         return {
@@ -158,8 +170,15 @@ class Trainer:
         return None if found is None else dict(zip(names, found, strict=True))
 
 
-def targets(model: Any, y: NDArray[np.int64]) -> NDArray[Any]:
-    """Return class numbers in the form that the model's loss wants."""
+def targets(model: Any, y: Arrays) -> NDArray[Any]:
+    """Return class numbers in the form that the model's loss wants.
+
+    Raises:
+        DatasetError: If the labels are not class numbers of one output.
+    """
+    if isinstance(y, dict) or kind_of(y) != "classes":
+        msg = f"Model {model.name} is no classifier with one output; expected one class number a sample."
+        raise DatasetError(msg, code="not_a_classifier")
     loss = model.loss
     name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
     if name in ("categorical_crossentropy", "categorical_focal_crossentropy", "kl_divergence"):
