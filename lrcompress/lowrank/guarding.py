@@ -19,6 +19,8 @@ from lrcompress.lowrank.sampling import rows, split
 
 # Below so many inputs a feature, the covariance of whitening is poorly known.
 AMPLE = 5
+# Losses that differ by less are equal: float32 rounds so, and each engine its own way.
+ROUNDING = 1e-6
 
 
 def calibration_warnings(kernel_shape: tuple[int, int], count: int, method: str) -> list[str]:
@@ -73,6 +75,8 @@ def better(
 ) -> dict[int, Factors]:
     """Return at each rank the factors that are nearer to the original on the inputs held out.
 
+    Those found without data where both are equally near.
+
     Args:
         found: By a method that learned from inputs.
         without_data: By one that did not, at the same ranks.
@@ -81,7 +85,8 @@ def better(
     """
     return {
         rank: factors
-        if loss_of(held_out, factors, bias) <= loss_of(held_out, without_data[rank], bias)
+        if loss_of(held_out, factors, bias)
+        < (1 - ROUNDING) * loss_of(held_out, without_data[rank], bias)
         else without_data[rank]
         for rank, factors in found.items()
     }
