@@ -104,8 +104,8 @@ class Target:
 
     Attributes:
         layer: As found in the file.
-        is_head: Whether it is the final Dense: its objective is the model's output. That of any
-            other is its own output.
+        is_head: Whether it is the final Dense, or that of one of several outputs: its objective is
+            that output. That of any other is its own.
     """
 
     layer: DenseLayer
@@ -300,10 +300,11 @@ def factorize_layer(task: LayerTask, request: Request) -> Factorized:
 def _drops(task: LayerTask) -> Callable[[Sequence[int]], dict[int, float]] | None:
     """Return the drops in points at some ranks on held-out data: by the head alone where it tells."""
     calibration = task.calibration
-    if calibration is None or calibration.labels is None:
+    if calibration is None:
         return None
-    meter = task.meter()
-    if meter is None and calibration.probe is None:
+    meter, probe = task.meter(), calibration.probe
+    # What is wrong cannot be counted where outputs are numbers.
+    if meter is None and (probe is None or probe.original.error_rate is None):
         return None
 
     def drops(ranks: Sequence[int]) -> dict[int, float]:

@@ -92,8 +92,12 @@ class FactorizeResult:
             it was dropped.
         warnings: What the user should know.
         seconds: Wall time of the parts.
-        error_rate_before: Of the original on the test data, in percent; None without data.
-        error_rate_after: Of the compressed model; None without data.
+        error_rate_before: Of the original on the test data, in percent; None without data, and for
+            models that are not classifiers with one output.
+        error_rate_after: Of the compressed model.
+        measured_before: All that was measured of the original on the test data, the key ``measure``
+            naming the main figure; None without data.
+        measured_after: The same of the compressed model.
         modernized: What was put in the terms of Keras 3, a line each; empty unless asked for.
         model: The compressed Keras model, where the input was a model in memory; the paths then
             name temporary files that are gone, unless an output was given.
@@ -115,6 +119,8 @@ class FactorizeResult:
     seconds: dict[str, float]
     error_rate_before: float | None = None
     error_rate_after: float | None = None
+    measured_before: dict[str, Any] | None = None
+    measured_after: dict[str, Any] | None = None
     modernized: list[str] = field(default_factory=list)
     model: Any = None
 
@@ -147,6 +153,8 @@ class FactorizeResult:
             "optimizer_bytes_after": self.optimizer_bytes_after,
             "error_rate_before": self.error_rate_before,
             "error_rate_after": self.error_rate_after,
+            "measured_before": self.measured_before,
+            "measured_after": self.measured_after,
             "warnings": self.warnings,
             "modernized": self.modernized,
             "seconds": self.seconds,

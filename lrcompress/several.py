@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrcompress.choosing import RankChoice, Rule, pick_rule, rank_grid
-from lrcompress.errors import RankError, UnsupportedModelError
+from lrcompress.errors import RankError
 from lrcompress.layerwise import (
     Calibration,
     Factorized,
@@ -21,7 +21,7 @@ from lrcompress.layerwise import (
 )
 from lrcompress.lowrank import Curve, Ranks, allocations, largest_useful_rank, total_price
 from lrcompress.lowrank import within_budget as best_within
-from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, find_head
+from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, find_head, head_paths
 from lrcompress.progress import Progress
 
 # Ranks at which a layer is tried in the network: its curve between them is a line.
@@ -45,28 +45,20 @@ def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list
     """
     if not request.every_dense and not request.layers:
         return [Target(find_head(model), is_head=True)], []
-    head = head_path(model)
+    heads = head_paths(model)
     if request.layers:
         named = [find_head(model, name) for name in request.layers]
         if len({layer.path for layer in named}) < len(named):
             msg = f"Received layers {', '.join(request.layers)}; expected each once."
             raise RankError(msg, code="layer_twice")
-        return [Target(layer, layer.path == head) for layer in named], []
+        return [Target(layer, layer.path in heads) for layer in named], []
     useful = [layer for layer in dense_layers(model) if _largest(layer)]
     if not useful:
         msg = f"{model.path} has no Dense layer that a lower rank makes smaller; nothing to do."
         raise RankError(msg, code="nothing_to_gain")
     left = [layer.path for layer in dense_layers(model) if layer not in useful]
     remarks = [f"Too small for any rank to save something: {', '.join(left)}."] if left else []
-    return [Target(layer, layer.path == head) for layer in useful], remarks
-
-
-def head_path(model: ModelFile) -> str | None:
-    """Return the path of the final Dense, None where there is not exactly one."""
-    try:
-        return find_head(model).path
-    except UnsupportedModelError:
-        return None
+    return [Target(layer, layer.path in heads) for layer in useful], remarks
 
 
 def factorize_several(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.errors import RankError
 from lrcompress.layerwise import Calibration, LayerTask, Target, in_network, measures_alone
 from lrcompress.lowrank import Factors
 from lrcompress.modelfile import DenseLayer, ModelFile
@@ -62,30 +63,66 @@ class LiveModel:
         Returns:
             The inputs of the layers, and from how many samples.
         """
+        from lrcompress.training.arrays import evenly
         from lrcompress.training.calibrate import inputs_of
-        from lrcompress.training.probing import Probe
 
         split, scaling = self.data.split, self.data.scaling
         paths = [target.layer.input_path for target in targets]
-        count = self.options.samples or self._samples(targets, methods)
-        some = scaling(evenly(split.x_train, count))
-        held_out = scaling(split.x_val)
+        some = evenly(split.x_train, self.options.samples or self._samples(targets, methods))
+        held_out, labels = scaling(split.x_val), self.data.class_labels
         probe = None
-        if with_network or not all(measures_alone(target) for target in targets):
-            probe = Probe(self.keras_model, held_out, split.y_val, self.progress)
+        if with_network or labels is None or not all(measures_alone(t) for t in targets):
+            probe = self._probe(targets, held_out, split.y_val, split.w_val, "original")
+        known = inputs_of(self.keras_model, paths, scaling(some), self.progress)
         calibration = Calibration(
-            activations=self._by_layer(targets, inputs_of(self.keras_model, paths, some, self.progress)),
+            activations=self._by_layer(targets, known),
             held_out=self._by_layer(
                 targets, inputs_of(self.keras_model, paths, held_out, self.progress)
             ),
-            labels=split.y_val,
+            labels=labels,
             probe=probe,
+        )
+        return calibration, len(known[paths[0]])
+
+    def _probe(self, targets: Sequence[Target], x: Any, y: Any, weights: Any, task: str) -> Any:  # noqa: ANN401
+        """Return the network on some data, measured by the outputs that the layers lead to."""
+        from lrcompress.training.probing import Probe
+
+        return Probe(
+            self.keras_model, x, y, self.progress, task,
+            outputs=self.outputs(targets), sample_weight=weights,
         )  # fmt: skip
-        return calibration, len(some)
+
+    def outputs(self, targets: Sequence[Target]) -> list[str]:
+        """Return the names of the outputs that some layers lead to."""
+        from lrcompress.training.heads import reached_by
+
+        found = [reached_by(self.keras_model, target.layer.path) for target in targets]
+        return list(dict.fromkeys(name for names in found for name in names))
+
+    def check_drop(self, targets: Sequence[Target]) -> None:
+        """Refuse a largest drop where nothing is right or wrong.
+
+        Raises:
+            RankError: If the outputs that the layers lead to are numbers.
+        """
+        from lrcompress.training.labels import kind_of
+
+        y = self.data.split.y_val
+        labels = [y[name] for name in self.outputs(targets)] if isinstance(y, dict) else [y]
+        if all(kind_of(found) == "regression" for found in labels):
+            msg = (
+                "max_drop counts percentage points of an error rate, and the labels of "
+                f"{self.options.dataset} are numbers, measured by RMSE; give --rank, --energy or "
+                "--reduction, and see `lrcompress sweep` for the RMSE at each rank."
+            )
+            raise RankError(msg, code="no_error_rate")
 
     def _samples(self, targets: Sequence[Target], methods: Sequence[str]) -> int:
+        from lrcompress.training.arrays import count
+
         refines = bool({"auto", "refined"} & set(methods)) and any(t.is_head for t in targets)
-        return len(self.data.split.x_train) if refines else SAMPLES
+        return count(self.data.split.x_train) if refines else SAMPLES
 
     @staticmethod
     def _by_layer(
@@ -96,16 +133,15 @@ class LiveModel:
     def test_meter(self, task: LayerTask) -> Meter:
         """Return a meter for one layer on the test part."""
         from lrcompress.training.calibrate import layer_inputs
-        from lrcompress.training.probing import Probe
 
-        x, y = self.data.test()
-        layer = task.target.layer
-        if measures_alone(task.target):
+        (x, y), split, layer = self.data.test(), self.data.split, task.target.layer
+        alone = measures_alone(task.target) and self.data.class_labels is not None
+        if alone and split.w_test is None and not isinstance(y, dict):
             inputs = layer_inputs(self.keras_model, layer.input_path, x, self.progress)
-            alone = task.head_meter(inputs, y)
-            if alone is not None:
-                return alone
-        return NetworkMeter(Probe(self.keras_model, x, y, self.progress, "test"), layer)
+            meter = task.head_meter(inputs, y)
+            if meter is not None:
+                return meter
+        return NetworkMeter(self._probe([task.target], x, y, split.w_test, "test"), layer)
 
 
 def held_out_meter(task: LayerTask) -> Meter | None:
@@ -170,14 +206,14 @@ class NetworkMeter:
         wrong: NDArray[np.bool_] | None = self._probe.original.wrong
         return wrong
 
+    @property
+    def original(self) -> Any:  # noqa: ANN401  # a `probing.Probed`
+        """What the original does."""
+        return self._probe.original
+
     def __call__(self, factors: Factors) -> Any:  # noqa: ANN401
         """Run the network with the factors' product."""
         return self._probe(in_network(self._layer, factors), f"rank {factors.rank}")
-
-
-def evenly(x: NDArray[Any], count: int) -> NDArray[Any]:
-    """Return evenly spread inputs: the split has no order of its own left."""
-    return x if count >= len(x) else x[:: max(1, len(x) // count)][:count]
 
 
 def recorded_scaling(opened: ModelFile, dataset: str) -> str | None:

@@ -19,11 +19,14 @@ class EvaluateResult:
 
     Attributes:
         model: The file.
-        samples: Number of predictions.
-        error_rate: Top-1 error in percent.
-        error_rate_low: Lower end of its 95 % interval (Wilson).
-        error_rate_high: Upper end.
-        loss: Mean cross-entropy in nats.
+        samples: Number of predictions, without those of weight 0.
+        measure: What the model is measured by: ``error_rate`` (top-1, in percent), ``binary_error``
+            (of labels any of which may hold, in percent), ``rmse`` (in the labels' unit), or
+            ``outputs`` where it has several.
+        value: That figure; for several outputs the loss.
+        loss: Mean cross-entropy in nats, or mean squared error; the sum over several outputs.
+        figures: All that was measured, by name; for several outputs ``outputs`` holds the figures
+            of each.
         scaling: What the inputs went through.
         device: What computed it.
         difference: Against the first model, paired on the same samples; None for the first.
@@ -31,17 +34,28 @@ class EvaluateResult:
 
     model: str
     samples: int
-    error_rate: float
-    error_rate_low: float
-    error_rate_high: float
+    measure: str
+    value: float
     loss: float
+    figures: dict[str, Any]
     scaling: str
     device: str
     difference: dict[str, Any] | None
 
+    @property
+    def error_rate(self) -> float | None:
+        """Top-1 error in percent; None for a model that is not a classifier with one output."""
+        return self.figures.get("error_rate")
+
     def to_json(self) -> dict[str, Any]:
         """Return one entry of what `lrcompress evaluate --json` prints."""
-        return dict(self.__dict__)
+        return {
+            "model": self.model,
+            **self.figures,
+            "scaling": self.scaling,
+            "device": self.device,
+            "difference": self.difference,
+        }
 
 
 def evaluate(
@@ -85,8 +99,8 @@ def evaluate(
     before_keras()
     from lrcompress.training import backend
     from lrcompress.training.evaluate import evaluate as measure
+    from lrcompress.training.measures import compare
     from lrcompress.training.session import DataRequest, prepare
-    from lrcompress.training.statistics import compare_paired
 
     scaling = scaling or recorded_scaling(opened[0], dataset)
     results: list[EvaluateResult] = []
@@ -96,14 +110,18 @@ def evaluate(
         # Prepared for each model: all must fit the data, and see it scaled alike.
         data = prepare(loaded, model, DataRequest(folder, scaling, seed))
         scaling = data.scaling.name
-        x, y = data.test()
-        found = measure(model, x, y, progress, f"test, {path.name}")
-        difference = None if first is None else compare_paired(first.wrong, found.wrong).to_json()
+        (x, y), weights = data.test(), data.split.w_test
+        found = measure(model, x, y, progress, f"test, {path.name}", sample_weight=weights)
+        difference = None if first is None else compare(first, found).to_json()
         first = first or found
         results.append(
             EvaluateResult(
                 model=str(path),
-                **{key: value for key, value in found.to_json().items() if key != "errors"},
+                samples=found.samples,
+                measure=found.measure,
+                value=found.value,
+                loss=found.loss,
+                figures=found.to_json(),
                 scaling=scaling,
                 device=backend.describe_device(),
                 difference=difference,

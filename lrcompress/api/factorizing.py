@@ -150,6 +150,8 @@ def _factorize_with_data(
 ) -> FactorizeResult:
     targets, _ = find_targets(source.model, request)
     live = open_live(source.model.path, source.model, options, progress, before_keras)
+    if request.max_drop is not None:
+        live.check_drop(targets)
     calibration, samples = live.calibration(
         targets, [request.method], with_network=len(targets) > 1
     )
@@ -160,16 +162,18 @@ def _factorize_with_data(
     )  # fmt: skip
     from lrcompress.training import backend
     from lrcompress.training.evaluate import evaluate
-    from lrcompress.training.statistics import compare_paired
+    from lrcompress.training.measures import compare
 
-    x_test, y_test = live.data.test()
-    before = evaluate(live.keras_model, x_test, y_test, progress, "test, original")
+    (x, y), weights = live.data.test(), live.data.split.w_test
+    before = evaluate(live.keras_model, x, y, progress, "test, original", sample_weight=weights)
     small = backend.load_model(result.output)
-    after = evaluate(small, x_test, y_test, progress, "test, factorized")
-    result.error_rate_before, result.error_rate_after = before.error_rate, after.error_rate
+    after = evaluate(small, x, y, progress, "test, factorized", sample_weight=weights)
+    result.measured_before, result.measured_after = before.to_json(), after.to_json()
+    result.error_rate_before = result.measured_before.get("error_rate")
+    result.error_rate_after = result.measured_after.get("error_rate")
     record = read_record(result.record)
     record.set_stage("original", source.file.path, result.parameters_before, **before.to_json())
-    drop = compare_paired(before.wrong, after.wrong).to_json()
+    drop = compare(before, after).to_json()
     record.set_stage(
         "factorized", result.output, result.parameters_after, **after.to_json(), drop=drop
     )

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrcompress.api.calibrating import DataOptions, Meter, held_out_meter, open_live
+from lrcompress.api.calibrating import (
+    DataOptions,
+    Meter,
+    NetworkMeter,
+    held_out_meter,
+    open_live,
+)
 from lrcompress.choosing import rank_grid
 from lrcompress.layerwise import Calibration, LayerTask, Request, Target, check_layer
 from lrcompress.lowrank import (
@@ -17,9 +23,8 @@ from lrcompress.lowrank import (
     parameters,
     singular_values,
 )
-from lrcompress.modelfile import DenseLayer, ModelFile, find_head, open_model
+from lrcompress.modelfile import DenseLayer, ModelFile, find_head, head_paths, open_model
 from lrcompress.progress import Progress, nothing, silent
-from lrcompress.several import head_path
 
 SCHEMA_VERSION = 1
 # A continuation pass costs seconds a rank; up to so many it goes through every one.
@@ -38,8 +43,8 @@ class SweepResult:
         break_even_rank: The largest rank that saves anything.
         singular_values: Of the kernel, descending.
         dataset: Name, scaling and sample counts; None without data.
-        original: Error rates of the original, in percent, by part: ``held_out`` and ``test`` with
-            its interval; empty without data.
+        original: What the original is measured by on held-out data, and on test data with its
+            interval: error rates in percent, or what ``measure`` names; empty without data.
         rows: One a method and rank; see docs/cli.md.
         seconds: Wall time: ``activations`` and each method.
     """
@@ -156,7 +161,7 @@ def sweep(
 
 def _target(opened: ModelFile, layer: str | None) -> Target:
     found = find_head(opened, layer)
-    return Target(found, is_head=layer is None or found.path == head_path(opened))
+    return Target(found, is_head=layer is None or found.path in head_paths(opened))
 
 
 def _ranks(ranks: Sequence[int] | None, layer: DenseLayer) -> list[int]:
@@ -203,6 +208,7 @@ _UNMEASURED: dict[str, Any] = dict.fromkeys(
 
 def _measure(held_out: Meter | None, test: Meter, factors: Factors) -> dict[str, Any]:
     """Return errors of the outputs: what to choose by from held-out data, what to report from test."""
+    from lrcompress.training.measures import compare
     from lrcompress.training.statistics import compare_paired
 
     found: dict[str, Any] = {}
@@ -212,23 +218,46 @@ def _measure(held_out: Meter | None, test: Meter, factors: Factors) -> dict[str,
             "output_error": measured.output_error,
             "agreement": measured.agreement,
             "held_out_error_rate": measured.error_rate,
-        }
-    before, after = test.original_wrong, test(factors).wrong
-    if before is None or after is None:
-        return found
-    return found | _rate(after) | {"drop": compare_paired(before, after).to_json()}
+        } | _held_out(measured)
+    measured = test(factors)
+    before, after = test.original_wrong, measured.wrong
+    if before is not None and after is not None:
+        return found | _rate(after) | {"drop": compare_paired(before, after).to_json()}
+    if isinstance(test, NetworkMeter) and measured.evaluation is not None:
+        figures: dict[str, Any] = measured.evaluation.to_json()
+        drop = compare(test.original.evaluation, measured.evaluation)
+        return found | figures | {"drop": drop.to_json()}
+    return found
+
+
+def _held_out(measured: Any) -> dict[str, Any]:  # noqa: ANN401  # Measured, or Probed
+    """Return the main figure on held-out data, where it is no error rate."""
+    evaluation = getattr(measured, "evaluation", None)
+    if evaluation is None or measured.error_rate is not None:
+        return {}
+    return {f"held_out_{evaluation.measure}": evaluation.value}
 
 
 def _original(held_out: Meter | None, test: Meter) -> dict[str, Any]:
-    """Return the original's error rates, in percent, with the numbers of samples."""
+    """Return what the original is measured by on both parts, with the numbers of samples."""
     found: dict[str, Any] = {}
     if held_out is not None and held_out.original_wrong is not None:
         found = {
             "held_out_error_rate": 100 * float(held_out.original_wrong.mean()),
             "held_out_samples": int(held_out.original_wrong.size),
         }
+    elif isinstance(held_out, NetworkMeter) and held_out.original.evaluation is not None:
+        found = {
+            "held_out_error_rate": held_out.original.error_rate,
+            "held_out_samples": held_out.original.evaluation.samples,
+        } | _held_out(held_out.original)
     wrong = test.original_wrong
-    return found if wrong is None else found | _rate(wrong) | {"samples": int(wrong.size)}
+    if wrong is not None:
+        return found | _rate(wrong) | {"samples": int(wrong.size)}
+    if isinstance(test, NetworkMeter) and test.original.evaluation is not None:
+        figures: dict[str, Any] = test.original.evaluation.to_json()
+        return found | figures
+    return found
 
 
 def _rate(wrong: Any) -> dict[str, float]:  # noqa: ANN401  # a boolean array

@@ -23,16 +23,18 @@ def command(
     verbose: bool,
     **options: Any,  # noqa: ANN401
 ) -> None:
-    """Measure the test error of each MODEL, with its 95 % interval.
+    """Measure each MODEL on test data, with a 95 % interval, by what fits its outputs.
 
-    Several models are compared with the first, paired on the same samples (McNemar's test).
+    Top-1 error for classes, and top-5 from 100 classes up; binary error and AUC for labels any of
+    which may hold; RMSE for numbers. Several models are compared with the first, paired on the same
+    samples (McNemar's test for top-1 errors).
 
     \b
     Example:
         lrcompress evaluate model.h5 model-rank4.h5 --dataset mnist
     """  # noqa: D301
     from lrcompress.api.evaluating import evaluate
-    from lrcompress.reporting.trained import render_evaluate
+    from lrcompress.reporting.measured import render_evaluate
 
     with progress_bar(quiet=quiet) as bar:
         found = evaluate(

@@ -8,7 +8,7 @@ written opens in plain Keras, in safe mode, without custom objects.
 
 from __future__ import annotations
 
-from lrcompress.modelfile.finding import dense_layers, find_head
+from lrcompress.modelfile.finding import dense_layers, find_head, head_paths
 from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Replacement, Written
 from lrcompress.modelfile.reading import open_model, read_bias, read_kernel
 from lrcompress.modelfile.surgery import write_merged, write_replaced
@@ -21,6 +21,7 @@ __all__ = [
     "Written",
     "dense_layers",
     "find_head",
+    "head_paths",
     "open_model",
     "read_bias",
     "read_kernel",

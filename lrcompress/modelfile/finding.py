@@ -69,6 +69,16 @@ def find_head(model: ModelFile, layer: str | None = None) -> DenseLayer:
         return _describe(model, second, pairs)
 
 
+def head_paths(model: ModelFile) -> list[str]:
+    """Return the paths of the Dense layers that end a model, one an output; none where one does not."""
+    try:
+        return [find_head(model).path]
+    except UnsupportedModelError as error:
+        if error.code != "several_heads" or model.tree is None:
+            return []
+    return list(dict.fromkeys("/".join(i.path) for tail in tails(model.tree) for i in tail.heads))
+
+
 def _describe(model: ModelFile, item: Item, pairs: dict[Item, Item]) -> DenseLayer:
     """Return a Dense, together with the one before it where the two make up one matrix."""
     layer = describe_dense(model, item)

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.reporting.tables import drop, kernel_errors, plain, saved, table
-from lrcompress.reporting.words import count, points, rate, seconds, share, size, small
+from lrcompress.reporting.words import (
+    PERCENT,
+    count,
+    figure,
+    points,
+    rate,
+    seconds,
+    share,
+    size,
+    small,
+    test_column,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,14 +48,29 @@ def render_factorize(result: dict[str, Any]) -> list[RenderableType]:
             kernel_errors(layer),
         ]
     lines += _optimizer_lines(result)
-    if result["error_rate_before"] is not None:
-        lost = result["error_rate_after"] - result["error_rate_before"]
-        lines.append(
-            f"test error {result['error_rate_before']:.2f} % -> {result['error_rate_after']:.2f} % "
-            f"({points(lost)})"
-        )
+    lines += _measured_lines(result)
     lines += _changes(result["modernized"])
     return [*parts, plain([*lines, f"wrote {result['output']}", f"wrote {result['record']}"])]
+
+
+def _measured_lines(result: dict[str, Any]) -> list[str]:
+    """Say what was measured before and after."""
+    before, after = result["measured_before"], result["measured_after"]
+    if before is None or after is None:
+        return []
+    pairs = [("", before, after)]
+    if before["measure"] == "outputs":
+        pairs = [(f", {k}:", before["outputs"][k], after["outputs"][k]) for k in before["outputs"]]
+    lines = []
+    for name, old, new in pairs:
+        key = old["measure"]
+        what = "test error" if key == "error_rate" else "test data"
+        lost = new[key] - old[key]
+        lines.append(
+            f"{what}{name} {figure(key, old[key])} -> {figure(key, new[key])} "
+            f"({points(lost) if key in PERCENT else f'{lost:+.4g}'})"
+        )
+    return lines
 
 
 def _shapes(layer: dict[str, Any]) -> str:
@@ -197,7 +223,7 @@ def render_report(story: dict[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = [
         table(
             f"Report of {story['record']}",
-            ["", "test error [95 %]", "against original", "parameters", "saved", "file", "saved"],
+            ["", test_column(story["stages"]), "against original", "parameters", "saved", "file", "saved"],
             [
                 [
                     stage["name"],

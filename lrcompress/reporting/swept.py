@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.reporting.tables import plain, table
-from lrcompress.reporting.words import count, points, rate, seconds, share, small
+from lrcompress.reporting.words import (
+    change,
+    count,
+    figure,
+    rate,
+    seconds,
+    share,
+    small,
+    test_column,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _KERNEL = ["rank", "parameters", "layer saved", "model saved", "energy", "spectral error"]
-_OUTPUTS = ["output error", "agreement", "error, held out", "test error [95 %]", "drop [95 %]"]
 
 
 def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
@@ -24,7 +32,7 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
         parts.append(
             table(
                 f"{document['layer']}: Dense {m} x {n}, {method}",
-                _KERNEL + (_OUTPUTS if measured else []),
+                _KERNEL + (_outputs(rows) if measured else []),
                 [_cells(row, measured=measured) for row in rows],
                 left=0,
             )
@@ -37,11 +45,18 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
     ]
     if original:
         lines.append(
-            f"the original: {original['held_out_error_rate']:.2f} % held out, {rate(original)} test"
+            f"the original: {_held_out(original)} held out, {rate(original)} test"
             f" ({count(original['samples'])} samples); choose by the held-out column, report the test error"
         )
     times = ", ".join(f"{name} {seconds(value)}" for name, value in document["seconds"].items())
     return [*parts, plain([*lines, f"time: {times}"])]
+
+
+def _outputs(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the columns on outputs."""
+    column = test_column(rows)
+    held_out = "error, held out" if "error" in column else "held out"
+    return ["output error", "agreement", held_out, column, "drop [95 %]"]
 
 
 def _replaced(rows: list[dict[str, Any]]) -> list[str]:
@@ -72,9 +87,16 @@ def _cells(row: dict[str, Any], *, measured: bool) -> list[str]:
         *cells,
         small(row["output_error"]),
         "-" if row["agreement"] is None else f"{row['agreement']:.2f} %",
-        "-" if row["held_out_error_rate"] is None else f"{row['held_out_error_rate']:.2f} %",
+        _held_out(row),
         rate(row),
-        "-"
-        if drop is None
-        else f"{points(drop['difference'])} [{drop['low']:+.2f}, {drop['high']:+.2f}]",
+        "-" if drop is None else change(drop),
     ]
+
+
+def _held_out(row: dict[str, Any]) -> str:
+    """Return the main figure on held-out data."""
+    for measure in ("error_rate", "rmse", "outputs"):
+        value = row.get(f"held_out_{measure}")
+        if value is not None:
+            return f"loss {value:.4g}" if measure == "outputs" else figure(measure, value)
+    return "-"

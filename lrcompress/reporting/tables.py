@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.reporting.words import clean, points, share, small
+from lrcompress.reporting.words import change, clean, points, share, small
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,8 +48,6 @@ def kernel_errors(layer: dict[str, Any]) -> str:
 
 
 def drop(stage: dict[str, Any]) -> str:
-    """Return the difference to the original's error rate, with its interval where it was paired."""
+    """Return the difference to the original's figure, with its interval where it was paired."""
     paired = stage.get("drop")
-    if isinstance(paired, dict):
-        return f"{points(paired['difference'])} [{paired['low']:+.2f}, {paired['high']:+.2f}]"
-    return points(stage["drop_points"])
+    return change(paired) if isinstance(paired, dict) else points(stage["drop_points"])

@@ -5,6 +5,13 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+# What an evaluation may be measured by, beside the top-1 error, which needs no name.
+NAMES = {
+    "binary_error": "binary error ", "rmse": "RMSE ", "top5_error_rate": "top-5 error ",
+    "auc": "AUC ", "mae": "MAE ",
+}  # fmt: skip
+PERCENT = {"error_rate", "binary_error", "top5_error_rate"}
+
 
 def count(value: int | float | None) -> str:
     """Return an integer with thousands separators."""
@@ -30,13 +37,56 @@ def share(value: float | None) -> str:
 
 
 def rate(stage: dict[str, Any]) -> str:
-    """Return an error rate with its 95 % interval."""
-    if stage.get("error_rate") is None:
+    """Return the main figure of an evaluation with its 95 % interval; those of several outputs."""
+    key = stage.get("measure", "error_rate")
+    if key == "outputs":
+        return "; ".join(f"{name}: {rate(found)}" for name, found in stage["outputs"].items())
+    if stage.get(key) is None:
         return "not measured"
-    text = f"{stage['error_rate']:.2f} %"
-    if stage.get("error_rate_low") is not None:
-        text += f" [{stage['error_rate_low']:.2f}, {stage['error_rate_high']:.2f}]"
-    return text
+    text = figure(key, stage[key])
+    low, high = stage.get(f"{key}_low"), stage.get(f"{key}_high")
+    if low is None or high is None:
+        return text
+    digits = ".2f" if key in PERCENT else ".4g"
+    return f"{text} [{low:{digits}}, {high:{digits}}]"
+
+
+def test_column(entries: list[dict[str, Any]]) -> str:
+    """Return what a column of figures on test data is called."""
+    errors = all(entry.get("measure", "error_rate") == "error_rate" for entry in entries)
+    return "test error [95 %]" if errors else "on test data [95 %]"
+
+
+def figure(measure: str, value: float) -> str:
+    """Return a figure with its unit, and its name where it is no top-1 error."""
+    name = NAMES.get(measure, "")
+    return f"{name}{value:.2f} %" if measure in PERCENT else f"{name}{value:.4g}"
+
+
+def beside(stage: dict[str, Any]) -> str:
+    """Return what else an evaluation tells: top-5 error, area under the curve, absolute error."""
+    if stage.get("measure") == "outputs":
+        parts = ((name, beside(found)) for name, found in stage["outputs"].items())
+        return "; ".join(f"{name}: {text}" for name, text in parts if text)
+    found = {key: stage[key] for key in ("top5_error_rate", "auc", "mae") if stage.get(key) is not None}
+    return ", ".join(figure(key, value) for key, value in found.items())
+
+
+def change(paired: dict[str, Any]) -> str:
+    """Return a paired difference with its 95 % interval; those of several outputs."""
+    if "outputs" in paired:
+        return "; ".join(f"{name}: {change(found)}" for name, found in paired["outputs"].items())
+    low, high = paired["low"], paired["high"]
+    if paired.get("measure", "error_rate") in PERCENT:
+        return f"{points(paired['difference'])} [{low:+.2f}, {high:+.2f}]"
+    return f"{paired['difference']:+.4g} [{low:+.4g}, {high:+.4g}]"
+
+
+def chance(paired: dict[str, Any]) -> str:
+    """Return the p-value of a paired difference; those of several outputs."""
+    if "outputs" in paired:
+        return "; ".join(f"{name}: {chance(found)}" for name, found in paired["outputs"].items())
+    return f"{paired['p_value']:.3g}"
 
 
 def points(value: float | None) -> str:

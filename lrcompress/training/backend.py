@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from lrcompress.errors import TrainingError
+from lrcompress.training.team import current
 
 
 def seed_everything(seed: int) -> None:
@@ -18,19 +19,37 @@ def seed_everything(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def describe_device() -> str:
-    """Return the device that computes, for example ``gpu:0 (jax)`` or ``cpu, x86_64 (tensorflow)``."""
+def describe_device(choice: str | None = None) -> str:
+    """Return what computes, and how the data are shared out if they are.
+
+    For example ``gpu:0 (jax)``, ``cpu, x86_64 (tensorflow)``, or ``gpu:0, gpu:1 (tensorflow), each
+    batch shared by 2 devices``.
+
+    Args:
+        choice: What the user said of several devices, before they are at work; None to go by the
+            team that is.
+    """
     name = keras.backend.backend()
-    gpus = [device for device in _devices() if device.startswith(("gpu", "cuda", "tpu"))]
-    return f"{', '.join(gpus)} ({name})" if gpus else f"cpu, {platform.machine()} ({name})"
+    if choice is None:
+        team = current()
+    else:
+        from lrcompress.training.distribute import team_for
+
+        team = team_for(choice)
+    if len(team.devices) > 1:
+        return f"{', '.join(team.devices)} ({name}), {team}"
+    # One of several computes where nothing is shared.
+    first = devices()[0]
+    return f"cpu, {platform.machine()} ({name})" if first.startswith("cpu") else f"{first} ({name})"
 
 
 def has_accelerator() -> bool:
     """Return whether Keras sees a GPU or TPU."""
-    return any(not device.startswith("cpu") for device in _devices())
+    return any(not device.startswith("cpu") for device in devices())
 
 
-def _devices() -> list[str]:
+def devices() -> list[str]:
+    """Return the names of the devices that can compute, accelerators only if there are any."""
     try:
         return [str(device).lower() for device in keras.distribution.list_devices()]
     except (NotImplementedError, AttributeError, ValueError):
@@ -62,6 +81,17 @@ def _backend_version() -> str:
         return "unknown"
 
 
+# HDF5 files name a loss as `compile` was given it; Keras finds these in its losses only when told.
+SHORT_LOSSES = {
+    "bce": "binary_crossentropy",
+    "kld": "kl_divergence",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "mse": "mean_squared_error",
+    "msle": "mean_squared_logarithmic_error",
+}
+
+
 def load_model(
     path: Path, *, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True
 ) -> Any:
@@ -75,6 +105,8 @@ def load_model(
     Raises:
         TrainingError: If this Keras cannot load it.
     """
+    losses = {short: getattr(keras.losses, name) for short, name in SHORT_LOSSES.items()}
+    custom_objects = losses | (custom_objects or {})
     try:
         with warnings.catch_warnings():
             # Keras warns about optimizer slots that factorization dropped; the report says so.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import TrainingError
 from lrcompress.progress import Progress, silent
+from lrcompress.training.arrays import Arrays, chunks, count, take
 from lrcompress.training.evaluate import batch_size
 
 # From here on what is kept lies on disk, in a nameless file that the system pages in.
@@ -39,14 +40,14 @@ def find_layer(model: Any, path: str) -> Any:
 
 
 def layer_inputs(
-    model: Any, path: str, x: NDArray[Any], progress: Progress = silent
+    model: Any, path: str, x: Arrays, progress: Progress = silent
 ) -> NDArray[np.float32]:
     """Return what flows into one layer; see `inputs_of`."""
     return inputs_of(model, [path], x, progress)[path]
 
 
 def inputs_of(
-    model: Any, paths: Sequence[str], x: NDArray[Any], progress: Progress = silent
+    model: Any, paths: Sequence[str], x: Arrays, progress: Progress = silent
 ) -> dict[str, NDArray[np.float32]]:
     """Return what flows into some layers, in inference mode, from one pass over the data.
 
@@ -56,7 +57,7 @@ def inputs_of(
     Args:
         model: A Keras model.
         paths: The layers, see `find_layer`.
-        x: Scaled inputs, (samples, ...).
+        x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
         progress: Told of every batch.
 
     Returns:
@@ -66,13 +67,21 @@ def inputs_of(
         TrainingError: If a layer is not there, or is used more than once.
     """
     kept: dict[str, NDArray[np.float32]] = {}
+    seen: dict[str, list[NDArray[np.float32]]] = {path: [] for path in paths}
+
+    def is_enough() -> bool:
+        # The first pass goes to the end: it tells whether a layer is used again.
+        return bool(kept) and all(seen.values())
+
     with contextlib.ExitStack() as stack:
-        seen = {path: stack.enter_context(_watched(find_layer(model, path))) for path in paths}
-        size = batch_size(model, x)
-        for start in range(0, len(x), size):
+        for path, batches in seen.items():
+            stack.enter_context(_watched(find_layer(model, path), batches, is_enough))
+        samples = count(x)
+        for part in chunks(samples, batch_size(model, x)):
             for batches in seen.values():
                 batches.clear()
-            model(keras.ops.convert_to_tensor(x[start : start + size]), training=False)
+            with contextlib.suppress(_Enough):
+                model(_tensors(take(x, part)), training=False)
             for path, batches in seen.items():
                 if len(batches) != 1:
                     msg = (
@@ -81,25 +90,38 @@ def inputs_of(
                     )
                     raise TrainingError(msg, code="shared_layer")
                 if path not in kept:
-                    kept[path] = _room((len(x), *batches[0].shape[1:]), len(paths))
-                kept[path][start : start + len(batches[0])] = batches[0]
-            progress("penultimate activations", min(start + size, len(x)), len(x), {})
+                    kept[path] = _room((samples, *batches[0].shape[1:]), len(paths))
+                kept[path][part] = batches[0]
+            progress("penultimate activations", part.stop, samples, {})
     return kept
 
 
+def _tensors(x: Arrays) -> Any:
+    if isinstance(x, dict):
+        return {name: keras.ops.convert_to_tensor(array) for name, array in x.items()}
+    return keras.ops.convert_to_tensor(x)
+
+
+class _Enough(BaseException):  # noqa: N818  # no error, and Keras must not take it for one
+    """Ends a pass after the last of the layers, which spares what is above them: a large head."""
+
+
 @contextlib.contextmanager
-def _watched(layer: Any) -> Iterator[list[NDArray[np.float32]]]:
-    """Collect a layer's inputs while the context lasts."""
-    seen: list[NDArray[np.float32]] = []
+def _watched(
+    layer: Any, seen: list[NDArray[np.float32]], is_enough: Callable[[], bool]
+) -> Iterator[None]:
+    """Collect a layer's inputs while the context lasts; end a pass when that is enough."""
     call: Callable[..., Any] = layer.call
 
     def watching(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(np.asarray(keras.ops.convert_to_numpy(inputs), np.float32))
+        if is_enough():
+            raise _Enough
         return call(inputs, *args, **kwargs)
 
     layer.call = watching
     try:
-        yield seen
+        yield
     finally:
         layer.call = call
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.progress import Progress, silent
+from lrcompress.training.arrays import Arrays
 from lrcompress.training.calibrate import find_layer
-from lrcompress.training.evaluate import outputs_probabilities, predict, score
+from lrcompress.training.evaluate import predict_all, score, together
+from lrcompress.training.heads import Head, heads
+from lrcompress.training.labels import kind_of
+from lrcompress.training.measures import ClassEvaluation, Evaluation, OutputsEvaluation
 
 # Kernel (m, n) and bias (n,), or None to keep the layer's own, by path of the layer.
 Kernels = Mapping[str, tuple[NDArray[Any], NDArray[Any] | None]]
@@ -28,16 +32,21 @@ class Probed:
     Attributes:
         output_error: Against the original's outputs: mean Kullback-Leibler divergence in nats for
             probabilities (summed over units for sigmoid), squared error relative to the outputs'
-            variance for others.
-        agreement: Share of predictions that are the original's, in percent.
-        error_rate: In percent, None without labels.
-        wrong: Which predictions are wrong, for paired comparisons; None without labels.
+            variance for others; summed over several outputs.
+        agreement: Share of decisions that are the original's, in percent; None where outputs are
+            numbers. The mean of several outputs.
+        error_rate: What is decided wrongly, in percent; None without labels, or where they are
+            numbers. The mean of several outputs.
+        wrong: Which predictions of a classifier are wrong, for paired comparisons; None without
+            labels, for other models, and where samples have weights.
+        evaluation: By the labels; None without.
     """
 
     output_error: float
-    agreement: float
+    agreement: float | None
     error_rate: float | None
     wrong: NDArray[np.bool_] | None = None
+    evaluation: Evaluation | None = None
 
 
 class Probe:
@@ -46,50 +55,103 @@ class Probe:
     def __init__(
         self,
         model: Any,
-        x: NDArray[Any],
-        y: NDArray[np.int64] | None,
+        x: Arrays,
+        y: Arrays | None,
         progress: Progress = silent,
         task: str = "original",
+        *,
+        outputs: Sequence[str] | None = None,
+        sample_weight: NDArray[Any] | None = None,
     ) -> None:
         """Run the original once.
 
         Args:
-            model: A Keras model with one output; given back unchanged after each trial.
-            x: Scaled inputs, (samples, ...).
-            y: Class numbers, or None.
+            model: A Keras model; given back unchanged after each trial.
+            x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
+            y: Labels as `fit_to_model` makes them, or None.
             progress: Told of each run.
             task: What the first run is called.
+            outputs: Names of the outputs to measure; None for all.
+            sample_weight: Of the samples, see `evaluate`; None weighs all alike.
         """
-        self._model, self._x, self._y, self._progress = model, x, y, progress
-        self._is_logits = not outputs_probabilities(model)
-        self._original = predict(model, x, progress, task)
-        sums = self._original.sum(axis=-1, dtype=np.float64)
-        self._sums_to_one = self._original.shape[-1] > 1 and bool(np.allclose(sums, 1, atol=1e-3))
+        self._model, self._x, self._progress = model, x, progress
+        self._weight = sample_weight
+        self._heads = [head for head in heads(model) if outputs is None or head.name in outputs]
+        labels = y if isinstance(y, dict) or y is None else {self._heads[0].name: y}
+        self._y = labels
+        self._original = predict_all(model, x, progress, task)
         self.original = self._measure(self._original)
 
     def __call__(self, kernels: Kernels, task: str = "trial") -> Probed:
         """Return what the network does with these kernels."""
         with substituted(self._model, kernels):
-            return self._measure(predict(self._model, self._x, self._progress, task))
+            return self._measure(predict_all(self._model, self._x, self._progress, task))
 
-    def _measure(self, outputs: NDArray[np.float32]) -> Probed:
-        same = classes_of(outputs, self._is_logits) == classes_of(self._original, self._is_logits)
+    def _measure(self, outputs: dict[str, NDArray[np.float32]]) -> Probed:
+        pairs = [(head, self._original[head.name], outputs[head.name]) for head in self._heads]
+        apart = sum(distance(old, new, head) for head, old, new in pairs)
+        evaluation = self._evaluate(outputs)
+        return Probed(
+            output_error=apart,
+            agreement=_mean([self._agreement(*pair) for pair in pairs]),
+            error_rate=None if evaluation is None else _mean(_rates(evaluation)),
+            wrong=_wrong(evaluation),
+            evaluation=evaluation,
+        )
+
+    def _evaluate(self, outputs: dict[str, NDArray[np.float32]]) -> Evaluation | None:
         if self._y is None:
-            rate, wrong = None, None
-        else:
-            scored = score(outputs, self._y, is_logits=self._is_logits)
-            rate, wrong = scored.error_rate, scored.wrong
-        return Probed(self._distance(outputs), 100 * float(same.mean()), rate, wrong)
+            return None
+        found = [
+            score(outputs[head.name], self._y[head.name], is_logits=head.is_logits,
+                  sample_weight=self._weight)
+            for head in self._heads
+        ]  # fmt: skip
+        return found[0] if len(found) == 1 else together(self._heads, found)
 
-    def _distance(self, outputs: NDArray[np.float32]) -> float:
-        old, new = self._original.astype(np.float64), outputs.astype(np.float64)
-        if self._is_logits:
-            spread = float(np.square(old - old.mean(axis=0)).mean())
-            return float(np.square(old - new).mean()) / (spread or 1.0)
-        divergence = _divergence(old, new)
-        if not self._sums_to_one:
-            divergence = divergence + _divergence(1 - old, 1 - new)
-        return float(divergence.sum(axis=-1).mean())
+    def _agreement(
+        self, head: Head, old: NDArray[np.float32], new: NDArray[np.float32]
+    ) -> float | None:
+        kind = "classes" if self._y is None else kind_of(self._y[head.name])
+        if kind == "regression":
+            return None
+        if kind == "labels":
+            edge = 0.0 if head.is_logits else 0.5
+            return 100 * float(((old > edge) == (new > edge)).mean())
+        return 100 * float(
+            (classes_of(old, head.is_logits) == classes_of(new, head.is_logits)).mean()
+        )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _rates(evaluation: Evaluation) -> list[float | None]:
+    """Return the error rate of each output."""
+    if isinstance(evaluation, OutputsEvaluation):
+        return [found.percent_wrong for found in evaluation.outputs.values()]
+    return [evaluation.percent_wrong]
+
+
+def _wrong(evaluation: Evaluation | None) -> NDArray[np.bool_] | None:
+    if isinstance(evaluation, ClassEvaluation) and evaluation.each_weight is None:
+        return evaluation.wrong
+    return None
+
+
+def distance(old: NDArray[np.float32], new: NDArray[np.float32], head: Head) -> float:
+    """Return how far outputs are from the original's; see `Probed`."""
+    before, after = old.astype(np.float64), new.astype(np.float64)
+    if head.is_logits:
+        spread = float(np.square(before - before.mean(axis=0)).mean())
+        return float(np.square(before - after).mean()) / (spread or 1.0)
+    divergence = _divergence(before, after)
+    sums = before.sum(axis=-1)
+    if before.shape[-1] == 1 or not np.allclose(sums, 1, atol=1e-3):
+        divergence = divergence + _divergence(1 - before, 1 - after)
+    return float(divergence.sum(axis=-1).mean())
 
 
 def _divergence(old: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
