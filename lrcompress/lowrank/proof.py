@@ -17,6 +17,14 @@ from numpy.typing import NDArray
 from lrcompress.lowrank.gram import Pairs
 from lrcompress.lowrank.subspace import OutOfPrecision, Ritz
 
+# By how much of the (r+1)-th value the bound on the spectral error may exceed it.
+REACH = 0.03
+# What remains of G is below the last Ritz value and this many times its residual (at most 3.1
+# measured, on flat and decaying spectra).
+ROOM = 3.5
+# What the choice of the bound may spend of the allowance: its cost is known to a third or so.
+SPENT = 0.75
+
 
 def proven_pairs(gram: NDArray[Any], rank: int, ritz: Ritz, allowed: float) -> Pairs | None:
     """Return the leading pairs with proven bounds, up to the rounding of G's precision.
@@ -38,21 +46,19 @@ def proven_pairs(gram: NDArray[Any], rank: int, ritz: Ritz, allowed: float) -> P
     if 2 * missing > allowed:
         return None
     # Not so little that rounding in the difference of Y and G would decide.
-    rounding = 2 * float(np.finfo(Q.dtype).eps) * float(theta[0])
-    # A cluster may reach past what was found of it.
-    share = allowed if ritz.is_clustered(rank) else max(missing, allowed / 40)
-    slack = max(share / (4 * rank), rounding)
-    if 2 * rank * slack > allowed:
+    eps = float(np.finfo(Q.dtype).eps)
+    rounding = 2 * eps * float(theta[0])
+    if 2 * rank * rounding > allowed:
         msg = "the bound is lost in rounding"
         raise OutOfPrecision(msg)
-    # With Q the Ritz vectors, R their residual and M the rest of G, mu I + Y - G is positive
-    # definite for Y = Q K Q^T if K >= diag(theta) - mu + R^T R / gap and M < mu + 2 slack - gap.
-    mu = float(theta[rank])
-    edge = float(theta[-1]) + float(np.sqrt(ritz.crossed[-1, -1]))
-    gap = slack + max(mu - edge, 0.0) / 2
-    values, turn = np.linalg.eigh(np.diag(theta - mu) + ritz.crossed / gap)
+    # Vectors are of length one to rounding, which the large values multiply.
+    slack = max(rounding, allowed / (40 * rank)) + 8 * eps * theta
+    chosen = _best_shift(ritz, rank, allowed, slack)
+    if chosen is None:
+        return None
+    shift, gap = chosen
+    values, turn = np.linalg.eigh(np.diag(theta - shift + slack) + ritz.crossed / gap)
     values = np.maximum(values, 0.0)
-    shift = mu + 2 * slack
     most = rank * shift + float(values.sum())
     if most - float(theta[:rank].sum()) > allowed:
         return None
@@ -62,6 +68,36 @@ def proven_pairs(gram: NDArray[Any], rank: int, ritz: Ritz, allowed: float) -> P
     # Outside the r leading vectors G is at most mu I + Y there.
     beyond = shift + float(np.linalg.eigvalsh(K[rank:, rank:])[-1])
     return Pairs(theta[:rank], Q[:, :rank], most, beyond)
+
+
+def _best_shift(
+    ritz: Ritz, rank: int, allowed: float, slack: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    """Return mu and the gap of the nearest bound with room for what the vectors miss.
+
+    With Q the Ritz vectors, R their residual and M the rest of G, ``mu I + Y - G`` is positive
+    definite for ``Y = Q K Q^T`` if ``K > diag(theta) - mu + R^T R / gap`` and ``M < mu - gap``.
+    A larger mu costs ``mu - theta_i`` for those of the r leading values that it exceeds, a smaller
+    gap costs R; what M is, only the factorization tells.
+    """
+    theta, squares = ritz.values, np.diag(ritz.crossed)
+    known, start = float(theta[:rank].sum()), float(theta[rank])
+    reach = max(REACH * start, allowed / rank, 4 * float(slack[-1]))
+    last = float(np.sqrt(squares[-1]))
+    edge, enough = float(theta[-1]) + last, float(theta[-1]) + ROOM * last
+    shifts = (start + reach * np.linspace(0, 1, 31))[:, None]
+    gaps = np.array([0.1, 0.2, 0.3, 0.5]) * np.maximum(shifts - edge, 0.0)
+    # The trace of a positive part is at least that of its diagonal, and little more here.
+    room = np.maximum(gaps, np.finfo(np.float64).tiny)[..., None]
+    K = np.maximum((theta + slack) - shifts[..., None] + squares / room, 0.0)
+    cost = rank * shifts + K.sum(axis=2) - known
+    left = np.minimum(shifts - gaps, enough)
+    left[(cost > SPENT * allowed) | (gaps <= 0)] = -np.inf
+    # Of those with the most room the cheapest.
+    found = np.lexsort((-cost.ravel(), left.ravel()))[-1]
+    if np.isinf(left.flat[found]):
+        return None
+    return float(shifts[found // 4, 0]), float(gaps.flat[found])
 
 
 def _is_definite(above: NDArray[Any], gram: NDArray[Any], shift: float) -> bool:

@@ -24,7 +24,7 @@ MOST_DEGREE = 12
 # And at least: extracting pairs costs as much as several products.
 LEAST_DEGREE = 4
 # What should be missing of the allowance: the proof needs so much more than the estimate.
-SHARE = 1 / 100
+SHARE = 1 / 20
 # Growth of the largest direction over the smallest between two orthonormalisations.
 GROWTH = 1e3
 
