@@ -23,7 +23,7 @@ from lrcompress.layerwise import (
 )
 from lrcompress.modelfile import ModelFile, Replacement, write_replaced
 from lrcompress.progress import Progress, silent
-from lrcompress.recording import about, layer_result, new_record, own_dataset
+from lrcompress.recording import about, about_calibration, layer_result, new_record, own_dataset
 from lrcompress.results import FactorizeResult
 from lrcompress.several import Shared, factorize_several, find_targets
 
@@ -132,7 +132,10 @@ def _factorize(
         bytes_after=output.stat().st_size,
         optimizer_bytes=written.optimizer_bytes + source.optimizer_bytes,
         optimizer_bytes_after=written.optimizer_bytes_after,
-        warnings=[*source.warnings, *remarks, *shared.remarks, *about(model, layers, written)],
+        warnings=[
+            *source.warnings, *remarks, *shared.remarks,
+            *about_calibration(shared.layers, calibration), *about(model, layers, written),
+        ],
         seconds={
             "factorize": factorized - started,
             "write_and_verify": finished - factorized,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from lrcompress import runs
-from lrcompress.layerwise import Factorized, Request
-from lrcompress.lowrank import parameters
+from lrcompress.layerwise import Calibration, Factorized, Request
+from lrcompress.lowrank import calibration_warnings, parameters
 from lrcompress.modelfile import ModelFile, Written
 from lrcompress.results import FactorizeResult, LayerResult
 
@@ -49,6 +51,27 @@ def about(model: ModelFile, layers: list[LayerResult], written: Written) -> list
     for layer in layers:
         if layer.parameters_after >= layer.parameters_before:
             warnings.append(f"Rank {layer.rank} of layer {layer.name!r} saves nothing; it was forced.")
+    return warnings
+
+
+def about_calibration(layers: Sequence[Factorized], calibration: Calibration | None) -> list[str]:
+    """Return what the user should know of the data that layers were fitted and judged on."""
+    if calibration is None:
+        return []
+    warnings = []
+    for found in layers:
+        path, shape = found.target.layer.path, found.target.layer.kernel_shape
+        inputs = calibration.activations[path]
+        count = inputs.size // max(inputs.shape[-1], 1)
+        lines = calibration_warnings(shape, count, found.factors.method)
+        warnings += [f"Layer {path!r}: {line}" for line in lines]
+    asked = [found.choice.asked for found in layers if found.choice.rule == "max_drop"]
+    judged = 0 if calibration.labels is None else calibration.labels.size
+    if asked and judged and 0 < asked[0] < 100 / judged:
+        warnings.append(
+            f"{judged} held-out predictions decided the rank: each weighs {100 / judged:.2f} points, so "
+            f"a drop of {asked[0]:g} is none at all; --max-drop {math.ceil(100 / judged)} allows one."
+        )
     return warnings
 
 
