@@ -102,7 +102,7 @@ def _tensors(x: Arrays) -> Any:
     return keras.ops.convert_to_tensor(x)
 
 
-class _Enough(BaseException):  # noqa: N818  # no error, and Keras must not take it for one
+class _Enough(BaseException):  # no error, and Keras must not take it for one
     """Ends a pass after the last of the layers, which spares what is above them: a large head."""
 
 

@@ -49,6 +49,36 @@ def test_evaluation_in_blocks_is_that_of_the_whole(
     assert in_blocks.error_rate_low == whole.error_rate_low
 
 
+def test_inputs_of_the_head_spare_the_head(
+    language_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first batch goes through the layer itself; the inputs are those of the network."""
+    import keras
+
+    from lrcompress.training.calibrate import layer_inputs
+
+    monkeypatch.setattr(evaluating, "MOST_OUTPUTS", 4 * STEPS * WORDS)
+    x = np.random.default_rng(0).integers(0, WORDS, (23, STEPS))
+    head, runs = language_model.get_layer("next_word"), []
+    call = head.call
+
+    def counting(inputs: Any, training: bool | None = None) -> Any:
+        runs.append(len(inputs))
+        return call(inputs)
+
+    monkeypatch.setattr(head, "call", counting)
+
+    found = layer_inputs(language_model, "next_word", x)
+    ran = list(runs)
+    after = language_model.predict(x, verbose=0)
+
+    trunk = keras.Model(language_model.inputs, head.input)
+    np.testing.assert_allclose(found, trunk.predict(x, verbose=0), atol=1e-6)
+    assert ran == [4]
+    assert after.shape == (23, STEPS, WORDS)
+    np.testing.assert_allclose(after[:2], language_model.predict(x[:2], verbose=0), atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 def test_numbers_of_words_are_not_scaled(dtype: str) -> None:
     """What an embedding takes is used as it is, whatever type the model gives its inputs."""
