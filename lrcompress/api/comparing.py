@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress import __version__
-from lrcompress.api.arms import Plan, finetuned, given, heads, longer, trained
+from lrcompress.api.arms import Plan, jobs
 from lrcompress.api.calibrating import recorded_scaling
 from lrcompress.api.earlier import find_earlier
 from lrcompress.api.evaluating import own_dataset
+from lrcompress.api.full_rank import Data
 from lrcompress.api.scratch import (
     BATCH_SIZE,
     EPOCHS,
@@ -24,13 +25,14 @@ from lrcompress.errors import DatasetError, RankError, TrainingError
 from lrcompress.hashing import sha256
 from lrcompress.modelfile import find_head, open_model
 from lrcompress.progress import Progress, nothing, silent
+from lrcompress.reporting.compared import ARMS
 
 if TYPE_CHECKING:
-    from lrcompress.training.rows import Job, Key, Row
+    from lrcompress.training.networks import Recipe
+    from lrcompress.training.rows import Row, RowFile
 
 RESULTS = "compare.json"
 SCHEMA_VERSION = 1
-ARMS = ("full", "full-finetuned", "svd", "refined", "finetuned", "scratch")
 
 
 def compare(
@@ -95,55 +97,163 @@ def compare(
         OutputError: If the folder holds results of other settings.
         TrainingError: If an arm cannot be had, or Keras cannot build or load the model.
     """
-    file = Path(model) if model is not None and _is_file(model) else None
-    if dataset is None:
-        dataset = None if file is None else own_dataset(open_model(file).provenance)
+    asked = _Asked(
+        None if model is None else str(model), arms, epochs, budget, finetune_epochs, batch_size
+    )
+    dataset = dataset or (own_dataset(open_model(asked.file).provenance) if asked.file else None)
     if dataset is None:
         msg = "No data set is given, and none is named by a model file; give --dataset."
         raise DatasetError(msg, code="no_dataset")
-    wanted = _arms(arms, file, budget)
-    if file is None:
-        check_published(dataset, model)
-    if budget is not None and (budget <= finetune_epochs or epochs is not None):
-        msg = (
-            f"Received a budget of {budget} epochs, {finetune_epochs} of them for fine-tuning, and "
-            f"epochs={epochs}; expected a larger budget, and one of the two."
-        )
-        raise TrainingError(msg, code="budget")
+    check_published(dataset, model)
     from lrcompress.training import datasets
 
     folder = None if data_dir is None else Path(data_dir)
-    data = datasets.load(dataset, folder, progress=progress, before_keras=before_keras)
+    loaded = datasets.load(dataset, folder, progress=progress, before_keras=before_keras)
     before_keras()
-    from lrcompress.training import backend, scratch
-    from lrcompress.training.rows import RowFile, work_through
+    from lrcompress.training import scratch
+    from lrcompress.training.rows import work_through
 
     recipe = None
     if model is None:
         recipe = scratch.recipe_for(dataset)
-    elif file is None or "scratch" in wanted:
-        recipe = own_recipe(model, data, scaling=scaling, batch_size=batch_size)
-    ranks = _ranks(ranks, recipe, file)
-    if file is not None:
-        scaling = scaling or recorded_scaling(open_model(file), dataset)
+    elif asked.file is None or "scratch" in asked.arms:
+        recipe = own_recipe(model, loaded, scaling=scaling, batch_size=batch_size)
+    if asked.file is not None:
+        scaling = scaling or recorded_scaling(open_model(asked.file), dataset)
     elif recipe is not None:
         scaling = recipe.scaling
-    trained_epochs = _epochs(recipe, file, epochs, budget, finetune_epochs)
-    batch = batch_size or (BATCH_SIZE if recipe is None else recipe.batch_size)
-    settings = {
-        "dataset": dataset,
-        "network": None if model is None else network_name(model),
-        "sha256": None if file is None else sha256(file),
-        "full_epochs": trained_epochs["full"],
-        "scratch_epochs": trained_epochs["scratch"],
-        "finetune_epochs": finetune_epochs,
-        "batch_size": batch,
-        "scaling": scaling if model is not None else None,
-        "budget": budget,
-    }
-    settings = {key: value for key, value in settings.items() if value is not None}
+    wanted = _ranks(ranks, recipe, asked.file)
     target = Path(output) if output is not None else default_folder(dataset)
     scratch.make_folder(target)
+    counts = asked.trained_epochs(recipe)
+    settings = asked.settings(dataset, recipe, scaling)
+    rows = _rows(target, settings, command)
+    # Other settings are refused before anything is trained.
+    rows.read()
+    trainers = {}
+    if recipe is not None:
+        trainers = {
+            arm: scratch.Trainer(
+                loaded, recipe, scratch.ScratchSettings(dataset, count, settings["batch_size"]),
+                target, progress=progress,
+            )
+            for arm, count in counts.items() if count is not None
+        }  # fmt: skip
+    plan = Plan(
+        rows=rows,
+        data=Data(dataset, loaded, folder, scaling),
+        file=asked.file,
+        trainers=trainers,
+        epochs=counts,
+        earlier=find_earlier([Path(earlier) for earlier in rows_from], settings, counts),
+        finetune_epochs=finetune_epochs,
+        keep_models=keep_models,
+        progress=progress,
+    )
+    todo = [job for one in range(seed, seed + seeds) for job in jobs(plan, asked.arms, wanted, one)]
+    return work_through(rows, todo)
+
+
+def default_folder(dataset: str) -> Path:
+    """Return where a comparison goes: ``compare-<dataset>`` in the current directory."""
+    return Path(f"compare-{Path(dataset.replace(':', '-')).stem}")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for, checked before anything is loaded."""
+
+    model: str | None
+    chosen: Sequence[str] | None
+    epochs: int | None
+    budget: int | None
+    finetune_epochs: int
+    batch_size: int | None
+
+    def __post_init__(self) -> None:
+        wrong = sorted(set(self.chosen or ()) - set(ARMS))
+        if wrong:
+            msg = f"Unknown arm {wrong[0]!r}; expected some of {', '.join(ARMS)}."
+            raise TrainingError(msg, code="unknown_arm")
+        if self.budget is None:
+            return
+        if self.file is not None:
+            msg = (
+                "A budget counts the epochs of the full-rank network, which a model file does not "
+                "tell; give the epochs of training from scratch instead."
+            )
+            raise TrainingError(msg, code="budget")
+        if self.epochs is not None or self.budget <= self.finetune_epochs:
+            msg = (
+                f"Received a budget of {self.budget} epochs, {self.finetune_epochs} of them for "
+                f"fine-tuning, and epochs={self.epochs}; expected one of the two, and a budget that "
+                "leaves the full-rank network at least one epoch."
+            )
+            raise TrainingError(msg, code="budget")
+
+    @property
+    def file(self) -> Path | None:
+        """The full-rank model, if one is given."""
+        if self.model is None or Path(self.model).suffix.lower() not in MODEL_SUFFIXES:
+            return None
+        return Path(self.model)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms wanted, in their order; the full-rank one is always among them."""
+        if self.chosen is None:
+            return tuple(arm for arm in ARMS if self.file is None or arm != "scratch")
+        return tuple(arm for arm in ARMS if arm in self.chosen or arm == "full")
+
+    def trained_epochs(self, recipe: Recipe | None) -> dict[str, int | None]:
+        """Return what the arms full and scratch are trained for, None for a model that is given."""
+        usual: int = self.epochs or (EPOCHS if recipe is None else recipe.epochs)
+        full = usual if self.budget is None else self.budget - self.finetune_epochs
+        scratch = usual if self.budget is None else self.budget
+        return {"full": None if self.file is not None else full, "scratch": scratch}
+
+    def settings(
+        self, dataset: str, recipe: Recipe | None, scaling: str | None
+    ) -> dict[str, Any]:
+        """Return what decides the numbers: a folder holds rows of one of these."""
+        counts = self.trained_epochs(recipe)
+        usual = BATCH_SIZE if recipe is None else recipe.batch_size
+        settings = {
+            "dataset": dataset,
+            "network": None if self.model is None else network_name(self.model),
+            "sha256": None if self.file is None else sha256(self.file),
+            "scaling": None if self.model is None else scaling,
+            "full_epochs": counts["full"],
+            "scratch_epochs": counts["scratch"],
+            "finetune_epochs": self.finetune_epochs,
+            "batch_size": self.batch_size or usual,
+            "budget": self.budget,
+        }
+        return {key: value for key, value in settings.items() if value is not None}
+
+
+def _ranks(ranks: Sequence[int] | None, recipe: Recipe | None, file: Path | None) -> list[int]:
+    """Return the ranks from the highest, each checked against the final layer."""
+    if ranks is None and recipe is not None:
+        ranks = [rank for rank in recipe.ranks if rank is not None]
+    if not ranks:
+        msg = "No ranks are given and none are published for this network; give --ranks, for example 40,20,10."
+        raise RankError(msg, code="no_ranks")
+    m, n = (0, 0) if recipe is None else (recipe.features, recipe.classes)
+    if file is not None:
+        m, n = find_head(open_model(file)).kernel_shape
+    for rank in ranks:
+        if not 1 <= rank <= min(m, n):
+            msg = f"Rank {rank} does not fit a final layer of {m} x {n}; expected 1 to {min(m, n)}."
+            raise RankError(msg)
+    return sorted(set(ranks), reverse=True)
+
+
+def _rows(folder: Path, settings: dict[str, Any], command: list[str] | None) -> RowFile:
+    """Return the results document of a folder, there or new."""
+    from lrcompress.training import backend
+    from lrcompress.training.rows import RowFile
+
     head = {
         "schema_version": SCHEMA_VERSION,
         "kind": "compare",
@@ -152,131 +262,7 @@ def compare(
         "device": backend.describe_device(),
         "versions": backend.versions() | {"lrcompress": __version__},
     }
-    rows = RowFile(target / RESULTS, head, ("arm", "rank", "seed"), complete=_complete)
-    rows.read()
-    trainers = {}
-    for arm, count in trained_epochs.items():
-        if count is not None and recipe is not None:
-            trainers[arm] = scratch.Trainer(
-                data, recipe,
-                scratch.ScratchSettings(dataset, count, batch),
-                target, progress=progress,
-            )  # fmt: skip
-    plan = Plan(
-        rows=rows,
-        dataset=dataset,
-        data=data,
-        data_dir=folder,
-        scaling=scaling,
-        file=file,
-        trainers=trainers,
-        epochs=trained_epochs,
-        earlier=find_earlier([Path(f) for f in rows_from], settings, trained_epochs),
-        finetune_epochs=finetune_epochs,
-        keep_models=keep_models,
-        progress=progress,
-    )
-    jobs = [
-        job
-        for one in range(seed, seed + seeds)
-        for job in _jobs(plan, wanted, ranks, one, with_full_scratch=budget is not None)
-    ]
-    return work_through(rows, jobs)
-
-
-def default_folder(dataset: str) -> Path:
-    """Return where a comparison goes: ``compare-<dataset>`` in the current directory."""
-    return Path(f"compare-{Path(dataset.replace(':', '-')).stem}")
-
-
-def _is_file(model: str | Path) -> bool:
-    return Path(model).suffix.lower() in MODEL_SUFFIXES
-
-
-def _arms(arms: Sequence[str] | None, file: Path | None, budget: int | None) -> tuple[str, ...]:
-    """Return the arms wanted, in their order; the full-rank one is always among them."""
-    if arms is None:
-        return tuple(arm for arm in ARMS if file is None or arm != "scratch")
-    wrong = sorted(set(arms) - set(ARMS))
-    if wrong:
-        msg = f"Unknown arm {wrong[0]!r}; expected some of {', '.join(ARMS)}."
-        raise TrainingError(msg, code="unknown_arm")
-    if file is not None and budget is not None:
-        msg = "A budget counts the epochs of the full-rank network, which a model file does not tell; give --epochs."
-        raise TrainingError(msg, code="budget")
-    return tuple(arm for arm in ARMS if arm in arms or arm == "full")
-
-
-def _ranks(ranks: Sequence[int] | None, recipe: Any, file: Path | None) -> list[int]:  # noqa: ANN401
-    """Return the ranks from the highest, each checked against the final layer."""
-    if ranks is None and recipe is not None:
-        ranks = [rank for rank in recipe.ranks if rank is not None]
-    if not ranks:
-        msg = "No ranks are given and none are published for this network; give --ranks, for example 40,20,10."
-        raise RankError(msg, code="no_ranks")
-    most = min(find_head(open_model(file)).kernel_shape) if file is not None else None
-    for rank in ranks:
-        if most is None:
-            recipe.check_rank(rank)
-        elif not 1 <= rank <= most:
-            msg = f"Rank {rank} does not fit the final layer of {file}; expected 1 to {most}."
-            raise RankError(msg)
-    return sorted(set(ranks), reverse=True)
-
-
-def _epochs(
-    recipe: Any,  # noqa: ANN401  # a Recipe
-    file: Path | None,
-    epochs: int | None,
-    budget: int | None,
-    finetune_epochs: int,
-) -> dict[str, int | None]:
-    """Return what the arms ``full`` and ``scratch`` are trained for, None for a model that is given."""
-    usual: int = epochs or (EPOCHS if recipe is None else recipe.epochs)
-    full = usual if budget is None else budget - finetune_epochs
-    scratch = usual if budget is None else budget
-    return {"full": None if file is not None else full, "scratch": scratch}
-
-
-def _jobs(
-    plan: Plan, arms: Sequence[str], ranks: Sequence[int], seed: int, *, with_full_scratch: bool
-) -> Iterator[Job]:
-    """Yield the work for one seed, what others need first and what takes longest last."""
-    from lrcompress.training.rows import Job
-
-    # A model that was given is the same for every seed, and so is its truncated SVD.
-    fixed = None if plan.file is not None else seed
-    full: Key = ("full", None, fixed)
-    key: Key
-
-    def job(name: str, key: Key, run: Callable[[], Iterator[Row]], *needs: Key) -> Job:
-        return Job(f"{name}-seed{key[2]}", (key,), lambda missing: run(), needs)
-
-    if plan.file is not None:
-        yield job("full", full, partial(given, plan))
-    else:
-        yield job("full", full, partial(trained, plan, "full", None, seed))
-    if "full-finetuned" in arms:
-        key = ("full-finetuned", None, seed)
-        yield job("full-finetuned", key, partial(longer, plan, seed), full)
-    for arm in ("svd", "refined"):
-        if arm in arms:
-            of = fixed if arm == "svd" else seed
-            keys = tuple((arm, rank, of) for rank in ranks)
-            yield Job(f"{arm}-seed{of}", keys, _heads(plan, arm, ranks, of), (full,))
-    for rank in ranks if "finetuned" in arms else ():
-        key = ("finetuned", rank, seed)
-        yield job(f"finetuned-rank{rank}", key, partial(finetuned, plan, rank, seed), full)
-    if "scratch" in arms:
-        for each in [*([None] if with_full_scratch else []), *ranks]:
-            name = f"scratch-{'full' if each is None else f'rank{each}'}"
-            yield job(name, ("scratch", each, seed), partial(trained, plan, "scratch", each, seed))
-
-
-def _heads(
-    plan: Plan, arm: str, ranks: Sequence[int], seed: int | None
-) -> Callable[[frozenset[Key]], Iterator[Row]]:
-    return lambda missing: heads(plan, [arm], ranks, missing, seed)
+    return RowFile(folder / RESULTS, head, ("arm", "rank", "seed"), complete=_complete)
 
 
 def _complete(document: dict[str, Any]) -> None:

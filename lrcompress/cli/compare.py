@@ -16,8 +16,7 @@ from lrcompress.cli.options import (
     words_of,
 )
 from lrcompress.cli.sweep import parse_ranks
-
-ARMS = ("full", "full-finetuned", "svd", "refined", "finetuned", "scratch")
+from lrcompress.reporting.compared import ARMS
 
 
 def parse_model(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

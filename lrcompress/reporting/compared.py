@@ -10,6 +10,9 @@ from lrcompress.reporting.words import count, rate
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+# The arms of a comparison, in the order of tables.
+ARMS = ("full", "full-finetuned", "svd", "refined", "finetuned", "scratch")
+
 
 def render_scratch(results: dict[str, Any]) -> list[RenderableType]:
     """Show a table of `train-from-scratch`, beside the published one where there is one."""
@@ -58,9 +61,11 @@ def rank_name(rank: int | None) -> str:
 
 def seeds_name(seeds: list[int]) -> str:
     """Return which seeds a table is of."""
+    if not seeds:
+        return "any seed"
     if len(seeds) == 1:
         return f"seed {seeds[0]}"
-    in_a_row = seeds == list(range(seeds[0], seeds[-1] + 1)) if seeds else False
+    in_a_row = seeds == list(range(seeds[0], seeds[-1] + 1))
     return f"seeds {seeds[0]} to {seeds[-1]}" if in_a_row else f"seeds {', '.join(map(str, seeds))}"
 
 
@@ -88,7 +93,7 @@ def render_compare(results: dict[str, Any]) -> list[RenderableType]:
         rank_before = entry["rank"]
     columns = [
         "rank", "arm", "test error [95 %]", "against full rank [95 %]", "p (McNemar)", "layer",
-        "model", "seconds", "images", "with full rank's",
+        "model", "seconds", "images", "images in all",
     ]  # fmt: skip
     seeds = sorted({seed for entry in summary for seed in entry["seeds"] if seed is not None})
     title = f"Comparison: {_subject(settings)}, {_epochs(settings)}, {seeds_name(seeds)}"
@@ -137,7 +142,7 @@ def _notes(results: dict[str, Any], names: dict[str, str]) -> list[str]:
         lines.append(
             "means over seeds with Student's intervals; McNemar's test over all seeds, clustered by test sample"
         )
-    lines.append("images: seen in training, and with those that the full-rank network saw before")
+    lines.append("images: seen in training; in all, with those that the full-rank network saw before")
     return [*lines, f"device: {results['device']}"]
 
 

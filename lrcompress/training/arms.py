@@ -19,16 +19,14 @@ from lrcompress.progress import Progress, silent
 from lrcompress.training import backend
 from lrcompress.training.arrays import count
 from lrcompress.training.evaluate import evaluate
-from lrcompress.training.finetune import FinetuneSettings, finetune
+from lrcompress.training.finetune import finetune
 from lrcompress.training.predictions import figures, unpack
 from lrcompress.training.recover import SplitHead
 from lrcompress.training.seeds import paired_difference
 from lrcompress.training.session import Prepared
+from lrcompress.training.settings import FinetuneSettings
 from lrcompress.training.summary import group_rows, summarize
 
-ARMS = ("full", "full-finetuned", "svd", "refined", "finetuned", "scratch")
-# Arms without a rank.
-UNRANKED = ("full", "full-finetuned")
 # Arms that begin from the trained full-rank network: its training is part of their price.
 FROM_FULL = ("full-finetuned", "svd", "refined", "finetuned")
 
@@ -60,15 +58,20 @@ def finetuned(
         settings: Epochs and seed.
         head: The factorized layer, None for a full-rank student.
         progress: Told of every step.
+
+    Raises:
+        KeyboardInterrupt: If it was broken off, which fine-tuning alone ends well.
     """
     outcome = finetune(student, teacher, data, settings, head=head, progress=progress)
+    if outcome.stopped == "interrupted":
+        raise KeyboardInterrupt
     return {
         **figures(outcome.after),
-        "epochs": settings.epochs,
+        "epochs": outcome.epochs_done,
         "best_epoch": outcome.best_epoch,
         "history": outcome.history,
         "seconds": outcome.seconds,
-        "images": settings.epochs * count(data.split.x_train),
+        "images": outcome.epochs_done * count(data.split.x_train),
         "images_per_second": outcome.images_per_second,
         "device": backend.describe_device(),
     }

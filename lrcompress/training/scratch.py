@@ -195,9 +195,13 @@ def row_label(rank: int | None, seed: int) -> str:
 
 def model_name(dataset: str, rank: int | None, seed: int) -> str:
     """Return the stem of a row's file: ``mnist-rank4``, and with its seed where that is not 0."""
-    stem = Path(dataset.replace(":", "-")).stem
-    name = f"{stem}-{'full' if rank is None else f'rank{rank}'}"
+    name = f"{file_stem(dataset)}-{'full' if rank is None else f'rank{rank}'}"
     return name if seed == 0 else f"{name}-seed{seed}"
+
+
+def file_stem(dataset: str) -> str:
+    """Return what names of files begin with for a data set, which may be a path or a function."""
+    return Path(dataset.replace(":", "-")).stem
 
 
 def train_rows(
