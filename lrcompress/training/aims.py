@@ -74,7 +74,7 @@ def aim_for(
             model = distill.SideBySide(student, teacher)
     return Aim(
         model=model,
-        targets=_as_outputs(student, targets),
+        targets=_as_fed(_as_outputs(student, targets)),
         loss=_as_outputs(student, loss),
         loss_weights=[head.loss_weight for head in ends] if len(ends) > 1 else None,
         sample_weight=training_weights(data.split),
@@ -118,3 +118,8 @@ def _as_outputs(model: Any, flat: list[Any]) -> Any:
     # Sequential has no such structure, and a single output.
     structure = getattr(model, "_outputs_struct", None)
     return flat[0] if structure is None else keras.tree.pack_sequence_as(structure, flat)
+
+
+def _as_fed(targets: Any) -> Any:
+    """Return targets as a data set of TensorFlow takes them: a list would be one tensor."""
+    return tuple(targets) if isinstance(targets, list) else targets
