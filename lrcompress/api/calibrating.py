@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import RankError
 from lrcompress.layerwise import Calibration, LayerTask, Target, in_network, measures_alone
-from lrcompress.lowrank import Factors
+from lrcompress.lowrank import Factors, most_inputs
 from lrcompress.modelfile import DenseLayer, ModelFile
 from lrcompress.progress import Progress, silent
 
@@ -119,10 +119,13 @@ class LiveModel:
             raise RankError(msg, code="no_error_rate")
 
     def _samples(self, targets: Sequence[Target], methods: Sequence[str]) -> int:
-        from lrcompress.training.arrays import count
+        from lrcompress.training.calibrate import samples_for
 
-        refines = bool({"auto", "refined"} & set(methods)) and any(t.is_head for t in targets)
-        return count(self.data.split.x_train) if refines else SAMPLES
+        rows = SAMPLES
+        if {"auto", "refined"} & set(methods):
+            heads = [target.layer for target in targets if target.is_head]
+            rows = max([most_inputs(layer.kernel_shape[1]) for layer in heads], default=rows)
+        return samples_for(self.keras_model, self.data.split.x_train, rows)
 
     @staticmethod
     def _by_layer(

@@ -20,6 +20,7 @@ from lrcompress.lowrank.rank import (
     rank_for_share,
 )
 from lrcompress.lowrank.refine import refine, refined
+from lrcompress.lowrank.sampling import most_inputs
 from lrcompress.lowrank.sharing import Curve, Ranks, allocations, total_price, within_budget
 from lrcompress.lowrank.svd import check_kernel, singular_values, truncated_svd
 from lrcompress.lowrank.whitening import whitened
@@ -45,6 +46,7 @@ __all__ = [
     "factorize_ranks",
     "gather_moments",
     "largest_useful_rank",
+    "most_inputs",
     "parameters",
     "rank_for_energy",
     "rank_for_reduction",

@@ -48,6 +48,11 @@ def rows(activations: NDArray[Any], classes: int) -> NDArray[np.float32]:
     return flat.astype(np.float32, copy=False)
 
 
+def most_inputs(classes: int) -> int:
+    """Return how many inputs of a head `refined` makes use of, those to judge by included."""
+    return most_rows(classes) * HELD_OUT_STEP // (HELD_OUT_STEP - 1)
+
+
 def most_rows(classes: int) -> int:
     """Return how many inputs are made use of, at most, to descend on or to judge by."""
     return max(1, MOST_OUTPUTS // classes)

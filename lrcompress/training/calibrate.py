@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from lrcompress.training.evaluate import batch_size
 
 # From here on what is kept lies on disk, in a nameless file that the system pages in.
 IN_MEMORY_BYTES = 2**31
+# Steps of one sequence are alike; inputs of a layer come from so many samples, at least.
+FEWEST_SAMPLES = 1_000
 
 
 def find_layer(model: Any, path: str) -> Any:
@@ -94,6 +97,15 @@ def inputs_of(
                 kept[path][part] = batches[0]
             progress("penultimate activations", part.stop, samples, {})
     return kept
+
+
+def samples_for(model: Any, x: Arrays, rows: int) -> int:
+    """Return how many samples give so many inputs of the head: a sequence gives one at each step."""
+    first = next(iter(x.values())) if isinstance(x, dict) else x
+    length = first.shape[1] if first.ndim > 1 else 1
+    shapes = [tensor.shape[1:-1] for tensor in model.outputs]
+    each = min(math.prod(int(size or length) for size in shape) for shape in shapes)
+    return rows if each == 1 else max(FEWEST_SAMPLES, -(-rows // each))
 
 
 def _tensors(x: Arrays) -> Any:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.lowrank import InputMoments, factorize_kernel
+from lrcompress.lowrank import InputMoments, factorize_kernel, most_inputs
 from lrcompress.progress import Progress, silent
-from lrcompress.training.arrays import Arrays
-from lrcompress.training.calibrate import find_layer, layer_inputs
+from lrcompress.training.arrays import Arrays, evenly
+from lrcompress.training.calibrate import find_layer, layer_inputs, samples_for
 
 # More inputs cost more time here than the epochs that follow would gain from them.
 SAMPLES = 10_000
@@ -59,8 +59,9 @@ def refit_head(
     """
     source = find_layer(teacher, head.path)
     first, second = find_layer(student, head.first_path), find_layer(student, head.path)
-    inputs = layer_inputs(teacher, head.path, x, progress)
     kernel, *rest = (np.asarray(weight) for weight in _dense(source).get_weights())
+    some = evenly(x, samples_for(teacher, x, most_inputs(kernel.shape[1])))
+    inputs = layer_inputs(teacher, head.path, some, progress)
     moments = InputMoments(kernel.shape[0])
     moments.update(inputs)
     factors = factorize_kernel(

@@ -102,3 +102,21 @@ def test_numbers_of_words_are_not_scaled(dtype: str) -> None:
 
     assert prepared.scaling.name == "as-is"
     np.testing.assert_array_equal(prepared.test()[0], x)
+
+
+def test_calibration_takes_as_many_samples_as_it_uses(language_model: Any) -> None:
+    """A sequence gives an input of the head at each step; pictures give one each."""
+    import keras
+
+    from lrcompress.lowrank import most_inputs
+    from lrcompress.training.calibrate import FEWEST_SAMPLES, samples_for
+
+    pictures = keras.Sequential([keras.Input((4, 4)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    x = np.zeros((5, 40), np.int32)
+
+    assert samples_for(pictures, np.zeros((5, 4, 4)), 70_000) == 70_000
+    assert samples_for(language_model, x, 80_001) == 2_001
+    assert samples_for(language_model, x, 100) == FEWEST_SAMPLES
+    # Enough for the digits and words of any data set, and no more than memory holds.
+    assert most_inputs(10) > 1_000_000
+    assert most_inputs(100_000) * 100_000 * 4 < 2**31
