@@ -16,9 +16,9 @@ from lrcompress.api.full_rank import Data, FullRank, head_figures, open_full, sp
 from lrcompress.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from lrcompress.training.settings import FinetuneSettings
     from lrcompress.training.rows import Job, Key, RowFile
     from lrcompress.training.scratch import Trainer
+    from lrcompress.training.settings import FinetuneSettings
 
 Row = dict[str, Any]
 

@@ -16,8 +16,8 @@ from lrcompress.progress import Progress, silent
 if TYPE_CHECKING:
     from lrcompress.results import LayerResult
     from lrcompress.training.datasets import Dataset
-    from lrcompress.training.settings import FinetuneSettings
     from lrcompress.training.recover import SplitHead
+    from lrcompress.training.settings import FinetuneSettings
 
 Row = dict[str, Any]
 # The arm of a method that trains nothing; auto takes the best that unlabelled inputs allow.
