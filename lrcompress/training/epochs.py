@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lrcompress.atomic import replacing
 from lrcompress.progress import Progress, silent
-from lrcompress.training import backend
+from lrcompress.training import backend, distribute
 from lrcompress.training.steps import StepReporter
 
 
@@ -67,9 +67,7 @@ def train(
         backend.seed_everything(_seed_of(schedule.seed, epoch))
         started = time.perf_counter()
         model.fit(
-            x,
-            targets,
-            batch_size=schedule.batch_size,
+            **distribute.batches(x, targets, schedule.batch_size),
             initial_epoch=epoch,
             epochs=epoch + 1,
             verbose=0,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
 from lrcompress.progress import Progress, silent
+from lrcompress.training import distribute
 from lrcompress.training.arrays import Arrays, chunks, count, take
 from lrcompress.training.heads import Head, ending, heads, output_names
 from lrcompress.training.labels import kind_of
@@ -82,7 +83,7 @@ def _outputs(
     total, batch = count(x), batch_size(model, x)
     # Several batches at a time spare the start of a pass; one that is less than `BATCH` is large.
     for part in chunks(total, 8 * batch if batch == BATCH else batch):
-        found = model.predict(take(x, part), batch_size=batch, verbose=0)
+        found = distribute.predict(model, take(x, part), batch)
         yield part, [np.asarray(output, np.float32) for output in keras.tree.flatten(found)]
         progress(task, part.stop, total, {})
 

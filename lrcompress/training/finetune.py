@@ -18,6 +18,7 @@ from lrcompress.training.recovery import Training
 from lrcompress.training.session import Prepared
 from lrcompress.training.settings import FinetuneSettings
 from lrcompress.training.tail import Part, reduce_to_head
+from lrcompress.training.team import current
 from lrcompress.training.tensorboard import EventFile
 
 
@@ -58,6 +59,8 @@ def finetune(
     compiled = student.get_compile_config() if student.compiled else None
     backend.seed_everything(settings.seed)
     state = checkpoint.load() if checkpoint is not None and resume else None
+    if not current().writes:
+        checkpoint = tensorboard = None
     part = Part(student, teacher, data, head)
     if settings.scope == "head":
         part = reduce_to_head(student, teacher, data, head, progress)

@@ -19,6 +19,7 @@ from lrcompress.training.feeding import Feed, epoch_order, samples_an_epoch
 from lrcompress.training.recover import refit_head
 from lrcompress.training.settings import LEARNING_RATE, FinetuneSettings
 from lrcompress.training.tail import Part
+from lrcompress.training.team import current
 from lrcompress.training.tensorboard import EventFile
 
 
@@ -107,10 +108,11 @@ class Training:
         samples = count(data.split.x_train)
 
         def feed(epoch: int) -> Feed:
-            order = epoch_order(samples, size, seed, epoch)
+            team = current()
+            order = team.evened(epoch_order(samples, size, seed, epoch))
             return Feed(
                 data.split.x_train, aim.targets, order, size, data.scaling,
-                sample_weight=aim.sample_weight,
+                sample_weight=aim.sample_weight, share=team.share,
             )  # fmt: skip
 
         return feed

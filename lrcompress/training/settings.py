@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lrcompress.training import precision
 from lrcompress.training.distill import TEMPERATURE, WEIGHT
 from lrcompress.training.recover import SAMPLES
+from lrcompress.training.team import current
 
 # Chosen on validation data; see benchmarks/finetune_choices.py.
 LEARNING_RATE = 1e-3
@@ -64,7 +65,7 @@ class FinetuneSettings:
             self,
             epochs=self.epochs or EPOCHS[self.scope],
             learning_rate=rate,
-            batch_size=self.batch_size or _batch_size(samples),
+            batch_size=current().rounded(self.batch_size or _batch_size(samples)),
             precision=precision.choose(self.precision),
         )
 
