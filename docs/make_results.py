@@ -244,6 +244,59 @@ returned. Defaults were judged on held-out training inputs; the test errors were
 {body}"""
 
 
+def comparisons() -> str:
+    """Return a table for each comparison that has been measured."""
+    return "\n\n".join(comparison(path.name) for path in sorted(RESULTS.glob("compare-*.json")))
+
+
+def comparison(name: str) -> str:
+    """Return the arms of `compare` at each rank."""
+    document = read(name)
+    settings, summary = document["settings"], document["summary"]
+    extra = settings["finetune_epochs"]
+    arms = {
+        "full": "full rank", "full-finetuned": f"full rank, {extra} more epochs",
+        "svd": "SVD, nothing trained", "refined": "best head, nothing trained",
+        "finetuned": f"SVD, then {extra} epochs", "scratch": "from scratch",
+    }  # fmt: skip
+    rows = [
+        [
+            str(entry["rank"] or "full"),
+            arms[entry["arm"]],
+            rate(entry),
+            paired(entry["against_full"]),
+            paired(entry["against_scratch"]),
+            f"{(entry['published'] or {}).get('error_rate', '-')}",
+            f"{entry['layer_parameters']:,}",
+            f"{entry['model_parameters']:,}",
+            "-" if entry["seconds"] is None else f"{entry['seconds']:,.0f}",
+            "-" if entry["images"] is None else f"{entry['images']:,.0f}",
+        ]
+        for entry in summary
+    ]
+    columns = [
+        "rank", "arm", "test error %, [95 %]", "against full rank, points", "against from scratch, points",
+        "published", "layer", "model", "seconds", "images seen",
+    ]  # fmt: skip
+    seeds = len({seed for entry in summary for seed in entry["seeds"] if seed is not None})
+    devices = sorted({row["device"] for row in document["rows"] if row.get("device")})
+    return f"""## Compressing against training: {settings["dataset"]}
+
+`{" ".join(document["command"])}`: full rank {settings.get("full_epochs", "given")} epochs, from scratch {settings["scratch_epochs"]}, batch
+{settings["batch_size"]}; {seeds} {"seed" if seeds == 1 else "seeds"}; {", ".join(devices)}; {versions(document)}. What the columns mean: [comparing](comparing.md).
+
+{table(columns, rows)}"""
+
+
+def paired(found: dict[str, Any] | None) -> str:
+    """Return a difference with its interval and McNemar's p."""
+    if found is None:
+        return "-"
+    p = found["p_value"]
+    text = f"p {p:.2g}" if p >= 1e-16 else "p < 1e-16"
+    return f"{found['difference']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}], {text}"
+
+
 def versions(document: dict[str, Any]) -> str:
     """Return the versions that made a result."""
     found = document["versions"]
@@ -256,7 +309,8 @@ def render() -> str:
 
 Every number here was measured by the command beside it and is committed in `benchmarks/results`; this page is written by
 `python docs/make_results.py`. Data sets are found by [the usual rules](datasets.md)."""
-    return "\n\n".join([head, heads(), scratch_table(), main_job(), choices(), speed(), scale(), fuzzing()]) + "\n"
+    parts = [head, heads(), comparisons(), scratch_table(), main_job(), choices(), speed(), scale(), fuzzing()]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 if __name__ == "__main__":

@@ -267,7 +267,7 @@ def _rows(folder: Path, settings: dict[str, Any], command: list[str] | None) -> 
 
 def _complete(document: dict[str, Any]) -> None:
     """Order the rows as tables have them, and add what they say together."""
-    from lrcompress.training.arms import summarize_arms
+    from lrcompress.training.summary import summarize_arms
 
     def place(row: Row) -> tuple[int, int, int]:
         rank, seed = row["rank"], row["seed"]

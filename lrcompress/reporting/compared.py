@@ -127,13 +127,18 @@ def _epochs(settings: dict[str, Any]) -> str:
 def _paired(found: dict[str, Any] | None) -> list[str]:
     if found is None:
         return ["-", "-"]
-    return [drop({"drop": found}), f"{found['p_value']:.2g}"]
+    return [drop({"drop": found}), _p(found["p_value"])]
+
+
+def _p(value: float) -> str:
+    """Return a p-value; what is beyond doubt is not told further."""
+    return f"{value:.2g}" if value >= 1e-16 else "< 1e-16"
 
 
 def _notes(results: dict[str, Any], names: dict[str, str]) -> list[str]:
     lines = [
         f"rank {entry['rank']}: {names['finetuned']} against from scratch "
-        f"{drop({'drop': found})}, p {found['p_value']:.2g}{_images(entry, results['summary'])}"
+        f"{drop({'drop': found})}, p {_p(found['p_value'])}{_images(entry, results['summary'])}"
         for entry in results["summary"]
         if entry["arm"] == "finetuned" and (found := entry["against_scratch"]) is not None
     ]

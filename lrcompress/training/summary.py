@@ -1,4 +1,4 @@
-"""One line of a table from the rows of several seeds."""
+"""Lines of a table from the rows of several seeds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.training.seeds import Interval, mean_interval
+from lrcompress.training.predictions import unpack
+from lrcompress.training.seeds import Interval, mean_interval, paired_difference
 
+Row = dict[str, Any]
+
+# Arms that begin from the trained full-rank network: its training is part of their price.
+FROM_FULL = ("full-finetuned", "svd", "refined", "finetuned")
 # The same for every seed.
 _COUNTS = ("layer_parameters", "model_parameters", "paper_parameters", "published")
 _MEANS = ("loss", "seconds", "images")
@@ -51,3 +56,47 @@ def _interval(rows: Sequence[dict[str, Any]]) -> Interval:
         return Interval(found.mean, max(found.low, 0.0), min(found.high, 100.0), "t")
     row = rows[0]
     return Interval(row["error_rate"], row["error_rate_low"], row["error_rate_high"], "wilson")
+
+
+def summarize_arms(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return one entry an arm and rank: means over seeds and paired differences.
+
+    Returns:
+        What `summarize` says, with ``arm``, ``rank``; ``images_total`` and
+        ``seconds_total``, the training of the full-rank network included where the arm begins
+        from it; ``against_full`` and, where both are there, ``against_scratch``, as
+        `seeds.paired_difference` gives them for the seeds that both have.
+    """
+    groups = group_rows(rows, ("arm", "rank"))
+    full = groups.get(("full", None), [])
+    summary = []
+    for (arm, rank), members in groups.items():
+        entry = {"arm": arm, "rank": rank, **summarize(members)}
+        base = summarize(full) if arm in FROM_FULL and full else None
+        for key in ("images", "seconds"):
+            parts = [entry[key]] if base is None else [entry[key], base[key]]
+            entry[f"{key}_total"] = None if None in parts else sum(parts)
+        entry["against_full"] = None if arm == "full" else _paired(full, members)
+        scratch = groups.get(("scratch", rank), []) if arm != "scratch" and rank else []
+        entry["against_scratch"] = _paired(scratch, members)
+        summary.append(entry)
+    return summary
+
+
+def _paired(first: Sequence[Row], second: Sequence[Row]) -> dict[str, Any] | None:
+    """Compare rows seed by seed; a row without a seed serves every seed."""
+    pairs = [(a, b) for b in second if (a := _of_seed(first, b["seed"])) is not None]
+    if all(b["seed"] is None for _, b in pairs):
+        # Nothing here depends on a seed: once is enough.
+        pairs = pairs[:1]
+    if not pairs:
+        return None
+    return paired_difference([_wrong(a) for a, _ in pairs], [_wrong(b) for _, b in pairs])
+
+
+def _of_seed(rows: Sequence[Row], seed: int | None) -> Row | None:
+    return next((row for row in rows if row["seed"] in (seed, None) or seed is None), None)
+
+
+def _wrong(row: Row) -> Any:
+    return unpack(row["wrong"], row["samples"])
