@@ -46,7 +46,9 @@ def draw_sweep(document: dict[str, Any], path: Path) -> None:
     # The object interface draws without a screen and leaves no global state.
     from matplotlib.figure import Figure
 
-    measured = any(row["error_rate"] is not None for row in document["rows"])
+    # Figures of several outputs are not one line.
+    measure = _measure(document)
+    measured = measure != "outputs" and any(r.get(measure) is not None for r in document["rows"])
     figure = Figure(figsize=(13 if measured else 5.5, 4.2), layout="constrained")
     axes = figure.subplots(1, 3 if measured else 1, squeeze=False)[0]
     m, n = document["kernel_shape"]
@@ -134,23 +136,31 @@ def _save(figure: Any, path: Path) -> None:  # noqa: ANN401  # a Matplotlib figu
         figure.savefig(temporary, format=kind, dpi=150, metadata=dates)
 
 
+def _measure(document: dict[str, Any]) -> str:
+    """Return the key of what a sweep measured."""
+    return str(document["original"].get("measure", "error_rate"))
+
+
 def _errors(document: dict[str, Any], axis: Any, key: str, label: str) -> None:  # noqa: ANN401
-    """Draw test errors with their intervals, and the original's."""
-    scale = 100 if key.endswith("reduction") else 1
+    """Draw errors on test data with their intervals, and the original's."""
+    scale, measure = 100 if key.endswith("reduction") else 1, _measure(document)
     for method, rows in _by_method(document).items():
         color, marker = _STYLES[method]
         x = [scale * row[key] for row in rows]
-        axis.plot(x, [row["error_rate"] for row in rows], color=color, marker=marker,
+        axis.plot(x, [row[measure] for row in rows], color=color, marker=marker,
                   markersize=4, label=method)  # fmt: skip
-        low, high = ([row[f"error_rate_{end}"] for row in rows] for end in ("low", "high"))
+        low, high = ([row[f"{measure}_{end}"] for row in rows] for end in ("low", "high"))
         axis.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
     original = document["original"]
     if original:
-        axis.axhline(original["error_rate"], color="0.3", linestyle="--", label="original")
+        axis.axhline(original[measure], color="0.3", linestyle="--", label="original")
     axis.set_xlabel(label)
-    axis.set_ylabel("test error, %")
-    highest = max(row["error_rate"] for row in document["rows"])
-    if original and highest > 10 * max(original["error_rate"], 0.1):
+    axis.set_ylabel({"rmse": "RMSE on test data", "binary_error": "binary test error, %"}.get(
+        measure, "test error, %"
+    ))  # fmt: skip
+    highest = max(row[measure] for row in document["rows"])
+    smallest = 0.0 if measure == "rmse" else 0.1
+    if original and highest > 10 * max(original[measure], smallest):
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter("{x:g}")
 
