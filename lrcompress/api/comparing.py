@@ -51,6 +51,7 @@ def compare(
     scaling: str | None = None,
     rows_from: Sequence[str | Path] = (),
     keep_models: bool = False,
+    distribute: str = "auto",
     output: str | Path | None = None,
     command: list[str] | None = None,
     progress: Progress = silent,
@@ -83,6 +84,8 @@ def compare(
         rows_from: Folders of `train_from_scratch` or `compare` whose rows and models are taken
             over where their settings are the same.
         keep_models: Keep the fine-tuned models too.
+        distribute: ``auto`` shares each batch out where there are several accelerators or hosts,
+            ``data`` also among CPU devices, ``none`` never; see docs/devices.md.
         output: Folder for ``compare.json`` and models; default ``compare-<dataset>``.
         command: Stored in the results.
         progress: Told of every step.
@@ -111,47 +114,50 @@ def compare(
     loaded = datasets.load(dataset, folder, progress=progress, before_keras=before_keras)
     before_keras()
     from lrcompress.training import scratch
+    from lrcompress.training.distribute import over
     from lrcompress.training.rows import work_through
 
-    recipe = None
-    if model is None:
-        recipe = scratch.recipe_for(dataset)
-    elif asked.file is None or "scratch" in asked.arms:
-        recipe = own_recipe(model, loaded, scaling=scaling, batch_size=batch_size)
-    if asked.file is not None:
-        scaling = scaling or recorded_scaling(open_model(asked.file), dataset)
-    elif recipe is not None:
-        scaling = recipe.scaling
-    wanted = _ranks(ranks, recipe, asked.file)
-    target = Path(output) if output is not None else default_folder(dataset)
-    scratch.make_folder(target)
-    counts = asked.trained_epochs(recipe)
-    settings = asked.settings(dataset, recipe, scaling)
-    rows = _rows(target, settings, command)
-    # Other settings are refused before anything is trained.
-    rows.read()
-    trainers = {}
-    if recipe is not None:
-        trainers = {
-            arm: scratch.Trainer(
-                loaded, recipe, scratch.ScratchSettings(dataset, count, settings["batch_size"]),
-                target, progress=progress,
-            )
-            for arm, count in counts.items() if count is not None
-        }  # fmt: skip
-    plan = Plan(
-        rows=rows,
-        data=Data(dataset, loaded, folder, scaling),
-        file=asked.file,
-        trainers=trainers,
-        epochs=counts,
-        earlier=find_earlier([Path(earlier) for earlier in rows_from], settings, counts),
-        finetune_epochs=finetune_epochs,
-        keep_models=keep_models,
-        progress=progress,
-    )
-    todo = [job for one in range(seed, seed + seeds) for job in jobs(plan, asked.arms, wanted, one)]
-    return work_through(rows, todo)
+    own = Path(output) if output is not None else default_folder(dataset)
+    with over(distribute) as team, team.folder(own) as target:
+        recipe = None
+        if model is None:
+            recipe = scratch.recipe_for(dataset)
+        elif asked.file is None or "scratch" in asked.arms:
+            recipe = own_recipe(model, loaded, scaling=scaling, batch_size=batch_size)
+        if asked.file is not None:
+            scaling = scaling or recorded_scaling(open_model(asked.file), dataset)
+        elif recipe is not None:
+            scaling = recipe.scaling
+        wanted = _ranks(ranks, recipe, asked.file)
+        scratch.make_folder(target)
+        counts = asked.trained_epochs(recipe)
+        settings = asked.settings(dataset, recipe, scaling)
+        rows = _rows(target, settings, command)
+        # Other settings are refused before anything is trained.
+        rows.read()
+        trainers = {}
+        if recipe is not None:
+            trainers = {
+                arm: scratch.Trainer(
+                    loaded, recipe, scratch.ScratchSettings(dataset, count, settings["batch_size"]),
+                    target, progress=progress,
+                )
+                for arm, count in counts.items() if count is not None
+            }  # fmt: skip
+        plan = Plan(
+            rows=rows,
+            data=Data(dataset, loaded, folder, scaling),
+            file=asked.file,
+            trainers=trainers,
+            epochs=counts,
+            earlier=find_earlier([Path(earlier) for earlier in rows_from], settings, counts),
+            finetune_epochs=finetune_epochs,
+            keep_models=keep_models,
+            progress=progress,
+        )
+        wanted_seeds = range(seed, seed + seeds)
+        todo = [job for one in wanted_seeds for job in jobs(plan, asked.arms, wanted, one)]
+        return work_through(rows, todo)
 
 
 def default_folder(dataset: str) -> Path:

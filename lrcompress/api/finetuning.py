@@ -32,6 +32,7 @@ def finetune(
     temperature: float | None = None,
     patience: int | None = None,
     precision: str = "auto",
+    distribute: str = "auto",
     dataset: str | None = None,
     data_dir: str | Path | None = None,
     scaling: str | None = None,
@@ -65,6 +66,8 @@ def finetune(
         temperature: Of its outputs; default 2.
         patience: Epochs without a better one after which to stop; default never.
         precision: ``float32``, ``mixed``, or ``auto``: mixed where the device gains from it.
+        distribute: ``auto`` shares each batch out where there are several accelerators or hosts,
+            ``data`` also among CPU devices, ``none`` never; see docs/devices.md.
         dataset: Default the run record's, or the one that the model file names.
         data_dir: First folder in which a named data set is sought.
         scaling: Default the recorded one, or detected with the original model.
@@ -116,61 +119,66 @@ def finetune(
     from lrcompress.training import backend
     from lrcompress.training.checkpoints import Checkpoint, digest
     from lrcompress.training.distill import TEMPERATURE
+    from lrcompress.training.distribute import over
     from lrcompress.training.finetune import finetune as train
     from lrcompress.training.saving import save_model
     from lrcompress.training.session import DataRequest, prepare
     from lrcompress.training.settings import FinetuneSettings
 
-    student = backend.load_model(path)
-    teacher, warnings = load_teacher(original, original_stage)
-    if resume and not goes_on:
-        warnings.append(f"There is no unfinished run ({unfinished.name}): began anew.")
-    data = prepare(loaded, teacher or student, DataRequest(folder, scaling, seed))
-    settings = FinetuneSettings(
-        epochs=epochs,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        seed=seed,
-        scope=scope,
-        optimizer=optimizer,
-        patience=patience,
-        precision=precision,
-        distill=distill is not False,
-        temperature=temperature or TEMPERATURE,
-    )
-    identity = settings.__dict__ | {
-        "model": sha256(path),
-        "original": None if teacher is None else original_stage.get("sha256"),
-        "output": target.name,
-        "dataset": spec,
-        "scaling": data.scaling.name,
-        "labels": digest(data.split.y_train),
-    }
-    checkpoint = Checkpoint(unfinished, identity)
-    outcome = train(
-        student,
-        teacher,
-        data,
-        settings,
-        head=split_head(record, path),
-        checkpoint=checkpoint,
-        resume=resume,
-        tensorboard=None if tensorboard is None else Path(tensorboard),
-        progress=progress,
-    )
-    save_model(student, target, {**own, "dataset": spec, "scaling": data.scaling.name})
-    written = open_model(target)
+    with over(distribute) as team:
+        student = backend.load_model(path)
+        teacher, warnings = load_teacher(original, original_stage)
+        if resume and not goes_on:
+            warnings.append(f"There is no unfinished run ({unfinished.name}): began anew.")
+        data = prepare(loaded, teacher or student, DataRequest(folder, scaling, seed))
+        settings = FinetuneSettings(
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            seed=seed,
+            scope=scope,
+            optimizer=optimizer,
+            patience=patience,
+            precision=precision,
+            distill=distill is not False,
+            temperature=temperature or TEMPERATURE,
+        )
+        identity = settings.__dict__ | {
+            "model": sha256(path),
+            "original": None if teacher is None else original_stage.get("sha256"),
+            "output": target.name,
+            "dataset": spec,
+            "scaling": data.scaling.name,
+            "labels": digest(data.split.y_train),
+        }
+        checkpoint = Checkpoint(unfinished, identity)
+        outcome = train(
+            student,
+            teacher,
+            data,
+            settings,
+            head=split_head(record, path),
+            checkpoint=checkpoint,
+            resume=resume,
+            tensorboard=None if tensorboard is None else Path(tensorboard),
+            progress=progress,
+        )
+        device = backend.describe_device()
     warnings += outcome.warnings()
     result = FinetuneResult.of(
         outcome,
         input=path,
         output=target,
         record=record.path,
-        device=backend.describe_device(),
+        device=device,
         dataset=spec,
         scaling=data.scaling.name,
         warnings=warnings,
     )
+    if not team.writes:
+        return result
+    save_model(student, target, {**own, "dataset": spec, "scaling": data.scaling.name})
+    written = open_model(target)
     record.document["dataset"] = known | data.description
     if outcome.original:
         record.set_stage(

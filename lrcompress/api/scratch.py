@@ -37,6 +37,7 @@ def train_from_scratch(
     data_dir: str | Path | None = None,
     scaling: str | None = None,
     file_format: str = "keras",
+    distribute: str = "auto",
     output: str | Path | None = None,
     command: list[str] | None = None,
     progress: Progress = silent,
@@ -61,6 +62,8 @@ def train_from_scratch(
         data_dir: First folder in which a named data set is sought.
         scaling: Of a network of your own; default as its file records or shows, /255 for bytes.
         file_format: keras or h5.
+        distribute: ``auto`` shares each batch out where there are several accelerators or hosts,
+            ``data`` also among CPU devices, ``none`` never; see docs/devices.md.
         output: Folder for models and ``results.json``; default ``scratch-<dataset>``.
         command: Stored in the results.
         progress: Told of every step.
@@ -82,25 +85,28 @@ def train_from_scratch(
     data = datasets.load(dataset, folder, progress=progress, before_keras=before_keras)
     before_keras()
     from lrcompress.training import scratch
+    from lrcompress.training.distribute import over
 
-    recipe = None
-    settings = None
-    if model is not None:
-        recipe = own_recipe(model, data, scaling=scaling, epochs=epochs, batch_size=batch_size)
-        settings = scratch.ScratchSettings(
-            dataset, recipe.epochs, recipe.batch_size, network_name(model), recipe.scaling
+    target = Path(output) if output is not None else default_folder(dataset)
+    with over(distribute) as team, team.folder(target) as own:
+        recipe = None
+        settings = None
+        if model is not None:
+            recipe = own_recipe(model, data, scaling=scaling, epochs=epochs, batch_size=batch_size)
+            settings = scratch.ScratchSettings(
+                dataset, recipe.epochs, recipe.batch_size, network_name(model), recipe.scaling
+            )
+        return scratch.train_rows(
+            data,
+            settings or scratch.default_settings(dataset, epochs, batch_size),
+            own,
+            ranks=ranks,
+            seeds=range(seed, seed + seeds),
+            recipe=recipe,
+            suffix=f".{file_format}",
+            command=command,
+            progress=progress,
         )
-    return scratch.train_rows(
-        data,
-        settings or scratch.default_settings(dataset, epochs, batch_size),
-        Path(output) if output is not None else default_folder(dataset),
-        ranks=ranks,
-        seeds=range(seed, seed + seeds),
-        recipe=recipe,
-        suffix=f".{file_format}",
-        command=command,
-        progress=progress,
-    )
 
 
 def check_published(dataset: str, model: str | Path | None) -> None:

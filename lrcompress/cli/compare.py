@@ -10,6 +10,7 @@ import click
 from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
 from lrcompress.cli.options import (
     data_options,
+    distribute_option,
     existing_model,
     output_options,
     seeds_options,
@@ -69,6 +70,7 @@ def parse_arms(
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Folder for compare.json, compare.png and models. Default: "
                    "compare-<dataset>.")  # fmt: skip
+@distribute_option
 @seeds_options
 @output_options
 @click.pass_obj
@@ -100,16 +102,22 @@ def command(
     from lrcompress.api.comparing import compare, default_folder
     from lrcompress.reporting.compared import arm_names, render_compare
     from lrcompress.reporting.figures import draw_compare
+    from lrcompress.training.processes import is_follower
 
     if scratch:
         arms = tuple(dict.fromkeys([*(arms or ARMS), "scratch"]))
     with progress_bar(quiet=quiet) as bar:
         results = compare(
             model, arms=arms, output=output, command=arguments, progress=bar,
-            before_keras=keras_starter(quiet=quiet, verbose=verbose), **options,
+            before_keras=keras_starter(
+                quiet=quiet, verbose=verbose, distribute=options["distribute"]
+            ),
+            **options,
         )  # fmt: skip
     folder = output or default_folder(results["settings"]["dataset"])
     names = arm_names(results["settings"]["finetune_epochs"])
+    if is_follower(options["distribute"]):
+        return
     draw_compare(results, names, folder / "compare.png")
     if as_json:
         show_json(results)

@@ -121,12 +121,22 @@ def progress_bar(*, quiet: bool) -> Iterator[Bar]:
         bar.close()
 
 
-def keras_starter(*, quiet: bool, verbose: bool) -> Callable[[], None]:
-    """Return a function that starts Keras and says so, the first time that it is called."""
-    return functools.cache(lambda: _start_keras(quiet=quiet, verbose=verbose))
+def keras_starter(
+    *, quiet: bool, verbose: bool, distribute: str | None = None
+) -> Callable[[], None]:
+    """Return a function that starts Keras and says so, the first time that it is called.
+
+    Args:
+        quiet: Say nothing.
+        verbose: Let the engine speak, too.
+        distribute: For a command that can use several devices, what the user said of them.
+    """
+    return functools.cache(
+        lambda: _start_keras(quiet=quiet, verbose=verbose, distribute=distribute or "none")
+    )
 
 
-def _start_keras(*, quiet: bool, verbose: bool) -> None:
+def _start_keras(*, quiet: bool, verbose: bool, distribute: str) -> None:
     """Import Keras and its engine with their start-up notes held back, unless they are wanted.
 
     The notes come from native code that writes to file descriptor 2 before any setting is read.
@@ -139,7 +149,7 @@ def _start_keras(*, quiet: bool, verbose: bool) -> None:
             logging.getLogger(name).setLevel(logging.ERROR)
     with contextlib.nullcontext() if verbose else _nothing_on_descriptor_2():
         backend = import_module("lrcompress.training.backend")
-        device = backend.describe_device()
+        device = backend.describe_device(distribute)
     note(f"Device: {device}", quiet=quiet)
 
 

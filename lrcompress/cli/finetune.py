@@ -10,6 +10,7 @@ import click
 from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
 from lrcompress.cli.options import (
     data_options,
+    distribute_option,
     model_argument,
     output_option,
     output_options,
@@ -52,6 +53,7 @@ from lrcompress.cli.options import (
 @data_options
 @output_option("<stem>-finetuned<suffix> beside the factorized model")
 @overwrite_option
+@distribute_option
 @seed_option
 @output_options
 @click.pass_obj
@@ -88,7 +90,9 @@ def command(
             model,
             command=arguments,
             progress=bar,
-            before_keras=keras_starter(quiet=quiet, verbose=verbose),
+            before_keras=keras_starter(
+                quiet=quiet, verbose=verbose, distribute=options["distribute"]
+            ),
             **options,
         )
     for warning in result.warnings:

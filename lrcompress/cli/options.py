@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -100,6 +102,23 @@ def seeds_options(command: Command) -> Command:
     return command
 
 
+
+def followed(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Print no results where this is one of several processes, and another one prints them."""
+    from lrcompress.training.processes import is_follower
+
+    if is_follower(value):
+        # Errors and notes, on stderr, are this process's own.
+        ctx.with_resource(contextlib.redirect_stdout(io.StringIO()))
+    return value
+
+
+distribute_option = click.option(
+    "--distribute", type=click.Choice(["auto", "none", "data"]), default="auto", show_default=True,
+    callback=followed,
+    help="Share each batch among devices: auto where there are several GPUs or hosts, data also on "
+         "CPU devices.",
+)  # fmt: skip
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
-from lrcompress.cli.options import output_options, seeds_options, words_of
+from lrcompress.cli.options import distribute_option, output_options, seeds_options, words_of
 
 
 def parse_ranks(
@@ -50,6 +50,7 @@ def parse_ranks(
               show_default=True, help="Of the saved models.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Folder for models and results.json. Default: scratch-<dataset>.")  # fmt: skip
+@distribute_option
 @seeds_options
 @output_options
 @click.pass_obj
@@ -82,7 +83,10 @@ def command(
     with progress_bar(quiet=quiet) as bar:
         results = train_from_scratch(
             dataset, output=folder, command=arguments, progress=bar,
-            before_keras=keras_starter(quiet=quiet, verbose=verbose), **options,
+            before_keras=keras_starter(
+                quiet=quiet, verbose=verbose, distribute=options["distribute"]
+            ),
+            **options,
         )  # fmt: skip
     if as_json:
         show_json(results)

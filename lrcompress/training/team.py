@@ -69,7 +69,8 @@ class Team:
             own = Path(scratch) / folder.name
             if folder.is_dir():
                 # Files are replaced, never written into: a link will do.
-                shutil.copytree(folder, own, copy_function=_link)
+                unlocked = shutil.ignore_patterns("*.lock")
+                shutil.copytree(folder, own, copy_function=_link, ignore=unlocked)
             yield own
 
 
