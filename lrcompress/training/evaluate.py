@@ -31,8 +31,8 @@ BATCH = 256
 MOST_OUTPUTS = 2**23
 
 __all__ = [
-    "Evaluation", "batch_size", "evaluate", "evaluate_classes", "outputs_probabilities",
-    "predict", "predict_all", "predicted", "score",
+    "Evaluation", "batch_size", "evaluate", "evaluate_classes", "outputs_each",
+    "outputs_probabilities", "predict", "predict_all", "predicted", "score",
 ]  # fmt: skip
 
 
@@ -90,13 +90,17 @@ def _outputs(
 
 def batch_size(model: Any, x: Arrays) -> int:
     """Return how many samples to run at once: `BATCH`, or fewer where each has many outputs."""
+    return max(1, min(BATCH, MOST_OUTPUTS // max(outputs_each(model, x), 1)))
+
+
+def outputs_each(model: Any, x: Arrays) -> int:
+    """Return how many numbers a model gives out for a sample."""
     # A length that the model leaves open is that of the inputs.
     longest = max(
         (array.shape[1] for array in (x.values() if isinstance(x, dict) else [x]) if array.ndim > 1),
         default=1,
     )
-    each = sum(math.prod(int(n or longest) for n in output.shape[1:]) for output in model.outputs)
-    return max(1, min(BATCH, MOST_OUTPUTS // max(each, 1)))
+    return sum(math.prod(int(n or longest) for n in output.shape[1:]) for output in model.outputs)
 
 
 def evaluate(

@@ -10,7 +10,7 @@ from lrcompress.progress import Progress, silent
 from lrcompress.training import backend
 from lrcompress.training.arrays import count
 from lrcompress.training.checkpoints import Checkpoint
-from lrcompress.training.evaluate import Evaluation, evaluate
+from lrcompress.training.evaluate import Evaluation, evaluate, outputs_each
 from lrcompress.training.measures import compare
 from lrcompress.training.outcome import FinetuneOutcome
 from lrcompress.training.recover import SplitHead
@@ -64,7 +64,8 @@ def finetune(
     part = Part(student, teacher, data, head)
     if settings.scope == "head":
         part = reduce_to_head(student, teacher, data, head, progress)
-    settings = settings.decided(count(part.data.split.x_train))
+    x = part.data.split.x_train
+    settings = settings.decided(count(x), outputs_each(part.student, x))
     before = _tested(part.student, part.data, progress, "before")
     original = None
     if part.teacher is not None:

@@ -14,6 +14,8 @@ from lrcompress.training.team import current
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 128
 SMALLEST_BATCH = 16
+# Outputs of a step: about ten arrays of so many, teacher and gradients included, are in memory.
+MOST_OUTPUTS = 2**24
 # An epoch should have at least so many steps.
 STEPS = 50
 # Epochs of each scope; those of the head alone take a moment.
@@ -28,7 +30,8 @@ class FinetuneSettings:
         epochs: Passes over the training part; None takes 2, and 20 for the head alone.
         learning_rate: Peak of Adam's warm-up and cosine decay; None takes 0.001, or with the
             original's optimizer that one's own.
-        batch_size: Samples a step; None takes 128, and fewer where that would leave few steps.
+        batch_size: Samples a step; None takes 128, and fewer where that would leave few steps, or
+            where each has so many outputs (a word a step of a sequence) that memory would not do.
         seed: Of the order of samples and of dropout.
         dropout: Whether the network's own dropout stays on. Off by default: a few epochs beside
             the original do not overfit, and noise before a narrow layer drowns what it carries.
@@ -56,8 +59,13 @@ class FinetuneSettings:
     precision: str = "auto"
     refit_samples: int = SAMPLES
 
-    def decided(self, samples: int) -> FinetuneSettings:
-        """Return the settings with nothing left open, for a number of training samples."""
+    def decided(self, samples: int, outputs: int = 1) -> FinetuneSettings:
+        """Return the settings with nothing left open.
+
+        Args:
+            samples: For training.
+            outputs: Numbers that the model gives out for each.
+        """
         rate = self.learning_rate
         if rate is None and self.optimizer == "adam":
             rate = LEARNING_RATE
@@ -65,14 +73,16 @@ class FinetuneSettings:
             self,
             epochs=self.epochs or EPOCHS[self.scope],
             learning_rate=rate,
-            batch_size=current().rounded(self.batch_size or _batch_size(samples)),
+            batch_size=current().rounded(self.batch_size or _batch_size(samples, outputs)),
             precision=precision.choose(self.precision),
         )
 
 
-def _batch_size(samples: int) -> int:
-    """Return 128, halved until an epoch has enough steps."""
+def _batch_size(samples: int, outputs: int) -> int:
+    """Return 128, halved until an epoch has enough steps and the outputs fit in memory."""
     size = BATCH_SIZE
+    while size > 1 and size * outputs > MOST_OUTPUTS:
+        size //= 2
     while size > SMALLEST_BATCH and samples // size < STEPS:
         size //= 2
     return size

@@ -120,3 +120,17 @@ def test_calibration_takes_as_many_samples_as_it_uses(language_model: Any) -> No
     # Enough for the digits and words of any data set, and no more than memory holds.
     assert most_inputs(10) > 1_000_000
     assert most_inputs(100_000) * 100_000 * 4 < 2**31
+
+
+def test_a_step_of_fine_tuning_has_bounded_outputs(language_model: Any) -> None:
+    """Where each sample has many outputs a batch has fewer samples; a size that was asked for stays."""
+    from lrcompress.training.settings import MOST_OUTPUTS, FinetuneSettings
+
+    each = evaluating.outputs_each(language_model, np.zeros((3, 7), np.int32))
+    many = MOST_OUTPUTS // 40
+
+    assert each == 7 * WORDS
+    assert FinetuneSettings().decided(100_000, each).batch_size == 128
+    assert FinetuneSettings().decided(100_000, many).batch_size == 32
+    assert FinetuneSettings().decided(100_000, 2 * MOST_OUTPUTS).batch_size == 1
+    assert FinetuneSettings(batch_size=100).decided(100_000, many).batch_size == 100
