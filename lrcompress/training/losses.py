@@ -63,7 +63,9 @@ def logits_of(output: Output, values: Any) -> Any:
     if output.is_logits or output.kind == NUMBERS:
         return values
     if output.kind == CLASSES:
-        return ops.log(ops.clip(values, SMALLEST, 1.0))
+        # Thousands of classes of SMALLEST each would together be likely at a temperature of 2, at
+        # which they weigh the root of that.
+        return ops.log(ops.clip(values, min(SMALLEST, 1e-3 / output.units**2), 1.0))
     # float32 has no 1 - SMALLEST / 2; both ends are kept off by the same.
     p = ops.clip(values, SMALLEST, 1.0 - SMALLEST)
     return ops.log(p) - ops.log(1.0 - p)

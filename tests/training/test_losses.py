@@ -108,3 +108,24 @@ def test_underflowed_probabilities_give_a_finite_loss() -> None:
 
     assert found[0] == pytest.approx(0, abs=1e-5)
     assert 10 < found[1] < 20
+
+
+def test_a_teacher_of_many_words_stays_sure() -> None:
+    """Words that are out of the question stay so when the teacher is softened, all of them together."""
+    from lrcompress.training import losses
+
+    rng = np.random.default_rng(2)
+    student, teacher = rng.standard_normal((2, 3, 10_000)).astype(np.float32)
+    teacher[:, 7] += 24.0
+    output = losses.Output("classes", 10_000, is_logits=False)
+    probabilities = [softmax(z, axis=-1).astype(np.float32) for z in (student, teacher)]
+
+    found = computed(
+        losses.blended_loss(output, output, losses.Blend(1.0, 2.0)),
+        np.full((3, 1), 7.0, np.float32),
+        np.concatenate(probabilities, axis=-1),
+    )
+
+    soft = softmax(teacher / 2, axis=-1)
+    wanted = -4 * (soft * log_softmax(student / 2, axis=-1)).sum(axis=-1)
+    np.testing.assert_allclose(found, wanted, rtol=0.01)
