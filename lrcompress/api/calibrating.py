@@ -104,17 +104,19 @@ class LiveModel:
         """Refuse a largest drop where nothing is right or wrong.
 
         Raises:
-            RankError: If the outputs that the layers lead to are numbers.
+            RankError: If an output that the layers lead to is numbers.
         """
         from lrcompress.training.labels import kind_of
 
         y = self.data.split.y_val
-        labels = [y[name] for name in self.outputs(targets)] if isinstance(y, dict) else [y]
-        if all(kind_of(found) == "regression" for found in labels):
+        labels = {name: y[name] for name in self.outputs(targets)} if isinstance(y, dict) else {"": y}
+        numbers = [name for name, found in labels.items() if kind_of(found) == "regression"]
+        if numbers:
+            which = f"output {numbers[0]}" if numbers[0] else self.options.dataset
             msg = (
-                "max_drop counts percentage points of an error rate, and the labels of "
-                f"{self.options.dataset} are numbers, measured by RMSE; give --rank, --energy or "
-                "--reduction, and see `lrcompress sweep` for the RMSE at each rank."
+                f"max_drop counts percentage points of an error rate, and the labels of {which} are "
+                "numbers, measured by RMSE; give --rank, --energy or --reduction, and see "
+                "`lrcompress sweep` for the RMSE at each rank."
             )
             raise RankError(msg, code="no_error_rate")
 

@@ -35,8 +35,8 @@ class Probed:
             variance for others; summed over several outputs.
         agreement: Share of decisions that are the original's, in percent; None where outputs are
             numbers. The mean of several outputs.
-        error_rate: What is decided wrongly, in percent; None without labels, or where they are
-            numbers. The mean of several outputs.
+        error_rate: What is decided wrongly, in percent; None without labels, or where those of an
+            output are numbers. The mean of several outputs.
         wrong: Which predictions of a classifier are wrong, for paired comparisons; None without
             labels, for other models, and where samples have weights.
         evaluation: By the labels; None without.
@@ -94,7 +94,7 @@ class Probe:
         return Probed(
             output_error=apart,
             agreement=_mean([self._agreement(*pair) for pair in pairs]),
-            error_rate=None if evaluation is None else _mean(_rates(evaluation)),
+            error_rate=None if evaluation is None else _error_rate(evaluation),
             wrong=_wrong(evaluation),
             evaluation=evaluation,
         )
@@ -128,11 +128,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _rates(evaluation: Evaluation) -> list[float | None]:
-    """Return the error rate of each output."""
-    if isinstance(evaluation, OutputsEvaluation):
-        return [found.percent_wrong for found in evaluation.outputs.values()]
-    return [evaluation.percent_wrong]
+def _error_rate(evaluation: Evaluation) -> float | None:
+    if not isinstance(evaluation, OutputsEvaluation):
+        return evaluation.percent_wrong
+    rates = [found.percent_wrong for found in evaluation.outputs.values()]
+    # A mean without one of the outputs would let that be ruined unseen.
+    return None if None in rates else _mean(rates)
 
 
 def _wrong(evaluation: Evaluation | None) -> NDArray[np.bool_] | None:
