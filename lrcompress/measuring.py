@@ -55,12 +55,16 @@ class HeadMeter:
             kernel: A, (m, n).
             bias: b, (n,), or None.
             inputs: Of the layer, (..., m).
-            labels: Class numbers, shaped as `inputs` without its last axis, or None.
+            labels: Class numbers, shaped as `inputs` without its last axis, or None; inputs with
+                a negative one do not count.
             softmax: Whether softmax along the classes follows.
             activation: The layer's own.
         """
         self._x = inputs.reshape(-1, inputs.shape[-1])
         self._y = None if labels is None else labels.reshape(-1)
+        if self._y is not None and self._y.min(initial=0) < 0:
+            counted = self._y >= 0
+            self._x, self._y = self._x[counted], self._y[counted]
         self._kernel = kernel.astype(np.float32)
         self._bias = np.zeros(kernel.shape[1], np.float32) if bias is None else bias.astype("f4")
         self._kind = "softmax" if softmax else activation

@@ -59,6 +59,20 @@ def test_agreement_and_error_rate_count_every_step() -> None:
     assert np.array_equal(meter(True).original_wrong, old != Y.reshape(-1))
 
 
+def test_negative_labels_leave_predictions_out() -> None:
+    """Padded steps count in no figure."""
+    factors, padded = truncated_svd(KERNEL, 3), Y.copy()
+    padded[:, 1:] = -1
+
+    found = HeadMeter(KERNEL, BIAS, X, padded, softmax=True, activation="linear")(factors)
+
+    first = HeadMeter(KERNEL, BIAS, X[:, 0], Y[:, 0], softmax=True, activation="linear")(factors)
+    assert found.wrong is not None
+    assert np.array_equal(found.wrong, first.wrong)
+    assert found.output_error == pytest.approx(first.output_error)
+    assert found.agreement == first.agreement
+
+
 def test_a_given_bias_replaces_the_own() -> None:
     """Factors with a bias of their own are measured with it."""
     full = truncated_svd(KERNEL, 6)

@@ -138,12 +138,13 @@ class LiveModel:
     def test_meter(self, task: LayerTask) -> Meter:
         """Return a meter for one layer on the test part."""
         from lrcompress.training.calibrate import layer_inputs
+        from lrcompress.training.session import countable
 
         (x, y), split, layer = self.data.test(), self.data.split, task.target.layer
-        alone = measures_alone(task.target) and self.data.class_labels is not None
-        if alone and split.w_test is None and not isinstance(y, dict):
+        labels = countable(y, split.w_test)
+        if measures_alone(task.target) and labels is not None and self.data.class_labels is not None:
             inputs = layer_inputs(self.keras_model, layer.input_path, x, self.progress)
-            meter = task.head_meter(inputs, y)
+            meter = task.head_meter(inputs, labels)
             if meter is not None:
                 return meter
         return NetworkMeter(self._probe([task.target], x, y, split.w_test, "test"), layer)

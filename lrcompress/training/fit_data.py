@@ -114,7 +114,7 @@ def _by_name(
         return {name: x[name] for name in aliases}
     several = {name: np.empty(0) for name in aliases}
     one = len(aliases) == 1
-    has = f"{len(aliases)} {'inputs' if key[0] == 'x' else 'outputs'}"
+    has = f"{len(aliases)} {'input' if key[0] == 'x' else 'output'}{'s' if len(aliases) > 1 else ''}"
     msg = (
         f"Model {model.name} has {has} ({', '.join(aliases)}), data set {data.name} has "
         f"{', '.join(named(x, key)) if list(x) != ['0'] else f'one array {key}'}; expected "

@@ -56,14 +56,24 @@ class Prepared:
 
     @property
     def class_labels(self) -> NDArray[np.int64] | None:
-        """Class numbers of the validation part; None where they are not those of one output.
+        """Class numbers of the validation part, see `countable`."""
+        return countable(self.split.y_val, self.split.w_val)
 
-        None too where samples have weights, which a head alone does not know of.
-        """
-        y = self.split.y_val
-        if isinstance(y, dict) or kind_of(y) != "classes" or self.split.w_val is not None:
-            return None
+
+def countable(y: Arrays, weights: NDArray[np.float32] | None) -> NDArray[np.int64] | None:
+    """Return class numbers that a layer alone can be judged by, -1 where the weight is 0.
+
+    None where labels are not the class numbers of one output, or where weights tell samples apart
+    otherwise than by leaving some out.
+    """
+    if isinstance(y, dict) or kind_of(y) != "classes":
+        return None
+    if weights is None:
         return y
+    if len(np.unique(weights[weights > 0])) != 1:
+        return None
+    wide = weights.reshape(weights.shape + (1,) * (y.ndim - weights.ndim))
+    return np.where(wide > 0, y, -1)
 
 
 def prepare(loaded: Dataset, original: Any, request: DataRequest) -> Prepared:

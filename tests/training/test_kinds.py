@@ -302,6 +302,39 @@ def test_weights_of_samples_count(case: Any, tmp_path: Path) -> None:
     assert drop["measure"] == "error_rate"
 
 
+def test_padded_steps_count_nowhere(tmp_path: Path) -> None:
+    """Steps of weight 0 are left out by the head alone as by the whole network."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((None, 6)),
+            keras.layers.Dense(12, activation="relu"),
+            keras.layers.Dense(8, activation="softmax", name="step"),
+        ]
+    )
+    model.save(tmp_path / "steps.keras")
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(40, 5, 6)).astype(np.float32), rng.integers(0, 8, (40, 5))
+    weights = (rng.random((40, 5)) < 0.6).astype(np.float32)
+    data = {f"{key}_{part}": a for key, a in (("x", x), ("y", y), ("sample_weight", weights))
+            for part in ("train", "test")}  # fmt: skip
+    npz = saved(data, tmp_path)
+
+    swept = lrcompress.sweep(
+        tmp_path / "steps.keras", ranks=[3], method="svd", dataset=str(npz), scaling="as-is"
+    )
+    (found,) = lrcompress.evaluate([tmp_path / "steps.keras"], dataset=str(npz), scaling="as-is")
+
+    wrong = (model.predict(x, verbose=0).argmax(axis=-1) != y)[weights > 0]
+    assert found.error_rate == pytest.approx(100 * wrong.mean())
+    assert swept.original["error_rate"] == pytest.approx(found.error_rate)
+    assert swept.original["samples"] == found.samples == (weights > 0).sum()
+    assert swept.original["held_out_samples"] < 0.2 * found.samples
+    assert swept.rows[0]["drop"]["p_value"] <= 1
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
