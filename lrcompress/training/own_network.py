@@ -82,6 +82,9 @@ def reinitialized(model: Any) -> Any:
         is_leaf = not getattr(old, "layers", None)
         if is_leaf and old.weights and (not old.trainable or hasattr(old, "adapt")):
             new.set_weights(old.get_weights())
+            if hasattr(new, "finalize_state"):
+                # What Normalization computes with is made from its weights once.
+                new.finalize_state()
     twin.compiled = False
     if compiled:
         backend.compile_without_slots(twin, {**compiled, "jit_compile": backend.jit_compile()})

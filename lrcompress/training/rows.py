@@ -155,25 +155,30 @@ def work_through(rows: RowFile, jobs: Sequence[Job]) -> dict[str, Any]:
     """
     open_jobs = list(jobs)
     while True:
-        done = {rows.key(row) for row in rows.read()["rows"]}
+        done = _done(rows)
         open_jobs = [job for job in open_jobs if not done.issuperset(job.keys)]
         if not open_jobs:
             return rows.read()
-        ready = [job for job in open_jobs if done.issuperset(job.needs)]
-        if sum(_attempt(rows, job, wait=False) for job in ready) == 0:
+        # In their order, each as soon as what it needs is there.
+        if sum(_attempt(rows, job, wait=False) for job in open_jobs) == 0:
             # All that can be done now is being done elsewhere.
+            ready = [job for job in open_jobs if _done(rows).issuperset(job.needs)]
             _attempt(rows, ready[0], wait=True)
 
 
+def _done(rows: RowFile) -> set[Key]:
+    return {rows.key(row) for row in rows.read()["rows"]}
+
+
 def _attempt(rows: RowFile, job: Job, *, wait: bool) -> bool:
-    """Do a job if nobody else does; return whether it was done here."""
+    """Do a job if it can be done and nobody else does it; return whether that was so."""
+    if not _done(rows).issuperset(job.needs):
+        return False
     with rows.claim(job.name, wait=wait) as mine:
         if not mine:
             return False
-        # Another process may have done it just before, or lost the rows that this one needs.
-        done = {rows.key(row) for row in rows.read()["rows"]}
-        missing = frozenset(job.keys) - done
-        if missing and done.issuperset(job.needs):
-            for row in job.run(missing):
-                rows.add(row)
+        # Another process may have done it just before.
+        missing = frozenset(job.keys) - _done(rows)
+        for row in job.run(missing) if missing else ():
+            rows.add(row)
         return True
