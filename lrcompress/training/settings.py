@@ -19,7 +19,7 @@ MOST_OUTPUTS = 2**24
 # An epoch should have at least so many steps.
 STEPS = 50
 # Epochs of each scope; those of the head alone take a moment.
-EPOCHS = {"model": 2, "head": 20}
+EPOCHS = {"model": 2, "head": 10}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class FinetuneSettings:
     """How to fine-tune; the defaults are the everyday case.
 
     Attributes:
-        epochs: Passes over the training part; None takes 2, and 20 for the head alone.
+        epochs: Passes over the training part; None takes 2, and 10 for the head alone.
         learning_rate: Peak of Adam's warm-up and cosine decay; None takes 0.001, or with the
             original's optimizer that one's own.
         batch_size: Samples a step; None takes 128, and fewer where that would leave few steps, or

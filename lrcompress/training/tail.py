@@ -7,6 +7,7 @@ milliseconds.
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,8 +22,10 @@ from lrcompress.training.recover import SplitHead
 from lrcompress.training.scaling import parse
 from lrcompress.training.session import Prepared
 
-# A head has few weights; more samples than this cost time and change nothing that can be measured.
-SAMPLES = 20_000
+# A head has few weights: more samples than so many for each cost a pass of the whole network and
+# tell it little.
+SAMPLES = 10_000
+SAMPLES_A_WEIGHT = 20
 
 
 @dataclass(frozen=True)
@@ -165,18 +168,20 @@ def reduce_to_head(
         msg = f"Layer {head.path!r}, which was factorized, is not the last one; use --scope model."
         raise TrainingError(msg, code="no_head")
     split = data.split
+    weights = sum(math.prod(w.shape) for layer in tail.layers for w in layer.trainable_weights)
+    samples = max(SAMPLES, SAMPLES_A_WEIGHT * weights)
     x_train, x_val, x_test = (
         layer_inputs(student, tail.path, data.scaling(x), progress)
-        for x in (evenly(split.x_train, SAMPLES), split.x_val, split.x_test)
+        for x in (evenly(split.x_train, samples), split.x_val, split.x_test)
     )
     # Labels and weights are thinned out with the inputs.
     split = replace(
         split,
         x_train=x_train,
-        y_train=evenly(split.y_train, SAMPLES),
+        y_train=evenly(split.y_train, samples),
         x_val=x_val,
         x_test=x_test,
-        w_train=None if split.w_train is None else np.asarray(evenly(split.w_train, SAMPLES)),
+        w_train=None if split.w_train is None else np.asarray(evenly(split.w_train, samples)),
     )
     inputs = x_train.shape[1:]
     small_teacher = None
