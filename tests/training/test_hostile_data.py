@@ -291,6 +291,30 @@ def test_a_function_may_return_a_dictionary(module: Callable[[str, str], None]) 
     assert data.name == data.source == "data_as_dictionary:get"
 
 
+def test_a_function_may_return_several_inputs_and_weights(
+    module: Callable[[str, str], None],
+) -> None:
+    """Dictionaries under a name, or names with a dot; weights only where there are any."""
+    module(
+        "data_several",
+        "def get():\n"
+        "    x = {'a': [[1.0], [2.0]], 'b': [3, 4]}\n"
+        "    return {'x_train': x, 'x_test.a': [[5.0]], 'x_test.b': [6], 'y_train': [0, 1],\n"
+        "            'y_test': [1], 'sample_weight_train': [1, 0], 'sample_weight_test': None}\n",
+    )
+
+    data = load("data_several:get")
+
+    assert isinstance(data.x_train, dict)
+    assert isinstance(data.x_test, dict)
+    assert {k: v.tolist() for k, v in data.x_train.items()} == {"a": [[1], [2]], "b": [3, 4]}
+    assert {k: v.tolist() for k, v in data.x_test.items()} == {"a": [[5]], "b": [6]}
+    assert data.w_train is not None
+    assert data.w_train.tolist() == [1, 0]
+    assert data.w_test is None
+    assert data.class_weight is None
+
+
 @pytest.mark.parametrize(
     ("spec", "code", "words"),
     [
