@@ -68,11 +68,19 @@ def training_in(model: Any, policy: str) -> Iterator[None]:
     if policy == "float32":
         yield
         return
-    last = {tensor._keras_history.operation for tensor in getattr(model, "outputs", None) or []}
+    inner = model._flatten_layers()
+    last = {
+        tensor._keras_history.operation
+        for layer in inner
+        for tensor in (isinstance(layer, keras.Model) and getattr(layer, "outputs", None)) or []
+    }
+    # A model casts what it is given as a whole: numbers of words would not survive bfloat16.
     layers = [
         layer
-        for layer in model._flatten_layers(include_self=False)
-        if layer not in last and layer.dtype_policy.name == "float32"
+        for layer in inner
+        if not isinstance(layer, keras.Model)
+        and layer not in last
+        and layer.dtype_policy.name == "float32"
     ]
     kept = [layer.dtype_policy for layer in layers]
     try:

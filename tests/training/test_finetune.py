@@ -194,6 +194,31 @@ def test_mixed_precision_is_for_training_only(tune: Tune, small_file: Path) -> N
     assert outcome.history[-1]["loss"] != plain.history[-1]["loss"]
 
 
+def test_mixed_precision_leaves_words_and_outputs_alone() -> None:
+    """Numbers of words stay apart, also in a nested model; what makes the outputs is float32."""
+    import keras
+
+    from lrcompress.training.precision import MIXED, training_in
+
+    layers = keras.layers
+    words = layers.Embedding(3000, 1, embeddings_initializer="glorot_normal")
+    body = keras.Sequential([keras.Input((5,)), words, layers.Dense(4, name="middle")])
+    model = keras.Sequential([keras.Input((5,)), body, layers.Dense(3, "softmax", name="end")])
+    x = np.arange(2000, 2010, dtype=np.float32).reshape(2, 5)
+    before = np.asarray(keras.ops.convert_to_numpy(model(x)))
+
+    with training_in(model, MIXED):
+        policies = [layer.dtype_policy.name for layer in (words, body.layers[-1], model.layers[-1])]
+        during = np.asarray(keras.ops.convert_to_numpy(model(x)))
+
+    # The last layer of any model is what another may take for its outputs.
+    assert policies == [MIXED, "float32", "float32"]
+    assert during.dtype == np.float32
+    np.testing.assert_allclose(during, before, rtol=0.02)
+    assert len(np.unique(during.round(4), axis=1)) == len(np.unique(before.round(4), axis=1))
+    assert words.dtype_policy.name == "float32"
+
+
 def test_precision_is_mixed_only_where_the_device_gains() -> None:
     """A CPU never gains; what was asked is done."""
     from lrcompress.training import backend, precision
