@@ -139,7 +139,8 @@ def keras_starter(
 def _start_keras(*, quiet: bool, verbose: bool, distribute: str) -> None:
     """Import Keras and its engine with their start-up notes held back, unless they are wanted.
 
-    The notes come from native code that writes to file descriptor 2 before any setting is read.
+    The notes come from native code that writes to file descriptor 2 before any setting is read; some
+    of what lets several processes talk writes to 1, which belongs to the results.
     """
     note("Starting Keras ...", quiet=quiet)
     if verbose:
@@ -147,20 +148,20 @@ def _start_keras(*, quiet: bool, verbose: bool, distribute: str) -> None:
     else:
         for name in ("tensorflow", "absl"):
             logging.getLogger(name).setLevel(logging.ERROR)
-    with contextlib.nullcontext() if verbose else _nothing_on_descriptor_2():
+    with _nothing_on(1), contextlib.nullcontext() if verbose else _nothing_on(2):
         backend = import_module("lrcompress.training.backend")
         device = backend.describe_device(distribute)
     note(f"Device: {device}", quiet=quiet)
 
 
 @contextlib.contextmanager
-def _nothing_on_descriptor_2() -> Iterator[None]:
-    sys.stderr.flush()
-    kept = os.dup(2)
+def _nothing_on(descriptor: int) -> Iterator[None]:
+    (sys.stdout if descriptor == 1 else sys.stderr).flush()
+    kept = os.dup(descriptor)
     try:
         with open(os.devnull, "w") as nowhere:  # noqa: PTH123  # a device, not a path
-            os.dup2(nowhere.fileno(), 2)
+            os.dup2(nowhere.fileno(), descriptor)
         yield
     finally:
-        os.dup2(kept, 2)
+        os.dup2(kept, descriptor)
         os.close(kept)

@@ -19,6 +19,13 @@ def seed_everything(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
+def forget_models() -> None:
+    """Free what Keras keeps of the models so far, but not how it was told to distribute data."""
+    shared = keras.distribution.distribution()
+    keras.backend.clear_session()
+    keras.distribution.set_distribution(shared)
+
+
 def describe_device(choice: str | None = None) -> str:
     """Return what computes, and how the data are shared out if they are.
 

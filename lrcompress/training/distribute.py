@@ -138,18 +138,22 @@ def _tensorflow(team: Team) -> AbstractContextManager[Any]:
 def batches(x: Any, targets: Any, batch_size: int) -> dict[str, Any]:
     """Return what to hand to `fit` for one epoch over arrays in random order.
 
-    Alone, that is the arrays themselves. A team gets batches that all devices share alike; the
-    order is NumPy's, which must have been seeded alike in all processes.
+    That is the arrays themselves, unless the devices' shares would not be equally large, or each
+    process must be fed its own: then a feed in the order that Keras would have drawn from NumPy,
+    which must have been seeded alike in all processes.
 
     Args:
         x: Inputs as `fit` takes them.
         targets: What it is trained towards.
         batch_size: Samples a step, a multiple of the team's devices.
     """
-    team = current()
-    if len(team.devices) == 1:
+    team, samples = current(), count(x)
+    even = batch_size % len(team.devices) == samples % batch_size % len(team.devices) == 0
+    if even and team.processes == 1:
         return {"x": x, "y": targets, "batch_size": batch_size}
-    order = team.evened(np.random.permutation(count(x)))
+    # Keras draws one order to see the shapes of a batch, and another to train in.
+    _, drawn = (np.random.permutation(samples) for _ in range(2))
+    order = team.evened(drawn)
     feed = Feed(x, targets, order, batch_size, parse("as-is", x), share=team.share)
     return {"x": feed, "shuffle": False}
 

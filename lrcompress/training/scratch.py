@@ -27,6 +27,7 @@ from lrcompress.training.rows import UNFINISHED, Job, Key, Row, RowFile, work_th
 from lrcompress.training.saving import save_model
 from lrcompress.training.scaling import parse
 from lrcompress.training.summary import group_rows, summarize
+from lrcompress.training.team import current
 
 RESULTS = "results.json"
 SCHEMA_VERSION = 2
@@ -112,13 +113,14 @@ class Trainer:
         """
         label = row_label(rank, seed)
         name = name or model_name(self.settings.dataset, rank, seed)
-        keras.backend.clear_session()
+        backend.forget_models()
         backend.seed_everything(seed)
         model = self.recipe.build(rank)
         fitted = fit_to_model(self.data, model)
         scaling = parse(self.recipe.scaling, fitted.x_train)
         state = self.folder / UNFINISHED / f"{name}.npz"
-        schedule = Schedule(self.settings.epochs, self.settings.batch_size, seed)
+        batch_size = current().rounded(self.settings.batch_size)
+        schedule = Schedule(self.settings.epochs, batch_size, seed)
         seconds = train(
             model, scaling(fitted.x_train), targets(model, fitted.y_train), schedule, state,
             label=label, progress=self.progress,
@@ -139,6 +141,7 @@ class Trainer:
             "images": self.images,
             "images_per_second": self.images / max(seconds, 1e-9),
             "device": backend.describe_device(),
+            "batch_size": batch_size,
             "model": path.name,
             "bytes": path.stat().st_size,
             "published": self._published(rank),
