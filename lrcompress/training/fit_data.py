@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from lrcompress.training.labels import fit_labels, kind_of, matches
 
 VALIDATION_FRACTION = 0.1
 VALIDATION_MOST = 5_000
+# Steps of one sequence are alike: of these, at least so many where there are so many.
+VALIDATION_FEWEST = 500
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,15 @@ def _check_weights(data: Dataset, ends: list[Head]) -> None:
 
 
 def hold_out(data: Dataset, seed: int) -> Split:
-    """Hold a seeded tenth of the training data, at most 5,000 samples, out for validation."""
+    """Hold a seeded tenth of the training data out for validation.
+
+    At most 5,000 samples; of sequences with a label at each step 5,000 labels, and 500 samples.
+    """
     n = count(data.x_train)
-    size = min(max(1, int(VALIDATION_FRACTION * n)), VALIDATION_MOST)
+    labels = data.y_train.values() if isinstance(data.y_train, dict) else [data.y_train]
+    each = [math.prod(y.shape[1:]) for y in labels if kind_of(y) == "classes"]
+    most = max(VALIDATION_MOST // max([1, *each]), VALIDATION_FEWEST)
+    size = min(max(1, int(VALIDATION_FRACTION * n)), most)
     order = np.random.default_rng(seed).permutation(n)
     # Sorted, so that reading stays sequential; fit shuffles anyway.
     val, train = np.sort(order[:size]), np.sort(order[size:])

@@ -134,3 +134,17 @@ def test_a_step_of_fine_tuning_has_bounded_outputs(language_model: Any) -> None:
     assert FinetuneSettings().decided(100_000, many).batch_size == 32
     assert FinetuneSettings().decided(100_000, 2 * MOST_OUTPUTS).batch_size == 1
     assert FinetuneSettings(batch_size=100).decided(100_000, many).batch_size == 100
+
+
+@pytest.mark.parametrize(("shape", "held_out"), [((), 1_000), ((40,), 500), ((4,), 1_000)])
+def test_sequences_need_fewer_samples_to_choose_by(shape: tuple[int, ...], held_out: int) -> None:
+    """The held-out part counts the labels of a sequence, and is a tenth at most."""
+    from lrcompress.training.assembling import Dataset
+    from lrcompress.training.fit_data import hold_out
+
+    x, y = np.zeros((10_000, 2)), np.zeros((10_000, *shape), np.int64)
+
+    split = hold_out(Dataset("made", "made", x, y, x, y), seed=0)
+
+    assert len(split.x_val) == held_out
+    assert len(split.x_train) == 10_000 - held_out
