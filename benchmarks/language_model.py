@@ -53,7 +53,10 @@ METHOD = "whitened"
 # Of the samples of the full training that recovery may see, each once.
 RECOVERY = 0.10
 BLOCK = 512
-COMMAND = ["python", "benchmarks/language_model.py", "--work", "DIR"]
+COMMAND = [
+    "python", "benchmarks/language_model.py", "--work", "DIR",
+    "--output", "benchmarks/results/language-model.json",
+]  # fmt: skip
 
 
 class Bench:
