@@ -147,3 +147,16 @@ def test_nothing_to_sweep_is_said(tmp_path: Path, examples: Path) -> None:
         lrcompress.sweep(examples / "digits_cnn.keras", ranks=[11])
     with pytest.raises(RankError, match="needs inputs"):
         lrcompress.sweep(examples / "digits_cnn.keras", method="refined")
+
+
+@pytest.mark.parametrize(("quick", "ranks"), [(0, [1, 2, 3, 4, 5, 6, 7, 9]), (2**35, range(1, 10))])
+def test_ranks_that_take_long_to_measure_are_fewer(
+    model: Path, monkeypatch: pytest.MonkeyPatch, quick: int, ranks: list[int]
+) -> None:
+    """A head of thousands of classes is swept in even ratios by every method; others at all ranks."""
+    monkeypatch.setattr("lrcompress.api.sweeping.QUICK", quick)
+    monkeypatch.setattr("lrcompress.api.sweeping.EVERY_RANK", 5)
+
+    found = lrcompress.sweep(model, method="centered", dataset="digits", scaling="/16")
+
+    assert [row["rank"] for row in found.rows] == list(ranks)

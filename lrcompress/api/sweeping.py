@@ -29,6 +29,8 @@ from lrcompress.progress import Progress, nothing, silent
 SCHEMA_VERSION = 1
 # A continuation pass costs seconds a rank; up to so many it goes through every one.
 EVERY_RANK = 24
+# Multiplications in which the outputs of all inputs are measured at one rank, a second or so.
+QUICK = 2**35
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ def sweep(
     Args:
         model: A `.h5`, `.hdf5` or `.keras` file.
         method: auto, svd, centered, whitened, refined, or several of them.
-        ranks: Default every rank that saves something; `refined` then takes ranks in even ratios
-            where there are more than 24.
+        ranks: Default every rank that saves something. Where there are more than 24, ranks in even
+            ratios for `refined`, and for all methods where measuring one takes seconds.
         layer: Another Dense layer than the final one.
         dataset: Name, `.npz` file, image folder or ``package.module:function``; without one only
             the kernel is judged, and Keras is not loaded.
@@ -135,7 +137,8 @@ def sweep(
     for name, task in tasks.items():
         started = time.perf_counter()
         chosen = wanted
-        if ranks is None and name == "refined" and len(wanted) > EVERY_RANK:
+        takes_long = name == "refined" or _work(meters, m, n) > QUICK
+        if ranks is None and takes_long and len(wanted) > EVERY_RANK:
             chosen = sorted(rank_grid(len(wanted)))
         for rank, factors in task.at_ranks(chosen).items():
             progress(f"measuring {name}", rank, max(chosen), {})
@@ -157,6 +160,12 @@ def sweep(
         rows=rows,
         seconds=seconds,
     )
+
+
+def _work(meters: tuple[Meter | None, Meter] | None, m: int, n: int) -> int:
+    """Return the multiplications in which one head is measured."""
+    wrong = [meter.original_wrong for meter in meters or () if meter is not None]
+    return m * n * sum(part.size for part in wrong if part is not None)
 
 
 def _target(opened: ModelFile, layer: str | None) -> Target:

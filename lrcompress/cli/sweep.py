@@ -48,7 +48,8 @@ def parse_ranks(
 @click.option("--method", "methods", default="auto", show_default=True, callback=parse_methods,
               metavar="LIST", help="For example svd,centered,whitened,refined.")  # fmt: skip
 @click.option("--ranks", callback=parse_ranks, metavar="LIST",
-              help="For example 75,60,40. Default: every rank that saves something.")  # fmt: skip
+              help="For example 75,60,40. Default: all that save something, or fewer in even "
+              "ratios where one takes seconds.")  # fmt: skip
 @click.option("--layer", metavar="NAME", help="Another Dense layer than the final one.")
 @data_options
 @click.option(
