@@ -21,7 +21,7 @@ def command(data_dir: Path | None, as_json: bool, quiet: bool, verbose: bool) ->
     Example:
         lrcompress datasets
     """  # noqa: D301
-    from lrcompress.reporting.trained import render_datasets
+    from lrcompress.reporting.listed import render_datasets
     from lrcompress.training.datasets import NAMED, locate, search_folders
 
     searched = [str(folder) for folder in search_folders(data_dir)]

@@ -21,9 +21,9 @@ from lrcompress.training.measures import (
     Evaluation,
     OutputsEvaluation,
     Weights,
-    summarize,
 )
 from lrcompress.training.scores import SCORERS, Scores
+from lrcompress.training.tally import summarize
 
 BATCH = 256
 # Outputs of a batch, at most: a prediction for each step and word of a language model, on all
