@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.choosing import RankChoice
-from lrcompress.lowrank import Factors
+from lrcompress.lowrank import Factors, outline
 
 SCHEMA_VERSION = 1
 
@@ -47,8 +47,8 @@ class LayerResult:
     factors: Factors = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a script reads: no arrays but the singular values."""
-        certificate = self.factors.certificate
+        """Return what a script reads: no arrays but an outline of the spectrum."""
+        certificate, spectrum = self.factors.certificate, outline(self.factors)
         return {
             "name": self.name,
             "path": self.path,
@@ -67,7 +67,10 @@ class LayerResult:
             "spectral_error": certificate.spectral_error,
             "optimality": certificate.optimality,
             "algorithm": certificate.algorithm,
-            "singular_values": [float(s) for s in self.factors.singular_values],
+            "spectrum_of": spectrum.of,
+            "singular_values": spectrum.values,
+            "singular_value_ranks": spectrum.ranks,
+            "energy": spectrum.energy,
         }
 
 

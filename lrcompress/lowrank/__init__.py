@@ -22,6 +22,7 @@ from lrcompress.lowrank.rank import (
 from lrcompress.lowrank.refine import refine, refined
 from lrcompress.lowrank.sampling import most_inputs
 from lrcompress.lowrank.sharing import Curve, Ranks, allocations, total_price, within_budget
+from lrcompress.lowrank.spectrum import Outline, outline
 from lrcompress.lowrank.svd import check_kernel, singular_values, truncated_svd
 from lrcompress.lowrank.whitening import whitened
 
@@ -31,6 +32,7 @@ __all__ = [
     "Curve",
     "Factors",
     "InputMoments",
+    "Outline",
     "ProjectedMoments",
     "Ranks",
     "allocations",
@@ -47,6 +49,7 @@ __all__ = [
     "gather_moments",
     "largest_useful_rank",
     "most_inputs",
+    "outline",
     "parameters",
     "rank_for_energy",
     "rank_for_reduction",

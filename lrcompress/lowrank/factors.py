@@ -20,6 +20,7 @@ class Factors:
         C: (r, n), in the dtype of A.
         bias: New bias, (n,), in the dtype of the old one; None keeps the layer's own.
         singular_values: Of the matrix that was truncated, those known, descending; float64.
+            After refinement, which truncates none, of the kernel.
         method: svd, centered, whitened or refined.
         certificate: The measured error of B C against A.
     """

@@ -184,6 +184,8 @@ def _stored(
     if bias is not None or start.bias is not None:
         new_bias = head[2].astype(dtype if bias is None else bias.dtype)
     certificate = reference.certify(B, C, start.certificate.algorithm)
+    # The start was cut from a head on the way down the ranks, which tells nothing of the kernel.
     return replace(
-        start, B=B, C=C, bias=new_bias, method="refined", certificate=certificate
-    )
+        start, B=B, C=C, bias=new_bias, method="refined", certificate=certificate,
+        singular_values=reference.literal.singular_values,
+    )  # fmt: skip

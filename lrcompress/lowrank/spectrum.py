@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from lrcompress.lowrank.certificate import Certificate, certify
 from lrcompress.lowrank.factors import Factors
+
+# Numbers that draw any spectrum well.
+OUTLINE = 256
 
 
 def optima(found: Factors) -> NDArray[np.float64]:
@@ -70,3 +74,54 @@ class Reference:
         return certify(
             self.kernel, B, C, best, algorithm, largest=self._largest, truncated=truncated
         )
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A spectrum in a few hundred numbers.
+
+    Attributes:
+        of: What was decomposed: ``kernel``, ``mean-free kernel`` or ``whitened kernel``.
+        ranks: Which values stand here, 1 for the largest; all that are known, if those are few.
+        values: Singular values at these ranks, descending.
+        energy: Share of the squares kept by each of these ranks, rising to 1 at most.
+    """
+
+    of: str
+    ranks: list[int]
+    values: list[float]
+    energy: list[float]
+
+
+def outline(found: Factors, most: int = OUTLINE) -> Outline:
+    """Return the spectrum that factors were cut from: for refined heads that of the kernel itself.
+
+    Args:
+        found: Factors by any method.
+        most: Numbers wanted, 4 or more. Where more values are known the first half of them stays
+            and the others are taken at ranks in even ratios; r and r + 1 are always there.
+    """
+    sigma, certificate = found.singular_values, found.certificate
+    of = "kernel"
+    if certificate.truncated is not None:
+        of = "mean-free kernel" if found.method == "centered" else "whitened kernel"
+        certificate = certificate.truncated
+    known = len(sigma)
+    ranks = np.arange(1, known + 1)
+    if known > most:
+        spaced = np.geomspace(most // 2, known, most - most // 2 - 1)
+        wanted = [ranks[: most // 2], np.rint(spaced).astype(int), [found.rank, found.rank + 1]]
+        ranks = np.unique(np.clip(np.concatenate(wanted), 1, known))
+    squares = np.square(sigma / sigma[0]) if sigma[0] > 0 else np.zeros(known)
+    kept = np.cumsum(squares)
+    # Of the values beyond those known only the norm is, from the error of the best rank-r matrix.
+    share = 1.0 - certificate.optimum_frobenius_error**2
+    is_whole = known == min(len(found.B), found.C.shape[1])
+    total = kept[-1] if is_whole or share <= 0 else max(kept[found.rank - 1] / share, kept[-1])
+    energy = kept / total if total > 0 else np.ones(known)
+    return Outline(
+        of,
+        [int(r) for r in ranks],
+        [float(sigma[r - 1]) for r in ranks],
+        [float(min(energy[r - 1], 1.0)) for r in ranks],
+    )
