@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import tempfile
@@ -75,6 +76,17 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OutputError(msg, code="output_write") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what processes that were killed while they wrote `path` left beside it.
+
+    Only for a caller that alone writes this file.
+    """
+    # As many random characters as mkstemp takes: another file's name may begin alike.
+    pattern = f".{glob.escape(path.stem)}-{'?' * 8}.partial{glob.escape(path.suffix)}"
+    for left in path.parent.glob(pattern):
+        left.unlink(missing_ok=True)
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

@@ -85,7 +85,11 @@ def trained(plan: Plan, arm: str, rank: int | None, seed: int) -> Iterator[Row]:
     if arm == "scratch":
         name += "-scratch" if rank is None else ""
     found = taken(plan, arm, rank, seed, name)
-    yield found or {"arm": arm, **trainer.row(rank, seed, name=name)}
+    if found is not None:
+        yield found
+        return
+    for row in trainer.rows(rank, seed, name=name):
+        yield {"arm": arm, **row}
 
 
 def taken(plan: Plan, arm: str, rank: int | None, seed: int | None, name: str) -> Row | None:

@@ -18,6 +18,9 @@ from lrcompress.progress import Progress, silent
 from lrcompress.training import backend, distribute
 from lrcompress.training.steps import StepReporter
 
+# Reading the loss after every step would have an accelerator wait for its next one.
+STEPS_AT_ONCE = 32
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -55,7 +58,7 @@ def train(
         targets: What it is trained towards.
         schedule: Epochs, batch size and seed.
         state: A `.npz` file: read if it is there and belongs to this training, written after each
-            epoch, left for the caller to delete once the model is saved.
+            epoch, left for the caller to delete once the result is kept.
         label: The task's name in `progress`.
         progress: Told of every step.
     """
@@ -63,6 +66,7 @@ def train(
     model.optimizer.build(model.trainable_variables)
     done, seconds = _restore(model, state, asked)
     reporter = StepReporter(progress, label, schedule.epochs)
+    model.steps_per_execution = _steps_at_once()
     for epoch in range(done, schedule.epochs):
         backend.seed_everything(_seed_of(schedule.seed, epoch))
         started = time.perf_counter()
@@ -76,6 +80,13 @@ def train(
         seconds += time.perf_counter() - started
         _keep(model, state, asked, epoch + 1, seconds)
     return seconds
+
+
+def _steps_at_once() -> int:
+    """Return the steps between two reports; they are the same steps."""
+    # Keras does one at a time under PyTorch.
+    waits = backend.has_accelerator() and keras.backend.backend() != "torch"
+    return STEPS_AT_ONCE if waits else 1
 
 
 def _seed_of(seed: int, epoch: int) -> int:

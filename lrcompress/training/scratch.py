@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress import __version__
+from lrcompress.atomic import remove_partial
 from lrcompress.errors import DatasetError, OutputError, TrainingError
 from lrcompress.progress import Progress, silent
 from lrcompress.training import backend
@@ -23,7 +24,7 @@ from lrcompress.training.fit_data import fit_to_model
 from lrcompress.training.labels import kind_of
 from lrcompress.training.networks import RECIPES, Recipe
 from lrcompress.training.predictions import figures
-from lrcompress.training.rows import UNFINISHED, Job, Key, Row, RowFile, work_through
+from lrcompress.training.rows import UNFINISHED, Job, Row, RowFile, work_through
 from lrcompress.training.saving import save_model
 from lrcompress.training.scaling import parse
 from lrcompress.training.summary import group_rows, summarize
@@ -103,8 +104,10 @@ class Trainer:
     suffix: str = ".keras"
     progress: Progress = silent
 
-    def row(self, rank: int | None, seed: int, *, name: str | None = None) -> Row:
-        """Train one network from random weights, save it, and return its row.
+    def rows(self, rank: int | None, seed: int, *, name: str | None = None) -> Iterator[Row]:
+        """Train one network from random weights, save it, and yield its row.
+
+        The state of its training goes when the caller, who has kept the row by then, comes back.
 
         Args:
             rank: None for full rank.
@@ -118,7 +121,10 @@ class Trainer:
         model = self.recipe.build(rank)
         fitted = fit_to_model(self.data, model)
         scaling = parse(self.recipe.scaling, fitted.x_train)
+        path = self.folder / f"{name}{self.suffix}"
         state = self.folder / UNFINISHED / f"{name}.npz"
+        for file in (path, state):
+            remove_partial(file)
         batch_size = current().rounded(self.settings.batch_size)
         schedule = Schedule(self.settings.epochs, batch_size, seed)
         seconds = train(
@@ -127,10 +133,8 @@ class Trainer:
         )  # fmt: skip
         x_test, task = scaling(fitted.x_test), f"{label}, test"
         result = evaluate(model, x_test, fitted.y_test, self.progress, task)
-        path = self.folder / f"{name}{self.suffix}"
         save_model(model, path, self._origin())
-        state.unlink(missing_ok=True)
-        return {
+        yield {
             "rank": rank,
             "seed": seed,
             **figures(result),
@@ -146,6 +150,7 @@ class Trainer:
             "bytes": path.stat().st_size,
             "published": self._published(rank),
         }
+        state.unlink(missing_ok=True)
 
     @property
     def images(self) -> int:
@@ -257,10 +262,8 @@ def train_rows(
 
 
 def _job(trainer: Trainer, rank: int | None, seed: int) -> Job:
-    def run(missing: frozenset[Key]) -> Iterator[Row]:
-        yield trainer.row(rank, seed)
-
-    return Job(model_name(trainer.settings.dataset, rank, seed), ((rank, seed),), run)
+    name = model_name(trainer.settings.dataset, rank, seed)
+    return Job(name, ((rank, seed),), lambda missing: trainer.rows(rank, seed))
 
 
 def make_folder(folder: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +93,52 @@ def test_a_killed_row_ends_as_an_unkilled_one(
     assert resumed["rows"][0]["wrong"] == unkilled["rows"][0]["wrong"]
     left = sorted(path.name for path in (tmp_path / "killed").iterdir())
     assert left == [name, "results.json"]
+
+
+def test_several_steps_at_once_are_the_same_steps(
+    few_digits: Dataset, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What keeps an accelerator busy changes no weight, also where steps are left over."""
+    from lrcompress.training import epochs
+
+    once = table(few_digits, recipe, tmp_path / "one")["rows"][0]
+    monkeypatch.setattr(epochs, "_steps_at_once", lambda: 5)
+    several = table(few_digits, recipe, tmp_path / "five")["rows"][0]
+
+    pairs = zip(
+        weights(tmp_path / "one" / once["model"]), weights(tmp_path / "five" / several["model"]), strict=True
+    )
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.slow
+def test_twenty_kills(tmp_path: Path) -> None:
+    """Killed at twenty random moments, a table ends as an unkilled one, and no file is ever broken."""
+    words = [sys.executable, "-m", "lrcompress", "train-from-scratch", "--dataset", "digits",
+             "--ranks", "full,2", "--epochs", "10", "-q", "-o"]  # fmt: skip
+    rng = np.random.default_rng(0)
+    killed = tmp_path / "killed"
+
+    for _ in range(20):
+        running = subprocess.Popen([*words, str(killed)], stdout=subprocess.DEVNULL)
+        # Keras takes most of the first seconds to start.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(timeout=rng.uniform(2, 15))
+        running.kill()
+        running.wait()
+        for path in killed.rglob("*"):
+            if path.name == "results.json":
+                json.loads(path.read_text())
+            elif path.suffix in (".keras", ".npz") and ".partial" not in path.name:
+                assert zipfile.ZipFile(path).testzip() is None
+    for folder in (killed, tmp_path / "unkilled"):
+        subprocess.run([*words, str(folder)], check=True, stdout=subprocess.DEVNULL)
+
+    names = ["digits-full.keras", "digits-rank2.keras"]
+    assert sorted(path.name for path in killed.iterdir() if path.suffix == ".keras") == names
+    for name in names:
+        pairs = zip(weights(killed / name), weights(tmp_path / "unkilled" / name), strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs)
 
 
 def test_seeds_are_rows_and_together_a_mean(
