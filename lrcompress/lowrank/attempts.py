@@ -96,7 +96,11 @@ def _projected(
     """Return factors from eigenpairs of the short side, and whether the optimum is known."""
     rank, unit = pairs.vectors.shape[1], size.unit
     sigma = np.sqrt(np.maximum(pairs.values, 0.0))
-    found = project(kernel, pairs.vectors, sigma[:rank], unit)
+    vectors = pairs.vectors
+    if kernel.dtype == np.float32 and is_known(least, np.float32):
+        # What more precise products would add is lost when they are stored.
+        vectors = vectors.astype(np.float32, copy=False)
+    found = project(kernel, vectors, sigma[:rank], unit)
     B, C = found.B, found.C
     if unit:
         B, C = np.ldexp(B, unit // 2), np.ldexp(C, unit // 2)

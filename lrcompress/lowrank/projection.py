@@ -69,9 +69,12 @@ def project(
             pair = exact if tall else exact.T, out if tall else out.T
             squares += np.einsum("ij,ij->j", pair[0], pair[0], dtype=np.float64)
             crossed += np.einsum("ij,ij->j", *pair, dtype=np.float64)
+            # What is stored, in the precision of the products and in memory that is at hand.
+            exact[...] = out
+            out = exact
         rows = out if tall else out.T
         for start in range(0, len(rows), RUN):
-            run = rows[start : start + RUN].astype(dtype, copy=False)
+            run = rows[start : start + RUN]
             gram += run.T @ run
     if kernel.dtype == dtype:
         squares = crossed = np.diag(gram)
@@ -79,7 +82,7 @@ def project(
     captured = float((crossed * sigma).sum())
     wide = short.astype(np.float64)
     product = float(((wide.T @ wide) * gram).sum())
-    lengths = np.linalg.norm(inner.astype(np.float64), axis=0)
+    lengths = np.sqrt(np.einsum("ij,ij->j", inner, inner, dtype=np.float64))
     measured = np.divide(np.sqrt(squares), lengths, out=np.zeros_like(lengths), where=lengths > 0)
     B, C = (long, short.T) if tall else (short, long)
     _balance(long if tall else long.T, short, sigma, measured)

@@ -82,7 +82,7 @@ def _best_shift(
     """
     theta, squares = ritz.values, np.diag(ritz.crossed)
     known, start = float(theta[:rank].sum()), float(theta[rank])
-    reach = max(REACH * start, allowed / rank, 4 * float(slack[-1]))
+    reach = max(REACH * start, 4 * float(slack[-1]))
     last = float(np.sqrt(squares[-1]))
     edge, enough = float(theta[-1]) + last, float(theta[-1]) + ROOM * last
     shifts = (start + reach * np.linspace(0, 1, 31))[:, None]

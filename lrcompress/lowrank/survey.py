@@ -102,10 +102,10 @@ def _sum_of_squares(kernel: KernelSource) -> float:
 
 
 def _runs(flat: NDArray[Any]) -> float:
-    if len(flat) <= EXACT_ENTRIES:
-        flat = flat.astype(np.float64, copy=False)
+    wide = np.float64 if len(flat) <= EXACT_ENTRIES else flat.dtype
+    total = 0.0
     with np.errstate(all="ignore"):
-        return sum(
-            float(np.dot(run, run))
-            for run in (flat[start : start + RUN] for start in range(0, len(flat), RUN))
-        )
+        for start in range(0, len(flat), RUN):
+            run = flat[start : start + RUN].astype(wide, copy=False)
+            total += float(np.dot(run, run))
+    return total
