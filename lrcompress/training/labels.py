@@ -65,10 +65,10 @@ def fit_labels(parts: Parts, head: Head, data: str) -> Parts:
     if not single and may_hold_several and _binary(*numbers.values()):
         return {key: y.astype(np.bool_) for key, y in numbers.items()}
     # One unit tells two classes apart; other whole numbers it can only say as such.
-    countable = integral and single and max(y.max() for y in parts.values()) <= 1
-    if head.regression and not (integral and not head.is_logits):
-        countable = False
-    if not countable and (head.is_logits or (head.regression and not integral)):
+    two_classes = integral and single and max(y.max() for y in parts.values()) <= 1
+    two_classes = two_classes and not (head.is_logits and head.regression)
+    speaks_numbers = head.is_logits or (head.regression and not integral)
+    if speaks_numbers and not two_classes:
         return {key: y.astype(np.float32) for key, y in numbers.items()}
     return {key: _as_classes(y, head, key, data) for key, y in parts.items()}
 
