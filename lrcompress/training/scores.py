@@ -22,15 +22,24 @@ def class_scores(outputs: NDArray[np.float32], y: NDArray[np.int64], is_logits: 
         ``wrong``, ``loss`` in nats, and from `MANY_CLASSES` up ``beyond5``: whether the class is
         none of the five likeliest.
     """
-    log_p = _log_probabilities(outputs.astype(np.float64), is_logits)
-    own = np.take_along_axis(log_p, y[..., None], axis=-1)
+    if outputs.shape[-1] == 1 or is_logits:
+        outputs = _log_probabilities(outputs.astype(np.float64), is_logits)
+        own = np.take_along_axis(outputs, y[..., None], axis=-1)
+        log_own = own
+    else:
+        # Only one of thousands of probabilities needs its logarithm. Sigmoid outputs over exclusive
+        # classes need not sum to one.
+        own = np.take_along_axis(outputs, y[..., None], axis=-1)
+        total = np.maximum(outputs.sum(axis=-1, keepdims=True, dtype=np.float64), 1e-300)
+        log_own = np.log(np.maximum(own / total, 1e-30))
     found: Scores = {
-        "wrong": (log_p.argmax(axis=-1) != y).reshape(-1),
-        "loss": -own.reshape(-1),
+        "wrong": (outputs.argmax(axis=-1) != y).reshape(-1),
+        "loss": -log_own.reshape(-1),
     }
-    if log_p.shape[-1] >= MANY_CLASSES:
+    if outputs.shape[-1] >= MANY_CLASSES:
         # Written so that NaN, which is in no order, counts as beyond.
-        found["beyond5"] = ~((log_p <= own).sum(axis=-1) > log_p.shape[-1] - 5).reshape(-1)
+        within = np.count_nonzero(outputs <= own, axis=-1) > outputs.shape[-1] - 5
+        found["beyond5"] = ~within.reshape(-1)
     return found
 
 
@@ -77,17 +86,13 @@ SCORERS: dict[Kind, Callable[..., Scores]] = {
 
 
 def _log_probabilities(outputs: NDArray[np.float64], is_logits: bool) -> NDArray[np.float64]:
+    """Return those of logits, or of one unit that says how likely class 1 is."""
     if outputs.shape[-1] == 1:
-        # One unit says how likely class 1 is.
         logits = outputs if is_logits else _logit(outputs)
-        outputs, is_logits = np.concatenate([np.zeros_like(logits), logits], axis=-1), True
-    if is_logits:
-        from scipy.special import log_softmax
+        outputs = np.concatenate([np.zeros_like(logits), logits], axis=-1)
+    from scipy.special import log_softmax
 
-        return np.asarray(log_softmax(outputs, axis=-1))
-    # Sigmoid outputs over exclusive classes need not sum to one.
-    total = np.maximum(outputs.sum(axis=-1, keepdims=True), 1e-300)
-    return np.asarray(np.log(np.maximum(outputs / total, 1e-30)))
+    return np.asarray(log_softmax(outputs, axis=-1))
 
 
 def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
