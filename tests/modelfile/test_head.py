@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lrcompress.errors import UnsupportedModelError
-from lrcompress.modelfile import ModelFile, dense_layers, find_head, open_model
+from lrcompress.modelfile import ModelFile, dense_layers, find_head, head_paths, open_model
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
@@ -159,6 +159,13 @@ def test_merged_branches_have_no_final_dense(forked: Callable[..., ModelFile], m
 def test_one_of_several_heads_can_be_chosen(forked: Callable[..., ModelFile]) -> None:
     """A name settles it."""
     assert find_head(forked(), "two").path == "two"
+
+
+def test_each_output_has_its_head(forked: Callable[..., ModelFile]) -> None:
+    """The Dense layers that end outputs are told from those below, and where branches meet there is none."""
+    assert head_paths(forked()) == ["one", "two"]
+    assert head_paths(forked(outputs=("two",))) == ["two"]
+    assert head_paths(forked("Add")) == []
 
 
 def test_a_dense_that_gates_itself_is_the_head(make: Maker) -> None:
