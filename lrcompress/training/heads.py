@@ -100,7 +100,8 @@ def _by_output(given: Any, names: list[str]) -> list[Any]:
 
 
 def _loss_weights(model: Any) -> Any:
-    if not getattr(model, "compiled", False):
+    # A single output has none, and writing a compile config down takes its time.
+    if len(model.outputs) == 1 or not getattr(model, "compiled", False):
         return None
     return (model.get_compile_config() or {}).get("loss_weights")
 
