@@ -279,13 +279,15 @@ def comparison(name: str) -> str:
         "published", "layer", "model", "seconds", "images seen",
     ]  # fmt: skip
     seeds = len({seed for entry in summary for seed in entry["seeds"] if seed is not None})
+    image = RESULTS / name.replace(".json", ".png")
+    figure = f"\n\n![Test error by rank](../benchmarks/results/{image.name})" if image.exists() else ""
     devices = sorted({row["device"] for row in document["rows"] if row.get("device")})
     return f"""## Compressing against training: {settings["dataset"]}
 
 `{" ".join(document["command"])}`: full rank {settings.get("full_epochs", "given")} epochs, from scratch {settings["scratch_epochs"]}, batch
 {settings["batch_size"]}; {seeds} {"seed" if seeds == 1 else "seeds"}; {", ".join(devices)}; {versions(document)}. What the columns mean: [comparing](comparing.md).
 
-{table(columns, rows)}"""
+{table(columns, rows)}{figure}"""
 
 
 def paired(found: dict[str, Any] | None) -> str:
