@@ -6,8 +6,8 @@
 
 MNIST (Adam, 10 epochs) and CIFAR-100 (RMSprop, 50 epochs) at the published ranks, batch 32 as
 published. DIR gets each row as it ends, and the state of a network in training after each epoch:
-the same command goes on after a kill, and several at once share the rows. The documents that
-docs/results.md is made from go to benchmarks/results/compare-<data set>.json.
+the same command goes on after a kill, and several at once share the rows. What docs/results.md is
+made from goes to benchmarks/results/compare-<data set>.json, with its figure.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def work(name: str, epochs: int | None, extra: int, seeds: int) -> tuple[int, in
 def say_count(names: list[str], arguments: argparse.Namespace) -> None:
     """Say how much that is, and how fast it must go to take 25 minutes."""
     counts = {
-        name: work(name, arguments.epochs, arguments.finetune_epochs, arguments.seeds)
+        name: work(name, arguments.budget or arguments.epochs, arguments.finetune_epochs, arguments.seeds)
         for name in names
     }
     for name, (images, steps) in counts.items():
@@ -84,6 +84,7 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             seeds=arguments.seeds,
             seed=arguments.seed,
             epochs=arguments.epochs,
+            budget=arguments.budget,
             finetune_epochs=arguments.finetune_epochs,
             rows_from=arguments.rows_from,
             output=folder,
@@ -94,12 +95,13 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     # One document a call of this script: the folder's own may have been begun by another.
     document |= {"command": command(), "seconds_of_this_call": seconds}
-    draw_compare(document, arm_names(arguments.finetune_epochs), folder / "compare.png")
     show(render_compare(document))
     if not arguments.no_results:
         RESULTS.mkdir(exist_ok=True)
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
         (RESULTS / f"compare-{name}.json").write_text(text, encoding="utf-8")
+        names = arm_names(arguments.finetune_epochs)
+        draw_compare(document, names, RESULTS / f"compare-{name}.png")
     return document
 
 
@@ -113,6 +115,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0, help="the first")
     parser.add_argument("--epochs", type=int, help="fewer than published, for a CPU")
+    parser.add_argument("--budget", type=int, help="epochs in all, the same for every arm")
     parser.add_argument("--finetune-epochs", type=int, default=2)
     parser.add_argument("--ranks", help="default: the published ones")
     parser.add_argument("--arms", help=f"some of {','.join(ARMS)}; default: all")
