@@ -56,7 +56,7 @@ def finetune(
         model: A factorized model file; default that of the run record.
         run: A run record; default the model's own, or the newest in the current directory.
         scope: ``model`` trains all of it; ``head`` the two factors and the bias alone, in seconds.
-        epochs: Passes over the training part; default 2, and 10 for the head.
+        epochs: Passes over the training part; default 2, and 5 for the head.
         learning_rate: Peak of Adam's schedule, default 0.001; or in the place of the original
             optimizer's own.
         batch_size: Samples a step; default 128, fewer for small data sets.

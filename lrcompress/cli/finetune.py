@@ -24,7 +24,7 @@ from lrcompress.cli.options import (
 @click.option("--scope", type=click.Choice(["model", "head"]), default="model", show_default=True,
               help="Train all of it, or the two factors and the bias alone, in seconds.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1),
-              help="Passes over the training data; default 2, and 10 for the head.")  # fmt: skip
+              help="Passes over the training data; default 2, and 5 for the head.")  # fmt: skip
 @click.option("--patience", type=click.IntRange(min=1), metavar="EPOCHS",
               help="Stop after so many without a better one; default: never.")  # fmt: skip
 @click.option("--distill/--no-distill", default=None,

@@ -12,14 +12,14 @@ from lrcompress.training.team import current
 
 # Chosen on validation data; see benchmarks/finetune_choices.py.
 LEARNING_RATE = 1e-3
-BATCH_SIZE = 128
+BATCH_SIZE = {"model": 128, "head": 256}
 SMALLEST_BATCH = 16
 # Outputs of a step: about ten arrays of so many, teacher and gradients included, are in memory.
 MOST_OUTPUTS = 2**24
 # An epoch should have at least so many steps.
-STEPS = 50
+STEPS = {"model": 50, "head": 20}
 # Epochs of each scope; those of the head alone take a moment.
-EPOCHS = {"model": 2, "head": 10}
+EPOCHS = {"model": 2, "head": 5}
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class FinetuneSettings:
     """How to fine-tune; the defaults are the everyday case.
 
     Attributes:
-        epochs: Passes over the training part; None takes 2, and 10 for the head alone.
+        epochs: Passes over the training part; None takes 2, and 5 for the head alone.
         learning_rate: Peak of Adam's warm-up and cosine decay; None takes 0.001, or with the
             original's optimizer that one's own.
-        batch_size: Samples a step; None takes 128, and fewer where that would leave few steps, or
+        batch_size: Samples a step; None takes 128 (256 for the head), and fewer where that would leave few steps, or
             where each has so many outputs (a word a step of a sequence) that memory would not do.
         seed: Of the order of samples and of dropout.
         dropout: Whether the network's own dropout stays on. Off by default: a few epochs beside
@@ -73,16 +73,16 @@ class FinetuneSettings:
             self,
             epochs=self.epochs or EPOCHS[self.scope],
             learning_rate=rate,
-            batch_size=current().rounded(self.batch_size or _batch_size(samples, outputs)),
+            batch_size=current().rounded(self.batch_size or _batch_size(self.scope, samples, outputs)),
             precision=precision.choose(self.precision),
         )
 
 
-def _batch_size(samples: int, outputs: int) -> int:
-    """Return 128, halved until an epoch has enough steps and the outputs fit in memory."""
-    size = BATCH_SIZE
+def _batch_size(scope: str, samples: int, outputs: int) -> int:
+    """Return the scope's size, halved until an epoch has enough steps and the outputs fit in memory."""
+    size = BATCH_SIZE[scope]
     while size > 1 and size * outputs > MOST_OUTPUTS:
         size //= 2
-    while size > SMALLEST_BATCH and samples // size < STEPS:
+    while size > SMALLEST_BATCH and samples // size < STEPS[scope]:
         size //= 2
     return size
