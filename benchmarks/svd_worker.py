@@ -26,10 +26,10 @@ Found = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 Peer = Callable[[Matrix, int, int | None], Any]
 # Entries beyond which a peer is left out, and why.
 TOO_LARGE = {
-    "numpy_gesdd": (10**8, "minutes for a run"),
-    "scipy_gesdd": (10**7, "the driver of numpy_gesdd"),
-    "scipy_svds": (10**8, "thousands of products with one vector at a time: minutes for a run"),
-    "tensorflow_svd": (3 * 10**7, "more than ten minutes for a run"),
+    "numpy_gesdd": (10**8, "not run: a full SVD, minutes expected"),
+    "scipy_gesdd": (10**7, "not run: the driver of NumPy's"),
+    "scipy_svds": (10**8, "not run: products with one vector at a time, minutes expected"),
+    "tensorflow_svd": (3 * 10**7, "not run: a full SVD, minutes expected"),
 }
 
 
