@@ -28,11 +28,11 @@ def test_finetune_under_another_engine(
     if importlib.util.find_spec(engine) is None:
         pytest.skip(f"needs {engine}: pip install {engine}")
     words = ["--dataset", "digits", "--scaling", "/16", "--epochs", "1", "--distribute", "none"]
+    command = [sys.executable, "-m", "lrcompress", "finetune", small_file, *words, "--json"]
 
     done = subprocess.run(
-        [sys.executable, "-m", "lrcompress", "finetune", small_file, *words, "--json"]
-        + ["-o", "out.keras"],
-        cwd=tmp_path, env=os.environ | {"KERAS_BACKEND": engine}, capture_output=True, text=True,
+        [*command, "-o", "out.keras"], cwd=tmp_path, env=os.environ | {"KERAS_BACKEND": engine},
+        capture_output=True, text=True,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
