@@ -198,6 +198,25 @@ def test_the_command_prints_draws_and_writes(
     assert document.stderr == ""
 
 
+@pytest.mark.parametrize("command", ["compare", "train-from-scratch"])
+def test_a_control_c_says_what_it_leaves(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """One line: where the finished rows are, and that the same command goes on."""
+    from lrcompress.training import datasets
+
+    def interrupt(*words: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "load", interrupt)
+
+    result = run(command, "--dataset", "digits", "-o", "here", "--json", "-q")
+
+    assert result.exit_code == 1
+    assert "Interrupted; here holds the rows that are done" in result.stderr
+    assert json.loads(result.stdout)["error"]["code"] == "interrupted"
+
+
 @pytest.mark.parametrize(
     ("options", "error", "code"),
     [

@@ -16,6 +16,7 @@ from lrcompress.cli.options import (
     seeds_options,
     words_of,
 )
+from lrcompress.cli.scratch import resumable
 from lrcompress.cli.sweep import parse_ranks
 from lrcompress.reporting.compared import ARMS
 
@@ -106,7 +107,9 @@ def command(
 
     if scratch:
         arms = tuple(dict.fromkeys([*(arms or ARMS), "scratch"]))
-    with progress_bar(quiet=quiet) as bar:
+    dataset = options["dataset"]
+    folder = output or (None if dataset is None else default_folder(dataset))
+    with resumable(folder), progress_bar(quiet=quiet) as bar:
         results = compare(
             model, arms=arms, output=output, command=arguments, progress=bar,
             before_keras=keras_starter(
@@ -114,7 +117,7 @@ def command(
             ),
             **options,
         )  # fmt: skip
-    folder = output or default_folder(results["settings"]["dataset"])
+    folder = folder or default_folder(results["settings"]["dataset"])
     names = arm_names(results["settings"]["finetune_epochs"])
     if is_follower(options["distribute"]):
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import click
 
 from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
 from lrcompress.cli.options import distribute_option, output_options, seeds_options, words_of
+from lrcompress.errors import TrainingError
 
 
 def parse_ranks(
@@ -22,6 +25,23 @@ def parse_ranks(
         msg = f"{value!r} is not a list of ranks; expected for example full,8,4."
         raise click.BadParameter(msg, ctx, param)
     return tuple(dict.fromkeys(None if word == "full" else int(word) for word in words))
+
+
+@contextlib.contextmanager
+def resumable(folder: Path | None) -> Iterator[None]:
+    """Say what a Control-C leaves, and that the same command goes on with it.
+
+    Raises:
+        TrainingError: In the place of KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        msg = (
+            f"Interrupted; {folder or 'the folder'} holds the rows that are done and the state of the one in work: "
+            "the same command goes on there."
+        )
+        raise TrainingError(msg, code="interrupted") from None
 
 
 @click.command("train-from-scratch")
@@ -80,7 +100,7 @@ def command(
 
     folder = output or default_folder(dataset)
     note(f"Results go to {folder}", quiet=quiet)
-    with progress_bar(quiet=quiet) as bar:
+    with resumable(folder), progress_bar(quiet=quiet) as bar:
         results = train_from_scratch(
             dataset, output=folder, command=arguments, progress=bar,
             before_keras=keras_starter(

@@ -96,7 +96,7 @@ def render_compare(results: dict[str, Any]) -> list[RenderableType]:
         "model", "seconds", "images", "images in all",
     ]  # fmt: skip
     seeds = sorted({seed for entry in summary for seed in entry["seeds"] if seed is not None})
-    title = f"Comparison: {_subject(settings)}, {_epochs(settings)}, {seeds_name(seeds)}"
+    title = f"Comparison: {_subject(settings)}, {_epochs(results)}{seeds_name(seeds)}"
     return [table(title, columns, rows, left=2), plain(_notes(results, names))]
 
 
@@ -118,10 +118,13 @@ def _subject(settings: dict[str, Any]) -> str:
     return f"{settings['dataset']}, {network}" if network else str(settings["dataset"])
 
 
-def _epochs(settings: dict[str, Any]) -> str:
+def _epochs(results: dict[str, Any]) -> str:
+    settings = results["settings"]
     full = settings.get("full_epochs")
     parts = [] if full is None else [f"full rank {full} epochs"]
-    return ", ".join([*parts, f"from scratch {settings['scratch_epochs']}"])
+    if any(entry["arm"] == "scratch" for entry in results["summary"]):
+        parts.append(f"from scratch {settings['scratch_epochs']} epochs")
+    return "".join(f"{part}, " for part in parts)
 
 
 def _paired(found: dict[str, Any] | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -58,6 +59,15 @@ def table(data: Dataset, recipe: Any, folder: Path, **options: Any) -> dict[str,
     return train_rows(data, settings, folder, recipe=recipe, **options)
 
 
+@pytest.fixture(scope="module")
+def reference(
+    few_digits: Dataset, recipe: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """Return a folder with one row, rank 2 and seed 0, trained without a break, and its document."""
+    folder = tmp_path_factory.mktemp("reference")
+    return folder, table(few_digits, recipe, folder, ranks=(2,))
+
+
 def weights(path: Path) -> list[Any]:
     """Return the weights of a saved model."""
     from lrcompress.training.backend import load_model
@@ -68,7 +78,7 @@ def weights(path: Path) -> list[Any]:
 
 @pytest.mark.parametrize("killed_in", [1, 3])
 def test_a_killed_row_ends_as_an_unkilled_one(
-    few_digits: Dataset, recipe: Any, tmp_path: Path, killed_in: int
+    few_digits: Dataset, recipe: Any, reference: Any, tmp_path: Path, killed_in: int
 ) -> None:
     """A row that is broken off in any epoch goes on there, to the same weights."""
     begun: list[str] = []
@@ -82,33 +92,33 @@ def test_a_killed_row_ends_as_an_unkilled_one(
             begun.append(task)
 
     with pytest.raises(KeyboardInterrupt):
-        table(few_digits, recipe, tmp_path / "killed", ranks=(2,), progress=kill)
-    resumed = table(few_digits, recipe, tmp_path / "killed", ranks=(2,), progress=watch)
-    unkilled = table(few_digits, recipe, tmp_path / "unkilled", ranks=(2,))
+        table(few_digits, recipe, tmp_path, ranks=(2,), progress=kill)
+    resumed = table(few_digits, recipe, tmp_path, ranks=(2,), progress=watch)
+    folder, unkilled = reference
 
     assert begun == [f"rank 2, seed 0, epoch {epoch}/3" for epoch in range(killed_in, 4)]
     name = resumed["rows"][0]["model"]
-    pairs = zip(weights(tmp_path / "killed" / name), weights(tmp_path / "unkilled" / name), strict=True)
+    pairs = zip(weights(tmp_path / name), weights(folder / name), strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)
     assert resumed["rows"][0]["wrong"] == unkilled["rows"][0]["wrong"]
-    left = sorted(path.name for path in (tmp_path / "killed").iterdir())
-    assert left == [name, "results.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, "results.json"]
 
 
 def test_several_steps_at_once_are_the_same_steps(
-    few_digits: Dataset, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_digits: Dataset, recipe: Any, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What keeps an accelerator busy changes no weight, also where steps are left over."""
     from lrcompress.training import epochs
 
-    once = table(few_digits, recipe, tmp_path / "one")["rows"][0]
+    folder, once = reference
     monkeypatch.setattr(epochs, "_steps_at_once", lambda: 5)
-    several = table(few_digits, recipe, tmp_path / "five")["rows"][0]
 
-    pairs = zip(
-        weights(tmp_path / "one" / once["model"]), weights(tmp_path / "five" / several["model"]), strict=True
-    )
+    several = table(few_digits, recipe, tmp_path, ranks=(2,))
+
+    name = several["rows"][0]["model"]
+    pairs = zip(weights(folder / name), weights(tmp_path / name), strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)
+    assert several["rows"][0]["wrong"] == once["rows"][0]["wrong"]
 
 
 @pytest.mark.slow
@@ -142,45 +152,45 @@ def test_twenty_kills(tmp_path: Path) -> None:
 
 
 def test_seeds_are_rows_and_together_a_mean(
-    few_digits: Dataset, recipe: Any, tmp_path: Path
+    few_digits: Dataset, recipe: Any, reference: Any, tmp_path: Path
 ) -> None:
     """Each seed has its own model; more may be asked for later; the summary is over all."""
-    first = table(few_digits, recipe, tmp_path, ranks=(None,), seeds=(0,))
-    stamp = (tmp_path / "digits-full.keras").stat().st_mtime_ns
+    first = reference[1]
+    folder = shutil.copytree(reference[0], tmp_path / "more")
+    stamp = (folder / "digits-rank2.keras").stat().st_mtime_ns
 
-    both = table(few_digits, recipe, tmp_path, ranks=(None,), seeds=(0, 1))
+    both = table(few_digits, recipe, folder, ranks=(2,), seeds=(0, 1))
 
-    assert [(row["rank"], row["seed"]) for row in both["rows"]] == [(None, 0), (None, 1)]
+    assert [(row["rank"], row["seed"]) for row in both["rows"]] == [(2, 0), (2, 1)]
     assert both["rows"][0] == first["rows"][0]
-    assert (tmp_path / "digits-full.keras").stat().st_mtime_ns == stamp
-    assert (tmp_path / "digits-full-seed1.keras").is_file()
+    assert (folder / "digits-rank2.keras").stat().st_mtime_ns == stamp
+    assert (folder / "digits-rank2-seed1.keras").is_file()
     rates = [row["error_rate"] for row in both["rows"]]
     assert rates[0] != rates[1]
     assert first["summary"][0]["interval"] == "wilson"
     assert both["summary"][0]["error_rate"] == pytest.approx(np.mean(rates))
     # By hand: t(0.975, 1) = 12.7062, s / sqrt(2) = |a - b| / 2.
-    high = both["summary"][0]["error_rate_high"]
-    assert high == pytest.approx(min(100, np.mean(rates) + 12.7062 * abs(rates[0] - rates[1]) / 2), rel=1e-4)
+    high = np.mean(rates) + 12.7062 * abs(rates[0] - rates[1]) / 2
+    assert both["summary"][0]["error_rate_high"] == pytest.approx(min(100, high), rel=1e-4)
 
 
 def test_results_of_the_first_version_go_on(
-    few_digits: Dataset, recipe: Any, tmp_path: Path
+    few_digits: Dataset, recipe: Any, reference: Any, tmp_path: Path
 ) -> None:
     """A file with one seed among its settings and none in its rows is read, and extended."""
-    document = table(few_digits, recipe, tmp_path, ranks=(None,), seeds=(3,))
-    old = {**document, "schema_version": 1, "settings": {**document["settings"], "seed": 3}}
+    folder = shutil.copytree(reference[0], tmp_path / "old")
+    document = reference[1]
+    old = {**document, "schema_version": 1, "settings": {**document["settings"], "seed": 0}}
     del old["summary"]
-    old["rows"] = [
-        {key: value for key, value in row.items() if key not in ("seed", "wrong", "images", "device")}
-        for row in document["rows"]
-    ]
-    (tmp_path / "results.json").write_text(json.dumps(old))
+    new = ("seed", "wrong", "images", "device")
+    old["rows"] = [{k: v for k, v in row.items() if k not in new} for row in document["rows"]]
+    (folder / "results.json").write_text(json.dumps(old))
 
-    extended = table(few_digits, recipe, tmp_path, ranks=(None, 2), seeds=(3,))
+    extended = table(few_digits, recipe, folder, ranks=(None, 2))
 
-    assert [(row["rank"], row["seed"]) for row in extended["rows"]] == [(None, 3), (2, 3)]
-    assert extended["rows"][0]["error_rate"] == document["rows"][0]["error_rate"]
-    assert json.loads((tmp_path / "results.json").read_text())["schema_version"] == 2
+    assert [(row["rank"], row["seed"]) for row in extended["rows"]] == [(None, 0), (2, 0)]
+    assert extended["rows"][1]["error_rate"] == document["rows"][0]["error_rate"]
+    assert json.loads((folder / "results.json").read_text())["schema_version"] == 2
 
 
 def test_a_file_is_trained_anew(trained_file: Path, few_digits: Dataset) -> None:
