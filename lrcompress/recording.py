@@ -35,6 +35,7 @@ def layer_result(found: Factorized, written: Written) -> LayerResult:
         parameters_before=head.stored_parameters,
         parameters_after=parameters(m, n, choice.rank) + bias,
         factors=factors,
+        is_head=found.target.is_head,
     )
 
 

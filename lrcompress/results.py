@@ -30,6 +30,7 @@ class LayerResult:
         parameters_before: m n, and n where there is a bias.
         parameters_after: r (m + n), and n where there is a bias.
         factors: B (m, r), C (r, n), bias and certificate.
+        is_head: Whether it makes predictions; a hidden layer otherwise.
     """
 
     name: str
@@ -45,6 +46,7 @@ class LayerResult:
     parameters_before: int
     parameters_after: int
     factors: Factors = field(repr=False)
+    is_head: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return what a script reads: no arrays but an outline of the spectrum."""
@@ -53,6 +55,7 @@ class LayerResult:
             "name": self.name,
             "path": self.path,
             "first_name": self.first_name,
+            "is_head": self.is_head,
             "kernel_shape": list(self.kernel_shape),
             "dtype": self.dtype,
             "activation": self.activation,

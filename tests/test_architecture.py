@@ -36,7 +36,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
          "results", "runs", "several"},
         set(),
     ),
-    "reporting": ({"errors", "atomic", "runs", "reporting"}, {"rich", "matplotlib"}),
+    "reporting": ({"errors", "atomic", "runs", "reporting"}, {"rich", "matplotlib", "jinja2"}),
     "training": (
         FOUNDATIONS | {"training", "lowrank", "runs"},
         {"numpy", "scipy", "h5py", "keras", "PIL", "absl"},

@@ -6,17 +6,91 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress import runs
+from lrcompress.reporting.attached import read_comparison, read_sweep, scratch_stage
+from lrcompress.reporting.facts import headline
 from lrcompress.reporting.story import tell
 
 
-def report(run: str | Path | None = None) -> dict[str, Any]:
-    """Return the story of a run: a JSON-ready document with its stages.
+def report(
+    run: str | Path | None = None,
+    *,
+    sweep: str | Path | None = None,
+    comparison: str | Path | None = None,
+    output: str | Path | None = None,
+    plots: str | Path | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Return the story of a run: a JSON-ready document with its stages; see docs/report.md.
 
     Args:
         run: A run record; default the newest in the current directory.
+        sweep: What `lrcompress sweep --json` printed of the same layer: errors against rank.
+        comparison: A `compare.json` on the same data: rows from scratch.
+        output: Where to write the report: `.html`, `.md`, `.json` or `.csv`.
+        plots: Folder for its figures, each as `.png` and `.svg`; made if it is not there.
+        overwrite: Whether files that exist may be replaced.
 
     Raises:
-        RunRecordError: If there is none, or it cannot be read.
+        RunRecordError: If there is no record, or one of the documents cannot be read or is of
+            another layer or data set.
+        OutputError: If a file cannot be written, or its suffix tells no format.
     """
     record = runs.newest(Path()) if run is None else runs.read(Path(run))
-    return tell(record)
+    story = tell(record)
+    story["headline"] = headline(story)
+    if sweep is not None:
+        story["sweep"] = read_sweep(Path(sweep), story)
+    if comparison is not None:
+        _compare(story, Path(comparison))
+    if output is not None or plots is not None:
+        write_report(story, output=output, plots=plots, overwrite=overwrite)
+    return story
+
+
+def write_report(
+    story: dict[str, Any],
+    *,
+    output: str | Path | None = None,
+    kind: str | None = None,
+    plots: str | Path | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write a story as a file, and its figures; return what was written.
+
+    Args:
+        story: What `report` returns.
+        output: The file; none is written without.
+        kind: html, markdown, json or csv; default what the file's suffix tells.
+        plots: Folder for the figures.
+        overwrite: Whether files that exist may be replaced.
+
+    Raises:
+        OutputError: If a file cannot be written, or its suffix tells no format.
+    """
+    from lrcompress.atomic import check_output
+    from lrcompress.reporting.formats import format_of, render, write
+
+    written: list[Path] = []
+    path = None if output is None else Path(output)
+    if path is not None:
+        kind = kind or format_of(path)
+        check_output(path, inputs=(Path(story["record"]),), overwrite=overwrite)
+    if plots is not None:
+        from lrcompress.reporting.charts import charts_of
+        from lrcompress.reporting.svg import check_plots, write_plots
+
+        charts = charts_of(story)
+        written = check_plots(Path(plots), charts, overwrite=overwrite)
+        write_plots(charts, written)
+    if path is not None and kind is not None:
+        write(render(story, kind), path)
+        written.insert(0, path)
+    return written
+
+
+def _compare(story: dict[str, Any], path: Path) -> None:
+    """Take in a comparison, and its row from scratch where the record has none beside it."""
+    story["comparison"] = read_comparison(path, story)
+    scratch = scratch_stage(story, story["comparison"])
+    if scratch and all(stage["name"] != "scratch" for stage in story["stages"]):
+        story["stages"].append(scratch)

@@ -109,9 +109,9 @@ def outline(found: Factors, most: int = OUTLINE) -> Outline:
     known = len(sigma)
     ranks = np.arange(1, known + 1)
     if known > most:
-        spaced = np.geomspace(most // 2, known, most - most // 2 - 1)
-        wanted = [ranks[: most // 2], np.rint(spaced).astype(int), [found.rank, found.rank + 1]]
-        ranks = np.unique(np.clip(np.concatenate(wanted), 1, known))
+        spaced = np.rint(np.geomspace(most // 2, known, most - most // 2 - 1))
+        wanted = {*range(1, most // 2), *(int(r) for r in spaced), found.rank, found.rank + 1}
+        ranks = np.array(sorted(rank for rank in wanted if rank <= known))
     squares = np.square(sigma / sigma[0]) if sigma[0] > 0 else np.zeros(known)
     kept = np.cumsum(squares)
     # Of the values beyond those known only the norm is, from the error of the best rank-r matrix.

@@ -231,7 +231,7 @@ def render_report(story: dict[str, Any]) -> list[RenderableType]:
                     drop(stage),
                     count(stage["parameters"]),
                     share(stage["parameters_reduction"]),
-                    size(stage["bytes"] - stage["optimizer_bytes"]),
+                    size(stage["bytes"] and stage["bytes"] - stage["optimizer_bytes"]),
                     share(stage["bytes_reduction"]),
                 ]
                 for stage in story["stages"]

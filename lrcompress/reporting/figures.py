@@ -54,9 +54,9 @@ def draw_sweep(document: dict[str, Any], path: Path) -> None:
     m, n = document["kernel_shape"]
     figure.suptitle(f"{document['model']}: {document['layer']}, {m} x {n}", parse_math=False)
     if measured:
-        _errors(document, axes[0], "rank", "rank")
-        _errors(document, axes[1], "layer_reduction", "parameters of the layer saved, %")
-    _spectral(document, axes[-1])
+        draw_errors(document, axes[0], "rank", "rank")
+        draw_errors(document, axes[1], "layer_reduction", "parameters of the layer saved, %")
+    draw_spectral(document, axes[-1])
     for axis in axes:
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
@@ -86,6 +86,15 @@ def draw_compare(document: dict[str, Any], names: dict[str, str], path: Path) ->
 
     figure = Figure(figsize=(8.5, 4.6), layout="constrained")
     axis = figure.subplots()
+    draw_arms(document, names, axis)
+    axis.set_title(document["settings"]["dataset"], parse_math=False)
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
+    _save(figure, path)
+
+
+def draw_arms(document: dict[str, Any], names: dict[str, str], axis: Any) -> None:  # noqa: ANN401
+    """Draw the arms of a comparison on one axis, rank by rank."""
     entries = document["summary"]
     ranked = [entry for entry in entries if entry["rank"] is not None]
     for arm, (color, marker) in _ARM_STYLES.items():
@@ -122,10 +131,6 @@ def draw_compare(document: dict[str, Any], names: dict[str, str], path: Path) ->
         axis.set_xscale("log")
     axis.set_xticks(ranks, [str(rank) for rank in ranks], minor=False)
     axis.set_xticks([], minor=True)
-    axis.set_title(document["settings"]["dataset"], parse_math=False)
-    axis.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", frameon=False)
-    _save(figure, path)
 
 
 def _save(figure: Any, path: Path) -> None:  # noqa: ANN401  # a Matplotlib figure
@@ -141,7 +146,7 @@ def _measure(document: dict[str, Any]) -> str:
     return str(document["original"].get("measure", "error_rate"))
 
 
-def _errors(document: dict[str, Any], axis: Any, key: str, label: str) -> None:  # noqa: ANN401
+def draw_errors(document: dict[str, Any], axis: Any, key: str, label: str) -> None:  # noqa: ANN401
     """Draw errors on test data with their intervals, and the original's."""
     scale, measure = 100 if key.endswith("reduction") else 1, _measure(document)
     for method, rows in _by_method(document).items():
@@ -165,7 +170,7 @@ def _errors(document: dict[str, Any], axis: Any, key: str, label: str) -> None: 
         axis.yaxis.set_major_formatter("{x:g}")
 
 
-def _spectral(document: dict[str, Any], axis: Any) -> None:  # noqa: ANN401
+def draw_spectral(document: dict[str, Any], axis: Any) -> None:  # noqa: ANN401
     """Draw the spectral norm of A - B C, relative to A's, and the least that a rank allows.
 
     Refinement serves the outputs only and goes far from A: its norms would hide all others.

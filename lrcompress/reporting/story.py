@@ -43,6 +43,7 @@ def tell(record: RunRecord) -> dict[str, Any]:
             stage[f"{key}_reduction"] = less / whole if less is not None and whole > 0 else None
     return {
         "schema_version": document["schema_version"],
+        "kind": "report",
         "record": str(record.path),
         "created": document.get("created"),
         "updated": document.get("updated"),

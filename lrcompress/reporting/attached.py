@@ -1,0 +1,107 @@
+"""Documents that a report takes in beside the run record: a sweep, a comparison."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lrcompress.errors import RunRecordError
+from lrcompress.reporting.facts import stage_of
+
+# A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
+LARGEST = 64 * 2**20
+_ROW = {"method", "rank", "layer_reduction", "model_reduction", "energy", "spectral_error"}
+
+
+def read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
+    """Return a sweep that `lrcompress sweep --json` printed, of a layer of this story.
+
+    Raises:
+        RunRecordError: If the file is missing, is no sweep, or is one of another layer.
+    """
+    made = "what `lrcompress sweep MODEL --json` prints"
+    document = _read(path, made, ("layer", "kernel_shape", "rows", "singular_values", "original"))
+    shapes = {layer.get("path", layer["name"]): layer["kernel_shape"] for layer in story["layers"]}
+    if shapes.get(document["layer"]) != document["kernel_shape"]:
+        m, n = document["kernel_shape"]
+        msg = (
+            f"{path} is a sweep of layer {document['layer']!r}, {m} x {n}, which {story['record']} "
+            f"did not factorize; expected one of {', '.join(map(repr, shapes)) or 'no layer'}."
+        )
+        raise RunRecordError(msg, code="other_layer")
+    if not all(isinstance(row, dict) and row.keys() >= _ROW for row in document["rows"]):
+        msg = f"{path} has a row without {', '.join(sorted(_ROW))}; expected {made}."
+        raise RunRecordError(msg, code="not_a_document")
+    return document
+
+
+def read_comparison(path: Path, story: dict[str, Any]) -> dict[str, Any]:
+    """Return a comparison (`compare.json`) on the data set of this story.
+
+    Raises:
+        RunRecordError: If the file is missing, is no comparison, or is on other data.
+    """
+    document = _read(path, "a compare.json of `lrcompress compare`", ("settings", "summary"))
+    ours, theirs = (story["dataset"] or {}).get("name"), document["settings"].get("dataset")
+    if ours is not None and ours != theirs:
+        msg = (
+            f"{path} is a comparison on data set {theirs!r}; {story['record']} was measured on "
+            f"{ours!r}: give one on the same data."
+        )
+        raise RunRecordError(msg, code="other_dataset")
+    return document
+
+
+def scratch_stage(story: dict[str, Any], comparison: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the stage `scratch` from a comparison's row of the same rank, if it has one."""
+    layers = story["layers"]
+    if len(layers) != 1:
+        return None
+    row = next(
+        (
+            entry for entry in comparison["summary"]
+            if entry.get("arm") == "scratch" and entry.get("rank") == layers[0]["rank"]
+        ),
+        None,
+    )  # fmt: skip
+    if row is None:
+        return None
+    original = stage_of(story, "original") or {}
+    whole, error = original.get("parameters"), original.get("error_rate")
+    less = None if whole is None else whole - row["model_parameters"]
+    figures = ("error_rate", "error_rate_low", "error_rate_high", "loss", "seconds", "seeds")
+    return {
+        "name": "scratch",
+        "path": None,
+        "parameters": row["model_parameters"],
+        "bytes": None,
+        "optimizer_bytes": 0,
+        **{key: row.get(key) for key in figures},
+        # Another network: its samples are not paired with the original's here.
+        "drop_points": None if error is None else row["error_rate"] - error,
+        "parameters_saved": less,
+        "parameters_reduction": less / whole if less is not None and whole else None,
+        "bytes_saved": None,
+        "bytes_reduction": None,
+    }
+
+
+def _read(path: Path, made: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Read a JSON object that has certain keys."""
+    try:
+        if path.stat().st_size > LARGEST:
+            msg = f"{path} has {path.stat().st_size} bytes; expected {made}, of at most {LARGEST}."
+            raise RunRecordError(msg, code="not_a_document")
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"Cannot read {path} ({error.strerror}); expected {made}."
+        raise RunRecordError(msg, code="no_document") from error
+    except (ValueError, RecursionError) as error:
+        msg = f"{path} is not JSON; expected {made}."
+        raise RunRecordError(msg, code="not_a_document") from error
+    missing = [key for key in keys if not isinstance(document, dict) or key not in document]
+    if missing:
+        msg = f"{path} has no {missing[0]!r}; expected {made}."
+        raise RunRecordError(msg, code="not_a_document")
+    return dict(document)

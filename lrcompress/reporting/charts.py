@@ -1,0 +1,243 @@
+"""Which figures a story has, each with its words: title, caption, and what there is to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from lrcompress.reporting.drawn import (
+    ACCENT,
+    NAMES,
+    draw_finetuning,
+    draw_spectral_error,
+    draw_spectrum,
+    draw_stages,
+    held_out_name,
+    look_name,
+    unit_of,
+)
+from lrcompress.reporting.facts import result_of, stage_of
+from lrcompress.reporting.figures import draw_arms, draw_errors, draw_spectral
+from lrcompress.reporting.spectra import break_even, energy_at, spectral_pairs, with_spectrum
+from lrcompress.reporting.words import clean, count, figure, rate, share, small
+
+# A report of a network with dozens of layers shows the spectra of the first ones.
+MOST_SPECTRA = 6
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure that can be drawn.
+
+    Attributes:
+        name: Its file's stem, and the prefix of its ids in a page; safe in both.
+        title: A few words.
+        caption: How to read it.
+        description: What there is to see, for those who do not see it.
+        draw: Draws it on an empty Matplotlib figure.
+        height: In inches, at a width of 4.8.
+        columns: Of the table of its numbers; empty without one.
+        rows: Of that table.
+    """
+
+    name: str
+    title: str
+    caption: str
+    description: str
+    draw: Callable[[Any], None]
+    height: float = 3.3
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+
+
+def charts_of(story: dict[str, Any]) -> list[Chart]:
+    """Return the figures that a story has the numbers for, in the order of a page."""
+    makers = (_stages, _finetuning, _sweep, _spectra, _spectral, _comparison)
+    return [chart for maker in makers for chart in maker(story)]
+
+
+def _stages(story: dict[str, Any]) -> Iterator[Chart]:
+    measure = (result_of(story) or {}).get("measure", "error_rate")
+    found = [s for s in story["stages"] if measure != "outputs" and s.get(measure) is not None]
+    if len(found) < 2:
+        return
+    seen = "; ".join(f"{NAMES[stage['name']]} {rate(stage)}" for stage in found)
+    yield Chart(
+        "error-by-stage", "Before and after",
+        "Dots are measured on the test data; lines are 95 % intervals for other test samples.",
+        f"One dot with its interval a stage: {seen}.",
+        partial(draw_stages, found, measure),
+    )
+
+
+def _sweep(story: dict[str, Any]) -> Iterator[Chart]:
+    document = story.get("sweep")
+    if not document:
+        return
+    measure = document["original"].get("measure", "error_rate")
+    rows = sorted(document["rows"], key=lambda row: (row["method"], row["rank"]))
+    if measure == "outputs" or not rows or any(row.get(measure) is None for row in rows):
+        return
+    (layer,) = (x for x in story["layers"] if x.get("path", x["name"]) == document["layer"])
+    chosen = layer["rank"]
+    columns = ["method", "rank", "layer saved", "model saved", "on test data [95 %]"]
+    table = [
+        [clean(row["method"]), count(row["rank"]), share(row["layer_reduction"]),
+         share(row["model_reduction"]), rate(row)]
+        for row in rows
+    ]  # fmt: skip
+    seen = _ends(rows, lambda row: figure(measure, row[measure]))
+    at = next((r["layer_reduction"] for r in rows if r["rank"] == chosen), None)
+    marked = {"rank": (chosen, f"chosen: rank {chosen:,}")}
+    if at is not None:
+        marked["layer_reduction"] = (100 * at, f"chosen: {share(at)} saved")
+    for key, axis, name in (
+        ("rank", "rank", "error-by-rank"),
+        ("layer_reduction", "parameters of the layer saved, %", "error-by-reduction"),
+    ):
+        what = "rank" if key == "rank" else "what is saved"
+        yield Chart(
+            name, f"Error against {what}",
+            "Without any fine-tuning; bands are 95 % intervals, the line across is the original.",
+            f"{unit_of(measure)} against {axis}, one line a method. {seen}.",
+            partial(_draw_sweep, document, key, axis, marked.get(key)),
+            columns=columns if key == "rank" else [], rows=table if key == "rank" else [],
+        )  # fmt: skip
+
+
+def _ends(rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], str]) -> str:
+    """Say where the line of each method begins and ends."""
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = sorted((r for r in rows if r["method"] == method), key=lambda r: r["rank"])
+        first, last = mine[0], mine[-1]
+        text = f"{clean(method)} {value(first)} at rank {first['rank']}"
+        lines.append(text if first is last else f"{text}, {value(last)} at rank {last['rank']}")
+    return "; ".join(lines)
+
+
+def _draw_sweep(
+    document: dict[str, Any], key: str, label: str, mark: tuple[float, str] | None, figure: Any  # noqa: ANN401
+) -> None:
+    axis = figure.subplots()
+    draw_errors(document, axis, key, label)
+    if mark is not None:
+        axis.axvline(mark[0], color=ACCENT, linestyle="--", linewidth=1.2, label=mark[1])
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+
+
+def _comparison(story: dict[str, Any]) -> Iterator[Chart]:
+    document = story.get("comparison")
+    if not document:
+        return
+    from lrcompress.reporting.compared import arm_names, rank_name
+
+    names = arm_names(document["settings"]["finetune_epochs"])
+    entries = document["summary"]
+    table = [[names[e["arm"]], rank_name(e["rank"]), rate(e), count(e["layer_parameters"])] for e in entries]
+    seen = "; ".join(f"{row[0]}, rank {row[1]}: {row[2]}" for row in table)
+    yield Chart(
+        "compressed-or-trained", "Compress, or train a small network",
+        "Networks of one kind on one data set; bars and bands are 95 % intervals.",
+        f"Test error against rank, one line a way to get there. {seen}.",
+        partial(_draw_arms, document, names), height=4.2,
+        columns=["way", "rank", "test error [95 %]", "parameters, layer"], rows=table,
+    )  # fmt: skip
+
+
+def _draw_arms(document: dict[str, Any], names: dict[str, str], figure: Any) -> None:  # noqa: ANN401
+    axis = figure.subplots()
+    draw_arms(document, names, axis)
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", frameon=False, ncols=2)
+
+
+def _spectra(story: dict[str, Any]) -> Iterator[Chart]:
+    layers = [found for layer in story["layers"] if (found := with_spectrum(layer))]
+    for index, layer in enumerate(layers[:MOST_SPECTRA], 1):
+        kept, even = energy_at(layer, layer["rank"]), break_even(layer)
+        keeps = f"Rank {layer['rank']:,} was chosen" + (
+            f" and keeps {share(kept)} of the energy" if kept is not None else ""
+        )
+        ends = f"ranks up to {even:,} save parameters" if even else "no rank saves parameters"
+        sigma = layer["singular_values"]
+        falls = f"fall from 1 to {small(sigma[-1] / sigma[0])} at rank {layer['singular_value_ranks'][-1]:,}"
+        whose = "" if len(layers) == 1 else f" of {clean(layer['name'])}"
+        yield Chart(
+            f"spectrum-{index}" if len(layers) > 1 else "spectrum", f"Singular values{whose}",
+            f"Of the {layer['spectrum_of']}. {keeps}; {ends}.",
+            f"Singular values relative to the largest {falls}. {keeps}; {ends}.",
+            partial(draw_spectrum, layer), height=3.9,
+        )  # fmt: skip
+
+
+def _spectral(story: dict[str, Any]) -> Iterator[Chart]:
+    document = story.get("sweep")
+    if document and len(document["singular_values"]) > 1:
+        rows = [row for row in document["rows"] if row["method"] != "refined"]
+        seen = _ends(rows, lambda row: small(row["spectral_error"]))
+        yield Chart(
+            "spectral-error", "Spectral norm of the error",
+            "Of A − B C, relative to that of the kernel A; the dashed line is the least that any "
+            "matrix of the rank allows.",
+            f"Spectral error against rank. {seen or 'The least possible alone'}.",
+            partial(_draw_spectral, document), height=3.9,
+        )  # fmt: skip
+        return
+    layers = [found for layer in story["layers"] if (found := with_spectrum(layer))]
+    if len(layers) != 1:
+        return
+    pairs = spectral_pairs(layers[0])
+    yield Chart(
+        "spectral-error", "Spectral norm of the error",
+        f"The least that a matrix of each rank allows, relative to the norm of the {layers[0]['spectrum_of']}; "
+        "a truncated SVD attains it.",
+        f"Falls from {small(pairs[0][1])} at rank {pairs[0][0]} to {small(pairs[-1][1])} at rank "
+        f"{pairs[-1][0]:,}; rank {layers[0]['rank']:,} was chosen.",
+        partial(draw_spectral_error, layers[0]), height=3.9,
+    )  # fmt: skip
+
+
+def _draw_spectral(document: dict[str, Any], figure: Any) -> None:  # noqa: ANN401
+    axis = figure.subplots()
+    draw_spectral(document, axis)
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+
+
+def finetuning_of(story: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the fine-tuning that made the stage `finetuned`, else the last one."""
+    stage = stage_of(story, "finetuned") or {}
+    entries: list[dict[str, Any]] = [entry for entry in story["finetune"] if entry.get("history")]
+    made = [entry for entry in entries if entry.get("output") == stage.get("path")]
+    found = made or entries
+    return found[-1] if found else None
+
+
+def _finetuning(story: dict[str, Any]) -> Iterator[Chart]:
+    entry = finetuning_of(story)
+    if entry is None:
+        return
+    key = f"validation_{entry.get('measure', 'error_rate')}"
+    if not any(look.get(key) is not None for look in entry["history"]):
+        key = "validation_loss"
+    looks = [look for look in entry["history"] if look.get(key) is not None]
+    if len(looks) < 2:
+        return
+    table = [
+        [look_name(look), small(look.get("loss")), small(look[key]), small(look["validation_loss"]),
+         "kept" if look.get("kept") else ""]
+        for look in looks
+    ]  # fmt: skip
+    name = held_out_name(key)
+    seen = "; ".join(f"{row[0]}: {row[2]}{' (kept)' if row[4] else ''}" for row in table)
+    yield Chart(
+        "fine-tuning", "Fine-tuning",
+        "On a held-out part of the training data; the best look is kept. No choice is made on test data.",
+        f"{name.capitalize()} by epoch. {seen}.",
+        partial(draw_finetuning, entry, key),
+        columns=["epoch", "loss in training", name, "held-out loss", ""], rows=table,
+    )  # fmt: skip

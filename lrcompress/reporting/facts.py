@@ -1,0 +1,138 @@
+"""What a story comes to: the stage that counts, what it saves, what it costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrcompress.reporting.words import count, share
+
+# Measure to (its name in a sentence, its digits, its unit).
+_WRITTEN = {
+    "error_rate": ("error", ".2f", " %"),
+    "binary_error": ("binary error", ".2f", " %"),
+    "rmse": ("RMSE", ".4g", ""),
+}
+
+
+def stage_of(story: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """Return the stage of that name."""
+    return next((stage for stage in story["stages"] if stage["name"] == name), None)
+
+
+def result_of(story: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the stage that a user would ship: fine-tuned if there is one, else factorized."""
+    return stage_of(story, "finetuned") or stage_of(story, "factorized")
+
+
+def headline(story: dict[str, Any]) -> dict[str, Any]:
+    """Return the story in figures.
+
+    Returns:
+        ``text``, one line; ``layers``, how many, and ``what`` they are; ``layer_parameters_before`` and ``_after``,
+        ``layer_reduction``; ``model_reduction``; and where the result and the original were
+        measured by one figure: ``measure``, ``before``, ``after`` and ``drop`` with its interval
+        (each None otherwise).
+    """
+    layers, result = story["layers"], result_of(story) or {}
+    before = sum(layer["parameters_before"] for layer in layers)
+    after = sum(layer["parameters_after"] for layer in layers)
+    found: dict[str, Any] = {
+        "layers": len(layers),
+        "what": layers_name(layers),
+        "layer_parameters_before": before,
+        "layer_parameters_after": after,
+        "layer_reduction": (before - after) / before if before else None,
+        "model_reduction": result.get("parameters_reduction"),
+        "stage": result.get("name"),
+        **_measured(story, result),
+    }
+    return {"text": _text(found), **found}
+
+
+def layers_name(layers: list[dict[str, Any]]) -> str:
+    """Return what was factorized: the final layer, a hidden one by its name, several by number."""
+    if len(layers) != 1:
+        return f"{len(layers)} Dense layers"
+    (layer,) = layers
+    # Records of before `is_head` are of final layers, as far as they tell.
+    return "final layer" if layer.get("is_head", True) else f"layer {layer['name']}"
+
+
+def _measured(story: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """Return the main figure before and after; of several outputs there is no single one."""
+    original = stage_of(story, "original") or {}
+    measure = result.get("measure", "error_rate")
+    before, after = original.get(measure), result.get(measure)
+    if measure not in _WRITTEN or before is None or after is None:
+        return dict.fromkeys(("measure", "before", "after", "drop"))
+    return {"measure": measure, "before": before, "after": after, "drop": result.get("drop")}
+
+
+def _text(found: dict[str, Any]) -> str:
+    if not found["layers"]:
+        return "no layer factorized"
+    text = f"{found['what']} {saved(found['layer_reduction'])}, model {saved(found['model_reduction'])}"
+    if found["before"] is None:
+        return text
+    name, change, lost = written_change(found)
+    return f"{text}, {name} {change} ({lost})"
+
+
+def written_change(found: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the figure's name, itself before and after, and the difference."""
+    name, digits, unit = _WRITTEN[found["measure"]]
+    change = f"{found['before']:{digits}} → {found['after']:{digits}}{unit}"
+    return name, change, difference(found)
+
+
+def difference(found: dict[str, Any]) -> str:
+    """Return the difference of a figure: with half its 95 % interval where that is symmetric."""
+    _, digits, unit = _WRITTEN[found["measure"]]
+    unit = " pt" if unit else ""
+    lost, paired = found["after"] - found["before"], found["drop"]
+    if not isinstance(paired, dict) or paired.get("low") is None:
+        return minus(f"{lost:+{digits}}{unit}")
+    low, high = paired["low"], paired["high"]
+    half = (high - low) / 2
+    if abs(low + half - lost) <= 0.02 * half:
+        return minus(f"{lost:+{digits}} ± {half:{digits}}{unit}")
+    return minus(f"{lost:+{digits}}{unit}, 95 % interval {low:+{digits}} to {high:+{digits}}")
+
+
+def saved(part: float | None) -> str:
+    """Return a share saved as a change: −58.2 %."""
+    if part is None:
+        return "-"
+    return minus(f"{'+' if part < 0 else '-'}{share(abs(part))}") if part else "± 0 %"
+
+
+def sentence(text: str) -> str:
+    """Return text that begins with a capital letter."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def minus(text: str) -> str:
+    """Return text with the true minus sign before numbers."""
+    return "".join(
+        "\N{MINUS SIGN}" if c == "-" and text[i + 1 : i + 2].isdigit() else c
+        for i, c in enumerate(text)
+    )
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """Return in words whether the difference is more than chance on these test samples."""
+    paired = found["drop"]
+    if not isinstance(paired, dict) or paired.get("low") is None:
+        return ""
+    low, high = paired["low"], paired["high"]
+    if low > 0:
+        return "The compressed model is worse on these test samples by more than chance explains."
+    if high < 0:
+        return "The compressed model is better on these test samples by more than chance explains."
+    return "These test samples do not tell the compressed model from the original: the interval holds 0."
+
+
+def shape_of(layer: dict[str, Any]) -> str:
+    """Return what a layer became: 256 × 10 → 256 × 4 × 10."""
+    m, n = layer["kernel_shape"]
+    return f"{count(m)} × {count(n)} → {count(m)} × {count(layer['rank'])} × {count(n)}"

@@ -1,0 +1,79 @@
+"""A report as CSV: one row a stage, or one a stage and output."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from lrcompress.reporting.words import clean
+
+COLUMNS = (
+    "stage", "path", "sha256", "bytes", "bytes_reduction", "parameters", "parameters_reduction",
+    "layer_parameters", "layer_reduction", "rank", "output", "measure", "value", "value_low",
+    "value_high", "loss", "samples", "difference", "difference_low", "difference_high", "p_value",
+)  # fmt: skip
+
+
+def render_csv(story: dict[str, Any]) -> str:
+    """Return the stages of a run as comma-separated values, lines ending in a line feed.
+
+    Args:
+        story: What `lrcompress.report` returns.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in _rows(story):
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+    return text.getvalue()
+
+
+def _rows(story: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    whole = sum(layer["parameters_before"] for layer in story["layers"])
+    smaller = sum(layer["parameters_after"] for layer in story["layers"])
+    ranks = " ".join(str(layer["rank"]) for layer in story["layers"])
+    for stage in story["stages"]:
+        is_original = stage["name"] == "original"
+        own = whole if is_original else smaller
+        keys = ("path", "sha256", "bytes", "bytes_reduction", "parameters", "parameters_reduction")
+        row = {
+            "stage": stage["name"],
+            **{key: stage.get(key) for key in keys},
+            "layer_parameters": own,
+            "layer_reduction": None if is_original or not whole else (whole - own) / whole,
+            "rank": "" if is_original else ranks,
+        }
+        paired = stage.get("drop")
+        if stage.get("measure") != "outputs":
+            lost = paired if isinstance(paired, dict) else {"difference": stage["drop_points"]}
+            yield row | _measured(stage, lost)
+            continue
+        drops = paired["outputs"] if isinstance(paired, dict) else {}
+        for name, found in stage["outputs"].items():
+            yield row | {"output": name} | _measured(found, drops.get(name, {}))
+
+
+def _measured(found: dict[str, Any], lost: dict[str, Any]) -> dict[str, Any]:
+    measure = found.get("measure", "error_rate")
+    return {
+        "measure": measure if found.get(measure) is not None else None,
+        "value": found.get(measure),
+        "value_low": found.get(f"{measure}_low"),
+        "value_high": found.get(f"{measure}_high"),
+        "loss": found.get("loss"),
+        "samples": found.get("samples"),
+        "difference": lost.get("difference"),
+        "difference_low": lost.get("low"),
+        "difference_high": lost.get("high"),
+        "p_value": lost.get("p_value"),
+    }
+
+
+def _cell(value: object) -> object:
+    """Return a cell; a name that a spreadsheet would compute is shown as text."""
+    if not isinstance(value, str):
+        return value
+    value = clean(value)
+    return f"'{value}" if value[:1] in ("=", "+", "-", "@") else value

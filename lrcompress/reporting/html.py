@@ -1,0 +1,39 @@
+"""A report as one page: no network, no script, names of strangers escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lrcompress.reporting.charts import charts_of
+from lrcompress.reporting.page import page_of
+from lrcompress.reporting.svg import inline
+from lrcompress.reporting.words import clean
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_html(story: dict[str, Any]) -> str:
+    """Return the page of a story, the same one for the same story.
+
+    Args:
+        story: What `lrcompress.report` returns.
+    """
+    # Jinja is needed for pages alone.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        keep_trailing_newline=True,
+    )
+    figures = [{**chart.__dict__, "svg": inline(chart)} for chart in charts_of(story)]
+    page = page_of(story, has_figures=bool(figures)) | {"figures": figures}
+    return environment.get_template("report.html").render(page=page)
+
+
+def _finalize(value: object) -> object:
+    """Keep control characters of names out of the page; what is markup already stays."""
+    return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

@@ -1,0 +1,75 @@
+"""A report as Markdown: for a pull request, or a model card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lrcompress.reporting.facts import headline, sentence, verdict
+from lrcompress.reporting.page import (
+    CERTIFICATE,
+    certificate_rows,
+    commands_of,
+    environment_of,
+    layer_of,
+    notes_of,
+    results_of,
+    title_of,
+)
+from lrcompress.reporting.words import clean
+
+# What Markdown, or the HTML in it, would take for its own.
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
+
+
+def render_markdown(story: dict[str, Any]) -> str:
+    """Return the story of a run as Markdown, GitHub's tables included.
+
+    Args:
+        story: What `lrcompress.report` returns.
+    """
+    found = headline(story)
+    lines = [f"## {plain(title_of(story))}", "", f"**{plain(sentence(found['text']))}**"]
+    if verdict(found):
+        lines += ["", verdict(found)]
+    results = results_of(story)
+    rows = [[row["name"], *(_cell(*cell) for cell in row["cells"])] for row in results["rows"]]
+    lines += ["", *table(["Model", *results["columns"]], rows), "", plain(results["caption"])]
+    lines += ["", "### How the rank was chosen", ""]
+    for layer in (layer_of(story, layer) for layer in story["layers"]):
+        lines += [f"**{plain(layer['title'])}**", ""]
+        lines += [*(f"- {plain(name)}: {plain(value)}" for name, value in layer["facts"]), ""]
+    lines += ["### Certificate", "", "Error of the factors as stored, relative to the kernel:", ""]
+    lines += [*table(CERTIFICATE, certificate_rows(story), left=2), ""]
+    lines += ["### Data and environment", ""]
+    lines += [f"- {plain(name)}: {plain(value)}" for name, value in environment_of(story)]
+    lines += [f"- Note: {plain(line)}" for line in notes_of(story)]
+    commands = [clean(line) for line in commands_of(story)]
+    if commands:
+        fence = _fence(commands)
+        lines += ["", "### To repeat it", "", f"{fence}sh", *commands, fence]
+    return "\n".join(lines) + "\n"
+
+
+def plain(text: object) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    return _SPECIAL.sub(r"\\\1", clean(text)).replace("&", "&amp;")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> list[str]:
+    """Return the lines of a table whose first `left` columns are words and the others numbers."""
+    sides = [":--" if index < left else "--:" for index in range(len(columns))]
+    cells = [columns, *rows]
+    lines = ["| " + " | ".join(plain(cell) for cell in row) + " |" for row in cells]
+    return [lines[0], "| " + " | ".join(sides) + " |", *lines[1:]]
+
+
+def _cell(figure: str, beside: str) -> str:
+    return f"{figure} ({beside})" if beside else figure
+
+
+def _fence(lines: list[str]) -> str:
+    """Return a fence longer than any row of backticks inside."""
+    longest = max((len(ticks) for line in lines for ticks in re.findall("`+", line)), default=0)
+    return "`" * max(3, longest + 1)

@@ -1,0 +1,235 @@
+"""What a page of a report says, as plain text in the order of the page."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import PurePosixPath
+from typing import Any
+
+from lrcompress.reporting.charts import finetuning_of
+from lrcompress.reporting.drawn import NAMES
+from lrcompress.reporting.facts import (
+    headline,
+    layers_name,
+    minus,
+    result_of,
+    saved,
+    sentence,
+    shape_of,
+    stage_of,
+    verdict,
+    written_change,
+)
+from lrcompress.reporting.spectra import break_even, energy_at, with_spectrum
+from lrcompress.reporting.tables import drop
+from lrcompress.reporting.words import (
+    chance,
+    count,
+    rate,
+    seconds,
+    share,
+    size,
+    small,
+    test_column,
+)
+
+CERTIFICATE = ("Layer", "computed by", "Frobenius norm", "spectral norm", "times the least possible")
+
+
+def page_of(story: dict[str, Any], *, has_figures: bool) -> dict[str, Any]:
+    """Return title, headline, tables and lists of a story."""
+    found = headline(story)
+    sections = [
+        ("results", "Results"),
+        *([("figures", "Figures")] if has_figures else []),
+        ("rank", "Rank"), ("certificate", "Certificate"), ("environment", "Data and environment"),
+        ("repeat", "To repeat it"),
+    ]  # fmt: skip
+    return {
+        "title": title_of(story),
+        "headline": found["text"],
+        "verdict": verdict(found),
+        "tiles": _tiles(story, found),
+        "contents": sections,
+        "results": results_of(story),
+        "layers": [layer_of(story, layer) for layer in story["layers"]],
+        "certificate": {"columns": CERTIFICATE, "rows": certificate_rows(story)},
+        "environment": environment_of(story),
+        "notes": notes_of(story),
+        "commands": commands_of(story),
+        "files": [
+            [NAMES[s["name"]], s.get("path") or "-", s.get("sha256") or "-", count(s.get("bytes"))]
+            for s in story["stages"]
+        ],
+        "footer": f"Written by lrcompress {story['versions'].get('lrcompress', '')} from "
+        f"{PurePosixPath(story['record']).name}, last changed {_day(story['updated'])}.",
+    }
+
+
+def title_of(story: dict[str, Any]) -> str:
+    """Return what was made of which model."""
+    original = stage_of(story, "original") or {}
+    name = PurePosixPath(str(original.get("path") or story["record"])).name
+    layers = story["layers"]
+    if len(layers) == 1:
+        return f"{name} at rank {count(layers[0]['rank'])}"
+    return f"{name}, {len(layers)} layers factorized" if layers else name
+
+
+def _tiles(story: dict[str, Any], found: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the figures that are looked at first."""
+    original, result = stage_of(story, "original") or {}, result_of(story) or {}
+    before, after = found["layer_parameters_before"], found["layer_parameters_after"]
+    tiles = [
+        (sentence(found["what"]), saved(found["layer_reduction"]),
+         f"{count(before)} → {count(after)} parameters"),
+        ("Whole model", saved(found["model_reduction"]),
+         f"{count(original.get('parameters'))} → {count(result.get('parameters'))} parameters"),
+    ]  # fmt: skip
+    if found["measure"] is not None:
+        name, change, lost = written_change(found)
+        samples = result.get("samples")
+        what = {"error": "Test error"}.get(name, name)
+        on = f" on {count(samples)} samples" if samples else ""
+        tiles.append((sentence(what), change, f"{lost}{on}"))
+    if original.get("bytes") and result.get("bytes"):
+        old, new = (size(s["bytes"] - s["optimizer_bytes"]) for s in (original, result))
+        tiles.append(("File", saved(result["bytes_reduction"]), f"{old} → {new}"))
+    return [
+        # A unit stays with its number.
+        {"name": name, "value": value.replace(" %", "\N{NO-BREAK SPACE}%"), "under": under}
+        for name, value, under in tiles
+    ]
+
+
+def results_of(story: dict[str, Any]) -> dict[str, Any]:
+    """Return the table of stages: caption, columns, and rows whose cells are (figure, beside it)."""
+    whole = sum(layer["parameters_before"] for layer in story["layers"])
+    smaller = sum(layer["parameters_after"] for layer in story["layers"])
+    result, rows = result_of(story), []
+    for stage in story["stages"]:
+        own = whole if stage["name"] == "original" else smaller
+        file = None if stage["bytes"] is None else stage["bytes"] - stage["optimizer_bytes"]
+        cells = [
+            *_measured(stage),
+            (count(own), "" if own == whole else saved((whole - own) / whole)),
+            (count(stage["parameters"]), _saved(stage["parameters_reduction"])),
+            (size(file), _saved(stage["bytes_reduction"])),
+        ]
+        name = sentence(NAMES[stage["name"]])
+        rows.append({"name": name, "is_result": stage is result, "cells": cells})
+    measured = test_column(story["stages"]).partition(" [")[0]
+    columns = [sentence(measured), "Against the original", "p",
+               f"Parameters, {layers_name(story['layers'])}", "Parameters, model", "File"]  # fmt: skip
+    return {"caption": _caption(story), "columns": columns, "rows": rows}
+
+
+def _measured(stage: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the cells of a stage's figure, its difference to the original's, and p."""
+    paired = stage.get("drop") if isinstance(stage.get("drop"), dict) else None
+    p_value = ("-" if paired is None else _chance(paired), "")
+    if stage.get("measure") == "outputs":
+        return [(rate(stage), ""), (minus(drop(stage)), ""), p_value]
+    value, _, interval = rate(stage).partition(" [")
+    lost, _, bounds = drop(stage).partition(" [")
+    return [(value, _interval(interval)), (minus(lost), _interval(bounds)), p_value]
+
+
+def _caption(story: dict[str, Any]) -> str:
+    parts = ["Before and after, with 95 % intervals"]
+    exact = any("only_first_wrong" in (s.get("drop") or {}) for s in story["stages"])
+    if exact:
+        parts.append("p is of McNemar's exact test")
+    if story["optimizer_bytes"]:
+        parts.append("files without optimizer state")
+    return "; ".join(parts) + "."
+
+
+def _chance(paired: dict[str, Any]) -> str:
+    """Return a p-value; what is beyond doubt is not told further."""
+    text = chance(paired)
+    return "< 1e-16" if text == "0" else text
+
+
+def _interval(bounds: str) -> str:
+    return minus(bounds.removesuffix("]").replace(", ", " to ")) if bounds else ""
+
+
+def _saved(part: float | None) -> str:
+    return "" if part is None else saved(part)
+
+
+def layer_of(story: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
+    """Return how the rank of one layer came about."""
+    choice, known = layer["rank_choice"], with_spectrum(layer)
+    even = break_even(layer)
+    kept = energy_at(known, layer["rank"]) if known else None
+    facts = [
+        ("Shape", shape_of(layer)),
+        ("Rank", choice["message"]),
+        ("Break-even", f"ranks up to {count(even)} save parameters" if even else "no rank saves parameters"),
+    ]  # fmt: skip
+    if known and kept is not None:
+        facts.append(("Energy", f"{share(kept)} of the {known['spectrum_of']}’s is kept"))
+    reason = layer.get("method_reason", story["method_reason"])
+    facts.append(("Method", f"{layer['method']}: {reason}"))
+    name = layer.get("path", layer["name"])
+    return {"title": f"Layer {name}, {layer['activation']}", "facts": facts}
+
+
+def certificate_rows(story: dict[str, Any]) -> list[list[str]]:
+    """Return measured errors, a row a layer."""
+    return [
+        [
+            layer.get("path", layer["name"]), layer["algorithm"], small(layer["frobenius_error"]),
+            small(layer["spectral_error"]), f"{layer['optimality']:.6f}",
+        ]
+        for layer in story["layers"]
+    ]  # fmt: skip
+
+
+def environment_of(story: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return data, training, times and versions."""
+    data, entry = story["dataset"], finetuning_of(story)
+    facts = [("Data set", "none named: no errors were measured")]
+    if data:
+        samples = next((s["samples"] for s in story["stages"] if s.get("samples")), None)
+        tested = f", {count(samples)} test samples" if samples else ", nothing measured yet"
+        facts = [("Data set", f"{data['name']}, scaling {data['scaling']}{tested}")]
+    facts.append(("Factorization", seconds(story["seconds"].get("total"))))
+    versions = dict(story["versions"])
+    if entry:
+        facts += [("Fine-tuning", _training(entry)), ("Device", str(entry.get("device", "-")))]
+        versions |= entry.get("versions") or {}
+    facts.append(("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())))
+    return facts
+
+
+def _training(entry: dict[str, Any]) -> str:
+    settings = entry.get("settings") or {}
+    what = "the head" if settings.get("scope") == "head" else "the whole model"
+    parts = [
+        f"{what}, {entry['epochs_done']} of {entry['epochs']} epochs, best {entry['best_epoch']}"
+        if "epochs_done" in entry else f"{what}, {entry['epochs']} epochs",
+        "taught by labels and the original" if entry.get("distilled") else "taught by labels",
+    ]  # fmt: skip
+    for key, name in (("optimizer", ""), ("learning_rate", "learning rate "),
+                      ("batch_size", "batch "), ("precision", "")):  # fmt: skip
+        if settings.get(key) is not None:
+            parts.append(f"{name}{settings[key]}")
+    return ", ".join([*parts, seconds(entry["seconds"])])
+
+
+def notes_of(story: dict[str, Any]) -> list[str]:
+    """Return the warnings of the run."""
+    return [str(line) for line in story["warnings"]]
+
+
+def commands_of(story: dict[str, Any]) -> list[str]:
+    """Return the commands of the run as a shell takes them."""
+    return [shlex.join(str(word) for word in words) for words in story["commands"]]
+
+
+def _day(moment: object) -> str:
+    return str(moment)[:16].replace("T", " ") + " UTC" if moment else "-"
+

@@ -1,0 +1,116 @@
+"""Figures as files, and as SVG that stands inside a page."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from lrcompress.atomic import check_output, replacing
+from lrcompress.errors import OutputError
+from lrcompress.reporting.charts import Chart
+
+WIDTH = 4.8
+# Colour of a drawing to what a page gives it, in light and in dark; see templates/report.css.
+_THEME = {
+    "#000000": "currentColor", "#4d4d4d": "var(--soft)", "#4c4c4c": "var(--soft)",
+    "#b0b0b0": "var(--grid)", "#cccccc": "var(--grid)", "#ffffff": "var(--paper)", "#8250df": "var(--accent)",
+    "#0072b2": "var(--blue)", "#d55e00": "var(--orange)", "#009e73": "var(--green)",
+    "#cc79a7": "var(--pink)",
+}  # fmt: skip
+_SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_STYLE = {
+    "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.linewidth": 0.8,
+    # Letters stay letters: they can be searched, copied and read aloud.
+    "svg.fonttype": "none", "svg.hashsalt": "lrcompress",
+}  # fmt: skip
+
+
+def check_plots(folder: Path, charts: list[Chart], *, overwrite: bool = False) -> list[Path]:
+    """Return the files that `write_plots` will write; refuse what cannot be written.
+
+    Raises:
+        OutputError: If one exists without `overwrite`, or the folder is none or refuses.
+    """
+    if folder.exists() and not folder.is_dir():
+        msg = f"Folder for figures {folder} is a file; give another --plots."
+        raise OutputError(msg, code="output_folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"Cannot make folder {folder} ({error.strerror}); give another --plots."
+        raise OutputError(msg, code="output_folder") from error
+    paths = [folder / f"{chart.name}.{kind}" for chart in charts for kind in ("png", "svg")]
+    for path in paths:
+        check_output(path, overwrite=overwrite)
+    return paths
+
+
+def write_plots(charts: list[Chart], paths: list[Path]) -> None:
+    """Draw each figure to its files, PNG and SVG, in the order of `check_plots`."""
+    for index, chart in enumerate(charts):
+        for path in paths[2 * index : 2 * index + 2]:
+            with replacing(path) as temporary:
+                temporary.write_bytes(_drawn(chart, path.suffix[1:], facecolor="white"))
+
+
+def inline(chart: Chart) -> str:
+    """Return a figure as an SVG element for a page: its own ids, the page's colours, words for all."""
+    # Parsing what Matplotlib has just written.
+    from xml.etree import ElementTree
+
+    text = _drawn(chart, "svg", facecolor="none").decode("utf-8")
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _LINK)
+    root = ElementTree.fromstring(text)  # noqa: S314
+    for parent in list(root.iter()):
+        for child in list(parent):
+            # A style of `*` would reach the whole page; the title comes anew, with an id.
+            if child.tag in [f"{{{_SVG}}}{tag}" for tag in ("metadata", "style", "title")]:
+                parent.remove(child)
+    for element in root.iter():
+        for key, value in list(element.attrib.items()):
+            element.set(key, _renamed(key, value, chart.name))
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    root.set("class", "chart")
+    root.set("role", "img")
+    root.set("aria-labelledby", f"{chart.name}-title {chart.name}-desc")
+    for place, (tag, words) in enumerate((("title", chart.title), ("desc", chart.description))):
+        element = ElementTree.Element(f"{{{_SVG}}}{tag}", {"id": f"{chart.name}-{tag}"})
+        element.text = words
+        root.insert(place, element)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _renamed(key: str, value: str, prefix: str) -> str:
+    """Return an attribute with this figure's ids and the page's colours and font."""
+    if key == "id":
+        return f"{prefix}-{value}"
+    if key in (f"{{{_LINK}}}href", "href") and value.startswith("#"):
+        return f"#{prefix}-{value[1:]}"
+    value = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", value)
+    if key == "style":
+        value = re.sub(r"#[0-9a-f]{6}", lambda match: _THEME.get(match[0], match[0]), value)
+        # The page's own letters, at the size of the drawing.
+        value = re.sub(r"font-family: [^;]*;? ?", "", value)
+    return value
+
+
+def _drawn(chart: Chart, kind: str, *, facecolor: str) -> bytes:
+    """Return a figure as a file's bytes, the same ones for the same numbers."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    buffer = io.BytesIO()
+    metadata: dict[str, Any] = {"Title": chart.title, "Description": chart.description}
+    if kind == "svg":
+        metadata["Date"] = None
+    # The caller's own settings come back at the end.
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH, chart.height), layout="constrained")
+        chart.draw(figure)
+        figure.savefig(buffer, format=kind, dpi=200, facecolor=facecolor, metadata=metadata)
+    return buffer.getvalue()
