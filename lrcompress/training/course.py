@@ -63,7 +63,8 @@ class Best:
                 other["kept"] = False
             self.merit = found.merit if finite else (math.inf,)
             self.epoch = entry["epoch"]
-            self.weights = self._model.get_weights()
+            # Copies: under PyTorch these arrays are the weights themselves.
+            self.weights = [np.array(weight) for weight in self._model.get_weights()]
 
     def restore(self, state: State) -> None:
         """Take up where a checkpoint left off."""
@@ -141,7 +142,10 @@ class Course:
         started = time.perf_counter()
         epoch = self.epoch + 1
         reporter.figures = self.best.figures
-        seed_epoch(self.trained, self.seed, epoch)
+        # Not before `fit`: the first of a process draws numbers while it builds.
+        seeder = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda *_: seed_epoch(self.trained, self.seed, epoch)
+        )
         with training_in(self.trained, self.policy):
             fitted = self.trained.fit(
                 self.feed(epoch),
@@ -149,7 +153,7 @@ class Course:
                 epochs=epoch,
                 shuffle=False,
                 verbose=0,
-                callbacks=[reporter],
+                callbacks=[seeder, reporter],
             )
         fit_seconds = time.perf_counter() - started
         loss = float(fitted.history["loss"][-1])

@@ -51,7 +51,7 @@ def test_the_head_alone(tune: Tune, small_file: Path, few_digits: Dataset) -> No
     """The factors and the bias are trained, nothing else; the figures are the whole model's."""
     from lrcompress.training.evaluate import evaluate
 
-    outcome, model = tune(scope="head", epochs=3)
+    outcome, model = tune(scope="head", epochs=8, learning_rate=0.02)
 
     x = few_digits.x_test.astype(np.float32) / 16
     after = evaluate(model, x, few_digits.y_test)
@@ -170,7 +170,7 @@ def test_the_originals_own_optimizer() -> None:
     model.compile(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.5, 9, 0.1)))
     scheduled = original(model.get_compile_config(), None)
 
-    assert type(own) is keras.optimizers.RMSprop
+    assert isinstance(own, keras.optimizers.RMSprop)
     assert (own.rho, own.clipnorm, int(own.iterations)) == (0.8, 1.5, 0)
     assert float(own.learning_rate) == pytest.approx(3e-4)
     assert (float(faster.learning_rate), faster.rho) == (0.25, 0.8)
@@ -188,7 +188,8 @@ def test_mixed_precision_is_for_training_only(tune: Tune, small_file: Path) -> N
     assert plain.settings.precision == "float32"
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     assert {weight.dtype for weight in model.get_weights()} == {np.dtype(np.float32)}
-    assert outcome.after.errors < outcome.before.errors
+    losses = [entry["validation_loss"] for entry in outcome.history]
+    assert losses[-1] < losses[0]
     # bfloat16 has three digits.
     assert outcome.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=0.02)
     assert outcome.history[-1]["loss"] != plain.history[-1]["loss"]
