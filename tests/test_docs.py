@@ -18,6 +18,7 @@ from lrcompress.cli.app import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINKED = [*PAGES, ROOT / "examples" / "README.md"]
 
 
 def test_command_page_is_what_help_prints() -> None:
@@ -55,12 +56,53 @@ def test_every_public_name_is_documented(name: str) -> None:
     assert name in (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    """Every relative link of a page leads to a file of the project."""
-    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", lrcompress.__all__)
+def test_every_public_name_is_in_the_reference(name: str) -> None:
+    """docs/api.md takes in the docstring of each public name."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    assert f"\n::: lrcompress.{name}\n" in page
+
+
+def test_citation_is_of_this_version() -> None:
+    """CITATION.cff names the version of the package."""
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+    assert f"\nversion: {lrcompress.__version__}\n" in citation
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page leads to a file of the project, and to a heading in it."""
+    lost = []
+    for target in re.findall(r"\]\((?!https?://)([^)\s]+)", prose(page)):
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            lost.append(target)
+
+    assert lost == []
+
+
+def prose(page: Path) -> str:
+    """Return a page without its code."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    return re.sub(r"`[^`\n]*`", "`code`", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names by which headings of a page are linked to."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ +(.+?) *$", text, re.M):
+        words = re.sub(r"[^\w\s-]", "", re.sub(r"\]\([^)]*\)", "", heading).lower())
+        name = base = re.sub(r"\s", "-", words.strip())
+        count = 0
+        while name in found:
+            count += 1
+            name = f"{base}-{count}"
+        found.add(name)
+    return found
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
