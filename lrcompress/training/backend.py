@@ -20,10 +20,13 @@ def seed_everything(seed: int) -> None:
 
 
 def forget_models() -> None:
-    """Free what Keras keeps of the models so far, but not how it was told to distribute data."""
-    shared = keras.distribution.distribution()
-    keras.backend.clear_session()
-    keras.distribution.set_distribution(shared)
+    """Free what Keras keeps of the models so far.
+
+    Nothing is freed while several devices share the batches: Keras would forget that too, and so
+    would TensorFlow, whose strategy belongs to the graph that is thrown away.
+    """
+    if len(current().devices) == 1:
+        keras.backend.clear_session()
 
 
 def describe_device(choice: str | None = None) -> str:
