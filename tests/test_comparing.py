@@ -250,10 +250,10 @@ def test_ranks_that_do_not_fit(data: str, model: Path, tmp_path: Path) -> None:
 def test_a_budget_is_shared(tmp_path: Path) -> None:
     """Full rank gets the budget less fine-tuning, from scratch all of it, at full rank too."""
     from lrcompress.api.arms import Plan, jobs
-    from lrcompress.api.comparing import _Asked
+    from lrcompress.api.asked import Asked
     from lrcompress.api.full_rank import Data
 
-    asked = _Asked(None, None, None, 10, 2, None)
+    asked = Asked(None, None, None, 10, 2, None)
     counts = asked.trained_epochs(None)
     nothing: Any = None
     plan = Plan(nothing, Data("mnist", nothing), None, {}, counts)

@@ -17,8 +17,8 @@ from lrcompress.progress import Progress, silent
 
 if TYPE_CHECKING:
     from lrcompress.training.rows import Job, Key, RowFile
-    from lrcompress.training.scratch import Trainer
     from lrcompress.training.settings import FinetuneSettings
+    from lrcompress.training.trainer import Trainer
 
 Row = dict[str, Any]
 
@@ -68,7 +68,7 @@ class Plan:
         if not self.keep_models:
             return None
         from lrcompress.training.saving import save_model
-        from lrcompress.training.scratch import file_stem
+        from lrcompress.training.trainer import file_stem
 
         path = self.rows.folder / f"{file_stem(self.data.name)}-{name}{full.path.suffix}"
         origin = {"dataset": self.data.name, "scaling": full.live.data.scaling.name}
@@ -78,7 +78,7 @@ class Plan:
 
 def trained(plan: Plan, arm: str, rank: int | None, seed: int) -> Iterator[Row]:
     """Yield the row of a network trained from random weights, an earlier run's where there is one."""
-    from lrcompress.training.scratch import model_name
+    from lrcompress.training.trainer import model_name
 
     trainer = plan.trainers[arm]
     name = model_name(plan.data.name, rank, seed)

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress import __version__
 from lrcompress.api.arms import Plan, jobs
+from lrcompress.api.asked import Asked
 from lrcompress.api.calibrating import recorded_scaling
 from lrcompress.api.earlier import find_earlier
 from lrcompress.api.evaluating import own_dataset
 from lrcompress.api.full_rank import Data
-from lrcompress.api.scratch import (
-    BATCH_SIZE,
-    EPOCHS,
-    MODEL_SUFFIXES,
-    check_published,
-    network_name,
-    own_recipe,
-)
-from lrcompress.errors import DatasetError, RankError, TrainingError
-from lrcompress.hashing import sha256
+from lrcompress.api.scratch import check_published, own_recipe
+from lrcompress.errors import DatasetError, RankError
 from lrcompress.modelfile import find_head, open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.reporting.compared import ARMS
@@ -100,7 +92,7 @@ def compare(
         OutputError: If the folder holds results of other settings.
         TrainingError: If an arm cannot be had, or Keras cannot build or load the model.
     """
-    asked = _Asked(
+    asked = Asked(
         None if model is None else str(model), arms, epochs, budget, finetune_epochs, batch_size
     )
     dataset = dataset or (own_dataset(open_model(asked.file).provenance) if asked.file else None)
@@ -116,6 +108,7 @@ def compare(
     from lrcompress.training import scratch
     from lrcompress.training.distribute import over
     from lrcompress.training.rows import work_through
+    from lrcompress.training.trainer import ScratchSettings, Trainer
 
     own = Path(output) if output is not None else default_folder(dataset)
     with over(distribute) as team, team.folder(own) as target:
@@ -138,8 +131,8 @@ def compare(
         trainers = {}
         if recipe is not None:
             trainers = {
-                arm: scratch.Trainer(
-                    loaded, recipe, scratch.ScratchSettings(dataset, count, settings["batch_size"]),
+                arm: Trainer(
+                    loaded, recipe, ScratchSettings(dataset, count, settings["batch_size"]),
                     target, progress=progress,
                 )
                 for arm, count in counts.items() if count is not None
@@ -163,79 +156,6 @@ def compare(
 def default_folder(dataset: str) -> Path:
     """Return where a comparison goes: ``compare-<dataset>`` in the current directory."""
     return Path(f"compare-{Path(dataset.replace(':', '-')).stem}")
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What was asked for, checked before anything is loaded."""
-
-    model: str | None
-    chosen: Sequence[str] | None
-    epochs: int | None
-    budget: int | None
-    finetune_epochs: int
-    batch_size: int | None
-
-    def __post_init__(self) -> None:
-        wrong = sorted(set(self.chosen or ()) - set(ARMS))
-        if wrong:
-            msg = f"Unknown arm {wrong[0]!r}; expected some of {', '.join(ARMS)}."
-            raise TrainingError(msg, code="unknown_arm")
-        if self.budget is None:
-            return
-        if self.file is not None:
-            msg = (
-                "A budget counts the epochs of the full-rank network, which a model file does not "
-                "tell; give the epochs of training from scratch instead."
-            )
-            raise TrainingError(msg, code="budget")
-        if self.epochs is not None or self.budget <= self.finetune_epochs:
-            msg = (
-                f"Received a budget of {self.budget} epochs, {self.finetune_epochs} of them for "
-                f"fine-tuning, and epochs={self.epochs}; expected one of the two, and a budget that "
-                "leaves the full-rank network at least one epoch."
-            )
-            raise TrainingError(msg, code="budget")
-
-    @property
-    def file(self) -> Path | None:
-        """The full-rank model, if one is given."""
-        if self.model is None or Path(self.model).suffix.lower() not in MODEL_SUFFIXES:
-            return None
-        return Path(self.model)
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """The arms wanted, in their order; the full-rank one is always among them."""
-        if self.chosen is None:
-            return tuple(arm for arm in ARMS if self.file is None or arm != "scratch")
-        return tuple(arm for arm in ARMS if arm in self.chosen or arm == "full")
-
-    def trained_epochs(self, recipe: Recipe | None) -> dict[str, int | None]:
-        """Return what the arms full and scratch are trained for, None for a model that is given."""
-        usual: int = self.epochs or (EPOCHS if recipe is None else recipe.epochs)
-        full = usual if self.budget is None else self.budget - self.finetune_epochs
-        scratch = usual if self.budget is None else self.budget
-        return {"full": None if self.file is not None else full, "scratch": scratch}
-
-    def settings(
-        self, dataset: str, recipe: Recipe | None, scaling: str | None
-    ) -> dict[str, Any]:
-        """Return what decides the numbers: a folder holds rows of one of these."""
-        counts = self.trained_epochs(recipe)
-        usual = BATCH_SIZE if recipe is None else recipe.batch_size
-        settings = {
-            "dataset": dataset,
-            "network": None if self.model is None else network_name(self.model),
-            "sha256": None if self.file is None else sha256(self.file),
-            "scaling": None if self.model is None else scaling,
-            "full_epochs": counts["full"],
-            "scratch_epochs": counts["scratch"],
-            "finetune_epochs": self.finetune_epochs,
-            "batch_size": self.batch_size or usual,
-            "budget": self.budget,
-        }
-        return {key: value for key, value in settings.items() if value is not None}
 
 
 def _ranks(ranks: Sequence[int] | None, recipe: Recipe | None, file: Path | None) -> list[int]:

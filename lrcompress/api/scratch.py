@@ -86,6 +86,7 @@ def train_from_scratch(
     before_keras()
     from lrcompress.training import scratch
     from lrcompress.training.distribute import over
+    from lrcompress.training.trainer import ScratchSettings
 
     target = Path(output) if output is not None else default_folder(dataset)
     with over(distribute) as team, team.folder(target) as own:
@@ -93,7 +94,7 @@ def train_from_scratch(
         settings = None
         if model is not None:
             recipe = own_recipe(model, data, scaling=scaling, epochs=epochs, batch_size=batch_size)
-            settings = scratch.ScratchSettings(
+            settings = ScratchSettings(
                 dataset, recipe.epochs, recipe.batch_size, network_name(model), recipe.scaling
             )
         return scratch.train_rows(

@@ -53,7 +53,8 @@ def recipe() -> Any:
 
 def table(data: Dataset, recipe: Any, folder: Path, **options: Any) -> dict[str, Any]:
     """Train rows of the small network for three epochs."""
-    from lrcompress.training.scratch import ScratchSettings, train_rows
+    from lrcompress.training.scratch import train_rows
+    from lrcompress.training.trainer import ScratchSettings
 
     settings = ScratchSettings(data.name, 3, 32)
     return train_rows(data, settings, folder, recipe=recipe, **options)
