@@ -12,6 +12,7 @@ from lrcompress.reporting.facts import stage_of
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
 LARGEST = 64 * 2**20
 _ROW = {"method", "rank", "layer_reduction", "model_reduction", "energy", "spectral_error"}
+_METHODS = ("svd", "centered", "whitened", "refined")
 
 
 def read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
@@ -30,8 +31,9 @@ def read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
             f"did not factorize; expected one of {', '.join(map(repr, shapes)) or 'no layer'}."
         )
         raise RunRecordError(msg, code="other_layer")
-    if not all(isinstance(row, dict) and row.keys() >= _ROW for row in document["rows"]):
-        msg = f"{path} has a row without {', '.join(sorted(_ROW))}; expected {made}."
+    rows = document["rows"]
+    if not all(isinstance(row, dict) and row.keys() >= _ROW and row["method"] in _METHODS for row in rows):
+        msg = f"{path} has a row without {', '.join(sorted(_ROW))}, or of another method; expected {made}."
         raise RunRecordError(msg, code="not_a_document")
     return document
 

@@ -78,7 +78,8 @@ def _sweep(story: dict[str, Any]) -> Iterator[Chart]:
         return
     measure = document["original"].get("measure", "error_rate")
     rows = sorted(document["rows"], key=lambda row: (row["method"], row["rank"]))
-    if measure == "outputs" or not rows or any(row.get(measure) is None for row in rows):
+    needed = [measure, f"{measure}_low", f"{measure}_high"]
+    if not rows or any(row.get(key) is None for row in rows for key in needed):
         return
     (layer,) = (x for x in story["layers"] if x.get("path", x["name"]) == document["layer"])
     chosen = layer["rank"]
@@ -92,15 +93,15 @@ def _sweep(story: dict[str, Any]) -> Iterator[Chart]:
     at = next((r["layer_reduction"] for r in rows if r["rank"] == chosen), None)
     marked = {"rank": (chosen, f"chosen: rank {chosen:,}")}
     if at is not None:
-        marked["layer_reduction"] = (100 * at, f"chosen: {share(at)} saved")
+        marked["layer_reduction"] = (100 * at, marked["rank"][1])
     for key, axis, name in (
         ("rank", "rank", "error-by-rank"),
         ("layer_reduction", "parameters of the layer saved, %", "error-by-reduction"),
     ):
-        what = "rank" if key == "rank" else "what is saved"
+        what, bias = ("rank", "") if key == "rank" else ("what is saved", " Saved is of the kernel alone.")
         yield Chart(
             name, f"Error against {what}",
-            "Without any fine-tuning; bands are 95 % intervals, the line across is the original.",
+            "Without any fine-tuning; bands are 95 % intervals, the line across is the original." + bias,
             f"{unit_of(measure)} against {axis}, one line a method. {seen}.",
             partial(_draw_sweep, document, key, axis, marked.get(key)),
             columns=columns if key == "rank" else [], rows=table if key == "rank" else [],

@@ -70,7 +70,7 @@ def draw_spectrum(layer: dict[str, Any], figure: Any) -> None:  # noqa: ANN401
     has_room = even > layer["rank"]
     _mark(upper, lower, layer["rank"], "chosen", ACCENT, "right" if has_room else "center")
     if has_room:
-        _mark(upper, lower, even, "break-even", SOFT, "left" if even < 0.7 * ranks[-1] else "center")
+        _mark(upper, lower, even, "break-even", SOFT, "left")
     for axis in (upper, lower):
         axis.grid(alpha=0.3)
     if len(ranks) > MANY:
@@ -85,7 +85,8 @@ def _mark(upper: Any, lower: Any, rank: int, word: str, color: str, side: str) -
     for axis in (upper, lower):
         axis.axvline(rank, color=color, linestyle="--", linewidth=1.2)
     upper.annotate(
-        f"{word}: {rank:,}", (rank, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
+        f"{word}: {rank:,}", (rank, 1), xycoords=("data", "axes fraction"),
+        xytext=({"left": 3, "right": -3}.get(side, 0), 3),
         textcoords="offset points", ha=side, va="bottom", color=color,
     )  # fmt: skip
 
@@ -135,7 +136,7 @@ def draw_finetuning(entry: dict[str, Any], key: str, figure: Any) -> None:  # no
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter("")
     else:
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.1 * max(values) or 1)
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
 

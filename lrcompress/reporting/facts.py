@@ -125,6 +125,8 @@ def verdict(found: dict[str, Any]) -> str:
     if not isinstance(paired, dict) or paired.get("low") is None:
         return ""
     low, high = paired["low"], paired["high"]
+    if paired.get("only_first_wrong") == paired.get("only_second_wrong") == 0:
+        return "The compressed model is right and wrong on the same test samples as the original."
     if low > 0:
         return "The compressed model is worse on these test samples by more than chance explains."
     if high < 0:

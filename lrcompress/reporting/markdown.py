@@ -9,6 +9,7 @@ from typing import Any
 from lrcompress.reporting.facts import headline, sentence, verdict
 from lrcompress.reporting.page import (
     CERTIFICATE,
+    Cell,
     certificate_rows,
     commands_of,
     environment_of,
@@ -34,7 +35,7 @@ def render_markdown(story: dict[str, Any]) -> str:
     if verdict(found):
         lines += ["", verdict(found)]
     results = results_of(story)
-    rows = [[row["name"], *(_cell(*cell) for cell in row["cells"])] for row in results["rows"]]
+    rows = [[row["name"], *(_cell(cell) for cell in row["cells"])] for row in results["rows"]]
     lines += ["", *table(["Model", *results["columns"]], rows), "", plain(results["caption"])]
     lines += ["", "### How the rank was chosen", ""]
     for layer in (layer_of(story, layer) for layer in story["layers"]):
@@ -65,8 +66,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], left: int = 
     return [lines[0], "| " + " | ".join(sides) + " |", *lines[1:]]
 
 
-def _cell(figure: str, beside: str) -> str:
-    return f"{figure} ({beside})" if beside else figure
+def _cell(cell: Cell) -> str:
+    text = "; ".join(cell.lines)
+    return f"{text} ({cell.beside})" if cell.beside else text
 
 
 def _fence(lines: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -24,6 +25,7 @@ from lrcompress.reporting.spectra import break_even, energy_at, with_spectrum
 from lrcompress.reporting.tables import drop
 from lrcompress.reporting.words import (
     chance,
+    change,
     count,
     rate,
     seconds,
@@ -102,8 +104,16 @@ def _tiles(story: dict[str, Any], found: dict[str, Any]) -> list[dict[str, str]]
     ]
 
 
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a table: lines, of which there are several where outputs are, and a remark."""
+
+    lines: tuple[str, ...]
+    beside: str = ""
+
+
 def results_of(story: dict[str, Any]) -> dict[str, Any]:
-    """Return the table of stages: caption, columns, and rows whose cells are (figure, beside it)."""
+    """Return the table of stages: caption, columns, and rows with their cells."""
     whole = sum(layer["parameters_before"] for layer in story["layers"])
     smaller = sum(layer["parameters_after"] for layer in story["layers"])
     result, rows = result_of(story), []
@@ -112,9 +122,9 @@ def results_of(story: dict[str, Any]) -> dict[str, Any]:
         file = None if stage["bytes"] is None else stage["bytes"] - stage["optimizer_bytes"]
         cells = [
             *_measured(stage),
-            (count(own), "" if own == whole else saved((whole - own) / whole)),
-            (count(stage["parameters"]), _saved(stage["parameters_reduction"])),
-            (size(file), _saved(stage["bytes_reduction"])),
+            Cell((count(own),), "" if own == whole else saved((whole - own) / whole)),
+            Cell((count(stage["parameters"]),), _saved(stage["parameters_reduction"])),
+            Cell((size(file),), _saved(stage["bytes_reduction"])),
         ]
         name = sentence(NAMES[stage["name"]])
         rows.append({"name": name, "is_result": stage is result, "cells": cells})
@@ -124,15 +134,23 @@ def results_of(story: dict[str, Any]) -> dict[str, Any]:
     return {"caption": _caption(story), "columns": columns, "rows": rows}
 
 
-def _measured(stage: dict[str, Any]) -> list[tuple[str, str]]:
+def _measured(stage: dict[str, Any]) -> list[Cell]:
     """Return the cells of a stage's figure, its difference to the original's, and p."""
-    paired = stage.get("drop") if isinstance(stage.get("drop"), dict) else None
-    p_value = ("-" if paired is None else _chance(paired), "")
+    paired: dict[str, Any] = stage["drop"] if isinstance(stage.get("drop"), dict) else {}
     if stage.get("measure") == "outputs":
-        return [(rate(stage), ""), (minus(drop(stage)), ""), p_value]
+        drops = paired.get("outputs", {})
+        return [
+            Cell(tuple(f"{name}: {rate(found)}" for name, found in stage["outputs"].items())),
+            Cell(tuple(minus(f"{name}: {change(lost)}") for name, lost in drops.items()) or ("-",)),
+            Cell(tuple(f"{name}: {_chance(lost)}" for name, lost in drops.items()) or ("-",)),
+        ]
     value, _, interval = rate(stage).partition(" [")
     lost, _, bounds = drop(stage).partition(" [")
-    return [(value, _interval(interval)), (minus(lost), _interval(bounds)), p_value]
+    return [
+        Cell((value,), _interval(interval)),
+        Cell((minus(lost),), _interval(bounds)),
+        Cell(("-" if not paired else _chance(paired),)),
+    ]
 
 
 def _caption(story: dict[str, Any]) -> str:
@@ -170,7 +188,7 @@ def layer_of(story: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
         ("Break-even", f"ranks up to {count(even)} save parameters" if even else "no rank saves parameters"),
     ]  # fmt: skip
     if known and kept is not None:
-        facts.append(("Energy", f"{share(kept)} of the {known['spectrum_of']}’s is kept"))
+        facts.append(("Energy", f"{share(kept)} kept, of the {known['spectrum_of']}"))
     reason = layer.get("method_reason", story["method_reason"])
     facts.append(("Method", f"{layer['method']}: {reason}"))
     name = layer.get("path", layer["name"])
