@@ -155,3 +155,11 @@ def test_walkthrough(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "fine-tuned:" in done.stdout
     assert done.stdout.count("finetuned") == 1
+
+
+@pytest.mark.keras
+def test_figures_are_of_the_results() -> None:
+    """The figures are current; draw them anew with `python docs/make_figures.py`."""
+    made = runpy.run_path(str(ROOT / "docs" / "make_figures.py"))
+
+    assert made["digest"](made["curves"]()) in made["FIGURE"].read_text(encoding="utf-8")
