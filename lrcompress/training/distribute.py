@@ -41,9 +41,13 @@ def join(choice: str) -> None:
         choice: One of `processes.CHOICES`; none leaves this process alone.
 
     Raises:
-        TrainingError: If the engine cannot share work with others, or they cannot be met.
+        TrainingError: If `choice` is another word, the engine cannot share work with others, or
+            they cannot be met.
     """
     global _joined
+    if choice not in processes.CHOICES:
+        msg = f"Received distribute={choice!r}; expected {', '.join(processes.CHOICES)}."
+        raise TrainingError(msg, code="distribute")
     if choice == "none":
         return
     engine = keras.backend.backend()

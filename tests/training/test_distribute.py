@@ -217,6 +217,15 @@ def test_pytorch_has_no_data_parallelism(alone: pytest.MonkeyPatch, refuses: Ref
 
 
 @pytest.mark.keras
+def test_other_words_are_refused(refuses: Refuses) -> None:
+    """A word that Python was given is checked as the command line checks its own."""
+    from lrcompress.training import distribute
+
+    with refuses(TrainingError, "distribute", "'all'", "auto, none, data"), distribute.over("all"):
+        pass
+
+
+@pytest.mark.keras
 def test_two_devices_under_tensorflow(
     small_file: Path, tmp_path: Path, alone: pytest.MonkeyPatch
 ) -> None:
