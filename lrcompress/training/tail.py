@@ -17,15 +17,15 @@ import numpy as np
 from lrcompress.errors import TrainingError
 from lrcompress.progress import Progress, silent
 from lrcompress.training.arrays import evenly
-from lrcompress.training.calibrate import layer_inputs
+from lrcompress.training.calibrate import layer_inputs, samples_for
 from lrcompress.training.recover import SplitHead
 from lrcompress.training.scaling import parse
 from lrcompress.training.session import Prepared
 
-# A head has few weights: more samples than so many for each cost a pass of the whole network and
-# tell it little.
-SAMPLES = 10_000
-SAMPLES_A_WEIGHT = 20
+# A head has few weights: more predictions than so many for each cost a pass of the whole network
+# and tell it little.
+FEWEST = 10_000
+PREDICTIONS_A_WEIGHT = 20
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def reduce_to_head(
         raise TrainingError(msg, code="no_head")
     split = data.split
     weights = sum(math.prod(w.shape) for layer in tail.layers for w in layer.trainable_weights)
-    samples = max(SAMPLES, SAMPLES_A_WEIGHT * weights)
+    samples = samples_for(student, split.x_train, max(FEWEST, PREDICTIONS_A_WEIGHT * weights))
     x_train, x_val, x_test = (
         layer_inputs(student, tail.path, data.scaling(x), progress)
         for x in (evenly(split.x_train, samples), split.x_val, split.x_test)
