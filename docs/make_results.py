@@ -7,6 +7,7 @@ A test compares the page with what this prints.
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
 import sys
 from pathlib import Path
@@ -107,8 +108,41 @@ which have nothing to do with the factorization."""
 
 
 def choices() -> str:
-    """Return the variants of fine-tuning."""
-    document = read("finetune-choices-mnist.json")
+    """Return the variants of fine-tuning, on every data set that they were run on."""
+    documents = [
+        read(f"finetune-choices-{name}.json")
+        for name in ("mnist", "cifar100", "digits")
+        if (RESULTS / f"finetune-choices-{name}.json").exists()
+    ]
+    parts = [_variants(d) if "summary" in d else _one_seed(d) for d in documents]
+    return "\n\n".join(["## How fine-tuning's defaults were chosen", *parts])
+
+
+def _variants(document: dict[str, Any]) -> str:
+    """Return the means over seeds, a row a rank and variant."""
+    rows = [
+        [
+            str(entry["rank"]),
+            entry["variant"],
+            str(entry["seeds"]),
+            f"{entry['validation_error_rate']:.2f}",
+            f"{entry['validation_loss']:.4f}",
+            f"{entry['test_error_rate']:.2f}",
+            f"{entry['test_loss']:.4f}",
+        ]
+        for entry in document["summary"]
+    ]
+    columns = ["rank", "variant", "seeds", "validation error %", "validation loss", "test error %", "test loss"]
+    original = document["rows"][0]["original_test_error_rate"]
+    return f"""`{shlex.join(document["command"])}`: {document["samples"]:,} training samples, {document["epochs"]} epochs;
+means over seeds, validation after the last epoch, test data with the best one (original: {original:.2f} %). Only the
+validation part chooses.
+
+{table(columns, rows)}"""
+
+
+def _one_seed(document: dict[str, Any]) -> str:
+    """Return the variants of one seed, epoch by epoch."""
     rows = []
     for row in document["rows"]:
         teacher = (
@@ -132,9 +166,7 @@ def choices() -> str:
         "rate", "teacher's weight", "head re-fitted first", "dropout", "validation error %, by epoch",
         "validation loss, by epoch", "test error %",
     ]  # fmt: skip
-    return f"""## How fine-tuning's defaults were chosen
-
-`{" ".join(document["command"])}`: rank {document["rank"]}, {document["epochs"]} epochs, judged on 5,000 held-out
+    return f"""`{" ".join(document["command"])}`: rank {document["rank"]}, {document["epochs"]} epochs, judged on 5,000 held-out
 validation images; the test error stands beside and chose nothing (original: {document["rows"][0]["original_test_error_rate"]:.2f} %).
 
 {table(columns, rows)}
