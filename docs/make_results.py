@@ -411,7 +411,7 @@ def language_model() -> str:
     document = read("language-model.json")
     text, settings = document["text"], document["text"]["settings"]
     m, n = document["kernel"]
-    closed, refined = document["ranks"], document["refined"]
+    closed, refined = document["ranks"], document.get("refined", {"rows": [], "seconds": {}})
     wanted = [row["rank"] for row in closed["rows"] if row["method"] == "svd"]
 
     def cell(method: str, rank: int) -> str:
@@ -420,15 +420,15 @@ def language_model() -> str:
                 return f"{row['perplexity']:.2f}, {row['error_rate']:.2f}"
         return ""
 
-    methods = ["svd", "centered", "whitened", "refined"]
+    seconds = closed["seconds"] | refined["seconds"]
+    methods = list(seconds)
     sweep = []
     for rank in wanted:
         row = next(row for row in closed["rows"] if row["rank"] == rank)
         shares = [f"{100 * row[key]:.1f}" for key in ("layer_reduction", "model_reduction")]
         sweep.append([str(rank), *shares, *(cell(method, rank) for method in methods)])
-    seconds = closed["seconds"] | refined["seconds"]
     times = ", ".join(f"{method} {seconds[method]:.0f} s" for method in methods)
-    full = document["full_again"]["before"]
+    full = document["recovery"]["original"]
     trained = settings["epochs"] * text["train_samples"]
 
     def stage(label: str, found: dict[str, Any]) -> list[str]:
@@ -442,21 +442,22 @@ def language_model() -> str:
             rate(found),
         ]
 
+    found, rank = document["recovery"], document["recovery"]["rank"]
     rows = [
         stage("full rank", full),
-        stage("full rank, the same extra samples", document["full_again"]["after"]),
+        stage(f"rank {rank}, {document['method']}", found["before"]),
+        stage(f"rank {rank}, fine-tuned", found["after"]),
     ]
-    for arm in document["recovery"]:
-        rows.append(stage(f"rank {arm['rank']}, {document['method']}", arm["before"]))
-        rows.append(stage(f"rank {arm['rank']}, fine-tuned", arm["after"]))
+    if "full_again" in document:
+        rows.append(stage("full rank, the same extra samples", document["full_again"]["after"]))
     speeds = [
         [
-            name, f"{1000 * found['seconds_before']:,.2f}", f"{1000 * found['seconds_after']:,.2f}",
-            f"{found['ratio_quartiles'][1]:.2f} [{found['ratio_quartiles'][0]:.2f}, {found['ratio_quartiles'][2]:.2f}]",
+            name, f"{1000 * timed['seconds_before']:,.2f}", f"{1000 * timed['seconds_after']:,.2f}",
+            "{1:.2f} [{0:.2f}, {2:.2f}]".format(*timed["ratio_quartiles"]),
         ]
-        for name, found in document["speed"].items()
+        for name, timed in document["speed"].items()
     ]  # fmt: skip
-    samples = document["recovery"][0]["samples"]
+    samples = found["samples"]
     return f"""## A language model: the head is most of the network
 
 `{" ".join(document["command"])}`: ten books, {text["words"]:,} words, a vocabulary of {text["vocabulary"]:,}; embedding of
@@ -472,11 +473,11 @@ Without training: perplexity and next-word error in % on {closed["test_words"]:,
 All ranks of a column together took: {times}.
 
 Recovery: `finetune --epochs 1` on {samples:,} samples, {100 * samples / trained:.0f} % of the {trained:,} that the training went through,
-a tenth of which is held out to choose by. On all {full["samples"]:,} words of test text:
+some of them held out to choose by. On all {full["samples"]:,} words of test text:
 
 {table(["model", "parameters", "saved, %", "perplexity", "over full rank", "next-word error %, [95 %]"], rows)}
 
-Milliseconds before and after, rank {document["recovery"][0]["rank"]}, in turns; how many times as fast, median and quartiles of the turns:
+Milliseconds before and after, rank {rank}, in turns; how many times as fast, median and quartiles of the turns:
 
 {table(["what", "before", "after", "times as fast"], speeds)}"""
 
