@@ -31,7 +31,7 @@ def speed(
     found: dict[str, Any] = {}
     for words, repeats in ((1, 10 * REPEATS), (batch * steps, REPEATS)):
         calls = [_predicts(head, activations[:words]) for head in heads]
-        found[f"head, {words:,} words"] = in_turns(*calls, repeats)
+        found[f"head, {words:,} {'word' if words == 1 else 'words'}"] = in_turns(*calls, repeats)
     for samples in (1, batch):
         calls = [_predicts(model, x[:samples]) for model in (full, small)]
         found[f"model, {samples} x {steps} words"] = in_turns(*calls, REPEATS)

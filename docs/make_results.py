@@ -470,7 +470,7 @@ Without training: perplexity and next-word error in % on {closed["test_words"]:,
 
 {table(["rank", "head saved, %", "model saved, %", *methods], sweep)}
 
-All ranks of a column together took: {times}.
+All ranks of a column together took {times} of a busy machine.
 
 Recovery: `finetune --epochs 1` on {samples:,} samples, {100 * samples / trained:.0f} % of the {trained:,} that the training went through,
 some of them held out to choose by. On all {full["samples"]:,} words of test text:
@@ -494,7 +494,7 @@ def render() -> str:
 
 Every number here was measured by the command beside it and is committed in `benchmarks/results`; this page is written by
 `python docs/make_results.py`. Data sets are found by [the usual rules](datasets.md)."""
-    parts = [head, heads(), comparisons(), scratch_table(), main_job(), choices(), speed(), scale(), decompositions(), fuzzing()]
+    parts = [head, heads(), comparisons(), language_model(), scratch_table(), main_job(), choices(), speed(), scale(), decompositions(), fuzzing()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
