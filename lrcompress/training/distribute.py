@@ -142,9 +142,10 @@ def _tensorflow(team: Team) -> AbstractContextManager[Any]:
 def batches(x: Any, targets: Any, batch_size: int) -> dict[str, Any]:
     """Return what to hand to `fit` for one epoch over arrays in random order.
 
-    That is the arrays themselves, unless the devices' shares would not be equally large, or each
-    process must be fed its own: then a feed in the order that Keras would have drawn from NumPy,
-    which must have been seeded alike in all processes.
+    Under TensorFlow that is the arrays themselves, unless the devices' shares would not be equally
+    large. Else it is a feed in an order drawn from NumPy, which must have been seeded for the epoch,
+    in all processes alike: for arrays the other engines draw twice in a model's first `fit` and once
+    in later ones, so that a run that goes on after a kill would take another order.
 
     Args:
         x: Inputs as `fit` takes them.
@@ -153,11 +154,9 @@ def batches(x: Any, targets: Any, batch_size: int) -> dict[str, Any]:
     """
     team, samples = current(), count(x)
     even = batch_size % len(team.devices) == samples % batch_size % len(team.devices) == 0
-    if even and team.processes == 1:
+    if even and keras.backend.backend() == "tensorflow":
         return {"x": x, "y": targets, "batch_size": batch_size}
-    # Keras draws one order to see the shapes of a batch, and another to train in.
-    _, drawn = (np.random.permutation(samples) for _ in range(2))
-    order = team.evened(drawn)
+    order = team.evened(np.random.permutation(samples))
     feed = Feed(x, targets, order, batch_size, parse("as-is", x), share=team.share)
     return {"x": feed, "shuffle": False}
 
