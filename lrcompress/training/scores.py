@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +23,24 @@ def class_scores(outputs: NDArray[np.float32], y: NDArray[np.int64], is_logits: 
         ``wrong``, ``loss`` in nats, and from `MANY_CLASSES` up ``beyond5``: whether the class is
         none of the five likeliest.
     """
+    values: NDArray[Any] = outputs
     if outputs.shape[-1] == 1 or is_logits:
-        outputs = _log_probabilities(outputs.astype(np.float64), is_logits)
-        own = np.take_along_axis(outputs, y[..., None], axis=-1)
+        values = _log_probabilities(outputs.astype(np.float64), is_logits)
+        own = np.take_along_axis(values, y[..., None], axis=-1)
         log_own = own
     else:
-        # Only one of thousands of probabilities needs its logarithm. Sigmoid outputs over exclusive
+        # Only one of thousands of probabilities needs its logarithm. Sigmoid values over exclusive
         # classes need not sum to one.
-        own = np.take_along_axis(outputs, y[..., None], axis=-1)
-        total = np.maximum(outputs.sum(axis=-1, keepdims=True, dtype=np.float64), 1e-300)
+        own = np.take_along_axis(values, y[..., None], axis=-1)
+        total = np.maximum(values.sum(axis=-1, keepdims=True, dtype=np.float64), 1e-300)
         log_own = np.log(np.maximum(own / total, 1e-30))
     found: Scores = {
-        "wrong": (outputs.argmax(axis=-1) != y).reshape(-1),
+        "wrong": (values.argmax(axis=-1) != y).reshape(-1),
         "loss": -log_own.reshape(-1),
     }
-    if outputs.shape[-1] >= MANY_CLASSES:
+    if values.shape[-1] >= MANY_CLASSES:
         # Written so that NaN, which is in no order, counts as beyond.
-        within = np.count_nonzero(outputs <= own, axis=-1) > outputs.shape[-1] - 5
+        within = np.count_nonzero(values <= own, axis=-1) > values.shape[-1] - 5
         found["beyond5"] = ~within.reshape(-1)
     return found
 
