@@ -68,18 +68,37 @@ def train(
     reporter = StepReporter(progress, label, schedule.epochs)
     model.steps_per_execution = _steps_at_once()
     for epoch in range(done, schedule.epochs):
-        backend.seed_everything(_seed_of(schedule.seed, epoch))
+        seed = _seed_of(schedule.seed, epoch)
+        backend.seed_everything(seed)
         started = time.perf_counter()
         model.fit(
             **distribute.batches(x, targets, schedule.batch_size),
             initial_epoch=epoch,
             epochs=epoch + 1,
             verbose=0,
-            callbacks=[reporter],
+            callbacks=[_seeder(model, seed), reporter],
         )
         seconds += time.perf_counter() - started
         _keep(model, state, asked, epoch + 1, seconds)
     return seconds
+
+
+def _seeder(model: Any, seed: int) -> Any:
+    """Return a callback that undoes what building the model in `fit` has drawn.
+
+    Under PyTorch that is some dropout, once in a process: a row that goes on would be shifted.
+    """
+    states = [v for v in model.variables if v.name.endswith("seed_generator_state")]
+    kept = [np.array(keras.ops.convert_to_numpy(state)) for state in states]
+
+    def restore(logs: dict[str, Any] | None = None) -> None:
+        if keras.backend.backend() == "torch":
+            # Dropout without a seed of its own draws from the engine's.
+            backend.seed_everything(seed)
+        for state, value in zip(states, kept, strict=True):
+            state.assign(value)
+
+    return keras.callbacks.LambdaCallback(on_train_begin=restore)
 
 
 def _steps_at_once() -> int:
