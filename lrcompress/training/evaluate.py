@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -133,10 +134,17 @@ def evaluate(
         for scores, output, labels, head in zip(parts, outputs, found, ends, strict=True):
             scores.append(_score(output, labels[part], head.is_logits))
     evaluations = [
-        summarize(kind_of(labels), _joined(scores), _spread(sample_weight, labels))
+        _placed(summarize(kind_of(labels), _joined(scores), _spread(sample_weight, labels)), labels)
         for scores, labels in zip(parts, found, strict=True)
     ]
     return together(ends, evaluations) if isinstance(y, dict) else evaluations[0]
+
+
+def _placed(found: Evaluation, labels: NDArray[Any]) -> Evaluation:
+    """Return an evaluation that knows whether its predictions stand at the steps of sequences."""
+    if isinstance(found, ClassEvaluation) and labels.ndim > 1:
+        return dataclasses.replace(found, each_step=True)
+    return found
 
 
 def evaluate_classes(

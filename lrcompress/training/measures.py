@@ -54,7 +54,7 @@ class Evaluation(ABC):
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the single predictions; the key ``measure`` names the main figure."""
-        single = ("each_wrong", "each_squared", "each_weight", "wrong")
+        single = ("each_wrong", "each_squared", "each_weight", "each_step", "wrong")
         figures = {key: value for key, value in self.__dict__.items() if key not in single}
         return {"measure": self.measure, **figures}
 
@@ -74,6 +74,7 @@ class ClassEvaluation(Evaluation):
         each_weight: Their weights, (samples,); None where all weigh alike.
         top5_error_rate: How often the class is none of the five likeliest, in percent; None for
             fewer than 100 classes.
+        each_step: Whether they stand at the steps of sequences.
     """
 
     samples: int
@@ -85,6 +86,7 @@ class ClassEvaluation(Evaluation):
     wrong: NDArray[np.bool_] = field(repr=False)
     each_weight: Weights | None = field(default=None, repr=False)
     top5_error_rate: float | None = None
+    each_step: bool = field(default=False, repr=False)
 
     @property
     def measure(self) -> str:
@@ -93,7 +95,13 @@ class ClassEvaluation(Evaluation):
 
     @property
     def merit(self) -> tuple[float, ...]:
-        """Error rate, then loss."""
+        """Error rate, then loss; the other way round at the steps of sequences.
+
+        Most next words cannot be known: a language model is as good as its probabilities, which can
+        get much worse while the likeliest word stays the same.
+        """
+        if self.each_step:
+            return self.loss, self.error_rate
         return self.error_rate, self.loss
 
     @property

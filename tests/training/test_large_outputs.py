@@ -47,6 +47,9 @@ def test_evaluation_in_blocks_is_that_of_the_whole(
     assert in_blocks.loss == pytest.approx(whole.loss, rel=1e-6)
     np.testing.assert_array_equal(in_blocks.wrong, whole.wrong)
     assert in_blocks.error_rate_low == whole.error_rate_low
+    # Epochs of a language model are chosen by what it says of all words, not of the likeliest.
+    assert whole.merit == (whole.loss, whole.error_rate)
+    assert not {"each_step", "wrong"} & set(whole.to_json())
 
 
 def test_inputs_of_the_head_spare_the_head(
