@@ -105,6 +105,11 @@ class ClassEvaluation(Evaluation):
         return self.error_rate, self.loss
 
     @property
+    def value(self) -> float:
+        """The error rate."""
+        return self.error_rate
+
+    @property
     def percent_wrong(self) -> float:
         """The error rate."""
         return self.error_rate

@@ -49,6 +49,7 @@ def test_evaluation_in_blocks_is_that_of_the_whole(
     assert in_blocks.error_rate_low == whole.error_rate_low
     # Epochs of a language model are chosen by what it says of all words, not of the likeliest.
     assert whole.merit == (whole.loss, whole.error_rate)
+    assert whole.value == whole.error_rate
     assert not {"each_step", "wrong"} & set(whole.to_json())
 
 
