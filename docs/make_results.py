@@ -448,8 +448,15 @@ def language_model() -> str:
         stage(f"rank {rank}, {document['method']}", found["before"]),
         stage(f"rank {rank}, fine-tuned", found["after"]),
     ]
+    looks, note = found["history"], ""
     if "full_again" in document:
-        rows.append(stage("full rank, the same extra samples", document["full_again"]["after"]))
+        again = document["full_again"]
+        rows.append(stage("full rank, the same extra samples", again["after"]))
+        before, after = (again["history"][k]["validation_loss"] for k in (0, -1))
+        note = (
+            f" For full rank it was {before:.3f}, then {after:.3f}: the full network has no original beside\nit and "
+            "learns from the labels alone, so what the low rank gains may be the teacher's doing, not the rank's."
+        )
     speeds = [
         [
             name, f"{1000 * timed['seconds_before']:,.2f}", f"{1000 * timed['seconds_after']:,.2f}",
@@ -476,6 +483,8 @@ Recovery: `finetune --epochs 1` on {samples:,} samples, {100 * samples / trained
 some of them held out to choose by. On all {full["samples"]:,} words of test text:
 
 {table(["model", "parameters", "saved, %", "perplexity", "over full rank", "next-word error %, [95 %]"], rows)}
+
+Loss on the held-out samples at the start and after the epoch: {looks[0]["validation_loss"]:.3f}, then {looks[-1]["validation_loss"]:.3f}; the better is kept.{note}
 
 Milliseconds before and after, rank {rank}, in turns; how many times as fast, median and quartiles of the turns:
 
