@@ -5,6 +5,11 @@
 
 For each network: the methods on all training inputs and on few, without labels and without
 training; the ablation; the closed forms at every rank; and one refined pass down the ranks.
+
+    LRCOMPRESS_DATA=DIR python benchmarks/heads.py --fresh seed-1/mnist-full.keras seed-2/mnist-full.keras \
+        --output benchmarks/results/heads-fresh-mnist.json
+
+measures `refined` alone on networks of other seeds, on which nothing was ever tried.
 Thin products gain little from threads and lose much where other processes want the cores: set
 OPENBLAS_NUM_THREADS=1 on a busy machine; the result says what was set.
 """
@@ -184,21 +189,49 @@ def _line(row: dict[str, Any]) -> str:
     return "  ".join(f"r{rank} {found['drop']:+.2f}" for rank, found in row["ranks"].items())
 
 
+def fresh(paths: list[Path]) -> list[dict[str, Any]]:
+    """Return `refined` on all inputs and on few, for MNIST networks that no choice has seen."""
+    few, ranks, _ = CASES["mnist"]
+    rows = []
+    for path in paths:
+        network = Network(path, "mnist")
+        row: dict[str, Any] = {
+            "model": "/".join(path.parts[-2:]),
+            "error_rate": 100 * float((network.logits.argmax(axis=1) != network.y_test).mean()),
+        }
+        for name, x in (("all", network.x), ("few", network.x[:: len(network.x) // few])):
+            found = lowrank.factorize_ranks(
+                network.kernel, network.bias, ranks, "refined", softmax=True, activations=x
+            )
+            row[name] = {str(rank): network.measure(found[rank]) for rank in ranks}
+            print(row["model"], name, _line({"ranks": row[name]}), flush=True)
+        rows.append(row)
+    return rows
+
+
 def main() -> None:
     """Measure both networks and write the figures after each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mnist", type=Path)
-    parser.add_argument("cifar100", type=Path)
+    parser.add_argument("mnist", type=Path, nargs="?")
+    parser.add_argument("cifar100", type=Path, nargs="?")
+    parser.add_argument("--fresh", type=Path, nargs="+", default=[])
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     document: dict[str, Any] = {
-        "command": [*COMMAND, arguments.mnist.name, arguments.cifar100.name],
+        "command": COMMAND,
         "versions": {**backend.versions(), "numpy": np.__version__, "scipy": scipy.__version__},
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
         "networks": {},
     }
+    if arguments.fresh:
+        del document["networks"]
+        rows = fresh(arguments.fresh)
+        document |= {"command": [*COMMAND, "--fresh", *(row["model"] for row in rows)], "rows": rows}
+        arguments.output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        return
+    document["command"] = [*COMMAND, arguments.mnist.name, arguments.cifar100.name]
     for name, path in (("mnist", arguments.mnist), ("cifar100", arguments.cifar100)):
         few, ranks, passing = CASES[name]
         network = Network(path, name)
