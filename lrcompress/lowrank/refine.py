@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lrcompress.lowrank.coordinates import Head
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.imitation import Imitation
-from lrcompress.lowrank.moments import InputMoments
+from lrcompress.lowrank.projected import gather_moments
 from lrcompress.lowrank.spectrum import Reference
 from lrcompress.lowrank.svd import truncated_svd
 from lrcompress.lowrank.whitening import check_moments, rebalance, whitened_ranks
@@ -134,8 +134,7 @@ def refined_ranks(
     kernel = reference.kernel
     softmax = head == "softmax"
     if head == "linear":
-        moments = InputMoments(kernel.shape[0])
-        moments.update(activations)
+        moments = gather_moments(kernel, activations)
         check_moments(kernel, moments)
         closed = whitened_ranks(
             bias, ranks, moments, reference, softmax=False, allow_bias=allow_bias

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.lowrank import InputMoments, factorize_kernel, most_inputs
+from lrcompress.lowrank import factorize_kernel, most_inputs
 from lrcompress.progress import Progress, silent
 from lrcompress.training.arrays import Arrays, evenly
 from lrcompress.training.calibrate import find_layer, layer_inputs, samples_for
@@ -64,8 +64,6 @@ def refit_head(
     kernel, *rest = (np.asarray(weight) for weight in _dense(source).get_weights())
     some = evenly(x, samples_for(teacher, x, most_inputs(kernel.shape[1])))
     inputs = layer_inputs(teacher, head.path, some, progress)
-    moments = InputMoments(kernel.shape[0])
-    moments.update(inputs)
     factors = factorize_kernel(
         kernel,
         rest[0] if rest else None,
@@ -73,7 +71,6 @@ def refit_head(
         "refined",
         softmax=head.softmax,
         activation=head.activation,
-        moments=moments,
         activations=inputs,
         progress=lambda done, total: progress("re-fitting the head", done, total, {}),
     )

@@ -29,7 +29,7 @@ def class_scores(outputs: NDArray[np.float32], y: NDArray[np.int64], is_logits: 
         own = np.take_along_axis(values, y[..., None], axis=-1)
         log_own = own
     else:
-        # Only one of thousands of probabilities needs its logarithm. Sigmoid values over exclusive
+        # Only one of thousands of probabilities needs its logarithm. Sigmoid outputs over exclusive
         # classes need not sum to one.
         own = np.take_along_axis(values, y[..., None], axis=-1)
         total = np.maximum(values.sum(axis=-1, keepdims=True, dtype=np.float64), 1e-300)
