@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lrcompress.api import (
+        BenchmarkResult,
         EvaluateResult,
         FactorizeResult,
         FinetuneResult,
         MergeResult,
         ModernizeResult,
         SweepResult,
+        benchmark,
         compare,
         evaluate,
         factorize,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BenchmarkResult",
     "EvaluateResult",
     "FactorizeResult",
     "Factors",
@@ -45,6 +48,7 @@ __all__ = [
     "MergeResult",
     "ModernizeResult",
     "SweepResult",
+    "benchmark",
     "compare",
     "evaluate",
     "factorize",

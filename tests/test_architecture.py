@@ -22,6 +22,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     "hashing": (set(), set()),
     "provenance": (set(), set()),
     "progress": (set(), set()),
+    "timing": (set(), {"numpy", "scipy"}),
     "runs": ({"errors", "atomic", "hashing"}, set()),
     "lowrank": ({"errors", "lowrank"}, {"numpy", "scipy", "threadpoolctl"}),
     "modelfile": (FOUNDATIONS | {"modelfile"}, {"numpy", "h5py"}),
@@ -43,7 +44,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "api": (
         FOUNDATIONS | {"api", "choosing", "compression", "layerwise", "lowrank", "modelfile",
-                       "reporting", "results", "runs", "several", "training"},
+                       "reporting", "results", "runs", "several", "timing", "training"},
         {"numpy"},
     ),
     "cli": (

@@ -5,6 +5,7 @@ Keras is loaded only by the functions that run a model, when they are called.
 
 from __future__ import annotations
 
+from lrcompress.api.benchmarking import BenchmarkResult, benchmark
 from lrcompress.api.comparing import compare
 from lrcompress.api.evaluating import EvaluateResult, evaluate
 from lrcompress.api.factorizing import factorize
@@ -19,12 +20,14 @@ from lrcompress.api.sweeping import SweepResult, sweep
 from lrcompress.results import FactorizeResult
 
 __all__ = [
+    "BenchmarkResult",
     "EvaluateResult",
     "FactorizeResult",
     "FinetuneResult",
     "MergeResult",
     "ModernizeResult",
     "SweepResult",
+    "benchmark",
     "compare",
     "evaluate",
     "factorize",

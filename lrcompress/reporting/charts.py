@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from lrcompress.reporting.benchmarked import WHAT, duration, short_names, times, verdicts
 from lrcompress.reporting.drawn import (
     ACCENT,
     NAMES,
     draw_finetuning,
+    draw_latency,
     draw_spectral_error,
     draw_spectrum,
     draw_stages,
@@ -54,7 +56,7 @@ class Chart:
 
 def charts_of(story: dict[str, Any]) -> list[Chart]:
     """Return the figures that a story has the numbers for, in the order of a page."""
-    makers = (_stages, _finetuning, _sweep, _spectra, _spectral, _comparison)
+    makers = (_stages, _finetuning, _sweep, _spectra, _spectral, _latency, _comparison)
     return [chart for maker in makers for chart in maker(story)]
 
 
@@ -128,6 +130,29 @@ def _draw_sweep(
         axis.axvline(mark[0], color=ACCENT, linestyle="--", linewidth=1.2, label=mark[1])
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
+
+
+def _latency(story: dict[str, Any]) -> Iterator[Chart]:
+    document = story.get("benchmark")
+    if not document:
+        return
+    names = [clean(name) for name in short_names(document)]
+    table = [
+        [WHAT[row["what"]], count(row["batch_size"]), names[row["model"]], duration(row["median"]),
+         f"{duration(row['q1'])} to {duration(row['q3'])}",
+         "-" if row["speed"] is None else times(row["speed"])]
+        for row in document["rows"]
+    ]  # fmt: skip
+    said = " ".join(verdicts(document))
+    yield Chart(
+        "latency", "Latency",
+        f"Seconds a call on {document['device']}, {document['cores']} cores to use, measured in turns; "
+        f"dots are medians, lines the middle half. {said}",
+        f"A dot for each batch size and model, of the whole model and for the head alone. {said}",
+        partial(draw_latency, document, names),
+        height=1.4 + 0.16 * len(document["rows"]),
+        columns=["", "batch", "model", "median", "middle half", "times as fast [95 %]"], rows=table,
+    )  # fmt: skip
 
 
 def _comparison(story: dict[str, Any]) -> Iterator[Chart]:

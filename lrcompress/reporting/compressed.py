@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from lrcompress.reporting.benchmarked import verdicts
 from lrcompress.reporting.tables import drop, kernel_errors, plain, saved, table
 from lrcompress.reporting.words import (
     PERCENT,
@@ -250,6 +251,8 @@ def render_report(story: dict[str, Any]) -> list[RenderableType]:
         ]
     lines += _data_lines(story)
     lines.append(_time_line(story))
+    if story.get("benchmark"):
+        lines += [f"speed: {line}" for line in verdicts(story["benchmark"])]
     if story["optimizer_bytes"]:
         kept = story["optimizer_bytes_after"]
         lines.append(

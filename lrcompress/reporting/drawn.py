@@ -8,6 +8,8 @@ from lrcompress.reporting.spectra import break_even, energy_at, spectral_pairs
 
 # Told apart by colour-blind readers, and against paper; see figures.py for the methods.
 INK, SOFT, ACCENT, SERIES = "#000000", "#4d4d4d", "#8250df", "#0072b2"
+# Of several models side by side, each with a mark of its own too.
+MODELS = ((SERIES, "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"))
 NAMES = {
     "original": "original", "factorized": "factorized", "finetuned": "fine-tuned",
     "scratch": "from scratch",
@@ -139,6 +141,33 @@ def draw_finetuning(entry: dict[str, Any], key: str, figure: Any) -> None:  # no
         axis.set_ylim(0, 1.1 * max(values) or 1)
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
+
+
+def draw_latency(document: dict[str, Any], names: list[str], figure: Any) -> None:  # noqa: ANN401
+    """Draw median and middle half of each call: a line a batch size, a mark a model."""
+    axis = figure.subplots()
+    rows = document["rows"]
+    places = list(dict.fromkeys((row["what"], row["batch_size"]) for row in rows))
+    places.sort(key=lambda place: (place[0] == "head", place[1]))
+    apart = 0.5 / max(len(names), 1)
+    for row in rows:
+        color, mark = MODELS[row["model"] % len(MODELS)]
+        y = places.index((row["what"], row["batch_size"])) + apart * (row["model"] - (len(names) - 1) / 2)
+        axis.plot([1e3 * row["q1"], 1e3 * row["q3"]], [y, y], color=color, linewidth=2)
+        label = names[row["model"]] if (row["what"], row["batch_size"]) == places[0] else None
+        axis.plot([1e3 * row["median"]], [y], color=color, marker=mark, markersize=5, linestyle="", label=label)
+    words = {"model": "whole model", "head": "head alone"}
+    axis.set_yticks(range(len(places)), [f"{words[what]}, batch {batch:,}" for what, batch in places])
+    axis.set_ylim(len(places) - 0.5, -0.5)
+    axis.set_xlabel("milliseconds a call")
+    values = [row["median"] for row in rows]
+    if max(values) > 10 * min(values):
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+    else:
+        axis.set_xlim(left=0)
+    axis.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside lower center", frameon=False, ncols=2)
 
 
 def look_name(look: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from lrcompress.reporting.benchmarked import verdicts
 from lrcompress.reporting.facts import headline, sentence, verdict
 from lrcompress.reporting.page import (
     CERTIFICATE,
@@ -41,6 +42,10 @@ def render_markdown(story: dict[str, Any]) -> str:
     for layer in (layer_of(story, layer) for layer in story["layers"]):
         lines += [f"**{plain(layer['title'])}**", ""]
         lines += [*(f"- {plain(name)}: {plain(value)}" for name, value in layer["facts"]), ""]
+    if story.get("benchmark"):
+        device = story["benchmark"]["device"]
+        said = [*verdicts(story["benchmark"]), f"Measured in turns on {device}."]
+        lines += ["### Speed", "", *(f"- {plain(line)}" for line in said), ""]
     lines += ["### Certificate", "", "Error of the factors as stored, relative to the kernel:", ""]
     lines += [*table(CERTIFICATE, certificate_rows(story), left=2), ""]
     lines += ["### Data and environment", ""]

@@ -41,7 +41,8 @@ def tell(record: RunRecord) -> dict[str, Any]:
                     whole -= original["optimizer_bytes"]
             stage[f"{key}_saved"] = less
             stage[f"{key}_reduction"] = less / whole if less is not None and whole > 0 else None
-    return {
+    timed = {"benchmark": document["benchmark"]} if document.get("benchmark") else {}
+    return timed | {
         "schema_version": document["schema_version"],
         "kind": "report",
         "record": str(record.path),

@@ -1,0 +1,188 @@
+"""`benchmark`: how fast models predict, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrcompress import runs
+from lrcompress.errors import RunRecordError, TrainingError
+from lrcompress.hashing import sha256
+from lrcompress.progress import Progress, nothing, silent
+
+if TYPE_CHECKING:
+    from lrcompress.training.latency import Subject
+
+SCHEMA_VERSION = 1
+BATCH_SIZES = (1, 32, 256)
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """How fast models predict.
+
+    Attributes:
+        models: A dictionary a model, the first being what the others are compared with: ``model``,
+            ``parameters``, ``multiplications`` and those of its head.
+        rows: A dictionary for each of ``what`` (``model``, ``head``), ``batch_size`` and model:
+            ``median``, ``q1`` and ``q3`` in seconds, ``runs``, ``samples_per_second``, and
+            ``speed`` against the first model: ``ratio`` with its 95 % interval ``low``, ``high``
+            and its ``verdict``.
+        device: What computed.
+        cores: How many cores the process might use.
+        versions: Of Keras and its engine.
+        open_length: What stood for a length that the models leave open; None if they leave none.
+        record: The run record that took the result in; None without one.
+    """
+
+    models: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+    device: str
+    cores: int
+    versions: dict[str, str]
+    open_length: int | None
+    record: Path | None = field(default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `lrcompress benchmark --json` prints."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "kind": "benchmark",
+            "models": self.models,
+            "rows": self.rows,
+            "device": self.device,
+            "cores": self.cores,
+            "versions": self.versions,
+            "open_length": self.open_length,
+            "record": None if self.record is None else str(self.record),
+        }
+
+
+def benchmark(
+    models: Sequence[str | Path] = (),
+    *,
+    run: str | Path | None = None,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    seconds: float = 2.0,
+    progress: Progress = silent,
+    before_keras: Callable[[], None] = nothing,
+) -> BenchmarkResult:
+    """Time the predictions of models, whole and their heads alone, in turns.
+
+    The inputs are random: a dense network takes as long for any. Each call includes what
+    `predict_on_batch` does about it: handing the inputs over and fetching the outputs.
+
+    Args:
+        models: Model files; the first is what the others are compared with. Default: the original
+            of a run and the last model that was made of it.
+        run: That run's record; default the newest in the current directory. The result is added
+            to it, for the report.
+        batch_sizes: Samples a call.
+        seconds: Time for each model, whole or head, and batch size.
+        progress: Told of every round.
+        before_keras: Called before Keras is loaded.
+
+    Returns:
+        Latency, throughput, multiplications and what they say.
+
+    Raises:
+        RunRecordError: If there is no record, or its models are gone.
+        TrainingError: If Keras cannot load a model, or models take different inputs.
+    """
+    record = None
+    if models:
+        paths = [Path(model) for model in models]
+    else:
+        record = runs.newest(Path()) if run is None else runs.read(Path(run))
+        paths = _of_record(record)
+    before_keras()
+    from lrcompress.training import backend, latency
+
+    subjects = [latency.subject(path) for path in paths]
+    _check_inputs(subjects)
+    rows = [
+        row
+        for batch in batch_sizes
+        for what in ("model", "head")
+        for row in _measured(subjects, what, batch, seconds, progress)
+    ]
+    first = subjects[0].model
+    is_open = latency.open_lengths(first)
+    side = any(len(tensor.shape) > 3 for tensor in first.inputs)
+    result = BenchmarkResult(
+        models=[one.to_json() for one in subjects],
+        rows=rows,
+        device=backend.describe_device(),
+        cores=latency.cores(),
+        versions=backend.versions(),
+        open_length=(latency.SIDE if side else latency.STEPS) if is_open else None,
+        record=None if record is None else record.path,
+    )
+    if record is not None:
+        kept = result.to_json() | {"batch_sizes": list(batch_sizes)}
+        kept["models"] = [
+            entry | {"model": record.relative(path), "sha256": sha256(path)}
+            for entry, path in zip(result.models, paths, strict=True)
+        ]
+        del kept["record"]
+        record.document["benchmark"] = kept
+        record.save()
+    return result
+
+
+def _of_record(record: runs.RunRecord) -> list[Path]:
+    """Return the original and the last model that was made of it."""
+    stages = [record.stage("original"), record.stage("finetuned") or record.stage("factorized")]
+    paths = [record.resolve(str(stage["path"])) for stage in stages if stage]
+    lost = [path for path in paths if not path.is_file()]
+    if lost or len(paths) < 2:
+        what = f"{lost[0]}, which is not there" if lost else "no pair of models"
+        msg = f"{record.path} names {what}; name the models: lrcompress benchmark ORIGINAL COMPRESSED."
+        raise RunRecordError(msg, code="models_lost")
+    return paths
+
+
+def _check_inputs(subjects: list[Subject]) -> None:
+    """Refuse models that do not take the same inputs."""
+    first, *others = ([tuple(t.shape[1:]) for t in one.model.inputs] for one in subjects)
+    for one, shapes in zip(subjects[1:], others, strict=True):
+        if shapes != first:
+            msg = (
+                f"{subjects[0].path} takes inputs of shape {first}, {one.path} of {shapes}; expected "
+                "models of the same inputs."
+            )
+            raise TrainingError(msg, code="inputs_differ")
+
+
+def _measured(
+    subjects: list[Subject], what: str, batch: int, seconds: float, progress: Progress
+) -> list[dict[str, Any]]:
+    """Time all models at one batch size, whole or their heads; empty where a head cannot stand alone."""
+    from lrcompress.timing import interleaved, speed
+    from lrcompress.training import latency
+
+    models = [one.model if what == "model" else one.head for one in subjects]
+    if any(model is None for model in models):
+        return []
+    # The same inputs for all, those of the first: heads of one network take the same activations.
+    x = latency.random_inputs(models[0], batch)
+    calls = {str(i): latency.predicts(model, x) for i, model in enumerate(models)}
+    name = f"{'whole model' if what == 'model' else 'head alone'}, batch {batch}"
+
+    def tell(share: float) -> None:
+        progress(f"timing, {name}", round(100 * share), 100, {})
+
+    timings = list(interleaved(calls, seconds=seconds, after_round=tell).values())
+    return [
+        {
+            "what": what,
+            "batch_size": batch,
+            "model": index,
+            **timing.to_json(),
+            "samples_per_second": batch / timing.median,
+            "speed": None if index == 0 else speed(timings[0], timing).to_json(),
+        }
+        for index, timing in enumerate(timings)
+    ]
