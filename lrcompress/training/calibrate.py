@@ -16,6 +16,7 @@ from lrcompress.errors import TrainingError
 from lrcompress.progress import Progress, silent
 from lrcompress.training.arrays import Arrays, chunks, count, take
 from lrcompress.training.evaluate import batch_size
+from lrcompress.training.team import current
 
 # From here on what is kept lies on disk, in a nameless file that the system pages in.
 IN_MEMORY_BYTES = 2**31
@@ -54,8 +55,9 @@ def inputs_of(
 ) -> dict[str, NDArray[np.float32]]:
     """Return what flows into some layers, in inference mode, from one pass over the data.
 
-    The layers' `call` is watched while the model runs, which works at any depth of nesting and
-    under every backend, where a sub-model up to the layer would not.
+    A compiled model that ends below the layers runs twice as fast as one that is watched. Where
+    there is none, at a layer inside a nested model, the layers' `call` is watched while the model
+    runs, which works at any depth and under every backend.
 
     Args:
         model: A Keras model.
@@ -69,6 +71,12 @@ def inputs_of(
     Raises:
         TrainingError: If a layer is not there, or is used more than once.
     """
+    below = _below(model, paths)
+    if below is not None:
+        if not isinstance(x, dict) and all(tensor is below.inputs[0] for tensor in below.outputs):
+            # A head alone: there is nothing below it.
+            return dict.fromkeys(paths, np.asarray(x, np.float32))
+        return _outputs_of(below, paths, x, progress)
     kept: dict[str, NDArray[np.float32]] = {}
     seen: dict[str, list[NDArray[np.float32]]] = {path: [] for path in paths}
 
@@ -96,6 +104,40 @@ def inputs_of(
                     kept[path] = _room((samples, *batches[0].shape[1:]), len(paths))
                 kept[path][part] = batches[0]
             progress("penultimate activations", part.stop, samples, {})
+    return kept
+
+
+def _below(model: Any, paths: Sequence[str]) -> Any | None:
+    """Return a model of the same layers with the inputs of some of them as its outputs.
+
+    Returns:
+        None where a layer stands inside another one or is used again, or several devices share
+        the batches.
+    """
+    graph = getattr(model, "_functional", None) or model
+    nodes = [node for level in getattr(graph, "_nodes_by_depth", {}).values() for node in level]
+    layers = [find_layer(model, path) for path in paths]
+    uses = [[node for node in nodes if node.operation is layer] for layer in layers]
+    if len(current().devices) > 1 or any(
+        len(found) != 1 or len(found[0].input_tensors) != 1 for found in uses
+    ):
+        return None
+    return keras.Model(graph._inputs_struct, [node.input_tensors[0] for (node,) in uses])
+
+
+def _outputs_of(
+    below: Any, paths: Sequence[str], x: Arrays, progress: Progress
+) -> dict[str, NDArray[np.float32]]:
+    """Return what `inputs_of` does, from a model that gives it out."""
+    kept: dict[str, NDArray[np.float32]] = {}
+    samples, batch = count(x), batch_size(below, x)
+    for part in chunks(samples, batch):
+        found = keras.tree.flatten(below.predict_on_batch(take(x, part)))
+        for path, inputs in zip(paths, found, strict=True):
+            if path not in kept:
+                kept[path] = _room((samples, *inputs.shape[1:]), len(paths))
+            kept[path][part] = inputs
+        progress("penultimate activations", part.stop, samples, {})
     return kept
 
 

@@ -53,10 +53,11 @@ def test_evaluation_in_blocks_is_that_of_the_whole(
     assert not {"each_step", "wrong"} & set(whole.to_json())
 
 
+@pytest.mark.parametrize("nested", [False, True])
 def test_inputs_of_the_head_spare_the_head(
-    language_model: Any, monkeypatch: pytest.MonkeyPatch
+    language_model: Any, monkeypatch: pytest.MonkeyPatch, nested: bool
 ) -> None:
-    """Only the first batch goes through the layer itself; the inputs are those of the network."""
+    """No batch goes through the layer itself, inside a nested model only the first one."""
     import keras
 
     from lrcompress.training.calibrate import layer_inputs
@@ -72,13 +73,18 @@ def test_inputs_of_the_head_spare_the_head(
 
     monkeypatch.setattr(head, "call", counting)
 
-    found = layer_inputs(language_model, "next_word", x)
+    model, path = language_model, "next_word"
+    if nested:
+        model = keras.Sequential([keras.Input((None,), dtype="int32"), language_model])
+        path = f"{language_model.name}/{path}"
+        runs.clear()  # of the symbolic call that built it
+    found = layer_inputs(model, path, x)
     ran = list(runs)
     after = language_model.predict(x, verbose=0)
 
     trunk = keras.Model(language_model.inputs, head.input)
     np.testing.assert_allclose(found, trunk.predict(x, verbose=0), atol=1e-6)
-    assert ran == [4]
+    assert ran == ([4] if nested else [])
     assert after.shape == (23, STEPS, WORDS)
     np.testing.assert_allclose(after[:2], language_model.predict(x[:2], verbose=0), atol=1e-6)
 
