@@ -30,6 +30,10 @@ MOST_ROWS = 12
 def inspect(model: str | Path, *, layer: str | None = None) -> dict[str, Any]:
     """Describe a model file without loading Keras or running any of it.
 
+    >>> head = inspect("model.keras")["head"]
+    >>> head["name"], head["kernel_shape"], head["break_even_rank"]
+    ('predictions', [256, 10], 9)
+
     Args:
         model: A `.h5`, `.hdf5` or `.keras` file.
         layer: Another Dense layer than the final one.

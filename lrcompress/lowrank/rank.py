@@ -11,7 +11,11 @@ from lrcompress.errors import RankError
 
 
 def parameters(m: int, n: int, rank: int | None = None) -> int:
-    """Return the entries of the kernel, ``m n``, or of its factors, ``r (m + n)``; no bias."""
+    """Return the entries of the kernel, ``m n``, or of its factors, ``r (m + n)``; no bias.
+
+    >>> parameters(512, 100), parameters(512, 100, rank=40)
+    (51200, 24480)
+    """
     return m * n if rank is None else rank * (m + n)
 
 
