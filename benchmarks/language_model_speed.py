@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.timing import interleaved
 from lrcompress.training import backend
+from lrcompress.training.tail import tail_of
 
 HEAD = "next_word"
-REPEATS = 30
-# The first turns compile.
-WARM_UP = 3
+SECONDS = 10.0
 
 
 def speed(
@@ -27,52 +26,33 @@ def speed(
     x, y = data["x_train"][:batch], data["y_train"][:batch]
     steps, units = x.shape[1], full.get_layer(HEAD).kernel.shape[0]
     activations = np.random.default_rng(0).standard_normal((batch * steps, units), np.float32)
-    heads = [_head_alone(model, units) for model in (full, small)]
+    heads = [tail_of(model).alone((units,)) for model in (full, small)]
     found: dict[str, Any] = {}
-    for words, repeats in ((1, 10 * REPEATS), (batch * steps, REPEATS)):
+    for words in (1, batch * steps):
         calls = [_predicts(head, activations[:words]) for head in heads]
-        found[f"head, {words:,} {'word' if words == 1 else 'words'}"] = in_turns(*calls, repeats)
+        found[f"head, {words:,} {'word' if words == 1 else 'words'}"] = in_turns(*calls)
     for samples in (1, batch):
         calls = [_predicts(model, x[:samples]) for model in (full, small)]
-        found[f"model, {samples} x {steps} words"] = in_turns(*calls, REPEATS)
+        found[f"model, {samples} x {steps} words"] = in_turns(*calls)
     for model in (full, small):
         model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
     calls = [_trains(model, x, y) for model in (full, small)]
-    found[f"training step, {batch} x {steps} words"] = in_turns(*calls, REPEATS)
+    found[f"training step, {batch} x {steps} words"] = in_turns(*calls)
     return found
 
 
 def in_turns(
-    before: Callable[[], Any], after: Callable[[], Any], repeats: int
+    before: Callable[[], Any], after: Callable[[], Any]
 ) -> dict[str, float | list[float]]:
-    """Return median seconds of two calls that take turns, and the quartiles of their ratio.
-
-    What else the machine does slows both of a turn alike, so the ratio says more than the seconds.
-    """
-    taken = np.empty((repeats + WARM_UP, 2))
-    for turn in taken:
-        for column, call in enumerate((before, after)):
-            started = time.perf_counter()
-            call()
-            turn[column] = time.perf_counter() - started
-    taken = taken[WARM_UP:]
-    first, second = np.median(taken, axis=0)
+    """Return median seconds of two calls that take turns, and the quartiles of their ratio."""
+    found = interleaved({"before": before, "after": after}, seconds=SECONDS)
+    ratios = found["before"].seconds / found["after"].seconds
     return {
-        "seconds_before": float(first),
-        "seconds_after": float(second),
-        "ratio_quartiles": np.percentile(taken[:, 0] / taken[:, 1], [25, 50, 75]).tolist(),
-        "repeats": repeats,
+        "seconds_before": found["before"].median,
+        "seconds_after": found["after"].median,
+        "ratio_quartiles": np.percentile(ratios, [25, 50, 75]).tolist(),
+        "repeats": found["before"].runs,
     }
-
-
-def _head_alone(model: keras.Model, units: int) -> keras.Model:
-    """Return the layers from the head on as a model of their own."""
-    first = next(i for i, layer in enumerate(model.layers) if layer.name.startswith(HEAD))
-    layers = model.layers[first:]
-    copies = [type(layer).from_config(layer.get_config()) for layer in layers]
-    head = keras.Sequential([keras.Input((units,)), *copies])
-    head.set_weights([weight for layer in layers for weight in layer.get_weights()])
-    return head
 
 
 def _predicts(model: keras.Model, x: NDArray[Any]) -> Callable[[], Any]:
