@@ -8,24 +8,15 @@ from typing import Any
 import click
 
 from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
-from lrcompress.cli.options import model_argument, output_options, words_of
-
-
-def parse_sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
-    """Return comma-separated batch sizes."""
-    words = words_of(value)
-    if not words or not all(word.isdecimal() and int(word) >= 1 for word in words):
-        msg = f"{value!r} is not a list of batch sizes; expected for example 1,32,256."
-        raise click.BadParameter(msg, ctx, param)
-    return tuple(dict.fromkeys(int(word) for word in words))
+from lrcompress.cli.options import model_argument, numbers_of, output_options
 
 
 @click.command("benchmark")
 @model_argument("models", nargs=-1, required=False, metavar="[MODEL]...")
 @click.option("--run", type=click.Path(path_type=Path), metavar="FILE",
               help="Run record that names the models. Default: the newest here.")  # fmt: skip
-@click.option("--batch-sizes", default="1,32,256", show_default=True, callback=parse_sizes,
-              metavar="LIST", help="Samples a call.")  # fmt: skip
+@click.option("--batch-sizes", default="1,32,256", show_default=True, metavar="LIST",
+              callback=numbers_of("batch sizes", "1,32,256"), help="Samples a call.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(min=0), default=2.0, show_default=True,
               help="Time for each model at each batch size, whole and head; 7 runs at least.")  # fmt: skip
 @output_options

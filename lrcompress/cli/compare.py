@@ -12,12 +12,12 @@ from lrcompress.cli.options import (
     data_options,
     distribute_option,
     existing_model,
+    numbers_of,
     output_options,
     seeds_options,
     words_of,
 )
 from lrcompress.cli.scratch import resumable
-from lrcompress.cli.sweep import parse_ranks
 from lrcompress.reporting.compared import ARMS
 
 
@@ -45,7 +45,7 @@ def parse_arms(
 
 @click.command("compare")
 @click.argument("model", required=False, callback=parse_model)
-@click.option("--ranks", callback=parse_ranks, metavar="LIST",
+@click.option("--ranks", callback=numbers_of("ranks", "75,60,40"), metavar="LIST",
               help="For example 8,4,2; default: the published ones.")  # fmt: skip
 @click.option("--arms", callback=parse_arms, metavar="LIST",
               help=f"Some of {','.join(ARMS)}; default: all, without scratch for a model "

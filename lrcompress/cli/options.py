@@ -80,6 +80,30 @@ def words_of(value: str) -> list[str]:
     return value.replace(",", " ").split()
 
 
+def numbers_of(
+    what: str, example: str
+) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...] | None]:
+    """Return what reads a list of numbers of 1 and more; each is kept once, None stays None.
+
+    Args:
+        what: What they are, for the error.
+        example: A list of them.
+    """
+
+    def parse(
+        ctx: click.Context, param: click.Parameter, value: str | None
+    ) -> tuple[int, ...] | None:
+        if value is None:
+            return None
+        words = words_of(value)
+        if not words or not all(word.isdecimal() and int(word) >= 1 for word in words):
+            msg = f"{value!r} is not a list of {what}; expected for example {example}."
+            raise click.BadParameter(msg, ctx, param)
+        return tuple(dict.fromkeys(int(word) for word in words))
+
+    return parse
+
+
 seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True,
     help="Of splits, order and dropout.",

@@ -11,6 +11,7 @@ from lrcompress.cli.console import keras_starter, note, progress_bar, show, show
 from lrcompress.cli.options import (
     data_options,
     model_argument,
+    numbers_of,
     output_options,
     overwrite_option,
     seed_option,
@@ -30,24 +31,11 @@ def parse_methods(ctx: click.Context, param: click.Parameter, value: str) -> tup
     return tuple(dict.fromkeys(words))
 
 
-def parse_ranks(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[int, ...] | None:
-    """Return comma-separated ranks."""
-    if value is None:
-        return None
-    words = words_of(value)
-    if not words or not all(word.isdecimal() and int(word) >= 1 for word in words):
-        msg = f"{value!r} is not a list of ranks; expected for example 75,60,40."
-        raise click.BadParameter(msg, ctx, param)
-    return tuple(dict.fromkeys(int(word) for word in words))
-
-
 @click.command("sweep")
 @model_argument("model")
 @click.option("--method", "methods", default="auto", show_default=True, callback=parse_methods,
               metavar="LIST", help="For example svd,centered,whitened,refined.")  # fmt: skip
-@click.option("--ranks", callback=parse_ranks, metavar="LIST",
+@click.option("--ranks", callback=numbers_of("ranks", "75,60,40"), metavar="LIST",
               help="For example 75,60,40. Default: all that save something, or fewer in even "
               "ratios where one takes seconds.")  # fmt: skip
 @click.option("--layer", metavar="NAME", help="Another Dense layer than the final one.")
