@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lrcompress.api import (
         BenchmarkResult,
         EvaluateResult,
+        ExportResult,
         FactorizeResult,
         FinetuneResult,
         MergeResult,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         benchmark,
         compare,
         evaluate,
+        export,
         factorize,
         finetune,
         inspect,
@@ -44,6 +46,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BenchmarkResult",
     "EvaluateResult",
+    "ExportResult",
     "FactorizeResult",
     "Factors",
     "FinetuneResult",
@@ -54,6 +57,7 @@ __all__ = [
     "benchmark",
     "compare",
     "evaluate",
+    "export",
     "factorize",
     "finetune",
     "inspect",

@@ -6,6 +6,7 @@ import contextlib
 import glob
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,32 @@ def check_output(path: Path, *, inputs: tuple[Path, ...] = (), overwrite: bool =
     if path.exists() and not overwrite:
         msg = f"Output {path} already exists; pass --overwrite to replace it, or another --output."
         raise OutputError(msg, code="output_exists")
+    _check_place(path)
+
+
+def check_output_folder(path: Path, marker: str, *, overwrite: bool = False) -> None:
+    """Refuse an output that is a folder before any work is done.
+
+    Args:
+        path: The folder that would be made.
+        marker: A file that tells a folder of this kind: no other folder is ever replaced.
+        overwrite: Whether an existing one may be replaced.
+
+    Raises:
+        OutputError: If `path` exists and is something else or `overwrite` was not given, or its
+            parent is missing or not writable.
+    """
+    if path.exists() and not (path / marker).is_file():
+        msg = f"Output {path} exists and holds no {marker}; give another name with --output."
+        raise OutputError(msg, code="output_exists")
+    if path.exists() and not overwrite:
+        msg = f"Output {path} already exists; pass --overwrite to replace it, or another --output."
+        raise OutputError(msg, code="output_exists")
+    _check_place(path)
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a path whose folder is missing or not writable."""
     folder = path.parent
     if not folder.is_dir():
         msg = f"Output folder {folder} does not exist; create it, or give another --output."
@@ -76,6 +103,41 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OutputError(msg, code="output_write") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary sibling folder; on success rename it to `path`.
+
+    On any exception, KeyboardInterrupt included, the sibling is removed and `path` stays as it was.
+
+    Raises:
+        OutputError: If the folder cannot be created or moved.
+    """
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent))
+    except OSError as error:
+        msg = f"Cannot write in folder {path.parent} ({error.strerror}); give another --output."
+        raise OutputError(msg, code="output_folder") from error
+    # A folder cannot be renamed onto one that is not empty: the old one steps aside for a moment.
+    aside = temporary.with_suffix(".old")
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if path.exists():
+            path.replace(aside)
+        try:
+            temporary.replace(path)
+        except BaseException:
+            if aside.exists():
+                aside.replace(path)
+            raise
+    except OSError as error:
+        msg = f"Cannot write {path} ({error.strerror or error}); free some space or give another --output."
+        raise OutputError(msg, code="output_write") from error
+    finally:
+        for left in (temporary, aside):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def remove_partial(path: Path) -> None:

@@ -52,8 +52,13 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
         {"click", "rich"},
     ),
 }  # fmt: skip
-# The one module that may name an engine: Keras has no data parallelism of its own under TensorFlow.
-EXCEPTIONS = {("training/distribute.py", "tensorflow")}
+# The modules that may name an engine or a runtime: Keras has no data parallelism of its own under
+# TensorFlow, and what it exports runs elsewhere.
+EXCEPTIONS = {
+    ("training/distribute.py", "tensorflow"),
+    ("training/exporting.py", "tensorflow"),
+    *(("training/runtimes.py", name) for name in ("ai_edge_litert", "onnx", "onnxruntime", "tensorflow")),
+}
 
 
 def modules() -> list[Path]:

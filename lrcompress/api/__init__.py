@@ -8,6 +8,7 @@ from __future__ import annotations
 from lrcompress.api.benchmarking import BenchmarkResult, benchmark
 from lrcompress.api.comparing import compare
 from lrcompress.api.evaluating import EvaluateResult, evaluate
+from lrcompress.api.exporting import ExportResult, export
 from lrcompress.api.factorizing import factorize
 from lrcompress.api.finetune_result import FinetuneResult
 from lrcompress.api.finetuning import finetune
@@ -22,6 +23,7 @@ from lrcompress.results import FactorizeResult
 __all__ = [
     "BenchmarkResult",
     "EvaluateResult",
+    "ExportResult",
     "FactorizeResult",
     "FinetuneResult",
     "MergeResult",
@@ -30,6 +32,7 @@ __all__ = [
     "benchmark",
     "compare",
     "evaluate",
+    "export",
     "factorize",
     "finetune",
     "inspect",

@@ -25,6 +25,7 @@ COMMANDS = {
     "report": ("report", "Show the errors, the parameters and the times of a run."),
     "evaluate": ("evaluate", "Measure the test error of one or several models."),
     "benchmark": ("benchmark", "Time the predictions of models, whole and their heads alone."),
+    "export": ("export", "Write a model for LiteRT, ONNX or TensorFlow, and run it there."),
     "train-from-scratch": ("scratch", "Train the paper's low-rank networks, for comparison."),
     "compare": ("compare", "Measure compressing a trained network against training a small one."),
     "modernize": ("modernize", "Rewrite an old model file so that Keras 3 loads it."),

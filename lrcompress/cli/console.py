@@ -148,14 +148,15 @@ def _start_keras(*, quiet: bool, verbose: bool, distribute: str) -> None:
     else:
         for name in ("tensorflow", "absl"):
             logging.getLogger(name).setLevel(logging.ERROR)
-    with _nothing_on(1), contextlib.nullcontext() if verbose else _nothing_on(2):
+    with nothing_on(1), contextlib.nullcontext() if verbose else nothing_on(2):
         backend = import_module("lrcompress.training.backend")
         device = backend.describe_device(distribute)
     note(f"Device: {device}", quiet=quiet)
 
 
 @contextlib.contextmanager
-def _nothing_on(descriptor: int) -> Iterator[None]:
+def nothing_on(descriptor: int) -> Iterator[None]:
+    """Send what is written to file descriptor 1 or 2 nowhere, also by native code."""
     (sys.stdout if descriptor == 1 else sys.stderr).flush()
     kept = os.dup(descriptor)
     try:

@@ -1,0 +1,68 @@
+"""`lrcompress export`."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lrcompress.cli.console import keras_starter, nothing_on, progress_bar, show, show_json
+from lrcompress.cli.options import (
+    data_options,
+    existing_model,
+    model_argument,
+    output_option,
+    output_options,
+    overwrite_option,
+)
+
+
+@click.command("export")
+@model_argument("model")
+@click.option("--format", type=click.Choice(["litert", "onnx", "saved-model"]),
+              help="Default: by the suffix of --output (.tflite, .onnx, none), or litert.")  # fmt: skip
+@click.option("--int8", is_flag=True, help="LiteRT: weights as 8-bit integers (dynamic range).")
+@click.option("--against", type=click.Path(path_type=Path), callback=existing_model, metavar="FILE",
+              help="The original, exported alike and timed in turns. Default: as recorded.")  # fmt: skip
+@data_options
+@output_option("<stem>.tflite, <stem>.onnx or <stem>-saved-model beside MODEL")
+@overwrite_option
+@output_options
+def command(
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,  # noqa: ANN401
+) -> None:
+    """Write MODEL for a phone or a server: LiteRT, ONNX or a SavedModel.
+
+    The exported model runs in its runtime, on test data where they are named or at hand, and its
+    outputs are compared with those of MODEL; what became of factorized layers is told, and sizes
+    and latency beside those of the original. Nothing is written if the outputs differ.
+
+    \b
+    Example:
+        lrcompress export model-rank4.h5
+        lrcompress export model-rank4.h5 --int8
+        lrcompress export model-rank4.h5 -o model.onnx --dataset mnist
+    """  # noqa: D301
+    from lrcompress.api.exporting import export
+    from lrcompress.reporting.exported import render_export
+
+    def quietly() -> AbstractContextManager[None]:
+        # Converters and runtimes write to stderr from native code.
+        return nullcontext() if verbose else nothing_on(2)
+
+    with progress_bar(quiet=quiet) as bar:
+        result = export(
+            progress=bar,
+            before_keras=keras_starter(quiet=quiet, verbose=verbose),
+            quietly=quietly,
+            **options,
+        )
+    if as_json:
+        show_json(result.to_json())
+    else:
+        show(render_export(result.to_json()))
