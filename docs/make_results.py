@@ -562,6 +562,59 @@ Milliseconds before and after, rank {rank}, in turns; how many times as fast, me
 {table(["what", "before", "after", "times as fast"], speeds)}"""
 
 
+def exports() -> str:
+    """Return what factors and 8-bit weights save in exported models, of every network measured."""
+    documents = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("export-*.json"))
+    ]
+    if not documents:
+        return ""
+    return "\n\n".join(["## Exported: low rank, 8 bits, both", *map(_export, documents)])
+
+
+def _export(document: dict[str, Any]) -> str:
+    """Return the table of one network and of its head."""
+    names = {
+        ("original", False): "original", ("factorized", False): "low rank alone",
+        ("original", True): "8 bits alone", ("factorized", True): "both",
+    }  # fmt: skip
+    measured = any("error" in row for row in document["rows"])
+    rows = []
+    for row in document["rows"]:
+        first = next(other for other in document["rows"] if other["what"] == row["what"])
+        ratio = row["speed"]
+        cells = [
+            {"model": "whole", "head": "head"}[row["what"]],
+            names[row["model"], row["int8"]],
+            f"{row['parameters']:,}",
+            f"{row['bytes']:,}",
+            "-" if row is first else f"{100 * (1 - row['bytes'] / first['bytes']):.1f}",
+            f"{1e6 * row['median']:,.1f} [{1e6 * row['q1']:,.1f}, {1e6 * row['q3']:,.1f}]",
+            "-" if ratio is None else f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]",
+        ]
+        if measured:
+            error = row.get("error")
+            cells += [rate(error or {}), "-" if error is None else f"{error['loss']:.4f}"]
+        rows.append(cells)
+    columns = [
+        "", "", "parameters", "bytes", "saved, %", "latency, µs, [quartiles]", "times as fast, [95 %]",
+    ]  # fmt: skip
+    m, n = document["kernel"]
+    folded = [row for row in document["rows"] if row.get("factors", "two") != "two"]
+    factors = (
+        f"Not two products everywhere: {len(folded)} of the factorized files" if folded
+        else "In all factorized files the two products are still two"
+    )  # fmt: skip
+    head = (
+        f"`{shlex.join(document['command'])}`: LiteRT files, weights of "
+        f"8 bits by dynamic-range quantization; the head {m} x {n:,} alone, and the whole network, at rank\n"
+        f"{document['rank']}. One sample a call, the head one prediction, in turns; {document['runtime']}, {document['threads']} threads;\n"
+        f"{versions(document)}. {factors}."
+    )
+    table_text = table([*columns, "test error %, [95 %]", "test loss"] if measured else columns, rows)
+    return f"### {document['name']}\n\n{head}\n\n{table_text}"
+
+
 def versions(document: dict[str, Any]) -> str:
     """Return the versions that made a result."""
     found = document["versions"]
@@ -574,7 +627,7 @@ def render() -> str:
 
 Every number here was measured by the command beside it and is committed in `benchmarks/results`; this page is written by
 `python docs/make_results.py`. Data sets are found by [the usual rules](datasets.md)."""
-    parts = [head, heads(), fresh_heads(), dense_layers(), comparisons(), language_model(), scratch_table(), main_job(), choices(), head_alone(), speed(), scale(), decompositions(), fuzzing()]
+    parts = [head, heads(), fresh_heads(), dense_layers(), comparisons(), language_model(), scratch_table(), main_job(), choices(), head_alone(), speed(), exports(), scale(), decompositions(), fuzzing()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
