@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import runpy
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -269,3 +271,20 @@ def test_what_an_exporter_cannot_do_is_one_line(small: Path, monkeypatch: pytest
     with pytest.raises(TrainingError, match=r"to saved-model \(RuntimeError: loc\(1\): error: no such op"):
         lrcompress.export(small, format="saved-model", seconds=0)
     assert [path.name for path in small.parent.iterdir() if "saved" in path.name] == []
+
+
+def test_example(
+    examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example factorizes, exports and runs in the interpreter, as an app would."""
+    needs("litert")
+    monkeypatch.chdir(tmp_path)
+
+    runpy.run_path(str(examples / "export_to_phone.py"))
+
+    said = capsys.readouterr().out
+    assert "factors: two" in said
+    right = re.search(r"(\d+) of 360 test images right", said)
+    assert right is not None
+    assert int(right[1]) > 340
+    assert Path("digits-int8.tflite").stat().st_size < 50_000
