@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import runpy
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,20 +139,6 @@ def test_committed_results_name_their_command() -> None:
     for path in paths:
         document = json.loads(path.read_text(encoding="utf-8"))
         assert document.get("command") or document.get("commands"), path
-
-
-@pytest.mark.keras
-def test_walkthrough(tmp_path: Path) -> None:
-    """The walk-through of examples/ runs from end to end on the bundled data set."""
-    script = ROOT / "examples" / "mnist_walkthrough.py"
-
-    done = subprocess.run(
-        [sys.executable, str(script), "--quick"], cwd=tmp_path, capture_output=True, text=True
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert "fine-tuned:" in done.stdout
-    assert done.stdout.count("finetuned") == 1
 
 
 @pytest.mark.keras

@@ -1,0 +1,48 @@
+"""Every example runs, in a folder of its own, on bundled data."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# Script to (its arguments, what it prints, files that it writes).
+EXAMPLES: dict[str, tuple[list[str], str, list[str]]] = {
+    "strangers_file.py": ([], r"rank 4: 40,394 -> 38,898 parameters", ["digits_cnn-rank4.h5"]),
+    "choose_rank.py": ([], r"wrote report.html", ["chosen.keras", "report.html", "sweep.json"]),
+    "in_training.py": (["--quick"], r"test accuracy: 0\.\d+ full", ["small.keras"]),
+    "paper_tables.py": (["--quick"], r"\nfinetuned +2 ", ["compare-digits/compare.json"]),
+    "mnist_walkthrough.py": (["--quick"], r"fine-tuned: ", ["refined.keras"]),
+    "export_to_phone.py": ([], r"", []),
+}
+# It needs a text; test_language_model.py writes one.
+ELSEWHERE = {"language_model.py"}
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example(name: str, tmp_path: Path) -> None:
+    """It ends well, says what it should, and leaves what it names."""
+    arguments, said, files = EXAMPLES[name]
+
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(said, done.stdout), done.stdout
+    assert [file for file in files if not (tmp_path / file).is_file()] == []
+
+
+def test_no_example_is_left_out() -> None:
+    """Each script has a test, and a line in the README of the folder."""
+    scripts = {path.name for path in (ROOT / "examples").glob("*.py")}
+    page = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+
+    assert scripts == set(EXAMPLES) | ELSEWHERE
+    assert [name for name in scripts if f"`{name}`" not in page] == []
