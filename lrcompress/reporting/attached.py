@@ -11,7 +11,9 @@ from lrcompress.reporting.facts import stage_of
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
 LARGEST = 64 * 2**20
-_ROW = {"method", "rank", "layer_reduction", "model_reduction", "energy", "spectral_error"}
+_ROW = {
+    "method", "rank", "parameters_after", "layer_reduction", "model_reduction", "energy", "spectral_error",
+}  # fmt: skip
 _METHODS = ("svd", "centered", "whitened", "refined")
 
 
@@ -22,7 +24,7 @@ def read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
         RunRecordError: If the file is missing, is no sweep, or is one of another layer.
     """
     made = "what `lrcompress sweep MODEL --json` prints"
-    document = _read(path, made, ("layer", "kernel_shape", "rows", "singular_values", "original"))
+    document = _read(path, made, ("layer", "kernel_shape", "parameters", "rows", "singular_values", "original"))
     shapes = {layer.get("path", layer["name"]): layer["kernel_shape"] for layer in story["layers"]}
     if shapes.get(document["layer"]) != document["kernel_shape"]:
         m, n = document["kernel_shape"]

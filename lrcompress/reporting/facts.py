@@ -119,6 +119,11 @@ def minus(text: str) -> str:
     )
 
 
+def interval(bounds: str) -> str:
+    """Return the ends of an interval, which a table writes "low, high]", in words."""
+    return minus(bounds.removesuffix("]").replace(", ", " to ")) if bounds else ""
+
+
 def verdict(found: dict[str, Any]) -> str:
     """Return in words whether the difference is more than chance on these test samples."""
     paired = found["drop"]

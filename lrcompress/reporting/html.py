@@ -1,11 +1,14 @@
-"""A report as one page: no network, no script, names of strangers escaped."""
+"""A report as one page: no network, no script but our own, names of strangers escaped."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from lrcompress.reporting.charts import charts_of
+from lrcompress.reporting.explorer import explorer_of
 from lrcompress.reporting.page import page_of
 from lrcompress.reporting.svg import inline
 from lrcompress.reporting.words import clean
@@ -31,7 +34,13 @@ def render_html(story: dict[str, Any]) -> str:
     )
     figures = [{**chart.__dict__, "svg": inline(chart)} for chart in charts_of(story)]
     page = page_of(story, has_figures=bool(figures)) | {"figures": figures}
-    return environment.get_template("report.html").render(page=page)
+    explorer = explorer_of(story)
+    if explorer is not None:
+        # The page's policy lets this text run and no other.
+        script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        explorer |= {"script": script, "digest": digest}
+    return environment.get_template("report.html").render(page=page, explorer=explorer)
 
 
 def _finalize(value: object) -> object:

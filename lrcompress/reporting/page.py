@@ -11,6 +11,7 @@ from lrcompress.reporting.charts import finetuning_of
 from lrcompress.reporting.drawn import NAMES
 from lrcompress.reporting.facts import (
     headline,
+    interval,
     layers_name,
     minus,
     result_of,
@@ -144,11 +145,11 @@ def _measured(stage: dict[str, Any]) -> list[Cell]:
             Cell(tuple(minus(f"{name}: {change(lost)}") for name, lost in drops.items()) or ("-",)),
             Cell(tuple(f"{name}: {_chance(lost)}" for name, lost in drops.items()) or ("-",)),
         ]
-    value, _, interval = rate(stage).partition(" [")
-    lost, _, bounds = drop(stage).partition(" [")
+    value, _, bounds = rate(stage).partition(" [")
+    lost, _, around = drop(stage).partition(" [")
     return [
-        Cell((value,), _interval(interval)),
-        Cell((minus(lost),), _interval(bounds)),
+        Cell((value,), interval(bounds)),
+        Cell((minus(lost),), interval(around)),
         Cell(("-" if not paired else _chance(paired),)),
     ]
 
@@ -167,10 +168,6 @@ def _chance(paired: dict[str, Any]) -> str:
     """Return a p-value; what is beyond doubt is not told further."""
     text = chance(paired)
     return "< 1e-16" if text == "0" else text
-
-
-def _interval(bounds: str) -> str:
-    return minus(bounds.removesuffix("]").replace(", ", " to ")) if bounds else ""
 
 
 def _saved(part: float | None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
-_OF = {"svd": "kernel", "centered": "mean-free kernel", "whitened": "whitened kernel"}
+# What each method truncates.
+KERNELS = {"svd": "kernel", "centered": "mean-free kernel", "whitened": "whitened kernel"}
 
 
 def with_spectrum(layer: dict[str, Any]) -> dict[str, Any] | None:
@@ -19,13 +20,13 @@ def with_spectrum(layer: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if "energy" in layer:
         return layer
-    if layer["method"] not in _OF or len(sigma) != min(layer["kernel_shape"]):
+    if layer["method"] not in KERNELS or len(sigma) != min(layer["kernel_shape"]):
         return None
     kept = list(accumulate((s / sigma[0]) ** 2 for s in sigma))
     return layer | {
         "singular_value_ranks": list(range(1, len(sigma) + 1)),
         "energy": [part / kept[-1] for part in kept],
-        "spectrum_of": _OF[layer["method"]],
+        "spectrum_of": KERNELS[layer["method"]],
     }
 
 

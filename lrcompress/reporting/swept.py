@@ -8,7 +8,7 @@ from lrcompress.reporting.tables import plain, table
 from lrcompress.reporting.words import (
     change,
     count,
-    figure,
+    held_out,
     rate,
     seconds,
     share,
@@ -45,7 +45,7 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
     ]
     if original:
         lines.append(
-            f"the original: {_held_out(original)} held out, {rate(original)} test"
+            f"the original: {held_out(original)} held out, {rate(original)} test"
             f" ({count(original['samples'])} samples); choose by the held-out column, report the test error"
         )
     times = ", ".join(f"{name} {seconds(value)}" for name, value in document["seconds"].items())
@@ -55,8 +55,8 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
 def _outputs(rows: list[dict[str, Any]]) -> list[str]:
     """Return the columns on outputs."""
     column = test_column(rows)
-    held_out = "error, held out" if "error" in column else "held out"
-    return ["output error", "agreement", held_out, column, "drop [95 %]"]
+    chosen_by = "error, held out" if "error" in column else "held out"
+    return ["output error", "agreement", chosen_by, column, "drop [95 %]"]
 
 
 def _replaced(rows: list[dict[str, Any]]) -> list[str]:
@@ -87,16 +87,7 @@ def _cells(row: dict[str, Any], *, measured: bool) -> list[str]:
         *cells,
         small(row["output_error"]),
         "-" if row["agreement"] is None else f"{row['agreement']:.2f} %",
-        _held_out(row),
+        held_out(row),
         rate(row),
         "-" if drop is None else change(drop),
     ]
-
-
-def _held_out(row: dict[str, Any]) -> str:
-    """Return the main figure on held-out data."""
-    for measure in ("error_rate", "rmse", "outputs"):
-        value = row.get(f"held_out_{measure}")
-        if value is not None:
-            return f"loss {value:.4g}" if measure == "outputs" else figure(measure, value)
-    return "-"

@@ -63,6 +63,15 @@ def figure(measure: str, value: float) -> str:
     return f"{name}{value:.2f} %" if measure in PERCENT else f"{name}{value:.4g}"
 
 
+def held_out(row: dict[str, Any]) -> str:
+    """Return the main figure of a rank of a sweep on held-out data."""
+    for measure in ("error_rate", "binary_error", "rmse", "outputs"):
+        value = row.get(f"held_out_{measure}")
+        if value is not None:
+            return f"loss {value:.4g}" if measure == "outputs" else figure(measure, value)
+    return "-"
+
+
 def beside(stage: dict[str, Any]) -> str:
     """Return what else an evaluation tells: top-5 error, area under the curve, absolute error."""
     if stage.get("measure") == "outputs":

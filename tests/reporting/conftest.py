@@ -74,7 +74,7 @@ def record_document(**changes: Any) -> dict[str, Any]:
 def sweep_document() -> dict[str, Any]:
     """Return a sweep of the same layer, by two methods."""
     rows = [
-        {"method": method, "method_used": method, "rank": rank, "parameters_after": 1000 + 25 * rank,
+        {"method": method, "method_used": method, "rank": rank, "parameters_after": 1005 + 25 * rank,
          "layer_reduction": 1 - rank / 4, "model_reduction": 0.05, "energy": ENERGY[rank - 1],
          "frobenius_error": 0.1, "spectral_error": SIGMA[rank] / 4, "held_out_error_rate": 1.0,
          "error_rate": 20.0 / rank, "error_rate_low": 15.0 / rank, "error_rate_high": 25.0 / rank, "drop": None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections import Counter
@@ -49,8 +51,8 @@ def test_the_page_tells_the_story(text: str, read_page: Any) -> None:
     assert "Mind the gap." in text
 
 
-def test_the_page_loads_and_runs_nothing(text: str, read_page: Any) -> None:
-    """No script, no event handler, no address outside the page, and a policy that forbids them."""
+def test_the_page_loads_nothing_and_runs_its_own_script_only(text: str, read_page: Any) -> None:
+    """No event handler, no address outside the page, and a policy that lets one script run."""
     page = read_page(text)
     addresses = [
         value
@@ -59,12 +61,68 @@ def test_the_page_loads_and_runs_nothing(text: str, read_page: Any) -> None:
         if key in ("src", "href", "xlink:href", "srcset", "action", "data", "poster")
     ]
 
-    assert page.all("script") == []
     assert [key for _, attrs, _ in page.elements for key in attrs if key.startswith("on")] == []
     assert [address for address in addresses if address[:1] != "#" and address != "data:,"] == []
     assert not re.search(r"url\((?!#)|@import", text)
     policies = [attrs["content"] for attrs, _ in page.all("meta") if "http-equiv" in attrs]
-    assert policies[0].startswith("default-src 'none'")
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert len(page.all("script")) == 2
+    assert policies == [
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
+    ]
+
+
+def test_a_page_without_a_sweep_runs_nothing(record: Path, read_page: Any) -> None:
+    """Where there is nothing to slide through there is no script, and none would run."""
+    page = read_page(render(lrcompress.report(record), "html"))
+
+    assert page.all("script") == []
+    assert "script-src" not in page.all("meta")[2][0]["content"]
+
+
+def test_the_slider_has_every_rank_in_words(text: str, read_page: Any) -> None:
+    """It begins at the chosen rank and method, is hidden until a script runs, and tells each rank."""
+    page = read_page(text)
+    (data,) = (json.loads(words) for attrs, words in page.all("script") if "type" in attrs)
+    whole = next(attrs for attrs, _ in page.all("div") if attrs.get("id") == "explorer-whole")
+    by_name = {method["name"]: method["rows"] for method in data["methods"]}
+
+    assert "hidden" in whole
+    assert (data["first"], data["rank"]) == (0, 2)
+    assert {name: [row["rank"] for row in rows] for name, rows in by_name.items()} == {
+        "svd": [1, 2, 3], "refined": [1, 2, 3],
+    }  # fmt: skip
+    row = by_name["svd"][1]
+    assert row["said"].replace("\xa0", " ") == (
+        "Rank 2, the chosen one, svd: test error 10.00 % [7.50, 12.50], final layer −47.6 %, model −4.52 %."
+    )
+    names = [words for _, words in page.all("dt")]
+    start = names.index("Against the original") - 1
+    assert dict(zip(names[start : start + 7], row["figures"], strict=True)) == {
+        "Test error": ["10.00\xa0%", "7.50 to 12.50"],
+        "Against the original": ["-", ""],
+        "Held out": ["1.00\xa0%", "to choose by"],
+        "Final layer": ["−47.6\xa0%", "105 → 55 parameters"],
+        "Whole model": ["−4.52\xa0%", "1,105 → 1,055 parameters"],
+        "Energy": ["83.3\xa0%", "of the kernel"],
+        "Spectral error": ["0.5", "of the kernel’s norm"],
+    }
+
+
+def test_a_sweep_without_data_has_a_slider_too(whole: dict[str, Any], read_page: Any) -> None:
+    """It tells what is saved and how far the kernel moves, and no errors."""
+    rows = [
+        {key: value for key, value in row.items() if "error_rate" not in key and key != "drop"}
+        for row in whole["sweep"]["rows"]
+    ]
+    story = whole | {"sweep": whole["sweep"] | {"rows": rows, "original": {}, "dataset": None}}
+    page = read_page(render(story, "html"))
+    (data,) = (json.loads(words) for attrs, words in page.all("script") if "type" in attrs)
+
+    assert "Held out" not in [words for _, words in page.all("dt")]
+    assert len(data["methods"][0]["rows"][0]["figures"]) == 4
+    assert data["methods"][0]["rows"][0]["said"].startswith("Rank 1, svd: final layer −71.4")
 
 
 def test_the_page_is_sound(text: str, read_page: Any) -> None:
@@ -74,7 +132,7 @@ def test_the_page_is_sound(text: str, read_page: Any) -> None:
     wanted = {
         value.removeprefix("#")
         for _, attrs, _ in page.elements
-        for key in ("href", "xlink:href", "aria-labelledby")
+        for key in ("href", "xlink:href", "aria-labelledby", "for")
         for value in attrs.get(key, "").split()
         if value != "data:,"
     } | set(re.findall(r"url\(#([^)]+)\)", text))
@@ -140,12 +198,19 @@ def test_figures_take_the_colours_of_the_page(text: str) -> None:
     assert [found for svg in drawings for found in re.findall(r"#[0-9a-f]{6}\b", svg) if ":" in svg] == []
 
 
-def test_strangers_names_are_escaped(hostile: Path, read_page: Any) -> None:
+def test_strangers_names_are_escaped(hostile: Path, read_page: Any, made: SimpleNamespace) -> None:
     """Markup in names of models, layers, data and devices is shown, not obeyed."""
-    text = render(lrcompress.report(hostile), "html")
+    story = lrcompress.report(hostile)
+    outputs = {made.evil: {"measure": "rmse", "rmse": 0.5}}
+    rows = [row | {"measure": "outputs", "outputs": outputs} for row in made.sweep()["rows"]]
+    text = render(story | {"sweep": made.sweep() | {"layer": made.evil, "rows": rows}}, "html")
     page = read_page(text)
 
-    assert page.all("script") == []
+    # The slider's numbers, in which it stands escaped, and its script.
+    assert [("type" in attrs, "alert" in words) for attrs, words in page.all("script")] == [
+        (True, True), (False, False),
+    ]  # fmt: skip
+    assert "\\u003cscript\\u003ealert(1)" in text
     assert page.unclosed == []
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "\x1b" not in text

@@ -1,0 +1,105 @@
+"""What a reader of the page can look up of a sweep: every rank of every method, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrcompress.reporting.facts import interval, layers_name, minus, saved, sentence
+from lrcompress.reporting.spectra import KERNELS
+from lrcompress.reporting.words import (
+    NAMES,
+    change,
+    clean,
+    count,
+    figure,
+    held_out,
+    rate,
+    share,
+    small,
+)
+
+
+def explorer_of(story: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the slider of a page shows; None without a sweep.
+
+    Returns:
+        ``layer``, its name; ``names`` of the figures; ``first``, the place of the method to begin
+        with; ``rank``, the chosen one; ``methods``, each with its ``name`` and its ``rows`` by
+        rank, and each row with its ``rank``, a line ``said`` and the ``figures``: pairs of a
+        figure and what stands under it. Everything but places and ranks is text.
+    """
+    document = story.get("sweep")
+    if not document or not document["rows"]:
+        return None
+    (layer,) = (x for x in story["layers"] if x.get("path", x["name"]) == document["layer"])
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(document["rows"], key=lambda row: row["rank"]):
+        rows.setdefault(row["method"], []).append(row)
+    names = list(dict.fromkeys(row["method"] for row in document["rows"]))
+    return {
+        "layer": clean(document["layer"]),
+        "names": _names(document, layer),
+        "first": names.index(layer["method"]) if layer["method"] in names else 0,
+        "rank": layer["rank"],
+        "methods": [
+            {"name": name, "rows": [_row(document, layer, row) for row in rows[name]]} for name in names
+        ],
+    }
+
+
+def _names(document: dict[str, Any], layer: dict[str, Any]) -> list[str]:
+    """Return what each figure of a row is called."""
+    measure = document["original"].get("measure", "error_rate")
+    what = {"error_rate": "test error", "outputs": "on test data"}.get(measure, NAMES.get(measure, ""))
+    measured = [sentence(what.strip()), "Against the original", "Held out"] if document["original"] else []
+    return [*measured, sentence(layers_name([layer])), "Whole model", "Energy", "Spectral error"]
+
+
+def _row(document: dict[str, Any], layer: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """Return one rank: a line for those who listen, and the figures."""
+    whole, before = document["parameters"], layer["parameters_before"]
+    less = whole - row["parameters_after"]
+    of_layer, of_model = (saved(less / part if part else None) for part in (before, whole))
+    used = row.get("method_used", row["method"])
+    pairs = [
+        *(_measured(row) if document["original"] else []),
+        (of_layer, f"{count(before)} → {count(before - less)} parameters"),
+        (of_model, f"{count(whole)} → {count(row['parameters_after'])} parameters"),
+        (share(row["energy"]), f"of the {KERNELS.get(used, 'kernel')}" if row["energy"] is not None else ""),
+        (small(row["spectral_error"]), "of the kernel’s norm"),
+    ]  # fmt: skip
+    here = ", the chosen one" if row["rank"] == layer["rank"] else ""
+    stands = "" if used == row["method"] else f" {sentence(used)} was better on held-out inputs and stands here."
+    measure = row.get("measure", "error_rate")
+    found = "" if measure != "outputs" and row.get(measure) is None else (
+        f"{'test error ' if measure == 'error_rate' else ''}{rate(row)}, "
+    )  # fmt: skip
+    return {
+        "rank": row["rank"],
+        "said": _kept(f"Rank {count(row['rank'])}{here}, {row['method']}: {found}{layers_name([layer])} "
+                      f"{of_layer}, model {of_model}.{stands}"),
+        "figures": [[_kept(value), clean(under)] for value, under in pairs],
+    }  # fmt: skip
+
+
+def _kept(words: str) -> str:
+    """Return text that can be shown, in which a unit stays with its number."""
+    return clean(words).replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _measured(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the figure on test data, its paired difference, and the one to choose by."""
+    measure, lost = row.get("measure", "error_rate"), row.get("drop")
+    if measure == "outputs":
+        several = f"{count(len(row['outputs']))} outputs"
+        return [(several, rate(row)), (several, minus(change(lost)) if lost else ""), (held_out(row), "")]
+    found = ("-", "") if row.get(measure) is None else (
+        figure(measure, row[measure]).removeprefix(NAMES.get(measure, "")), _ends(rate(row))
+    )  # fmt: skip
+    words = change(lost) if lost else "-"
+    return [found, (minus(words.partition(" [")[0]), _ends(words)), (held_out(row), "to choose by")]
+
+
+def _ends(words: str) -> str:
+    """Return the interval of a figure in words, nothing without one."""
+    return interval(words.partition(" [")[2])
