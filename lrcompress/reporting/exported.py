@@ -55,10 +55,10 @@ def _verdicts(result: dict[str, Any]) -> list[str]:
     data = "random inputs" if inputs["dataset"] is None else f"test samples of {clean(inputs['dataset'])}"
     text = (
         f"outputs on {count(found['samples'])} {data}: at most {found['largest_difference']:.3g} from "
-        "Keras'"
+        f"Keras', whose largest is {found['largest_output']:.3g}"
     )
     if found["agreement"] is not None:
-        text += f", the same prediction for {_agreed(found['agreement'])}"
+        text += f"; the same prediction for {_agreed(found['agreement'])}"
     lines.append(text)
     if inputs["dataset"] is None:
         lines.append(f"random inputs, because {clean(inputs['why_random'])}; --dataset gives real ones")
@@ -68,7 +68,9 @@ def _verdicts(result: dict[str, Any]) -> list[str]:
         before, after = result["errors"]["keras"], result["errors"]["exported"]
         paired = change(result["errors"]["difference"])
         samples = count(after["samples"])
-        lines.append(f"on all {samples} test samples: {rate(before)} in Keras, {rate(after)} exported, {paired}")
+        lines.append(
+            f"on all test data, {samples} predictions: {rate(before)} in Keras, {rate(after)} exported, {paired}"
+        )
     return lines
 
 

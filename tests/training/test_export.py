@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
-import runpy
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,7 +101,7 @@ def test_eight_bits_after_factorization(words: Path, run: Callable[..., Result])
     # A fresh network tells its words hardly apart: most likely is a matter of luck.
     assert 0 < found["difference"]["largest_difference"] < 0.1 * found["difference"]["largest_output"]
     assert found["errors"]["exported"]["samples"] == 20 * STEPS
-    # Four bytes a weight became one, but for the embedding and small ones.
+    # Four bytes a weight became one, but for the small ones.
     assert found["bytes_after"] < found["bytes_before"] / 2
     interpreter = Interpreter("words.tflite")
     eight = {tuple(d["shape"]) for d in interpreter.get_tensor_details() if d["dtype"] is np.int8}
@@ -135,7 +133,7 @@ def test_errors_on_labelled_data_are_told(small: Path, run: Callable[..., Result
 
     assert done.exit_code == 0, done.stderr
     assert "predictions: still two products, 24 x 3 and 3 x 10" in done.stdout
-    assert "on all 360 test samples:" in done.stdout
+    assert "on all test data, 360 predictions:" in done.stdout
     assert "+0.00 pt [+0.00, +0.00]" in done.stdout
     assert "latency against the original, exported alike:" in done.stdout
 
@@ -271,20 +269,3 @@ def test_what_an_exporter_cannot_do_is_one_line(small: Path, monkeypatch: pytest
     with pytest.raises(TrainingError, match=r"to saved-model \(RuntimeError: loc\(1\): error: no such op"):
         lrcompress.export(small, format="saved-model", seconds=0)
     assert [path.name for path in small.parent.iterdir() if "saved" in path.name] == []
-
-
-def test_example(
-    examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The example factorizes, exports and runs in the interpreter, as an app would."""
-    needs("litert")
-    monkeypatch.chdir(tmp_path)
-
-    runpy.run_path(str(examples / "export_to_phone.py"))
-
-    said = capsys.readouterr().out
-    assert "factors: two" in said
-    right = re.search(r"(\d+) of 360 test images right", said)
-    assert right is not None
-    assert int(right[1]) > 340
-    assert Path("digits-int8.tflite").stat().st_size < 50_000
