@@ -17,7 +17,7 @@ EXAMPLES: dict[str, tuple[list[str], str, list[str]]] = {
     "in_training.py": (["--quick"], r"test accuracy: 0\.\d+ full", ["small.keras"]),
     "paper_tables.py": (["--quick"], r"\nfinetuned +2 ", ["compare-digits/compare.json"]),
     "mnist_walkthrough.py": (["--quick"], r"fine-tuned: ", ["refined.keras"]),
-    "export_to_phone.py": ([], r"", []),
+    "export_to_phone.py": ([], r"factors: two.*\n3[45]\d of 360 test", ["digits-int8.tflite"]),
 }
 # It needs a text; test_language_model.py writes one.
 ELSEWHERE = {"language_model.py"}
