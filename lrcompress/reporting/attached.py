@@ -7,14 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import RunRecordError
+from lrcompress.reporting.compared import ARMS
 from lrcompress.reporting.facts import stage_of
+from lrcompress.reporting.shapes import NUMBER, difference, evaluation, fits, number_or_none, pair
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
 LARGEST = 64 * 2**20
-_ROW = {
-    "method", "rank", "parameters_after", "layer_reduction", "model_reduction", "energy", "spectral_error",
+_METHODS = {"svd", "centered", "whitened", "refined"}
+_SWEEP = {
+    "layer": str, "kernel_shape": pair, "parameters": int, "singular_values": [NUMBER],
+    "break_even_rank": int, "original": evaluation,
+    "rows": [{
+        "method": _METHODS, "rank": int, "parameters_after": int, "layer_reduction": NUMBER,
+        "model_reduction": NUMBER, "energy": number_or_none, "spectral_error": NUMBER,
+    }],
 }  # fmt: skip
-_METHODS = ("svd", "centered", "whitened", "refined")
+_COMPARISON = {
+    "settings": {"dataset": str, "finetune_epochs": int},
+    "summary": [{
+        "arm": set(ARMS), "rank": (int, type(None)), "error_rate": NUMBER, "error_rate_low": NUMBER,
+        "error_rate_high": NUMBER, "layer_parameters": int, "model_parameters": int,
+    }],
+}  # fmt: skip
 
 
 def read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +38,12 @@ def read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
         RunRecordError: If the file is missing, is no sweep, or is one of another layer.
     """
     made = "what `lrcompress sweep MODEL --json` prints"
-    document = _read(path, made, ("layer", "kernel_shape", "parameters", "rows", "singular_values", "original"))
+    document = _read(path, made, _SWEEP)
+    for number, row in enumerate(document["rows"], 1):
+        used = row.get("method_used", row["method"])
+        if not (evaluation(row) and difference(row.get("drop")) and fits(used, _METHODS)):
+            msg = f"{path} has errors in row {number} that no sweep measures; expected {made}."
+            raise RunRecordError(msg, code="not_a_document")
     shapes = {layer.get("path", layer["name"]): layer["kernel_shape"] for layer in story["layers"]}
     if shapes.get(document["layer"]) != document["kernel_shape"]:
         m, n = document["kernel_shape"]
@@ -33,10 +52,6 @@ def read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
             f"did not factorize; expected one of {', '.join(map(repr, shapes)) or 'no layer'}."
         )
         raise RunRecordError(msg, code="other_layer")
-    rows = document["rows"]
-    if not all(isinstance(row, dict) and row.keys() >= _ROW and row["method"] in _METHODS for row in rows):
-        msg = f"{path} has a row without {', '.join(sorted(_ROW))}, or of another method; expected {made}."
-        raise RunRecordError(msg, code="not_a_document")
     return document
 
 
@@ -46,7 +61,7 @@ def read_comparison(path: Path, story: dict[str, Any]) -> dict[str, Any]:
     Raises:
         RunRecordError: If the file is missing, is no comparison, or is on other data.
     """
-    document = _read(path, "a compare.json of `lrcompress compare`", ("settings", "summary"))
+    document = _read(path, "a compare.json of `lrcompress compare`", _COMPARISON)
     ours, theirs = (story["dataset"] or {}).get("name"), document["settings"].get("dataset")
     if ours is not None and ours != theirs:
         msg = (
@@ -91,8 +106,8 @@ def scratch_stage(story: dict[str, Any], comparison: dict[str, Any]) -> dict[str
     }
 
 
-def _read(path: Path, made: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Read a JSON object that has certain keys."""
+def _read(path: Path, made: str, shape: dict[str, Any]) -> dict[str, Any]:
+    """Read a JSON object of a certain shape."""
     try:
         if path.stat().st_size > LARGEST:
             msg = f"{path} has {path.stat().st_size} bytes; expected {made}, of at most {LARGEST}."
@@ -104,8 +119,9 @@ def _read(path: Path, made: str, keys: tuple[str, ...]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         msg = f"{path} is not JSON; expected {made}."
         raise RunRecordError(msg, code="not_a_document") from error
-    missing = [key for key in keys if not isinstance(document, dict) or key not in document]
-    if missing:
-        msg = f"{path} has no {missing[0]!r}; expected {made}."
+    wrong = [key for key in shape if not fits(document, {key: shape[key]})]
+    if wrong:
+        missing = not isinstance(document, dict) or wrong[0] not in document
+        msg = f"{path} has {'no' if missing else 'an unknown kind of'} {wrong[0]!r}; expected {made}."
         raise RunRecordError(msg, code="not_a_document")
     return dict(document)

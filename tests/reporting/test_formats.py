@@ -169,6 +169,31 @@ def test_bad_requests_are_one_line(run: Run, record: Path, made: SimpleNamespace
 
 
 @pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("row", {"rank": "2"}), ("row", {"energy": "much"}), ("row", {"method_used": ["svd"]}),
+        ("row", {"drop": {"difference": 1.0}}), ("row", {"error_rate": float("nan")}), ("row", {"measure": "outputs"}),
+        ("row", {"held_out_error_rate": "1"}), ("sweep", {"kernel_shape": [20]}), ("sweep", {"original": [1.0]}),
+        ("sweep", {"rows": {"a": 1}}), ("sweep", {"parameters": True}), ("compare", {"summary": [{"arm": "svd"}]}),
+    ],
+)  # fmt: skip
+def test_documents_of_another_shape_are_refused(
+    run: Run, record: Path, attached: tuple[Path, Path], part: str, changes: dict[str, Any]
+) -> None:
+    """A sweep or comparison that was changed by hand ends in a line, not in a traceback."""
+    path = attached[part == "compare"]
+    document = json.loads(path.read_text(encoding="utf-8"))
+    (document["rows"][1] if part == "row" else document).update(changes)
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+    result = run("report", record, "--compare" if part == "compare" else "--sweep", path, "-o", "page.html")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {path} has ") and result.stderr.count("\n") == 1
+    assert not Path("page.html").exists()
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({}, "final layer −47.6 %, model −4.52 %, error 1.00 → 1.50 % (+0.50 ± 1.50 pt)"),

@@ -1,0 +1,65 @@
+"""Whether a document from a file has the shape that its reader counts on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+NUMBER = (int, float)
+_MEASURES = ("error_rate", "binary_error", "rmse")
+
+
+def fits(value: object, shape: Any) -> bool:  # noqa: ANN401
+    """Tell whether a value of JSON has a shape.
+
+    Args:
+        value: As read.
+        shape: A type or several, of which True, NaN and infinity are no numbers; ``[shape]``, a
+            list; ``{key: shape}``, keys that must be there; ``{a, b, None}``, one of these; or a
+            function that tells.
+    """
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(key in value and fits(value[key], shape[key]) for key in shape)
+    if isinstance(shape, set):
+        return isinstance(value, (str, type(None))) and value in shape
+    if not isinstance(shape, (type, tuple)):
+        return bool(shape(value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return isinstance(value, shape) and not isinstance(value, bool)
+
+
+def number_or_none(value: object) -> bool:
+    """Tell whether a value is a number or missing."""
+    return value is None or fits(value, NUMBER)
+
+
+def pair(value: object) -> bool:
+    """Tell whether a value is two whole numbers."""
+    return fits(value, [int]) and len(value) == 2  # type: ignore[arg-type]
+
+
+def evaluation(value: object) -> bool:
+    """Tell whether a value is what an evaluation found: a figure with its interval, or outputs with theirs."""
+    if not isinstance(value, dict):
+        return False
+    names = [f"{key}{end}" for key in _MEASURES for end in ("", "_low", "_high")]
+    names += [f"held_out_{key}" for key in (*_MEASURES, "outputs")]
+    if not all(number_or_none(value.get(key)) for key in names):
+        return False
+    if value.get("measure") == "outputs":
+        return _each(value.get("outputs"), evaluation)
+    return fits(value.get("measure"), {*_MEASURES, None})
+
+
+def difference(value: object) -> bool:
+    """Tell whether a value is a paired difference with its interval, or those of several outputs, or missing."""
+    if isinstance(value, dict) and "outputs" in value:
+        return _each(value["outputs"], difference)
+    return value is None or fits(value, {"difference": NUMBER, "low": NUMBER, "high": NUMBER})
+
+
+def _each(outputs: object, check: Any) -> bool:  # noqa: ANN401
+    return isinstance(outputs, dict) and all(map(check, outputs.values()))
