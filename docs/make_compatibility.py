@@ -124,8 +124,9 @@ output, relative to that output's largest value: more than 1e-05 counts as diffe
 
     {" ".join(document["command"])}
 
-This page is written by `python docs/make_compatibility.py` from what that command found. Files are loaded under a name whose
-ending fits their content, since some names say the wrong format.
+This page is written by `python docs/make_compatibility.py` from what that command found
+([compatibility.json](../benchmarks/results/compatibility.json)). Files are loaded under a name whose ending fits their
+content, since some names say the wrong format.
 
 - {totals["compressed"]} of {totals["files"]} files are compressed, {totals["refused"]} are refused with a reason, {totals["crashed"]} end in a crash.
 - {totals["same"]} of {totals["compressed"]} compressed files compute the same in every runtime that loads the original; {totals["differs"]} do not.

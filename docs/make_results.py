@@ -6,20 +6,28 @@ A test compares the page with what this prints.
 
 from __future__ import annotations
 
-import json
 import shlex
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+from drawing import compared, errors, times, training
+from drawing.sheet import NETWORKS, committed, read
 
 
-def read(name: str) -> dict[str, Any]:
-    """Return one committed result."""
-    document: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
-    return document
+def each(pattern: str, section: Callable[[str], str], title: str = "") -> str:
+    """Return a section for each committed result that a pattern finds, below one title."""
+    parts = [section(name) for name in committed(pattern)]
+    return "\n\n".join([title, *parts] if title and parts else parts)
+
+
+def made(document: dict[str, Any], name: str) -> str:
+    """Return the command that made a result, and where its numbers are."""
+    # Variables of the shell stay as they were typed.
+    words = (shlex.quote(word).replace("'\"'\"'", "'\\''") if " " in word else word for word in document["command"])
+    return f"`{' '.join(words)}` ([{name}](../benchmarks/results/{name}))"
 
 
 def table(columns: list[str], rows: list[list[str]]) -> str:
@@ -35,9 +43,9 @@ def rate(row: dict[str, Any]) -> str:
     return f"{row['error_rate']:.2f} [{row['error_rate_low']:.2f}, {row['error_rate_high']:.2f}]"
 
 
-def scratch_table() -> str:
+def scratch_table(name: str) -> str:
     """Return the paper's table beside ours."""
-    document = read("scratch-mnist.json")
+    document = read(name)
     rows = []
     for row in document["rows"]:
         published = row["published"]
@@ -59,19 +67,23 @@ def scratch_table() -> str:
         "final layer, true", "model, true", "seconds", "published",
     ]  # fmt: skip
     settings = document["settings"]
-    return f"""## From scratch: the paper's MNIST table
-
-`{" ".join(document["command"])}`: {settings["epochs"]} epochs, batch {settings["batch_size"]}, seed
-{settings["seed"]}, trained on all 60,000 images; {document["device"]}; {versions(document)}.
-
-{table(columns, rows)}
-
-One seed a row: differences of a few tenths of a point are noise, as the intervals say (sampling of the test set alone).
-The seconds are wall time on two shared cores that did other work meanwhile: they do not compare the ranks.
+    title = NETWORKS[settings["dataset"]]
+    rule = """
 
 The paper's parameter rule leaves out the first convolution and every bias, and counts Flatten -> Dense as channels x units;
 by that rule full rank is 19,968 (printed 19,962, a slip). Truly, rank 4 saves 58.2 % of the final layer and 0.13 % of the
 model: the paper's "7.5 %" is neither."""
+    return f"""## From scratch: the paper's {title} table
+
+{made(document, name)}: {settings["epochs"]} epochs, batch {settings["batch_size"]}, seed
+{settings["seed"]}, trained on all training images; {document["device"]}; {versions(document)}.
+
+{table(columns, rows)}
+
+{compared.scratch(name).markdown}
+
+One seed a row: differences of a few tenths of a point are noise, as the intervals say (sampling of the test set alone).
+The seconds are wall time on two shared cores that did other work meanwhile: they do not compare the ranks.{rule if title == "MNIST" else ""}"""
 
 
 def main_job() -> str:
@@ -92,6 +104,7 @@ def main_job() -> str:
         ]
         rows.append(cells)
     commands = "\n".join(f"    {' '.join(command)}" for command in document["commands"])
+    image = compared.main_job().markdown
     tuned = document["finetune"][-1]
     history = ", ".join(
         f"{entry['what']} {entry['validation_error_rate']:.2f} %" for entry in tuned["history"]
@@ -102,23 +115,21 @@ def main_job() -> str:
 
 {table(["stage", "test error %, [95 %]", "against the original, points, [95 %]", "parameters", "bytes"], rows)}
 
-Validation error: {history}. {tuned["seconds"]:.0f} s for re-fitting and training, {tuned["images_per_second"]:,.0f}
+{image}
+
+All of it is in [mnist-rank4.json](../benchmarks/results/mnist-rank4.json). Validation error: {history}. {tuned["seconds"]:.0f} s for re-fitting and training, {tuned["images_per_second"]:,.0f}
 images/s, {tuned["device"]}. One seed. The original's bytes hold {document["optimizer_bytes"]:,} bytes of optimizer state,
 which have nothing to do with the factorization."""
 
 
-def choices() -> str:
-    """Return the variants of fine-tuning, on every data set that they were run on."""
-    documents = [
-        read(f"finetune-choices-{name}.json")
-        for name in ("mnist", "cifar100", "digits")
-        if (RESULTS / f"finetune-choices-{name}.json").exists()
-    ]
-    parts = [_variants(d) if "summary" in d else _one_seed(d) for d in documents]
-    return "\n\n".join(["## How fine-tuning's defaults were chosen", *parts])
+def choices(name: str) -> str:
+    """Return the variants of fine-tuning on one data set."""
+    document = read(name)
+    text = (_variants if "summary" in document else _one_seed)(document, name)
+    return f"{text}\n\n{training.choices(name).markdown}"
 
 
-def _variants(document: dict[str, Any]) -> str:
+def _variants(document: dict[str, Any], name: str) -> str:
     """Return the means over seeds, a row a rank and variant."""
     rows = [
         [
@@ -134,14 +145,14 @@ def _variants(document: dict[str, Any]) -> str:
     ]
     columns = ["rank", "variant", "seeds", "validation error %", "validation loss", "test error %", "test loss"]
     original = document["rows"][0]["original_test_error_rate"]
-    return f"""`{shlex.join(document["command"])}`: {document["samples"]:,} training samples, {document["epochs"]} epochs;
+    return f"""{made(document, name)}: {document["samples"]:,} training samples, {document["epochs"]} epochs;
 means over seeds, validation after the last epoch, test data with the best one (original: {original:.2f} %). Only the
 validation part chooses.
 
 {table(columns, rows)}"""
 
 
-def _one_seed(document: dict[str, Any]) -> str:
+def _one_seed(document: dict[str, Any], name: str) -> str:
     """Return the variants of one seed, epoch by epoch."""
     rows = []
     for row in document["rows"]:
@@ -166,7 +177,7 @@ def _one_seed(document: dict[str, Any]) -> str:
         "rate", "teacher's weight", "head re-fitted first", "dropout", "validation error %, by epoch",
         "validation loss, by epoch", "test error %",
     ]  # fmt: skip
-    return f"""`{" ".join(document["command"])}`: rank {document["rank"]}, {document["epochs"]} epochs, judged on 5,000 held-out
+    return f"""{made(document, name)}: rank {document["rank"]}, {document["epochs"]} epochs, judged on 5,000 held-out
 validation images; the test error stands beside and chose nothing (original: {document["rows"][0]["original_test_error_rate"]:.2f} %).
 
 {table(columns, rows)}
@@ -175,9 +186,9 @@ The first row is the default. Differences of 0.1 point between variants are with
 loss is what tells them apart."""
 
 
-def head_alone() -> str:
+def head_alone(name: str) -> str:
     """Return what training the head alone brings, and how long it takes."""
-    document = read("finetune-head-mnist.json")
+    document = read(name)
     rows = [
         [
             str(row["rank"]), f"{row['error_rate_before']:.2f}", f"{row['error_rate_after']:.2f}",
@@ -188,27 +199,32 @@ def head_alone() -> str:
     columns = ["rank", "test error before", "after", "of it training, s", "whole command, s", "CPU, s"]
     return f"""## The head alone
 
-`{" ".join(document["command"])}`: `finetune --scope head` on the MNIST network (test error {document["rows"][0]["error_rate_original"]:.2f} %),
+{made(document, name)}: `finetune --scope head` on the {NETWORKS[name[14:-5]]} network (test error {document["rows"][0]["error_rate_original"]:.2f} %),
 after Keras has started; the pass of the network over its training, validation and test images is included. One of the two cores had other
 work. Ten seconds were the aim; they are missed.
 
-{table(columns, rows)}"""
+{table(columns, rows)}
+
+{training.head_alone(name).markdown}"""
 
 
-def speed() -> str:
+def speed(name: str) -> str:
     """Return the comparison of whole processes."""
-    document = read("factorize-vs-keras-mnist.json")
+    document = read(name)
     medians = document["median_seconds"]
     return f"""## `factorize` as a whole process
 
-`{" ".join(document["command"])}`: wall seconds of fresh processes taken in turns, median of
+{made(document, name)}: wall seconds of fresh processes taken in turns, median of
 {len(document["seconds"]["keras"])}, {document["cores"]} cores: lrcompress **{medians["lrcompress"]:.2f} s**, loading with Keras,
-`numpy.linalg.svd` and saving **{medians["keras"]:.2f} s**; ratio **{document["ratio"]:.3f}**."""
+`numpy.linalg.svd` and saving **{medians["keras"]:.2f} s**; ratio **{document["ratio"]:.3f}**.
+
+{times.processes(name).markdown}"""
 
 
 def scale() -> str:
     """Return time and memory by file size."""
-    document = read("scale.json")
+    name = "scale.json"
+    document = read(name)
     rows = []
     for case in document["cases"]:
         cells = [case["name"], f"{case['bytes'] / 1e6:,.0f}", str(case["rank"])]
@@ -217,39 +233,47 @@ def scale() -> str:
             cells.append(f"{found['median_seconds']:.2f} s, {found['peak_megabytes']:,.0f} MB")
         rows.append(cells)
     columns = ["model, layer", "file, MB", "rank", "lrcompress", "`cp`", "Keras, SVD, save"]
+    image = times.scale().markdown
     return f"""## Time and memory by file size
 
-`{" ".join(document["command"])}`: whole processes, median seconds and peak resident memory, the three ways taken in
+{made(document, name)}: whole processes, median seconds and peak resident memory, the three ways taken in
 turns on {document["cores"]} cores that did other work meanwhile; Python with NumPy and h5py alone takes
 {document["interpreter_megabytes"]:.0f} MB.
 
-{table(columns, rows)}"""
+{table(columns, rows)}
+
+{image}"""
 
 
 def fuzzing() -> str:
     """Return what became of mutated files."""
-    document = read("fuzz.json")
+    name = "fuzz.json"
+    document = read(name)
     groups: dict[str, int] = {}
     for outcome, number in document["outcomes"].items():
         groups[outcome.removeprefix("refused: ")] = number
     rows = [[name, f"{number:,}"] for name, number in sorted(groups.items(), key=lambda g: -g[1])]
-    limits = document["limits"]
+    limits, image = document["limits"], times.fuzzing().markdown
     return f"""## Hostile and damaged files
 
-`{" ".join(document["command"])}`: {document["cases"]:,} files made from {document["files"]} real ones by changing bytes, JSON,
+{made(document, name)}: {document["cases"]:,} files made from {document["files"]} real ones by changing bytes, JSON,
 archive members and HDF5 objects; each is inspected, factorized, modernized and merged in a process with {limits["megabytes"]:,} MB more memory
 than it starts with and {limits["seconds"]:g} s of time. **{len(document["findings"])}** ended in a traceback, a hang, a crash, too much memory, a file
 left behind or a changed input. The slowest took {document["slowest"]["seconds"]:.1f} s, the largest process {document["peak_megabytes"]:.0f} MB.
 
-{table(["outcome of factorize", "files"], rows)}"""
+{table(["outcome of factorize", "files"], rows)}
+
+By the kind of damage, with the number of files; a file with several kinds counts at each.
+
+{image}"""
 
 
 def heads() -> str:
     """Return what each method loses, and how long it takes."""
-    document = read("heads.json")
-    titles = {"mnist": "MNIST", "cifar100": "CIFAR-100"}
+    name = "heads.json"
+    document, image = read(name), errors.heads().markdown
     parts = []
-    for name, network in document["networks"].items():
+    for key, network in document["networks"].items():
         ranks = list(network["all"][0]["ranks"])
 
         def points(row: dict[str, Any], label: str, ranks: list[str] = ranks) -> list[str]:
@@ -275,7 +299,7 @@ def heads() -> str:
         passing, every = network["pass"], network["every_rank"]
         m, n = network["kernel"]
         parts.append(
-            f"""### {titles[name]}, {m} x {n}, test error {network["error_rate"]:.2f} %
+            f"""### {NETWORKS[key]}, {m} x {n}, test error {network["error_rate"]:.2f} %
 
 {table(columns, rows)}
 
@@ -289,17 +313,22 @@ The way from `svd` to `refined`, step by step, on all inputs:
     body = "\n\n".join(parts)
     return f"""## Heads without labels and without training
 
-`{" ".join(document["command"])}`: points of test error over the network's own full rank, after the methods alone: no labels, no
+{made(document, name)}: points of test error over the network's own full rank, after the methods alone: no labels, no
 training. Seconds are for all ranks of a row together, after the activations; {document["cores"]} cores, {document["blas_threads"] or "all"} of them used by
 matrix products, which did other work meanwhile. A star: on the held-out inputs this method lost to `centered`, which was
 returned. Defaults were judged on held-out training inputs; the test errors were in view meanwhile, so they are not blind.
+
+{image}
+
+Bars are 95 % intervals of the difference to full rank on these test images.
 
 {body}"""
 
 
 def fresh_heads() -> str:
     """Return `refined` on networks that no choice has seen."""
-    document = read("heads-fresh-mnist.json")
+    name = "heads-fresh-mnist.json"
+    document, image = read(name), errors.fresh().markdown
     ranks = list(document["rows"][0]["all"])
     inputs = {"all": "all inputs", "few": "2,000 inputs"}
     rows = [
@@ -316,15 +345,17 @@ def fresh_heads() -> str:
         rows.append(["**mean**", "", label, *means])
     return f"""### The same on fresh networks
 
-`{" ".join(document["command"])}`: MNIST networks of other seeds, on which nothing had been tried when this was run; `refined`, points of test error
+{made(document, name)}: MNIST networks of other seeds, on which nothing had been tried when this was run; `refined`, points of test error
 over each network's own full rank.
 
-{table(["network", "test error %", "calibrated on", *(f"r = {rank}" for rank in ranks)], rows)}"""
+{table(["network", "test error %", "calibrated on", *(f"r = {rank}" for rank in ranks)], rows)}
+
+{image}"""
 
 
-def dense_layers() -> str:
+def dense_layers(name: str) -> str:
     """Return what the whole network loses when its Dense layers share a reduction."""
-    document = read("dense-layers-mnist.json")
+    document = read(name)
     rows = []
     for row in document["rows"]:
         (rule, value), drop = next(iter(row["rule"].items())), row["drop"]
@@ -340,17 +371,14 @@ def dense_layers() -> str:
             ]
         )
     columns = ["asked", "ranks", "model saved, %", "parameters", "test error %", "points over the original, [95 %]"]
-    return f"""## All Dense layers of the MNIST network
+    return f"""## All Dense layers of the {NETWORKS[name[13:-5]]} network
 
-`{" ".join(document["command"])}`: `factorize --layers dense`, no labels and no training; ranks are chosen on held-out data. The
+{made(document, name)}: `factorize --layers dense`, no labels and no training; ranks are chosen on held-out data. The
 original has {document["parameters"]:,} parameters.
 
-{table(columns, rows)}"""
+{table(columns, rows)}
 
-
-def comparisons() -> str:
-    """Return a table for each comparison that has been measured."""
-    return "\n\n".join(comparison(path.name) for path in sorted(RESULTS.glob("compare-*.json")))
+{errors.dense_layers(name).markdown}"""
 
 
 def comparison(name: str) -> str:
@@ -383,15 +411,15 @@ def comparison(name: str) -> str:
         "published", "layer", "model", "seconds", "images seen",
     ]  # fmt: skip
     seeds = len({seed for entry in summary for seed in entry["seeds"] if seed is not None})
-    image = RESULTS / name.replace(".json", ".png")
-    figure = f"\n\n![Test error by rank](../benchmarks/results/{image.name})" if image.exists() else ""
     devices = sorted({row["device"] for row in document["rows"] if row.get("device")})
     return f"""## Compressing against training: {settings["dataset"]}
 
-`{" ".join(document["command"])}`: full rank {settings.get("full_epochs", "given")} epochs, from scratch {settings["scratch_epochs"]}, batch
+{made(document, name)}: full rank {settings.get("full_epochs", "given")} epochs, from scratch {settings["scratch_epochs"]}, batch
 {settings["batch_size"]}; {seeds} {"seed" if seeds == 1 else "seeds"}; {", ".join(devices)}; {versions(document)}. What the columns mean: [comparing](comparing.md).
 
-{table(columns, rows)}{figure}"""
+{table(columns, rows)}
+
+{compared.comparison(name).markdown}"""
 
 
 def paired(found: dict[str, Any] | None) -> str:
@@ -405,7 +433,8 @@ def paired(found: dict[str, Any] | None) -> str:
 
 def decompositions() -> str:
     """Return the truncated SVD beside its peers."""
-    document = read("svd-peers.json")
+    name = "svd-peers.json"
+    document, image = read(name), times.decompositions().markdown
     clocks = {"cpu_seconds": "median_cpu_seconds", "seconds": "median_seconds"}
     titles = {
         "numpy_gesdd": "NumPy `svd`", "scipy_gesdd": "SciPy `svd`", "scipy_svds": "SciPy `svds`",
@@ -451,16 +480,18 @@ def decompositions() -> str:
     threads = sorted({case["threads"] for case in document["cases"]})
     pool = document["libraries"]["numpy"]["pools"][0]
     found = document["libraries"]
-    made = ", ".join(f"{name} {version}" for world in found.values() for name, version in world["versions"].items())
+    libraries = ", ".join(f"{name} {version}" for world in found.values() for name, version in world["versions"].items())
     return f"""## The truncated SVD beside others
 
-`{" ".join(document["command"])}`: float32 kernels in memory, warmed up, all peers in turns; threads: {", ".join(map(str, threads))}.
+{made(document, name)}: float32 kernels in memory, warmed up, all peers in turns; threads: {", ".join(map(str, threads))}.
 Seconds are CPU time of the process where one thread is used, medians: others used {statistics.median(others):.1f} cores of {document["cores"]} meanwhile
-(median), so that wall time says little; it is in the JSON. Error over the least possible in brackets. {made}; {pool["internal_api"]}
+(median), so that wall time says little; it is in the JSON. Error over the least possible in brackets. {libraries}; {pool["internal_api"]}
 {pool["version"]} for {pool["architecture"]}. Gaussian kernels have independent normal entries, the flattest spectrum there is;
 decaying ones `sigma_i ~ i^-0.7` and a fifth of noise, as trained layers.{note}
 
 {table(["kernel", "`truncated_svd`", "fastest peer within 1.001", "its seconds", "ours over one Gram product"], short)}
+
+{image}
 
 The Gram product is NumPy's `A @ A.T` of the short side, of which it computes one half.
 
@@ -479,7 +510,8 @@ and libraries included: **{memory["array_peak_megabytes"]:,.0f} MB** with the ke
 
 def language_model() -> str:
     """Return what a rank costs and saves where the head is most of the network."""
-    document = read("language-model.json")
+    name = "language-model.json"
+    document, image = read(name), training.language_model().markdown
     text, settings = document["text"], document["text"]["settings"]
     m, n = document["kernel"]
     closed, refined = document["ranks"], document.get("refined", {"rows": [], "seconds": {}})
@@ -538,7 +570,7 @@ def language_model() -> str:
     samples = found["samples"]
     return f"""## A language model: the head is most of the network
 
-`{" ".join(document["command"])}`: ten books, {text["words"]:,} words, a vocabulary of {text["vocabulary"]:,}; embedding of
+{made(document, name)}: ten books, {text["words"]:,} words, a vocabulary of {text["vocabulary"]:,}; embedding of
 {settings["embedding"]}, LSTM of {settings["units"]}, `Dense` {m} x {n:,} with softmax at each of {settings["steps"]} steps: {document["parameters"]:,} parameters,
 {100 * m * n / document["parameters"]:.0f} % of them in that kernel. Trained for {settings["epochs"]} epochs; {document["cores"]} cores that did other work meanwhile; {versions(document)}.
 One seed.
@@ -559,21 +591,16 @@ Loss on the held-out samples at the start and after the epoch: {looks[0]["valida
 
 Milliseconds before and after, rank {rank}, in turns; how many times as fast, median and quartiles of the turns:
 
-{table(["what", "before", "after", "times as fast"], speeds)}"""
+{table(["what", "before", "after", "times as fast"], speeds)}
+
+{image}
+
+Perplexities are set beside the full rank's on the same words. Lines at the right join the quartiles."""
 
 
-def exports() -> str:
-    """Return what factors and 8-bit weights save in exported models, of every network measured."""
-    documents = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("export-*.json"))
-    ]
-    if not documents:
-        return ""
-    return "\n\n".join(["## Exported: low rank, 8 bits, both", *map(_export, documents)])
-
-
-def _export(document: dict[str, Any]) -> str:
-    """Return the table of one network and of its head."""
+def export(name: str) -> str:
+    """Return what factors and 8-bit weights save in the exported files of one network and of its head."""
+    document = read(name)
     names = {
         ("original", False): "original", ("factorized", False): "low rank alone",
         ("original", True): "8 bits alone", ("factorized", True): "both",
@@ -606,13 +633,13 @@ def _export(document: dict[str, Any]) -> str:
         else "In all factorized files the two products are still two"
     )  # fmt: skip
     head = (
-        f"`{shlex.join(document['command'])}`: LiteRT files, weights of "
+        f"{made(document, name)}: LiteRT files, weights of "
         f"8 bits by dynamic-range quantization; the head {m} x {n:,} alone, and the whole network, at rank\n"
         f"{document['rank']}. One sample a call, the head one prediction, in turns; {document['runtime']}, {document['threads']} threads;\n"
         f"{versions(document)}. {factors}."
     )
     table_text = table([*columns, "test error %, [95 %]", "test loss"] if measured else columns, rows)
-    return f"### {document['name']}\n\n{head}\n\n{table_text}"
+    return f"### {document['name']}\n\n{head}\n\n{table_text}\n\n{times.export(name).markdown}"
 
 
 def versions(document: dict[str, Any]) -> str:
@@ -625,9 +652,26 @@ def render() -> str:
     """Return the page."""
     head = """# Results
 
-Every number here was measured by the command beside it and is committed in `benchmarks/results`; this page is written by
-`python docs/make_results.py`. Data sets are found by [the usual rules](datasets.md)."""
-    parts = [head, heads(), fresh_heads(), dense_layers(), comparisons(), language_model(), scratch_table(), main_job(), choices(), head_alone(), speed(), exports(), scale(), decompositions(), fuzzing()]
+Every number here was measured by the command beside it and is committed in `benchmarks/results`, in the file beside it; this
+page is written by `python docs/make_results.py`, its figures are drawn from the same files by `python docs/make_figures.py`. Data sets
+are found by [the usual rules](datasets.md). What becomes of other people's files has its own page: [compatibility](compatibility.md)."""
+    parts = [
+        head,
+        heads(),
+        fresh_heads(),
+        each("dense-layers-*.json", dense_layers),
+        each("compare-*.json", comparison),
+        language_model(),
+        each("scratch-*.json", scratch_table),
+        main_job(),
+        each("finetune-choices-*.json", choices, "## How fine-tuning's defaults were chosen"),
+        each("finetune-head-*.json", head_alone),
+        each("factorize-vs-keras-*.json", speed),
+        each("export-*.json", export, "## Exported: low rank, 8 bits, both"),
+        scale(),
+        decompositions(),
+        fuzzing(),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -26,8 +26,9 @@ def test_command_page_is_what_help_prints() -> None:
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == made
 
 
-def test_results_page_is_what_the_figures_say() -> None:
+def test_results_page_is_what_the_figures_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/results.md is current; write it anew with `python docs/make_results.py`."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
     made = runpy.run_path(str(ROOT / "docs" / "make_results.py"))["render"]()
 
     assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == made
@@ -141,9 +142,22 @@ def test_committed_results_name_their_command() -> None:
         assert document.get("command") or document.get("commands"), path
 
 
-@pytest.mark.keras
-def test_figures_are_of_the_results() -> None:
-    """The figures are current; draw them anew with `python docs/make_figures.py`."""
-    made = runpy.run_path(str(ROOT / "docs" / "make_figures.py"))
+def test_every_committed_result_is_on_a_page() -> None:
+    """Each file in benchmarks/results is linked to by the page of results, or of compatibility."""
+    pages = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("results", "compatibility")]
+    paths = (ROOT / "benchmarks" / "results").glob("*.json")
 
-    assert made["digest"](made["curves"]()) in made["FIGURE"].read_text(encoding="utf-8")
+    assert [p.name for p in paths if f"(../benchmarks/results/{p.name})" not in "".join(pages)] == []
+
+
+@pytest.mark.keras
+def test_figures_are_of_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures are current, and on a page; draw them anew with `python docs/make_figures.py`."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    drawings = runpy.run_path(str(ROOT / "docs" / "make_figures.py"))["drawings"]()
+    pages = " ".join(" ".join(path.read_text(encoding="utf-8") for path in PAGES).split())
+
+    old = [d.name for d in drawings if d.digest not in d.path.read_text(encoding="utf-8")]
+    assert old == []
+    assert [d.name for d in drawings if d.markdown not in pages] == []
+    assert {path.stem for path in (ROOT / "docs" / "figures").iterdir()} == {d.name for d in drawings}
