@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # A process a core: more threads would wait for each other. Read as the libraries are loaded.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(name, "1")
+
+
+@pytest.fixture(scope="session")
+def litert() -> None:
+    """Skip where models cannot be exported to LiteRT."""
+    for name in ("ai_edge_litert", "onnx", "onnxruntime", "tf2onnx"):
+        if find_spec(name) is None:
+            pytest.skip(f"{name}, of the extra `export`, is not installed")
+    if tuple(map(int, version("keras").split(".")[:2])) < (3, 13):
+        pytest.skip("Keras exports to LiteRT from 3.13 on")
 
 
 @pytest.fixture(scope="session")

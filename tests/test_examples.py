@@ -25,8 +25,10 @@ ELSEWHERE = {"language_model.py"}
 
 @pytest.mark.keras
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_example(name: str, tmp_path: Path) -> None:
+def test_example(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """It ends well, says what it should, and leaves what it names."""
+    if name == "export_to_phone.py":
+        request.getfixturevalue("litert")
     arguments, said, files = EXAMPLES[name]
 
     done = subprocess.run(

@@ -58,6 +58,7 @@ def test_blocks_of_a_page_run(
     examples: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     """Each block runs in a folder of its own, line by line, and every line succeeds."""
     ran = 0
