@@ -35,7 +35,7 @@ def heads() -> Drawing:
             f"{svd[-1][1]:.1f} %, refined {refined[-1][1]:.1f} %; at rank {svd[0][0]} {svd[0][1]:.2f} and {refined[0][1]:.2f} %"
         )
     alt = f"Test error by rank, a line a method; refined is lowest nearly everywhere. {'. '.join(seen)}."
-    return Drawing("heads", alt, numbers, _draw_heads, (9.0, 4.2))
+    return Drawing("heads", alt, numbers, _draw_heads, (8.0, 4.2))
 
 
 def _line(row: dict[str, Any], inputs: int) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _draw_heads(numbers: Any, figure: Any) -> None:  # noqa: ANN401
             plain_log(panel, "y")
         rank_axis(panel, [point[0] for point in network["lines"][0]["points"]])
         panel.grid()
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 
 def fresh() -> Drawing:

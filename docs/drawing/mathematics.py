@@ -191,7 +191,7 @@ def weighing() -> Drawing:
         f"as along its last. Right: share of the outputs' variance lost by rank; at rank {RANK} "
         + ", ".join(f"{method} {value:.1f} %" for method, value in low.items()) + "."
     )  # fmt: skip
-    return Drawing("weighing", alt, numbers, _draw_weighing, (10.0, 3.6))
+    return Drawing("weighing", alt, numbers, _draw_weighing, (8.5, 3.3))
 
 
 def _lost(kernel: Array, bias: Array, inputs: Array) -> dict[str, list[float]]:

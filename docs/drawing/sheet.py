@@ -104,7 +104,9 @@ def plain_log(axis: Any, which: str) -> None:  # noqa: ANN401
     getattr(axis, f"set_{which}scale")("log")
     low, high = getattr(axis, f"get_{which}lim")()
     side = getattr(axis, f"{which}axis")
-    side.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,)))
+    # Numbers beside each other need more room than numbers above each other.
+    room = {"x": 100, "y": 500}[which]
+    side.set_major_locator(LogLocator(subs=(1, 2, 5) if high < room * low else (1,)))
     side.set_major_formatter("{x:,g}")
     side.set_minor_formatter("")
 

@@ -58,7 +58,7 @@ def decompositions() -> Drawing:
         f"take {min(reached):.2f} to {max(reached):.0f} times as long; hollow marks, left and right of 1, miss it. Right: truncated_svd "
         f"takes {min(grams):.2f} to {max(grams):.1f} Gram products, least for the largest kernels; {AIM} was the aim."
     )
-    return Drawing("svd-peers", alt, numbers, _draw_decompositions, (9.0, 4.6))
+    return Drawing("svd-peers", alt, numbers, _draw_decompositions, (8.4, 4.8))
 
 
 def _draw_decompositions(numbers: Any, figure: Any) -> None:  # noqa: ANN401
@@ -202,7 +202,7 @@ def fuzzing() -> Drawing:
         mine = [row for row in numbers if row[0].split()[0] == group]
         shares.append(f"{title} {100 * sum(row[1] for row in mine) / sum(row[1] + row[2] for row in mine):.0f} %")
     alt = f"Share of files still compressed, by the kind of damage; all others were refused. By what was damaged: {', '.join(shares)}."
-    return Drawing("fuzz", alt, numbers, _draw_fuzzing, (9.0, 3.8))
+    return Drawing("fuzz", alt, numbers, _draw_fuzzing, (8.4, 3.8))
 
 
 _DAMAGED = {"bytes": "bytes", "hdf5": "HDF5 objects", "json": "JSON", "zip": "archive members"}

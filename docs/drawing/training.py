@@ -132,7 +132,7 @@ def language_model() -> Drawing:
         f"Left: perplexity over full rank against parameters of the model, a line a method: {said}; after fine-tuning "
         f"{tuned[2]:+.1f} % at rank {tuned[0]}. Right: how many times as fast at that rank: {speed}."
     )
-    return Drawing("language-model", alt, numbers, _draw_language_model, (9.0, 3.8))
+    return Drawing("language-model", alt, numbers, _draw_language_model, (8.4, 3.8))
 
 
 def _draw_language_model(numbers: Any, figure: Any) -> None:  # noqa: ANN401
