@@ -41,7 +41,7 @@ def comparison(name: str) -> Drawing:
     for arm in dict.fromkeys(entry["arm"] for entry in numbers["summary"]):
         mine = sorted((e for e in numbers["summary"] if e["arm"] == arm), key=lambda e: e["rank"] or math.inf)
         ends_of = [mine[-1], mine[0]] if len(mine) > 1 else mine
-        errors = (f"{e['error_rate']:.2f} %" + ("" if e["rank"] is None else f" at rank {e['rank']}") for e in ends_of)
+        errors = (f"{e['error_rate']:.2f} % at {'full rank' if e['rank'] is None else 'rank ' + str(e['rank'])}" for e in ends_of)
         said.append(f"{names[arm]}: {', '.join(errors)}")
     alt = f"Test error by rank on {NETWORKS.get(numbers['dataset'], numbers['dataset'])}, one line a way to get there. {'; '.join(said)}."
     return Drawing(name.removesuffix(".json"), alt, numbers, _draw_comparison, (8.0, 4.2))
