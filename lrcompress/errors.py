@@ -6,6 +6,30 @@ A message is one line: what was received, what was expected, what to do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+
+def did_you_mean(given: str, names: Iterable[str], most: int = 1) -> str:
+    """Return a sentence that suggests the names nearest to a misspelt one, to end a message with.
+
+    >>> did_you_mean("predcitions", ["conv2d", "predictions"])
+    " Did you mean 'predictions'?"
+    >>> did_you_mean("housing", ["mnist", "cifar10"])
+    ''
+
+    Args:
+        given: What was typed.
+        names: What would have been understood.
+        most: How many to suggest at most.
+
+    Returns:
+        The sentence with a space before it; an empty string where nothing is near.
+    """
+    import difflib
+
+    near = difflib.get_close_matches(given, list(dict.fromkeys(names)), n=most)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
 
 class LRCompressError(Exception):
     """Base of every error raised on purpose by lrcompress; never raised itself.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.api.scratch import BATCH_SIZE, EPOCHS, MODEL_SUFFIXES, network_name
-from lrcompress.errors import TrainingError
+from lrcompress.errors import TrainingError, did_you_mean
 from lrcompress.hashing import sha256
 from lrcompress.reporting.compared import ARMS
 
@@ -39,7 +39,8 @@ class Asked:
     def __post_init__(self) -> None:
         wrong = sorted(set(self.chosen or ()) - set(ARMS))
         if wrong:
-            msg = f"Unknown arm {wrong[0]!r}; expected some of {', '.join(ARMS)}."
+            near = did_you_mean(wrong[0], ARMS)
+            msg = f"Unknown arm {wrong[0]!r}; expected some of {', '.join(ARMS)}.{near}"
             raise TrainingError(msg, code="unknown_arm")
         if self.budget is None:
             return

@@ -86,8 +86,9 @@ def find_inputs(
         DatasetError: If the data set asked for is missing or does not fit the model.
         TrainingError: If no inputs can be drawn at random.
     """
-    from lrcompress.training.datasets import NAMED, load, locate
+    from lrcompress.training.datasets import load
     from lrcompress.training.latency import random_inputs
+    from lrcompress.training.named import NAMED, locate
     from lrcompress.training.session import DataRequest, prepare
 
     known = (record.document.get("dataset") if record else None) or {}

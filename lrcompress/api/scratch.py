@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.api.calibrating import recorded_scaling
 from lrcompress.api.factorizing import factorize
-from lrcompress.errors import TrainingError
+from lrcompress.errors import TrainingError, did_you_mean
 from lrcompress.modelfile import find_head, open_model
 from lrcompress.progress import Progress, nothing, silent
 
@@ -120,6 +120,7 @@ def check_published(dataset: str, model: str | Path | None) -> None:
         msg = (
             f"No network is published for data set {dataset!r}; expected {', '.join(PUBLISHED)}, "
             "or a network of your own: --model module:function or a model file."
+            f"{did_you_mean(dataset, PUBLISHED)}"
         )
         raise TrainingError(msg, code="no_recipe")
 

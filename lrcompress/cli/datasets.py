@@ -22,7 +22,7 @@ def command(data_dir: Path | None, as_json: bool, quiet: bool, verbose: bool) ->
         lrcompress datasets
     """  # noqa: D301
     from lrcompress.reporting.listed import render_datasets
-    from lrcompress.training.datasets import NAMED, locate, search_folders
+    from lrcompress.training.named import NAMED, locate, search_folders
 
     searched = [str(folder) for folder in search_folders(data_dir)]
     entries = []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.errors import RankError
+from lrcompress.errors import RankError, did_you_mean
 from lrcompress.lowrank.centering import centered_ranks
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.guarding import better, held_out_problem
@@ -49,7 +49,8 @@ def choose_method(
             return "svd", "the best method without data for a hidden layer"
         return "svd", "the best method without data for a layer that softmax does not follow"
     if method not in METHODS:
-        msg = f"Unknown method {method!r}; expected auto, {', '.join(METHODS)}."
+        near = did_you_mean(method, ("auto", *METHODS))
+        msg = f"Unknown method {method!r}; expected auto, {', '.join(METHODS)}.{near}"
         raise RankError(msg, code="unknown_method")
     if method in ("whitened", "refined") and not has_data:
         msg = f"Method {method} needs inputs to calibrate on; give --dataset, or use --method auto."

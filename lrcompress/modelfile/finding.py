@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-
-from lrcompress.errors import UnsupportedModelError
+from lrcompress.errors import UnsupportedModelError, did_you_mean
 from lrcompress.modelfile.decoding import decoding
 from lrcompress.modelfile.describing import describe_dense
 from lrcompress.modelfile.layers import dense_entry
@@ -115,9 +113,12 @@ def _named(model: ModelFile, layer: str) -> Item:
         )
     else:
         msg = f"{model.path} has no Dense layer {layer}"
-    names = ["/".join(item.path) for item in items]
-    near = difflib.get_close_matches(layer, names, n=3, cutoff=0.5) or names[:5]
-    msg += f": use {' or '.join(near)}." if near else " and it has none at all."
+    if not items:
+        msg += ", and it has none at all."
+    else:
+        paths = ["/".join(item.path) for item in items]
+        near = did_you_mean(layer, paths, most=3)
+        msg += f".{near}" if near else f": use {' or '.join(paths[:5])}."
     raise UnsupportedModelError(msg, code="no_such_layer")
 
 

@@ -6,10 +6,8 @@ Nothing here starts Keras, except the download of a named data set that is nowhe
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import io
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.errors import DatasetError, UnknownDatasetError
+from lrcompress.errors import DatasetError, UnknownDatasetError, did_you_mean
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.training.assembling import (
     ARRAYS,
@@ -27,37 +25,10 @@ from lrcompress.training.assembling import (
     wanted_names,
 )
 from lrcompress.training.labels import class_numbers
+from lrcompress.training.named import NAMED, is_there, locate, search_folders
 from lrcompress.training.npz import read_npz
 
 __all__ = ["ARRAYS", "NAMED", "Dataset", "class_numbers", "load", "locate", "search_folders"]
-
-BUNDLED = Path(__file__).parent.parent / "data"
-# Names Keras can download, and what they are.
-NAMED = {
-    "digits": "8x8 handwritten digits (UCI), 1,437 + 360 images, bundled",
-    "mnist": "28x28 handwritten digits, 60,000 + 10,000 images",
-    "fashion_mnist": "28x28 pictures of clothes, 60,000 + 10,000 images",
-    "cifar10": "32x32 colour pictures of 10 classes, 50,000 + 10,000 images",
-    "cifar100": "32x32 colour pictures of 100 classes, 50,000 + 10,000 images",
-}
-
-
-def search_folders(data_dir: Path | None = None) -> list[Path]:
-    """Return the folders in which `NAME.npz` is sought, in order."""
-    folders = [data_dir] if data_dir else []
-    if os.environ.get("LRCOMPRESS_DATA"):
-        folders.append(Path(os.environ["LRCOMPRESS_DATA"]))
-    keras_home = os.environ.get("KERAS_HOME")
-    folders.append((Path(keras_home) if keras_home else Path.home() / ".keras") / "datasets")
-    return folders
-
-
-def locate(name: str, data_dir: Path | None = None) -> Path | None:
-    """Return the file that holds the named data set, or None if no folder has it."""
-    if name == "digits":
-        return BUNDLED / "digits.npz"
-    candidates = (folder / f"{name}.npz" for folder in search_folders(data_dir))
-    return next((path for path in candidates if _is_there(path.is_file)), None)
 
 
 def load(
@@ -93,34 +64,24 @@ def load(
         return _from_keras(spec, data_dir)
     if path.suffix == ".npz":
         return _from_npz(spec, path)
-    if _is_there(path.is_dir):
+    if is_there(path.is_dir):
         from lrcompress.training.images import read_image_folder
 
         return assemble(spec, spec, read_image_folder(path, seed))
-    if ":" in spec and not _is_there(path.exists):
+    if ":" in spec and not is_there(path.exists):
         return assemble(spec, spec, _call(spec))
     raise UnknownDatasetError(_unknown(spec))
 
 
-def _is_there(check: Callable[[], bool]) -> bool:
-    """Ask a path; one with too long a name, or in a closed folder, is not there."""
-    try:
-        return check()
-    except OSError:
-        return False
-
-
 def _unknown(spec: str) -> str:
-    near = difflib.get_close_matches(spec, NAMED, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else "."
     return (
-        f"Unknown data set {spec!r}{hint} Expected one of {', '.join(NAMED)}, an existing .npz "
-        "file, a folder of class folders of images, or package.module:function."
+        f"Unknown data set {spec!r}; expected one of {', '.join(NAMED)}, an existing .npz file, a "
+        f"folder of class folders of images, or package.module:function.{did_you_mean(spec, NAMED)}"
     )
 
 
 def _from_npz(spec: str, path: Path) -> Dataset:
-    if not _is_there(path.is_file):
+    if not is_there(path.is_file):
         msg = f"Data set file {path} does not exist; expected a .npz with {', '.join(ARRAYS)}."
         raise DatasetError(msg)
     return assemble(spec, str(path), grouped(read_npz(path, ARRAYS, wanted_names)))

@@ -15,8 +15,9 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.errors import DatasetError
+from lrcompress.errors import DatasetError, did_you_mean
 from lrcompress.training.arrays import Arrays
+from lrcompress.training.named import SCALINGS
 
 _DIVIDE = re.compile(r"/(\d+(?:\.\d+)?)(-1)?")
 # An error rate must be this much better than guessing before a scaling is believed.
@@ -83,7 +84,7 @@ def parse(name: str, x_train: Arrays) -> Scaling:
     match = _DIVIDE.fullmatch(name)
     if match and float(match[1]) > 0:
         return Scaling(name, np.asarray(match[1], np.float32), zero + bool(match[2]))
-    msg = f"Unknown scaling {name!r}; expected as-is, /255, /127.5-1, standardized, or /NUMBER."
+    msg = f"Unknown scaling {name!r}; expected {', '.join(SCALINGS)}, or /NUMBER.{did_you_mean(name, SCALINGS)}"
     raise DatasetError(msg, code="scaling")
 
 

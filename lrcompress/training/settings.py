@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from lrcompress.errors import TrainingError, did_you_mean
 from lrcompress.training import precision
 from lrcompress.training.distill import TEMPERATURE, WEIGHT
 from lrcompress.training.recover import SAMPLES
@@ -20,6 +21,13 @@ MOST_OUTPUTS = 2**24
 STEPS = {"model": 50, "head": 20}
 # Epochs of each scope; those of the head alone take a moment.
 EPOCHS = {"model": 2, "head": 5}
+# What the settings that are words may be.
+NAMES = {
+    "scope": ("model", "head"),
+    "optimizer": ("adam", "original"),
+    # The last is what auto and mixed come to.
+    "precision": ("auto", "float32", "mixed", precision.MIXED),
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,19 @@ class FinetuneSettings:
     patience: int | None = None
     precision: str = "auto"
     refit_samples: int = SAMPLES
+
+    def __post_init__(self) -> None:
+        """Refuse what is no scope, optimizer or precision.
+
+        Raises:
+            TrainingError: With code ``bad_setting``.
+        """
+        for setting, names in NAMES.items():
+            value = getattr(self, setting)
+            if value not in names:
+                near = did_you_mean(str(value), names)
+                msg = f"Received {setting}={value!r}; expected {' or '.join(map(repr, names))}.{near}"
+                raise TrainingError(msg, code="bad_setting")
 
     def decided(self, samples: int, outputs: int = 1) -> FinetuneSettings:
         """Return the settings with nothing left open.

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from lrcompress.errors import UnsupportedModelError
+from lrcompress.errors import UnsupportedModelError, did_you_mean
 
 SUFFIX = "_lowrank"
 
@@ -46,6 +46,7 @@ def find_dense(model: Any, name: str | None) -> Any:
         msg = (
             f"Layer {name!r} of {type(model).__name__} {what}; expected one of "
             f"{', '.join(names) or 'none'}, in a model that was called on data."
+            + ("" if found else did_you_mean(name, names))
         )
         raise UnsupportedModelError(msg, code="no_such_layer")
     return found[0]

@@ -186,7 +186,7 @@ def test_an_unknown_name_suggests_near_ones(forked: Callable[..., ModelFile]) ->
     error = refusal(forked(), "trunc")
 
     assert error.code == "no_such_layer"
-    assert "use trunk" in str(error)
+    assert "Did you mean 'trunk'?" in str(error)
 
 
 def test_a_layer_of_another_class_is_named_as_such(forked: Callable[..., ModelFile]) -> None:

@@ -145,7 +145,7 @@ def test_a_download_does_not_write_on_stdout(
 def test_near_names_are_suggested(refuses: Refuses, typed: str, near: str) -> None:
     """A misspelt name is answered with the one that was meant, and all the others."""
     with refuses(
-        UnknownDatasetError, "unknown_dataset", repr(typed), f"did you mean {near!r}?", *NAMED
+        UnknownDatasetError, "unknown_dataset", repr(typed), f"Did you mean {near!r}?", *NAMED
     ):
         load(typed)
 
@@ -160,7 +160,7 @@ def test_names_unlike_any_other_are_not_guessed(tmp_path: Path, refuses: Refuses
     with pytest.raises(UnknownDatasetError) as refused:
         load("housing")
 
-    assert "did you mean" not in str(refused.value)
+    assert "Did you mean" not in str(refused.value)
     assert refused.value.exit_code == 2
 
 
