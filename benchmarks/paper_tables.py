@@ -7,7 +7,7 @@
 MNIST (Adam, 10 epochs) and CIFAR-100 (RMSprop, 50 epochs) at the published ranks, batch 32 as
 published. DIR gets each row as it ends, and the state of a network in training after each epoch:
 the same command goes on after a kill, and several at once share the rows. What docs/results.md is
-made from goes to benchmarks/results/compare-<data set>.json, with its figure.
+made from goes to benchmarks/results/compare-<data set>.json.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import lrcompress
-from lrcompress.reporting.compared import ARMS, arm_names, render_compare
-from lrcompress.reporting.figures import draw_compare
+from lrcompress.reporting.compared import ARMS, render_compare
 
 RESULTS = Path(__file__).parent / "results"
 # Training images, epochs and low ranks as published.
@@ -71,7 +70,7 @@ def command() -> list[str]:
 
 
 def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Fill one table and write its document and its figure."""
+    """Fill one table and write its document."""
     from lrcompress.cli.console import keras_starter, progress_bar, show
 
     folder = arguments.output / f"compare-{name}"
@@ -100,8 +99,6 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         RESULTS.mkdir(exist_ok=True)
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
         (RESULTS / f"compare-{name}.json").write_text(text, encoding="utf-8")
-        names = arm_names(arguments.finetune_epochs)
-        draw_compare(document, names, RESULTS / f"compare-{name}.png")
     return document
 
 
