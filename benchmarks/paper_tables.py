@@ -71,7 +71,8 @@ def command() -> list[str]:
 
 def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Fill one table and write its document."""
-    from lrcompress.cli.console import keras_starter, progress_bar, show
+    from lrcompress.cli.console import progress_bar, show
+    from lrcompress.cli.engine import keras_starter
 
     folder = arguments.output / f"compare-{name}"
     started = time.perf_counter()

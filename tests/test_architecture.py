@@ -48,7 +48,8 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
         {"numpy"},
     ),
     "cli": (
-        FOUNDATIONS | {"api", "cli", "reporting", "runs", "training"},
+        # Of modelfile only what completes the names of layers: api loads more than a Tab should.
+        FOUNDATIONS | {"api", "cli", "modelfile", "reporting", "runs", "training"},
         {"click", "rich"},
     ),
 }  # fmt: skip

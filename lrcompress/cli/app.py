@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
@@ -13,7 +12,9 @@ from typing import Any, NoReturn
 import click
 
 from lrcompress import __version__
-from lrcompress.errors import LRCompressError
+from lrcompress.cli.console import make_streams_safe
+from lrcompress.cli.engine import libraries_held_back
+from lrcompress.errors import LRCompressError, did_you_mean
 
 # Name of a command to (module, one line for the list of commands). A command's module is
 # imported when it is run or its own help is shown, so that `lrcompress --help` starts at once.
@@ -54,10 +55,11 @@ class Application(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or suggest the one that was meant."""
         name = args[0] if args else ""
-        if name and not name.startswith("-") and name not in COMMANDS:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            msg = f"No such command {name!r}; expected one of {', '.join(COMMANDS)}.{hint}"
+        is_wrong = bool(name) and not name.startswith("-") and name not in COMMANDS
+        # While a line is being completed nothing is said.
+        if is_wrong and not ctx.resilient_parsing:
+            near = did_you_mean(name, COMMANDS)
+            msg = f"No such command {name!r}; expected one of {', '.join(COMMANDS)}.{near}"
             raise click.UsageError(msg, ctx)
         return super().resolve_command(ctx, args)
 
@@ -79,8 +81,12 @@ class Application(click.Group):
         extra.setdefault("obj", ["lrcompress", *arguments])
         if not standalone_mode:
             return super().main(arguments, prog_name, complete_var, False, **extra)
+        own_process = args is None
+        if own_process:
+            make_streams_safe()
         try:
-            code = super().main(arguments, prog_name, complete_var, False, **extra)
+            with libraries_held_back(own_process=own_process):
+                code = super().main(arguments, prog_name, complete_var, False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             sys.exit(error.exit_code)

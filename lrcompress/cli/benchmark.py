@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
+from lrcompress.cli.console import note, progress_bar, show, show_json
+from lrcompress.cli.engine import keras_starter
 from lrcompress.cli.options import model_argument, numbers_of, output_options
 
 

@@ -7,15 +7,17 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
+from lrcompress.cli.completing import files, words_among
+from lrcompress.cli.console import note, progress_bar, show, show_json
+from lrcompress.cli.engine import keras_starter
 from lrcompress.cli.options import (
     data_options,
     distribute_option,
     existing_model,
+    names_of,
     numbers_of,
     output_options,
     seeds_options,
-    words_of,
 )
 from lrcompress.cli.scratch import resumable
 from lrcompress.reporting.compared import ARMS
@@ -29,25 +31,12 @@ def parse_model(ctx: click.Context, param: click.Parameter, value: str | None) -
     return value
 
 
-def parse_arms(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[str, ...] | None:
-    """Return comma-separated arms."""
-    if value is None:
-        return None
-    words = words_of(value)
-    wrong = [word for word in words if word not in ARMS]
-    if wrong or not words:
-        msg = f"{value!r} is not a list of arms; expected some of {', '.join(ARMS)}."
-        raise click.BadParameter(msg, ctx, param)
-    return tuple(dict.fromkeys(words))
-
-
 @click.command("compare")
-@click.argument("model", required=False, callback=parse_model)
+@click.argument("model", required=False, callback=parse_model, shell_complete=files)
 @click.option("--ranks", callback=numbers_of("ranks", "75,60,40"), metavar="LIST",
               help="For example 8,4,2; default: the published ones.")  # fmt: skip
-@click.option("--arms", callback=parse_arms, metavar="LIST",
+@click.option("--arms", metavar="LIST",
+              callback=names_of("arms", ARMS), shell_complete=words_among(ARMS),
               help=f"Some of {','.join(ARMS)}; default: all, without scratch for a model "
                    "file.")  # fmt: skip
 @click.option("--scratch", is_flag=True,

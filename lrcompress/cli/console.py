@@ -3,39 +3,70 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import io
 import json
-import logging
 import os
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 # A pipe has no width: nothing should wrap there.
-PIPE_WIDTH = 1_000
+PIPE_WIDTH = 100_000
 # Between two lines on the same task, where nobody watches a bar.
 LOG_SECONDS = 15.0
+# Columns from which on progress has a bar.
+WIDE = 80
+
+
+def make_streams_safe() -> None:
+    """Print also what the encoding of stdout lacks, and run also where stdout or stderr is closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Its number would go to the next file that is opened, and into that what libraries say.
+            os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115  # a device, kept open
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def show(parts: list[RenderableType]) -> None:
-    """Print a result for people on stdout."""
+    """Print a result for people on stdout: it fits a terminal, and is plain text anywhere else."""
+    if sys.stdout.isatty():
+        terminal().print(*parts)
+        return
     from rich.console import Console
 
-    if sys.stdout.isatty():
-        Console(highlight=False).print(*parts)
-        return
-    console = Console(width=PIPE_WIDTH, highlight=False)
+    console = Console(width=PIPE_WIDTH, highlight=False, color_system=None, force_terminal=False)
     with console.capture() as capture:
         console.print(*parts)
     # Tables are padded to their width, which a file or a page has no use for.
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def terminal(*, stderr: bool = False) -> Console:
+    """Return the terminal; with NO_COLOR, or where TERM is dumb, nothing is bold or in colour."""
+    from rich.console import Console
+
+    return Console(
+        stderr=stderr,
+        highlight=False,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        # Rich would take a dumb terminal for 80 columns wide, whatever it is.
+        width=shutil.get_terminal_size().columns if is_dumb() else None,
+        height=25 if is_dumb() else None,
+    )
+
+
+def is_dumb() -> bool:
+    """Return whether the terminal understands no codes at all."""
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
 
 
 def show_json(document: Any) -> None:  # noqa: ANN401  # a dictionary, or a list of them
@@ -55,7 +86,7 @@ class Bar:
     def __init__(self, *, quiet: bool) -> None:
         """Draw only on a terminal; elsewhere say each task once, so that a log stays short."""
         self._quiet = quiet
-        self._live = not quiet and sys.stderr.isatty()
+        self._live = not quiet and sys.stderr.isatty() and not is_dumb()
         self._progress: Any = None
         self._task_id: Any = None
         self._task = ""
@@ -85,24 +116,27 @@ class Bar:
             self._logged = now
 
     def _start(self) -> None:
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
             Progress,
+            ProgressColumn,
             TextColumn,
             TimeElapsedColumn,
+            TimeRemainingColumn,
         )
-        from rich.progress import TimeRemainingColumn as Eta
 
-        columns = (
+        console = terminal(stderr=True)
+        columns: list[ProgressColumn] = [
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            Eta(),
-        )
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        ]
+        if console.width >= WIDE:
+            # Where there is little room, it goes to the task and its figures.
+            columns[1:1] = [BarColumn(min(40, console.width - 60))]
+            columns.append(TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console, transient=True)
         self._progress.start()
 
     def close(self) -> None:
@@ -119,50 +153,3 @@ def progress_bar(*, quiet: bool) -> Iterator[Bar]:
         yield bar
     finally:
         bar.close()
-
-
-def keras_starter(
-    *, quiet: bool, verbose: bool, distribute: str | None = None
-) -> Callable[[], None]:
-    """Return a function that starts Keras and says so, the first time that it is called.
-
-    Args:
-        quiet: Say nothing.
-        verbose: Let the engine speak, too.
-        distribute: For a command that can use several devices, what the user said of them.
-    """
-    return functools.cache(
-        lambda: _start_keras(quiet=quiet, verbose=verbose, distribute=distribute or "none")
-    )
-
-
-def _start_keras(*, quiet: bool, verbose: bool, distribute: str) -> None:
-    """Import Keras and its engine with their start-up notes held back, unless they are wanted.
-
-    The notes come from native code that writes to file descriptor 2 before any setting is read; some
-    of what lets several processes talk writes to 1, which belongs to the results.
-    """
-    note("Starting Keras ...", quiet=quiet)
-    if verbose:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
-    else:
-        for name in ("tensorflow", "absl"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-    with nothing_on(1), contextlib.nullcontext() if verbose else nothing_on(2):
-        backend = import_module("lrcompress.training.backend")
-        device = backend.describe_device(distribute)
-    note(f"Device: {device}", quiet=quiet)
-
-
-@contextlib.contextmanager
-def nothing_on(descriptor: int) -> Iterator[None]:
-    """Send what is written to file descriptor 1 or 2 nowhere, also by native code."""
-    (sys.stdout if descriptor == 1 else sys.stderr).flush()
-    kept = os.dup(descriptor)
-    try:
-        with open(os.devnull, "w") as nowhere:  # noqa: PTH123  # a device, not a path
-            os.dup2(nowhere.fileno(), descriptor)
-        yield
-    finally:
-        os.dup2(kept, descriptor)
-        os.close(kept)

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import keras_starter, progress_bar, show, show_json
+from lrcompress.cli.console import progress_bar, show, show_json
+from lrcompress.cli.engine import keras_starter
 from lrcompress.cli.options import data_options, model_argument, output_options, seed_option
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import keras_starter, nothing_on, progress_bar, show, show_json
+from lrcompress.cli.console import progress_bar, show, show_json
+from lrcompress.cli.engine import keras_starter, nothing_on
 from lrcompress.cli.options import (
+    OneOf,
     data_options,
     existing_model,
     model_argument,
@@ -21,7 +23,7 @@ from lrcompress.cli.options import (
 
 @click.command("export")
 @model_argument("model")
-@click.option("--format", type=click.Choice(["litert", "onnx", "saved-model"]),
+@click.option("--format", type=OneOf(["litert", "onnx", "saved-model"]),
               help="Default: by the suffix of --output (.tflite, .onnx, none), or litert.")  # fmt: skip
 @click.option("--int8", is_flag=True, help="LiteRT: weights as 8-bit integers (dynamic range).")
 @click.option("--against", type=click.Path(path_type=Path), callback=existing_model, metavar="FILE",

@@ -7,8 +7,11 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
+from lrcompress.cli.completing import layers
+from lrcompress.cli.console import note, progress_bar, show, show_json
+from lrcompress.cli.engine import keras_starter
 from lrcompress.cli.options import (
+    OneOf,
     data_options,
     model_argument,
     output_option,
@@ -30,11 +33,11 @@ RULES = ("rank", "energy", "reduction", "max_drop")
 @click.option("--max-drop", type=click.FloatRange(min=0),
               help="Smallest rank that loses at most so many points on held-out data.")  # fmt: skip
 @click.option("--method", default="auto", show_default=True,
-              type=click.Choice(["auto", "svd", "centered", "whitened", "refined"]),
+              type=OneOf(["auto", "svd", "centered", "whitened", "refined"]),
               help="What the factors are best at; auto takes the best that the data allow.")  # fmt: skip
-@click.option("--layer", metavar="NAME", multiple=True,
+@click.option("--layer", metavar="NAME", multiple=True, shell_complete=layers,
               help="Another Dense layer than the final one; repeat it for several.")  # fmt: skip
-@click.option("--layers", type=click.Choice(["dense"]),
+@click.option("--layers", type=OneOf(["dense"]),
               help="Every Dense layer that can be made smaller.")  # fmt: skip
 @click.option("--add-bias", is_flag=True,
               help="Allow a layer without bias to be given one, with --dataset.")  # fmt: skip

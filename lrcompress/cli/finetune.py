@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
+from lrcompress.cli.console import note, progress_bar, show, show_json
+from lrcompress.cli.engine import keras_starter
 from lrcompress.cli.options import (
+    OneOf,
     data_options,
     distribute_option,
     model_argument,
@@ -21,7 +23,7 @@ from lrcompress.cli.options import (
 
 @click.command("finetune")
 @model_argument("model", required=False)
-@click.option("--scope", type=click.Choice(["model", "head"]), default="model", show_default=True,
+@click.option("--scope", type=OneOf(["model", "head"]), default="model", show_default=True,
               help="Train all of it, or the two factors and the bias alone, in seconds.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1),
               help="Passes over the training data; default 2, and 5 for the head.")  # fmt: skip
@@ -31,7 +33,7 @@ from lrcompress.cli.options import (
               help="Whether the original teaches too; default: where it is at hand.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(0, min_open=True),
               help="Of the original's outputs as a teacher; default 2.")  # fmt: skip
-@click.option("--optimizer", type=click.Choice(["adam", "original"]), default="adam",
+@click.option("--optimizer", type=OneOf(["adam", "original"]), default="adam",
               show_default=True,
               help="Adam with warm-up and cosine decay, or what the model was compiled with.")  # fmt: skip
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True),
@@ -41,7 +43,7 @@ from lrcompress.cli.options import (
     type=click.IntRange(min=1),
     help="Samples a step; default 128, fewer for small data sets.",
 )
-@click.option("--precision", type=click.Choice(["auto", "float32", "mixed"]), default="auto",
+@click.option("--precision", type=OneOf(["auto", "float32", "mixed"]), default="auto",
               show_default=True,
               help="While training: mixed is bfloat16, auto where the device gains from it.")  # fmt: skip
 @click.option("--resume", is_flag=True,

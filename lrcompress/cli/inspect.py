@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from lrcompress.cli.completing import layers
 from lrcompress.cli.console import show, show_json
 from lrcompress.cli.options import model_argument, output_options
 
 
 @click.command("inspect")
 @model_argument("model")
-@click.option("--layer", metavar="NAME", help="Another Dense layer than the final one.")
+@click.option("--layer", metavar="NAME", shell_complete=layers,
+              help="Another Dense layer than the final one.")  # fmt: skip
 @output_options
 def command(model: Path, layer: str | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """List the layers of MODEL, find its final Dense layer and say what each rank would save.

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from lrcompress.cli.completing import layers
 from lrcompress.cli.console import note, show, show_json
 from lrcompress.cli.options import model_argument, output_option, output_options, overwrite_option
 
 
 @click.command("merge")
 @model_argument("model")
-@click.option("--layer", metavar="NAME", multiple=True,
+@click.option("--layer", metavar="NAME", multiple=True, shell_complete=layers,
               help="Another layer than the final one; repeat it for several.")  # fmt: skip
 @output_option("<stem>-merged<suffix> in the current directory")
 @overwrite_option

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from lrcompress.cli.console import keras_starter, note, show, show_json
+from lrcompress.cli.console import note, show, show_json
+from lrcompress.cli.engine import keras_starter
 from lrcompress.cli.options import model_argument, output_option, output_options, overwrite_option
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from lrcompress.cli.completing import datasets, scalings
+from lrcompress.cli.engine import let_libraries_speak
+from lrcompress.errors import did_you_mean
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -44,10 +48,27 @@ def model_argument(
     )  # fmt: skip
 
 
+class OneOf(click.Choice[str]):
+    """A choice among words that suggests the one that was meant."""
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        """Return click's message with the suggestion."""
+        message = super().get_invalid_choice_message(value, ctx)
+        return message + did_you_mean(str(value), self.choices)
+
+
+def speak(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    """Let libraries warn where --verbose asks for it."""
+    if value and not ctx.resilient_parsing:
+        let_libraries_speak()
+    return value
+
+
 def output_options(command: Command) -> Command:
     """Add --json, --quiet and --verbose."""
     for option in (
-        click.option("-v", "--verbose", is_flag=True, help="Show the engine's own messages."),
+        click.option("-v", "--verbose", is_flag=True, callback=speak,
+                     help="Show the engine's own messages."),
         click.option("-q", "--quiet", is_flag=True, help="No progress and no messages."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
     ):
@@ -59,7 +80,7 @@ def data_options(command: Command) -> Command:
     """Add --dataset, --data-dir and --scaling."""
     for option in (
         click.option(
-            "--scaling", metavar="NAME",
+            "--scaling", metavar="NAME", shell_complete=scalings,
             help="as-is, /255, /127.5-1 or standardized; default: as recorded, or detected.",
         ),
         click.option(
@@ -67,7 +88,7 @@ def data_options(command: Command) -> Command:
             help="Folder with NAME.npz files, searched first.",
         ),
         click.option(
-            "--dataset", metavar="DATA",
+            "--dataset", metavar="DATA", shell_complete=datasets,
             help="Name (see `lrcompress datasets`), .npz file, image folder, or module:function.",
         ),
     ):  # fmt: skip
@@ -78,6 +99,32 @@ def data_options(command: Command) -> Command:
 def words_of(value: str) -> list[str]:
     """Return the words of a list separated by commas or spaces."""
     return value.replace(",", " ").split()
+
+
+def names_of(
+    what: str, names: Sequence[str]
+) -> Callable[[click.Context, click.Parameter, str | None], tuple[str, ...] | None]:
+    """Return what reads a list of names; each is kept once, None stays None.
+
+    Args:
+        what: What they are, for the error.
+        names: Those there are.
+    """
+
+    def parse(
+        ctx: click.Context, param: click.Parameter, value: str | None
+    ) -> tuple[str, ...] | None:
+        if value is None:
+            return None
+        words = words_of(value)
+        wrong = [word for word in words if word not in names]
+        if wrong or not words:
+            near = did_you_mean(wrong[0], names) if wrong else ""
+            msg = f"{value!r} is not a list of {what}; expected some of {', '.join(names)}.{near}"
+            raise click.BadParameter(msg, ctx, param)
+        return tuple(dict.fromkeys(words))
+
+    return parse
 
 
 def numbers_of(
@@ -126,7 +173,6 @@ def seeds_options(command: Command) -> Command:
     return command
 
 
-
 def followed(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Print no results where this is one of several processes, and another one prints them."""
     from lrcompress.training.processes import is_follower
@@ -138,7 +184,7 @@ def followed(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 
 distribute_option = click.option(
-    "--distribute", type=click.Choice(["auto", "none", "data"]), default="auto", show_default=True,
+    "--distribute", type=OneOf(["auto", "none", "data"]), default="auto", show_default=True,
     callback=followed,
     help="Share each batch among devices: auto where there are several GPUs or hosts, data also on "
          "CPU devices.",

@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from lrcompress.cli.console import note, show, show_json
-from lrcompress.cli.options import output_options, overwrite_option
+from lrcompress.cli.options import OneOf, output_options, overwrite_option
 
 
 @click.command("report")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--run", "run_option", type=click.Path(path_type=Path), metavar="FILE",
               help="The same as the argument RUN.")  # fmt: skip
-@click.option("--format", "kind", type=click.Choice(["html", "markdown", "json", "csv"]),
+@click.option("--format", "kind", type=OneOf(["html", "markdown", "json", "csv"]),
               help="Default: what the suffix of --output tells; else a table.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
               help="Default: stdout.")  # fmt: skip

@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
-from lrcompress.cli.options import distribute_option, output_options, seeds_options, words_of
+from lrcompress.cli.completing import datasets, files, scalings
+from lrcompress.cli.console import note, progress_bar, show, show_json
+from lrcompress.cli.engine import keras_starter
+from lrcompress.cli.options import OneOf, distribute_option, output_options, seeds_options, words_of
 from lrcompress.errors import TrainingError
 
 
@@ -45,10 +47,10 @@ def resumable(folder: Path | None) -> Iterator[None]:
 
 
 @click.command("train-from-scratch")
-@click.option("--dataset", required=True, metavar="DATA",
+@click.option("--dataset", required=True, metavar="DATA", shell_complete=datasets,
               help="mnist or cifar100 for the paper's networks, digits for a small one of the same "
                    "shape; any other data set with --model.")  # fmt: skip
-@click.option("--model", metavar="NETWORK",
+@click.option("--model", metavar="NETWORK", shell_complete=files,
               help="Your own: module:function returning a Keras model, or a model file whose "
                    "architecture is trained anew.")  # fmt: skip
 @click.option(
@@ -63,10 +65,10 @@ def resumable(folder: Path | None) -> Iterator[None]:
 @click.option("--batch-size", type=click.IntRange(min=1), help="Default: as published, 32.")
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Folder with NAME.npz files, searched first.")  # fmt: skip
-@click.option("--scaling", metavar="NAME",
+@click.option("--scaling", metavar="NAME", shell_complete=scalings,
               help="With --model: as-is, /255, /127.5-1 or standardized; default: as the file "
                    "records or shows, /255 for bytes.")  # fmt: skip
-@click.option("--format", "file_format", type=click.Choice(["keras", "h5"]), default="keras",
+@click.option("--format", "file_format", type=OneOf(["keras", "h5"]), default="keras",
               show_default=True, help="Of the saved models.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Folder for models and results.json. Default: scratch-<dataset>.")  # fmt: skip

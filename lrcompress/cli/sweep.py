@@ -7,38 +7,32 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import keras_starter, note, progress_bar, show, show_json
+from lrcompress.cli.completing import layers, words_among
+from lrcompress.cli.console import note, progress_bar, show, show_json
+from lrcompress.cli.engine import keras_starter
 from lrcompress.cli.options import (
     data_options,
     model_argument,
+    names_of,
     numbers_of,
     output_options,
     overwrite_option,
     seed_option,
-    words_of,
 )
 
 METHODS = ("auto", "svd", "centered", "whitened", "refined")
 
 
-def parse_methods(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    """Return comma-separated methods."""
-    words = words_of(value)
-    wrong = [word for word in words if word not in METHODS]
-    if wrong or not words:
-        msg = f"{value!r} is not a list of methods; expected some of {', '.join(METHODS)}."
-        raise click.BadParameter(msg, ctx, param)
-    return tuple(dict.fromkeys(words))
-
-
 @click.command("sweep")
 @model_argument("model")
-@click.option("--method", "methods", default="auto", show_default=True, callback=parse_methods,
-              metavar="LIST", help="For example svd,centered,whitened,refined.")  # fmt: skip
+@click.option("--method", "methods", default="auto", show_default=True, metavar="LIST",
+              callback=names_of("methods", METHODS), shell_complete=words_among(METHODS),
+              help="For example svd,centered,whitened,refined.")  # fmt: skip
 @click.option("--ranks", callback=numbers_of("ranks", "75,60,40"), metavar="LIST",
               help="For example 75,60,40. Default: all that save something, or fewer in even "
               "ratios where one takes seconds.")  # fmt: skip
-@click.option("--layer", metavar="NAME", help="Another Dense layer than the final one.")
+@click.option("--layer", metavar="NAME", shell_complete=layers,
+              help="Another Dense layer than the final one.")  # fmt: skip
 @data_options
 @click.option(
     "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lrcompress.reporting.fitting import FittedTable
 from lrcompress.reporting.words import change, clean, points, share, small
 
 if TYPE_CHECKING:
@@ -12,18 +13,12 @@ if TYPE_CHECKING:
 
 def table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) -> RenderableType:
     """Return a table whose first `left` columns are words and the others numbers."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(
-        title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold"
+    return FittedTable(
+        title="\n".join(clean(line) for line in title.split("\n")),
+        columns=columns,
+        rows=[[clean(cell) for cell in row] for row in rows],
+        left=left,
     )
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < left else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(clean(cell)) for cell in row))
-    return table
 
 
 def plain(lines: list[str]) -> RenderableType:

@@ -1,0 +1,77 @@
+"""What the shell completes beside commands, options and files: names, and layers of the file at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem[Any]]]
+
+
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
+    """Leave it to the shell to complete a file; for what may be one, or a name as well."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def datasets(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem[Any]]:
+    """Complete the name of a data set, or a file."""
+    from lrcompress.training.named import NAMED
+
+    found = [
+        CompletionItem(name, help=what)
+        for name, what in NAMED.items()
+        if name.startswith(incomplete)
+    ]
+    # In this order, for bash forgets what came before a file.
+    return [*files(ctx, param, incomplete), *found]
+
+
+def scalings(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem[Any]]:
+    """Complete the name of a scaling."""
+    from lrcompress.training.named import SCALINGS
+
+    return [CompletionItem(name) for name in SCALINGS if name.startswith(incomplete)]
+
+
+def layers(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem[Any]]:
+    """Complete a Dense layer of the model file that stands on the line; in silence if none does."""
+    # The option that is being completed has no value yet, so that click has not come to arguments.
+    words = [ctx.params.get("model"), *ctx.args]
+    paths = [Path(word).expanduser() for word in words if word]
+    try:
+        from lrcompress.modelfile import dense_layers, open_model
+
+        model = open_model(next(path for path in paths if path.is_file()))
+        return [
+            CompletionItem(layer.path, help=" x ".join(map(str, layer.kernel_shape)))
+            for layer in dense_layers(model)
+            if layer.path.startswith(incomplete)
+        ]
+    except Exception:  # a line that is being typed is no place for errors
+        return []
+
+
+def words_among(names: Sequence[str]) -> Completer:
+    """Return what completes the last word of a list separated by commas."""
+
+    def complete(
+        ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[Any]]:
+        before, comma, last = incomplete.rpartition(",")
+        return [
+            CompletionItem(before + comma + name)
+            for name in names
+            if name.startswith(last) and name not in before.split(",")
+        ]
+
+    return complete

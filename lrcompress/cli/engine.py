@@ -1,0 +1,84 @@
+"""Starting Keras from a command, and keeping what libraries have to say off the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import import_module
+
+from lrcompress.cli.console import note
+
+
+def keras_starter(
+    *, quiet: bool, verbose: bool, distribute: str | None = None
+) -> Callable[[], None]:
+    """Return a function that starts Keras and says so, the first time that it is called.
+
+    Args:
+        quiet: Say nothing.
+        verbose: Let the engine speak, too.
+        distribute: For a command that can use several devices, what the user said of them.
+    """
+    return functools.cache(
+        lambda: _start_keras(quiet=quiet, verbose=verbose, distribute=distribute or "none")
+    )
+
+
+def _start_keras(*, quiet: bool, verbose: bool, distribute: str) -> None:
+    """Import Keras and its engine with their start-up notes held back, unless they are wanted.
+
+    The notes come from native code that writes to file descriptor 2 before any setting is read; some
+    of what lets several processes talk writes to 1, which belongs to the results.
+    """
+    note("Starting Keras ...", quiet=quiet)
+    if verbose:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
+    with nothing_on(1), contextlib.nullcontext() if verbose else nothing_on(2):
+        import_module("lrcompress.training.starting").start()
+        device = import_module("lrcompress.training.backend").describe_device(distribute)
+    note(f"Device: {device}", quiet=quiet)
+
+
+@contextlib.contextmanager
+def nothing_on(descriptor: int) -> Iterator[None]:
+    """Send what is written to file descriptor 1 or 2 nowhere, also by native code."""
+    (sys.stdout if descriptor == 1 else sys.stderr).flush()
+    kept = os.dup(descriptor)
+    try:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123  # a device, not a path
+            os.dup2(nowhere.fileno(), descriptor)
+        yield
+    finally:
+        os.dup2(kept, descriptor)
+        os.close(kept)
+
+
+@contextlib.contextmanager
+def libraries_held_back(*, own_process: bool) -> Iterator[None]:
+    """Keep warnings of libraries off the terminal, those they log and those they raise.
+
+    They are for who writes programs; what a user should know lrcompress says itself.
+
+    Args:
+        own_process: False where Python calls the command, whose filters of warnings then stay.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    if own_process and not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def let_libraries_speak() -> None:
+    """Undo `libraries_held_back`, for `--verbose`."""
+    logging.disable(logging.NOTSET)
+    if not sys.warnoptions:
+        warnings.simplefilter("default")
