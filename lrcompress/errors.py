@@ -6,7 +6,10 @@ A message is one line: what was received, what was expected, what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def did_you_mean(given: str, names: Iterable[str], most: int = 1) -> str:
