@@ -1,4 +1,4 @@
-"""A table that fits the terminal: as it is, or narrower, or else row by row."""
+"""A table that fits the terminal: as it is, or narrower, or in parts, or else row by row."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class FittedTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the first form that fits."""
-        n = len(self.columns)
+        every = list(range(len(self.columns)))
         natural = [max(map(_width, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
-        if sum(natural) + 3 * n + 1 <= options.max_width:
-            yield self._table(self.rows, natural, padding=1)
+        if sum(natural) + 3 * len(every) + 1 <= options.max_width:
+            yield self._table(self.title, every, self.rows, natural, padding=1)
             return
         # Narrower: headers and words may wrap, and an interval goes below its figure.
         rows = [[cell.replace(" [", "\n[") for cell in row] for row in self.rows]
@@ -43,38 +43,81 @@ class FittedTable:
             max(_longest_word(column), *map(_longest_word if i < self.left else _least, cells))
             for i, (column, *cells) in enumerate(zip(self.columns, *rows, strict=True))
         ]
-        room = options.max_width - 2 * n - 1
-        if sum(least) <= room:
-            yield self._table(rows, _shared_out(natural, least, room), padding=0)
-        else:
+        parts = self._parts(least, options.max_width)
+        for number, part in enumerate(parts):
+            room = options.max_width - _frame(part)
+            widths = _shared_out([natural[i] for i in part], [least[i] for i in part], room)
+            yield self._table("" if number else self.title, part, rows, widths, padding=0)
+        if not parts:
             yield from self._row_by_row()
 
-    def _table(self, rows: list[list[str]], widths: list[int], *, padding: int) -> Table:
+    @property
+    def _words(self) -> int:
+        """How many columns say what a row is of."""
+        return self.left if 0 < self.left < len(self.columns) else 1
+
+    def _parts(self, least: list[int], width: int) -> list[list[int]]:
+        """Return the columns of each part, what the row is of in all; none if one would not fit."""
+
+        def fits(part: list[int]) -> bool:
+            return sum(least[i] for i in part) + _frame(part) <= width
+
+        words = list(range(self._words))
+        parts = [list(words)]
+        for group in self._groups():
+            if fits(parts[-1] + group):
+                parts[-1] += group
+            elif fits(words + group):
+                parts.append(words + group)
+            else:
+                return []
+        return parts
+
+    def _groups(self) -> list[list[int]]:
+        """Return the other columns; one whose header does not tell it apart stays by the one before."""
+        groups: list[list[int]] = []
+        for i, column in list(enumerate(self.columns))[self._words :]:
+            if groups and (not column or self.columns.count(column) > 1):
+                groups[-1].append(i)
+            else:
+                groups.append([i])
+        return groups
+
+    def _table(
+        self, title: str, part: list[int], rows: list[list[str]], widths: list[int], *, padding: int
+    ) -> Table:
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
         table = Table(
-            title=Text(self.title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD,
-            padding=(0, 1, 0, padding),
+            title=Text(title, style="bold") if title else None, title_justify="left",
+            box=box.SIMPLE_HEAD, padding=(0, 1, 0, padding),
         )  # fmt: skip
-        for index, (column, width) in enumerate(zip(self.columns, widths, strict=True)):
-            justify = "left" if index < self.left else "right"
-            table.add_column(Text(column), justify=justify, overflow="fold", width=width)  # type: ignore[arg-type]
+        for i, width in zip(part, widths, strict=True):
+            table.add_column(
+                Text(self.columns[i]), justify="left" if i < self.left else "right",
+                overflow="fold", width=width,
+            )  # fmt: skip
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(row[i]) for i in part))
         return table
 
     def _row_by_row(self) -> RenderResult:
         """Yield each row's words, and below them its figures, a line each."""
         from rich.text import Text
 
-        words = self.left if 0 < self.left < len(self.columns) else 1
         yield Text(self.title, style="bold")
         for row in self.rows:
-            named = [f"{c} {cell}".strip() for c, cell in zip(self.columns, row, strict=True) if cell]
-            yield Text("\n".join([", ".join(named[:words]), *(f"  {line}" for line in named[words:])]))
+            named = [f"{c} {cell}".strip() if cell else "" for c, cell in zip(self.columns, row, strict=True)]
+            words = ", ".join(filter(None, named[: self._words]))
+            yield Text("\n".join([words, *(f"  {line}" for line in named[self._words :] if line)]))
         yield Text("")
+
+
+def _frame(part: list[int]) -> int:
+    """Return what the lines and spaces between columns take."""
+    return 2 * len(part) + 1
 
 
 def _width(cell: str) -> int:
