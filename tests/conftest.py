@@ -26,6 +26,8 @@ def litert() -> None:
     for name in ("ai_edge_litert", "onnx", "onnxruntime", "tf2onnx"):
         if find_spec(name) is None:
             pytest.skip(f"{name}, of the extra `export`, is not installed")
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        pytest.skip("models are exported under TensorFlow")
     if tuple(map(int, version("keras").split(".")[:2])) < (3, 13):
         pytest.skip("Keras exports to LiteRT from 3.13 on")
 

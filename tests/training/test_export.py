@@ -35,6 +35,12 @@ def needs(form: str) -> None:
 
 
 @pytest.fixture
+def exporters() -> None:
+    """Skip where Keras has none."""
+    needs("saved-model")
+
+
+@pytest.fixture
 def small(trained_file: Path, tmp_path: Path) -> Path:
     """Return the trained network at rank 3 with its record, in the working directory."""
     return lrcompress.factorize(
@@ -127,6 +133,7 @@ def test_quantized_by_keras_after_factorization(words: Path, tmp_path: Path) -> 
     assert np.abs(again.predict(x, verbose=0) - before).max() < 0.1 * before.max()
 
 
+@pytest.mark.usefixtures("exporters")
 def test_errors_on_labelled_data_are_told(small: Path, run: Callable[..., Result]) -> None:
     """With a data set both are measured on its test part, and the text says what came of it."""
     done = run("export", small, "--format", "saved-model", "--dataset", "digits", "--scaling", "/16")
@@ -138,6 +145,7 @@ def test_errors_on_labelled_data_are_told(small: Path, run: Callable[..., Result
     assert "latency against the original, exported alike:" in done.stdout
 
 
+@pytest.mark.usefixtures("exporters")
 def test_a_data_set_that_is_not_at_hand_is_not_downloaded(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +162,7 @@ def test_a_data_set_that_is_not_at_hand_is_not_downloaded(
     assert found.inputs["why_random"] == "data set cifar100 is not at hand"
 
 
+@pytest.mark.usefixtures("exporters")
 def test_outputs_that_differ_leave_the_old_export(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +265,7 @@ def test_an_original_of_other_inputs_is_refused(small: Path) -> None:
         lrcompress.export(small, format="saved-model", against=other)
 
 
+@pytest.mark.usefixtures("exporters")
 def test_what_an_exporter_cannot_do_is_one_line(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a converter raises names the format, and no file is left."""
     import keras
