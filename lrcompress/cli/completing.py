@@ -9,8 +9,6 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem[Any]]]
-
 
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
     """Leave it to the shell to complete a file; for what may be one, or a name as well."""
@@ -61,7 +59,9 @@ def layers(
         return []
 
 
-def words_among(names: Sequence[str]) -> Completer:
+def words_among(
+    names: Sequence[str],
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[Any]]]:
     """Return what completes the last word of a list separated by commas."""
 
     def complete(

@@ -128,6 +128,20 @@ def test_heads_that_cannot_stand_alone(what: str) -> None:
     assert refused.value.code == "no_head"
 
 
+@pytest.mark.parametrize(
+    ("setting", "typed", "meant"),
+    [("scope", "modle", "model"), ("optimizer", "adan", "adam"), ("precision", "mixd", "mixed")],
+)
+def test_a_misspelt_setting(setting: str, typed: str, meant: str) -> None:
+    """From Python, where no command line has checked it, it is answered with the one that was meant."""
+    from lrcompress.training.settings import FinetuneSettings
+
+    with pytest.raises(TrainingError, match=f"{setting}='{typed}'.* Did you mean '{meant}'") as refused:
+        FinetuneSettings(**{setting: typed})
+
+    assert refused.value.code == "bad_setting"
+
+
 def test_a_teacher_asked_at_every_step(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its outputs would not fit into memory, student and teacher run side by side."""
     from lrcompress.training import distill
