@@ -125,18 +125,20 @@ class Bar:
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.table import Column
 
         console = terminal(stderr=True)
         columns: list[ProgressColumn] = [
-            TextColumn("{task.description}", markup=False),
+            # What does not fit is cut here, and not from the count or the time.
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         ]
         if console.width >= WIDE:
             # Where there is little room, it goes to the task and its figures.
-            columns[1:1] = [BarColumn(min(40, console.width - 60))]
+            columns[1:1] = [BarColumn(min(40, max(10, console.width - 100)))]
             columns.append(TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, transient=True)
+        self._progress = Progress(*columns, console=console, transient=True, expand=True)
         self._progress.start()
 
     def close(self) -> None:
