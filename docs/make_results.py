@@ -396,7 +396,8 @@ every arm, full rank included, and the fair comparison is with that row. What a 
 
 """,
     "compare-mnist.json": """Ranks 4 and 2 have five seeds, rank 1 four, ranks 8 and 6 two; those were added by calls with `--seed 3 --seeds 2
---ranks 8,6,4,2,1`. No arm from scratch was trained with these seeds: [one seed of it](#from-scratch-the-papers-mnist-table).
+--ranks 8,6,4,2,1`. From scratch there is rank 4 of seed 3 alone, by `--arms scratch`; other ranks have
+[a seed of their own](#from-scratch-the-papers-mnist-table).
 
 """,
 }
