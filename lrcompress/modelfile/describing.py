@@ -5,6 +5,7 @@ from __future__ import annotations
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.modelfile.archive import is_shared
 from lrcompress.modelfile.decoding import as_dict
+from lrcompress.modelfile.hdf5 import StoredArray
 from lrcompress.modelfile.layers import (
     activation_name,
     dense_entry,
@@ -30,6 +31,41 @@ def describe_dense(model: ModelFile, item: Item) -> DenseLayer:
 
     Raises:
         UnsupportedModelError: If it is quantized, has LoRA, is shared, or its arrays are missing.
+    """
+    kernel, bias = dense_arrays(model, item)
+    entry = as_dict(dense_entry(item))
+    config = as_dict(entry.get("config"))
+    after = following(model.tree, item) if model.tree is not None else []
+    dimensions = input_dimensions(item)
+    return DenseLayer(
+        name=item.name,
+        path="/".join(item.path),
+        kernel_shape=(kernel.shape[0], kernel.shape[1]),
+        dtype=kernel.dtype,
+        use_bias=bias is not None,
+        activation=activation_name(config.get("activation")),
+        softmax=feeds_softmax(item, config.get("activation"), after),
+        following=tuple(i.class_name for i in after),
+        per_step=entry is not item.entry
+        or entry.get("class_name") == "TimeDistributedDense"
+        or (dimensions or 0) > 2,
+        kernel=kernel,
+        bias=bias,
+    )
+
+
+def dense_arrays(model: ModelFile, item: Item) -> tuple[StoredArray, StoredArray | None]:
+    """Return where the kernel and the bias of a Dense are, after all checks.
+
+    Args:
+        model: The file.
+        item: Any layer of its tree.
+
+    Returns:
+        The kernel, of two dimensions, and the bias, None where the layer has none.
+
+    Raises:
+        UnsupportedModelError: As `describe_dense` does.
     """
     tree, entry = model.tree, dense_entry(item)
     if tree is None or entry is None:
@@ -57,23 +93,7 @@ def describe_dense(model: ModelFile, item: Item) -> DenseLayer:
             f"expected one of {', '.join(FLOATS)}: factorize the model before quantizing it."
         )
         raise UnsupportedModelError(msg, code="quantized")
-    after = following(tree, item)
-    dimensions = input_dimensions(item)
-    return DenseLayer(
-        name=item.name,
-        path=path,
-        kernel_shape=(kernel.shape[0], n),
-        dtype=kernel.dtype,
-        use_bias=use_bias,
-        activation=activation_name(config.get("activation")),
-        softmax=feeds_softmax(item, config.get("activation"), after),
-        following=tuple(i.class_name for i in after),
-        per_step=entry is not item.entry
-        or entry.get("class_name") == "TimeDistributedDense"
-        or (dimensions or 0) > 2,
-        kernel=kernel,
-        bias=bias,
-    )
+    return kernel, bias
 
 
 def _refuse_special(model: ModelFile, item: Item, config: dict[str, object]) -> None:

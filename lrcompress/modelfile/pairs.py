@@ -11,7 +11,7 @@ from collections import Counter
 
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.modelfile.decoding import as_dict
-from lrcompress.modelfile.describing import describe_dense
+from lrcompress.modelfile.describing import dense_arrays
 from lrcompress.modelfile.layers import activation_name, dense_entry
 from lrcompress.modelfile.model import DenseLayer, ModelFile
 from lrcompress.modelfile.topology import Container, Item, Ref
@@ -99,8 +99,8 @@ def _fit(model: ModelFile, first: Item, second: Item) -> bool:
     A wider first layer is no factor of low rank: its designer only left out an activation.
     """
     try:
-        b, c = describe_dense(model, first), describe_dense(model, second)
+        (b, _), (c, _) = dense_arrays(model, first), dense_arrays(model, second)
     except UnsupportedModelError:
         return False
-    (m, rank), (inputs, n) = b.kernel_shape, c.kernel_shape
+    (m, rank), (inputs, n) = b.shape, c.shape
     return rank == inputs and rank <= min(m, n) and b.dtype == c.dtype

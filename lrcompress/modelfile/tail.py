@@ -92,30 +92,38 @@ def following(tree: Container, item: Item) -> list[Item]:
         Layers in order; empty where the output is used twice, or is an output and used as well.
     """
     parents = {i.inner: i for i in tree.walk() if i.inner is not None}
-    found: list[Item] = []
+    users_in: dict[Container, dict[str, list[Item]]] = {}
+    # In order, and quick to look up: hundreds of layers may follow.
+    found: dict[Item, None] = {}
     current = item
     while True:
         container = current.container
-        users = [i for i in container.items for call in i.calls if _uses(call, current.name)]
+        if container not in users_in:
+            users_in[container] = _users(container)
+        users = users_in[container].get(current.name, [])
         outputs = sum(ref.layer == current.name for ref in container.outputs)
         if len(users) + outputs != 1:
-            return found
+            return list(found)
         if users:
             current = users[0]
-            found.append(current)
-        elif container in parents:
+        elif container in parents and len(container.outputs) == 1:
             current = parents[container]
-            if len(container.outputs) != 1:
-                return found
+            continue
         else:
-            return found
-        if current in found[:-1]:  # a cycle, in a malformed graph
-            return found
+            return list(found)
+        if current in found:  # a cycle, in a malformed graph
+            return list(found)
+        found[current] = None
 
 
-def _uses(call: list[Ref], name: str) -> bool:
-    """Return whether a call takes in an output of the layer `name`."""
-    return any(ref.layer == name for ref in call)
+def _users(container: Container) -> dict[str, list[Item]]:
+    """Return the layers that take in each layer's output, once for each call that does."""
+    users: dict[str, list[Item]] = {}
+    for item in container.items:
+        for call in item.calls:
+            for name in dict.fromkeys(ref.layer for ref in call):
+                users.setdefault(name, []).append(item)
+    return users
 
 
 def feeds_softmax(item: Item, config_activation: object, after: list[Item]) -> bool:
