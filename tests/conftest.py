@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -18,6 +19,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # A process a core: more threads would wait for each other. Read as the libraries are loaded.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(name, "1")
+
+# The same cases in every run, however busy the machine is. Others are looked for by hand:
+# `pytest --hypothesis-profile=explore`.
+_BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", _BUSY)
+settings.register_profile("repeatable", _BUSY, derandomize=True, database=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,17 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
+# Seconds of work, not of the clock, on which other programs have a say; and the clock for what waits.
 HANG_SECONDS = 5.0
+STUCK_SECONDS = 300.0
 # Making a case is not what is tested; HDF5 may well hang or die when it changes a file.
 MAKING_SECONDS = 30.0
+_LOOK_SECONDS = 1.0
 MORE_BYTES = 2**30
 # One thread of arithmetic for each process: the matrices are small, and there are two processes.
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -82,7 +85,8 @@ class Worker:
     folder: Path
     index: int | None = None
     case: tuple[str, tuple[str, ...], Path] | None = None
-    deadline: float = field(default=float("inf"))
+    allowed: float = 0.0
+    began: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         """Start the process."""
@@ -101,8 +105,25 @@ class Worker:
     def give(self, index: int) -> None:
         """Start a case."""
         self.index, self.case = index, None
-        self.deadline = time.monotonic() + MAKING_SECONDS
+        self._allow(MAKING_SECONDS)
         self.connection.send(index)
+
+    def hangs(self) -> bool:
+        """Return whether the case has worked, or done nothing, for longer than it may."""
+        clock, spent = self._now()
+        return spent - self.began[1] > self.allowed or clock - self.began[0] > STUCK_SECONDS
+
+    def _allow(self, seconds: float) -> None:
+        self.allowed, self.began = seconds, self._now()
+
+    def _now(self) -> tuple[float, float]:
+        """Return the clock, and the seconds of work of the process so far."""
+        try:
+            stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:  # it has just died: its connection will say so
+            return time.monotonic(), self.began[1]
+        ticks = int(stat[11]) + int(stat[12])  # user and system time: see proc(5)
+        return time.monotonic(), ticks / os.sysconf("SC_CLK_TCK")
 
     def take(self) -> Report | None:
         """Take what the process said; None if the case goes on.
@@ -113,14 +134,14 @@ class Worker:
         said = self.connection.recv()
         if self.case is None:
             self.case = said
-            self.deadline = time.monotonic() + HANG_SECONDS
+            self._allow(HANG_SECONDS)
             return None
         result, detail, seconds, peak = said
         return self._report(result, detail, seconds, peak)
 
     def give_up(self) -> Report:
         """End the process, which died or hangs, and start another."""
-        hangs = self.process.is_alive() and time.monotonic() >= self.deadline
+        hangs = self.process.is_alive() and self.hangs()
         self.process.kill()
         self.process.join()
         code = self.process.exitcode
@@ -134,7 +155,6 @@ class Worker:
     def _report(self, result: str, detail: str, seconds: float, peak: float) -> Report:
         assert self.index is not None
         file, kinds, path = self.case or ("?", (), None)
-        self.deadline = float("inf")
         return Report(self.index, file, kinds, result, detail, seconds, peak, path)
 
     def stop(self) -> None:
@@ -149,8 +169,6 @@ def run(
 ) -> Iterator[Report]:
     """Try cases and yield a report of each, in the order they end.
 
-    A hang counts only when it is seen twice: other programs may have held the machine.
-
     Args:
         files: The files to start from.
         seed: The run.
@@ -160,12 +178,10 @@ def run(
     """
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     team = [Worker(files, seed, folder / str(n)) for n in range(workers)]
-    hung: set[int] = set()
     try:
         busy = [worker for worker in team if _next(worker, indices)]
         while busy:
-            soonest = min(worker.deadline for worker in busy) - time.monotonic()
-            ready = wait([worker.connection for worker in busy], timeout=max(soonest, 0))
+            ready = wait([worker.connection for worker in busy], timeout=_LOOK_SECONDS)
             for worker in list(busy):
                 report = None
                 if worker.connection in ready:
@@ -173,12 +189,8 @@ def run(
                         report = worker.take()
                     except (EOFError, OSError):
                         report = worker.give_up()
-                elif time.monotonic() >= worker.deadline:
+                elif worker.hangs():
                     report = worker.give_up()
-                    if report.result == "hang" and report.index not in hung:
-                        hung.add(report.index)
-                        worker.give(report.index)
-                        continue
                 if report is not None:
                     yield report
                     if not _next(worker, indices):

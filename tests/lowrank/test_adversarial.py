@@ -127,7 +127,7 @@ def test_every_way_is_as_good(
     exponent=st.integers(-150, 150),
     dtype=st.sampled_from(["float16", "float32", "float64"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_shape_rank_scale_and_spectrum(
     matrix_with_spectrum: Make,
     m: int,

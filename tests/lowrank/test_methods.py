@@ -67,7 +67,7 @@ def head() -> Head:
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 12), m=st.integers(2, 30))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_centred_is_exact_below_full_rank(seed: int, n: int, m: int) -> None:
     """At rank n - 1 the probabilities are the original's."""
     drawn = Head(max(m, n), n, 30, seed)
@@ -162,7 +162,7 @@ def test_moments_that_do_not_serve(head: Head) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(0, 60), max_size=5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_moments_do_not_depend_on_the_batches(seed: int, cuts: list[int]) -> None:
     """Any split into batches, merged in any grouping, gives NumPy's mean and covariance."""
     x = 100 + np.random.default_rng(seed).standard_normal((60, 4))

@@ -94,7 +94,7 @@ layers = st.builds(
 
 
 @given(layer=layers, data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whitened_is_nearest_on_the_outputs(layer: Layer, data: st.DataObject) -> None:
     """On the calibration inputs it loses no more than svd, than centered and than the optimum."""
     rank = data.draw(st.integers(1, min(layer.kernel.shape)))
@@ -112,7 +112,7 @@ def test_whitened_is_nearest_on_the_outputs(layer: Layer, data: st.DataObject) -
 
 
 @given(layer=layers, data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_centered_is_nearest_to_the_mean_free_kernel(layer: Layer, data: st.DataObject) -> None:
     """It loses no more than svd, and as much as the singular values beyond the rank say."""
     rank = data.draw(st.integers(1, min(layer.kernel.shape)))
@@ -128,7 +128,7 @@ def test_centered_is_nearest_to_the_mean_free_kernel(layer: Layer, data: st.Data
 
 
 @given(layer=layers)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_centered_is_exact_one_below_the_classes(layer: Layer) -> None:
     """At rank n - 1 the probabilities are the original's to 1e-6, half precision to its own."""
     m, n = layer.kernel.shape

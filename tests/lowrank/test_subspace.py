@@ -76,7 +76,7 @@ def test_bound_holds_and_is_near(name: str, rank: int, dtype: Any) -> None:
     seed=st.integers(0, 2**32 - 1), rank=st.integers(1, 25), power=st.floats(0, 2.5),
     noise=st.floats(1e-3, 1),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_bound_holds_for_any_spectrum(seed: int, rank: int, power: float, noise: float) -> None:
     """For power laws with noise the true sum lies between what is found and the bound."""
     rng = np.random.default_rng(seed)

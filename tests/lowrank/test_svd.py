@@ -59,7 +59,7 @@ def test_optimal(matrix_with_spectrum: Make, name: str, rank: int, shape: tuple[
     share=st.floats(0, 1),
     dtype=st.sampled_from(["float16", "float32", "float64"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_never_worse_than_numpy(m: int, n: int, seed: int, share: float, dtype: str) -> None:
     """For any shape, rank and dtype the stored factors are as near as NumPy's, up to their rounding."""
     kernel = np.random.default_rng(seed).standard_normal((m, n)).astype(dtype)

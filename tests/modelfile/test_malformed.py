@@ -78,10 +78,7 @@ def graph(make: Maker) -> Json:
 @given(data=st.data())
 @settings(
     max_examples=80,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_change_of_a_config_is_survived(make: Maker, tmp_path: Path, data: Any) -> None:
     """Wrong types, missing keys and moved parts, in both formats, end in a sentence or a model."""
@@ -113,10 +110,7 @@ def test_any_change_of_a_config_is_survived(make: Maker, tmp_path: Path, data: A
 @given(data=st.data())
 @settings(
     max_examples=150,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_cut_and_any_changed_byte_is_survived(make: Maker, tmp_path: Path, data: Any) -> None:
     """A file cut anywhere, or with bytes changed anywhere, ends in a sentence or a model."""

@@ -25,6 +25,8 @@ QUIET = [
     "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
     "--disable-background-networking", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND",
 ]  # fmt: skip
+# Seconds: of a browser that has died, not of one on a busy machine.
+PATIENCE = 600
 pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no chromium, chromium-browser or google-chrome here"
 )
@@ -46,7 +48,7 @@ def test_nothing_goes_wrong_and_nothing_goes_out(
             f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", f"--log-net-log={log}",
             "--window-size=390,3000", f"--screenshot={shot}", page.as_uri(),
         ],
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
@@ -101,7 +103,7 @@ class Tab:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._read:
-            assert select.select([self.from_browser], [], [], 120)[0], "the browser says nothing"
+            assert select.select([self.from_browser], [], [], PATIENCE)[0], "the browser says nothing"
             more = os.read(self.from_browser, 65536)
             assert more, "the browser has gone"
             self._read += more

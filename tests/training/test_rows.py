@@ -17,6 +17,9 @@ from lrcompress.errors import DatasetError, OutputError
 from lrcompress.training.locking import locked
 from lrcompress.training.rows import UNFINISHED, Job, RowFile, work_through
 
+# Seconds: of threads that wait for each other for ever, not of a busy machine.
+PATIENCE = 600
+
 
 def row_file(folder: Path, **settings: Any) -> RowFile:
     """Return a table with one row a name."""
@@ -54,7 +57,7 @@ def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
         thread = threading.Thread(target=wait)
         thread.start()
         order.append(("first done", first))
-    thread.join(timeout=30)
+    thread.join(timeout=PATIENCE)
 
     assert (first, second) == (True, False)
     assert order == [("first done", True), ("waited", True)]
@@ -105,7 +108,7 @@ def test_jobs_wait_for_what_they_need(tmp_path: Path) -> None:
 
 def test_two_processes_share_the_rows(tmp_path: Path) -> None:
     """What one works on the other leaves alone; both end with the whole table."""
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=PATIENCE)
     done: list[str] = []
     documents = []
 
@@ -123,7 +126,7 @@ def test_two_processes_share_the_rows(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE)
 
     assert sorted(done) == ["a", "b"]
     assert [sorted(names(document)) for document in documents] == [["a", "b"]] * 2
@@ -136,7 +139,7 @@ def test_work_of_a_process_that_failed_is_taken_up(tmp_path: Path) -> None:
 
     def fail() -> None:
         started.set()
-        waiting.wait(timeout=30)
+        waiting.wait(timeout=PATIENCE)
         raise KeyboardInterrupt
 
     def first() -> None:
@@ -145,13 +148,13 @@ def test_work_of_a_process_that_failed_is_taken_up(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=first)
     thread.start()
-    started.wait(timeout=30)
+    started.wait(timeout=PATIENCE)
     rows = row_file(tmp_path)
     with rows.claim("a", wait=False) as mine:
         assert not mine
     waiting.set()
     document = work_through(rows, [job("a", lambda: done.append("a"))])
-    thread.join(timeout=30)
+    thread.join(timeout=PATIENCE)
 
     assert done == ["a"]
     assert names(document) == ["a"]

@@ -14,7 +14,7 @@ from lrcompress.training.statistics import compare_paired, wilson_interval
 
 
 @given(st.integers(1, 100_000), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_wilson_agrees_with_scipy(samples: int, data: st.DataObject) -> None:
     """The interval is scipy's, holds the rate, and stays inside 0 and 100 percent."""
     errors = data.draw(st.integers(0, samples))
