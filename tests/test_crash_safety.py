@@ -28,8 +28,9 @@ Run = Callable[..., Result]
 DRIVER = """
 import json, os, resource, signal, sys, tempfile, threading
 from pathlib import Path
-import h5py, numpy, scipy.linalg
-import lrcompress.cli
+# All that a run needs, once: importing it would be most of each job.
+import h5py, numpy, rich.console, rich.table, scipy.linalg
+import lrcompress.api.factorizing, lrcompress.cli.factorize, lrcompress.reporting.compressed
 
 CHANGES = ("chmod", "close", "fsync", "link", "open", "rename", "replace", "truncate", "unlink")
 

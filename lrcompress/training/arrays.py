@@ -44,6 +44,14 @@ def chunks(samples: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, samples))
 
 
+def reaching_back(part: slice, size: int) -> slice:
+    """Return a part that is as large as the others: the last one with some samples before it again.
+
+    An engine would compile a model anew for a batch of another size.
+    """
+    return slice(max(0, part.stop - size), part.stop)
+
+
 def joined(parts: list[Arrays]) -> Arrays:
     """Return samples that came in several parts, one after the other."""
     if isinstance(parts[0], dict):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lrcompress.errors import DatasetError
 from lrcompress.progress import Progress, silent
 from lrcompress.training import distribute
-from lrcompress.training.arrays import Arrays, chunks, count, take
+from lrcompress.training.arrays import Arrays, chunks, count, reaching_back, take
 from lrcompress.training.heads import Head, ending, heads, output_names
 from lrcompress.training.labels import kind_of
 from lrcompress.training.measures import (
@@ -25,6 +25,7 @@ from lrcompress.training.measures import (
 )
 from lrcompress.training.scores import SCORERS, Scores
 from lrcompress.training.tally import summarize
+from lrcompress.training.team import current
 
 BATCH = 256
 # Outputs of a batch, at most: a prediction for each step and word of a language model, on all
@@ -82,10 +83,13 @@ def _outputs(
 ) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
     """Yield samples and all outputs on them, in the model's order."""
     total, batch = count(x), batch_size(model, x)
-    # Several batches at a time spare the start of a pass; one that is less than `BATCH` is large.
-    for part in chunks(total, 8 * batch if batch == BATCH else batch):
-        found = distribute.predict(model, take(x, part), batch)
-        yield part, [np.asarray(output, np.float32) for output in keras.tree.flatten(found)]
+    # Several devices are started anew for each part: it holds several batches, unless those are large.
+    several = len(current().devices) > 1 and batch == BATCH
+    for part in chunks(total, 8 * batch if several else batch):
+        whole = part if several else reaching_back(part, batch)
+        found = keras.tree.flatten(distribute.predict(model, take(x, whole), batch))
+        again = part.start - whole.start
+        yield part, [np.asarray(output, np.float32)[again:] for output in found]
         progress(task, part.stop, total, {})
 
 
