@@ -90,6 +90,7 @@ def _factorize(
         # Refuse before the arithmetic, which may take minutes.
         check_suffix(request.output, model, can_convert=convert is not None)
         check_output(request.output, inputs=(path,), overwrite=request.overwrite)
+        runs.check_record(request.output, path)
     tasks = [
         LayerTask(model, target, request, calibration, _steps(progress, target))
         for target in targets
@@ -101,6 +102,7 @@ def _factorize(
     factorized = time.perf_counter()
     output = request.output or default_output(path, model, shared.layers)
     check_output(output, inputs=(path,), overwrite=request.overwrite)
+    runs.check_record(output, path)
     replacements = [
         Replacement(found.target.layer, found.factors.B, found.factors.C, found.factors.bias)
         for found in shared.layers

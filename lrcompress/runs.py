@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.atomic import write_json
-from lrcompress.errors import RunRecordError
+from lrcompress.errors import OutputError, RunRecordError
 from lrcompress.hashing import sha256
 
 SCHEMA_VERSION = 1
@@ -107,6 +107,23 @@ def record_path(model: Path) -> Path:
     except (RunRecordError, KeyError):
         taken = False
     return model.with_name(model.name + SUFFIX) if taken else path
+
+
+def check_record(output: Path, source: Path) -> None:
+    """Refuse an output whose run record would take the place of the input.
+
+    A link by the record's name is replaced itself; what it leads to stays.
+
+    Raises:
+        OutputError: If the input goes by the record's name.
+    """
+    record = record_path(output)
+    if record.parent.resolve() / record.name == source.resolve():
+        msg = (
+            f"The run record of {output} would be {record}, which is the input itself; "
+            "give another name with --output."
+        )
+        raise OutputError(msg, code="output_is_input")
 
 
 def new_record(model: Path, command: list[str], seed: int) -> RunRecord:

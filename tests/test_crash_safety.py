@@ -483,15 +483,7 @@ def test_output_is_a_link(
     assert not exists or other.read_text() == "precious"
 
 
-@pytest.mark.parametrize(
-    "way",
-    [
-        "link",
-        pytest.param(
-            "name", marks=pytest.mark.xfail(strict=True, reason="the record replaces the input")
-        ),
-    ],
-)
+@pytest.mark.parametrize("way", ["link", "name"])
 def test_record_is_the_input(run: Run, model: Path, tmp_path: Path, way: str) -> None:
     """The record does not overwrite the input either, by a link or by an odd name."""
     source = model
@@ -502,6 +494,8 @@ def test_record_is_the_input(run: Run, model: Path, tmp_path: Path, way: str) ->
         source = Path(shutil.copy(model, record))
     before = state(source)
 
-    run(*command(source, tmp_path / f"out{model.suffix}"))
+    result = run(*command(source, tmp_path / f"out{model.suffix}"))
 
     assert state(source) == before
+    assert result.exit_code == (way == "name")
+    assert ("the input itself" in result.stderr) == (way == "name")

@@ -18,6 +18,7 @@ from lrcompress.layerwise import Request, check_layer
 from lrcompress.modelfile import open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.results import FactorizeResult
+from lrcompress.runs import check_record
 from lrcompress.runs import read as read_record
 from lrcompress.several import find_targets
 
@@ -129,6 +130,7 @@ def _source(path: Path, request: Request) -> Iterator[Source]:
         check_layer(targets[0].layer, request.rank or 1)
     if request.output is not None:
         check_output(request.output, inputs=(path,), overwrite=request.overwrite)
+        check_record(request.output, path)
     if not request.modernize:
         yield Source(opened, opened)
         return
