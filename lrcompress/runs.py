@@ -18,6 +18,7 @@ from typing import Any
 from lrcompress.atomic import write_json
 from lrcompress.errors import OutputError, RunRecordError
 from lrcompress.hashing import sha256
+from lrcompress.record_shape import is_record
 
 SCHEMA_VERSION = 1
 SUFFIX = ".lrcompress.json"
@@ -155,14 +156,9 @@ def read(path: Path) -> RunRecord:
         if path.stat().st_size > LARGEST:
             msg = f"{path} has {path.stat().st_size} bytes; a run record has at most {LARGEST}."
             raise RunRecordError(msg)
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
         ours = isinstance(document, dict) and document["schema_version"] == SCHEMA_VERSION
-        ours = ours and all(
-            isinstance(document[key], list)
-            and all(isinstance(item, dict) for item in document[key])
-            for key in ("stages", "layers", "finetune")
-        )
-        ours = ours and all(isinstance(s.get("name"), str) for s in document["stages"])
+        ours = ours and is_record(document)
     except OSError as error:
         msg = f"Cannot read run record {path} ({error.strerror}); expected a file that `lrcompress factorize` wrote."
         raise RunRecordError(msg, code="no_run") from error
@@ -178,6 +174,11 @@ def read(path: Path) -> RunRecord:
         )
         raise RunRecordError(msg) from reason
     return RunRecord(path, document)
+
+
+def _refuse(constant: str) -> None:
+    """Refuse NaN and infinity, which JSON does not know and no record holds."""
+    raise ValueError(constant)
 
 
 def newest(folder: Path) -> RunRecord:

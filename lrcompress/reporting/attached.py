@@ -9,7 +9,7 @@ from typing import Any
 from lrcompress.errors import RunRecordError
 from lrcompress.reporting.compared import ARMS
 from lrcompress.reporting.facts import stage_of
-from lrcompress.reporting.shapes import NUMBER, difference, evaluation, fits, number_or_none, pair
+from lrcompress.shapes import NUMBER, difference, evaluation, fits, number_or_none, pair
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
 LARGEST = 64 * 2**20

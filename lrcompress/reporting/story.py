@@ -26,7 +26,7 @@ def tell(record: RunRecord) -> dict[str, Any]:
         stages.append(scratch)
     stages.sort(key=lambda stage: ORDER.index(stage["name"]))
     for stage in stages:
-        stage["optimizer_bytes"] = document.get(_OPTIMIZER.get(stage["name"], ""), 0)
+        stage["optimizer_bytes"] = document.get(_OPTIMIZER.get(stage["name"], "")) or 0
     original = next((stage for stage in stages if stage["name"] == "original"), None)
     for stage in stages:
         stage.setdefault("error_rate", None)
@@ -53,12 +53,12 @@ def tell(record: RunRecord) -> dict[str, Any]:
         "dataset": document.get("dataset"),
         "layers": document["layers"],
         "stages": stages,
-        "optimizer_bytes": document.get("optimizer_bytes", 0),
-        "optimizer_bytes_after": document.get("optimizer_bytes_after", 0),
+        "optimizer_bytes": document.get("optimizer_bytes") or 0,
+        "optimizer_bytes_after": document.get("optimizer_bytes_after") or 0,
         "finetune": document["finetune"],
-        "seconds": document.get("seconds", {}),
-        "versions": document.get("versions", {}),
-        "warnings": document.get("warnings", []),
+        "seconds": document.get("seconds") or {},
+        "versions": document.get("versions") or {},
+        "warnings": document.get("warnings") or [],
         "commands": [c for c in [document.get("command"), *_finetune_commands(document)] if c],
     }
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 NUMBER = (int, float)
 _MEASURES = ("error_rate", "binary_error", "rmse")
+
+
+@dataclass(frozen=True)
+class Maybe:
+    """What may be missing or null, and has this shape otherwise."""
+
+    shape: Any
 
 
 def fits(value: object, shape: Any) -> bool:  # noqa: ANN401
@@ -14,21 +22,30 @@ def fits(value: object, shape: Any) -> bool:  # noqa: ANN401
 
     Args:
         value: As read.
-        shape: A type or several, of which True, NaN and infinity are no numbers; ``[shape]``, a
-            list; ``{key: shape}``, keys that must be there; ``{a, b, None}``, one of these; or a
-            function that tells.
+        shape: A type or several, where True, NaN and infinity are no numbers; ``[shape]``, a
+            list; ``{key: shape}``, keys that must be there; ``{str: shape}``, any keys; ``{a, b, None}``,
+            one of these; ``Maybe(shape)``, which may be missing or null; or a function that tells.
     """
+    if isinstance(shape, Maybe):
+        return value is None or fits(value, shape.shape)
     if isinstance(shape, list):
         return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
     if isinstance(shape, dict):
-        return isinstance(value, dict) and all(key in value and fits(value[key], shape[key]) for key in shape)
+        if not isinstance(value, dict):
+            return False
+        if str in shape:
+            return all(fits(item, shape[str]) for item in value.values())
+        return all(
+            fits(value[key], wanted) if key in value else isinstance(wanted, Maybe)
+            for key, wanted in shape.items()
+        )
     if isinstance(shape, set):
         return isinstance(value, (str, type(None))) and value in shape
     if not isinstance(shape, (type, tuple)):
         return bool(shape(value))
     if isinstance(value, float) and not math.isfinite(value):
         return False
-    return isinstance(value, shape) and not isinstance(value, bool)
+    return isinstance(value, shape) and (shape is bool or not isinstance(value, bool))
 
 
 def number_or_none(value: object) -> bool:
@@ -58,7 +75,7 @@ def difference(value: object) -> bool:
     """Tell whether a value is a paired difference with its interval, or those of several outputs, or missing."""
     if isinstance(value, dict) and "outputs" in value:
         return _each(value["outputs"], difference)
-    return value is None or fits(value, {"difference": NUMBER, "low": NUMBER, "high": NUMBER})
+    return value is None or fits(value, {"difference": NUMBER, "low": NUMBER, "high": NUMBER, "p_value": NUMBER})
 
 
 def _each(outputs: object, check: Any) -> bool:  # noqa: ANN401
