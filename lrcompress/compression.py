@@ -73,6 +73,16 @@ def factorize_file(
         return _factorize(source, request, digest, calibration, dataset, progress, convert)
 
 
+def check_target(output: Path, source: Path, request: Request) -> None:
+    """Refuse an output that cannot be written, or whose record would take the place of the input.
+
+    Raises:
+        OutputError: As `check_output` and `runs.check_record` do.
+    """
+    check_output(output, inputs=(source,), overwrite=request.overwrite)
+    runs.check_record(output, source)
+
+
 def _factorize(
     source: Source,
     request: Request,
@@ -89,8 +99,7 @@ def _factorize(
     if request.output is not None:
         # Refuse before the arithmetic, which may take minutes.
         check_suffix(request.output, model, can_convert=convert is not None)
-        check_output(request.output, inputs=(path,), overwrite=request.overwrite)
-        runs.check_record(request.output, path)
+        check_target(request.output, path, request)
     tasks = [
         LayerTask(model, target, request, calibration, _steps(progress, target))
         for target in targets
@@ -101,8 +110,7 @@ def _factorize(
         shared = factorize_several(tasks, request, calibration, progress)
     factorized = time.perf_counter()
     output = request.output or default_output(path, model, shared.layers)
-    check_output(output, inputs=(path,), overwrite=request.overwrite)
-    runs.check_record(output, path)
+    check_target(output, path, request)
     replacements = [
         Replacement(found.target.layer, found.factors.B, found.factors.C, found.factors.bias)
         for found in shared.layers

@@ -8,7 +8,6 @@ model. Fields it does not know survive a rewrite. The schema is in docs/run-reco
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +18,7 @@ from lrcompress.atomic import write_json
 from lrcompress.errors import OutputError, RunRecordError
 from lrcompress.hashing import sha256
 from lrcompress.record_shape import is_record
+from lrcompress.shapes import parse
 
 SCHEMA_VERSION = 1
 SUFFIX = ".lrcompress.json"
@@ -156,7 +156,7 @@ def read(path: Path) -> RunRecord:
         if path.stat().st_size > LARGEST:
             msg = f"{path} has {path.stat().st_size} bytes; a run record has at most {LARGEST}."
             raise RunRecordError(msg)
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        document = parse(path.read_text(encoding="utf-8"))
         ours = isinstance(document, dict) and document["schema_version"] == SCHEMA_VERSION
         ours = ours and is_record(document)
     except OSError as error:
@@ -174,11 +174,6 @@ def read(path: Path) -> RunRecord:
         )
         raise RunRecordError(msg) from reason
     return RunRecord(path, document)
-
-
-def _refuse(constant: str) -> None:
-    """Refuse NaN and infinity, which JSON does not know and no record holds."""
-    raise ValueError(constant)
 
 
 def newest(folder: Path) -> RunRecord:

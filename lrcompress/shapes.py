@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,19 @@ class Maybe:
     """What may be missing or null, and has this shape otherwise."""
 
     shape: Any
+
+
+def parse(text: str) -> Any:  # noqa: ANN401
+    """Return what a text of JSON holds.
+
+    Raises:
+        ValueError: If it is not JSON; NaN and infinity are not, though Python's own reader takes them.
+    """
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
 
 
 def fits(value: object, shape: Any) -> bool:  # noqa: ANN401

@@ -25,7 +25,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     "timing": (set(), {"numpy", "scipy"}),
     "shapes": (set(), set()),
     "record_shape": ({"shapes"}, set()),
-    "runs": ({"errors", "atomic", "hashing", "record_shape"}, set()),
+    "runs": ({"errors", "atomic", "hashing", "record_shape", "shapes"}, set()),
     "lowrank": ({"errors", "lowrank"}, {"numpy", "scipy", "threadpoolctl"}),
     "modelfile": (FOUNDATIONS | {"modelfile"}, {"numpy", "h5py"}),
     "choosing": ({"errors", "lowrank"}, {"numpy"}),

@@ -12,13 +12,12 @@ from typing import Any, Literal
 from lrcompress.api.calibrating import DataOptions, open_live
 from lrcompress.api.modernizing import convert, modern_copy
 from lrcompress.atomic import check_output
-from lrcompress.compression import Source, factorize_file
+from lrcompress.compression import Source, check_target, factorize_file
 from lrcompress.errors import DatasetError, RankError
 from lrcompress.layerwise import Request, check_layer
 from lrcompress.modelfile import open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.results import FactorizeResult
-from lrcompress.runs import check_record
 from lrcompress.runs import read as read_record
 from lrcompress.several import find_targets
 
@@ -129,8 +128,7 @@ def _source(path: Path, request: Request) -> Iterator[Source]:
     if len(targets) == 1 and not request.force:
         check_layer(targets[0].layer, request.rank or 1)
     if request.output is not None:
-        check_output(request.output, inputs=(path,), overwrite=request.overwrite)
-        check_record(request.output, path)
+        check_target(request.output, path, request)
     if not request.modernize:
         yield Source(opened, opened)
         return

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import RunRecordError
 from lrcompress.reporting.compared import ARMS
 from lrcompress.reporting.facts import stage_of
-from lrcompress.shapes import NUMBER, difference, evaluation, fits, number_or_none, pair
+from lrcompress.shapes import NUMBER, difference, evaluation, fits, number_or_none, pair, parse
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
 LARGEST = 64 * 2**20
@@ -112,12 +111,12 @@ def _read(path: Path, made: str, shape: dict[str, Any]) -> dict[str, Any]:
         if path.stat().st_size > LARGEST:
             msg = f"{path} has {path.stat().st_size} bytes; expected {made}, of at most {LARGEST}."
             raise RunRecordError(msg, code="not_a_document")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         msg = f"Cannot read {path} ({error.strerror}); expected {made}."
         raise RunRecordError(msg, code="no_document") from error
     except (ValueError, RecursionError) as error:
-        msg = f"{path} is not JSON; expected {made}."
+        msg = f"{path} has text that is not JSON; expected {made}."
         raise RunRecordError(msg, code="not_a_document") from error
     wrong = [key for key in shape if not fits(document, {key: shape[key]})]
     if wrong:

@@ -99,3 +99,16 @@ def test_a_constant_that_json_does_not_know_is_refused(record: Path) -> None:
 
     with pytest.raises(RunRecordError, match="not a run record"):
         runs.read(record)
+
+
+def test_an_attached_document_is_read_as_strictly(
+    run: Callable[..., Result], record: Path, attached: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A sweep with NaN is refused too: no report in JSON could hold it."""
+    document = json.loads(attached[0].read_text(encoding="utf-8")) | {"extra": float("nan")}
+    attached[0].write_text(json.dumps(document), encoding="utf-8")
+
+    result = run("report", record, "--sweep", attached[0], "-o", tmp_path / "out.json")
+
+    assert result.exit_code == 1
+    assert "is not JSON" in result.stderr
