@@ -43,8 +43,9 @@ def load(
 
     Args:
         spec: A name of `NAMED`, a `.npz` file, a folder of class folders of images, or
-            ``package.module:function`` returning the four arrays, or a dictionary of them; see
-            `lrcompress.training.assembling` for the names.
+            ``package.module:function`` returning the four arrays, the two pairs of
+            `keras.datasets`, or a dictionary of them; see `lrcompress.training.assembling` for
+            the names.
         data_dir: First folder in which a name is sought.
         seed: For the split of an image folder that has no `train` and `test`.
         progress: Told of a download.
@@ -120,9 +121,7 @@ def _call(spec: str) -> dict[str, Any]:
         )
         raise DatasetError(msg) from error
     try:
-        arrays = function()
-        if isinstance(arrays, (tuple, list)) and len(arrays) == len(ARRAYS):
-            arrays = dict(zip(ARRAYS, arrays, strict=True))
+        arrays = _named(function())
         if isinstance(arrays, dict):
             # What is missing becomes an array without a shape, which is refused by name.
             names = wanted_names(arrays) or [*ARRAYS]
@@ -136,6 +135,17 @@ def _call(spec: str) -> dict[str, Any]:
         raise DatasetError(msg) from error
     msg = f"{spec} returned {type(arrays).__name__}; expected the arrays {', '.join(ARRAYS)}."
     raise DatasetError(msg)
+
+
+def _named(arrays: Any) -> Any:
+    """Return arrays by name where they came in order: four, or the pairs of `keras.datasets`."""
+    if not isinstance(arrays, (tuple, list)):
+        return arrays
+    if len(arrays) == len(ARRAYS):
+        return dict(zip(ARRAYS, arrays, strict=True))
+    if len(arrays) == 2 and all(isinstance(p, (tuple, list)) and len(p) == 2 for p in arrays):
+        return dict(zip(ARRAYS, (array for pair in arrays for array in pair), strict=True))
+    return arrays
 
 
 def _as_arrays(value: Any) -> Any:

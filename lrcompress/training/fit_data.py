@@ -132,7 +132,9 @@ def _inputs(
     """Return inputs in the shapes that the model takes."""
     fitted = {}
     for name, tensor in inputs.items():
-        have, wanted = x[name].shape[1:], tuple(tensor.shape[1:])
+        wanted = tuple(tensor.shape[1:])
+        array = _channels(x[name], wanted)
+        have = array.shape[1:]
         shape = _fitting_shape(have, wanted)
         if shape is None:
             which = f" for its input {name}" if len(inputs) > 1 else ""
@@ -141,8 +143,21 @@ def _inputs(
                 f"{wanted}: give the data set that it was trained on."
             )
             raise DatasetError(msg, code="dataset_shape")
-        fitted[name] = x[name].reshape(-1, *shape)
+        fitted[name] = array.reshape(-1, *shape)
     return fitted
+
+
+def _channels(x: NDArray[Any], wanted: tuple[int | None, ...]) -> NDArray[Any]:
+    """Return 8-bit images grey or in colour, as the model takes them and Keras' own loaders do."""
+    if x.dtype != np.uint8 or x.ndim != 4 or len(wanted) != 3:
+        return x
+    if (x.shape[-1], wanted[-1]) == (1, 3):
+        return np.repeat(x, 3, axis=-1)
+    if (x.shape[-1], wanted[-1]) == (3, 1):
+        # The luma of ITU-R 601, in the integers of Pillow.
+        luma = x.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32) + 0x8000
+        return (luma >> 16).astype(np.uint8)[..., None]
+    return x
 
 
 def _fitting_shape(have: tuple[int, ...], wanted: tuple[int | None, ...]) -> tuple[int, ...] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +13,99 @@ from lrcompress.errors import DatasetError, MissingExtraError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 TEST_FRACTION = 0.2
+# What people call the folders of the parts: Train, training_set, "Validation Set", test-images, ...
+PART_NAMES = {
+    "train": re.compile(r"train(ing)?"),
+    "val": re.compile(r"val|valid|validation|validate|dev"),
+    "test": re.compile(r"test(ing|s)?|eval(uation)?|holdout"),
+}
+PART_WORDS = re.compile(r"(set|data|dataset|images?|imgs?|samples?|split)$")
 
 
 def read_image_folder(folder: Path, seed: int) -> dict[str, NDArray[Any]]:
-    """Read ``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png`` and split it.
+    """Read class folders of images, in folders for training and test data or split by a seed.
 
-    Classes are numbered in the sorted order of their folders' names. All images must have the
-    size of the first; grey images give (samples, height, width, 1), others (..., 3); uint8.
+    ``train/CLASS/*.png`` with ``test/`` or ``validation/`` beside it, by any of their usual names;
+    without ``test/`` the validation part is the test data, with it it is ``x_val``. Classes are
+    numbered in the sorted order of their folders' names, as Keras does. All images must have the
+    size of the first; where all are grey they give (samples, height, width, 1), else (..., 3);
+    uint8.
 
     Args:
         folder: The folder.
         seed: Of the split: a fifth of each class becomes test data.
 
     Raises:
-        DatasetError: If there are no images, their sizes differ, or the classes of the two parts do.
+        DatasetError: If there are no images, their sizes differ, the classes of the parts do, or
+            folders of parts stand beside folders of classes.
         MissingExtraError: If Pillow is not installed.
     """
-    parts = [folder / "train", folder / "test"]
-    if all(part.is_dir() for part in parts):
-        classes = _class_names(parts[0])
-        if _class_names(parts[1]) != classes:
-            msg = f"{parts[0]} and {parts[1]} have different class folders; expected the same."
-            raise DatasetError(msg, code="dataset_labels")
-        (x_train, y_train), (x_test, y_test) = (_read_classes(part, classes) for part in parts)
-    else:
-        x, y = _read_classes(folder, _class_names(folder))
+    parts = _parts(folder)
+    if "train" not in parts or len(parts) == 1:
+        alone = parts.get("train", folder)
+        x, y = _read_classes(alone, _folders(alone))
         train, test = _split(y, seed)
-        x_train, y_train, x_test, y_test = x[train], y[train], x[test], y[test]
-    return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+        return {"x_train": x[train], "y_train": y[train], "x_test": x[test], "y_test": y[test]}
+    if "test" not in parts:
+        parts["test"] = parts.pop("val")
+    classes = _folders(parts["train"])
+    arrays: dict[str, NDArray[Any]] = {}
+    for part, path in parts.items():
+        if _folders(path) != classes:
+            msg = (
+                f"{parts['train']} and {path} have different class folders "
+                f"({', '.join(sorted(set(classes) ^ set(_folders(path))))}); expected the same."
+            )
+            raise DatasetError(msg, code="dataset_labels")
+        arrays[f"x_{part}"], arrays[f"y_{part}"] = _read_classes(path, classes)
+    return _one_mode(arrays)
 
 
-def _class_names(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _parts(folder: Path) -> dict[str, Path]:
+    """Return the folders of the parts by "train", "val" and "test"; none where they are classes."""
+    found: dict[str, Path] = {}
+    others = []
+    for name in _folders(folder):
+        part = _part_called(name)
+        if part is None:
+            others.append(name)
+        elif part in found:
+            msg = f"{folder} holds {found[part].name} and {name}; expected one folder of {part} data: move one away."
+            raise DatasetError(msg, code="dataset_parts")
+        else:
+            found[part] = folder / name
+    if found and others:
+        if any(_folders(path) for path in found.values()):
+            msg = (
+                f"{folder} holds {', '.join(path.name for path in found.values())} beside {', '.join(others[:5])}; "
+                "expected folders of parts (train, test) or of classes: move the others away."
+            )
+            raise DatasetError(msg, code="dataset_parts")
+        return {}  # a class may be called train, among planes and ships
+    return found
+
+
+def _part_called(name: str) -> str | None:
+    plain = re.sub(r"[^a-z]", "", name.lower())
+    words = {plain, PART_WORDS.sub("", plain)}
+    return next(
+        (part for part, names in PART_NAMES.items() if any(map(names.fullmatch, words))), None
+    )
+
+
+def _folders(folder: Path) -> list[str]:
+    """Return the names of the folders in one, without those that systems and archives leave."""
+    names = (path.name for path in folder.iterdir() if path.is_dir())
+    return sorted(name for name in names if not name.startswith((".", "__")))
+
+
+def _one_mode(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the parts all in colour where any is."""
+    channels = max(array.shape[-1] for key, array in arrays.items() if key.startswith("x_"))
+    return {
+        key: np.repeat(array, channels // array.shape[-1], axis=-1) if key.startswith("x_") else array
+        for key, array in arrays.items()
+    }
 
 
 def _read_classes(folder: Path, classes: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -61,29 +122,33 @@ def _read_classes(folder: Path, classes: list[str]) -> tuple[NDArray[np.uint8], 
         )
         raise DatasetError(msg)
     pictures: list[NDArray[np.uint8]] = []
-    mode = ""
     for path, _ in files:
         try:
             with Image.open(path) as image:
-                # The first image decides: a data set is grey or it is colour.
-                mode = mode or ("L" if image.mode in ("1", "L", "I", "I;16") else "RGB")
+                mode = "L" if image.mode in ("1", "L", "LA", "I", "I;16") else "RGB"
                 picture = np.asarray(image.convert(mode), dtype=np.uint8)
         except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
             msg = f"Cannot read image {path} ({error}); remove it or replace it."
             raise DatasetError(msg) from error
-        if pictures and picture.shape != pictures[0].shape:
+        if pictures and picture.shape[:2] != pictures[0].shape[:2]:
             msg = (
-                f"Image {path} has shape {picture.shape}, the first one {pictures[0].shape}; "
+                f"Image {path} has shape {picture.shape[:2]}, the first one {pictures[0].shape[:2]}; "
                 "expected images of one size: resize them first."
             )
             raise DatasetError(msg, code="dataset_shape")
-        pictures.append(picture)
-    x = np.stack(pictures)
-    return (x[..., None] if x.ndim == 3 else x), np.array([k for _, k in files], dtype=np.int64)
+        pictures.append(picture if picture.ndim == 3 else picture[..., None])
+    channels = max(picture.shape[-1] for picture in pictures)
+    x = np.stack([np.repeat(p, channels // p.shape[-1], axis=-1) for p in pictures])
+    return x, np.array([k for _, k in files], dtype=np.int64)
 
 
-def _images(folder: Path) -> Iterator[Path]:
-    return iter(sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES))
+def _images(folder: Path) -> list[Path]:
+    """Return the images at any depth; macOS writes `._name` beside a file that it copied."""
+    paths = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    return sorted(
+        p for p in paths
+        if not any(part.startswith((".", "__")) for part in p.relative_to(folder).parts)
+    )  # fmt: skip
 
 
 def _split(y: NDArray[np.int64], seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -199,12 +199,14 @@ def test_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_data_for_a_test.py").write_text(
         "import numpy as np\n"
         "def four():\n    x, y = np.zeros((4, 2)), [0, 1, 0, 1]\n    return x, y, x, y\n"
+        "def pairs():\n    x, y = np.zeros((4, 2)), [0, 1, 0, 1]\n    return (x, y), (x[:2], y[:2])\n"
         "def three():\n    return 1, 2, 3\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
 
     assert load("my_data_for_a_test:four").classes == 2
+    assert load("my_data_for_a_test:pairs").x_test.shape == (2, 2)
     with pytest.raises(DatasetError) as wrong:
         load("my_data_for_a_test:three")
     with pytest.raises(DatasetError) as missing:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from lrcompress.errors import DatasetError
 from lrcompress.training.datasets import Dataset
@@ -48,6 +49,18 @@ def made() -> Callable[..., Dataset]:
         return Dataset("made", "made.npz", x, y, x[:4], y[:4])
 
     return make
+
+
+def test_grey_and_coloured_images(
+    model: Callable[..., Any], made: Callable[..., Dataset]
+) -> None:
+    """Grey becomes three channels and colour the luma that Pillow computes, for 8-bit images."""
+    x = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3)).astype(np.uint8)
+    grey = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in x])[..., None]
+
+    np.testing.assert_array_equal(fit_to_model(made(x), model((8, 8, 1))).x_train, grey)
+    repeated = fit_to_model(made(grey), model((8, 8, 3))).x_train
+    np.testing.assert_array_equal(repeated, np.concatenate([grey, grey, grey], axis=-1))
 
 
 @pytest.mark.parametrize(

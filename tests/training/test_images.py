@@ -31,24 +31,106 @@ def draw(tmp_path: Path) -> Draw:
     return write
 
 
-def test_the_first_image_decides_between_grey_and_colour(draw: Draw, tmp_path: Path) -> None:
-    """Images behind a grey one are read grey, images behind a coloured one in three channels."""
-    for part in ("grey", "colour"):
-        draw(f"{part}/b/0.png", 30)
-        draw(f"{part}/b/1.png", 40, "RGB")
-    draw("grey/a/0.png", 10)
-    draw("colour/a/0.png", 20, "RGB")
-    draw("grey/a/1.png", 10)
-    draw("colour/a/1.png", 20, "P")
+def test_images_are_grey_only_where_all_are(draw: Draw, tmp_path: Path) -> None:
+    """One coloured image, wherever it stands, and all are read in three channels."""
+    for place, name in enumerate(("a/0.png", "a/1.png", "b/0.png", "b/1.png")):
+        draw(f"grey/{name}", 10 * place)
+        draw(f"last/{name}", 10 * place, "RGB" if name == "b/1.png" else "L")
+        draw(f"parts/train/{name}", 10 * place)
+        draw(f"parts/test/{name}", 10 * place, "P")
 
-    grey = read_image_folder(tmp_path / "grey", seed=0)
-    colour = read_image_folder(tmp_path / "colour", seed=0)
+    found = {name: read_image_folder(tmp_path / name, seed=0) for name in ("grey", "last", "parts")}
 
-    assert grey["x_train"].shape[1:] == (3, 4, 1)
-    assert colour["x_train"].shape[1:] == (3, 4, 3)
-    assert grey["x_train"].dtype == colour["x_train"].dtype == np.uint8
-    both = np.concatenate([colour["x_train"], colour["x_test"]])
-    assert sorted(np.unique(both)) == [20, 30, 40]
+    shapes = {name: {arrays[key].shape[1:] for key in ("x_train", "x_test")} for name, arrays in found.items()}
+    assert shapes == {"grey": {(3, 4, 1)}, "last": {(3, 4, 3)}, "parts": {(3, 4, 3)}}
+    assert np.unique(found["parts"]["x_train"]).tolist() == [0, 10, 20, 30]
+    assert found["parts"]["x_test"].dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train", "validation"), ("train", "val"), ("training", "testing"), ("Train", "Test"), ("TRAIN", "valid"),
+        ("training_set", "test_set"), ("Training Set", "eval"), ("train-images", "dev"), ("train", "holdout"),
+    ],
+)  # fmt: skip
+def test_parts_by_their_usual_names(draw: Draw, tmp_path: Path, train: str, test: str) -> None:
+    """Folders of parts are known by what people call them, and are never two classes."""
+    for number, name in enumerate(("ant", "bee", "cat")):
+        draw(f"{train}/{name}/0.png", 10 * number)
+        draw(f"{test}/{name}/0.png", 100 + 10 * number)
+
+    found = read_image_folder(tmp_path, seed=0)
+
+    assert found["x_train"][:, 0, 0, 0].tolist() == [0, 10, 20]
+    assert found["x_test"][:, 0, 0, 0].tolist() == [100, 110, 120]
+    assert found["y_test"].tolist() == [0, 1, 2]
+
+
+def test_three_parts(draw: Draw, tmp_path: Path) -> None:
+    """With training, validation and test data each is what it says."""
+    for number, part in enumerate(("train", "valid", "test")):
+        for name in ("a", "b"):
+            draw(f"{part}/{name}/0.png", 10 * number)
+
+    found = read_image_folder(tmp_path, seed=0)
+
+    values = {key: set(found[key].ravel()) for key in ("x_train", "x_val", "x_test")}
+    assert values == {"x_train": {0}, "x_val": {10}, "x_test": {20}}
+
+
+def test_training_data_alone_are_split(draw: Draw, tmp_path: Path) -> None:
+    """A folder with nothing but `train/` is that folder's classes, split."""
+    for k in range(5):
+        draw(f"train/a/{k}.png", k)
+        draw(f"train/b/{k}.png", k)
+
+    found = read_image_folder(tmp_path, seed=0)
+
+    assert len(found["x_train"]) == 8
+    assert np.bincount(found["y_test"]).tolist() == [1, 1]
+
+
+def test_a_class_may_be_called_train(draw: Draw, tmp_path: Path) -> None:
+    """Among planes and ships `train` is a class."""
+    for name in ("plane", "ship", "train"):
+        for k in range(5):
+            draw(f"{name}/{k}.png", k)
+
+    found = read_image_folder(tmp_path, seed=0)
+
+    assert set(found["y_train"]) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["train/a/0.png", "train/b/0.png", "test/a/0.png", "test/b/0.png", "cats/0.png"], ["cats"]),
+        (["train/a/0.png", "training/a/0.png"], ["train and training"]),
+    ],
+)
+def test_parts_that_are_no_clear_answer(
+    draw: Draw, tmp_path: Path, refuses: Refuses, names: list[str], words: list[str]
+) -> None:
+    """Parts beside classes, and a part twice, are asked about."""
+    for name in names:
+        draw(name)
+
+    with refuses(DatasetError, "dataset_parts", *words):
+        read_image_folder(tmp_path, seed=0)
+
+
+def test_what_systems_leave_is_no_image(draw: Draw, tmp_path: Path) -> None:
+    """`._x.png` of macOS, and its folders in archives, are passed over."""
+    for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
+        draw(name)
+    (tmp_path / "a" / "._0.png").write_bytes(b"\0\5\x16\7" * 20)
+    (tmp_path / "__MACOSX" / "a").mkdir(parents=True)
+    (tmp_path / "__MACOSX" / "a" / "._0.png").write_bytes(b"\0\5\x16\7" * 20)
+
+    found = read_image_folder(tmp_path, seed=0)
+
+    assert len(found["x_train"]) + len(found["x_test"]) == 4
 
 
 def test_values_are_those_of_the_files(draw: Draw, tmp_path: Path) -> None:
@@ -105,7 +187,7 @@ def test_the_split_takes_the_same_share_of_every_class(
         ([], ["0 class folders with 0 images"]),
         (["loose.png"], ["0 class folders"]),
         (["only/0.png", "only/1.png"], ["1 class folders with 2 images", ".png"]),
-        (["train/a/0.png", "train/b/0.png"], ["1 class folders with 2 images"]),
+        (["train/a/0.png", "train/b/0.png"], ["one image only"]),
         (["a/0.png", "b/0.png"], ["one image only", "train/ and test/"]),
     ],
 )
