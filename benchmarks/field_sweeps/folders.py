@@ -90,10 +90,10 @@ def _trained(work: Path, mode: str, images: list[Picture], labels: np.ndarray) -
 
 def _judged(model: Path, folder: Path, test: Path, mode: str) -> str:
     """Compare the error that is told with the one on what Keras' loader reads."""
-    read = keras.utils.image_dataset_from_directory(
-        test, image_size=(SIZE, SIZE), color_mode=mode, shuffle=False, batch_size=None, verbose=False
-    )
-    x, y = (np.stack(parts) for parts in zip(*read.as_numpy_iterator(), strict=True))
+    # The loader of flow_from_directory: TensorFlow's own decoder weighs colours otherwise for grey.
+    paths = [(path, k) for k, name in enumerate(CLASSES) for path in sorted((test / name).iterdir())]
+    x = np.stack([np.asarray(keras.utils.load_img(path, color_mode=mode)) for path, _ in paths])
+    x, y = x.reshape(len(x), SIZE, SIZE, -1), np.array([k for _, k in paths])
     predicted = keras.saving.load_model(model).predict(x / 255.0, verbose=0).argmax(axis=1)
     expected = 100 * float(np.mean(predicted != y))
     try:
