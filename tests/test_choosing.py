@@ -113,10 +113,11 @@ def test_the_grid_falls_from_the_largest_rank_to_one() -> None:
     assert all(0.7 < low / high < 1 for high, low in itertools.pairwise(grid) if high > 5)
 
 
-def test_no_rank_within_a_drop() -> None:
-    """Where even the largest useful rank loses too much, that is said with its loss."""
-    with pytest.raises(RankError, match=r"rank 9.*7\.00 points") as refused:
-        choose_rank("max_drop", 0.5, (256, 10), lambda: energy(SIGMA), lambda ranks: dict.fromkeys(ranks, 7.0))
+@pytest.mark.parametrize("lost", [0.51, 1.4, 7.0])
+def test_no_rank_within_a_drop(lost: float) -> None:
+    """Where even the largest useful rank loses too much, if only a little, that is said with its loss."""
+    with pytest.raises(RankError, match=rf"rank 9.*{lost:.2f} points") as refused:
+        choose_rank("max_drop", 0.5, (256, 10), lambda: energy(SIGMA), lambda ranks: dict.fromkeys(ranks, lost))
 
     assert refused.value.code == "max_drop_unreachable"
 
