@@ -28,7 +28,7 @@ from lrcompress.training import backend
 from lrcompress.training.arrays import Arrays, count, evenly, take
 from lrcompress.training.datasets import load
 from lrcompress.training.evaluate import Evaluation, evaluate
-from lrcompress.training.exported import StandIn, factors_kept
+from lrcompress.training.exported import factors_kept
 from lrcompress.training.exporting import write
 from lrcompress.training.formats import FORMATS
 from lrcompress.training.latency import random_inputs
@@ -93,7 +93,7 @@ def measured(
     first: Evaluation | None = None
     for variant in found:
         print(f"test, {variant.about['model']}, int8 {variant.about['int8']} ...", flush=True)
-        one = evaluate(StandIn(variant.model, variant.runtime), x, y, sample_weight=weights)
+        one = evaluate(variant.model, x, y, sample_weight=weights, run=variant.runtime)
         paired = None if first is None else compare(first, one).to_json()
         first = first or one
         errors.append({"error": one.to_json(), "difference": paired})

@@ -249,7 +249,7 @@ def _measured(
     """Return what became of the factors, the difference of outputs, and the errors."""
     from lrcompress.training.arrays import evenly
     from lrcompress.training.evaluate import evaluate
-    from lrcompress.training.exported import StandIn, check, difference, factors_kept
+    from lrcompress.training.exported import check, difference, factors_kept
     from lrcompress.training.measures import compare
 
     found = difference(network, runtime, evenly(inputs.x, COMPARED_SAMPLES), progress)
@@ -258,9 +258,10 @@ def _measured(
     errors = None
     if inputs.y is not None:
         before, after = (
-            evaluate(one, inputs.x, inputs.y, progress, f"test, {name}", sample_weight=inputs.weights)
-            for one, name in ((network, "Keras"), (StandIn(network, runtime), "exported"))
-        )
+            evaluate(network, inputs.x, inputs.y, progress, f"test, {name}",
+                     sample_weight=inputs.weights, run=run)
+            for name, run in (("Keras", None), ("exported", runtime))
+        )  # fmt: skip
         errors = {
             "keras": before.to_json(),
             "exported": after.to_json(),

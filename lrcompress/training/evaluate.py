@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -31,6 +31,8 @@ BATCH = 256
 # Outputs of a batch, at most: a prediction for each step and word of a language model, on all
 # samples at once, would fill any memory.
 MOST_OUTPUTS = 2**23
+# What makes a batch's outputs, (samples, ...) each, in the model's order or structure.
+Run = Callable[[Arrays], Any]
 
 __all__ = [
     "Evaluation", "batch_size", "evaluate", "evaluate_classes", "outputs_each",
@@ -79,15 +81,16 @@ def predict_all(
 
 
 def _outputs(
-    model: Any, x: Arrays, progress: Progress, task: str
+    model: Any, x: Arrays, progress: Progress, task: str, run: Run | None = None
 ) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
     """Yield samples and all outputs on them, in the model's order."""
     total, batch = count(x), batch_size(model, x)
+    run = run or (lambda some: distribute.predict(model, some, batch))
     # Several devices are started anew for each part: it holds several batches, unless those are large.
     several = len(current().devices) > 1 and batch == BATCH
     for part in chunks(total, 8 * batch if several else batch):
         whole = part if several else reaching_back(part, batch)
-        found = keras.tree.flatten(distribute.predict(model, take(x, whole), batch))
+        found = keras.tree.flatten(run(take(x, whole)))
         again = part.start - whole.start
         yield part, [np.asarray(output, np.float32)[again:] for output in found]
         progress(task, part.stop, total, {})
@@ -116,11 +119,12 @@ def evaluate(
     task: str = "evaluate",
     *,
     sample_weight: NDArray[Any] | None = None,
+    run: Run | None = None,
 ) -> Evaluation:
     """Measure a model by what fits its labels.
 
     Args:
-        model: A Keras model.
+        model: A Keras model, which tells what its outputs mean.
         x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
         y: Labels as `fit_to_model` makes them: class numbers, booleans of labels, or numbers; a
             dictionary of them by output name for a model with several outputs.
@@ -128,13 +132,14 @@ def evaluate(
         task: Its name there.
         sample_weight: (samples,), or (samples, steps) for a prediction each step; None weighs all
             alike.
+        run: Makes the outputs in the model's place: what it was exported to. None runs the model.
 
     Raises:
         DatasetError: If all weights are 0, or labels of an output are missing.
     """
     found, ends = _by_output(model, y), heads(model)
     parts: list[list[Scores]] = [[] for _ in ends]
-    for part, outputs in _outputs(model, x, progress, task):
+    for part, outputs in _outputs(model, x, progress, task, run):
         for scores, output, labels, head in zip(parts, outputs, found, ends, strict=True):
             scores.append(_score(output, labels[part], head.is_logits))
     evaluations = [

@@ -122,27 +122,6 @@ def _decisions(
     return np.asarray(old.argmax(axis=-1) == new.argmax(axis=-1)).reshape(-1)
 
 
-class StandIn:
-    """An exported model in the place of its Keras model: `evaluate` measures it by the same rules.
-
-    Args:
-        model: The Keras model, which tells what the outputs are.
-        runtime: What makes them.
-    """
-
-    def __init__(self, model: Any, runtime: Runtime) -> None:
-        self._model, self._runtime = model, runtime
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what the Keras model says of itself."""
-        return getattr(self._model, name)
-
-    def predict(self, x: Arrays, batch_size: int, verbose: int = 0) -> list[NDArray[Any]]:
-        """Return the outputs, (samples, ...) each."""
-        parts = [self._runtime(take(x, part)) for part in chunks(count(x), batch_size)]
-        return [np.concatenate(column) for column in zip(*parts, strict=True)]
-
-
 def factors_kept(
     model: Any, pairs: Sequence[tuple[str, str]], runtime: Runtime
 ) -> Iterator[str]:

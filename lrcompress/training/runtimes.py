@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,24 +23,36 @@ from lrcompress.training.latency import cores
 Array = NDArray[Any]
 
 
-class Runtime(Protocol):
-    """An exported model, ready to run."""
+class Runtime(ABC):
+    """An exported model, ready to run.
 
-    @property
-    def name(self) -> str:
-        """The runtime and its version."""
+    Attributes:
+        name: The runtime and its version.
+        threads: How many it computes with; None where it takes as many as it sees fit.
+    """
 
-    @property
-    def threads(self) -> int | None:
-        """How many it computes with; None where it takes as many as it sees fit."""
+    name: str
+    threads: int | None
 
     def __call__(self, x: Arrays) -> list[Array]:
         """Return the outputs in the order of the Keras model, each (samples, ...).
 
         Args:
             x: As the Keras model takes it: an array, or a dictionary of them by input name.
-        """
 
+        Raises:
+            TrainingError: If the runtime fails.
+        """
+        try:
+            return self.compute(x)
+        except Exception as error:  # each runtime has its own
+            raise _does_not_run(error) from error
+
+    @abstractmethod
+    def compute(self, x: Arrays) -> list[Array]:
+        """Return the outputs, or raise what the runtime raises."""
+
+    @abstractmethod
     def constants(self) -> Iterator[Array]:
         """Yield the weights that the file holds, quantized ones as the numbers they stand for."""
 
@@ -58,19 +71,23 @@ def open_runtime(path: Path, form: Format, model: Any, x: Arrays) -> Runtime:
     """
     kinds: dict[str, Callable[[Path, Any], Runtime]]
     kinds = {"litert": LiteRT, "onnx": Onnx, "saved-model": SavedModel}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
             runtime = kinds[form.name](path, model)
-            runtime(x)
-            return runtime
-    except Exception as error:  # each runtime has its own
-        reason = " ".join(str(error).split())[:200]
-        msg = f"The exported model does not run ({type(error).__name__}: {reason}); try another --format."
-        raise TrainingError(msg, code="export_does_not_run") from error
+        except Exception as error:  # each runtime has its own
+            raise _does_not_run(error) from error
+        runtime(x)
+        return runtime
 
 
-class LiteRT:
+def _does_not_run(error: Exception) -> TrainingError:
+    reason = " ".join(str(error).split())[:200]
+    msg = f"The exported model does not run ({type(error).__name__}: {reason}); try another --format."
+    return TrainingError(msg, code="export_does_not_run")
+
+
+class LiteRT(Runtime):
     """A `.tflite` file in LiteRT's interpreter, one sample a call."""
 
     def __init__(self, path: Path, model: Any) -> None:
@@ -94,7 +111,7 @@ class LiteRT:
         self._dtypes = {n: d["dtype"] for n, d in self._run.get_input_details().items()}
         self._outputs = _ordered(self._run.get_output_details(), model)
 
-    def __call__(self, x: Arrays) -> list[Array]:
+    def compute(self, x: Arrays) -> list[Array]:
         """Return the outputs, one sample after the other."""
         given = self._inputs(x, self._dtypes)
         samples = len(next(iter(given.values())))
@@ -115,7 +132,7 @@ class LiteRT:
                 yield _numbers(array, about["quantization_parameters"])
 
 
-class Onnx:
+class Onnx(Runtime):
     """An `.onnx` file in ONNX Runtime."""
 
     def __init__(self, path: Path, model: Any) -> None:
@@ -134,7 +151,7 @@ class Onnx:
         names = [tensor.name for tensor in self._session.get_outputs()]
         self._outputs = names if set(names) != set(output_names(model)) else output_names(model)
 
-    def __call__(self, x: Arrays) -> list[Array]:
+    def compute(self, x: Arrays) -> list[Array]:
         """Return the outputs."""
         return list(self._session.run(self._outputs, self._inputs(x, self._dtypes)))
 
@@ -145,7 +162,7 @@ class Onnx:
         yield from _onnx_constants(onnx.load(str(self._path)).graph)
 
 
-class SavedModel:
+class SavedModel(Runtime):
     """A SavedModel folder in TensorFlow."""
 
     def __init__(self, path: Path, model: Any) -> None:
@@ -161,7 +178,7 @@ class SavedModel:
         self._outputs = _ordered(self._run.structured_outputs, model)
         self._tensor = tf.constant
 
-    def __call__(self, x: Arrays) -> list[Array]:
+    def compute(self, x: Arrays) -> list[Array]:
         """Return the outputs."""
         given = self._inputs(x, self._dtypes)
         found = self._run(**{name: self._tensor(array) for name, array in given.items()})

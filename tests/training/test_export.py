@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import lrcompress
 from lrcompress.api.exporting import size_of
 from lrcompress.errors import MissingExtraError, OutputError, TrainingError, VerificationError
+from lrcompress.training.formats import FORMATS
 
 pytestmark = pytest.mark.keras
 WORDS, STEPS, UNITS, RANK = 300, 6, 64, 32
@@ -145,6 +146,98 @@ def test_errors_on_labelled_data_are_told(small: Path, run: Callable[..., Result
     assert "latency against the original, exported alike:" in done.stdout
 
 
+RUNTIMES = {"litert": "LiteRT", "onnx": "Onnx", "saved-model": "SavedModel"}
+
+
+@pytest.mark.parametrize(
+    ("form", "int8"), [("litert", False), ("litert", True), ("onnx", False), ("saved-model", False)]
+)
+def test_errors_are_those_of_the_runtime(
+    trained_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, int8: bool
+) -> None:
+    """A runtime that turns the classes round has that error, and one that fails is seen to."""
+    needs(form)
+    from lrcompress.training import exported, runtimes
+
+    monkeypatch.setattr(exported, "check", lambda found: None)
+    wanted: dict[str, Any] = {
+        "format": form, "int8": int8, "dataset": "digits", "scaling": "/16", "seconds": 0, "overwrite": True,
+        "output": tmp_path / f"out{FORMATS[form].suffix}",
+    }  # fmt: skip
+    right = lrcompress.export(trained_file, **wanted).errors
+    assert right is not None
+    kind = getattr(runtimes, RUNTIMES[form])
+    compute = kind.compute
+    monkeypatch.setattr(kind, "compute", lambda self, x: [y[:, ::-1] for y in compute(self, x)])
+
+    wrong = lrcompress.export(trained_file, **wanted).errors
+
+    assert wrong is not None
+    assert wrong["keras"] == right["keras"]
+    # Ten classes the other way round: none stays where it was.
+    assert right["exported"]["errors"] < 100
+    assert wrong["exported"]["errors"] > 300
+    assert wrong["exported"]["loss"] > 2 * right["exported"]["loss"]
+
+    calls: list[int] = []
+
+    def fails(self: Any, x: Any) -> Any:
+        calls.append(len(x))
+        if len(calls) > 2:  # opened, outputs compared
+            msg = "out of order"
+            raise OSError(msg)
+        return compute(self, x)
+
+    monkeypatch.setattr(kind, "compute", fails)
+    with pytest.raises(TrainingError, match=r"does not run \(OSError: out of order\)"):
+        lrcompress.export(trained_file, **wanted)
+    assert len(calls) == 3
+
+
+@pytest.mark.usefixtures("exporters")
+def test_several_outputs_and_fixed_batches_in_the_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each output of the runtime is measured against its own labels; the batch is the file's."""
+    import keras
+
+    from lrcompress.training.runtimes import SavedModel
+
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(40, 8)).astype("float32")
+    entry = keras.Input(batch_shape=(16, 8))
+    names = ("zeta", "alpha")
+    model = keras.Model(entry, [keras.layers.Dense(5, "softmax", name=n)(entry) for n in names])
+    model.save(tmp_path / "two.keras")
+    found = [model(np.resize(x, (48, 8))[i : i + 16]) for i in (0, 16, 32)]
+    labels = {
+        name: np.concatenate([np.asarray(part[place]).argmax(-1) for part in found])[:40]
+        for place, name in enumerate(names)
+    }
+    arrays = {f"y_{part}.{n}": y for part in ("train", "test") for n, y in labels.items()}
+    np.savez(tmp_path / "two.npz", x_train=x, x_test=x, **arrays)
+    wanted: dict[str, Any] = {
+        "format": "saved-model", "dataset": str(tmp_path / "two.npz"), "scaling": "as-is", "seconds": 0
+    }
+
+    errors = lrcompress.export(tmp_path / "two.keras", **wanted).errors
+
+    assert errors is not None
+    rates = {n: o["error_rate"] for n, o in errors["exported"]["outputs"].items()}
+    assert rates == {"zeta": 0, "alpha": 0}
+    compute = SavedModel.compute
+    monkeypatch.setattr("lrcompress.training.exported.check", lambda found: None)
+    monkeypatch.setattr(
+        SavedModel, "compute",
+        lambda self, x: [compute(self, x)[0], compute(self, x)[1][:, ::-1]],
+    )  # fmt: skip
+    errors = lrcompress.export(tmp_path / "two.keras", overwrite=True, **wanted).errors
+    assert errors is not None
+    rates = {n: o["error_rate"] for n, o in errors["exported"]["outputs"].items()}
+    assert rates["zeta"] == 0
+    assert rates["alpha"] > 50
+
+
 @pytest.mark.usefixtures("exporters")
 def test_a_data_set_that_is_not_at_hand_is_not_downloaded(
     small: Path, monkeypatch: pytest.MonkeyPatch
@@ -174,8 +267,8 @@ def test_outputs_that_differ_leave_the_old_export(
     before = sorted(path.name for path in small.parent.iterdir())
     with pytest.raises(OutputError, match="pass --overwrite"):
         lrcompress.export(small, format="saved-model")
-    right = SavedModel.__call__
-    monkeypatch.setattr(SavedModel, "__call__", lambda self, x: [y + 0.1 for y in right(self, x)])
+    right = SavedModel.compute
+    monkeypatch.setattr(SavedModel, "compute", lambda self, x: [y + 0.1 for y in right(self, x)])
 
     with pytest.raises(VerificationError, match=r"differ from Keras' by up to 0\.1"):
         lrcompress.export(small, format="saved-model", overwrite=True)
@@ -188,16 +281,10 @@ def test_outputs_that_differ_leave_the_old_export(
 
 
 class Held:
-    """A runtime that only holds weights."""
-
-    name, threads = "held", 1
+    """The weights that a runtime holds."""
 
     def __init__(self, *arrays: NDArray[Any]) -> None:
         self._arrays = arrays
-
-    def __call__(self, x: Any) -> list[NDArray[Any]]:
-        """Not asked."""
-        raise NotImplementedError
 
     def constants(self) -> Iterator[NDArray[Any]]:
         """Yield the weights."""
@@ -213,7 +300,8 @@ def test_folded_factors_are_told(small: Path, load_keras: Callable[[Path], Any])
     other = np.ones((24, 10), np.float32)
 
     def kept(*arrays: NDArray[Any]) -> list[str]:
-        return list(factors_kept(model, [("predictions_lowrank", "predictions")], Held(*arrays)))
+        held: Any = Held(*arrays)
+        return list(factors_kept(model, [("predictions_lowrank", "predictions")], held))
 
     assert kept(other, b.T, c) == ["two"]
     assert kept(other, b.reshape(1, 1, 24, 3), c.T * 1.01) == ["two"]
