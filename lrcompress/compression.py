@@ -154,7 +154,7 @@ def _factorize(
         modernized=list(source.changes),
     )
     hashes["original"] = digest()
-    new_record(result, source.file, request, dataset or own_dataset(model), hashes).save()
+    new_record(result, source.file, request, dataset or own_dataset(source.file), hashes).save()
     return result
 
 

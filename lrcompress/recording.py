@@ -77,10 +77,9 @@ def about_calibration(layers: Sequence[Factorized], calibration: Calibration | N
 
 
 def own_dataset(model: ModelFile) -> dict[str, Any] | None:
-    """Return the data set a model trained by lrcompress names in its own file."""
-    origin = model.provenance or {}
-    name, scaling = origin.get("dataset"), origin.get("scaling")
-    if isinstance(name, str) and isinstance(scaling, str):
+    """Return the data set a model trained by lrcompress names in its own file, unless it may not."""
+    name, scaling = model.origin.kept.get("dataset"), model.origin.scaling
+    if isinstance(name, str) and scaling is not None:
         return {"name": name, "scaling": scaling, "source": "model file"}
     return None
 

@@ -17,6 +17,7 @@ from typing import Any
 from lrcompress.atomic import write_json
 from lrcompress.errors import OutputError, RunRecordError
 from lrcompress.hashing import sha256
+from lrcompress.provenance import Origin, unpack
 from lrcompress.record_shape import is_record
 from lrcompress.shapes import parse
 
@@ -54,6 +55,11 @@ class RunRecord:
             return Path(os.path.relpath(path.absolute(), self.path.parent.absolute())).as_posix()
         except ValueError:  # another drive on Windows
             return path.absolute().as_posix()
+
+    @property
+    def origin(self) -> Origin:
+        """What the record says of the data, as far as it is believed."""
+        return unpack(self.document.get("dataset"), self.path)
 
     def stage(self, name: str) -> dict[str, Any] | None:
         """Return the stage of that name: original, factorized, finetuned or scratch."""

@@ -224,6 +224,4 @@ class NetworkMeter:
 
 def recorded_scaling(opened: ModelFile, dataset: str) -> str | None:
     """Return the scaling a model trained by lrcompress records for this data set."""
-    origin = opened.provenance or {}
-    scaling = origin.get("scaling")
-    return scaling if origin.get("dataset") == dataset and isinstance(scaling, str) else None
+    return opened.origin.scaling if opened.origin.named == dataset else None

@@ -11,12 +11,12 @@ from lrcompress.api.arms import Plan, jobs
 from lrcompress.api.asked import Asked
 from lrcompress.api.calibrating import recorded_scaling
 from lrcompress.api.earlier import find_earlier
-from lrcompress.api.evaluating import own_dataset
 from lrcompress.api.full_rank import Data
 from lrcompress.api.scratch import check_published, own_recipe
-from lrcompress.errors import DatasetError, RankError
+from lrcompress.errors import RankError
 from lrcompress.modelfile import find_head, open_model
 from lrcompress.progress import Progress, nothing, silent
+from lrcompress.provenance import choose
 from lrcompress.reporting.compared import ARMS
 
 if TYPE_CHECKING:
@@ -95,10 +95,8 @@ def compare(
     asked = Asked(
         None if model is None else str(model), arms, epochs, budget, finetune_epochs, batch_size
     )
-    dataset = dataset or (own_dataset(open_model(asked.file).provenance) if asked.file else None)
-    if dataset is None:
-        msg = "No data set is given, and none is named by a model file; give --dataset."
-        raise DatasetError(msg, code="no_dataset")
+    origins = [open_model(asked.file).origin] if asked.file else []
+    dataset = choose(dataset, data_dir, *origins).dataset
     check_published(dataset, model)
     from lrcompress.training import datasets
 

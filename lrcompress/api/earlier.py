@@ -11,6 +11,7 @@ from typing import Any
 
 from lrcompress.atomic import replacing
 from lrcompress.errors import OutputError
+from lrcompress.provenance import inside
 
 Row = dict[str, Any]
 # Names of results documents, and the settings in them that must agree.
@@ -133,7 +134,7 @@ def take_row(
             if (row["arm"], row["rank"], row["seed"]) != (arm, rank, seed):
                 continue
             path = None if row["model"] is None else run.folder / str(row["model"])
-            if path is None or path.is_file():
+            if path is None or (inside(run.folder, path.absolute()) and path.is_file()):
                 return row, path
     return None
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.api.calibrating import recorded_scaling
-from lrcompress.errors import DatasetError
 from lrcompress.modelfile import open_model
 from lrcompress.progress import Progress, nothing, silent
+from lrcompress.provenance import choose
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,7 @@ def evaluate(
     """
     paths = [Path(model) for model in models]
     opened = [open_model(path) for path in paths]
-    dataset = dataset or own_dataset(opened[0].provenance)
-    if dataset is None:
-        msg = f"{paths[0]} does not name the data set it was trained on; give --dataset."
-        raise DatasetError(msg, code="no_dataset")
+    dataset = choose(dataset, data_dir, opened[0].origin).dataset
 
     from lrcompress.training.datasets import load
 
@@ -128,9 +125,3 @@ def evaluate(
             )
         )
     return results
-
-
-def own_dataset(provenance: dict[str, Any] | None) -> str | None:
-    """Return the data set that a model file names."""
-    name = (provenance or {}).get("dataset")
-    return name if isinstance(name, str) else None

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress import runs
-from lrcompress.api.calibrating import recorded_scaling
-from lrcompress.api.evaluating import own_dataset
 from lrcompress.errors import DatasetError, LRCompressError, RunRecordError
 from lrcompress.hashing import sha256
 from lrcompress.modelfile import ModelFile
 from lrcompress.progress import Progress
+from lrcompress.provenance import choose
 
 # Of random inputs, and of test data whose outputs are compared one by one.
 RANDOM_SAMPLES, COMPARED_SAMPLES = 100, 1_000
@@ -91,20 +90,18 @@ def find_inputs(
     from lrcompress.training.named import NAMED, locate
     from lrcompress.training.session import DataRequest, prepare
 
-    known = (record.document.get("dataset") if record else None) or {}
-    name = wanted.dataset or own_dataset(opened.provenance) or known.get("name")
-    folder = wanted.data_dir or (known.get("data_dir") if known.get("name") == name else None)
-    folder = None if folder is None else Path(folder)
+    origins = [opened.origin, *([record.origin] if record else [])]
     reason = "no data set is named"
     try:
-        if isinstance(name, str):
+        if wanted.dataset or any(origin.named for origin in origins):
+            chosen = choose(wanted.dataset, wanted.data_dir, *origins)
+            name, data_dir = chosen.dataset, wanted.data_dir or chosen.data_dir
+            folder = None if data_dir is None else Path(data_dir)
             if wanted.dataset is None and name in NAMED and locate(name, folder) is None:
                 msg = f"data set {name} is not at hand"
                 raise DatasetError(msg)
             loaded = load(name, folder, progress=progress, before_keras=before_keras)
-            scaling = wanted.scaling or recorded_scaling(opened, name)
-            if scaling is None and known.get("name") == name:
-                scaling = known.get("scaling")
+            scaling = wanted.scaling or chosen.scaling
             data = prepare(loaded, model, DataRequest(folder, scaling))
             (x, y), weights = data.test(), data.split.w_test
             about = {"dataset": name, "scaling": data.scaling.name, "why_random": None}

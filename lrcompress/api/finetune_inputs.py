@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress import runs
 from lrcompress.errors import ModelFileError, RunRecordError, TrainingError
 from lrcompress.hashing import sha256
+from lrcompress.provenance import inside
 
 if TYPE_CHECKING:
     from lrcompress.training.recover import SplitHead
@@ -27,7 +28,7 @@ def factorized_file(record: runs.RunRecord) -> Path:
     """Return the factorized model that a record names.
 
     Raises:
-        RunRecordError: If it names none.
+        RunRecordError: If it names none, or one outside the record's folder.
         ModelFileError: If that is not there.
     """
     stage = record.stage("factorized")
@@ -35,6 +36,10 @@ def factorized_file(record: runs.RunRecord) -> Path:
         msg = f"{record.path} names no factorized model; run `lrcompress factorize` again, or name the model."
         raise RunRecordError(msg)
     path = record.resolve(stage["path"])
+    if not inside(record.path.parent, stage["path"]):
+        # The output goes beside the model: where that is, no record decides.
+        msg = f"{record.path} speaks of {path}, outside its own folder; if you trust it, name that model yourself."
+        raise RunRecordError(msg, code="not_from_a_file")
     if not path.is_file():
         msg = (
             f"{record.path} speaks of {path}, which is not there; "

@@ -6,14 +6,14 @@ import datetime
 from collections.abc import Callable
 from pathlib import Path
 
-from lrcompress.api.evaluating import own_dataset
 from lrcompress.api.finetune_inputs import factorized_file, find_record, load_teacher, split_head
 from lrcompress.api.finetune_result import FinetuneResult
 from lrcompress.atomic import check_output
-from lrcompress.errors import DatasetError, OutputError
+from lrcompress.errors import OutputError
 from lrcompress.hashing import sha256
 from lrcompress.modelfile import open_model
 from lrcompress.progress import Progress, nothing, silent
+from lrcompress.provenance import choose
 
 # After the output's stem.
 CHECKPOINT_SUFFIX = ".checkpoint.npz"
@@ -92,17 +92,9 @@ def finetune(
     record = find_record(model, run)
     path = Path(model) if model is not None else factorized_file(record)
     opened = open_model(path)
-    known = record.document.get("dataset") or {}
-    own = opened.provenance or {}
-    spec = dataset or known.get("name") or own_dataset(own)
-    if not isinstance(spec, str):
-        msg = f"Neither {record.path.name} nor {path} names the original data set; give --dataset."
-        raise DatasetError(msg, code="no_dataset")
-    for source in (known, {"name": own.get("dataset"), "scaling": own.get("scaling")}):
-        if scaling is None and source.get("name") == spec:
-            scaling = source.get("scaling")
-    if data_dir is None and known.get("name") == spec:
-        data_dir = known.get("data_dir")
+    chosen = choose(dataset, data_dir, record.origin, opened.origin)
+    spec, scaling = chosen.dataset, scaling or chosen.scaling
+    data_dir = data_dir or chosen.data_dir
     original_stage = record.stage("original") or {}
     original = record.resolve(str(original_stage.get("path", "")))
     target = Path(output) if output is not None else path.with_stem(f"{path.stem}-finetuned")
@@ -177,9 +169,14 @@ def finetune(
     )
     if not team.writes:
         return result
-    save_model(student, target, {**own, "dataset": spec, "scaling": data.scaling.name})
+    save_model(
+        student, target, opened.origin.kept | {"dataset": spec, "scaling": data.scaling.name}
+    )
     written = open_model(target)
-    record.document["dataset"] = known | data.description
+    said = record.document.get("dataset") or {}
+    # As the record spells it, which is by its own folder.
+    name = said["name"] if spec == record.origin.dataset else spec
+    record.document["dataset"] = said | data.description | {"name": name}
     if outcome.original:
         record.set_stage(
             "original", original, int(original_stage["parameters"]), **outcome.original.to_json()

@@ -56,7 +56,7 @@ def inspect(model: str | Path, *, layer: str | None = None) -> dict[str, Any]:
         "parameters": opened.parameters,
         "bytes": opened.size,
         "optimizer_bytes": opened.optimizer_bytes,
-        "dataset": (opened.provenance or {}).get("dataset"),
+        "dataset": opened.origin.named,
         "layers": [
             {"path": item.path, "class_name": item.class_name, "parameters": item.parameters}
             for item in opened.layers

@@ -121,7 +121,7 @@ def convert(source: Path, target: Path, before_keras: Callable[[], None]) -> Non
     before_keras()
     from lrcompress.training import saving
 
-    saving.convert(source, target, open_model(source).provenance)
+    saving.convert(source, target, open_model(source).origin.kept or None)
 
 
 def _default_output(path: Path, opened: ModelFile) -> Path:

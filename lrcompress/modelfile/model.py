@@ -12,6 +12,7 @@ from lrcompress.modelfile.hdf5 import Index, StoredArray
 from lrcompress.modelfile.numbering import Numbering
 from lrcompress.modelfile.topology import Container
 from lrcompress.modelfile.topology import Path as LayerPath
+from lrcompress.provenance import Origin
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class ModelFile:
             metrics and seed generators.
         size: Bytes of the file.
         optimizer_bytes: Bytes of stored optimizer state, 0 if none.
-        provenance: What lrcompress recorded about the training data, None in other files.
+        origin: What the file says of its training data, as far as it is believed.
         layers: All layers in config order, those of a nested model after it.
         compile_config: Optimizer, loss and metrics as the file has them, None if not compiled.
         config: The architecture; never changed.
@@ -155,7 +156,7 @@ class ModelFile:
     parameters: int
     size: int
     optimizer_bytes: int
-    provenance: dict[str, Any] | None
+    origin: Origin
     layers: tuple[LayerInfo, ...]
     compile_config: dict[str, Any] | None
     config: dict[str, Any] = field(repr=False)

@@ -8,10 +8,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress import provenance
 from lrcompress.modelfile import legacy
 from lrcompress.modelfile.changes import Changes
-from lrcompress.modelfile.container import CONFIG
-from lrcompress.modelfile.decoding import as_dict, dump_json
+from lrcompress.modelfile.container import CONFIG, METADATA, OpenModel
+from lrcompress.modelfile.decoding import as_dict, dump_json, parse_json
 from lrcompress.modelfile.hdf5 import Index, text
 from lrcompress.modelfile.legacy_names import NewNames
 from lrcompress.modelfile.model import ModelFile
@@ -33,6 +34,22 @@ def plan_config(plan: Plan, kind: str, config: dict[str, Any]) -> None:
         plan.members[CONFIG] = dump_json(config).encode()
     else:
         plan.attributes["", "model_config"] = json_attribute(config)
+
+
+def plan_origin(plan: Plan, model: ModelFile, source: OpenModel) -> None:
+    """Leave out of a plan what the old file says of its data and may not: it is not handed on."""
+    if not model.origin.altered:
+        return
+    kept = model.origin.kept
+    if model.format == "hdf5":
+        text_of = np.array(provenance.pack(kept), dtype=h5py.string_dtype("utf-8"))
+        plan.attributes["", provenance.KEY] = text_of if kept else None
+        return
+    metadata = parse_json(plan.members.get(METADATA, source.metadata or b"{}"), model.path, METADATA)
+    metadata.pop(provenance.KEY, None)
+    if kept:
+        metadata[provenance.KEY] = kept
+    plan.members[METADATA] = dump_json(metadata).encode()
 
 
 def json_attribute(value: dict[str, Any]) -> NDArray[Any]:

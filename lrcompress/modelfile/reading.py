@@ -57,7 +57,7 @@ def describe(path: Path, file: OpenModel) -> ModelFile:
         metadata = parse_json(file.metadata or b"{}", path, "metadata.json")
         version, optimizer = text(metadata.get("keras_version")), archive.OPTIMIZER
         weights = archive.locate(tree, index, file.weights, version)
-        recorded = provenance.unpack(metadata.get(provenance.KEY))
+        said: object = metadata.get(provenance.KEY)
         compiled: object = config.get("compile_config")
     else:
         weights = legacy.locate(tree, index, file.weights)
@@ -65,7 +65,7 @@ def describe(path: Path, file: OpenModel) -> ModelFile:
         version, optimizer = text(attributes.get("keras_version")), legacy.OPTIMIZER
         if version is None and legacy.ROOT in index.groups:
             version = text(file.weights[legacy.ROOT].attrs.get("keras_version"))
-        recorded = provenance.unpack(text(attributes.get(provenance.KEY)))
+        said = text(attributes.get(provenance.KEY))
         training = text(attributes.get("training_config"))
         compiled = parse_json(training, path, "training_config") if training else None
     class_name, status = config.get("class_name"), path.stat()
@@ -78,7 +78,7 @@ def describe(path: Path, file: OpenModel) -> ModelFile:
         parameters=_parameters(weights, file.format),
         size=status.st_size,
         optimizer_bytes=sum(array.stored for _, array in index.under(optimizer)),
-        provenance=recorded,
+        origin=provenance.unpack(said, path),
         layers=_layers(tree, weights),
         compile_config=compiled if isinstance(compiled, dict) and compiled else None,
         config=config,

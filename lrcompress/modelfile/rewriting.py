@@ -12,7 +12,7 @@ from lrcompress.modelfile.container import opened
 from lrcompress.modelfile.decoding import decoding
 from lrcompress.modelfile.finding import find_head
 from lrcompress.modelfile.model import ModelFile, Written
-from lrcompress.modelfile.planning import plan_config, plan_weights
+from lrcompress.modelfile.planning import plan_config, plan_origin, plan_weights
 from lrcompress.modelfile.reading import changed, describe
 from lrcompress.modelfile.topology import build
 from lrcompress.modelfile.verify import read_back
@@ -67,6 +67,7 @@ def rewrite(
                 raise changed(model.path)
             plan, warnings = plan_weights(model, tree, source.weights, changes)
             plan_config(plan, model.format, changes.config)
+            plan_origin(plan, model, source)
         with replacing(output) as temporary:
             write_model(source, model.weights.index, plan, temporary, model.path)
             with sha256_meanwhile(temporary) as digest:

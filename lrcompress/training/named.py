@@ -6,15 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from lrcompress.provenance import NAMED
+
+__all__ = ["BUNDLED", "NAMED", "SCALINGS", "is_there", "locate", "search_folders"]
+
 BUNDLED = Path(__file__).parent.parent / "data"
-# Names Keras can download, and what they are.
-NAMED = {
-    "digits": "8x8 handwritten digits (UCI), 1,437 + 360 images, bundled",
-    "mnist": "28x28 handwritten digits, 60,000 + 10,000 images",
-    "fashion_mnist": "28x28 pictures of clothes, 60,000 + 10,000 images",
-    "cifar10": "32x32 colour pictures of 10 classes, 50,000 + 10,000 images",
-    "cifar100": "32x32 colour pictures of 100 classes, 50,000 + 10,000 images",
-}
 # Beside these a scaling may divide by any number.
 SCALINGS = ("as-is", "/255", "/127.5-1", "standardized")
 

@@ -84,13 +84,16 @@ class RowFile:
                 "give another --output, or move the folder away."
             )
             raise OutputError(msg, code="results_differ")
-        # A row whose model was deleted is worked out again.
+        # A row whose model was deleted, or lies elsewhere, is worked out again.
         document["rows"] = [
             row
             for row, _ in zip(rows, keys, strict=True)
-            if row.get("model") is None or (self.folder / str(row["model"])).is_file()
+            if row.get("model") is None or self._holds(str(row["model"]))
         ]
         return self._completed(document)
+
+    def _holds(self, name: str) -> bool:
+        return Path(name).name == name and (self.folder / name).is_file()
 
     def _completed(self, document: dict[str, Any]) -> dict[str, Any]:
         self._complete(document)

@@ -166,7 +166,7 @@ def test_provenance_and_compile_settings_are_kept(make: Maker, tmp_path: Path) -
         write_replaced(model, [factors(find_head(model))], tmp_path / f"out{path.suffix}")
         new = open_model(tmp_path / f"out{path.suffix}")
 
-        assert new.provenance == record
+        assert new.origin.kept == record
         assert new.keras_version == model.keras_version
         assert new.compile_config == model.compile_config
 

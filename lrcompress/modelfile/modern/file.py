@@ -23,7 +23,7 @@ from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.weights import Origin, conversions, uses_hard_sigmoid_inside
 from lrcompress.modelfile.numbering import Numbering
 from lrcompress.modelfile.plan import NewArray, Plan
-from lrcompress.modelfile.planning import json_attribute, plan_config
+from lrcompress.modelfile.planning import json_attribute, plan_config, plan_origin
 from lrcompress.modelfile.reading import changed, describe
 from lrcompress.modelfile.topology import Container, Item, build
 from lrcompress.modelfile.verify import read_back
@@ -156,6 +156,7 @@ def _plan(
             value = None if settings is None else json_attribute(settings)
             plan.attributes["", "training_config"] = value
     plan_config(plan, model.format, config)
+    plan_origin(plan, model, source)
     return plan
 
 
