@@ -394,7 +394,7 @@ far from the 50 epochs of RMSprop as published, for which two cores take hours. 
 every arm, full rank included, and the fair comparison is with that row. What a low rank costs after the same two epochs is
 0.2 points at rank 75, 0.5 at 60, 1.1 at 40, 3.0 at 20 and 7.3 at 10. From scratch, the same network with Adam had twelve epochs,
 by calls with `--scratch --arms scratch --ranks 75`, `40`, `20` and `10`. SVD and two epochs are better at ranks 75, 40 and 10, by
-3.9, 1.4 and 1.0 points; at rank 20 the two are not told apart (+0.19 [-0.69, +1.07]). They have seen 15 % of its images, 98 %
+3.9, 1.4 and 1.0 points; at rank 20 the two are not told apart (+0.19 [-0.70, +1.07]). They have seen 15 % of its images, 98 %
 together with those of the file. The intervals are those of the test samples: another seed from scratch may differ by as much
 as ranks 75 and 40 do here.
 
@@ -402,7 +402,7 @@ as ranks 75 and 40 do here.
     "compare-mnist.json": """Ranks 4 and 2 have five seeds, rank 1 four, ranks 8 and 6 two; those were added by calls with `--seed 3 --seeds 2
 --ranks 8,6,4,2,1`. From scratch there are ranks 4, 2 and 1 of seed 3, by `--arms scratch`, with five times the images of
 SVD and two epochs. **At rank 2 from scratch is the better one**, by 0.29 points [0.04, 0.54]; at ranks 4 and 1 the two are not
-told apart (-0.12 [-0.28, +0.04] and -0.11 [-0.73, +0.51]). Every rank has
+told apart (-0.12 [-0.28, +0.05] and -0.11 [-0.74, +0.53]). Every rank has
 [another seed from scratch](#from-scratch-the-papers-mnist-table).
 
 """,

@@ -104,6 +104,7 @@ class FactorizeResult:
         measured_before: All that was measured of the original on the test data, the key ``measure``
             naming the main figure; None without data.
         measured_after: The same of the compressed model.
+        drop: The second against the first, paired on the same samples, see docs/run-record.md.
         modernized: What was put in the terms of Keras 3, a line each; empty unless asked for.
         model: The compressed Keras model, where the input was a model in memory; the paths then
             name temporary files that are gone, unless an output was given.
@@ -127,6 +128,7 @@ class FactorizeResult:
     error_rate_after: float | None = None
     measured_before: dict[str, Any] | None = None
     measured_after: dict[str, Any] | None = None
+    drop: dict[str, Any] | None = None
     modernized: list[str] = field(default_factory=list)
     model: Any = None
 
@@ -161,6 +163,7 @@ class FactorizeResult:
             "error_rate_after": self.error_rate_after,
             "measured_before": self.measured_before,
             "measured_after": self.measured_after,
+            "drop": self.drop,
             "warnings": self.warnings,
             "modernized": self.modernized,
             "seconds": self.seconds,

@@ -173,9 +173,9 @@ def _factorize_with_data(
     result.error_rate_after = result.measured_after.get("error_rate")
     record = read_record(result.record)
     record.set_stage("original", source.file.path, result.parameters_before, **before.to_json())
-    drop = compare(before, after).to_json()
+    result.drop = compare(before, after).to_json()
     record.set_stage(
-        "factorized", result.output, result.parameters_after, **after.to_json(), drop=drop
+        "factorized", result.output, result.parameters_after, **after.to_json(), drop=result.drop
     )
     record.save()
     return result

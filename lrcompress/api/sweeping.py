@@ -218,7 +218,7 @@ _UNMEASURED: dict[str, Any] = dict.fromkeys(
 def _measure(held_out: Meter | None, test: Meter, factors: Factors) -> dict[str, Any]:
     """Return errors of the outputs: what to choose by from held-out data, what to report from test."""
     from lrcompress.training.measures import compare
-    from lrcompress.training.statistics import compare_paired
+    from lrcompress.training.paired import compare_paired
 
     found: dict[str, Any] = {}
     if held_out is not None:

@@ -92,7 +92,7 @@ def render_compare(results: dict[str, Any]) -> list[RenderableType]:
         )
         rank_before = entry["rank"]
     columns = [
-        "rank", "arm", "test error [95 %]", "against full rank [95 %]", "p (McNemar)", "layer",
+        "rank", "arm", "test error [95 %]", "against full rank [95 %]", "p", "layer",
         "model", "seconds", "images", "images in all",
     ]  # fmt: skip
     seeds = sorted({seed for entry in summary for seed in entry["seeds"] if seed is not None})
@@ -148,7 +148,7 @@ def _notes(results: dict[str, Any], names: dict[str, str]) -> list[str]:
     several = any(entry["interval"] == "t" for entry in results["summary"])
     if several:
         lines.append(
-            "means over seeds with Student's intervals; McNemar's test over all seeds, clustered by test sample"
+            "several seeds: means over seeds, with Student's intervals and p-values; one seed: McNemar's test"
         )
     lines.append("images: seen in training; in all, with those that the full-rank network saw before")
     return [*lines, f"device: {results['device']}"]

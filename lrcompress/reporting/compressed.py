@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.reporting.benchmarked import verdicts
 from lrcompress.reporting.tables import drop, kernel_errors, plain, saved, table
 from lrcompress.reporting.words import (
-    PERCENT,
+    allowance,
+    allowed_drop,
+    change,
     count,
     figure,
-    points,
     rate,
     seconds,
     share,
@@ -59,18 +60,20 @@ def _measured_lines(result: dict[str, Any]) -> list[str]:
     before, after = result["measured_before"], result["measured_after"]
     if before is None or after is None:
         return []
-    pairs = [("", before, after)]
+    groups = [("", before, after, result["drop"])]
     if before["measure"] == "outputs":
-        pairs = [(f", {k}:", before["outputs"][k], after["outputs"][k]) for k in before["outputs"]]
+        drops = result["drop"]["outputs"]
+        groups = [
+            (f", {k}:", before["outputs"][k], after["outputs"][k], drops[k]) for k in before["outputs"]
+        ]
     lines = []
-    for name, old, new in pairs:
+    for name, old, new, lost in groups:
         key = old["measure"]
         what = "test error" if key == "error_rate" else "test data"
-        lost = new[key] - old[key]
-        lines.append(
-            f"{what}{name} {figure(key, old[key])} -> {figure(key, new[key])} "
-            f"({points(lost) if key in PERCENT else f'{lost:+.4g}'})"
-        )
+        lines.append(f"{what}{name} {figure(key, old[key])} -> {figure(key, new[key])} ({change(lost)})")
+    allowed = allowed_drop(result["layers"])
+    if allowed is not None and len(groups) == 1:
+        lines.append(f"the drop in test error: {allowance(result['drop'], allowed)}")
     return lines
 
 

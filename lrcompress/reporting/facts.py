@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.reporting.words import count, share
+from lrcompress.reporting.words import PERCENT, allowance, allowed_drop, count, share
 
 # Measure to (its name in a sentence, its digits, its unit).
 _WRITTEN = {
@@ -31,7 +31,7 @@ def headline(story: dict[str, Any]) -> dict[str, Any]:
         ``text``, one line; ``layers``, how many, and ``what`` they are; ``layer_parameters_before`` and ``_after``,
         ``layer_reduction``; ``model_reduction``; and where the result and the original were
         measured by one figure: ``measure``, ``before``, ``after`` and ``drop`` with its interval
-        (each None otherwise).
+        (each None otherwise); ``allowed``, the drop in points that was asked for, if one was.
     """
     layers, result = story["layers"], result_of(story) or {}
     before = sum(layer["parameters_before"] for layer in layers)
@@ -44,6 +44,7 @@ def headline(story: dict[str, Any]) -> dict[str, Any]:
         "layer_reduction": (before - after) / before if before else None,
         "model_reduction": result.get("parameters_reduction"),
         "stage": result.get("name"),
+        "allowed": allowed_drop(layers),
         **_measured(story, result),
     }
     return {"text": _text(found), **found}
@@ -125,10 +126,17 @@ def interval(bounds: str) -> str:
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """Return in words whether the difference is more than chance on these test samples."""
-    paired = found["drop"]
+    """Return in words whether the difference is more than chance, and whether it was allowed."""
+    paired, allowed = found["drop"], found.get("allowed")
     if not isinstance(paired, dict) or paired.get("low") is None:
         return ""
+    text = _difference(paired)
+    if allowed is None or found.get("measure") not in PERCENT:
+        return text
+    return f"{text} On the drop: {allowance(paired, allowed)}."
+
+
+def _difference(paired: dict[str, Any]) -> str:
     low, high = paired["low"], paired["high"]
     if paired.get("only_first_wrong") == paired.get("only_second_wrong") == 0:
         return "The compressed model is right and wrong on the same test samples as the original."
@@ -136,7 +144,7 @@ def verdict(found: dict[str, Any]) -> str:
         return "The compressed model is worse on these test samples by more than chance explains."
     if high < 0:
         return "The compressed model is better on these test samples by more than chance explains."
-    return "These test samples do not tell the compressed model from the original: the interval holds 0."
+    return "No measurable difference between the two models on these test samples: the interval holds 0."
 
 
 def shape_of(layer: dict[str, Any]) -> str:

@@ -98,6 +98,21 @@ def chance(paired: dict[str, Any]) -> str:
     return f"{paired['p_value']:.3g}"
 
 
+def allowance(paired: dict[str, Any], allowed: float) -> str:
+    """Return in words whether a drop is what was allowed, by its 95 % interval."""
+    if paired["high"] <= allowed:
+        return f"within the {allowed:g} points allowed"
+    if paired["low"] > allowed:
+        return f"exceeds the {allowed:g} points allowed"
+    return f"too few test samples to tell whether it is within the {allowed:g} points allowed"
+
+
+def allowed_drop(layers: list[dict[str, Any]]) -> float | None:
+    """Return the points that `--max-drop` allowed; None where ranks were chosen otherwise."""
+    choices = [layer["rank_choice"] for layer in layers]
+    return next((c["asked"] for c in choices if c.get("rule") == "max_drop"), None)
+
+
 def points(value: float | None) -> str:
     """Return a difference of error rates, signed."""
     return "-" if value is None else f"{value:+.2f} pt"

@@ -21,8 +21,8 @@ from lrcompress.training.measures import (
     ClassEvaluation,
     Evaluation,
     OutputsEvaluation,
-    Weights,
 )
+from lrcompress.training.paired import Weights
 from lrcompress.training.scores import SCORERS, Scores
 from lrcompress.training.tally import summarize
 from lrcompress.training.team import current

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
-from lrcompress.training.statistics import (
+from lrcompress.training.paired import (
     PairedComparison,
     PairedDifference,
+    Weights,
     compare_means,
     compare_paired,
     compare_roots,
+    compare_shares,
 )
-
-Weights = NDArray[np.float64]
 
 
 class Evaluation(ABC):
@@ -254,10 +254,7 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
     if isinstance(first, ClassEvaluation) and isinstance(second, ClassEvaluation):
         if first.each_weight is None:
             return compare_paired(first.wrong, second.wrong)
-        return compare_means(
-            "error_rate", 100 * first.wrong.astype(np.float64),
-            100 * second.wrong.astype(np.float64), first.each_weight,
-        )  # fmt: skip
+        return compare_shares("error_rate", first.wrong, second.wrong, first.each_weight)
     if isinstance(first, LabelEvaluation) and isinstance(second, LabelEvaluation):
         return compare_means(
             "binary_error", 100 * first.each_wrong, 100 * second.each_wrong, first.each_weight

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.training.statistics import compare_paired
-
-_CONFIDENCE = 0.975
+from lrcompress.training.paired import compare_paired, student_interval
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,9 @@ def mean_interval(values: Sequence[float]) -> Interval:
     It tells how another seed would come out. All seeds see the same test samples, whose choice is
     not in it.
     """
-    from scipy.stats import t
-
-    n, mean = len(values), float(np.mean(values))
-    half = float(t.ppf(_CONFIDENCE, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, "t")
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    low, high, _ = student_interval(mean, error, len(values) - 1)
+    return Interval(mean, low, high, "t")
 
 
 def paired_difference(
@@ -58,38 +54,24 @@ def paired_difference(
     Returns:
         ``difference`` of the error rates (second minus first, in points) with its 95 % interval
         ``low``, ``high`` of ``interval`` kind; ``only_first_wrong`` and ``only_second_wrong``,
-        summed over seeds; ``p_value`` of McNemar's test, exact for one seed, clustered by test
-        sample for several.
+        summed over seeds; ``p_value`` of the test that the interval is of: McNemar's for one seed,
+        Student's for several. Seeds that all differ alike tell of no spread, and count as one.
     """
     pairs = [compare_paired(a, b) for a, b in zip(first, second, strict=True)]
-    if len(pairs) == 1:
-        return pairs[0].to_json() | {"interval": "paired", "seeds": 1}
-    found = mean_interval([pair.difference for pair in pairs])
+    values = [pair.difference for pair in pairs]
+    one = np.ptp(values) == 0
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if not one else 0.0
+    low, high, p_value = (
+        (pairs[0].low, pairs[0].high, pairs[0].p_value) if one
+        else student_interval(float(np.mean(values)), error, len(values) - 1)
+    )  # fmt: skip
     return {
-        "difference": found.mean,
-        "low": found.low,
-        "high": found.high,
+        "difference": float(np.mean(values)),
+        "low": low,
+        "high": high,
         "only_first_wrong": sum(pair.only_first_wrong for pair in pairs),
         "only_second_wrong": sum(pair.only_second_wrong for pair in pairs),
-        "p_value": clustered_mcnemar(first, second),
-        "interval": found.kind,
+        "p_value": p_value,
+        "interval": "paired" if one else "t",
         "seeds": len(pairs),
     }
-
-
-def clustered_mcnemar(
-    first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]
-) -> float:
-    """Return the two-sided p-value of McNemar's test with test samples as clusters.
-
-    The models of several seeds tend to fail on the same samples, so their discordant pairs are not
-    independent. With ``d_k`` the number of seeds in which only the second model is wrong on sample
-    k, less those in which only the first is, ``(sum d_k)^2 / sum d_k^2`` is chi-square with one
-    degree of freedom (Durkalski, Palesch, Lipsitz & Rust, Statistics in Medicine 22, 2003). With
-    one seed it is McNemar's own statistic.
-    """
-    from scipy.stats import chi2
-
-    d = np.sum([b.astype(np.int64) - a for a, b in zip(first, second, strict=True)], axis=0)
-    spread = int(np.square(d).sum())
-    return float(chi2.sf(int(d.sum()) ** 2 / spread, 1)) if spread else 1.0

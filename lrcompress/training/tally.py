@@ -13,8 +13,8 @@ from lrcompress.training.measures import (
     Evaluation,
     LabelEvaluation,
     RegressionEvaluation,
-    Weights,
 )
+from lrcompress.training.paired import Weights
 from lrcompress.training.scores import Scores
 from lrcompress.training.statistics import (
     Z95,

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from lrcompress.errors import DatasetError
 from lrcompress.training.evaluate import score
 from lrcompress.training.measures import compare
+from lrcompress.training.paired import compare_means, compare_roots
 from lrcompress.training.statistics import (
     area_under_curve,
-    compare_means,
-    compare_roots,
     macro_area,
     mean_and_error,
     wilson_interval,

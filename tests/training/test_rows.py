@@ -257,31 +257,16 @@ def test_one_seed_is_mcnemars_exact_test() -> None:
     assert found["interval"] == "paired"
 
 
-def test_clustered_test_of_one_seed_is_mcnemars_statistic() -> None:
-    """By hand: (5 - 1)^2 / (5 + 1) = 2.6667, whose chi-square tail is 0.10247."""
-    from lrcompress.training.seeds import clustered_mcnemar
-
-    p = clustered_mcnemar([bits("1000001000")], [bits("0111111000")])
-
-    assert p == pytest.approx(0.102470, abs=1e-5)
-
-
-def test_seeds_that_fail_alike_count_once() -> None:
-    """Three copies of one seed are no more evidence than one; independent ones are."""
-    from lrcompress.training.seeds import clustered_mcnemar
+def test_seeds_without_spread_count_as_one() -> None:
+    """Copies of one seed are no more evidence than one: the exact test of one, and its interval."""
+    from lrcompress.training.seeds import paired_difference
 
     first, second = bits("1000001000"), bits("0111111000")
 
-    once = clustered_mcnemar([first], [second])
-    copies = clustered_mcnemar([first] * 3, [second] * 3)
-    # By hand: d = -1 once and +1 in nine places: 8^2 / 10 = 6.4, tail 0.011412.
-    apart = clustered_mcnemar(
-        [bits("100000000000"), bits("000000000000")], [bits("011111000000"), bits("000000111100")]
-    )
+    once, copies = (paired_difference([first] * k, [second] * k) for k in (1, 3))
 
-    assert copies == pytest.approx(once)
-    assert apart == pytest.approx(0.011412, abs=1e-5)
-    assert clustered_mcnemar([first], [first]) == 1.0
+    for key in ("difference", "low", "high", "p_value", "interval"):
+        assert copies[key] == once[key], key
 
 
 def test_differences_over_seeds() -> None:
@@ -295,6 +280,8 @@ def test_differences_over_seeds() -> None:
     # By hand: 25, 50 and 75 points: mean 50, s = 25.
     assert found["difference"] == pytest.approx(50)
     assert found["high"] - 50 == pytest.approx(4.302653 * 25 / 3**0.5, rel=1e-6)
+    # t = 50 / (25 / sqrt 3) = 3.4641; with 2 degrees of freedom p = 1 - t / sqrt(t^2 + 2).
+    assert found["p_value"] == pytest.approx(1 - 12**0.5 / 14**0.5, rel=1e-6)
     assert (found["only_first_wrong"], found["only_second_wrong"]) == (0, 6)
     assert (found["interval"], found["seeds"]) == ("t", 3)
 
