@@ -14,12 +14,13 @@ import lrcompress
 
 PACKAGE = Path(lrcompress.__file__).parent
 ENGINES = {"keras", "tensorflow", "jax", "torch"}
-FOUNDATIONS = {"errors", "atomic", "hashing", "provenance", "progress"}
+FOUNDATIONS = {"errors", "atomic", "hashing", "printable", "provenance", "progress"}
 # Room to (rooms of ours, other packages) that it may import; the standard library is free.
 DOORS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "atomic": ({"errors"}, set()),
     "hashing": (set(), set()),
+    "printable": (set(), set()),
     "provenance": ({"errors"}, set()),
     "progress": (set(), set()),
     "timing": (set(), {"numpy", "scipy"}),
@@ -39,7 +40,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
          "results", "runs", "several"},
         set(),
     ),
-    "reporting": ({"errors", "atomic", "runs", "reporting", "shapes"}, {"rich", "matplotlib", "jinja2"}),
+    "reporting": ({"errors", "atomic", "printable", "runs", "reporting", "shapes"}, {"rich", "matplotlib", "jinja2"}),
     "training": (
         FOUNDATIONS | {"training", "lowrank", "runs"},
         {"numpy", "scipy", "h5py", "keras", "PIL", "absl"},

@@ -210,8 +210,8 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     """Names from a stranger's file are shown without escape sequences and without markup."""
     from rich.console import Console
 
+    from lrcompress.printable import printable
     from lrcompress.reporting.tables import plain, table
-    from lrcompress.reporting.words import clean
 
     evil = "a\x1b[31mred\x07 [bold]b[/bold]\n"
     console = Console(width=200, force_terminal=False)
@@ -221,7 +221,7 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     assert "\x1b" not in capture.get()
     assert "\x07" not in capture.get()
     assert capture.get().count("[bold]b[/bold]") == 2
-    assert clean("größe λ") == "größe λ"
+    assert printable("größe λ") == "größe λ"
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -12,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from lrcompress import __version__
-from lrcompress.cli.console import make_streams_safe
+from lrcompress.cli.console import drop_stdout, escaping, make_streams_safe, show_error
 from lrcompress.cli.engine import libraries_held_back
 from lrcompress.errors import LRCompressError, did_you_mean
 
@@ -85,7 +84,7 @@ class Application(click.Group):
         if own_process:
             make_streams_safe()
         try:
-            with libraries_held_back(own_process=own_process):
+            with escaping(), libraries_held_back(own_process=own_process):
                 code = super().main(arguments, prog_name, complete_var, False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
@@ -107,19 +106,20 @@ class Application(click.Group):
                 "Out of memory; close other programs, or use a machine with more.",
                 1,
             )
-        except BrokenPipeError:
-            # The reader of a pipe (head, less) has gone: nothing is left to say to it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
+        except OSError as error:
+            drop_stdout()
+            if error.errno == errno.EPIPE:
+                # The reader of a pipe (head, less) has gone: nothing is left to say to it.
+                sys.exit(1)
+            where = "" if error.filename is None else f" at {error.filename}"
+            message = f"The system refused{where}: {error.strerror or error}; free space, or give another place."
+            fail([], "output_write", message, 1)
         sys.exit(code if isinstance(code, int) else 0)
 
 
 def fail(arguments: list[str], code: str, message: str, exit_code: int) -> NoReturn:
     """Print an error and exit."""
-    line = " ".join(message.split())
-    if "--json" in arguments:
-        click.echo(json.dumps({"schema_version": 1, "error": {"code": code, "message": line}}))
-    click.echo(f"Error: {line}", err=True)
+    show_error(code, message, as_json="--json" in arguments)
     sys.exit(exit_code)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from lrcompress.printable import printable
+
 
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
     """Leave it to the shell to complete a file; for what may be one, or a name as well."""
@@ -53,7 +55,8 @@ def layers(
         return [
             CompletionItem(layer.path, help=" x ".join(map(str, layer.kernel_shape)))
             for layer in dense_layers(model)
-            if layer.path.startswith(incomplete)
+            # A name that no line can hold is none to complete.
+            if layer.path.startswith(incomplete) and printable(layer.path) == layer.path
         ]
     except Exception:  # a line that is being typed is no place for errors
         return []

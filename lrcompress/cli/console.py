@@ -6,13 +6,16 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from lrcompress.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -23,6 +26,8 @@ PIPE_WIDTH = 100_000
 LOG_SECONDS = 15.0
 # Columns from which on progress has a bar.
 WIDE = 80
+# What stands between lines and tabs, which are no names' but the layout's.
+_BETWEEN = re.compile(r"[^\n\t\x20-\x7e]+")
 
 
 def make_streams_safe() -> None:
@@ -34,6 +39,46 @@ def make_streams_safe() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115  # a device, kept open
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+class Escaping:
+    """A stream on which no text drives the terminal, whoever writes it: a library, a warning.
+
+    What rich draws goes to `stream` itself, made of text that was escaped before.
+    """
+
+    def __init__(self, stream: Any) -> None:  # noqa: ANN401  # any text stream
+        """Take the stream that it writes to."""
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text; lines and tabs stay, other control characters are spelt out."""
+        self.stream.write(_BETWEEN.sub(lambda match: printable(match[0]), text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        """Be the stream in all else."""
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def escaping() -> Iterator[None]:
+    """Let nothing but what this module draws reach the terminal raw."""
+    before = sys.stdout, sys.stderr
+    ours = sys.stdout, sys.stderr = Escaping(before[0]), Escaping(before[1])
+    try:
+        yield
+        # What a full device refuses shows here, and not after the end.
+        sys.stdout.flush()
+    finally:
+        # What somebody else has put there meanwhile is not ours to take away.
+        sys.stdout = before[0] if sys.stdout is ours[0] else sys.stdout
+        sys.stderr = before[1] if sys.stderr is ours[1] else sys.stderr
 
 
 def show(parts: list[RenderableType]) -> None:
@@ -54,8 +99,9 @@ def terminal(*, stderr: bool = False) -> Console:
     """Return the terminal; with NO_COLOR, or where TERM is dumb, nothing is bold or in colour."""
     from rich.console import Console
 
+    stream = sys.stderr if stderr else sys.stdout
     return Console(
-        stderr=stderr,
+        file=getattr(stream, "stream", stream),
         highlight=False,
         color_system=None if os.environ.get("NO_COLOR") else "auto",
         # Rich would take a dumb terminal for 80 columns wide, whatever it is.
@@ -71,13 +117,40 @@ def is_dumb() -> bool:
 
 def show_json(document: Any) -> None:  # noqa: ANN401  # a dictionary, or a list of them
     """Print one JSON document on stdout."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(_safe_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)))
+
+
+def _safe_json(text: str) -> str:
+    """Return the same document without a character that drives a terminal: JSON has its own escapes."""
+    return _BETWEEN.sub(
+        lambda match: "".join(json.dumps(c)[1:-1] if printable(c) != c else c for c in match[0]), text
+    )
 
 
 def note(text: str, *, quiet: bool) -> None:
-    """Print a message on stderr."""
+    """Print a message on stderr, on one line."""
     if not quiet:
-        click.echo(text, err=True)
+        _tell(printable(text))
+
+
+def _tell(line: str) -> None:
+    """Print a line on stderr; where that is full or closed, the work is still worth doing."""
+    with contextlib.suppress(OSError):
+        click.echo(line, err=True)
+
+
+def show_error(code: str, message: str, *, as_json: bool) -> None:
+    """Print an error: one line on stderr, and with --json a document on stdout."""
+    line = printable(" ".join(message.split()))
+    if as_json:
+        show_json({"schema_version": 1, "error": {"code": code, "message": line}})
+    _tell(f"Error: {line}")
+
+
+def drop_stdout() -> None:
+    """Send what stdout still holds nowhere, so that the end of the process does not stumble over it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Bar:
@@ -96,6 +169,7 @@ class Bar:
         """Report `done` of `total` steps of `task`."""
         if self._quiet:
             return
+        task = printable(task)
         if self._live:
             if self._progress is None:
                 self._start()
@@ -112,7 +186,7 @@ class Bar:
         now = time.monotonic()
         is_new = task.split(",")[0] != self._task.split(",")[0]
         if is_new or (task != self._task and now - self._logged > LOG_SECONDS):
-            click.echo(f"{task} ...", err=True)
+            _tell(f"{task} ...")
             self._logged = now
 
     def _start(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import LRCompressError, ModelFileError
+from lrcompress.printable import printable
 
 # The largest architecture found in the wild is 85 kB; 64 MB leaves room for Lambda byte code and
 # vocabularies, and still parses in seconds.
@@ -51,16 +52,6 @@ def decoding(path: Path) -> Iterator[None]:
             "expected a whole Keras model: save it again."
         )
         raise ModelFileError(msg, code="config") from error
-
-
-def printable(text: str) -> str:
-    """Return text of unknown origin as one line that any terminal can show as it stands."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode()
-        for c in text
-    )
 
 
 def parse_json(text: str | bytes, path: Path, what: str) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lrcompress.modelfile.decoding import as_dict, printable
+from lrcompress.modelfile.decoding import as_dict
 from lrcompress.modelfile.layers import is_built_in
 from lrcompress.modelfile.trainable import UncertainError
+from lrcompress.printable import printable
 
 # The array lists of an optimizer, and of the one that a LossScaleOptimizer wraps.
 VARIABLES = "optimizer/vars"

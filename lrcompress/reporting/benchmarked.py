@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from lrcompress.printable import printable
 from lrcompress.reporting.tables import plain, table
-from lrcompress.reporting.words import clean, count
+from lrcompress.reporting.words import count
 from lrcompress.reporting.words import share as percent
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def verdicts(result: dict[str, Any]) -> list[str]:
     lines = []
     first, names = result["models"][0], short_names(result)
     for index, entry in enumerate(result["models"][1:], 1):
-        lead = f"{clean(names[index])}: " if len(result["models"]) > 2 else ""
+        lead = f"{printable(names[index])}: " if len(result["models"]) > 2 else ""
         for what, name in WHAT.items():
             rows = [row for row in result["rows"] if (row["what"], row["model"]) == (what, index)]
             if rows:
@@ -86,12 +87,12 @@ def facts(result: dict[str, Any]) -> list[str]:
     for name, entry in zip(short_names(result), result["models"], strict=True):
         total, head = entry["multiplications"], entry["head_multiplications"]
         if total is None:
-            missing = ", ".join(clean(kind) for kind in entry["not_counted"])
+            missing = ", ".join(printable(kind) for kind in entry["not_counted"])
             text = f"whole model not counted ({missing})"
         else:
             text = f"{count(total)}"
         alone = "" if head is None else f", of them {count(head)} by the head"
-        lines.append(f"multiplications a sample, {clean(name)}: {text}{alone}")
+        lines.append(f"multiplications a sample, {printable(name)}: {text}{alone}")
     cores = result["cores"]
     lines.append(
         f"{result['device']}, {cores} core{'s' if cores > 1 else ''} to use; "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from lrcompress.printable import printable
 from lrcompress.reporting.benchmarked import WHAT, duration, short_names, times, verdicts
 from lrcompress.reporting.drawn import (
     ACCENT,
@@ -23,7 +24,7 @@ from lrcompress.reporting.drawn import (
 from lrcompress.reporting.facts import result_of, stage_of
 from lrcompress.reporting.figures import draw_arms, draw_errors, draw_spectral
 from lrcompress.reporting.spectra import break_even, energy_at, spectral_pairs, with_spectrum
-from lrcompress.reporting.words import clean, count, figure, rate, share, small
+from lrcompress.reporting.words import count, figure, rate, share, small
 
 # A report of a network with dozens of layers shows the spectra of the first ones.
 MOST_SPECTRA = 6
@@ -87,7 +88,7 @@ def _sweep(story: dict[str, Any]) -> Iterator[Chart]:
     chosen = layer["rank"]
     columns = ["method", "rank", "layer saved", "model saved", "on test data [95 %]"]
     table = [
-        [clean(row["method"]), count(row["rank"]), share(row["layer_reduction"]),
+        [printable(row["method"]), count(row["rank"]), share(row["layer_reduction"]),
          share(row["model_reduction"]), rate(row)]
         for row in rows
     ]  # fmt: skip
@@ -116,7 +117,7 @@ def _ends(rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], str]) ->
     for method in dict.fromkeys(row["method"] for row in rows):
         mine = sorted((r for r in rows if r["method"] == method), key=lambda r: r["rank"])
         first, last = mine[0], mine[-1]
-        text = f"{clean(method)} {value(first)} at rank {first['rank']}"
+        text = f"{printable(method)} {value(first)} at rank {first['rank']}"
         lines.append(text if first is last else f"{text}, {value(last)} at rank {last['rank']}")
     return "; ".join(lines)
 
@@ -136,7 +137,7 @@ def _latency(story: dict[str, Any]) -> Iterator[Chart]:
     document = story.get("benchmark")
     if not document:
         return
-    names = [clean(name) for name in short_names(document)]
+    names = [printable(name) for name in short_names(document)]
     table = [
         [WHAT[row["what"]], count(row["batch_size"]), names[row["model"]], duration(row["median"]),
          f"{duration(row['q1'])} to {duration(row['q3'])}",
@@ -191,7 +192,7 @@ def _spectra(story: dict[str, Any]) -> Iterator[Chart]:
         ends = f"ranks up to {even:,} save parameters" if even else "no rank saves parameters"
         sigma = layer["singular_values"]
         falls = f"fall from 1 to {small(sigma[-1] / sigma[0])} at rank {layer['singular_value_ranks'][-1]:,}"
-        whose = "" if len(layers) == 1 else f" of {clean(layer['name'])}"
+        whose = "" if len(layers) == 1 else f" of {printable(layer['name'])}"
         yield Chart(
             f"spectrum-{index}" if len(layers) > 1 else "spectrum", f"Singular values{whose}",
             f"Of the {layer['spectrum_of']}. {keeps}; {ends}.",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from lrcompress.printable import printable
 from lrcompress.reporting.facts import interval, layers_name, minus, saved, sentence
 from lrcompress.reporting.spectra import KERNELS
 from lrcompress.reporting.words import (
     NAMES,
     change,
-    clean,
     count,
     figure,
     held_out,
@@ -37,7 +37,7 @@ def explorer_of(story: dict[str, Any]) -> dict[str, Any] | None:
         rows.setdefault(row["method"], []).append(row)
     names = list(dict.fromkeys(row["method"] for row in document["rows"]))
     return {
-        "layer": clean(document["layer"]),
+        "layer": printable(document["layer"]),
         "names": _names(document, layer),
         "first": names.index(layer["method"]) if layer["method"] in names else 0,
         "rank": layer["rank"],
@@ -78,13 +78,13 @@ def _row(document: dict[str, Any], layer: dict[str, Any], row: dict[str, Any]) -
         "rank": row["rank"],
         "said": _kept(f"Rank {count(row['rank'])}{here}, {row['method']}: {found}{layers_name([layer])} "
                       f"{of_layer}, model {of_model}.{stands}"),
-        "figures": [[_kept(value), clean(under)] for value, under in pairs],
+        "figures": [[_kept(value), printable(under)] for value, under in pairs],
     }  # fmt: skip
 
 
 def _kept(words: str) -> str:
     """Return text that can be shown, in which a unit stays with its number."""
-    return clean(words).replace(" %", "\N{NO-BREAK SPACE}%")
+    return printable(words).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _measured(row: dict[str, Any]) -> list[tuple[str, str]]:

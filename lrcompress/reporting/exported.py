@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from lrcompress.printable import printable
 from lrcompress.reporting.benchmarked import duration, times
 from lrcompress.reporting.tables import plain, table
-from lrcompress.reporting.words import change, clean, count, rate, size
+from lrcompress.reporting.words import change, count, rate, size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,9 +51,9 @@ def _verdicts(result: dict[str, Any]) -> list[str]:
     for layer in result["layers"]:
         m, n = layer["kernel_shape"]
         text = FACTORS[layer["factors"]].format(m=m, n=n, r=layer["rank"])
-        lines.append(f"{clean(layer['path'])}: {text}")
+        lines.append(f"{printable(layer['path'])}: {text}")
     found, inputs = result["difference"], result["inputs"]
-    data = "random inputs" if inputs["dataset"] is None else f"test samples of {clean(inputs['dataset'])}"
+    data = "random inputs" if inputs["dataset"] is None else f"test samples of {printable(inputs['dataset'])}"
     text = (
         f"outputs on {count(found['samples'])} {data}: at most {found['largest_difference']:.3g} from "
         f"Keras', whose largest is {found['largest_output']:.3g}"
@@ -61,9 +62,9 @@ def _verdicts(result: dict[str, Any]) -> list[str]:
         text += f"; the same prediction for {_agreed(found['agreement'])}"
     lines.append(text)
     if inputs["dataset"] is None:
-        lines.append(f"random inputs, because {clean(inputs['why_random'])}; --dataset gives real ones")
+        lines.append(f"random inputs, because {printable(inputs['why_random'])}; --dataset gives real ones")
     else:
-        lines[-1] += f"; scaling {clean(inputs['scaling'])}"
+        lines[-1] += f"; scaling {printable(inputs['scaling'])}"
     if result["errors"] is not None:
         before, after = result["errors"]["keras"], result["errors"]["exported"]
         paired = change(result["errors"]["difference"])
@@ -90,8 +91,8 @@ def _facts(result: dict[str, Any]) -> list[str]:
         )
     threads = "" if result["threads"] is None else f", {result['threads']} threads"
     lines.append(
-        f"{clean(result['runtime'])}{threads}, one sample a call; exported by Keras "
+        f"{printable(result['runtime'])}{threads}, one sample a call; exported by Keras "
         f"{result['versions']['keras']}; sizes without optimizer state"
     )
-    lines.append(f"wrote {clean(result['output'])}")
+    lines.append(f"wrote {printable(result['output'])}")
     return lines

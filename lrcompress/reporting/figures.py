@@ -7,6 +7,7 @@ from typing import Any
 
 from lrcompress.atomic import check_output, replacing
 from lrcompress.errors import OutputError
+from lrcompress.printable import printable
 
 SUFFIXES = (".png", ".svg", ".pdf")
 # Okabe & Ito's colours, told apart by colour-blind readers too; markers tell them apart in print.
@@ -52,7 +53,8 @@ def draw_sweep(document: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(13 if measured else 5.5, 4.2), layout="constrained")
     axes = figure.subplots(1, 3 if measured else 1, squeeze=False)[0]
     m, n = document["kernel_shape"]
-    figure.suptitle(f"{document['model']}: {document['layer']}, {m} x {n}", parse_math=False)
+    title = printable(f"{document['model']}: {document['layer']}, {m} x {n}")
+    figure.suptitle(title, parse_math=False)
     if measured:
         draw_errors(document, axes[0], "rank", "rank")
         draw_errors(document, axes[1], "layer_reduction", "parameters of the layer saved, %")
@@ -87,7 +89,7 @@ def draw_compare(document: dict[str, Any], names: dict[str, str], path: Path) ->
     figure = Figure(figsize=(8.5, 4.6), layout="constrained")
     axis = figure.subplots()
     draw_arms(document, names, axis)
-    axis.set_title(document["settings"]["dataset"], parse_math=False)
+    axis.set_title(printable(document["settings"]["dataset"]), parse_math=False)
     axis.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
     _save(figure, path)
@@ -179,7 +181,7 @@ def draw_spectral(document: dict[str, Any], axis: Any) -> None:  # noqa: ANN401
     ranks = range(1, min(document["break_even_rank"] or len(sigma), len(sigma) - 1) + 1)
     if sigma and sigma[0] > 0:
         axis.plot(list(ranks), [sigma[r] / sigma[0] for r in ranks], color="0.3", linestyle="--",
-                  label="least possible, $\\sigma_{r+1}/\\sigma_1$")  # fmt: skip
+                  label="least possible, σᵣ₊₁ / σ₁")  # fmt: skip
     for method, rows in _by_method(document).items():
         if method == "refined":
             continue

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from lrcompress.reporting.words import clean
+from lrcompress.printable import printable
 
 COLUMNS = (
     "stage", "path", "sha256", "bytes", "bytes_reduction", "parameters", "parameters_reduction",
@@ -75,5 +75,5 @@ def _cell(value: object) -> object:
     """Return a cell; a name that a spreadsheet would compute is shown as text."""
     if not isinstance(value, str):
         return value
-    value = clean(value)
+    value = printable(value)
     return f"'{value}" if value[:1] in ("=", "+", "-", "@") else value

@@ -7,11 +7,11 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from lrcompress.printable import printable
 from lrcompress.reporting.charts import charts_of
 from lrcompress.reporting.explorer import explorer_of
 from lrcompress.reporting.page import page_of
 from lrcompress.reporting.svg import inline
-from lrcompress.reporting.words import clean
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -45,4 +45,4 @@ def render_html(story: dict[str, Any]) -> str:
 
 def _finalize(value: object) -> object:
     """Keep control characters of names out of the page; what is markup already stays."""
-    return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from lrcompress.printable import printable
 from lrcompress.reporting.benchmarked import verdicts
 from lrcompress.reporting.facts import headline, sentence, verdict
 from lrcompress.reporting.page import (
@@ -19,7 +20,6 @@ from lrcompress.reporting.page import (
     results_of,
     title_of,
 )
-from lrcompress.reporting.words import clean
 
 # What Markdown, or the HTML in it, would take for its own.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
@@ -51,7 +51,7 @@ def render_markdown(story: dict[str, Any]) -> str:
     lines += ["### Data and environment", ""]
     lines += [f"- {plain(name)}: {plain(value)}" for name, value in environment_of(story)]
     lines += [f"- Note: {plain(line)}" for line in notes_of(story)]
-    commands = [clean(line) for line in commands_of(story)]
+    commands = [printable(line) for line in commands_of(story)]
     if commands:
         fence = _fence(commands)
         lines += ["", "### To repeat it", "", f"{fence}sh", *commands, fence]
@@ -60,7 +60,7 @@ def render_markdown(story: dict[str, Any]) -> str:
 
 def plain(text: object) -> str:
     """Return text that Markdown shows as it is, on one line."""
-    return _SPECIAL.sub(r"\\\1", clean(text)).replace("&", "&amp;")
+    return _SPECIAL.sub(r"\\\1", printable(text)).replace("&", "&amp;")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lrcompress.printable import printable
 from lrcompress.reporting.tables import plain, table
-from lrcompress.reporting.words import clean, count, size
+from lrcompress.reporting.words import count, size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,7 +22,7 @@ def render_merge(result: dict[str, Any]) -> list[RenderableType]:
     for layer in layers:
         m, n = layer["kernel_shape"]
         shapes = f"Dense {m} x {layer['rank']} x {n} -> {m} x {n}"
-        titles.append(clean(f"{layer['path']}: {shapes}"))
+        titles.append(printable(f"{layer['path']}: {shapes}"))
     rows = [
         [
             f"parameters, {layer['path'] if len(layers) > 1 else 'layer'}",

@@ -9,6 +9,7 @@ from typing import Any
 
 from lrcompress.atomic import check_output, replacing
 from lrcompress.errors import OutputError
+from lrcompress.printable import printable
 from lrcompress.reporting.charts import Chart
 
 WIDTH = 4.8
@@ -25,6 +26,8 @@ _STYLE = {
     "axes.spines.right": False, "axes.linewidth": 0.8,
     # Letters stay letters: they can be searched, copied and read aloud.
     "svg.fonttype": "none", "svg.hashsalt": "lrcompress",
+    # A dollar sign in a name is no formula.
+    "text.parse_math": False,
 }  # fmt: skip
 
 
@@ -80,7 +83,7 @@ def inline(chart: Chart) -> str:
     root.set("aria-labelledby", f"{chart.name}-title {chart.name}-desc")
     for place, (tag, words) in enumerate((("title", chart.title), ("desc", chart.description))):
         element = ElementTree.Element(f"{{{_SVG}}}{tag}", {"id": f"{chart.name}-{tag}"})
-        element.text = words
+        element.text = printable(words)
         root.insert(place, element)
     return ElementTree.tostring(root, encoding="unicode")
 
@@ -105,7 +108,7 @@ def _drawn(chart: Chart, kind: str, *, facecolor: str) -> bytes:
     from matplotlib.figure import Figure
 
     buffer = io.BytesIO()
-    metadata: dict[str, Any] = {"Title": chart.title, "Description": chart.description}
+    metadata: dict[str, Any] = {"Title": printable(chart.title), "Description": printable(chart.description)}
     if kind == "svg":
         metadata["Date"] = None
     # The caller's own settings come back at the end.

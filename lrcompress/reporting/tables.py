@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lrcompress.printable import printable
 from lrcompress.reporting.fitting import FittedTable
-from lrcompress.reporting.words import change, clean, points, share, small
+from lrcompress.reporting.words import change, points, share, small
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 def table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) -> RenderableType:
     """Return a table whose first `left` columns are words and the others numbers."""
     return FittedTable(
-        title="\n".join(clean(line) for line in title.split("\n")),
+        title="\n".join(printable(line) for line in title.split("\n")),
         columns=columns,
-        rows=[[clean(cell) for cell in row] for row in rows],
+        rows=[[printable(cell) for cell in row] for row in rows],
         left=left,
     )
 
@@ -25,7 +26,7 @@ def plain(lines: list[str]) -> RenderableType:
     """Return lines of text, free of control characters and markup."""
     from rich.text import Text
 
-    return Text("\n".join(clean(line).rstrip() for line in lines))
+    return Text("\n".join(printable(line).rstrip() for line in lines))
 
 
 def saved(before: float, after: float, unit: Any) -> list[str]:  # noqa: ANN401  # count or size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Any
 
 # What an evaluation may be measured by, beside the top-1 error, which needs no name.
@@ -128,10 +127,3 @@ def seconds(value: float | None) -> str:
 def small(value: float | None) -> str:
     """Return a relative error."""
     return "-" if value is None else f"{value:.4g}"
-
-
-def clean(text: object) -> str:
-    """Return text from a stranger's file without control characters, which could drive a terminal."""
-    return "".join(
-        c if unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in str(text)
-    )

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from lrcompress.errors import TrainingError
+from lrcompress.training.scopes import allow_names
 from lrcompress.training.team import current
 
 
@@ -121,7 +122,7 @@ def load_model(
         with warnings.catch_warnings():
             # Keras warns about optimizer slots that factorization dropped; the report says so.
             warnings.simplefilter("ignore")
-            return keras.saving.load_model(path, custom_objects=custom_objects, safe_mode=safe_mode)
+            model = keras.saving.load_model(path, custom_objects=custom_objects, safe_mode=safe_mode)
     except Exception as error:  # Keras raises anything here, from TypeError to its own
         reason = " ".join(str(error).split())[:160]
         msg = (
@@ -130,6 +131,8 @@ def load_model(
             "on any, commands that run the model do not."
         )
         raise TrainingError(msg, code="keras_cannot_load") from error
+    allow_names(model)
+    return model
 
 
 def compile_without_slots(model: Any, compiled: dict[str, Any] | None) -> None:
