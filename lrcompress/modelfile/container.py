@@ -15,9 +15,9 @@ import h5py
 
 from lrcompress.errors import ModelFileError, UnsupportedModelError
 from lrcompress.modelfile.decoding import MAX_CONFIG_BYTES, decoding
-from lrcompress.modelfile.hdf5 import check_attributes, text
-from lrcompress.modelfile.heaps import check_heaps
+from lrcompress.modelfile.hdf5 import Index, text
 from lrcompress.modelfile.sniffing import sniff
+from lrcompress.modelfile.structures import read_index
 from lrcompress.modelfile.window import ReadWindow
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -38,6 +38,7 @@ class OpenModel:
         metadata: The text of ``metadata.json`` of an archive, None for HDF5.
         weights: The HDF5 file: the whole file, or the member of the archive.
         raw: The bytes of `weights`.
+        index: All objects of `weights`.
         archive: The open archive, None for HDF5.
     """
 
@@ -46,44 +47,42 @@ class OpenModel:
     metadata: bytes | None
     weights: h5py.File
     raw: ReadWindow
+    index: Index
     archive: zipfile.ZipFile | None
 
 
 @contextlib.contextmanager
-def opened(path: Path, *, known: bool = False) -> Iterator[OpenModel]:
-    """Open a whole-model file for reading.
+def opened(path: Path, *, index: Index | None = None) -> Iterator[OpenModel]:
+    """Open a whole-model file for reading, once all structures of its weights are checked.
 
     Args:
         path: The file, of any suffix.
-        known: Whether it was opened before, so that its heaps need no second check.
+        index: All objects of its weights where they were checked before.
 
     Raises:
         ModelFileError: If it is no readable Keras model file, or hostile.
         UnsupportedModelError: If it holds weights only, or keeps them as ``.npz``.
     """
     kind = sniff(path)
+    archive, metadata = None, None
     with contextlib.ExitStack() as stack:
-        if kind == "hdf5":
-            with decoding(path):
+        if kind == "keras":
+            archive = stack.enter_context(_zip(path))
+        with decoding(path):
+            if archive is not None:
+                check_members(archive, path)
+                config: str | bytes = archive.read(CONFIG)
+                metadata = archive.read(METADATA) if METADATA in archive.namelist() else b"{}"
+                raw = stack.enter_context(_member(archive, path))
+            else:
                 raw = ReadWindow(stack.enter_context(path.open("rb")), 0, path.stat().st_size)
-                if not known:
-                    check_heaps(raw, path)
-            file = stack.enter_context(_hdf5(path, path))
+            if index is None:
+                index = read_index(raw, path, backslashes=archive is not None)
+        file = stack.enter_context(_hdf5(path if archive is None else raw, path))
+        if archive is None:
             with decoding(path):
                 config = _legacy_config(file, path)
-            yield OpenModel(kind, config, None, file, raw, None)
-        else:
-            archive = stack.enter_context(_zip(path))
-            with decoding(path):
-                check_members(archive, path)
-                config_text = archive.read(CONFIG)
-                has_metadata = METADATA in archive.namelist()
-                metadata = archive.read(METADATA) if has_metadata else b"{}"
-                raw = stack.enter_context(_member(archive, path))
-                if not known:
-                    check_heaps(raw, path)
-            file = stack.enter_context(_hdf5(raw, path))
-            yield OpenModel(kind, config_text, metadata, file, raw, archive)
+        yield OpenModel(kind, config, metadata, file, raw, index, archive)
 
 
 @contextlib.contextmanager
@@ -97,13 +96,16 @@ def _hdf5(source: Path | ReadWindow, path: Path) -> Iterator[h5py.File]:
         raise ModelFileError(msg, code="truncated") from error
     try:
         yield file
-    finally:
+    except BaseException:
+        with contextlib.suppress(Exception):  # what went wrong first is what is told
+            file.close()
+        raise
+    with decoding(path):
         file.close()
 
 
 def _legacy_config(file: h5py.File, path: Path) -> str:
     """Return the model config of an HDF5 file, or say what the file holds instead."""
-    check_attributes(file, path)
     config = text(file.attrs["model_config"]) if "model_config" in file.attrs else None
     if config is not None:
         return config

@@ -1,91 +1,105 @@
-"""Guard against damaged HDF5 heaps, in which HDF5 itself loops without end.
-
-Text of variable length stands in "global heap collections": a header, then objects one after the
-other. A free object of size zero in one of them, which one changed byte can produce, never lets
-HDF5's own walk go on; so each collection is walked here first.
-"""
+"""The heaps of HDF5: a group's names, and text of variable length."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from itertools import pairwise
+from struct import unpack_from
 
-import numpy as np
+from lrcompress.modelfile.space import Space
 
-from lrcompress.errors import ModelFileError
-from lrcompress.modelfile.window import ReadWindow
-
-# Signature, version 1, three reserved zeros: eight bytes do not turn up in weights by chance.
-_SIGNATURE = b"GCOL\x01\0\0\0"
-_HEADER = 16
-# What fits into the processor's own cache is searched at its full speed.
-_PIECE_BYTES = 2**18
-_LARGEST_BYTES = 2**24
+# The end of a list of free places.
+_END = 1
+_LONGEST_NAME = 1_024
 
 
-def check_heaps(file: ReadWindow, path: Path) -> None:
-    """Walk every global heap collection of an HDF5 file.
+class Names:
+    """The local heap of a group, which holds the names of what is in it."""
 
-    Args:
-        file: The file.
-        path: Its name, for messages.
+    def __init__(self, space: Space, address: int) -> None:
+        """Read the heap.
 
-    Raises:
-        ModelFileError: With code ``truncated`` if a walk would not end.
-    """
-    for position in _collections(file):
-        size = int.from_bytes(file.read_at(position + 8, 8), "little")
-        if not _ends(file.read_at(position, min(size, _LARGEST_BYTES))):
-            msg = f"{path} is damaged (a heap without end); save or download it again."
-            raise ModelFileError(msg, code="truncated")
+        Raises:
+            ModelFileError: If it is damaged.
+        """
+        self._space = space
+        head = space.take(address, 32, "a heap")
+        signature, version, size, free, segment = unpack_from("<4sB3xQQQ", head)
+        if signature != b"HEAP" or version:
+            space.fail("a heap that is none")
+        self._segment = space.take(segment, size, "the names of a group")
+        spans = []
+        while free != _END:
+            following, length = unpack_from("<QQ", self._segment, free)
+            spans.append((free, free + length))
+            if length < 16 or free + length > size or 16 * len(spans) > size:
+                space.fail("a heap without end")
+            free = following
+        spans.sort()
+        if any(end > start for (_, end), (start, _) in pairwise(spans)):
+            space.fail("a heap without end")
 
-
-def _collections(file: ReadWindow) -> list[int]:
-    """Return where the signature stands in a file."""
-    found: list[int] = []
-    piece = bytearray(_PIECE_BYTES)
-    search = _Search(piece)
-    start = kept = 0
-    file.seek(0)
-    while count := file.readinto(memoryview(piece)[kept:]):
-        filled = kept + count
-        if search.may_hold(filled):
-            at = piece.find(_SIGNATURE, 0, filled)
-            while at >= 0:
-                found.append(start + at)
-                at = piece.find(_SIGNATURE, at + 1, filled)
-        # One byte less than the signature: a hit across the seam is seen once.
-        kept = min(filled, len(_SIGNATURE) - 1)
-        piece[:kept] = piece[filled - kept : filled]
-        start += filled - kept
-    return found
+    def at(self, offset: int) -> bytes:
+        """Return the name at an offset."""
+        end = self._segment.find(b"\0", offset, offset + _LONGEST_NAME + 1)
+        if end < 0:
+            self._space.fail("a name without end")
+        return self._segment[offset:end]
 
 
-class _Search:
-    """Tells at a glance that a piece holds no signature: three times as fast as `bytes.find`."""
+class Texts:
+    """The global heaps, which hold text of variable length, each piece for one reference."""
 
-    def __init__(self, piece: bytearray) -> None:
-        """Search `piece`, whatever is put in it later."""
-        self._bytes = np.frombuffer(piece, np.uint8)
-        self._hits = np.empty((2, len(piece)), np.bool_)
+    def __init__(self, space: Space) -> None:
+        """Read the heaps of a file as they are referred to."""
+        self._space = space
+        self._places: dict[int, dict[int, tuple[int, int]]] = {}
 
-    def may_hold(self, filled: int) -> bool:
-        """Return whether the first three bytes of the signature stand together in the piece."""
-        size = max(filled - 2, 0)
-        hits, others = self._hits[:, :size]
-        np.equal(self._bytes[:size], _SIGNATURE[0], out=hits)
-        for place in (1, 2):
-            np.equal(self._bytes[place : place + size], _SIGNATURE[place], out=others)
-            hits &= others
-        return bool(hits.any())
+    def check(self, references: bytes) -> None:
+        """Follow references of 16 bytes each.
 
+        Raises:
+            ModelFileError: If one leads to nothing, to less than it claims, or to where another
+                led before: so all text together is never more than the file.
+        """
+        for at in range(0, len(references), 16):
+            self._find(references[at : at + 16])
 
-def _ends(collection: bytes) -> bool:
-    """Return whether walking the objects of a collection comes to an end."""
-    at = _HEADER
-    while at + _HEADER <= len(collection):
-        number = int.from_bytes(collection[at : at + 2], "little")
-        size = int.from_bytes(collection[at + 8 : at + 16], "little")
-        if number == 0:
-            return size > 0
-        at += _HEADER + -(-size // 8) * 8
-    return True
+    def read(self, reference: bytes) -> bytes:
+        """Return the text that a checked reference leads to."""
+        length, address, number = unpack_from("<IQI", reference)
+        return self._space.peek(self._places[address][-number][0], length, "text") if address else b""
+
+    def _find(self, reference: bytes) -> None:
+        length, address, number = unpack_from("<IQI", reference)
+        if not address and not length:
+            return
+        if address not in self._places:
+            self._places[address] = self._collection(address)
+        objects = self._places[address]
+        if -number in objects:
+            self._space.refuse("one text in two places")
+        start, size = objects.pop(number, (0, -1))
+        if size != length:
+            self._space.fail(f"text of {length} bytes that are not there")
+        objects[-number] = (start, size)
+
+    def _collection(self, address: int) -> dict[int, tuple[int, int]]:
+        """Return start and size of each object of a heap, by number."""
+        space, what = self._space, "a heap of text"
+        signature, size = unpack_from("<8sQ", space.peek(address, 16, what))
+        if signature != b"GCOL\1\0\0\0" or size < 32:
+            space.fail(f"{what} that is none")
+        heap = space.take(address, size, what)
+        found: dict[int, tuple[int, int]] = {}
+        at = 16
+        while at + 16 <= size:
+            number, length = unpack_from("<H6xQ", heap, at)
+            if not number:  # what is free comes last
+                if length != size - at:
+                    space.fail("a heap without end")
+                break
+            if number in found or at + 16 + length > size:
+                space.fail(f"{what} whose objects do not fit")
+            found[number] = (address + at + 16, length)
+            at += 16 + -(-length // 8) * 8
+        return found

@@ -13,7 +13,7 @@ from lrcompress.errors import ModelFileError
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import OpenModel, opened
 from lrcompress.modelfile.decoding import decoding, parse_json
-from lrcompress.modelfile.hdf5 import Index, StoredArray, read_array, scan, text
+from lrcompress.modelfile.hdf5 import Index, StoredArray, read_array, text
 from lrcompress.modelfile.layers import is_input, own_input_shape, units
 from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Weights
 from lrcompress.modelfile.products import folded_bias, product
@@ -49,21 +49,20 @@ def describe(path: Path, file: OpenModel) -> ModelFile:
     """Return the structure of a model file that is already open."""
     what = "config.json" if file.format == "keras" else "model_config"
     config = parse_json(file.config, path, what)
-    index = scan(file.weights, path, backslashes=file.format == "keras")
     if file.format == "hdf5":
         legacy.name_after_file(config, file.weights)
     tree = build(config)
     if file.format == "keras":
         metadata = parse_json(file.metadata or b"{}", path, "metadata.json")
         version, optimizer = text(metadata.get("keras_version")), archive.OPTIMIZER
-        weights = archive.locate(tree, index, file.weights, version)
+        weights = archive.locate(tree, file.index, file.weights, version)
         said: object = metadata.get(provenance.KEY)
         compiled: object = config.get("compile_config")
     else:
-        weights = legacy.locate(tree, index, file.weights)
+        weights = legacy.locate(tree, file.index, file.weights)
         attributes = file.weights.attrs
         version, optimizer = text(attributes.get("keras_version")), legacy.OPTIMIZER
-        if version is None and legacy.ROOT in index.groups:
+        if version is None and legacy.ROOT in file.index.groups:
             version = text(file.weights[legacy.ROOT].attrs.get("keras_version"))
         said = text(attributes.get(provenance.KEY))
         training = text(attributes.get("training_config"))
@@ -77,7 +76,7 @@ def describe(path: Path, file: OpenModel) -> ModelFile:
         input_shapes=_input_shapes(tree),
         parameters=_parameters(weights, file.format),
         size=status.st_size,
-        optimizer_bytes=sum(array.stored for _, array in index.under(optimizer)),
+        optimizer_bytes=sum(array.stored for _, array in file.index.under(optimizer)),
         origin=provenance.unpack(said, path),
         layers=_layers(tree, weights),
         compile_config=compiled if isinstance(compiled, dict) and compiled else None,
@@ -161,7 +160,7 @@ def read_kernel(model: ModelFile, layer: DenseLayer) -> NDArray[Any]:
     Raises:
         ModelFileError: If the file cannot be read or is no longer the one described.
     """
-    with opened(model.path, known=True) as file, decoding(model.path):
+    with opened(model.path, index=model.weights.index) as file, decoding(model.path):
         kernel = _read(model, file, layer.kernel)
         if layer.first is None:
             return kernel
@@ -183,7 +182,7 @@ def read_bias(model: ModelFile, layer: DenseLayer) -> NDArray[Any] | None:
     """
     if not layer.use_bias:
         return None
-    with opened(model.path, known=True) as file, decoding(model.path):
+    with opened(model.path, index=model.weights.index) as file, decoding(model.path):
         bias = None if layer.bias is None else _read(model, file, layer.bias)
         if layer.first is None or layer.first.bias is None:
             return bias

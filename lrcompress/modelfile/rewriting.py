@@ -59,7 +59,7 @@ def rewrite(
         UnsupportedModelError: If the place of an array is not certain.
         VerificationError: If the written file is not what was meant.
     """
-    with opened(model.path, known=True) as source:
+    with opened(model.path) as source:
         with decoding(model.path):
             now = describe(model.path, source)
             tree = build(changes.config)

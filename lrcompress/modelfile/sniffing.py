@@ -11,7 +11,7 @@ from lrcompress.errors import ModelFileError
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 # HDF5 looks for its signature at 0, then at 512 and its doublings, behind a "user block".
-_HDF5_OFFSETS = (0, 512, 1024, 2048, 4096)
+HDF5_OFFSETS = (0, 512, 1024, 2048, 4096)
 _RESAVE = 'save the whole model with model.save("model.keras").'
 
 
@@ -38,7 +38,7 @@ def sniff(path: Path) -> Literal["hdf5", "keras"]:
             msg = f"{path} is not a regular file; expected a Keras model file."
             raise ModelFileError(msg, code="not_keras")
         with path.open("rb") as file:
-            start = file.read(_HDF5_OFFSETS[-1] + len(HDF5_MAGIC))
+            start = file.read(HDF5_OFFSETS[-1] + len(HDF5_MAGIC))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         msg = f"{path} cannot be read ({reason}); expected a Keras model file."
@@ -46,7 +46,7 @@ def sniff(path: Path) -> Literal["hdf5", "keras"]:
     if not start:
         msg = f"{path} is empty; expected a Keras model file: save or download it again."
         raise ModelFileError(msg, code="empty_file")
-    if any(start[offset:].startswith(HDF5_MAGIC) for offset in _HDF5_OFFSETS):
+    if any(start[offset:].startswith(HDF5_MAGIC) for offset in HDF5_OFFSETS):
         return "hdf5"
     if start.startswith(ZIP_MAGICS):
         if not zipfile.is_zipfile(path):

@@ -11,7 +11,7 @@ from lrcompress.errors import LRCompressError, VerificationError
 from lrcompress.modelfile.comparing import equal, holds, same_array
 from lrcompress.modelfile.container import WEIGHTS, OpenModel, check_sum, opened
 from lrcompress.modelfile.decoding import decoding
-from lrcompress.modelfile.hdf5 import Index, scan
+from lrcompress.modelfile.hdf5 import Index
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.plan import Plan
 from lrcompress.modelfile.reading import check_unchanged, describe
@@ -40,7 +40,7 @@ def read_back(
         ModelFileError: If the old file is damaged, or has changed since it was described.
     """
     try:
-        with opened(path, known=True) as new, decoding(path):
+        with opened(path) as new, decoding(path):
             written = describe(path, new)
             verify_weights(old, model.weights.index, new, plan, output)
             if old.archive is not None and new.archive is not None:
@@ -72,11 +72,10 @@ def verify_weights(old: OpenModel, index: Index, new: OpenModel, plan: Plan, pat
     Raises:
         VerificationError: If a group, array or attribute is missing, extra or different.
     """
-    found = scan(new.weights, path)
     groups, arrays = plan.targets(index)
-    _same_set(set(arrays) | set(plan.arrays), set(found.arrays), "array", path)
+    _same_set(set(arrays) | set(plan.arrays), set(new.index.arrays), "array", path)
     parents = {p for leaf in (*arrays, *plan.arrays, *groups, *plan.groups) for p in _above(leaf)}
-    _same_set(set(groups) | plan.groups | parents, set(found.groups), "group", path)
+    _same_set(set(groups) | plan.groups | parents, set(new.index.groups), "group", path)
     for new_path, old_path in arrays.items():
         before, after = old.weights[index.arrays[old_path].source], new.weights[new_path]
         if not same_array(before, old.raw, after, new.raw):

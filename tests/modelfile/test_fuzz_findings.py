@@ -12,7 +12,8 @@ import pytest
 import lrcompress
 from lrcompress.errors import LRCompressError, UnsupportedModelError
 from lrcompress.modelfile import legacy, open_model
-from lrcompress.modelfile.hdf5 import MAX_CHUNKS, MAX_DEPTH, names
+from lrcompress.modelfile.hdf5 import names
+from lrcompress.modelfile.structures import MAX_CHUNKS, MAX_DEPTH
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -87,7 +87,7 @@ def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False)
         )
         raise UnsupportedModelError(msg, code="config")
     notes = Notes()
-    with opened(model.path, known=True) as source:
+    with opened(model.path) as source:
         with decoding(model.path):
             if describe(model.path, source).stamp != model.stamp:
                 raise changed(model.path)

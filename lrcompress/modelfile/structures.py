@@ -1,0 +1,230 @@
+"""Every structure of an HDF5 file, checked before HDF5 itself sees a byte of it.
+
+HDF5 trusts what it reads: one changed byte can crash the process, hang it or fill its memory. So
+every structure is read here first, in plain Python: each must lie within the file, apart from all
+others, and say nothing but what the library writes for Keras. That is the old layout alone, the
+default of h5py to this day: superblock 0, object headers of version 1, groups as trees of names. The
+cost goes with the number of objects; the arrays themselves are not read.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from struct import error as StructError
+from struct import unpack_from
+
+from lrcompress.errors import ModelFileError
+from lrcompress.modelfile import messages
+from lrcompress.modelfile.chunks import leaves, read_chunks
+from lrcompress.modelfile.hdf5 import Index, StoredArray
+from lrcompress.modelfile.heaps import Names, Texts
+from lrcompress.modelfile.messages import Filters, Header, Shape, Type
+from lrcompress.modelfile.sniffing import HDF5_MAGIC, HDF5_OFFSETS
+from lrcompress.modelfile.space import NOWHERE, Space
+from lrcompress.modelfile.window import ReadWindow
+
+# The largest models have a few thousand arrays; listing one object costs tens of microseconds.
+MAX_OBJECTS = 50_000
+# Every path is as long as it is deep, so that deep groups cost their depth squared. Configs end at
+# this depth too; real files have about ten groups below each other.
+MAX_DEPTH = 200
+# Letters of all paths together; real ones have some sixty.
+_MOST_LETTERS = 2**25
+# Each chunk costs microseconds, stored or not. Keras writes no chunks; where others packed a file,
+# h5py's own choice makes a few thousand of a gigabyte.
+MAX_CHUNKS = 200_000
+# Arrays may become more than the file when they are read: what was never written, and what is
+# packed. Weights hardly compress, and Keras packs nothing.
+_SPARE_BYTES = 2**24
+_SPARE_RATIO = 20
+
+_Place = tuple[int, int]  # of the tree that lists a group, and of the heap of its names
+
+
+def read_index(file: ReadWindow, path: Path, *, backslashes: bool = False) -> Index:
+    """List all objects of an HDF5 file, and refuse it where HDF5 could come to harm.
+
+    Args:
+        file: The file.
+        path: Its name, for messages.
+        backslashes: Whether a backslash in a name separates groups (archives from Windows).
+
+    Returns:
+        Its groups and arrays.
+
+    Raises:
+        ModelFileError: With code ``truncated`` for what is damaged; with code ``hostile`` for what
+            Keras never writes: the newer layout, links, types and filters of other kinds, storage
+            elsewhere, arrays of a shape much larger than the file, depth or numbers without end.
+    """
+    base = next((at for at in HDF5_OFFSETS if file.read_at(at, 8) == HDF5_MAGIC), 0)
+    space = Space(file, path, base)
+    try:
+        walk = _Walk(space)
+        walk.run(*_root(space, base), backslashes)
+        space.settle()
+    except (StructError, ValueError, LookupError) as error:
+        msg = f"{path} is damaged (a structure that does not fit); save or download it again."
+        raise ModelFileError(msg, code="truncated") from error
+    return walk.index
+
+
+def _root(space: Space, base: int) -> tuple[int, _Place]:
+    """Return address and place of the root group."""
+    if space.peek(8, 1, "its beginning")[0]:
+        space.refuse_layout()
+    block = space.take(0, 96, "its beginning")
+    leaf, inner, flags, own, unused, end, driver = unpack_from("<HHIQQQQ", block, 16)
+    if end > base + space.size:
+        space.fail(f"{base + space.size} bytes of {end}")
+    fixed = (block[9:16], leaf, inner, flags, own, unused, driver)
+    _, address, cached, tree, heap = unpack_from("<QQI4xQQ", block, 56)
+    if fixed != (b"\0\0\0\0\x08\x08\0", 4, 16, 0, base, NOWHERE, NOWHERE) or cached != 1:
+        space.fail("a beginning that h5py does not write")
+    return address, (tree, heap)
+
+
+class _Walk:
+    """A walk over all objects of a file, with the sums of what they take."""
+
+    def __init__(self, space: Space) -> None:
+        """Begin."""
+        self.index = Index()
+        self._space, self._texts = space, Texts(space)
+        self._objects = self._letters = self._attributes = self._chunks = self._bytes = 0
+
+    def run(self, root: int, place: _Place, backslashes: bool) -> None:
+        """Note every object."""
+        pending: list[tuple[str, int, _Place | None]] = [("", root, place)]
+        while pending:
+            where, address, cached = pending.pop()
+            header = messages.read_header(self._space, address)
+            self._check_attributes(header)
+            canonical = where.replace("\\", "/") if backslashes else where
+            if canonical in self.index.groups or canonical in self.index.arrays:
+                self._space.refuse(f"two objects at {canonical}")
+            symbols = header.messages.pop(messages.SYMBOLS, None)
+            if symbols is None and not cached:
+                self.index.arrays[canonical] = self._array(where, header)
+                continue
+            own = unpack_from("<QQ", symbols or b"")
+            if cached not in (None, own) or header.messages:
+                self._space.fail("a group that does not fit together")
+            if where:
+                self.index.groups[canonical] = where
+            pending += self._below(where + "/" if where else "", own)
+
+    def _below(self, prefix: str, place: _Place) -> list[tuple[str, int, _Place | None]]:
+        """Return what is in a group, last first, each with its path, and count it."""
+        found = [(prefix + name, at, own) for name, at, own in _children(self._space, place)]
+        if found and prefix.count("/") > MAX_DEPTH:
+            self._space.refuse(f"groups nested deeper than {MAX_DEPTH} levels")
+        self._objects += len(found)
+        self._letters += sum(len(where) for where, _, _ in found)
+        if self._objects > MAX_OBJECTS or self._letters > _MOST_LETTERS:
+            self._space.refuse(f"more than {MAX_OBJECTS} objects, or names without end")
+        return found[::-1]
+
+    def _check_attributes(self, header: Header) -> None:
+        """Follow the text of attributes, and count them."""
+        self._attributes += len(header.attributes)
+        if self._attributes > MAX_OBJECTS:
+            self._space.refuse(f"more than {MAX_OBJECTS} attributes")
+        for attribute in header.attributes.values():
+            if attribute.dtype.hasobject:
+                self._texts.check(attribute.data)
+
+    def _array(self, where: str, header: Header) -> StoredArray:
+        """Return what a header declares of an array, all of which is there."""
+        space, parts = self._space, header.messages
+        if not {messages.DATASPACE, messages.DATATYPE, messages.LAYOUT} <= set(parts):
+            space.refuse(f"an object that is neither group nor array at {where}")
+        dtype = messages.read_type(space, parts[messages.DATATYPE])
+        shape, most = messages.read_shape(space, parts[messages.DATASPACE], dtype)
+        if shape is None:
+            space.refuse(f"an array without a shape at {where}")
+        messages.check_fill(space, header, dtype)
+        filters = messages.read_filters(space, parts.get(messages.FILTERS), dtype)
+        kind, layout = messages.read_layout(space, header)
+        if kind == messages.CHUNKED and not dtype.hasobject:
+            stored = self._chunked(layout, shape, most, filters, dtype.itemsize)
+        elif kind == messages.CHUNKED or most != shape or filters:
+            space.refuse(f"an array stored oddly at {where}")
+        else:
+            stored = self._contiguous(layout, shape, dtype)
+        name = dtype.name
+        if dtype.kind == "V" and self._text(header, "dtype") == b"bfloat16":
+            name = "bfloat16"
+        return StoredArray(where, shape, name, stored)
+
+    def _contiguous(self, layout: bytes, shape: Shape, dtype: Type) -> int:
+        """Check an array in one piece and return the bytes it takes."""
+        address, size = unpack_from("<QQ", layout)
+        if size != math.prod(shape) * messages.stored_size(dtype):
+            self._space.fail("an array of two sizes")
+        self._spend(size)
+        if address == NOWHERE or not size:
+            return 0
+        self._space.claim(address, size, "an array")
+        if dtype.hasobject:
+            self._texts.check(self._space.peek(address, size, "an array"))
+        return int(size)
+
+    def _chunked(
+        self, layout: bytes, shape: Shape, most: Shape, filters: Filters, size: int
+    ) -> int:
+        """Check an array in chunks and return the bytes they take."""
+        rank = len(shape)
+        dimensions, root = unpack_from("<BQ", layout)
+        chunk = unpack_from(f"<{rank + 1}I", layout, 9)
+        if dimensions != rank + 1 or not rank or chunk[-1] != size or not all(chunk):
+            self._space.fail("an array whose chunks do not fit")
+        if any(c > m for c, m in zip(chunk, most, strict=False)) or math.prod(chunk) >= 2**32:
+            self._space.fail("chunks larger than their array")
+        expected = math.prod(-(-n // c) for n, c in zip(shape, chunk, strict=False))
+        self._chunks += expected
+        if self._chunks > MAX_CHUNKS:
+            self._space.refuse(f"arrays in more than {MAX_CHUNKS} pieces")
+        self._spend(expected * math.prod(chunk))
+        return 0 if root == NOWHERE else read_chunks(self._space, root, shape, chunk, filters)
+
+    def _spend(self, size: int) -> None:
+        """Count the bytes that an array takes when it is read."""
+        self._bytes += size
+        if self._bytes > _SPARE_BYTES + _SPARE_RATIO * self._space.size:
+            self._space.refuse(f"arrays of {self._bytes} bytes or more")
+
+    def _text(self, header: Header, name: str) -> bytes | None:
+        """Return an attribute as text, None where there is none."""
+        found = header.attributes.get(name)
+        if found is None or found.shape != ():
+            return None
+        if found.dtype.hasobject:
+            return self._texts.read(found.data)
+        return found.data.rstrip(b"\0")
+
+
+def _children(space: Space, place: _Place) -> list[tuple[str, int, _Place | None]]:
+    """Return names and addresses of a group, and where a group in it says its own list is."""
+    names, found, before = Names(space, place[1]), [], b""
+    for used, entries in leaves(space, place[0], None):
+        bounds = [names.at(unpack_from("<Q", entries, 16 * n)[0]) for n in range(used + 1)]
+        for n in range(used):
+            (node,) = unpack_from("<Q", entries, 16 * n + 8)
+            table = space.take(node, 328, "a list of names")
+            signature, count = unpack_from("<6sH", table)
+            if signature != b"SNOD\1\0" or not 0 < count <= 8:
+                space.fail("a list of names that is none")
+            for at in range(8, 8 + 40 * count, 40):
+                offset, address, kind, tree, heap = unpack_from("<QQI4xQQ", table, at)
+                name = names.at(offset)
+                if kind > 1 or address == NOWHERE:
+                    space.refuse(f"a link at {name.decode()}")
+                # HDF5 searches by order: what is out of it, it would not find.
+                fits = max(before, bounds[n]) < name <= bounds[n + 1]
+                if not fits or b"/" in name or name == b".":
+                    space.fail("names out of order")
+                before = name
+                found.append((name.decode(), address, (tree, heap) if kind else None))
+    return found
