@@ -155,17 +155,18 @@ def _factorize_with_data(
     calibration, samples = live.calibration(
         targets, [request.method], with_network=len(targets) > 1
     )
+    from lrcompress.training import backend
+    from lrcompress.training.evaluate import evaluate
+    from lrcompress.training.measures import compare
+
+    # Before anything is written: an original that gives no numbers on these data is refused.
+    (x, y), weights = live.data.test(), live.data.split.w_test
+    before = evaluate(live.keras_model, x, y, progress, "test, original", sample_weight=weights)
     result = factorize_file(
         source, request, calibration=calibration,
         dataset=live.data.description | {"calibration_samples": samples},
         progress=progress, convert=_converter(before_keras),
     )  # fmt: skip
-    from lrcompress.training import backend
-    from lrcompress.training.evaluate import evaluate
-    from lrcompress.training.measures import compare
-
-    (x, y), weights = live.data.test(), live.data.split.w_test
-    before = evaluate(live.keras_model, x, y, progress, "test, original", sample_weight=weights)
     small = backend.load_model(result.output)
     after = evaluate(small, x, y, progress, "test, factorized", sample_weight=weights)
     result.measured_before, result.measured_after = before.to_json(), after.to_json()

@@ -18,6 +18,7 @@ from lrcompress.modelfile import (
     ModelFile,
     dense_layers,
     find_head,
+    not_finite,
     open_model,
     read_kernel,
 )
@@ -47,6 +48,7 @@ def inspect(model: str | Path, *, layer: str | None = None) -> dict[str, Any]:
         UnsupportedModelError: If it holds no architecture, or `layer` names no Dense layer.
     """
     opened = open_model(Path(model))
+    wrong = not_finite(opened)
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "model": str(model),
@@ -58,7 +60,12 @@ def inspect(model: str | Path, *, layer: str | None = None) -> dict[str, Any]:
         "optimizer_bytes": opened.optimizer_bytes,
         "dataset": opened.origin.named,
         "layers": [
-            {"path": item.path, "class_name": item.class_name, "parameters": item.parameters}
+            {
+                "path": item.path,
+                "class_name": item.class_name,
+                "parameters": item.parameters,
+                "not_finite": wrong.get(item.path, 0),
+            }
             for item in opened.layers
         ],
         "dense_layers": [

@@ -200,15 +200,21 @@ def _read(model: ModelFile, file: OpenModel, stored: StoredArray) -> NDArray[Any
     check_unchanged(model)
     if stored.source not in file.weights:
         raise changed(model.path)
-    values = _map(file, stored)
-    if values is None:
-        values = np.asarray(read_array(file.weights, stored))
+    values = stored_values(file, stored)
     if values.shape != stored.shape:
         raise changed(model.path)
     return values
 
 
-def _map(file: OpenModel, stored: StoredArray) -> NDArray[Any] | None:
+def stored_values(
+    file: OpenModel, stored: StoredArray, mapped_bytes: int = MAPPED_BYTES
+) -> NDArray[Any]:
+    """Return an array; from so many bytes on it stays on disk where it can."""
+    values = _map(file, stored, mapped_bytes)
+    return np.asarray(read_array(file.weights, stored)) if values is None else values
+
+
+def _map(file: OpenModel, stored: StoredArray, mapped_bytes: int) -> NDArray[Any] | None:
     """Return a very large array without reading it, None where it must be read.
 
     The numerics pass over such a kernel in blocks of rows, so it need not fit into memory.
@@ -216,7 +222,7 @@ def _map(file: OpenModel, stored: StoredArray) -> NDArray[Any] | None:
     dataset = file.weights[stored.source]
     place = dataset.id.get_offset()
     plain = dataset.dtype.isnative and stored.dtype == dataset.dtype.name
-    if stored.stored < MAPPED_BYTES or place is None or not plain:
+    if stored.stored < mapped_bytes or place is None or not plain:
         return None
     return file.raw.mapped(place, dataset.dtype, stored.shape)
 

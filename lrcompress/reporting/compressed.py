@@ -156,6 +156,9 @@ def render_inspect(document: dict[str, Any]) -> list[RenderableType]:
             left=2,
         ),
     ]
+    wrong = [f"{x['path']} ({count(x['not_finite'])})" for x in document["layers"] if x["not_finite"]]
+    if wrong:
+        parts.append(plain([f"NaN or infinity among the weights of: {', '.join(wrong)}"]))
     head = document["head"]
     if head is None:
         others = ", ".join(dense["path"] for dense in document["dense_layers"])

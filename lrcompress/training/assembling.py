@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
 from lrcompress.training.arrays import Arrays, count
+from lrcompress.training.finite import check_array
 from lrcompress.training.labels import check_numeric, read_labels
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -145,6 +146,7 @@ def _check_inputs(x: Arrays, key: str, source: str) -> int:
         if len(array) != count(x):
             msg = f"{what} of {source} has {len(array)} samples, another input {count(x)}; expected as many."
             raise DatasetError(msg, code="dataset_shape")
+        check_array(array, f"{what} of {source}")
     return count(x)
 
 
@@ -157,9 +159,7 @@ def _check_labels(y: Arrays, key: str, samples: int, source: str) -> None:
             )
             raise DatasetError(msg, code="dataset_shape")
         check_numeric(array, f"{what} of {source}")
-        if not np.isfinite(array).all():
-            msg = f"{what} of {source} holds NaN or infinity; expected numbers: leave those samples out."
-            raise DatasetError(msg, code="dataset_labels")
+        check_array(array, f"{what} of {source}", "dataset_labels")
 
 
 def _check_alike(train: Arrays, test: Arrays, key: str, source: str) -> None:
@@ -215,8 +215,8 @@ def _class_weight(weights: NDArray[Any] | None, source: str) -> NDArray[np.float
 
 
 def _positive(weights: NDArray[Any], what: str) -> NDArray[np.float32]:
-    fine = weights.dtype.kind in "uifb" and np.isfinite(weights).all()
-    if not fine or (weights < 0).any() or not weights.any():
+    check_array(weights, what, "sample_weight")
+    if weights.dtype.kind not in "uifb" or (weights < 0).any() or not weights.any():
         msg = f"{what} must hold finite numbers, 0 or more, not all of them 0."
         raise DatasetError(msg, code="sample_weight")
     return np.asarray(weights, np.float32)

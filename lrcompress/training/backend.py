@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from lrcompress.errors import TrainingError
+from lrcompress.training.finite import check_weights
 from lrcompress.training.scopes import allow_names
 from lrcompress.training.team import current
 
@@ -114,7 +115,7 @@ def load_model(
         safe_mode: False only for such a model.
 
     Raises:
-        TrainingError: If this Keras cannot load it.
+        TrainingError: If this Keras cannot load it, or it holds NaN or infinity.
     """
     losses = {short: getattr(keras.losses, name) for short, name in SHORT_LOSSES.items()}
     custom_objects = losses | (custom_objects or {})
@@ -132,6 +133,8 @@ def load_model(
         )
         raise TrainingError(msg, code="keras_cannot_load") from error
     allow_names(model)
+    if safe_mode:
+        check_weights(model, path)
     return model
 
 

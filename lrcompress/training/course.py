@@ -15,6 +15,7 @@ from lrcompress.progress import Progress
 from lrcompress.training.checkpoints import Checkpoint, State, as_saved, assign
 from lrcompress.training.evaluate import evaluate
 from lrcompress.training.feeding import seed_epoch
+from lrcompress.training.finite import NotFiniteError
 from lrcompress.training.precision import training_in
 from lrcompress.training.session import Prepared
 from lrcompress.training.steps import StepReporter
@@ -51,7 +52,15 @@ class Best:
 
     def look(self, entry: dict[str, Any]) -> None:
         """Measure the model as it is now; keep its weights if they are the best."""
-        found = evaluate(self._model, self._x, self._y, sample_weight=self._weight)
+        try:
+            found = evaluate(self._model, self._x, self._y, sample_weight=self._weight)
+        except NotFiniteError:
+            if not self.history:
+                raise
+            # What is not a number is never better.
+            lost = entry | {"validation_loss": None, "kept": False}
+            self.history.append({k: _or_none(v) for k, v in lost.items()})
+            return
         entry |= {f"validation_{found.measure}": found.value, "validation_loss": found.loss}
         # What is not a number is never better.
         finite = all(map(math.isfinite, found.merit))

@@ -15,6 +15,7 @@ from lrcompress.errors import DatasetError
 from lrcompress.progress import Progress, silent
 from lrcompress.training import distribute
 from lrcompress.training.arrays import Arrays, chunks, count, reaching_back, take
+from lrcompress.training.finite import check_outputs
 from lrcompress.training.heads import Head, ending, heads, output_names
 from lrcompress.training.labels import kind_of
 from lrcompress.training.measures import (
@@ -92,7 +93,10 @@ def _outputs(
         whole = part if several else reaching_back(part, batch)
         found = keras.tree.flatten(run(take(x, whole)))
         again = part.start - whole.start
-        yield part, [np.asarray(output, np.float32)[again:] for output in found]
+        outputs = [np.asarray(output, np.float32)[again:] for output in found]
+        for name, values in zip(output_names(model), outputs, strict=True):
+            check_outputs(model, name, values, part.start)
+        yield part, outputs
         progress(task, part.stop, total, {})
 
 

@@ -6,10 +6,12 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from lrcompress.errors import TrainingError
 from lrcompress.progress import Progress, silent
 from lrcompress.training import backend
 from lrcompress.training.arrays import count
 from lrcompress.training.checkpoints import Checkpoint
+from lrcompress.training.course import DIVERGED
 from lrcompress.training.evaluate import Evaluation, evaluate, outputs_each
 from lrcompress.training.measures import compare
 from lrcompress.training.outcome import FinetuneOutcome
@@ -52,8 +54,8 @@ def finetune(
 
     Raises:
         DatasetError: If the labels cannot be trained on.
-        TrainingError: If the head cannot be trained alone, the original's optimizer is not there,
-            or the checkpoint is another run's.
+        TrainingError: If training diverges at once, the head cannot be trained alone, the original's
+            optimizer is not there, or the checkpoint is another run's.
         OutputError: If the checkpoint or the events cannot be written.
     """
     compiled = student.get_compile_config() if student.compiled else None
@@ -79,6 +81,14 @@ def finetune(
     if not training.best.history:
         # Nothing has been looked at, so there is nothing to keep.
         raise KeyboardInterrupt
+    if training.stopped == DIVERGED and training.best.epoch == 0:
+        if checkpoint is not None:
+            checkpoint.remove()
+        msg = (
+            f"Training diverged in epoch {training.epochs_done}: the loss is no number any more, and no epoch "
+            "was better than the start; nothing was written: try a smaller --learning-rate."
+        )
+        raise TrainingError(msg, code="diverged")
     part.student.set_weights(training.best.weights)
     after = _tested(part.student, part.data, progress, "after")
     part.take_back()

@@ -125,8 +125,7 @@ def _read_classes(folder: Path, classes: list[str]) -> tuple[NDArray[np.uint8], 
     for path, _ in files:
         try:
             with Image.open(path) as image:
-                mode = "L" if image.mode in ("1", "L", "LA", "I", "I;16") else "RGB"
-                picture = np.asarray(image.convert(mode), dtype=np.uint8)
+                picture = _pixels(image)
         except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
             msg = f"Cannot read image {path} ({error}); remove it or replace it."
             raise DatasetError(msg) from error
@@ -140,6 +139,24 @@ def _read_classes(folder: Path, classes: list[str]) -> tuple[NDArray[np.uint8], 
     channels = max(picture.shape[-1] for picture in pictures)
     x = np.stack([np.repeat(p, channels // p.shape[-1], axis=-1) for p in pictures])
     return x, np.array([k for _, k in files], dtype=np.int64)
+
+
+def _pixels(image: Any) -> NDArray[np.uint8]:  # a Pillow image
+    """Return the pixels of an image in 8 bits: (height, width) where it is grey, else (..., 3).
+
+    Raises:
+        ValueError: If they are numbers without a known range, which Pillow would clip.
+    """
+    wide = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    if wide:
+        # 65,535 is white, as 255 is.
+        return np.asarray(np.rint(np.asarray(image, np.float64) / 257), np.uint8)
+    if image.mode in ("I", "F"):
+        what = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        msg = f"its pixels are {what}, whose black and white are not known; expected 8 or 16 bits: save it so"
+        raise ValueError(msg)
+    grey = image.mode in ("1", "L", "LA", "La")
+    return np.asarray(image.convert("L" if grey else "RGB"), dtype=np.uint8)
 
 
 def _images(folder: Path) -> list[Path]:

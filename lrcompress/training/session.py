@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from lrcompress.training.arrays import Arrays, count, take
 from lrcompress.training.assembling import Dataset
 from lrcompress.training.evaluate import evaluate
+from lrcompress.training.finite import NotFiniteError
 from lrcompress.training.fit_data import Split, fit_to_model, hold_out
 from lrcompress.training.labels import kind_of
 from lrcompress.training.scaling import Scaling, detect, image_like, parse
@@ -121,7 +123,7 @@ def takes_words(model: Any) -> bool:
 
 def _scaling(
     request: DataRequest, data: Dataset, split: Split, original: Any
-) -> tuple[Scaling, dict[str, float] | None]:
+) -> tuple[Scaling, dict[str, float | None] | None]:
     if request.scaling is not None:
         return parse(request.scaling, split.x_train), None
     some = slice(0, DETECTION_SAMPLES)
@@ -131,11 +133,16 @@ def _scaling(
         return parse("as-is", split.x_train), None
 
     def error(x: Arrays) -> float:
-        return evaluate(original, x, y).value
+        try:
+            return evaluate(original, x, y).value
+        except NotFiniteError:  # what a scaling that is wrong may do
+            return math.inf
 
     detected, scores = detect(error, x, data.classes if classifies else None)
     # Judged on a thousand samples, applied with the statistics of all.
-    return parse(detected.name, split.x_train), scores
+    # JSON has no word for infinity.
+    told = {name: score if math.isfinite(score) else None for name, score in scores.items()}
+    return parse(detected.name, split.x_train), told
 
 
 def _may_be_scaled(x: Arrays, model: Any, *, classifies: bool) -> bool:

@@ -242,3 +242,31 @@ def test_classes_that_differ_between_the_parts(
 
     with refuses(DatasetError, "dataset_labels", str(tmp_path / "train"), str(tmp_path / "test")):
         read_image_folder(tmp_path, seed=0)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_scaled(tmp_path: Path, suffix: str) -> None:
+    """65,535 is white as 255 is; Pillow alone would clip all but the darkest 1 in 257 to white."""
+    values = np.array([[0, 257, 32_768, 65_535]], np.uint16)
+    for name in ("a/0", "a/1", "b/0", "b/1"):
+        path = tmp_path / f"{name}.{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(values).save(path)
+
+    x = read_image_folder(tmp_path, 0)["x_train"]
+
+    assert x.shape[1:] == (1, 4, 1)
+    assert x[0, 0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize(("dtype", "what"), [(np.float32, "floating-point"), (np.int32, "32-bit integers")])
+def test_pixels_without_a_known_range_are_refused(
+    tmp_path: Path, refuses: Refuses, dtype: type, what: str
+) -> None:
+    """Nothing says what is white."""
+    for name in ("a/0.tif", "b/0.tif"):
+        (tmp_path / name).parent.mkdir()
+        Image.fromarray(np.full((4, 3), 2, dtype)).save(tmp_path / name)
+
+    with refuses(DatasetError, "dataset", what, "0.tif"):
+        read_image_folder(tmp_path, 0)
