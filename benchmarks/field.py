@@ -72,9 +72,10 @@ def main() -> int:
         print(f"{name}: {sweeps[name]['counts']}")
         if asked.output:
             document = {
-                "command": "python benchmarks/field.py --work DIR --output benchmarks/results/field.json",
+                "command": ["python", "benchmarks/field.py", "--work", "DIR", "--output",
+                            "benchmarks/results/field.json"],
                 "sweeps": dict(sorted(sweeps.items())),
-            }
+            }  # fmt: skip
             asked.output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     return int(wrong > 0)
 

@@ -274,6 +274,22 @@ By the kind of damage, with the number of files; a file with several kinds count
 {image}"""
 
 
+def field(name: str) -> str:
+    """Return the table of sweeps of what people's models and data look like."""
+    document = read(name)
+    ends = ("right", "refused", "wrong")
+    rows = [
+        [f"`{sweep}`", *(str(found["counts"].get(end, 0)) for end in ends)]
+        for sweep, found in document["sweeps"].items()
+    ]
+    return f"""## What people's models and data look like
+
+{made(document, name)}: each sweep is a table of cases, in the file with the outcome of each. Right is what Keras itself, or the
+data, say; refused is one line that says why; wrong would be a number that is not true.
+
+{table(["sweep", *ends], rows)}"""
+
+
 def heads() -> str:
     """Return what each method loses, and how long it takes."""
     name = "heads.json"
@@ -704,6 +720,7 @@ are found by [the usual rules](datasets.md). What becomes of other people's file
         scale(),
         decompositions(),
         fuzzing(),
+        each("field.json", field),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

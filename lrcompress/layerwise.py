@@ -30,9 +30,6 @@ from lrcompress.lowrank import (
 from lrcompress.measuring import HeadMeter
 from lrcompress.modelfile import DenseLayer, ModelFile, read_bias, read_kernel
 
-# Layers after the head that leave the largest class the largest.
-ORDER_KEEPING = {"Activation", "Dropout", "Softmax"}
-
 
 @dataclass(frozen=True)
 class Request:
@@ -114,7 +111,7 @@ class Target:
 
 def measures_alone(target: Target) -> bool:
     """Return whether a layer alone tells the predictions: what follows keeps the order of classes."""
-    return target.is_head and set(target.layer.following) <= ORDER_KEEPING
+    return target.is_head and target.layer.keeps_order
 
 
 @dataclass(frozen=True)

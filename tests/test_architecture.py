@@ -14,28 +14,20 @@ import lrcompress
 
 PACKAGE = Path(lrcompress.__file__).parent
 ENGINES = {"keras", "tensorflow", "jax", "torch"}
-FOUNDATIONS = {
-    "errors", "atomic", "hashing", "interrupts", "locking", "printable", "provenance", "progress",
-    "workspaces",
-}  # fmt: skip
+FOUNDATIONS = {"endings", "errors", "atomic", "hashing", "printable", "provenance", "progress"}
 # Room to (rooms of ours, other packages) that it may import; the standard library is free.
 DOORS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
-    "interrupts": (set(), set()),
-    "locking": ({"errors"}, set()),
-    "workspaces": ({"errors", "interrupts", "locking"}, set()),
-    "atomic": ({"errors", "interrupts", "workspaces"}, set()),
+    "atomic": ({"errors"}, set()),
     "hashing": (set(), set()),
     "printable": (set(), set()),
     "provenance": ({"errors"}, set()),
     "progress": (set(), set()),
+    "endings": (set(), set()),
     "timing": (set(), {"numpy", "scipy"}),
     "shapes": (set(), set()),
     "record_shape": ({"shapes"}, set()),
-    "runs": (
-        {"errors", "atomic", "hashing", "provenance", "record_shape", "shapes", "workspaces"},
-        set(),
-    ),
+    "runs": ({"errors", "atomic", "hashing", "provenance", "record_shape", "shapes"}, set()),
     "lowrank": ({"errors", "lowrank"}, {"numpy", "scipy", "threadpoolctl"}),
     "modelfile": (FOUNDATIONS | {"modelfile"}, {"numpy", "h5py"}),
     "choosing": ({"errors", "lowrank"}, {"numpy"}),

@@ -127,8 +127,8 @@ def benchmark(
             for entry, path in zip(result.models, paths, strict=True)
         ]
         del kept["record"]
-        with runs.updating(record) as (current, _):
-            current.document["benchmark"] = kept
+        record.document["benchmark"] = kept
+        record.save()
     return result
 
 

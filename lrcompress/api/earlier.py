@@ -11,7 +11,6 @@ from typing import Any
 
 from lrcompress.atomic import replacing
 from lrcompress.errors import OutputError
-from lrcompress.hashing import sha256
 from lrcompress.provenance import inside
 
 Row = dict[str, Any]
@@ -143,12 +142,10 @@ def take_row(
 def copy_model(source: Path, target: Path) -> None:
     """Copy a model file whole or not at all; nothing is done where it lies in its place already.
 
-    Nor where a run that was killed before it kept the row has copied it.
-
     Raises:
         OutputError: If it cannot be written.
     """
-    if target.is_file() and (target.samefile(source) or sha256(target) == sha256(source)):
+    if target.exists() and target.samefile(source):
         return
-    with replacing(target, like=source) as temporary:
+    with replacing(target) as temporary:
         shutil.copyfile(source, temporary)

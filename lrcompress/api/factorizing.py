@@ -12,14 +12,13 @@ from typing import Any, Literal
 from lrcompress.api.calibrating import DataOptions, open_live
 from lrcompress.api.modernizing import convert, modern_copy
 from lrcompress.atomic import check_output
-from lrcompress.compression import Convert, Source, check_target, factorize_file
+from lrcompress.compression import Source, check_target, factorize_file
 from lrcompress.errors import DatasetError, RankError
 from lrcompress.layerwise import Request, check_layer
 from lrcompress.modelfile import open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.results import FactorizeResult
 from lrcompress.runs import read as read_record
-from lrcompress.runs import updating
 from lrcompress.several import find_targets
 
 
@@ -137,11 +136,9 @@ def _source(path: Path, request: Request) -> Iterator[Source]:
         yield Source(opened, copy, made.changes, made.warnings, made.optimizer_bytes)
 
 
-def _converter(before_keras: Callable[[], None]) -> Convert:
+def _converter(before_keras: Callable[[], None]) -> Callable[[Path, Path], None]:
     """Return a function that saves a model in the other format, through Keras."""
-    return lambda source, target, overwrite: convert(
-        source, target, before_keras, overwrite=overwrite
-    )
+    return lambda source, target: convert(source, target, before_keras)
 
 
 def _factorize_with_data(
@@ -167,7 +164,7 @@ def _factorize_with_data(
     before = evaluate(live.keras_model, x, y, progress, "test, original", sample_weight=weights)
     result = factorize_file(
         source, request, calibration=calibration,
-        dataset=live.described(samples),
+        dataset=live.data.description | {"calibration_samples": samples},
         progress=progress, convert=_converter(before_keras),
     )  # fmt: skip
     small = backend.load_model(result.output)
@@ -175,12 +172,13 @@ def _factorize_with_data(
     result.measured_before, result.measured_after = before.to_json(), after.to_json()
     result.error_rate_before = result.measured_before.get("error_rate")
     result.error_rate_after = result.measured_after.get("error_rate")
+    record = read_record(result.record)
+    record.set_stage("original", source.file.path, result.parameters_before, **before.to_json())
     result.drop = compare(before, after).to_json()
-    with updating(read_record(result.record)) as (record, _):
-        record.set_stage("original", source.file.path, result.parameters_before, **before.to_json())
-        record.set_stage(
-            "factorized", result.output, result.parameters_after, **after.to_json(), drop=result.drop
-        )
+    record.set_stage(
+        "factorized", result.output, result.parameters_after, **after.to_json(), drop=result.drop
+    )
+    record.save()
     return result
 
 
@@ -232,7 +230,7 @@ def _factorize_subclassed(model: Any, request: Request) -> FactorizeResult:  # n
     backend.compile_without_slots(small, model.get_compile_config() if model.compiled else None)
     if request.output is not None:
         check_output(request.output, overwrite=request.overwrite)
-        save_model(small, request.output, None, overwrite=request.overwrite)
+        save_model(small, request.output, None)
     return dataclasses.replace(
         result,
         output=request.output or target,

@@ -60,10 +60,7 @@ def command(
     story = report(wanted, sweep=sweep, comparison=comparison)
     if wanted is None:
         note(f"Taking the newest run here: {story['record']}", quiet=quiet)
-    inputs = tuple(file for file in (sweep, comparison) if file is not None)
-    written = write_report(
-        story, output=output, kind=kind, plots=plots, overwrite=overwrite, inputs=inputs
-    )
+    written = write_report(story, output=output, kind=kind, plots=plots, overwrite=overwrite)
     if output is None and kind not in (None, "json"):
         from lrcompress.reporting.formats import render
 

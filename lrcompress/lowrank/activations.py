@@ -68,6 +68,10 @@ def _sigmoid(z: Array) -> tuple[Array, Array]:
     return share, share * (1 - share)
 
 
+def _hard_sigmoid(z: Array) -> tuple[Array, Array]:
+    return np.clip(z / 6 + np.float32(0.5), 0, 1), (np.abs(z) < 3) * np.float32(1 / 6)
+
+
 def _softplus(z: Array) -> tuple[Array, Array]:
     return np.logaddexp(np.float32(0), z), expit(z)
 
@@ -85,6 +89,7 @@ def _tanh(z: Array) -> tuple[Array, Array]:
 ACTIVATIONS: dict[str, Activation] = {
     "elu": _elu,
     "gelu": _gelu,
+    "hard_sigmoid": _hard_sigmoid,
     "leaky_relu": _leaky_relu,
     "relu": _relu,
     "relu6": _relu6,

@@ -7,7 +7,6 @@ from lrcompress.modelfile.archive import is_shared
 from lrcompress.modelfile.decoding import as_dict
 from lrcompress.modelfile.hdf5 import StoredArray
 from lrcompress.modelfile.layers import (
-    activation_name,
     dense_entry,
     has_bias,
     quantization,
@@ -16,7 +15,7 @@ from lrcompress.modelfile.layers import (
 from lrcompress.modelfile.model import DenseLayer, ModelFile
 from lrcompress.modelfile.order import layer_order
 from lrcompress.modelfile.ranks import input_dimensions
-from lrcompress.modelfile.tail import feeds_softmax, following
+from lrcompress.modelfile.tail import ends_in, following
 from lrcompress.modelfile.topology import Item
 
 FLOATS = ("float32", "float16", "bfloat16", "float64")
@@ -34,8 +33,8 @@ def describe_dense(model: ModelFile, item: Item) -> DenseLayer:
     """
     kernel, bias = dense_arrays(model, item)
     entry = as_dict(dense_entry(item))
-    config = as_dict(entry.get("config"))
     after = following(model.tree, item) if model.tree is not None else []
+    activation, keeps_order = ends_in(item, after)
     dimensions = input_dimensions(item)
     return DenseLayer(
         name=item.name,
@@ -43,8 +42,8 @@ def describe_dense(model: ModelFile, item: Item) -> DenseLayer:
         kernel_shape=(kernel.shape[0], kernel.shape[1]),
         dtype=kernel.dtype,
         use_bias=bias is not None,
-        activation=activation_name(config.get("activation")),
-        softmax=feeds_softmax(item, config.get("activation"), after),
+        activation=activation,
+        keeps_order=keeps_order,
         following=tuple(i.class_name for i in after),
         per_step=entry is not item.entry
         or entry.get("class_name") == "TimeDistributedDense"

@@ -73,41 +73,6 @@ def has_bias(config: dict[str, Any]) -> bool:
     return bool(config.get("use_bias", config.get("bias", True)))
 
 
-def activation_name(value: object) -> str:
-    """Return the name of an activation, however it was serialized; linear where there is none."""
-    if value is None:
-        return "linear"
-    if isinstance(value, str):
-        return value
-    description = as_dict(value)
-    inner = description.get("config")
-    if isinstance(inner, str):  # {"class_name": "function", "config": "relu"}
-        return inner
-    name = as_dict(inner).get("name") or description.get("class_name")
-    return _snake_case(name) if isinstance(name, str) else "?"
-
-
-def _snake_case(name: str) -> str:
-    """Return an activation's name from that of a layer class: `Softmax` acts as ``softmax``."""
-    return name.lower() if name in ("Softmax", "ReLU") else name
-
-
-def is_softmax(item: Item, axes: int | None) -> bool:
-    """Return whether a layer applies softmax along the last axis.
-
-    Args:
-        item: The layer.
-        axes: Number of its input's dimensions, if known, to recognise a last axis given as
-            a positive number.
-    """
-    if item.class_name == "Activation":
-        return activation_name(item.config.get("activation")) == "softmax"
-    if item.class_name != "Softmax":
-        return False
-    axis = item.config.get("axis", -1)
-    return axis == -1 or (axes is not None and axis == axes - 1)
-
-
 def quantization(config: dict[str, Any]) -> str | None:
     """Return the quantized data-type policy or mode of a Dense, None where it is not quantized."""
     if config.get("quantization_config"):

@@ -49,9 +49,10 @@ class DenseLayer:
         dtype: Type the kernel is stored in: ``"float32"``, ``"float16"``, ``"bfloat16"`` or
             ``"float64"``.
         use_bias: Whether it has a bias of shape (n,). Of a pair, whether either layer has one.
-        activation: Name of its own activation, ``"linear"`` where it has none.
-        softmax: Whether softmax along the last axis is what is done to its kernel's output: as its
-            own activation, or, where that is linear, as the next layer but for dropout.
+        activation: What is applied to its kernel's output: its own activation, or, where that is
+            linear, that of the next layer but for dropout if it makes probabilities of it; else
+            ``"linear"``.
+        keeps_order: Whether the largest unit stays the only largest up to the output.
         following: Class names of the layers after it, as far as its output takes one way only.
         per_step: Whether it acts on inputs of more than two dimensions (sequences, images), or
             under TimeDistributed; False also where the file does not tell.
@@ -66,12 +67,17 @@ class DenseLayer:
     dtype: str
     use_bias: bool
     activation: str
-    softmax: bool
+    keeps_order: bool
     following: tuple[str, ...]
     per_step: bool
     kernel: StoredArray = field(repr=False)
     bias: StoredArray | None = field(repr=False)
     first: DenseLayer | None = None
+
+    @property
+    def softmax(self) -> bool:
+        """Whether softmax along the units is applied to its kernel's output, or its logarithm."""
+        return self.activation in ("softmax", "log_softmax")
 
     @property
     def rank(self) -> int | None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
+from lrcompress.endings import activation_name
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.modelfile.decoding import as_dict
 from lrcompress.modelfile.describing import dense_arrays
-from lrcompress.modelfile.layers import activation_name, dense_entry
+from lrcompress.modelfile.layers import dense_entry
 from lrcompress.modelfile.model import DenseLayer, ModelFile
 from lrcompress.modelfile.topology import Container, Item, Ref
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from lrcompress.endings import HANDS_ON, ORDER_KEEPING, RESHAPED, activation_name, applied
+from lrcompress.modelfile.decoding import as_dict
 from lrcompress.modelfile.layers import (
-    DROPOUTS,
-    activation_name,
     dense_entry,
+    is_built_in,
     is_input,
     is_passed_over,
-    is_softmax,
 )
 from lrcompress.modelfile.ranks import input_dimensions
 from lrcompress.modelfile.topology import Container, Item, Ref
@@ -126,16 +126,40 @@ def _users(container: Container) -> dict[str, list[Item]]:
     return users
 
 
-def feeds_softmax(item: Item, config_activation: object, after: list[Item]) -> bool:
-    """Return whether softmax is applied to what a Dense's kernel gives.
+def ends_in(item: Item, after: list[Item]) -> tuple[str, bool]:
+    """Return what is applied to what a Dense's kernel gives, and whether classes keep their order.
 
     Args:
         item: The Dense.
-        config_activation: Its own activation, as serialized.
         after: The layers that follow it.
+
+    Returns:
+        Its own activation, or, where that is linear, the next one's if it makes probabilities or
+        their logarithms; and whether the largest unit stays the only largest up to the output.
     """
-    own = activation_name(config_activation)
-    if own != "linear":
-        return own == "softmax"
-    direct = next((i for i in after if i.class_name not in DROPOUTS), None)
-    return direct is not None and is_softmax(direct, input_dimensions(item))
+    own = activation_name(as_dict(as_dict(dense_entry(item)).get("config")).get("activation"))
+    found = [_activation(layer) for layer in after]
+    keeps = all(name in ORDER_KEEPING for name in (own, *found) if name != HANDS_ON)
+    keeps = keeps and not any(layer.class_name in RESHAPED for layer in after)
+    place = next((i for i, name in enumerate(found) if name != HANDS_ON), None)
+    if own != "linear" or place is None:
+        return own, keeps
+    # Softmax over what was given another shape is not one over the units.
+    reshaped = any(layer.class_name in RESHAPED for layer in after[:place])
+    follows = found[place]
+    if follows in ("sigmoid", "hard_sigmoid") or (
+        follows in ("softmax", "log_softmax") and not reshaped
+    ):
+        return follows, keeps
+    return own, keeps
+
+
+def _activation(item: Item) -> str | None:
+    """Return the activation that a layer ends in; None of a custom one."""
+    entry = item.entry
+    if not (item.is_operation or is_built_in(entry)):
+        return None
+    if item.class_name == "TimeDistributed":
+        entry = as_dict(item.config.get("layer"))
+    dimensions = input_dimensions(item)
+    return applied(str(entry.get("class_name")), as_dict(entry.get("config")), dimensions)

@@ -16,14 +16,13 @@ from lrcompress.progress import Progress, silent
 from lrcompress.training import distribute
 from lrcompress.training.arrays import Arrays, chunks, count, reaching_back, take
 from lrcompress.training.finite import check_outputs
-from lrcompress.training.heads import Head, ending, heads, output_names
+from lrcompress.training.heads import Head, heads, output_names
 from lrcompress.training.labels import kind_of
 from lrcompress.training.measures import (
     ClassEvaluation,
     Evaluation,
     OutputsEvaluation,
 )
-from lrcompress.training.padding import Mask, masked_weights, masks_of, spread
 from lrcompress.training.paired import Weights
 from lrcompress.training.scores import SCORERS, Scores
 from lrcompress.training.tally import summarize
@@ -148,23 +147,17 @@ def evaluate(
         for scores, output, labels, head in zip(parts, outputs, found, ends, strict=True):
             scores.append(_score(output, labels[part], head.is_logits))
     evaluations = [
-        _placed(
-            summarize(kind_of(labels), _joined(scores), _spread(sample_weight, labels, mask)),
-            labels, mask,
-        )
-        for scores, labels, mask in zip(parts, found, masks_of(model, x), strict=True)
-    ]  # fmt: skip
+        _placed(summarize(kind_of(labels), _joined(scores), _spread(sample_weight, labels)), labels)
+        for scores, labels in zip(parts, found, strict=True)
+    ]
     return together(ends, evaluations) if isinstance(y, dict) else evaluations[0]
 
 
-def _placed(found: Any, labels: NDArray[Any], mask: Mask | None) -> Any:  # an `Evaluation`
-    """Return an evaluation that knows whether its predictions stand at the steps of sequences, and the padding."""
+def _placed(found: Evaluation, labels: NDArray[Any]) -> Evaluation:
+    """Return an evaluation that knows whether its predictions stand at the steps of sequences."""
     if isinstance(found, ClassEvaluation) and labels.ndim > 1:
-        found = dataclasses.replace(found, each_step=True)
-    if mask is None or mask.all():
-        return found
-    padding = 100 * float(1 - spread(mask, predictions_of(labels)).mean())
-    return dataclasses.replace(found, padding=padding)
+        return dataclasses.replace(found, each_step=True)
+    return found
 
 
 def evaluate_classes(
@@ -212,22 +205,14 @@ def _by_output(model: Any, y: Arrays) -> list[NDArray[Any]]:
     return [y[name] for name in names]
 
 
-def predictions_of(labels: NDArray[Any]) -> tuple[int, ...]:
-    """Return the shape of the predictions that labels are for, (samples, ...)."""
-    return labels.shape if kind_of(labels) == "classes" else labels.shape[:-1]
-
-
-def _spread(
-    weights: NDArray[Any] | None, labels: NDArray[Any], mask: Mask | None = None
-) -> Weights | None:
-    """Return a weight for each prediction, in one row; 0 where the mask says so."""
-    shape = predictions_of(labels)
-    weights = masked_weights(weights, mask, shape)
+def _spread(weights: NDArray[Any] | None, labels: NDArray[Any]) -> Weights | None:
+    """Return a weight for each prediction, in one row."""
     if weights is None:
         return None
+    predictions = labels.shape if kind_of(labels) == "classes" else labels.shape[:-1]
     # One a sample holds for all its steps.
-    wide = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
-    return np.broadcast_to(wide, shape).reshape(-1).astype(np.float64)
+    wide = weights.reshape(weights.shape + (1,) * (len(predictions) - weights.ndim))
+    return np.broadcast_to(wide, predictions).reshape(-1).astype(np.float64)
 
 
 def score(
@@ -251,4 +236,4 @@ def _joined(parts: list[Scores]) -> Scores:
 
 def outputs_probabilities(model: Any) -> bool:
     """Return whether the model's only output ends in softmax or sigmoid rather than in logits."""
-    return ending(model.outputs[0]) in ("softmax", "sigmoid")
+    return not heads(model)[0].is_logits

@@ -118,9 +118,9 @@ def _decisions(
 ) -> NDArray[np.bool_] | None:
     """Return where both decide alike; None where outputs are numbers, as far as is known."""
     units = old.shape[-1]
-    if head.regression or (units == 1 and head.activation != "sigmoid"):
+    if head.regression or (units == 1 and not head.is_sigmoid):
         return None
-    if head.activation == "sigmoid":
+    if head.is_sigmoid:
         return np.asarray((old > 0.5) == (new > 0.5)).reshape(-1)
     return np.asarray(old.argmax(axis=-1) == new.argmax(axis=-1)).reshape(-1)
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress import endings
+
+# Inputs that are drawn to see whether outputs are probabilities, and what rounding does to those.
+SAMPLES_A_RANGE = 8
+ROUNDING = 1e-4
 
 # Losses that compare numbers; all others compare classes or labels.
 REGRESSION_LOSSES = {
@@ -23,9 +32,11 @@ class Head:
         name: As Keras names it.
         layer: Name of the layer that makes it.
         shape: Without the samples; None where the model leaves a length open.
-        activation: What ends it: ``softmax``, ``sigmoid``, ``linear``, or another name.
+        activation: What ends it: ``softmax``, ``hard_sigmoid``, ``linear``, or another name; by its
+            values softmax, sigmoid or linear where the graph does not tell.
         loss: Name of the loss that the model was compiled with; empty where that is not known.
         loss_weight: Its share in the loss that the model was compiled with; 1 if none was given.
+        dtype: Of its numbers.
     """
 
     name: str
@@ -34,6 +45,7 @@ class Head:
     activation: str
     loss: str = ""
     loss_weight: float = 1.0
+    dtype: str = "float32"
 
     @property
     def regression(self) -> bool:
@@ -43,7 +55,12 @@ class Head:
     @property
     def is_logits(self) -> bool:
         """Whether the outputs are anything but probabilities."""
-        return self.activation not in ("softmax", "sigmoid")
+        return self.activation not in endings.PROBABILITIES
+
+    @property
+    def is_sigmoid(self) -> bool:
+        """Whether each unit is a probability for itself."""
+        return endings.PROBABILITIES.get(self.activation) == "sigmoid"
 
 
 def input_names(model: Any) -> list[str]:
@@ -53,7 +70,9 @@ def input_names(model: Any) -> list[str]:
 
 def output_names(model: Any) -> list[str]:
     """Return the names of a model's outputs, in its order."""
-    return _names(getattr(model, "_outputs_struct", None), [_maker(tensor).name for tensor in model.outputs])
+    return _names(
+        getattr(model, "_outputs_struct", None), [_maker(tensor).name for tensor in model.outputs]
+    )
 
 
 def _names(structure: Any, otherwise: list[str]) -> list[str]:
@@ -76,12 +95,13 @@ def heads(model: Any) -> list[Head]:
             name=name,
             layer=maker,
             shape=tuple(tensor.shape[1:]),
-            activation=ending(tensor),
+            activation=ending(tensor) or by_values(model)[place],
+            dtype=keras.backend.standardize_dtype(tensor.dtype),
             loss=_loss_name(loss),
             loss_weight=float(weight) if isinstance(weight, (int, float)) else 1.0,
         )
-        for name, maker, tensor, loss, weight in zip(
-            names, makers, model.outputs, losses, weights, strict=True
+        for place, (name, maker, tensor, loss, weight) in enumerate(
+            zip(names, makers, model.outputs, losses, weights, strict=True)
         )
     ]
 
@@ -113,24 +133,106 @@ def _loss_name(loss: Any) -> str:
     return str(name).removesuffix("_loss")
 
 
-def ending(tensor: Any) -> str:
-    """Return the activation that ends what leads to a tensor, through layers that only hand on."""
-    while True:
-        layer = _maker(tensor)
-        if isinstance(layer, keras.Model):
-            return ending(layer.outputs[tensor._keras_history.tensor_index])
-        if isinstance(layer, keras.layers.Softmax):
-            return "softmax"
-        # A wrapper such as TimeDistributed holds the layer that has the activation.
-        activation = getattr(getattr(layer, "layer", layer), "activation", None)
-        name = getattr(activation, "__name__", "linear")
-        if name != "linear" or getattr(layer, "weights", []):
-            return str(name)
-        # Dropout, Reshape and their like hand on what the layer before them made.
-        inputs = layer._inbound_nodes[0].input_tensors
-        if len(inputs) != 1:
-            return "linear"
-        tensor = inputs[0]
+def ending(tensor: Any) -> str | None:
+    """Return the activation that ends what leads to a tensor, None where the graph does not tell."""
+    operation, node, index = tensor._keras_history
+    inner = operation.layer if isinstance(operation, keras.layers.TimeDistributed) else operation
+    if getattr(inner, "outputs", None):  # a model
+        return ending(inner.outputs[index])
+    found = endings.applied(_class_name(inner), _settings(inner), len(tensor.shape))
+    if found is None and _is_own(inner) and getattr(inner, "weights", None):
+        # Of Keras' own layers those with weights end in a sum, or say their activation.
+        return None if hasattr(inner, "activation") else "linear"
+    if found != endings.HANDS_ON:
+        return found
+    before = operation._inbound_nodes[node].input_tensors
+    if len(before) != 1:
+        return None
+    found = ending(before[0])
+    if (
+        tensor.shape[-1:] != before[0].shape[-1:]
+        and endings.PROBABILITIES.get(found or "") == "softmax"
+    ):
+        # Some of the classes, or those of several softmaxes in one row.
+        return "sigmoid"
+    return found
+
+
+def _is_own(operation: Any) -> bool:
+    return type(operation).__module__.startswith("keras.")
+
+
+def _class_name(operation: Any) -> str:
+    return type(operation).__name__ if _is_own(operation) else "?"
+
+
+def _settings(operation: Any) -> dict[str, Any]:
+    """Return what `endings.applied` asks of a config, without writing a config down."""
+    names = ("axis", "max_value")
+    settings = {name: getattr(operation, name) for name in names if hasattr(operation, name)}
+    if hasattr(operation, "activation"):
+        given = operation.activation
+        if isinstance(given, keras.layers.Layer):
+            given = {"class_name": _class_name(given), "config": _settings(given)}
+        settings["activation"] = (
+            given if given is None or isinstance(given, dict) else (getattr(given, "__name__", "?"))
+        )
+    return settings
+
+
+# What was found of models whose graph does not tell, so that it is sought once.
+_found: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()
+
+
+def by_values(model: Any) -> list[str]:
+    """Return of each output whether it is made of probabilities: softmax, sigmoid, else linear.
+
+    Told by what it gives for a few inputs drawn from ranges of 1, 30 and 1000: only what stays
+    between 0 and 1 for all of them is a probability. Where nothing can be run, it is linear.
+    """
+    if model not in _found:
+        try:
+            outputs = _on_drawn_inputs(model)
+        except Exception:  # whatever the code of a layer says to such inputs
+            outputs = []
+        _found[model] = [probabilities(output) for output in outputs] or ["linear"] * len(
+            model.outputs
+        )
+    return _found[model]
+
+
+def _on_drawn_inputs(model: Any) -> list[NDArray[np.float32]]:
+    # Not at the top: it stands on what is here.
+    from lrcompress.training.latency import random_inputs
+
+    if any(getattr(layer, "stateful", False) for layer in model._flatten_layers()):
+        return []  # a run would leave its traces
+    ranges = [1.0, 30.0, 1000.0]
+    samples = model.inputs[0].shape[0] or SAMPLES_A_RANGE
+    parts: list[list[NDArray[np.float32]]] = []
+    for seed, width in enumerate(ranges):
+        drawn = random_inputs(model, samples, seed)
+        x = keras.tree.map_structure(
+            lambda a, width=width: (a - 0.5) * 2 * width if a.dtype.kind == "f" else a, drawn
+        )
+        parts.append([
+            np.asarray(keras.ops.convert_to_numpy(output), np.float32)
+            for output in keras.tree.flatten(model(x, training=False))
+        ])  # fmt: skip
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def probabilities(outputs: NDArray[np.float32]) -> str:
+    """Return what outputs are by their values: softmax, sigmoid (each unit for itself), or linear."""
+    wide = outputs.reshape(-1, outputs.shape[-1]) if outputs.ndim > 1 else outputs.reshape(-1, 1)
+    # A softmax that someone wrote out overflows where the inputs are large.
+    wide = wide[np.isfinite(wide).all(axis=-1)]
+    within = wide.min(initial=0) >= -ROUNDING and wide.max(initial=0) <= 1 + ROUNDING
+    # Zeros of a layer that was never trained, or the like, say nothing.
+    if len(wide) == 0 or not within or np.ptp(wide) < ROUNDING:
+        return "linear"
+    sums = wide.sum(axis=-1)
+    return "softmax" if wide.shape[-1] > 1 and np.abs(sums - 1).max() < 1e-3 else "sigmoid"
 
 
 def reached_by(model: Any, path: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.endings import ONE_SIDED
 from lrcompress.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -55,14 +56,22 @@ def fit_labels(parts: Parts, head: Head, data: str) -> Parts:
     Raises:
         DatasetError: If they cannot be labels of this head.
     """
+    if not head.shape or "float" not in head.dtype:
+        msg = (
+            f"Output {head.name} gives {head.dtype} of shape {head.shape} a sample; expected "
+            "probabilities, logits or numbers along a last axis, not decisions: give the model without "
+            "its last step."
+        )
+        raise DatasetError(msg, code="model_outputs")
     fitting = {key: _fitting(y, head) for key, y in parts.items()}
     numbers = {key: y for key, y in fitting.items() if y is not None}
     if len(numbers) < len(parts):
         return {key: _as_classes(y, head, key, data) for key, y in parts.items()}
     integral = all(y.dtype.kind in "iu" for y in parts.values())
     single = head.shape[-1] == 1
-    may_hold_several = head.activation == "sigmoid" or (head.is_logits and not head.regression)
+    may_hold_several = head.is_sigmoid or (head.is_logits and not head.regression)
     if not single and may_hold_several and _binary(*numbers.values()):
+        _check_two_sided(head)
         return {key: y.astype(np.bool_) for key, y in numbers.items()}
     # One unit tells two classes apart; other whole numbers it can only say as such.
     two_classes = integral and single and max(y.max() for y in parts.values()) <= 1
@@ -70,7 +79,19 @@ def fit_labels(parts: Parts, head: Head, data: str) -> Parts:
     speaks_numbers = head.is_logits or (head.regression and not integral)
     if speaks_numbers and not two_classes:
         return {key: y.astype(np.float32) for key, y in numbers.items()}
+    if single:
+        _check_two_sided(head)
     return {key: _as_classes(y, head, key, data) for key, y in parts.items()}
+
+
+def _check_two_sided(head: Head) -> None:
+    """Refuse outputs that stay on one side of 0, where logits would part yes from no."""
+    if head.activation in ONE_SIDED:
+        msg = (
+            f"Output {head.name} ends in {head.activation}, which never crosses 0, so that what it says "
+            "of yes and no cannot be told; expected sigmoid, logits, or labels that are numbers."
+        )
+        raise DatasetError(msg, code="dataset_labels")
 
 
 def _fitting(labels: NDArray[Any], head: Head) -> NDArray[Any] | None:
@@ -84,7 +105,7 @@ def _as_classes(labels: NDArray[Any], head: Head, key: str, data: str) -> NDArra
     outputs = f"output {head.name} ({head.activation}, shape {head.shape})"
     if labels.dtype.kind not in "iu":
         wanted = "class numbers or one-hot rows"
-        if head.activation == "sigmoid" and head.shape[-1] != 1:
+        if head.is_sigmoid and head.shape[-1] != 1:
             wanted += f", or rows of {head.shape[-1]} zeros and ones"
         elif head.is_logits:
             wanted += f", or numbers of shape {head.shape} a sample"

@@ -14,6 +14,9 @@ from lrcompress.training.labels import Kind
 Scores = dict[str, "NDArray[np.float32] | NDArray[np.float64] | NDArray[np.bool_]"]
 # With so many classes a guess among five is a measure of its own.
 MANY_CLASSES = 100
+# What probabilities of exactly 0 and 1 count as, which `hard_sigmoid` gives; in float32, as in Keras.
+IMPOSSIBLE = 1e-7
+CERTAIN = float(1 - np.float32(IMPOSSIBLE))
 
 
 def class_scores(outputs: NDArray[np.float32], y: NDArray[np.int64], is_logits: bool) -> Scores:
@@ -32,8 +35,9 @@ def class_scores(outputs: NDArray[np.float32], y: NDArray[np.int64], is_logits: 
         # Only one of thousands of probabilities needs its logarithm. Sigmoid outputs over exclusive
         # classes need not sum to one.
         own = np.take_along_axis(values, y[..., None], axis=-1)
-        total = np.maximum(values.sum(axis=-1, keepdims=True, dtype=np.float64), 1e-300)
-        log_own = np.log(np.maximum(own / total, 1e-30))
+        total = values.sum(axis=-1, keepdims=True, dtype=np.float64)
+        total += IMPOSSIBLE * np.count_nonzero(values <= 0, axis=-1, keepdims=True)
+        log_own = np.log(np.maximum(np.where(own <= 0, IMPOSSIBLE, own) / total, 1e-30))
     found: Scores = {
         "wrong": (values.argmax(axis=-1) != y).reshape(-1),
         "loss": -log_own.reshape(-1),
@@ -98,5 +102,6 @@ def _log_probabilities(outputs: NDArray[np.float64], is_logits: bool) -> NDArray
 
 
 def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    p = np.where(p <= 0, IMPOSSIBLE, np.where(p >= 1, CERTAIN, p))
     p = np.clip(p, 1e-12, 1 - 1e-12)
     return np.log(p) - np.log1p(-p)

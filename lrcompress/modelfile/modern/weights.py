@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.endings import activation_name
 from lrcompress.modelfile.decoding import as_dict
-from lrcompress.modelfile.layers import activation_name, is_built_in, units
+from lrcompress.modelfile.layers import is_built_in, units
 from lrcompress.modelfile.modern.keras1 import CLASSES
 
 HARD_SIGMOID = 1.2
@@ -88,7 +89,7 @@ _SCALED = "{} weights scaled by 1.2, which gives Keras 3's hard_sigmoid the old 
 def _is_hard(config: dict[str, Any], *keys: str) -> bool:
     """Return whether an activation is `hard_sigmoid`; it was the default of recurrent ones."""
     stated = [config[key] for key in keys if key in config]
-    return bool(stated) and activation_name(stated[0]) in ("hard_sigmoid", "HardSigmoid")
+    return bool(stated) and activation_name(stated[0]) == "hard_sigmoid"
 
 
 def uses_hard_sigmoid_inside(entry: dict[str, Any]) -> bool:
