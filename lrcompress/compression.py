@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress import runs
-from lrcompress.atomic import check_output
+from lrcompress.atomic import check_output, together
 from lrcompress.errors import OutputError
 from lrcompress.hashing import sha256_meanwhile
 from lrcompress.layerwise import (
@@ -27,6 +27,8 @@ from lrcompress.recording import about, about_calibration, layer_result, new_rec
 from lrcompress.results import FactorizeResult
 from lrcompress.several import Shared, factorize_several, find_targets
 
+# Writes a model file anew under another name, replacing what is there or not.
+Convert = Callable[[Path, Path, bool], None]
 SUFFIXES = {"hdf5": (".h5", ".hdf5"), "keras": (".keras",)}
 
 
@@ -56,7 +58,7 @@ def factorize_file(
     calibration: Calibration | None = None,
     dataset: dict[str, Any] | None = None,
     progress: Progress = silent,
-    convert: Callable[[Path, Path], None] | None = None,
+    convert: Convert | None = None,
 ) -> FactorizeResult:
     """Compress the final Dense layer of a model file; see `lrcompress.factorize`.
 
@@ -80,7 +82,7 @@ def check_target(output: Path, source: Path, request: Request) -> None:
         OutputError: As `check_output` and `runs.check_record` do.
     """
     check_output(output, inputs=(source,), overwrite=request.overwrite)
-    runs.check_record(output, source)
+    runs.check_record(output, source, overwrite=request.overwrite)
 
 
 def _factorize(
@@ -90,7 +92,7 @@ def _factorize(
     calibration: Calibration | None,
     dataset: dict[str, Any] | None,
     progress: Progress,
-    convert: Callable[[Path, Path], None] | None,
+    convert: Convert | None,
 ) -> FactorizeResult:
     """Compress a model file while its hash, for the record, is taken in another thread."""
     started = time.perf_counter()
@@ -115,46 +117,51 @@ def _factorize(
         Replacement(found.target.layer, found.factors.B, found.factors.C, found.factors.bias)
         for found in shared.layers
     ]
-    if output.suffix.lower() in SUFFIXES[model.format] or convert is None:
-        written = write_replaced(model, replacements, output, overwrite=request.overwrite)
-        hashes = {"factorized": written.sha256}
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            same_format = Path(folder) / f"model{SUFFIXES[model.format][0]}"
-            written = write_replaced(model, replacements, same_format)
-            convert(same_format, output)
-            # Keras saves it there without slots.
-            written = replace(written, optimizer_bytes_after=0)
-            hashes = {}
-    finished = time.perf_counter()
-    layers = [layer_result(found, written) for found in shared.layers]
-    methods = {found.factors.method for found in shared.layers}
-    result = FactorizeResult(
-        input=path,
-        output=output,
-        record=runs.record_path(output),
-        method=methods.pop() if len(methods) == 1 else "several",
-        method_reason=shared.layers[0].reason if len(layers) == 1 else "see each layer",
-        layers=layers,
-        parameters_before=model.parameters,
-        parameters_after=written.parameters,
-        bytes_before=source.file.size,
-        bytes_after=output.stat().st_size,
-        optimizer_bytes=written.optimizer_bytes + source.optimizer_bytes,
-        optimizer_bytes_after=written.optimizer_bytes_after,
-        warnings=[
-            *source.warnings, *remarks, *shared.remarks,
-            *about_calibration(shared.layers, calibration), *about(model, layers, written),
-        ],
-        seconds={
-            "factorize": factorized - started,
-            "write_and_verify": finished - factorized,
-            "total": finished - started,
-        },
-        modernized=list(source.changes),
-    )
-    hashes["original"] = digest()
-    new_record(result, source.file, request, dataset or own_dataset(source.file), hashes).save()
+    # The model and its record appear at once.
+    with together(output, runs.record_path(output)) as pending:
+        if output.suffix.lower() in SUFFIXES[model.format] or convert is None:
+            written = write_replaced(model, replacements, output, overwrite=request.overwrite)
+            hashes = {"factorized": written.sha256}
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                same_format = Path(folder) / f"model{SUFFIXES[model.format][0]}"
+                written = write_replaced(model, replacements, same_format)
+                convert(same_format, output, request.overwrite)
+                # Keras saves it there without slots.
+                written = replace(written, optimizer_bytes_after=0)
+                hashes = {}
+        made = pending.at(output)
+        finished = time.perf_counter()
+        layers = [layer_result(found, written) for found in shared.layers]
+        methods = {found.factors.method for found in shared.layers}
+        result = FactorizeResult(
+            input=path,
+            output=output,
+            record=runs.record_path(output),
+            method=methods.pop() if len(methods) == 1 else "several",
+            method_reason=shared.layers[0].reason if len(layers) == 1 else "see each layer",
+            layers=layers,
+            parameters_before=model.parameters,
+            parameters_after=written.parameters,
+            bytes_before=source.file.size,
+            bytes_after=made.stat().st_size,
+            optimizer_bytes=written.optimizer_bytes + source.optimizer_bytes,
+            optimizer_bytes_after=written.optimizer_bytes_after,
+            warnings=[
+                *source.warnings, *remarks, *shared.remarks,
+                *about_calibration(shared.layers, calibration), *about(model, layers, written),
+            ],
+            seconds={
+                "factorize": factorized - started,
+                "write_and_verify": finished - factorized,
+                "total": finished - started,
+            },
+            modernized=list(source.changes),
+        )
+        hashes["original"] = digest()
+        about_data = dataset or own_dataset(source.file)
+        record = new_record(result, source.file, request, about_data, hashes, made)
+        record.save(overwrite=request.overwrite, like=path)
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lrcompress import runs
@@ -90,6 +91,7 @@ def new_record(
     request: Request,
     dataset: dict[str, Any] | None,
     hashes: dict[str, str],
+    made: Path,
 ) -> runs.RunRecord:
     """Return the run record of a factorization, not yet saved.
 
@@ -99,6 +101,7 @@ def new_record(
         request: What was asked for.
         dataset: Name and scaling of the data, None without.
         hashes: SHA-256 of its model files by stage, as far as they are known.
+        made: Where the output can be read until it is in its place.
     """
     record = runs.new_record(result.output, list(request.command), request.seed)
     record.document |= {
@@ -116,9 +119,9 @@ def new_record(
         "warnings": result.warnings,
         "modernized": result.modernized,
     }
-    for stage, path, count in (
-        ("original", result.input, result.parameters_before),
-        ("factorized", result.output, result.parameters_after),
+    for stage, path, count, at in (
+        ("original", result.input, result.parameters_before, None),
+        ("factorized", result.output, result.parameters_after, made),
     ):
-        record.set_stage(stage, path, count, digest=hashes.get(stage))
+        record.set_stage(stage, path, count, digest=hashes.get(stage), made=at)
     return record

@@ -7,19 +7,22 @@ model. Fields it does not know survive a rewrite. The schema is in docs/run-reco
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lrcompress.atomic import write_json
+from lrcompress.atomic import Pending, check_output, together, write_json
 from lrcompress.errors import OutputError, RunRecordError
 from lrcompress.hashing import sha256
 from lrcompress.provenance import Origin, unpack
 from lrcompress.record_shape import is_record
 from lrcompress.shapes import parse
+from lrcompress.workspaces import alone_in
 
 SCHEMA_VERSION = 1
 SUFFIX = ".lrcompress.json"
@@ -40,10 +43,15 @@ class RunRecord:
         self.path = path
         self.document = document
 
-    def save(self) -> None:
-        """Write the record atomically, with the time."""
+    def save(self, *, overwrite: bool = False, like: Path | None = None) -> None:
+        """Write the record atomically, with the time.
+
+        Args:
+            overwrite: Whether an existing record is replaced.
+            like: The model, whose permissions it keeps.
+        """
         self.document["updated"] = _now()
-        write_json(self.path, self.document)
+        write_json(self.path, self.document, overwrite=overwrite, like=like)
 
     def resolve(self, path: str) -> Path:
         """Return a file named in the record, as seen from the current directory."""
@@ -73,6 +81,7 @@ class RunRecord:
         parameters: int,
         *,
         digest: str | None = None,
+        made: Path | None = None,
         **figures: Any,  # noqa: ANN401
     ) -> None:
         """Add a stage, or update it; figures measured before stay if the file is the same.
@@ -82,10 +91,12 @@ class RunRecord:
             path: The model file.
             parameters: Number of its weights.
             digest: Its SHA-256 where that is known; None reads the file for it.
+            made: Where the file can be read until it is in its place.
             figures: What was measured, as JSON values.
         """
         stage = self.stage(name)
-        digest = digest or sha256(path)
+        made = made or path
+        digest = digest or sha256(made)
         if stage is None or stage.get("sha256") != digest:
             kept = {"error_rate": None}
             self.document["stages"] = [s for s in self.document["stages"] if s["name"] != name]
@@ -95,7 +106,7 @@ class RunRecord:
             "path": self.relative(path),
             "sha256": digest,
             "parameters": parameters,
-            "bytes": path.stat().st_size,
+            "bytes": made.stat().st_size,
             **figures,
         }
 
@@ -116,13 +127,23 @@ def record_path(model: Path) -> Path:
     return model.with_name(model.name + SUFFIX) if taken else path
 
 
-def check_record(output: Path, source: Path) -> None:
-    """Refuse an output whose run record would take the place of the input.
+def intact(path: Path, stage: dict[str, Any]) -> bool:
+    """Return whether a file is the one that a stage of a record speaks of.
+
+    Only a file of that many bytes is read.
+    """
+    is_alike = path.is_file() and path.stat().st_size == stage.get("bytes")
+    return is_alike and sha256(path) == stage.get("sha256")
+
+
+def check_record(output: Path, source: Path, *, overwrite: bool) -> None:
+    """Refuse an output whose run record would take the place of the input, or of another record.
 
     A link by the record's name is replaced itself; what it leads to stays.
 
     Raises:
-        OutputError: If the input goes by the record's name.
+        OutputError: If the input goes by the record's name, or the record cannot be written or
+            exists without `overwrite`.
     """
     record = record_path(output)
     if record.parent.resolve() / record.name == source.resolve():
@@ -131,6 +152,29 @@ def check_record(output: Path, source: Path) -> None:
             "give another name with --output."
         )
         raise OutputError(msg, code="output_is_input")
+    check_output(record, overwrite=overwrite)
+
+
+@contextlib.contextmanager
+def updating(
+    record: RunRecord, *also: Path, like: Path | None = None
+) -> Iterator[tuple[RunRecord, Pending]]:
+    """Yield a record as it is on the disk by now, and save it: no other process writes meanwhile.
+
+    Args:
+        record: As it was read, or a new one.
+        also: Files that the body writes, which appear together with it.
+        like: The model, whose permissions a new one keeps.
+
+    Raises:
+        RunRecordError: If it cannot be read any more.
+        OutputError: If it cannot be written.
+    """
+    with alone_in(record.path.parent), together(record.path, *also) as pending:
+        exists = record.path.exists()
+        current = read(record.path) if exists else record
+        yield current, pending
+        current.save(overwrite=exists, like=like)
 
 
 def new_record(model: Path, command: list[str], seed: int) -> RunRecord:
@@ -159,6 +203,9 @@ def read(path: Path) -> RunRecord:
         RunRecordError: If the file is missing or is not a record of this schema.
     """
     try:
+        if path.exists() and not path.is_file():
+            msg = f"{path} is no file; expected a run record, a file that `lrcompress factorize` wrote."
+            raise RunRecordError(msg)
         if path.stat().st_size > LARGEST:
             msg = f"{path} has {path.stat().st_size} bytes; a run record has at most {LARGEST}."
             raise RunRecordError(msg)

@@ -14,11 +14,17 @@ import lrcompress
 
 PACKAGE = Path(lrcompress.__file__).parent
 ENGINES = {"keras", "tensorflow", "jax", "torch"}
-FOUNDATIONS = {"endings", "errors", "atomic", "hashing", "printable", "provenance", "progress"}
+FOUNDATIONS = {
+    "atomic", "endings", "errors", "hashing", "interrupts", "locking", "printable", "progress", "provenance",
+    "workspaces",
+}  # fmt: skip
 # Room to (rooms of ours, other packages) that it may import; the standard library is free.
 DOORS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
-    "atomic": ({"errors"}, set()),
+    "interrupts": (set(), set()),
+    "locking": ({"errors"}, set()),
+    "workspaces": ({"errors", "interrupts", "locking"}, set()),
+    "atomic": ({"errors", "interrupts", "workspaces"}, set()),
     "hashing": (set(), set()),
     "printable": (set(), set()),
     "provenance": ({"errors"}, set()),
@@ -27,7 +33,10 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     "timing": (set(), {"numpy", "scipy"}),
     "shapes": (set(), set()),
     "record_shape": ({"shapes"}, set()),
-    "runs": ({"errors", "atomic", "hashing", "provenance", "record_shape", "shapes"}, set()),
+    "runs": (
+        {"errors", "atomic", "hashing", "provenance", "record_shape", "shapes", "workspaces"},
+        set(),
+    ),
     "lowrank": ({"errors", "lowrank"}, {"numpy", "scipy", "threadpoolctl"}),
     "modelfile": (FOUNDATIONS | {"modelfile"}, {"numpy", "h5py"}),
     "choosing": ({"errors", "lowrank"}, {"numpy"}),

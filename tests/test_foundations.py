@@ -120,7 +120,7 @@ def test_unknown_fields_survive(record: runs.RunRecord) -> None:
 
     again = runs.read(record.path)
     again.set_stage("original", record.path.parent / "model.h5", 100, error_rate=0.5)
-    again.save()
+    again.save(overwrite=True)
 
     final = json.loads(record.path.read_text())
     assert final["new"] == {"a": 1}

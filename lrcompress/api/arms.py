@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.api.earlier import Earlier, copy_model, take_row
 from lrcompress.api.factorizing import factorize
 from lrcompress.api.full_rank import Data, FullRank, head_figures, open_full, split_head
+from lrcompress.atomic import check_output
 from lrcompress.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class Plan:
 
         path = self.rows.folder / f"{file_stem(self.data.name)}-{name}{full.path.suffix}"
         origin = {"dataset": self.data.name, "scaling": full.live.data.scaling.name}
-        save_model(model, path, origin)
+        check_output(path, inputs=() if self.file is None else (self.file,), overwrite=True)
+        save_model(model, path, origin, overwrite=True, like=self.file)
         return path.name
 
 

@@ -127,8 +127,8 @@ def benchmark(
             for entry, path in zip(result.models, paths, strict=True)
         ]
         del kept["record"]
-        record.document["benchmark"] = kept
-        record.save()
+        with runs.updating(record) as (current, _):
+            current.document["benchmark"] = kept
     return result
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from lrcompress.atomic import replacing
 from lrcompress.errors import OutputError
+from lrcompress.hashing import sha256
 from lrcompress.provenance import inside
 
 Row = dict[str, Any]
@@ -142,10 +143,12 @@ def take_row(
 def copy_model(source: Path, target: Path) -> None:
     """Copy a model file whole or not at all; nothing is done where it lies in its place already.
 
+    Nor where a run that was killed before it kept the row has copied it.
+
     Raises:
         OutputError: If it cannot be written.
     """
-    if target.exists() and target.samefile(source):
+    if target.is_file() and (target.samefile(source) or sha256(target) == sha256(source)):
         return
-    with replacing(target) as temporary:
+    with replacing(target, like=source) as temporary:
         shutil.copyfile(source, temporary)

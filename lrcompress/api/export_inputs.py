@@ -9,7 +9,6 @@ from typing import Any
 
 from lrcompress import runs
 from lrcompress.errors import DatasetError, LRCompressError, RunRecordError
-from lrcompress.hashing import sha256
 from lrcompress.modelfile import ModelFile
 from lrcompress.progress import Progress
 from lrcompress.provenance import choose
@@ -66,7 +65,7 @@ def original_of(record: runs.RunRecord | None, against: str | Path | None) -> Pa
     if record is None or not isinstance(stage.get("path"), str):
         return None
     path = record.resolve(stage["path"])
-    return path if path.is_file() and sha256(path) == stage.get("sha256") else None
+    return path if runs.intact(path, stage) else None
 
 
 def find_inputs(

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from lrcompress.training.runtimes import Runtime
 
 SCHEMA_VERSION = 1
-# What tells a SavedModel folder.
-MARKER = "saved_model.pb"
 
 Quietly = Callable[[], AbstractContextManager[None]]
 
@@ -138,18 +136,22 @@ def export(
         TrainingError: If Keras cannot load or export the model, or its runtime cannot run it.
         VerificationError: If the outputs are not those of the Keras model.
     """
-    from lrcompress.training.formats import check_packages, choose
+    from lrcompress.training.formats import beside_saved_model, check_packages, choose
 
     path = Path(model)
     opened = open_model(path)
     form, target = choose(path, format, None if output is None else Path(output), int8=int8)
     check_packages(form)
-    if form.is_folder:
-        check_output_folder(target, MARKER, overwrite=overwrite)
-    else:
-        check_output(target, inputs=(path,), overwrite=overwrite)
     record = record_of(path)
     original = original_of(record, against)
+    named = None if record is None else record.path
+    sources = tuple(file for file in (path, original, named) if file is not None)
+    if form.is_folder:
+        check_output_folder(target, beside_saved_model, inputs=sources, overwrite=overwrite)
+        place = replacing_folder(target, beside_saved_model, overwrite=overwrite, like=path)
+    else:
+        check_output(target, inputs=sources, overwrite=overwrite)
+        place = replacing(target, overwrite=overwrite, like=path)
     opened_original = None if original is None else open_model(original)
 
     before_keras()
@@ -163,7 +165,6 @@ def export(
         _check_alike(network, teacher, path, original)
     wanted = Wanted(dataset, data_dir, scaling)
     inputs = find_inputs(network, opened, record, wanted, progress, before_keras)
-    place = replacing_folder if form.is_folder else replacing
     pairs = [layer for layer in dense_layers(opened) if layer.first is not None]
     few = take(inputs.x, slice(0, 2))
 
@@ -173,7 +174,7 @@ def export(
             write(network, path, form, int8=int8)
             return open_runtime(path, form, network, few)
 
-    with place(target) as temporary, tempfile.TemporaryDirectory() as folder:
+    with place as temporary, tempfile.TemporaryDirectory() as folder:
         runtime = made(network, temporary)
         beside, about = None, None
         if opened_original is not None:

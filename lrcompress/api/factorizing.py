@@ -12,13 +12,14 @@ from typing import Any, Literal
 from lrcompress.api.calibrating import DataOptions, open_live
 from lrcompress.api.modernizing import convert, modern_copy
 from lrcompress.atomic import check_output
-from lrcompress.compression import Source, check_target, factorize_file
+from lrcompress.compression import Convert, Source, check_target, factorize_file
 from lrcompress.errors import DatasetError, RankError
 from lrcompress.layerwise import Request, check_layer
 from lrcompress.modelfile import open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.results import FactorizeResult
 from lrcompress.runs import read as read_record
+from lrcompress.runs import updating
 from lrcompress.several import find_targets
 
 
@@ -136,9 +137,11 @@ def _source(path: Path, request: Request) -> Iterator[Source]:
         yield Source(opened, copy, made.changes, made.warnings, made.optimizer_bytes)
 
 
-def _converter(before_keras: Callable[[], None]) -> Callable[[Path, Path], None]:
+def _converter(before_keras: Callable[[], None]) -> Convert:
     """Return a function that saves a model in the other format, through Keras."""
-    return lambda source, target: convert(source, target, before_keras)
+    return lambda source, target, overwrite: convert(
+        source, target, before_keras, overwrite=overwrite
+    )
 
 
 def _factorize_with_data(
@@ -172,13 +175,12 @@ def _factorize_with_data(
     result.measured_before, result.measured_after = before.to_json(), after.to_json()
     result.error_rate_before = result.measured_before.get("error_rate")
     result.error_rate_after = result.measured_after.get("error_rate")
-    record = read_record(result.record)
-    record.set_stage("original", source.file.path, result.parameters_before, **before.to_json())
     result.drop = compare(before, after).to_json()
-    record.set_stage(
-        "factorized", result.output, result.parameters_after, **after.to_json(), drop=result.drop
-    )
-    record.save()
+    with updating(read_record(result.record)) as (record, _):
+        record.set_stage("original", source.file.path, result.parameters_before, **before.to_json())
+        record.set_stage(
+            "factorized", result.output, result.parameters_after, **after.to_json(), drop=result.drop
+        )
     return result
 
 
@@ -230,7 +232,7 @@ def _factorize_subclassed(model: Any, request: Request) -> FactorizeResult:  # n
     backend.compile_without_slots(small, model.get_compile_config() if model.compiled else None)
     if request.output is not None:
         check_output(request.output, overwrite=request.overwrite)
-        save_model(small, request.output, None)
+        save_model(small, request.output, None, overwrite=request.overwrite)
     return dataclasses.replace(
         result,
         output=request.output or target,

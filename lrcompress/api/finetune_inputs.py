@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress import runs
 from lrcompress.errors import ModelFileError, RunRecordError, TrainingError
-from lrcompress.hashing import sha256
 from lrcompress.provenance import inside
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def split_head(record: runs.RunRecord, path: Path) -> SplitHead | None:
     from lrcompress.training.recover import SplitHead
 
     layers, stage = record.document["layers"], record.stage("factorized") or {}
-    untouched = stage.get("sha256") == sha256(path)
+    untouched = runs.intact(path, stage)
     if (
         len(layers) != 1
         or not untouched
@@ -77,7 +76,7 @@ def load_teacher(original: Path, stage: dict[str, Any]) -> tuple[Any | None, lis
 
     if not stage or not original.is_file():
         return None, ["The original model is not at hand: fine-tuned on labels alone."]
-    if sha256(original) != stage.get("sha256"):
+    if not runs.intact(original, stage):
         return None, [
             f"{original} is no longer the file that was factorized: fine-tuned on labels alone."
         ]

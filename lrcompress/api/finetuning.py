@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable
 from pathlib import Path
 
+from lrcompress import runs
 from lrcompress.api.finetune_inputs import factorized_file, find_record, load_teacher, split_head
 from lrcompress.api.finetune_result import FinetuneResult
 from lrcompress.atomic import check_output
@@ -99,9 +100,9 @@ def finetune(
     original = record.resolve(str(original_stage.get("path", "")))
     target = Path(output) if output is not None else path.with_stem(f"{path.stem}-finetuned")
     unfinished = target.with_name(f"{target.stem}{CHECKPOINT_SUFFIX}")
-    goes_on = _check_target(
-        target, unfinished, (path, original), resume=resume, overwrite=overwrite
-    )
+    inputs = (path, original, record.path)
+    goes_on = _check_target(target, unfinished, inputs, resume=resume, overwrite=overwrite)
+    check_output(record.path, overwrite=True)
 
     from lrcompress.training.datasets import load
 
@@ -143,7 +144,7 @@ def finetune(
             "scaling": data.scaling.name,
             "labels": digest(data.split.y_train),
         }
-        checkpoint = Checkpoint(unfinished, identity)
+        checkpoint = Checkpoint(unfinished, identity, like=path)
         outcome = train(
             student,
             teacher,
@@ -169,36 +170,36 @@ def finetune(
     )
     if not team.writes:
         return result
-    save_model(
-        student, target, opened.origin.kept | {"dataset": spec, "scaling": data.scaling.name}
-    )
-    written = open_model(target)
-    said = record.document.get("dataset") or {}
-    # As the record spells it, which is by its own folder.
-    name = said["name"] if spec == record.origin.dataset else spec
-    record.document["dataset"] = said | data.description | {"name": name}
-    if outcome.original:
+    with runs.updating(record, target, like=path) as (record, pending):
+        origin = opened.origin.kept | {"dataset": spec, "scaling": data.scaling.name}
+        save_model(student, target, origin, overwrite=overwrite or goes_on, like=path)
+        made = pending.at(target)
+        said = record.document.get("dataset") or {}
+        # As the record spells it, which is by its own folder.
+        name = said["name"] if spec == record.origin.dataset else spec
+        record.document["dataset"] = said | data.description | {"name": name}
+        if outcome.original:
+            record.set_stage(
+                "original", original, int(original_stage["parameters"]), **outcome.original.to_json()
+            )
+        drop_before = outcome.drop_before.to_json() if outcome.drop_before else None
         record.set_stage(
-            "original", original, int(original_stage["parameters"]), **outcome.original.to_json()
+            "factorized", path, opened.parameters, **outcome.before.to_json(), drop=drop_before
         )
-    drop_before = outcome.drop_before.to_json() if outcome.drop_before else None
-    record.set_stage(
-        "factorized", path, opened.parameters, **outcome.before.to_json(), drop=drop_before
-    )
-    record.set_stage(
-        "finetuned", target, written.parameters, **outcome.after.to_json(), drop=result.drop
-    )
-    record.document["finetune"].append(
-        result.to_record()
-        | {
-            "input": record.relative(path),
-            "output": record.relative(target),
-            "command": command or [],
-            "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "versions": backend.versions(),
-        }
-    )
-    record.save()
+        record.set_stage(
+            "finetuned", target, open_model(made).parameters, made=made,
+            **outcome.after.to_json(), drop=result.drop,
+        )  # fmt: skip
+        record.document["finetune"].append(
+            result.to_record()
+            | {
+                "input": record.relative(path),
+                "output": record.relative(target),
+                "command": command or [],
+                "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                "versions": backend.versions(),
+            }
+        )
     if not result.interrupted:
         checkpoint.remove()
     return result
@@ -219,6 +220,7 @@ def _check_target(
     goes_on = resume and unfinished.exists()
     # An output beside its own checkpoint is what an interrupted run kept.
     check_output(target, inputs=inputs, overwrite=overwrite or goes_on)
+    check_output(unfinished, inputs=inputs, overwrite=True)
     if unfinished.exists() and not resume and not overwrite:
         msg = f"{unfinished} holds an unfinished run; pass --resume to go on with it, or --overwrite to begin anew."
         raise OutputError(msg, code="unfinished_run")

@@ -87,7 +87,7 @@ def modernize(
         made = write_modernized(opened, target, overwrite=overwrite)
     else:
         with modern_copy(opened) as (copy, made):
-            convert(copy.path, target, before_keras)
+            convert(copy.path, target, before_keras, overwrite=overwrite)
     return ModernizeResult(
         input=path,
         output=target,
@@ -116,12 +116,15 @@ def modern_copy(opened: ModelFile) -> Iterator[tuple[ModelFile, Modernized]]:
             raise type(error)(message, code=error.code) from error
 
 
-def convert(source: Path, target: Path, before_keras: Callable[[], None]) -> None:
+def convert(
+    source: Path, target: Path, before_keras: Callable[[], None], *, overwrite: bool
+) -> None:
     """Save a model file in the other format, through Keras."""
     before_keras()
     from lrcompress.training import saving
 
-    saving.convert(source, target, open_model(source).origin.kept or None)
+    origin = open_model(source).origin.kept or None
+    saving.convert(source, target, origin, overwrite=overwrite)
 
 
 def _default_output(path: Path, opened: ModelFile) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from lrcompress import runs
+from lrcompress.errors import ModelFileError, OutputError
 from lrcompress.reporting.attached import read_comparison, read_sweep, scratch_stage
 from lrcompress.reporting.facts import headline
 from lrcompress.reporting.story import tell
@@ -43,7 +45,8 @@ def report(
     if comparison is not None:
         _compare(story, Path(comparison))
     if output is not None or plots is not None:
-        write_report(story, output=output, plots=plots, overwrite=overwrite)
+        inputs = tuple(Path(file) for file in (sweep, comparison) if file is not None)
+        write_report(story, output=output, plots=plots, overwrite=overwrite, inputs=inputs)
     return story
 
 
@@ -54,6 +57,7 @@ def write_report(
     kind: str | None = None,
     plots: str | Path | None = None,
     overwrite: bool = False,
+    inputs: tuple[Path, ...] = (),
 ) -> list[Path]:
     """Write a story as a file, and its figures; return what was written.
 
@@ -62,7 +66,9 @@ def write_report(
         output: The file; none is written without.
         kind: html, markdown, json or csv; default what the file's suffix tells.
         plots: Folder for the figures.
-        overwrite: Whether files that exist may be replaced.
+        overwrite: Whether files that exist may be replaced; never the record, its models, or any
+            other model.
+        inputs: What else the story was made from, and is not replaced.
 
     Raises:
         OutputError: If a file cannot be written, or its suffix tells no format.
@@ -72,20 +78,43 @@ def write_report(
 
     written: list[Path] = []
     path = None if output is None else Path(output)
+    record = Path(story["record"])
+    inputs = (record, *_files_of(story), *inputs)
     if path is not None:
         kind = kind or format_of(path)
-        check_output(path, inputs=(Path(story["record"]),), overwrite=overwrite)
+        check_output(path, inputs=inputs, overwrite=overwrite)
+        _check_no_model(path)
     if plots is not None:
         from lrcompress.reporting.charts import charts_of
         from lrcompress.reporting.svg import check_plots, write_plots
 
         charts = charts_of(story)
-        written = check_plots(Path(plots), charts, overwrite=overwrite)
-        write_plots(charts, written)
+        written = check_plots(Path(plots), charts, inputs=inputs, overwrite=overwrite)
+        write_plots(charts, written, overwrite=overwrite, like=record)
     if path is not None and kind is not None:
-        write(render(story, kind), path)
+        write(render(story, kind), path, overwrite=overwrite, like=record)
         written.insert(0, path)
     return written
+
+
+def _files_of(story: dict[str, Any]) -> list[Path]:
+    """Return the models that the record of a story speaks of."""
+    stages = runs.read(Path(story["record"])).document["stages"]
+    folder = Path(story["record"]).parent
+    return [folder / stage["path"] for stage in stages if isinstance(stage.get("path"), str)]
+
+
+def _check_no_model(path: Path) -> None:
+    """Refuse a report in the place, or by the name, of a model."""
+    from lrcompress.compression import SUFFIXES
+    from lrcompress.modelfile.sniffing import sniff
+
+    is_model = path.suffix.lower() in [suffix for ends in SUFFIXES.values() for suffix in ends]
+    with contextlib.suppress(ModelFileError):
+        is_model = is_model or bool(sniff(path))
+    if is_model:
+        msg = f"Report {path} would be in the place of a model; give another name with --output."
+        raise OutputError(msg, code="output_suffix")
 
 
 def _compare(story: dict[str, Any], path: Path) -> None:

@@ -14,6 +14,8 @@ from lrcompress import __version__
 from lrcompress.cli.console import drop_stdout, escaping, make_streams_safe, show_error
 from lrcompress.cli.engine import libraries_held_back
 from lrcompress.errors import LRCompressError, did_you_mean
+from lrcompress.interrupts import ended_like_control_c
+from lrcompress.workspaces import temporary_files_together
 
 # Name of a command to (module, one line for the list of commands). A command's module is
 # imported when it is run or its own help is shown, so that `lrcompress --help` starts at once.
@@ -80,9 +82,22 @@ class Application(click.Group):
         extra.setdefault("obj", ["lrcompress", *arguments])
         if not standalone_mode:
             return super().main(arguments, prog_name, complete_var, False, **extra)
-        own_process = args is None
-        if own_process:
-            make_streams_safe()
+        if args is not None:
+            return self._run(arguments, prog_name, complete_var, own_process=False, **extra)
+        make_streams_safe()
+        with ended_like_control_c(), temporary_files_together():
+            return self._run(arguments, prog_name, complete_var, own_process=True, **extra)
+
+    def _run(
+        self,
+        arguments: list[str],
+        prog_name: str | None,
+        complete_var: str | None,
+        *,
+        own_process: bool,
+        **extra: Any,  # noqa: ANN401
+    ) -> NoReturn:
+        """Run and exit."""
         try:
             with escaping(), libraries_held_back(own_process=own_process):
                 code = super().main(arguments, prog_name, complete_var, False, **extra)

@@ -60,7 +60,10 @@ def command(
     story = report(wanted, sweep=sweep, comparison=comparison)
     if wanted is None:
         note(f"Taking the newest run here: {story['record']}", quiet=quiet)
-    written = write_report(story, output=output, kind=kind, plots=plots, overwrite=overwrite)
+    inputs = tuple(file for file in (sweep, comparison) if file is not None)
+    written = write_report(
+        story, output=output, kind=kind, plots=plots, overwrite=overwrite, inputs=inputs
+    )
     if output is None and kind not in (None, "json"):
         from lrcompress.reporting.formats import render
 

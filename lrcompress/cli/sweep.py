@@ -66,7 +66,7 @@ def command(
     from lrcompress.reporting.swept import render_sweep
 
     if plot is not None:
-        check_figure(plot, overwrite=overwrite)
+        check_figure(plot, inputs=(model,), overwrite=overwrite)
     with progress_bar(quiet=quiet) as bar:
         result = sweep(
             model,
@@ -77,7 +77,7 @@ def command(
         )
     document = result.to_json()
     if plot is not None:
-        draw_sweep(document, plot)
+        draw_sweep(document, plot, overwrite=overwrite)
     if as_json:
         show_json(document)
     else:

@@ -43,7 +43,12 @@ def check_place(model: ModelFile, output: Path, *, overwrite: bool) -> Path:
 
 
 def rewrite(
-    model: ModelFile, changes: Changes, output: Path, first_names: dict[str, str]
+    model: ModelFile,
+    changes: Changes,
+    output: Path,
+    first_names: dict[str, str],
+    *,
+    overwrite: bool,
 ) -> Written:
     """Write a changed copy of a model file, read it back and put it in place.
 
@@ -52,6 +57,7 @@ def rewrite(
         changes: What becomes of its layers.
         output: Where to write.
         first_names: Name of the first of two layers by path of the second, to be handed on.
+        overwrite: Whether an existing `output` is replaced.
 
     Raises:
         OutputError: If the output cannot be written.
@@ -68,7 +74,7 @@ def rewrite(
             plan, warnings = plan_weights(model, tree, source.weights, changes)
             plan_config(plan, model.format, changes.config)
             plan_origin(plan, model, source)
-        with replacing(output) as temporary:
+        with replacing(output, overwrite=overwrite, like=model.path) as temporary:
             write_model(source, model.weights.index, plan, temporary, model.path)
             with sha256_meanwhile(temporary) as digest:
                 written = read_back(source, model, plan, temporary, output)

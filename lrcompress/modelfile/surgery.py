@@ -59,7 +59,7 @@ def write_replaced(
         changes = _replace(model, replacements, arrays)
     names = {"/".join(old): first[-1] for old, first in changes.firsts.items()}
     names |= {layer.path: layer.first.name for layer in layers if layer.first is not None}
-    return rewrite(model, changes, output, names)
+    return rewrite(model, changes, output, names, overwrite=overwrite)
 
 
 def write_merged(
@@ -92,7 +92,7 @@ def write_merged(
     with decoding(model.path):
         changes = _merge(model, layers)
     names = {layer.path: layer.first.name for layer in layers if layer.first is not None}
-    return rewrite(model, changes, output, names)
+    return rewrite(model, changes, output, names, overwrite=overwrite)
 
 
 def _replace(

@@ -19,7 +19,9 @@ _STYLES = {
 }
 
 
-def check_figure(path: Path, *, overwrite: bool = False) -> None:
+def check_figure(
+    path: Path, *, inputs: tuple[Path, ...] = (), overwrite: bool = False
+) -> None:
     """Refuse a figure that cannot be written, before any work is done.
 
     Raises:
@@ -28,10 +30,10 @@ def check_figure(path: Path, *, overwrite: bool = False) -> None:
     if path.suffix.lower() not in SUFFIXES:
         msg = f"Figure {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, which decides its format."
         raise OutputError(msg, code="output_suffix")
-    check_output(path, overwrite=overwrite)
+    check_output(path, inputs=inputs, overwrite=overwrite)
 
 
-def draw_sweep(document: dict[str, Any], path: Path) -> None:
+def draw_sweep(document: dict[str, Any], path: Path, *, overwrite: bool = False) -> None:
     """Draw a sweep: error against rank and against what is saved, and the spectral error by rank.
 
     The paper's two figures, whose captions say "spectral norm" and whose axes show the error rate,
@@ -40,6 +42,7 @@ def draw_sweep(document: dict[str, Any], path: Path) -> None:
     Args:
         document: What `sweep` found, as `SweepResult.to_json` gives it.
         path: Ends in ``.png``, ``.svg`` or ``.pdf``.
+        overwrite: Whether an existing file is replaced.
 
     Raises:
         OutputError: If the file cannot be written.
@@ -62,7 +65,7 @@ def draw_sweep(document: dict[str, Any], path: Path) -> None:
     for axis in axes:
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
-    _save(figure, path)
+    _save(figure, path, overwrite=overwrite, like=Path(document["model"]))
 
 
 _ARM_STYLES = {
@@ -73,13 +76,16 @@ _ARM_STYLES = {
 }
 
 
-def draw_compare(document: dict[str, Any], names: dict[str, str], path: Path) -> None:
+def draw_compare(
+    document: dict[str, Any], names: dict[str, str], path: Path, *, overwrite: bool = True
+) -> None:
     """Draw a comparison: test error against rank, one line an arm, with 95 % intervals.
 
     Args:
         document: What `compare` found.
         names: Of the arms, for the legend.
-        path: Ends in ``.png``, ``.svg`` or ``.pdf``; replaced.
+        path: Ends in ``.png``, ``.svg`` or ``.pdf``.
+        overwrite: Whether an existing file is replaced.
 
     Raises:
         OutputError: If the file cannot be written.
@@ -92,7 +98,7 @@ def draw_compare(document: dict[str, Any], names: dict[str, str], path: Path) ->
     axis.set_title(printable(document["settings"]["dataset"]), parse_math=False)
     axis.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
-    _save(figure, path)
+    _save(figure, path, overwrite=overwrite)
 
 
 def draw_arms(document: dict[str, Any], names: dict[str, str], axis: Any) -> None:  # noqa: ANN401
@@ -135,8 +141,10 @@ def draw_arms(document: dict[str, Any], names: dict[str, str], axis: Any) -> Non
     axis.set_xticks([], minor=True)
 
 
-def _save(figure: Any, path: Path) -> None:  # noqa: ANN401  # a Matplotlib figure
-    with replacing(path) as temporary:
+def _save(
+    figure: Any, path: Path, *, overwrite: bool, like: Path | None = None  # noqa: ANN401
+) -> None:
+    with replacing(path, overwrite=overwrite, like=like) as temporary:
         kind = path.suffix.lower().removeprefix(".")
         # No date inside: the same document gives the same file.
         dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)

@@ -49,11 +49,18 @@ def render(story: dict[str, Any], kind: str) -> str:
     return json.dumps(story, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write(text: str, path: Path) -> None:
+def write(text: str, path: Path, *, overwrite: bool, like: Path) -> None:
     """Write a report, whole or not at all.
+
+    Args:
+        text: What it says.
+        path: Its file.
+        overwrite: Whether an existing file is replaced.
+        like: The record, whose permissions it keeps.
 
     Raises:
         OutputError: If the file cannot be written.
     """
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    with replacing(path, overwrite=overwrite, like=like) as temporary:
+        # Of names of files only: what is not UTF-8 in them is escaped.
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))

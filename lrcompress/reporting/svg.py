@@ -31,11 +31,17 @@ _STYLE = {
 }  # fmt: skip
 
 
-def check_plots(folder: Path, charts: list[Chart], *, overwrite: bool = False) -> list[Path]:
+def check_plots(
+    folder: Path,
+    charts: list[Chart],
+    *,
+    inputs: tuple[Path, ...] = (),
+    overwrite: bool = False,
+) -> list[Path]:
     """Return the files that `write_plots` will write; refuse what cannot be written.
 
     Raises:
-        OutputError: If one exists without `overwrite`, or the folder is none or refuses.
+        OutputError: If one exists without `overwrite` or is an input, or the folder is none or refuses.
     """
     if folder.exists() and not folder.is_dir():
         msg = f"Folder for figures {folder} is a file; give another --plots."
@@ -47,15 +53,15 @@ def check_plots(folder: Path, charts: list[Chart], *, overwrite: bool = False) -
         raise OutputError(msg, code="output_folder") from error
     paths = [folder / f"{chart.name}.{kind}" for chart in charts for kind in ("png", "svg")]
     for path in paths:
-        check_output(path, overwrite=overwrite)
+        check_output(path, inputs=inputs, overwrite=overwrite)
     return paths
 
 
-def write_plots(charts: list[Chart], paths: list[Path]) -> None:
+def write_plots(charts: list[Chart], paths: list[Path], *, overwrite: bool, like: Path) -> None:
     """Draw each figure to its files, PNG and SVG, in the order of `check_plots`."""
     for index, chart in enumerate(charts):
         for path in paths[2 * index : 2 * index + 2]:
-            with replacing(path) as temporary:
+            with replacing(path, overwrite=overwrite, like=like) as temporary:
                 temporary.write_bytes(_drawn(chart, path.suffix[1:], facecolor="white"))
 
 

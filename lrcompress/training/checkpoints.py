@@ -7,7 +7,6 @@ the output, and goes when the output is there.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import zipfile
 import zlib
@@ -60,12 +59,14 @@ class Checkpoint:
     Attributes:
         path: The file.
         identity: JSON values that must be equal for a run to go on: model, data, settings.
+        like: The model, whose permissions the file keeps; None for the usual ones.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, path: Path, identity: dict[str, Any], *, like: Path | None = None) -> None:
         """Name the file; nothing is read or written yet."""
         self.path = path
         self.identity = identity
+        self.like = like
 
     def save(self, state: State) -> None:
         """Write a state in the place of the last one.
@@ -80,7 +81,8 @@ class Checkpoint:
             "counts": {name: len(arrays) for name, arrays in parts.items()},
         }
         arrays = {f"{name}{i}": a for name, many in parts.items() for i, a in enumerate(many)}
-        with replacing(self.path) as temporary, temporary.open("wb") as file:
+        place = replacing(self.path, overwrite=True, like=self.like)
+        with place as temporary, temporary.open("wb") as file:
             arrays["header"] = np.array(json.dumps(header))
             np.savez(file, **arrays)  # type: ignore[arg-type]  # none of them is called allow_pickle
 
@@ -94,6 +96,8 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
+            if not self.path.is_file():
+                raise ValueError(self.path)
             with np.load(self.path, allow_pickle=False) as archive:
                 header = json.loads(str(archive["header"]))
                 if header["version"] != VERSION:
@@ -130,11 +134,8 @@ class Checkpoint:
         return state
 
     def remove(self) -> None:
-        """Delete the file, and what a kill in the midst of writing it may have left."""
+        """Delete the file."""
         self.path.unlink(missing_ok=True)
-        for partial in self.path.parent.glob(f".{self.path.stem}-*.partial{self.path.suffix}"):
-            with contextlib.suppress(OSError):
-                partial.unlink()
 
 
 def digest(arrays: Arrays) -> int:

@@ -121,7 +121,7 @@ def _keep(model: Any, state: Path, asked: dict[str, Any], epochs: int, seconds: 
     about = json.dumps({"asked": asked, "epochs": epochs, "seconds": seconds})
     arrays = {f"v{i}": np.asarray(v) for i, v in enumerate(_values(model))}
     state.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(state) as temporary, temporary.open("wb") as file:
+    with replacing(state, overwrite=True) as temporary, temporary.open("wb") as file:
         np.savez(file, about=np.array(about), **arrays)  # type: ignore[arg-type]
 
 

@@ -41,6 +41,10 @@ FORMATS = {
 }
 
 
+# The files of a SavedModel beside its folders.
+_SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt", "fingerprint.pb", "keras_metadata.pb")
+
+
 def choose(
     model: Path, name: str | None, output: Path | None, *, int8: bool
 ) -> tuple[Format, Path]:
@@ -77,6 +81,28 @@ def choose(
         msg = f"Output {output} must end in {form.suffix} for format {name}."
         raise OutputError(msg, code="output_suffix")
     return form, output
+
+
+def beside_saved_model(folder: Path) -> str | None:
+    """Return what a folder holds that is no part of a SavedModel; None if that is all it holds.
+
+    An asset, a file of any name, must be spoken of in the graph.
+    """
+    graphs = [folder / name for name in ("saved_model.pb", "saved_model.pbtxt")]
+    graph = next((path for path in graphs if path.is_file()), None)
+    if graph is None:
+        return f"no {graphs[0].name}"
+    for path in sorted(folder.rglob("*")):
+        first, *rest = path.relative_to(folder).parts
+        if first in ("assets", "assets.extra"):
+            known = path.is_dir() or path.name.encode() in graph.read_bytes()
+        elif first == "variables":
+            known = not rest or (path.is_file() and rest[0].startswith("variables."))
+        else:
+            known = path.is_file() and first in _SAVED_MODEL
+        if not known or path.is_symlink() or not (path.is_file() or path.is_dir()):
+            return f"{path.relative_to(folder)}, which is no part of a SavedModel"
+    return None
 
 
 def check_packages(form: Format) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lrcompress.atomic import write_json
 from lrcompress.errors import OutputError
-from lrcompress.training.locking import locked
+from lrcompress.locking import locked
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
@@ -114,7 +114,7 @@ class RowFile:
             others = [other for other in document["rows"] if self.key(other) != self.key(row)]
             document["rows"] = [*others, row]
             self._complete(document)
-            write_json(self.path, document)
+            write_json(self.path, document, overwrite=self.path.exists())
 
     @contextlib.contextmanager
     def claim(self, name: str, *, wait: bool) -> Iterator[bool]:

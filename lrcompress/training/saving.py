@@ -18,18 +18,27 @@ from lrcompress.errors import VerificationError
 from lrcompress.training import backend
 
 
-def save_model(model: Any, path: Path, origin: dict[str, Any] | None) -> None:
+def save_model(
+    model: Any,
+    path: Path,
+    origin: dict[str, Any] | None,
+    *,
+    overwrite: bool = False,
+    like: Path | None = None,
+) -> None:
     """Save a Keras model as `.keras` or HDF5, as the suffix says.
 
     Args:
         model: The Keras model.
         path: Ends in ``.keras``, ``.h5`` or ``.hdf5``.
         origin: Data set and scaling, stored where Keras ignores it; None stores nothing.
+        overwrite: Whether an existing file is replaced.
+        like: The file that it was made from, whose permissions it keeps.
 
     Raises:
         OutputError: If the file cannot be written.
     """
-    with replacing(path) as temporary:
+    with replacing(path, overwrite=overwrite, like=like) as temporary:
         with warnings.catch_warnings():
             # Keras calls HDF5 a legacy format on every save; the user chose it.
             warnings.simplefilter("ignore")
@@ -38,13 +47,16 @@ def save_model(model: Any, path: Path, origin: dict[str, Any] | None) -> None:
             _stamp(temporary, origin)
 
 
-def convert(source: Path, target: Path, origin: dict[str, Any] | None) -> None:
+def convert(
+    source: Path, target: Path, origin: dict[str, Any] | None, *, overwrite: bool = False
+) -> None:
     """Save a model file anew in the format that the target's suffix names, and check it.
 
     Args:
         source: A model file that this Keras loads.
         target: Ends in ``.keras``, ``.h5`` or ``.hdf5``.
         origin: As for `save_model`.
+        overwrite: Whether an existing target is replaced.
 
     Raises:
         TrainingError: If Keras cannot load the source, or what it wrote.
@@ -62,7 +74,7 @@ def convert(source: Path, target: Path, origin: dict[str, Any] | None) -> None:
                 f"Keras changed weights while converting to {target.name}; keep the input's format."
             )
             raise VerificationError(msg)
-        with replacing(target) as temporary:
+        with replacing(target, overwrite=overwrite, like=source) as temporary:
             shutil.copyfile(written, temporary)
 
 

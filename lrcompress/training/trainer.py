@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress import __version__
-from lrcompress.atomic import remove_partial
-from lrcompress.errors import DatasetError
+from lrcompress.atomic import check_output
+from lrcompress.errors import DatasetError, OutputError
 from lrcompress.progress import Progress, silent
 from lrcompress.training import backend
 from lrcompress.training.arrays import Arrays, count
@@ -92,8 +92,12 @@ class Trainer:
         scaling = parse(self.recipe.scaling, fitted.x_train)
         path = self.folder / f"{name}{self.suffix}"
         state = self.folder / UNFINISHED / f"{name}.npz"
-        for file in (path, state):
-            remove_partial(file)
+        # A model whose row is not kept yet has the state of its training beside it.
+        is_left = state.is_file()
+        check_output(path, overwrite=True)
+        if path.exists() and not is_left:
+            msg = f"{path} exists, and no row here speaks of it; move it away, or give another --output."
+            raise OutputError(msg, code="output_exists")
         batch_size = current().rounded(self.settings.batch_size)
         schedule = Schedule(self.settings.epochs, batch_size, seed)
         seconds = train(
@@ -102,7 +106,7 @@ class Trainer:
         )  # fmt: skip
         x_test, task = scaling(fitted.x_test), f"{label}, test"
         result = evaluate(model, x_test, fitted.y_test, self.progress, task)
-        save_model(model, path, self._origin())
+        save_model(model, path, self._origin(), overwrite=is_left)
         yield {
             "rank": rank,
             "seed": seed,

@@ -99,7 +99,7 @@ def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False)
                 raise changed(model.path)
             plan = _plan(model, tree, config, source, notes)
             _convert_weights(model, plan, source, origin, notes)
-        with replacing(output) as temporary:
+        with replacing(output, overwrite=overwrite, like=model.path) as temporary:
             write_model(source, model.weights.index, plan, temporary, model.path)
             written = read_back(source, model, plan, temporary, output)
             if written.config != config or written.weights.problem is not None:

@@ -24,12 +24,14 @@ _POLL_SECONDS = 0.2
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+def locked(path: Path, *, wait: bool, certain: bool = False) -> Iterator[bool]:
     """Hold the lock that a file stands for; the file is there only while it is held.
 
     Args:
         path: The file; nothing is written into it.
         wait: Whether to wait for another holder, in this process or another.
+        certain: Whether to do without where the folder knows no locks, instead of taking it for
+            granted.
 
     Yields:
         Whether the lock is held; always so with `wait`.
@@ -37,7 +39,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
     Raises:
         OutputError: If the file cannot be made.
     """
-    file = _take(path, wait=wait)
+    file = _take(path, wait=wait, certain=certain)
     try:
         yield file is not None
     finally:
@@ -51,11 +53,11 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
             path.parent.rmdir()
 
 
-def _take(path: Path, *, wait: bool) -> BinaryIO | None:
+def _take(path: Path, *, wait: bool, certain: bool) -> BinaryIO | None:
     while True:
         file = _open(path)
         try:
-            if _acquire(file.fileno()):
+            if _acquire(file.fileno(), certain=certain):
                 if _is_current(file, path):
                     return file
                 # The holder before removed it meanwhile: its lock means nothing any more.
@@ -90,7 +92,7 @@ def _is_current(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _acquire(descriptor: int) -> bool:
+def _acquire(descriptor: int, *, certain: bool) -> bool:
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -106,4 +108,5 @@ def _acquire(descriptor: int) -> bool:
             return False
         if error.errno not in _NO_LOCKS:
             raise
+        return not certain
     return True

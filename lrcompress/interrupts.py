@@ -1,0 +1,62 @@
+"""Being ended from outside: every signal that asks for it is met as Control-C is."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+# SIGHUP, the terminal is gone, is unknown to Windows.
+_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_HELD_BACK = (signal.SIGINT, *_ENDING)
+
+
+@contextlib.contextmanager
+def ended_like_control_c() -> Iterator[None]:
+    """Raise KeyboardInterrupt where SIGTERM or SIGHUP would end the process at once.
+
+    A body that leaves with an exit status of failure leaves with 128 + the signal's number then.
+    What ignores a signal (`nohup`) goes on ignoring it. After the body, when all that is left is to
+    leave, all are ignored: the exit status stays that of the work.
+    """
+    came: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    mine = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt) as leaving:
+        code = leaving.code if isinstance(leaving, SystemExit) else 1
+        raise SystemExit(128 + came[0] if came and code else code) from None
+    finally:
+        for number in (*mine, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Control-C, SIGTERM and SIGHUP back until the body, which is short, is through."""
+    came: list[int] = []
+    before = {}
+    try:
+        # Python runs handlers in the first thread only, and lets only that one set them.
+        if threading.current_thread() is threading.main_thread():
+            for number in _HELD_BACK:
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    before[number] = handler
+                    signal.signal(number, lambda number, frame: came.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
