@@ -65,15 +65,17 @@ class LiveModel:
         """
         from lrcompress.training.arrays import evenly
         from lrcompress.training.calibrate import inputs_of
+        from lrcompress.training.session import countable
 
         split, scaling = self.data.split, self.data.scaling
         paths = [target.layer.input_path for target in targets]
         some = evenly(split.x_train, self.options.samples or self._samples(targets, methods))
-        held_out, labels = scaling(split.x_val), self.data.class_labels
+        held_out = scaling(split.x_val)
+        labels = countable(self.keras_model, held_out, split.y_val, split.w_val)
         probe = None
         if with_network or labels is None or not all(measures_alone(t) for t in targets):
             probe = self._probe(targets, held_out, split.y_val, split.w_val, "original")
-        known = inputs_of(self.keras_model, paths, scaling(some), self.progress)
+        known = inputs_of(self.keras_model, paths, scaling(some), self.progress, pack=True)
         calibration = Calibration(
             activations=self._by_layer(targets, known),
             held_out=self._by_layer(
@@ -83,6 +85,15 @@ class LiveModel:
             probe=probe,
         )
         return calibration, len(known[paths[0]])
+
+    def described(self, samples: int) -> dict[str, Any]:
+        """Return the data set for the record, with the calibration samples and the share of padding."""
+        from lrcompress.training.padding import left_out
+
+        held_out = self.data.scaling(self.data.split.x_val)
+        return self.data.description | {
+            "calibration_samples": samples, "padding": left_out(self.keras_model, held_out),
+        }  # fmt: skip
 
     def _probe(self, targets: Sequence[Target], x: Any, y: Any, weights: Any, task: str) -> Any:  # noqa: ANN401
         """Return the network on some data, measured by the outputs that the layers lead to."""
@@ -141,8 +152,8 @@ class LiveModel:
         from lrcompress.training.session import countable
 
         (x, y), split, layer = self.data.test(), self.data.split, task.target.layer
-        labels = countable(y, split.w_test)
-        if measures_alone(task.target) and labels is not None and self.data.class_labels is not None:
+        labels = countable(self.keras_model, x, y, split.w_test)
+        if measures_alone(task.target) and labels is not None:
             inputs = layer_inputs(self.keras_model, layer.input_path, x, self.progress)
             meter = task.head_meter(inputs, labels)
             if meter is not None:

@@ -167,7 +167,7 @@ def _factorize_with_data(
     before = evaluate(live.keras_model, x, y, progress, "test, original", sample_weight=weights)
     result = factorize_file(
         source, request, calibration=calibration,
-        dataset=live.data.description | {"calibration_samples": samples},
+        dataset=live.described(samples),
         progress=progress, convert=_converter(before_keras),
     )  # fmt: skip
     small = backend.load_model(result.output)

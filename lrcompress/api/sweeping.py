@@ -147,7 +147,7 @@ def sweep(
         seconds[name] = time.perf_counter() - started
     description = None
     if live is not None:
-        description = live.data.description | {"calibration_samples": samples_used}
+        description = live.described(samples_used)
     return SweepResult(
         model=path,
         layer=target.layer.path,

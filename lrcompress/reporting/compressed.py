@@ -13,6 +13,7 @@ from lrcompress.reporting.words import (
     change,
     count,
     figure,
+    padding,
     rate,
     seconds,
     share,
@@ -74,7 +75,7 @@ def _measured_lines(result: dict[str, Any]) -> list[str]:
     allowed = allowed_drop(result["layers"])
     if allowed is not None and len(groups) == 1:
         lines.append(f"the drop in test error: {allowance(result['drop'], allowed)}")
-    return lines
+    return [*lines, *padding(before)]
 
 
 def _shapes(layer: dict[str, Any]) -> str:
@@ -274,9 +275,10 @@ def _data_lines(story: dict[str, Any]) -> list[str]:
     data = story["dataset"]
     if not data:
         return ["data set: none named; give --dataset to measure errors"]
-    samples = next((s["samples"] for s in story["stages"] if s.get("samples")), None)
+    stage: dict[str, Any] = next((s for s in story["stages"] if s.get("samples")), {})
+    samples = stage.get("samples")
     measured = f", {count(samples)} test samples" if samples else ", nothing measured yet"
-    return [f"data set: {data['name']}, scaling {data['scaling']}{measured}"]
+    return [f"data set: {data['name']}, scaling {data['scaling']}{measured}", *padding(stage)]
 
 
 def _time_line(story: dict[str, Any]) -> str:

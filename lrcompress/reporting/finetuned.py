@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.reporting.tables import plain, table
-from lrcompress.reporting.words import seconds
+from lrcompress.reporting.words import padding, seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,6 +38,7 @@ def render_finetune(result: dict[str, Any]) -> list[RenderableType]:
     what = "head" if settings["scope"] == "head" else "whole model"
     lines = [
         *_tested(result),
+        *padding(result["after"]),
         f"{what} trained on {teacher} of {result['dataset']}, scaling {result['scaling']}: "
         f"{seconds(result['seconds'])}, {result['images_per_second']:,.0f} images/s on "
         f"{result['device']}, {settings['precision']}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.reporting.tables import plain, table
-from lrcompress.reporting.words import beside, chance, change, count, rate, test_column
+from lrcompress.reporting.words import beside, chance, change, count, padding, rate, test_column
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,7 +24,7 @@ def render_evaluate(results: list[dict[str, Any]]) -> list[RenderableType]:
     else:
         rows = [row[:-1] for row in rows]
     note = f"scaling {results[0]['scaling']}; {results[0]['device']}"
-    return [table("Evaluation", columns, rows), plain([note])]
+    return [table("Evaluation", columns, rows), plain([*padding(results[0]), note])]
 
 
 def _each(found: dict[str, Any]) -> list[tuple[str, dict[str, Any], dict[str, Any] | None]]:

@@ -9,6 +9,7 @@ from lrcompress.reporting.words import (
     change,
     count,
     held_out,
+    padding,
     rate,
     seconds,
     share,
@@ -48,6 +49,7 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
             f"the original: {held_out(original)} held out, {rate(original)} test"
             f" ({count(original['samples'])} samples); choose by the held-out column, report the test error"
         )
+    lines += padding(document["dataset"] or {})
     times = ", ".join(f"{name} {seconds(value)}" for name, value in document["seconds"].items())
     return [*parts, plain([*lines, f"time: {times}"])]
 

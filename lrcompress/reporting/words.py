@@ -97,6 +97,13 @@ def chance(paired: dict[str, Any]) -> str:
     return f"{paired['p_value']:.3g}"
 
 
+def padding(stage: dict[str, Any]) -> list[str]:
+    """Return a line on the positions that a model's mask left out, if any."""
+    found = [stage, *stage.get("outputs", {}).values()]
+    left_out = next((one["padding"] for one in found if one.get("padding")), None)
+    return [] if left_out is None else [f"padding left out, by the model's mask: {left_out:.0f} % of positions"]
+
+
 def allowance(paired: dict[str, Any], allowed: float) -> str:
     """Return in words whether a drop is what was allowed, by its 95 % interval."""
     if paired["high"] <= allowed:

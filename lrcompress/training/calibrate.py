@@ -16,6 +16,7 @@ from lrcompress.errors import TrainingError
 from lrcompress.progress import Progress, silent
 from lrcompress.training.arrays import Arrays, chunks, count, take
 from lrcompress.training.evaluate import batch_size
+from lrcompress.training.padding import Asked, Mask, masks_of, packed
 from lrcompress.training.team import current
 
 # From here on what is kept lies on disk, in a nameless file that the system pages in.
@@ -51,7 +52,7 @@ def layer_inputs(
 
 
 def inputs_of(
-    model: Any, paths: Sequence[str], x: Arrays, progress: Progress = silent
+    model: Any, paths: Sequence[str], x: Arrays, progress: Progress = silent, *, pack: bool = False
 ) -> dict[str, NDArray[np.float32]]:
     """Return what flows into some layers, in inference mode, from one pass over the data.
 
@@ -64,6 +65,7 @@ def inputs_of(
         paths: The layers, see `find_layer`.
         x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
         progress: Told of every batch.
+        pack: Leave padding out, see `padding.packed`: moments and fits are not of that.
 
     Returns:
         By path (samples, ..., m), float32; a file mapped into memory above `IN_MEMORY_BYTES`.
@@ -76,9 +78,14 @@ def inputs_of(
         if not isinstance(x, dict) and all(tensor is below.inputs[0] for tensor in below.outputs):
             # A head alone: there is nothing below it.
             return dict.fromkeys(paths, np.asarray(x, np.float32))
-        return _outputs_of(below, paths, x, progress)
+        found = _outputs_of(below, paths, x, progress)
+        if not pack:
+            return found
+        masks = dict(zip(paths, masks_of(below, x), strict=True))
+        return {path: packed(inputs, masks[path]) for path, inputs in found.items()}
     kept: dict[str, NDArray[np.float32]] = {}
-    seen: dict[str, list[NDArray[np.float32]]] = {path: [] for path in paths}
+    seen: dict[str, list[tuple[NDArray[np.float32], Mask | None]]] = {path: [] for path in paths}
+    masked: dict[str, list[Mask]] = {path: [] for path in paths}
 
     def is_enough() -> bool:
         # The first pass goes to the end: it tells whether a layer is used again.
@@ -100,11 +107,18 @@ def inputs_of(
                         "use --method svd without --dataset."
                     )
                     raise TrainingError(msg, code="shared_layer")
+                inputs, mask = batches[0]
                 if path not in kept:
-                    kept[path] = _room((samples, *batches[0].shape[1:]), len(paths))
-                kept[path][part] = batches[0]
+                    kept[path] = _room((samples, *inputs.shape[1:]), len(paths))
+                kept[path][part] = inputs
+                masked[path] += [] if mask is None else [mask]
             progress("penultimate activations", part.stop, samples, {})
-    return kept
+    if not pack:
+        return kept
+    return {
+        path: packed(inputs, np.concatenate(masked[path]) if masked[path] else None)
+        for path, inputs in kept.items()
+    }
 
 
 def _below(model: Any, paths: Sequence[str]) -> Any | None:
@@ -162,13 +176,18 @@ class _Enough(BaseException):  # no error, and Keras must not take it for one
 
 @contextlib.contextmanager
 def _watched(
-    layer: Any, seen: list[NDArray[np.float32]], is_enough: Callable[[], bool]
+    layer: Any, seen: list[tuple[NDArray[np.float32], Mask | None]], is_enough: Callable[[], bool]
 ) -> Iterator[None]:
-    """Collect a layer's inputs while the context lasts; end a pass when that is enough."""
+    """Collect a layer's inputs and their masks while the context lasts; end a pass when that is enough."""
     call: Callable[..., Any] = layer.call
+    asked = Asked()
 
     def watching(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        seen.append(np.asarray(keras.ops.convert_to_numpy(inputs), np.float32))
+        mask = keras.ops.convert_to_numpy(asked(inputs))
+        seen.append((
+            np.asarray(keras.ops.convert_to_numpy(inputs), np.float32),
+            np.asarray(mask, np.bool_) if asked.has_mask else None,
+        ))  # fmt: skip
         if is_enough():
             raise _Enough
         return call(inputs, *args, **kwargs)

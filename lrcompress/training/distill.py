@@ -74,10 +74,27 @@ class SideBySide(keras.Model):  # type: ignore[misc]  # keras ships no types
         super().__init__()
         teacher.trainable = False
         self.student, self.teacher = student, teacher
+        self.joined = [Joined() for _ in student.outputs]
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         """Run both; the teacher always as when it predicts."""
         ours, theirs = self.student(x, training=training), self.teacher(x, training=False)
         pairs = zip(keras.tree.flatten(ours), keras.tree.flatten(theirs), strict=True)
-        joined = [ops.concatenate([ops.cast(t, "float32") for t in pair], axis=-1) for pair in pairs]
+        joined = [join(list(pair)) for join, pair in zip(self.joined, pairs, strict=True)]
         return keras.tree.pack_sequence_as(ours, joined)
+
+
+class Joined(keras.layers.Layer):  # type: ignore[misc]
+    """Joins an output of the student with the teacher's; the mask stays the student's."""
+
+    def __init__(self) -> None:
+        super().__init__(dtype="float32")
+        self.supports_masking = True
+
+    def call(self, pair: Any) -> Any:
+        """Return them in float32, one after the other along the last axis."""
+        return ops.concatenate([ops.cast(output, "float32") for output in pair], axis=-1)
+
+    def compute_mask(self, pair: Any, previous_mask: Any = None) -> Any:
+        """Return the student's, which the loss is to see."""
+        return None if previous_mask is None else previous_mask[0]

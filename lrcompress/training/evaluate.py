@@ -23,6 +23,7 @@ from lrcompress.training.measures import (
     Evaluation,
     OutputsEvaluation,
 )
+from lrcompress.training.padding import Mask, masked_weights, masks_of, spread
 from lrcompress.training.paired import Weights
 from lrcompress.training.scores import SCORERS, Scores
 from lrcompress.training.tally import summarize
@@ -147,17 +148,23 @@ def evaluate(
         for scores, output, labels, head in zip(parts, outputs, found, ends, strict=True):
             scores.append(_score(output, labels[part], head.is_logits))
     evaluations = [
-        _placed(summarize(kind_of(labels), _joined(scores), _spread(sample_weight, labels)), labels)
-        for scores, labels in zip(parts, found, strict=True)
-    ]
+        _placed(
+            summarize(kind_of(labels), _joined(scores), _spread(sample_weight, labels, mask)),
+            labels, mask,
+        )
+        for scores, labels, mask in zip(parts, found, masks_of(model, x), strict=True)
+    ]  # fmt: skip
     return together(ends, evaluations) if isinstance(y, dict) else evaluations[0]
 
 
-def _placed(found: Evaluation, labels: NDArray[Any]) -> Evaluation:
-    """Return an evaluation that knows whether its predictions stand at the steps of sequences."""
+def _placed(found: Any, labels: NDArray[Any], mask: Mask | None) -> Any:  # an `Evaluation`
+    """Return an evaluation that knows whether its predictions stand at the steps of sequences, and the padding."""
     if isinstance(found, ClassEvaluation) and labels.ndim > 1:
-        return dataclasses.replace(found, each_step=True)
-    return found
+        found = dataclasses.replace(found, each_step=True)
+    if mask is None or mask.all():
+        return found
+    padding = 100 * float(1 - spread(mask, predictions_of(labels)).mean())
+    return dataclasses.replace(found, padding=padding)
 
 
 def evaluate_classes(
@@ -205,14 +212,22 @@ def _by_output(model: Any, y: Arrays) -> list[NDArray[Any]]:
     return [y[name] for name in names]
 
 
-def _spread(weights: NDArray[Any] | None, labels: NDArray[Any]) -> Weights | None:
-    """Return a weight for each prediction, in one row."""
+def predictions_of(labels: NDArray[Any]) -> tuple[int, ...]:
+    """Return the shape of the predictions that labels are for, (samples, ...)."""
+    return labels.shape if kind_of(labels) == "classes" else labels.shape[:-1]
+
+
+def _spread(
+    weights: NDArray[Any] | None, labels: NDArray[Any], mask: Mask | None = None
+) -> Weights | None:
+    """Return a weight for each prediction, in one row; 0 where the mask says so."""
+    shape = predictions_of(labels)
+    weights = masked_weights(weights, mask, shape)
     if weights is None:
         return None
-    predictions = labels.shape if kind_of(labels) == "classes" else labels.shape[:-1]
     # One a sample holds for all its steps.
-    wide = weights.reshape(weights.shape + (1,) * (len(predictions) - weights.ndim))
-    return np.broadcast_to(wide, predictions).reshape(-1).astype(np.float64)
+    wide = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
+    return np.broadcast_to(wide, shape).reshape(-1).astype(np.float64)
 
 
 def score(

@@ -56,6 +56,10 @@ class Evaluation(ABC):
         """Return everything but the single predictions; the key ``measure`` names the main figure."""
         single = ("each_wrong", "each_squared", "each_weight", "each_step", "wrong")
         figures = {key: value for key, value in self.__dict__.items() if key not in single}
+        # What does not apply to a model is left out.
+        for key in ("top5_error_rate", "padding"):
+            if figures.get(key) is None:
+                figures.pop(key, None)
         return {"measure": self.measure, **figures}
 
 
@@ -75,6 +79,7 @@ class ClassEvaluation(Evaluation):
         top5_error_rate: How often the class is none of the five likeliest, in percent; None for
             fewer than 100 classes.
         each_step: Whether they stand at the steps of sequences.
+        padding: Positions that the model's mask leaves out, in percent; None without a mask.
     """
 
     samples: int
@@ -87,6 +92,7 @@ class ClassEvaluation(Evaluation):
     each_weight: Weights | None = field(default=None, repr=False)
     top5_error_rate: float | None = None
     each_step: bool = field(default=False, repr=False)
+    padding: float | None = None
 
     @property
     def measure(self) -> str:
@@ -114,13 +120,6 @@ class ClassEvaluation(Evaluation):
         """The error rate."""
         return self.error_rate
 
-    def to_json(self) -> dict[str, Any]:
-        """Return everything but the single predictions."""
-        figures = super().to_json()
-        if self.top5_error_rate is None:
-            del figures["top5_error_rate"]
-        return figures
-
 
 @dataclass(frozen=True)
 class LabelEvaluation(Evaluation):
@@ -138,6 +137,7 @@ class LabelEvaluation(Evaluation):
         loss: Mean binary cross-entropy in nats.
         each_wrong: Share of labels decided wrongly, (samples,).
         each_weight: Weights, (samples,); None where all weigh alike.
+        padding: Positions that the model's mask leaves out, in percent; None without a mask.
     """
 
     samples: int
@@ -149,6 +149,7 @@ class LabelEvaluation(Evaluation):
     loss: float
     each_wrong: NDArray[np.float64] = field(repr=False)
     each_weight: Weights | None = field(default=None, repr=False)
+    padding: float | None = None
 
     @property
     def measure(self) -> str:
@@ -179,6 +180,7 @@ class RegressionEvaluation(Evaluation):
         loss: Mean squared error.
         each_squared: Squared errors, (samples,).
         each_weight: Weights, (samples,); None where all weigh alike.
+        padding: Positions that the model's mask leaves out, in percent; None without a mask.
     """
 
     samples: int
@@ -189,6 +191,7 @@ class RegressionEvaluation(Evaluation):
     loss: float
     each_squared: NDArray[np.float64] = field(repr=False)
     each_weight: Weights | None = field(default=None, repr=False)
+    padding: float | None = None
 
     @property
     def measure(self) -> str:

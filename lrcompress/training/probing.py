@@ -15,9 +15,10 @@ from lrcompress.progress import Progress, silent
 from lrcompress.training.arrays import Arrays
 from lrcompress.training.calibrate import find_layer
 from lrcompress.training.evaluate import predict_all, score, together
-from lrcompress.training.heads import Head, heads
+from lrcompress.training.heads import Head, heads, output_names
 from lrcompress.training.labels import kind_of
 from lrcompress.training.measures import ClassEvaluation, Evaluation, OutputsEvaluation
+from lrcompress.training.padding import masked_weights, masks_of
 
 # Kernel (m, n) and bias (n,), or None to keep the layer's own, by path of the layer.
 Kernels = Mapping[str, tuple[NDArray[Any], NDArray[Any] | None]]
@@ -75,11 +76,15 @@ class Probe:
             sample_weight: Of the samples, see `evaluate`; None weighs all alike.
         """
         self._model, self._x, self._progress = model, x, progress
-        self._weight = sample_weight
         self._heads = [head for head in heads(model) if outputs is None or head.name in outputs]
         labels = y if isinstance(y, dict) or y is None else {self._heads[0].name: y}
         self._y = labels
         self._original = predict_all(model, x, progress, task)
+        masks = dict(zip(output_names(model), masks_of(model, x), strict=True))
+        self._weights = {
+            head.name: masked_weights(sample_weight, masks[head.name], self._original[head.name].shape[:-1])
+            for head in self._heads
+        }
         self.original = self._measure(self._original)
 
     def __call__(self, kernels: Kernels, task: str = "trial") -> Probed:
@@ -88,7 +93,10 @@ class Probe:
             return self._measure(predict_all(self._model, self._x, self._progress, task))
 
     def _measure(self, outputs: dict[str, NDArray[np.float32]]) -> Probed:
-        pairs = [(head, self._original[head.name], outputs[head.name]) for head in self._heads]
+        pairs = [
+            (head, self._counted(self._original, head), self._counted(outputs, head))
+            for head in self._heads
+        ]
         apart = sum(distance(old, new, head) for head, old, new in pairs)
         evaluation = self._evaluate(outputs)
         return Probed(
@@ -99,12 +107,17 @@ class Probe:
             evaluation=evaluation,
         )
 
+    def _counted(self, outputs: dict[str, NDArray[np.float32]], head: Head) -> NDArray[np.float32]:
+        """Return an output without what has weight 0, such as padding."""
+        found, weights = outputs[head.name], self._weights[head.name]
+        return found if weights is None or (weights > 0).all() else found[weights > 0]
+
     def _evaluate(self, outputs: dict[str, NDArray[np.float32]]) -> Evaluation | None:
         if self._y is None:
             return None
         found = [
             score(outputs[head.name], self._y[head.name], is_logits=head.is_logits,
-                  sample_weight=self._weight)
+                  sample_weight=self._weights[head.name])
             for head in self._heads
         ]  # fmt: skip
         return found[0] if len(found) == 1 else together(self._heads, found)

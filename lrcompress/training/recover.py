@@ -15,7 +15,7 @@ import numpy as np
 from lrcompress.lowrank import factorize_kernel, most_inputs
 from lrcompress.progress import Progress, silent
 from lrcompress.training.arrays import Arrays, evenly
-from lrcompress.training.calibrate import find_layer, layer_inputs, samples_for
+from lrcompress.training.calibrate import find_layer, inputs_of, samples_for
 
 # Low ranks gain from more inputs, also after the epochs that follow: MNIST at rank 2, the loss on
 # validation data after two epochs is 0.073 from 55,000 and 0.077 from 10,000. The pass through the
@@ -63,7 +63,7 @@ def refit_head(
     first, second = find_layer(student, head.first_path), find_layer(student, head.path)
     kernel, *rest = (np.asarray(weight) for weight in _dense(source).get_weights())
     some = evenly(x, samples_for(teacher, x, most_inputs(kernel.shape[1])))
-    inputs = layer_inputs(teacher, head.path, some, progress)
+    inputs = inputs_of(teacher, [head.path], some, progress, pack=True)[head.path]
     factors = factorize_kernel(
         kernel,
         rest[0] if rest else None,

@@ -12,7 +12,7 @@ import keras
 from lrcompress.progress import Progress
 from lrcompress.training import backend, optimizers
 from lrcompress.training.aims import Aim, aim_for
-from lrcompress.training.arrays import count, evenly
+from lrcompress.training.arrays import count
 from lrcompress.training.checkpoints import Checkpoint, State
 from lrcompress.training.course import INTERRUPTED, Best, Course
 from lrcompress.training.feeding import Feed, epoch_order, samples_an_epoch
@@ -83,8 +83,7 @@ class Training:
     def _refit(self) -> None:
         part, most = self._part, self._settings.refit_samples
         if part.head is not None and part.teacher is not None:
-            inputs = part.data.scaling(evenly(part.data.split.x_train, most))
-            refit_head(part.student, part.teacher, part.head, inputs, self._progress)
+            refit_head(part.student, part.teacher, part.head, part.inputs(most), self._progress)
             self.best.look({"epoch": 0, "what": "head re-fitted"})
 
     def _compile(self, aim: Aim) -> None:

@@ -17,6 +17,7 @@ from lrcompress.training.evaluate import evaluate
 from lrcompress.training.finite import NotFiniteError
 from lrcompress.training.fit_data import Split, fit_to_model, hold_out
 from lrcompress.training.labels import kind_of
+from lrcompress.training.padding import masked_weights, masks_of
 from lrcompress.training.scaling import Scaling, detect, image_like, parse
 
 # Enough to tell a right scaling from a wrong one.
@@ -56,20 +57,19 @@ class Prepared:
         """Return the scaled test data; its weights are `split.w_test`."""
         return self.scaling(self.split.x_test), self.split.y_test
 
-    @property
-    def class_labels(self) -> NDArray[np.int64] | None:
-        """Class numbers of the validation part, see `countable`."""
-        return countable(self.split.y_val, self.split.w_val)
 
-
-def countable(y: Arrays, weights: NDArray[np.float32] | None) -> NDArray[np.int64] | None:
-    """Return class numbers that a layer alone can be judged by, -1 where the weight is 0.
+def countable(
+    model: Any, x: Arrays, y: Arrays, weights: NDArray[np.float32] | None
+) -> NDArray[np.int64] | None:
+    """Return class numbers that a layer alone can be judged by, -1 for padding and where the weight is 0.
 
     None where labels are not the class numbers of one output, or where weights tell samples apart
     otherwise than by leaving some out.
     """
     if isinstance(y, dict) or kind_of(y) != "classes":
         return None
+    (mask,) = masks_of(model, x)
+    weights = masked_weights(weights, mask, y.shape)
     if weights is None:
         return y
     if len(np.unique(weights[weights > 0])) != 1:

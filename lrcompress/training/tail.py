@@ -13,11 +13,13 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from lrcompress.errors import TrainingError
 from lrcompress.progress import Progress, silent
-from lrcompress.training.arrays import evenly
+from lrcompress.training.arrays import Arrays, evenly
 from lrcompress.training.calibrate import layer_inputs, samples_for
+from lrcompress.training.padding import masked_weights, masks_of, packed
 from lrcompress.training.recover import SplitHead
 from lrcompress.training.scaling import parse
 from lrcompress.training.session import Prepared
@@ -79,12 +81,6 @@ def tail_of(model: Any) -> Tail:
     first = weighty[-1]
     if first and _is_first_factor(_core(chain[first - 1][1])):
         first -= 1
-    if any(getattr(layer, "mask_zero", False) for layer in model._flatten_layers()) or any(
-        isinstance(layer, keras.layers.Masking) for layer in model._flatten_layers()
-    ):
-        # The mask would not reach the head alone, and its loss would count what is masked.
-        msg = f"{model.name} masks its inputs, which the head alone does not see; use --scope model."
-        raise TrainingError(msg, code="no_head")
     return Tail(chain[first][0], [layer for _, layer in chain[first:]])
 
 
@@ -137,6 +133,14 @@ class Part:
     head: SplitHead | None
     tail: Tail | None = None
 
+    def inputs(self, most: int) -> Arrays:
+        """Return training inputs, so many at most, scaled; a head alone gets them without padding."""
+        split = self.data.split
+        x, weights = split.x_train, split.w_train
+        if self.tail is not None and weights is not None and not isinstance(x, dict):
+            x = packed(x, weights > 0)
+        return self.data.scaling(evenly(x, most))
+
     def take_back(self) -> None:
         """Put trained weights into the whole student."""
         if self.tail is not None:
@@ -174,6 +178,12 @@ def reduce_to_head(
         layer_inputs(student, tail.path, data.scaling(x), progress)
         for x in (evenly(split.x_train, samples), split.x_val, split.x_test)
     )
+    train, val, test = (
+        _weights(student, data.scaling(x), weights)
+        for x, weights in (
+            (split.x_train, split.w_train), (split.x_val, split.w_val), (split.x_test, split.w_test)
+        )
+    )  # fmt: skip
     # Labels and weights are thinned out with the inputs.
     split = replace(
         split,
@@ -181,7 +191,9 @@ def reduce_to_head(
         y_train=evenly(split.y_train, samples),
         x_val=x_val,
         x_test=x_test,
-        w_train=None if split.w_train is None else np.asarray(evenly(split.w_train, samples)),
+        w_train=None if train is None else np.asarray(evenly(train, samples)),
+        w_val=val,
+        w_test=test,
     )
     inputs = x_train.shape[1:]
     small_teacher = None
@@ -197,6 +209,12 @@ def reduce_to_head(
         head=head and replace(head, path=_name(head.path), first_path=_name(head.first_path)),
         tail=tail,
     )
+
+
+def _weights(model: Any, x: Arrays, weights: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Return weights that are 0 at padding: a head alone has no mask that would tell."""
+    (mask,) = masks_of(model, x)
+    return weights if mask is None else masked_weights(weights, mask, mask.shape)
 
 
 def _name(path: str) -> str:

@@ -106,7 +106,7 @@ def test_a_tail_inside_a_nested_model() -> None:
     assert len(trainable) == 3
 
 
-@pytest.mark.parametrize("what", ["no dense", "masked", "two outputs"])
+@pytest.mark.parametrize("what", ["no dense", "two outputs"])
 def test_heads_that_cannot_stand_alone(what: str) -> None:
     """What has no head in one line before its only output is told to train as a whole."""
     import keras
@@ -115,7 +115,7 @@ def test_heads_that_cannot_stand_alone(what: str) -> None:
 
     layers = keras.layers
     x = keras.Input((8,))
-    h = layers.Embedding(9, 4, mask_zero=what == "masked")(x)
+    h = layers.Embedding(9, 4)(x)
     outputs: Any = layers.Dense(3)(layers.LSTM(4)(h))
     if what == "no dense":
         outputs = layers.LSTM(4)(h)
