@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.shapes import NUMBER, Maybe, difference, evaluation, fits, number_or_none, pair
+from lrcompress.shapes import (
+    NUMBER,
+    Maybe,
+    difference,
+    evaluation,
+    fits,
+    look,
+    number_or_none,
+    pair,
+    place,
+)
 
 
 def _command(value: object) -> bool:
@@ -26,14 +36,6 @@ def _speed(value: object) -> bool:
     return value is None or fits(value, _SPEED)
 
 
-def _look(value: object) -> bool:
-    """Tell whether a value is a look at the held-out part: its figures are numbers, or were none."""
-    if not fits(value, {"epoch": int, "what": Maybe(str)}):
-        return False
-    figures = [v for k, v in value.items() if k.startswith(("loss", "validation_"))]  # type: ignore[attr-defined]
-    return all(map(number_or_none, figures))
-
-
 def _outlined(value: object) -> bool:
     """Tell whether a value is a layer, its outlined spectrum of as many values as ranks."""
     if not fits(value, _LAYER):
@@ -52,14 +54,14 @@ _LAYER = {
     "energy": Maybe([NUMBER]),
 }  # fmt: skip
 _STAGE = {
-    "name": str, "path": str, "sha256": Maybe(str), "parameters": int, "bytes": int,
+    "name": str, "path": place, "sha256": Maybe(str), "parameters": int, "bytes": int,
     "samples": Maybe(int), "errors": Maybe(NUMBER), "loss": Maybe(NUMBER), "drop": Maybe(difference),
 }  # fmt: skip
 _FINETUNE = {
     "epochs": int, "epochs_done": Maybe(int), "best_epoch": int, "seconds": NUMBER,
     "images_per_second": NUMBER, "device": str, "dataset": Maybe(str), "scaling": Maybe(str),
-    "command": Maybe(_command), "versions": Maybe({str: str}), "settings": Maybe({}), "output": Maybe(str),
-    "history": Maybe([_look]), "warnings": Maybe([str]),
+    "command": Maybe(_command), "versions": Maybe({str: str}), "settings": Maybe({}), "output": Maybe(place),
+    "history": Maybe([look]), "warnings": Maybe([str]),
 }  # fmt: skip
 _SPEED = {
     "ratio": NUMBER, "low": NUMBER, "high": NUMBER,
@@ -83,7 +85,7 @@ RECORD: dict[str, Any] = {
     "layers": [_outlined], "stages": [_STAGE], "finetune": [_FINETUNE],
     "parameters_before": Maybe(int), "parameters_after": Maybe(int),
     "optimizer_bytes": Maybe(int), "optimizer_bytes_after": Maybe(int),
-    "dataset": Maybe({"name": str, "scaling": str, "data_dir": Maybe(str)}),
+    "dataset": Maybe({"name": str, "scaling": str, "data_dir": Maybe(place)}),
     "seconds": Maybe({str: NUMBER}), "warnings": Maybe([str]), "benchmark": Maybe(_timed), "modernized": Maybe([str]),
 }  # fmt: skip
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 NUMBER = (int, float)
+# Documents of ours have a handful of levels, and numbers that a float can hold.
+MOST_LEVELS, MOST_DIGITS = 50, 30
 _MEASURES = ("error_rate", "binary_error", "rmse")
 
 
@@ -22,9 +24,39 @@ def parse(text: str) -> Any:  # noqa: ANN401
     """Return what a text of JSON holds.
 
     Raises:
-        ValueError: If it is not JSON; NaN and infinity are not, though Python's own reader takes them.
+        ValueError: If it is not JSON (NaN, infinity and halves of characters are not, though Python's
+            own reader takes them), or is deeper or has longer numbers than any document of ours.
     """
-    return json.loads(text, parse_constant=_refuse)
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_int=_whole)
+        # 1e999 is read as infinity, and "\\ud800" as half a character: neither can be written again.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError as error:
+        msg = "nested too deep"
+        raise ValueError(msg) from error
+    if _deeper(value, MOST_LEVELS):
+        msg = f"nested deeper than {MOST_LEVELS} levels"
+        raise ValueError(msg)
+    return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(digits[:MOST_DIGITS])
+    return int(digits)
+
+
+def _deeper(value: object, levels: int) -> bool:
+    """Return whether lists and objects are nested deeper, without recursion."""
+    inside: list[object] = [value]
+    for _ in range(levels):
+        inside = [
+            item
+            for outer in inside
+            if isinstance(outer, (dict, list))
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(inside)
 
 
 def _refuse(constant: str) -> None:
@@ -62,6 +94,14 @@ def fits(value: object, shape: Any) -> bool:  # noqa: ANN401
     return isinstance(value, shape) and (shape is bool or not isinstance(value, bool))
 
 
+def look(value: object) -> bool:
+    """Tell whether a value is a look at the held-out part: its figures are numbers, or were none."""
+    if not fits(value, {"epoch": int, "what": Maybe(str)}):
+        return False
+    figures = [v for k, v in value.items() if k.startswith(("loss", "validation_"))]  # type: ignore[attr-defined]
+    return all(map(number_or_none, figures))
+
+
 def number_or_none(value: object) -> bool:
     """Tell whether a value is a number or missing."""
     return value is None or fits(value, NUMBER)
@@ -83,6 +123,27 @@ def evaluation(value: object) -> bool:
     if value.get("measure") == "outputs":
         return _each(value.get("outputs"), evaluation)
     return fits(value.get("measure"), {*_MEASURES, None})
+
+
+def place(value: object) -> bool:
+    """Tell whether a value is a path that a system can look for."""
+    parts = value.replace("\\", "/").split("/") if isinstance(value, str) else ["\0"]
+    return sum(map(len, parts)) < 4000 and all(len(part.encode()) < 256 and "\0" not in part for part in parts)
+
+
+def counted(value: object) -> bool:
+    """Tell whether a value is a number of samples."""
+    return fits(value, int) and 0 < value < 2**40  # type: ignore[operator]
+
+
+# A row of `train-from-scratch` or `compare`: what tables and figures are made of.
+ROW: dict[str, Any] = {
+    "rank": Maybe(int), "seed": Maybe(int), "arm": Maybe(str), "model": Maybe(place),
+    "error_rate": NUMBER, "error_rate_low": NUMBER, "error_rate_high": NUMBER, "samples": Maybe(counted),
+    "wrong": Maybe(str), "loss": Maybe(NUMBER), "seconds": Maybe(NUMBER), "images": Maybe(NUMBER),
+    "layer_parameters": Maybe(NUMBER), "model_parameters": Maybe(NUMBER), "paper_parameters": Maybe(NUMBER),
+    "published": Maybe({"error_rate": NUMBER, "parameters": Maybe(NUMBER), "seconds": Maybe(NUMBER)}),
+}  # fmt: skip
 
 
 def difference(value: object) -> bool:

@@ -52,12 +52,12 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "reporting": ({"errors", "atomic", "printable", "runs", "reporting", "shapes"}, {"rich", "matplotlib", "jinja2"}),
     "training": (
-        FOUNDATIONS | {"training", "lowrank", "runs"},
+        FOUNDATIONS | {"training", "lowrank", "runs", "shapes"},
         {"numpy", "scipy", "h5py", "keras", "PIL", "absl"},
     ),
     "api": (
         FOUNDATIONS | {"api", "choosing", "compression", "layerwise", "lowrank", "modelfile",
-                       "reporting", "results", "runs", "several", "timing", "training"},
+                       "reporting", "results", "runs", "several", "shapes", "timing", "training"},
         {"numpy"},
     ),
     "cli": (

@@ -18,6 +18,7 @@ from lrcompress.modelfile import find_head, open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.provenance import choose
 from lrcompress.reporting.compared import ARMS
+from lrcompress.shapes import ROW
 
 if TYPE_CHECKING:
     from lrcompress.training.networks import Recipe
@@ -186,7 +187,7 @@ def _rows(folder: Path, settings: dict[str, Any], command: list[str] | None) -> 
         "device": backend.describe_device(),
         "versions": backend.versions() | {"lrcompress": __version__},
     }
-    return RowFile(folder / RESULTS, head, ("arm", "rank", "seed"), complete=_complete)
+    return RowFile(folder / RESULTS, head, ("arm", "rank", "seed"), complete=_complete, shape=ROW)
 
 
 def _complete(document: dict[str, Any]) -> None:

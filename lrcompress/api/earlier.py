@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from lrcompress.atomic import replacing
 from lrcompress.errors import OutputError
 from lrcompress.hashing import sha256
 from lrcompress.provenance import inside
+from lrcompress.shapes import ROW, fits, parse
 
 Row = dict[str, Any]
 # Names of results documents, and the settings in them that must agree.
@@ -73,14 +73,17 @@ def find_earlier(
 def _read(path: Path) -> dict[str, Any]:
     reason: Exception | None = None
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = parse(path.read_text(encoding="utf-8"))
         if document["schema_version"] == 1 and document["kind"] == "scratch":
             seed = document["settings"].pop("seed")
             about = {"seed": seed, "device": document.get("device")}
             document["rows"] = [about | row for row in document["rows"]]
         known = document["kind"] in ("scratch", "compare")
-        known = known and isinstance(document["settings"]["dataset"], str)
+        known = known and fits(document, {"settings": {"dataset": str}, "rows": [ROW]})
         known = known and all({"rank", "seed", "model"} <= row.keys() for row in document["rows"])
+        if known:
+            _epochs(document)
+            known = document["kind"] == "scratch" or all("arm" in row for row in document["rows"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         known, reason = False, error
     if not known:

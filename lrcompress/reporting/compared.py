@@ -33,7 +33,7 @@ def render_scratch(results: dict[str, Any]) -> list[RenderableType]:
                 *(papers if is_papers else []),
                 count(entry["layer_parameters"]),
                 count(entry["model_parameters"]),
-                f"{entry['seconds']:,.0f}",
+                count(entry["seconds"]),
                 *([count(published.get("seconds"))] if is_papers else []),
             ]
         )
@@ -65,7 +65,7 @@ def seeds_name(seeds: list[int]) -> str:
         return "any seed"
     if len(seeds) == 1:
         return f"seed {seeds[0]}"
-    in_a_row = seeds == list(range(seeds[0], seeds[-1] + 1))
+    in_a_row = len(seeds) == seeds[-1] - seeds[0] + 1
     return f"seeds {seeds[0]} to {seeds[-1]}" if in_a_row else f"seeds {', '.join(map(str, seeds))}"
 
 

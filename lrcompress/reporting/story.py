@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lrcompress.runs import RunRecord
+from lrcompress.shapes import NUMBER, ROW, fits, parse, place
 
 ORDER = ("original", "factorized", "finetuned", "scratch")
 # Where a record tells how much of a stage's file is optimizer state.
 _OPTIMIZER = {"original": "optimizer_bytes", "factorized": "optimizer_bytes_after"}
+
+_SCRATCH = ROW | {"model": place, "model_parameters": int, "bytes": int, "seconds": NUMBER, "loss": NUMBER}
 
 
 def tell(record: RunRecord) -> dict[str, Any]:
@@ -83,8 +85,10 @@ def _scratch_stage(record: RunRecord) -> dict[str, Any] | None:
         return None
     path = record.path.parent / f"scratch-{dataset}" / "results.json"
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        rows = parse(path.read_text(encoding="utf-8"))["rows"]
         row = next(row for row in rows if row["rank"] == layers[0]["rank"])
+        if not fits(row, _SCRATCH):
+            return None
         return {
             "name": "scratch",
             "path": record.relative(path.parent / row["model"]),

@@ -8,7 +8,6 @@ the output, and goes when the output is there.
 from __future__ import annotations
 
 import json
-import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,16 @@ from numpy.typing import NDArray
 
 from lrcompress.atomic import replacing
 from lrcompress.errors import TrainingError
+from lrcompress.shapes import NUMBER, fits, look, parse
 from lrcompress.training.arrays import Arrays
 
 VERSION = 1
+_HEADER = {
+    "version": lambda value: value == VERSION, "identity": {}, "epoch": int, "best_epoch": int,
+    "merit": [NUMBER], "seconds": NUMBER, "fit_seconds": NUMBER,
+    "history": lambda value: fits(value, [look]) and fits(value, [{"kept": bool}]) and value != [],
+    "counts": {"weights": int, "best": int, "optimizer": int},
+}  # fmt: skip
 Weights = list[NDArray[Any]]
 
 
@@ -98,10 +104,10 @@ class Checkpoint:
         try:
             if not self.path.is_file():
                 raise ValueError(self.path)
-            with np.load(self.path, allow_pickle=False) as archive:
-                header = json.loads(str(archive["header"]))
-                if header["version"] != VERSION:
-                    raise ValueError(header["version"])
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                header = parse(str(archive["header"]))
+                if not fits(header, _HEADER):
+                    raise ValueError(header.keys())
                 parts = {
                     name: [archive[f"{name}{i}"] for i in range(size)]
                     for name, size in header["counts"].items()
@@ -118,7 +124,7 @@ class Checkpoint:
                     optimizer=parts["optimizer"],
                 )
                 theirs = dict(header["identity"])
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+        except Exception as error:  # zipfile, its decompressors and NumPy raise a dozen kinds
             msg = f"{self.path} is not a checkpoint of this version; delete it to begin anew."
             raise TrainingError(msg, code="checkpoint_unreadable") from error
         # What JSON makes of a value is what the file can hold of it.
@@ -153,14 +159,26 @@ def assign(variables: list[Any], values: Weights) -> None:
     Raises:
         TrainingError: If they are not as many, or not of these shapes.
     """
-    shapes = [tuple(variable.shape) for variable in variables]
-    if shapes != [value.shape for value in values]:
-        msg = "The checkpoint's arrays are not this model's; delete it to begin anew."
-        raise TrainingError(msg, code="checkpoint_differs")
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(as_saved(value, keras.ops.convert_to_numpy(variable)))
+    now = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    for variable, value in zip(variables, all_as_saved(values, now), strict=True):
+        variable.assign(value)
+
+
+def all_as_saved(values: Weights, like: Weights) -> Weights:
+    """Return saved arrays in the types of others.
+
+    Raises:
+        TrainingError: If they are not as many, or not of these shapes and types.
+    """
+    if [v.shape for v in values] == [a.shape for a in like]:
+        found = [as_saved(v, a) for v, a in zip(values, like, strict=True)]
+        if [v.dtype for v in found] == [a.dtype for a in like]:
+            return found
+    msg = "The checkpoint's arrays are not this model's; delete it to begin anew."
+    raise TrainingError(msg, code="checkpoint_differs")
 
 
 def as_saved(value: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
     """Return an array in the type of another: NumPy saves bfloat16 as two nameless bytes."""
-    return value.view(like.dtype) if value.dtype.kind == "V" else value
+    nameless = value.dtype.kind == "V" and value.dtype.itemsize == like.dtype.itemsize
+    return value.view(like.dtype) if nameless else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import keras
 import numpy as np
 
 from lrcompress.progress import Progress
-from lrcompress.training.checkpoints import Checkpoint, State, as_saved, assign
+from lrcompress.training.checkpoints import Checkpoint, State, all_as_saved, assign
 from lrcompress.training.evaluate import evaluate
 from lrcompress.training.feeding import seed_epoch
 from lrcompress.training.finite import NotFiniteError
@@ -70,7 +71,7 @@ class Best:
         if entry["kept"]:
             for other in self.history[:-1]:
                 other["kept"] = False
-            self.merit = found.merit if finite else (math.inf,)
+            self.merit = found.merit if finite else (sys.float_info.max,)
             self.epoch = entry["epoch"]
             # Copies: under PyTorch these arrays are the weights themselves.
             self.weights = [np.array(weight) for weight in self._model.get_weights()]
@@ -80,7 +81,7 @@ class Best:
         own = self._model.get_weights()
         assign(self._model.weights, state.weights)
         self.merit, self.epoch, self.history = state.merit, state.best_epoch, state.history
-        self.weights = [as_saved(a, like) for a, like in zip(state.best, own, strict=True)]
+        self.weights = all_as_saved(state.best, own)
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from lrcompress.atomic import replacing
 from lrcompress.progress import Progress, silent
+from lrcompress.shapes import parse
 from lrcompress.training import backend, distribute
 from lrcompress.training.steps import StepReporter
 
@@ -132,14 +132,14 @@ def _values(model: Any) -> list[NDArray[Any]]:
 def _restore(model: Any, state: Path, asked: dict[str, Any]) -> tuple[int, float]:
     """Give the model the state on disk; return the epochs and seconds that went into it."""
     try:
-        with np.load(state, allow_pickle=False) as found:
-            about = json.loads(str(found["about"]))
+        with state.open("rb") as file, np.load(file, allow_pickle=False) as found:
+            about = parse(str(found["about"]))
             values = [found[f"v{i}"] for i in range(len(found.files) - 1)]
-        fits = about["asked"] == asked and [v.shape for v in values] == [
-            v.shape for v in _values(model)
+        fits = about["asked"] == asked and [(v.shape, v.dtype) for v in values] == [
+            (v.shape, v.dtype) for v in _values(model)
         ]
         done, seconds = int(about["epochs"]), float(about["seconds"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except Exception:  # zipfile, its decompressors and NumPy raise a dozen kinds
         # Nothing there, or a stranger's file: begin anew.
         return 0, 0.0
     if not fits:

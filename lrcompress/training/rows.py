@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from lrcompress.atomic import write_json
 from lrcompress.errors import OutputError
 from lrcompress.locking import locked
+from lrcompress.shapes import fits, parse
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
@@ -21,6 +22,11 @@ UNFINISHED = ".unfinished"
 
 def _nothing(document: dict[str, Any]) -> None:
     """Change nothing."""
+
+
+def _tells_apart(value: object) -> bool:
+    """Tell whether a value can be a field that tells rows apart."""
+    return value is None or isinstance(value, (int, str))
 
 
 class RowFile:
@@ -39,6 +45,7 @@ class RowFile:
         *,
         upgrade: Callable[[dict[str, Any]], None] = _nothing,
         complete: Callable[[dict[str, Any]], None] = _nothing,
+        shape: dict[str, Any] | None = None,
     ) -> None:
         """Describe the document; nothing is read or written yet.
 
@@ -50,10 +57,12 @@ class RowFile:
             upgrade: Puts a document of an older version in today's terms, in place.
             complete: Orders the rows and adds what follows from them, in place; called before
                 every write.
+            shape: What every row must hold beside them, see `shapes.fits`.
         """
         self.path, self.folder = path, path.parent
         self._head, self._fields = head, fields
         self._upgrade, self._complete = upgrade, complete
+        self._shape = {**dict.fromkeys(fields, _tells_apart), **(shape or {})}
 
     def key(self, row: Row) -> Key:
         """Return what tells a row from the others."""
@@ -69,12 +78,17 @@ class RowFile:
             return self._completed({**self._head, "rows": []})
         kind = self._head["kind"]
         try:
-            document: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
-            self._upgrade(document)
-            ours = document["kind"] == kind
+            found: dict[str, Any] = parse(self.path.read_text(encoding="utf-8"))
+            self._upgrade(found)
+            document = {**self._head, **found}
+            ours = found["kind"] == kind and fits(found["rows"], [self._shape])
             before, rows = document["settings"], document["rows"]
-            keys = [self.key(row) for row in rows]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if ours:
+                for row in rows:
+                    self.key(row)
+                # Rows of other samples than each other, or of an unknown arm, show here.
+                self._complete(copy.deepcopy(found))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise self._unreadable() from error
         if not ours or not isinstance(before, dict):
             raise self._unreadable()
@@ -87,7 +101,7 @@ class RowFile:
         # A row whose model was deleted, or lies elsewhere, is worked out again.
         document["rows"] = [
             row
-            for row, _ in zip(rows, keys, strict=True)
+            for row in rows
             if row.get("model") is None or self._holds(str(row["model"]))
         ]
         return self._completed(document)

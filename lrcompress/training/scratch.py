@@ -11,6 +11,7 @@ import numpy as np
 from lrcompress import __version__
 from lrcompress.errors import OutputError, TrainingError
 from lrcompress.progress import Progress, silent
+from lrcompress.shapes import ROW
 from lrcompress.training import backend
 from lrcompress.training.datasets import Dataset
 from lrcompress.training.networks import RECIPES, Recipe
@@ -127,7 +128,7 @@ def results_file(folder: Path, settings: ScratchSettings, command: list[str] | N
         "versions": backend.versions() | {"lrcompress": __version__},
     }
     path = folder / RESULTS
-    return RowFile(path, head, ("rank", "seed"), upgrade=upgrade, complete=_complete)
+    return RowFile(path, head, ("rank", "seed"), upgrade=upgrade, complete=_complete, shape=ROW | {"seed": int})
 
 
 def upgrade(document: dict[str, Any]) -> None:
