@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from lrcompress.choosing import RankChoice, Rule, pick_rule, rank_grid
 from lrcompress.errors import RankError
 from lrcompress.layerwise import (
@@ -19,9 +17,23 @@ from lrcompress.layerwise import (
     check_layer,
     in_network,
 )
-from lrcompress.lowrank import Curve, Ranks, allocations, largest_useful_rank, total_price
+from lrcompress.lowrank import (
+    Allocations,
+    Curve,
+    Ranks,
+    allocations,
+    largest_useful_rank,
+    total_price,
+)
 from lrcompress.lowrank import within_budget as best_within
-from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, find_head, head_paths
+from lrcompress.modelfile import (
+    DenseLayer,
+    ModelFile,
+    dense_layers,
+    find_head,
+    find_layers,
+    head_paths,
+)
 from lrcompress.progress import Progress
 
 # Ranks at which a layer is tried in the network: its curve between them is a line.
@@ -47,16 +59,17 @@ def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list
         return [Target(find_head(model), is_head=True)], []
     heads = head_paths(model)
     if request.layers:
-        named = [find_head(model, name) for name in request.layers]
+        named = find_layers(model, request.layers)
         if len({layer.path for layer in named}) < len(named):
             msg = f"Received layers {', '.join(request.layers)}; expected each once."
             raise RankError(msg, code="layer_twice")
         return [Target(layer, layer.path in heads) for layer in named], []
-    useful = [layer for layer in dense_layers(model) if _largest(layer)]
+    dense = dense_layers(model)
+    useful = [layer for layer in dense if _largest(layer)]
     if not useful:
         msg = f"{model.path} has no Dense layer that a lower rank makes smaller; nothing to do."
         raise RankError(msg, code="nothing_to_gain")
-    left = [layer.path for layer in dense_layers(model) if layer not in useful]
+    left = [layer.path for layer in dense if not _largest(layer)]
     remarks = [f"Too small for any rank to save something: {', '.join(left)}."] if left else []
     return [Target(layer, layer.path in heads) for layer in useful], remarks
 
@@ -96,7 +109,7 @@ def factorize_several(
     if rule == "reduction":
         ranks = _within_reduction(curves, value)
     elif rule == "energy":
-        ranks = next(a for a in allocations(curves) if _mean_energy(tasks, a) >= value - 1e-12)
+        ranks = _keeping(tasks, curves, value)
     else:
         ranks = _within_drop(tasks, curves, value, calibration, progress)
     return _result(tasks, curves, ranks, rule, value, is_default)
@@ -165,13 +178,15 @@ def _within_reduction(curves: Sequence[Curve], share: float) -> Ranks:
     return ranks
 
 
-def _mean_energy(tasks: Sequence[LayerTask], ranks: Ranks) -> float:
-    """Return the energy kept, averaged over the layers."""
-    kept = [
-        1.0 if rank is None else task.energies()[rank - 1]
-        for task, rank in zip(tasks, ranks, strict=True)
-    ]
-    return float(np.mean(kept))
+def _keeping(tasks: Sequence[LayerTask], curves: Sequence[Curve], share: float) -> Ranks:
+    """Return the first allocation that keeps a share of the energy, averaged over the layers."""
+    kept = [task.energies() for task in tasks]
+    path = allocations(curves)
+    below = path.last_below(
+        len(tasks) * (share - 1e-12),
+        lambda layer, rank: 1.0 if rank is None else float(kept[layer][rank - 1]),
+    )
+    return path[below + 1]
 
 
 def _within_drop(
@@ -186,7 +201,7 @@ def _within_drop(
         raise AssertionError  # pick_rule saw to it
     probe = calibration.probe
     grids = [rank_grid(curve.most) for curve in curves]
-    path = list(dict.fromkeys(_rounded(a, grids) for a in allocations(curves)))
+    path = _rounded(allocations(curves), grids)
     before = float(probe.original.error_rate or 0.0)
     low, high = -1, len(path) - 1  # the last leaves every layer whole, which loses nothing
     while high - low > 1:
@@ -211,12 +226,16 @@ def _within_drop(
     return path[high]
 
 
-def _rounded(ranks: Ranks, grids: Sequence[Sequence[int]]) -> Ranks:
-    """Return ranks rounded up to those of a grid."""
-    return tuple(
-        None if rank is None else min(r for r in grid if r >= rank)
-        for rank, grid in zip(ranks, grids, strict=True)
-    )
+def _rounded(path: Allocations, grids: Sequence[Sequence[int]]) -> Allocations:
+    """Return allocations with ranks rounded up to those of a grid, each once."""
+    current: list[int | None] = [1] * path.layers
+    changes = []
+    for layer, rank in path.changes:
+        rounded = None if rank is None else min(r for r in grids[layer] if r >= rank)
+        if rounded != current[layer]:
+            current[layer] = rounded
+            changes.append((layer, rounded))
+    return Allocations(path.layers, changes)
 
 
 def _result(

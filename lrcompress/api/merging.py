@@ -14,7 +14,7 @@ from lrcompress.modelfile import (
     DenseLayer,
     ModelFile,
     dense_layers,
-    find_head,
+    find_layers,
     open_model,
     write_merged,
 )
@@ -115,9 +115,10 @@ def merge(
     path = Path(model)
     opened = open_model(path)
     named: Sequence[str | None] = [layer] if isinstance(layer, str) else layer or [None]
-    pairs = [_pair(opened, name) for name in named]
     # Either name of a pair will do, and so may both.
-    pairs = list({pair.path: pair for pair in pairs}.values())
+    pairs = list({found.path: found for found in find_layers(opened, named)}.values())
+    for found in pairs:
+        _check_pair(opened, found)
     target = Path(output) if output is not None else _default_output(path, opened)
     check_suffix(target, opened, can_convert=False)
     check_output(target, inputs=(path,), overwrite=overwrite)
@@ -136,11 +137,10 @@ def merge(
     )
 
 
-def _pair(opened: ModelFile, name: str | None) -> DenseLayer:
-    """Return the pair of a given name, or the final one; say which pairs there are if it is none."""
-    found = find_head(opened, name)
+def _check_pair(opened: ModelFile, found: DenseLayer) -> None:
+    """Refuse a layer that is no pair, and say which pairs there are."""
     if found.first is not None:
-        return found
+        return
     pairs = [layer.path for layer in dense_layers(opened) if layer.first is not None]
     more = f": choose with --layer: {', '.join(pairs[:3])}" if pairs else "; this model has no such"
     msg = (

@@ -21,13 +21,21 @@ from lrcompress.lowrank.rank import (
 )
 from lrcompress.lowrank.refine import refine, refined
 from lrcompress.lowrank.sampling import most_inputs
-from lrcompress.lowrank.sharing import Curve, Ranks, allocations, total_price, within_budget
+from lrcompress.lowrank.sharing import (
+    Allocations,
+    Curve,
+    Ranks,
+    allocations,
+    total_price,
+    within_budget,
+)
 from lrcompress.lowrank.spectrum import Outline, outline
 from lrcompress.lowrank.svd import check_kernel, singular_values, truncated_svd
 from lrcompress.lowrank.whitening import whitened
 
 __all__ = [
     "METHODS",
+    "Allocations",
     "Certificate",
     "Curve",
     "Factors",

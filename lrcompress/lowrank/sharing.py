@@ -8,9 +8,12 @@ passes through (Shoham & Gersho, IEEE Trans. ASSP 36, 1988, on bit allocation).
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -50,6 +53,8 @@ class Curve:
         """Return the error at a rank."""
         if rank is None:
             return self.whole
+        if rank in self.errors:
+            return self.errors[rank]
         known = sorted(self.errors)
         return float(np.interp(rank, known, [self.errors[r] for r in known]))
 
@@ -64,7 +69,7 @@ def total_error(curves: Sequence[Curve], ranks: Ranks) -> float:
     return sum(curve.error(rank) for curve, rank in zip(curves, ranks, strict=True))
 
 
-def allocations(curves: Sequence[Curve]) -> list[Ranks]:
+def allocations(curves: Sequence[Curve]) -> Allocations:
     """Return allocations of rising price and falling error, from rank 1 everywhere to all whole.
 
     Args:
@@ -74,13 +79,61 @@ def allocations(curves: Sequence[Curve]) -> list[Ranks]:
         (step for layer, curve in enumerate(curves) for step in _steps(layer, curve)),
         key=lambda step: (-step.slope, step.layer, step.place),
     )
-    current: list[int | None] = [1] * len(curves)
-    found = [tuple(current)]
-    for step in steps:
-        for rank in step.ranks:
-            current[step.layer] = rank
-            found.append(tuple(current))
-    return found
+    return Allocations(len(curves), [(s.layer, rank) for s in steps for rank in s.ranks])
+
+
+class Allocations(Sequence[Ranks]):
+    """Allocations of which each differs from the one before in one layer.
+
+    Attributes:
+        layers: Number of layers; the first allocation has rank 1 in each.
+        changes: Layer and its new rank, by which each further one differs.
+    """
+
+    def __init__(self, layers: int, changes: Sequence[tuple[int, int | None]]) -> None:
+        """Take the changes; nothing is made of them until an allocation is asked for."""
+        self.layers, self.changes = layers, changes
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.changes) + 1
+
+    @overload
+    def __getitem__(self, place: int) -> Ranks: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Ranks]: ...
+
+    def __getitem__(self, place: int | slice) -> Ranks | list[Ranks]:
+        """Return one allocation, or several."""
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        ranks: list[int | None] = [1] * self.layers
+        for layer, rank in self.changes[: range(len(self))[place]]:
+            ranks[layer] = rank
+        return tuple(ranks)
+
+    def last_below(self, most: float, cost: Callable[[int, int | None], float]) -> int:
+        """Return the place of the last allocation whose costs, summed over layers, stay at most `most`.
+
+        Args:
+            most: The limit.
+            cost: Of a layer at a rank; its sum does not fall along the allocations.
+
+        Returns:
+            Its place; -1 where the first is above the limit already.
+        """
+        at = [cost(layer, 1) for layer in range(self.layers)]
+        total = math.fsum(at)
+        if total > most:
+            return -1
+        for place, (layer, rank) in enumerate(self.changes):
+            new = cost(layer, rank)
+            total += new - at[layer]
+            at[layer] = new
+            if total > most:
+                return place
+        return len(self.changes)
 
 
 def within_budget(curves: Sequence[Curve], most_parameters: int) -> Ranks | None:
@@ -88,25 +141,37 @@ def within_budget(curves: Sequence[Curve], most_parameters: int) -> Ranks | None
 
     Along the hulls first; what is left of the budget then goes to single ranks, best first.
     """
-    fitting = [a for a in allocations(curves) if total_price(curves, a) <= most_parameters]
-    if not fitting:
+    path = allocations(curves)
+    last = path.last_below(most_parameters, lambda layer, rank: curves[layer].price(rank))
+    if last < 0:
         return None
-    current = list(fitting[-1])
+    current = list(path[last])
     left = most_parameters - total_price(curves, tuple(current))
-    while True:
-        gains = []
-        for layer, (curve, rank) in enumerate(zip(curves, current, strict=True)):
-            more = None if rank is None or rank >= curve.most else rank + 1
-            if rank is None or (more is None and rank > curve.most):
-                continue
-            cost = curve.price(more) - curve.price(rank)
-            if cost <= left:
-                gains.append(((curve.error(rank) - curve.error(more)) / cost, -layer, cost, more))
-        if not gains:
-            return tuple(current)
-        _, layer, cost, more = max(gains, key=lambda gain: gain[:2])
-        current[-layer] = more
-        left -= cost
+    gains = [
+        gain
+        for layer, (curve, rank) in enumerate(zip(curves, current, strict=True))
+        for gain in _next(curve, rank, layer)
+    ]
+    heapq.heapify(gains)
+    while gains:
+        _, layer, cost, rank = heapq.heappop(gains)
+        # What does not fit now never will: what is left only shrinks.
+        if cost <= left:
+            current[layer] = rank
+            left -= cost
+            for gain in _next(curves[layer], rank, layer):
+                heapq.heappush(gains, gain)
+    return tuple(current)
+
+
+def _next(
+    curve: Curve, rank: int | None, layer: int
+) -> Iterator[tuple[float, int, int, int | None]]:
+    """Yield what one more rank of a layer gains a parameter (negated), the layer, its price and that rank."""
+    if rank is not None and rank <= curve.most:
+        more = rank + 1 if rank < curve.most else None
+        cost = curve.price(more) - curve.price(rank)
+        yield (curve.error(more) - curve.error(rank)) / cost, layer, cost, more
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ written opens in plain Keras, in safe mode, without custom objects.
 
 from __future__ import annotations
 
-from lrcompress.modelfile.finding import dense_layers, find_head, head_paths
+from lrcompress.modelfile.finding import dense_layers, find_head, find_layers, head_paths
 from lrcompress.modelfile.finite import not_finite
 from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Replacement, Written
 from lrcompress.modelfile.reading import open_model, read_bias, read_kernel
@@ -22,6 +22,7 @@ __all__ = [
     "Written",
     "dense_layers",
     "find_head",
+    "find_layers",
     "head_paths",
     "not_finite",
     "open_model",

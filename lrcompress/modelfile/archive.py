@@ -93,7 +93,4 @@ def _stray(tree: Container, prefix: str, groups: dict[LayerPath, str], index: In
 def is_shared(tree: Container, item: Item) -> bool:
     """Return whether the same layer object stands in more than one place of the model."""
     identity = item.entry.get("shared_object_id")
-    if not isinstance(identity, int):
-        return False
-    identities = [other.entry.get("shared_object_id") for other in tree.walk()]
-    return identities.count(identity) > 1
+    return isinstance(identity, int) and tree.identities[identity] > 1

@@ -13,7 +13,7 @@ from lrcompress.modelfile.layers import (
     units,
 )
 from lrcompress.modelfile.model import DenseLayer, ModelFile
-from lrcompress.modelfile.order import layer_order
+from lrcompress.modelfile.order import leads_to_output
 from lrcompress.modelfile.ranks import input_dimensions
 from lrcompress.modelfile.tail import ends_in, following
 from lrcompress.modelfile.topology import Item
@@ -98,11 +98,11 @@ def dense_arrays(model: ModelFile, item: Item) -> tuple[StoredArray, StoredArray
 def _refuse_special(model: ModelFile, item: Item, config: dict[str, object]) -> None:
     """Refuse a Dense that Keras would not rebuild, or whose kernel is not all there is to it."""
     path, tree = "/".join(item.path), model.tree
-    if not item.is_named or item not in layer_order(item.container):
+    if not item.is_named or not leads_to_output(item):
         why = "leads to no output" if item.is_named else "has no name"
         msg = f"Dense layer {path} of {model.path} {why}; expected a layer in use: choose another."
         raise UnsupportedModelError(msg, code="config")
-    if tree is not None and sum(other.path == item.path for other in tree.walk()) > 1:
+    if tree is not None and tree.paths[item.path] > 1:
         # Keras does not load such a model, and which of them is meant cannot be said.
         msg = (
             f"Dense layer {path} of {model.path} shares its name with another layer; expected names "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lrcompress.errors import UnsupportedModelError, did_you_mean
 from lrcompress.modelfile.decoding import decoding
 from lrcompress.modelfile.describing import describe_dense
@@ -53,6 +55,15 @@ def find_head(model: ModelFile, layer: str | None = None) -> DenseLayer:
             ``several_heads``, ``shared_dense``, ``quantized``, ``quantize_wrapper``, ``lora``,
             ``tied_embedding``, ``config``.
     """
+    return find_layers(model, [layer])[0]
+
+
+def find_layers(model: ModelFile, layers: Sequence[str | None]) -> list[DenseLayer]:
+    """Return the Dense layers of some names or paths, as `find_head` does each of them.
+
+    Raises:
+        UnsupportedModelError: As `find_head` does.
+    """
     with decoding(model.path):
         if model.tree is None:
             msg = (
@@ -61,10 +72,17 @@ def find_head(model: ModelFile, layer: str | None = None) -> DenseLayer:
                 'and save with model.save("model.keras").'
             )
             raise UnsupportedModelError(msg, code="subclassed")
-        item = _named(model, layer) if layer is not None else _head(model, model.tree)
+        by_name: dict[str, list[Item]] = {}
+        for item in _dense_items(model):
+            for name in {item.name, "/".join(item.path)}:
+                by_name.setdefault(name, []).append(item)
+        items = [
+            _head(model, model.tree) if layer is None else _named(model, layer, by_name)
+            for layer in layers
+        ]
         pairs = find_pairs(model)
-        second = next((later for later, first in pairs.items() if first is item), item)
-        return _describe(model, second, pairs)
+        seconds = {first: second for second, first in pairs.items()}
+        return [_describe(model, seconds.get(item, item), pairs) for item in items]
 
 
 def head_paths(model: ModelFile) -> list[str]:
@@ -96,16 +114,16 @@ def _choices(items: list[Item]) -> str:
     return ", ".join(paths[:3]) + more
 
 
-def _named(model: ModelFile, layer: str) -> Item:
+def _named(model: ModelFile, layer: str, by_name: dict[str, list[Item]]) -> Item:
     """Return the Dense of a given path or, if only one has it, name."""
-    items = _dense_items(model)
-    by_path = [item for item in items if "/".join(item.path) == layer]
-    matches = by_path or [item for item in items if item.name == layer]
+    called = by_name.get(layer, [])
+    matches = [item for item in called if "/".join(item.path) == layer] or called
     if len(matches) == 1:
         return matches[0]
     if matches:
         msg = f"{model.path} has {len(matches)} layers {layer}; give a path: {_choices(matches)}."
         raise UnsupportedModelError(msg, code="no_such_layer")
+    items = _dense_items(model)
     other = next((info for info in model.layers if layer in (info.name, info.path)), None)
     if other is not None:
         msg = (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import h5py
@@ -48,7 +51,14 @@ class Index:
     def under(self, prefix: str) -> Iterator[tuple[str, StoredArray]]:
         """Yield path and array of everything below the group `prefix`."""
         start = prefix + "/"
-        return ((path, array) for path, array in self.arrays.items() if path.startswith(start))
+        places = range(bisect.bisect_left(self._sorted, start), len(self._sorted))
+        paths = map(self._sorted.__getitem__, places)
+        inside = itertools.takewhile(lambda path: path.startswith(start), paths)
+        return ((path, self.arrays[path]) for path in inside)
+
+    @cached_property
+    def _sorted(self) -> list[str]:
+        return sorted(self.arrays)
 
 
 def text(value: object) -> str | None:

@@ -28,7 +28,7 @@ def merge(first: Item, second: Item, inputs: int, *, bias: bool) -> None:
     """Make one Dense of a pair, in the JSON objects of its container.
 
     Args:
-        first: The layer that goes.
+        first: The layer that goes, still to be taken out of the list.
         second: The layer that stays, with the inputs of the first.
         inputs: m, the number of inputs of the first.
         bias: Whether the one has a bias.
@@ -38,8 +38,6 @@ def merge(first: Item, second: Item, inputs: int, *, bias: bool) -> None:
     _settle(second, bias=bias)
     if not second.container.sequential:
         second.entry["inbound_nodes"] = copy.deepcopy(first.entry["inbound_nodes"])
-    entries = second.container.layer_entries
-    del entries[next(i for i, entry in enumerate(entries) if entry is first.entry)]
 
 
 def narrow(first: Item, second: Item, rank: int, *, bias: bool) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from lrcompress.modelfile import legacy
 from lrcompress.modelfile.hdf5 import Index, name_parts
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.nested_order import check_order, find_follower
+from lrcompress.modelfile.nested_order import FlatOrder, check_order
 from lrcompress.modelfile.order import layer_order
 from lrcompress.modelfile.topology import Container
 from lrcompress.modelfile.topology import Path as LayerPath
@@ -39,9 +39,18 @@ class NewNames:
         """Start from the saved lists."""
         self.warnings: list[str] = []
         self._model, self._tree, self._firsts = model, tree, firsts
-        self._weight_names = {n: list(w) for n, w in model.weights.weight_names.items()}
+        saved = model.weights.weight_names
+        # Every saved name of an outer layer by its canonical path.
+        self._saved = {n: {legacy.canonical(n, w): w for w in names} for n, names in saved.items()}
+        self._added: dict[str, set[str]] = {}  # canonical paths of new names by outer layer
+        # New names by the canonical path before or after which they stand; by that of the outer
+        # layer where it is new itself.
+        self._before: dict[str, list[str]] = {}
+        self._after: dict[str, list[str]] = {}
+        self._dropped: set[str] = set()
         self._like: dict[str, str] = {}  # a changed layer's list is written as this one's was
         self._gone: set[str] = set()
+        self._flat: dict[str, FlatOrder] = {}
 
     def add(self, old: LayerPath, first: LayerPath) -> str:
         """Name the kernel of a new layer.
@@ -59,16 +68,20 @@ class NewNames:
         stem = legacy.canonical(old[0]) + "/"
         kernel = self._model.weights.of_layer[old][0].removeprefix(stem)
         outer = first[0]
-        taken = self._weight_names.setdefault(outer, [])
         name = _renamed(kernel, old[-1], first[-1])
-        if legacy.canonical(outer, name) in [legacy.canonical(outer, n) for n in taken]:
+        added = self._added.setdefault(outer, set())
+        if (path := legacy.canonical(outer, name)) in added or path in self._saved.get(outer, {}):
             name = f"{first[-1]}/{name.rpartition('/')[2]}"
-        if len(first) == 1:
-            taken.append(name)
-        else:
-            taken.insert(self._place(old, first), name)
+            path = legacy.canonical(outer, name)
+        added.add(path)
+        target = legacy.canonical(outer)
+        if len(first) > 1:
+            if outer not in self._flat:
+                self._flat[outer] = FlatOrder(self._model, self._tree, outer)
+            target = self._model.weights.of_layer[self._flat[outer].follower(old, first)][0]
+        self._before.setdefault(target, []).append(name)
         self._like[outer] = old[0]
-        return legacy.canonical(outer, name)
+        return path
 
     def remove(self, path: LayerPath) -> tuple[str, ...]:
         """Take a layer out.
@@ -81,11 +94,11 @@ class NewNames:
         """
         outer = path[0]
         if len(path) == 1:
-            del self._weight_names[outer]
             self._gone.add(outer)
             return (legacy.canonical(outer),)
         arrays = self._model.weights.of_layer[path]
-        self._drop_names(outer, arrays)
+        for array in arrays:
+            self.remove_array(path, array)
         return _with_empty_groups(arrays, legacy.canonical(outer), self._model.weights.index)
 
     def remove_array(self, path: LayerPath, array: str) -> None:
@@ -95,7 +108,8 @@ class NewNames:
             path: The layer's path.
             array: The array's canonical path.
         """
-        self._drop_names(path[0], (array,))
+        self._dropped.add(array)
+        self._like[path[0]] = path[0]
 
     def add_bias(self, path: LayerPath) -> str:
         """Name the new bias of a layer, right after its kernel.
@@ -107,25 +121,20 @@ class NewNames:
             The canonical path of the bias.
         """
         outer, kernel = path[0], self._model.weights.of_layer[path][0]
-        names = self._weight_names[outer]
-        place = [legacy.canonical(outer, name) for name in names].index(kernel)
-        name = _bias_name(names[place])
-        names.insert(place + 1, name)
+        name = _bias_name(self._saved[outer][kernel])
+        self._after.setdefault(kernel, []).append(name)
         self._like[outer] = outer
         return legacy.canonical(outer, name)
 
-    def _drop_names(self, outer: str, arrays: tuple[str, ...]) -> None:
-        """Take arrays out of the list of an outer layer."""
-        names = self._weight_names[outer]
-        self._weight_names[outer] = [n for n in names if legacy.canonical(outer, n) not in arrays]
-        self._like[outer] = outer
-
-    def _place(self, old: LayerPath, first: LayerPath) -> int:
-        """Return where a nested model's flat list takes the new kernel."""
-        follower = find_follower(self._model, self._tree, old, first)
-        target = self._model.weights.of_layer[follower][0]
-        names = self._weight_names[first[0]]
-        return [legacy.canonical(first[0], name) for name in names].index(target)
+    def _weight_names(self, outer: str) -> list[str]:
+        """Return the names of an outer layer's weights, the new ones in their places."""
+        found = list(self._before.get(legacy.canonical(outer), []))
+        for name in self._model.weights.weight_names.get(outer, ()):
+            path = legacy.canonical(outer, name)
+            kept = [] if path in self._dropped else [name]
+            # Taken out, so that a name that is listed twice gets its new neighbours once.
+            found += [*self._before.pop(path, []), *kept, *self._after.pop(path, [])]
+        return found
 
     def attributes(self, source: h5py.File) -> dict[tuple[str, str], Any]:
         """Return all attributes that change, by group and name; None for those to remove."""
@@ -133,7 +142,7 @@ class NewNames:
         root = source[legacy.ROOT]
         for layer, like in self._like.items():
             check_order(self._model, self._tree, layer)
-            group, names = root[like], self._weight_names[layer]
+            group, names = root[like], self._weight_names(layer)
             changed.update(list_attributes(legacy.canonical(layer), "weight_names", names, group))
         new_layers = {path[0] for old, path in self._firsts.items() if len(path) == 1}
         if new_layers or self._gone:
@@ -150,7 +159,8 @@ class NewNames:
             ours = [name for name in computed if weights.weight_names.get(name)]
             if ours == [name for name in weights.layer_names if weights.weight_names.get(name)]:
                 order = [item.name for item in layer_order(self._tree)]
-                listed = [name for name in order if name in new or name in saved]
+                known = new | set(saved)
+                listed = [name for name in order if name in known]
                 # Once each, also where a config has two layers of one name.
                 return list(dict.fromkeys([*listed, *saved]))
             if not old_tree.sequential:

@@ -53,7 +53,8 @@ class DenseLayer:
             linear, that of the next layer but for dropout if it makes probabilities of it; else
             ``"linear"``.
         keeps_order: Whether the largest unit stays the only largest up to the output.
-        following: Class names of the layers after it, as far as its output takes one way only.
+        following: Class names of the layers after it, up to the next Dense, as far as its output
+            takes one way only.
         per_step: Whether it acts on inputs of more than two dimensions (sequences, images), or
             under TimeDistributed; False also where the file does not tell.
         kernel: Where its kernel is stored. Of a pair, that of the second: C, (r, n).

@@ -19,39 +19,49 @@ _ALL_TRAINABLE = (
 )  # fmt: skip
 
 
-def find_follower(model: ModelFile, tree: Container, old: LayerPath, first: LayerPath) -> LayerPath:
-    """Return the layer before whose first weight the kernel of a new layer stands.
-
-    The new layer is frozen where the split one is, so that is the next layer in the same part:
-    mostly the split layer itself, but the graph may put others between the two.
+class FlatOrder:
+    """The layers inside one nested model in the order in which its weights are to be listed.
 
     Args:
         model: The old file.
         tree: The new architecture.
-        old: Path of the layer that was split.
-        first: Path of the new layer.
-
-    Raises:
-        UnsupportedModelError: With code ``nested_order`` if that is not certain.
+        outer: Name of the nested model.
     """
-    weights = model.weights
-    order = _flat(next(item for item in tree.items if item.name == first[0]))
-    paths = [item.path for item in order]
-    start, end = paths.index(first) + 1, paths.index(old)
-    frozen = _is_frozen(order[end])
-    for item in order[start:end]:
-        if not weights.of_layer.get(item.path):
-            continue
-        if _is_frozen(item) == frozen and (frozen or _starts_trainable(item)):
-            return item.path
-        if frozen and item.class_name not in _ALL_TRAINABLE:
-            msg = (
-                f"Layer {item.name} in nested model {first[0]} of {model.path} may mix "
-                f"frozen and trainable weights, so the place next to {old[-1]} is not certain; "
-                "save the model as .keras, which keeps layers apart, and factorize that."
-            )
-            raise UnsupportedModelError(msg, code="nested_order")
-    return old
+
+    def __init__(self, model: ModelFile, tree: Container, outer: str) -> None:
+        """Work the order out once for all new layers."""
+        self._model = model
+        self._order = _flat(tree.by_name[outer])
+        self._places = {item.path: place for place, item in enumerate(self._order)}
+
+    def follower(self, old: LayerPath, first: LayerPath) -> LayerPath:
+        """Return the layer before whose first weight the kernel of a new layer stands.
+
+        The new layer is frozen where the split one is, so that is the next layer in the same part:
+        mostly the split layer itself, but the graph may put others between the two.
+
+        Args:
+            old: Path of the layer that was split.
+            first: Path of the new layer.
+
+        Raises:
+            UnsupportedModelError: With code ``nested_order`` if that is not certain.
+        """
+        start, end = self._places[first] + 1, self._places[old]
+        frozen = _is_frozen(self._order[end])
+        for item in self._order[start:end]:
+            if not self._model.weights.of_layer.get(item.path):
+                continue
+            if _is_frozen(item) == frozen and (frozen or _starts_trainable(item)):
+                return item.path
+            if frozen and item.class_name not in _ALL_TRAINABLE:
+                msg = (
+                    f"Layer {item.name} in nested model {first[0]} of {self._model.path} may mix "
+                    f"frozen and trainable weights, so the place next to {old[-1]} is not certain; "
+                    "save the model as .keras, which keeps layers apart, and factorize that."
+                )
+                raise UnsupportedModelError(msg, code="nested_order")
+        return old
 
 
 def check_order(model: ModelFile, tree: Container, outer: str) -> None:

@@ -56,7 +56,7 @@ def plan_optimizer(
     """
     index = model.weights.index
     if not any(index.under(archive.OPTIMIZER)):
-        plan.dropped += (archive.OPTIMIZER,)
+        plan.dropped.add(archive.OPTIMIZER)
         return []
     try:
         found = _layout(model)
@@ -66,7 +66,7 @@ def plan_optimizer(
             _check(index, found, trained, count)
             _move(plan, index, found, count, _new(model, order, trained, changes))
     except UncertainError as reason:
-        plan.dropped += (archive.OPTIMIZER,)
+        plan.dropped.add(archive.OPTIMIZER)
         return [f"The optimizer's state is left out, because {reason}: training starts it anew."]
     return []
 
@@ -143,6 +143,9 @@ def _new(
         msg = "a shared layer changes its place"
         raise UncertainError(msg)
     found: list[_Variable] = []
+    values_of: dict[LayerPath, dict[int, NewArray | None]] = {}
+    for (layer, number), values in changes.values.items():
+        values_of.setdefault(layer, {})[number] = values
     for path in order:
         if path in split_from:
             kernel = weights.of_layer[split_from[path]][0]
@@ -150,7 +153,7 @@ def _new(
                 found.append(_Variable(numbers[kernel], changes.kernels[path].values.shape))
             continue
         own, arrays = weights.of_layer[path], trained.get(path, ())
-        new = {number: array for (layer, number), array in changes.values.items() if layer == path}
+        new = values_of.get(path, {})
         for array in arrays:
             # A bias with other values is the same variable; a kernel of other factors is not.
             number = own.index(array)
@@ -177,7 +180,7 @@ def _move(
     for group in found.scalars:
         before, after = found.slots(group, count), found.slots(group, len(variables))
         for (initial, old), (_, new) in zip(before, after, strict=True):
-            plan.dropped += tuple(s for number, s in enumerate(old) if number not in staying)
+            plan.dropped.update(s for number, s in enumerate(old) if number not in staying)
             for variable, place in zip(variables, new, strict=True):
                 slot = old[variable.old]
                 if variable.shape is None:

@@ -25,6 +25,27 @@ def layer_order(container: Container) -> list[Item]:
     Raises:
         ValueError: If the graph has a cycle.
     """
+    return list(_known_order(container))
+
+
+def leads_to_output(item: Item) -> bool:
+    """Return whether Keras holds a layer of the config in its rebuilt model at all.
+
+    Raises:
+        ValueError: If the graph has a cycle.
+    """
+    return item in _known_order(item.container)
+
+
+def _known_order(container: Container) -> dict[Item, None]:
+    """Return the order, worked out on the first call only."""
+    if container.order is None:
+        container.order = dict.fromkeys(_work_out(container))
+    return container.order
+
+
+def _work_out(container: Container) -> list[Item]:
+    """Return the order of `layer_order`."""
     if container.sequential:
         return list(container.items)
     finished, first_seen = _search(container)

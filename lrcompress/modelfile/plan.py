@@ -38,7 +38,7 @@ class Plan:
         members: New content of an archive's members, by name; all others are copied.
     """
 
-    dropped: tuple[str, ...] = ()
+    dropped: set[str] = field(default_factory=set)
     moves: dict[str, str] = field(default_factory=dict)
     groups: set[str] = field(default_factory=set)
     arrays: dict[str, NewArray] = field(default_factory=dict)
@@ -47,14 +47,14 @@ class Plan:
 
     def target(self, path: str) -> str | None:
         """Return where the object at `path` goes, None if it is left out."""
-        if any(path == root or path.startswith(root + "/") for root in self.dropped):
-            return None
-        parent = path
+        parent, moved = path, None
         while parent:
-            if parent in self.moves:
-                return self.moves[parent] + path[len(parent) :]
+            if parent in self.dropped:
+                return None
+            if moved is None and parent in self.moves:
+                moved = self.moves[parent] + path[len(parent) :]
             parent = parent.rpartition("/")[0]
-        return path
+        return path if moved is None else moved
 
     def member(self, name: str) -> str:
         """Return the name of an archive's member: assets lie by the same paths as weights."""

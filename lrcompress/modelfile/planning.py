@@ -102,14 +102,15 @@ def _plan_archive(
     new = weights.numbering.groups(
         tree, lambda path, _: path in new_layers or bool(weights.of_layer.get(path))
     )
-    plan = Plan(dropped=tuple(weights.groups[path] for path in sorted(changes.gone)))
+    plan = Plan(dropped={weights.groups[path] for path in changes.gone})
     plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
     items = {item.path: item for item in tree.walk()}
+    below = _groups_below(weights.index, {weights.groups[path] for path in firsts})
     for old_path, path in firsts.items():
         old_group = weights.groups[old_path]
         kernel = weights.of_layer[old_path][0]
         plan.arrays[new[path] + kernel[len(old_group) :]] = changes.kernels[path]
-        for group in _groups_of(weights.index, old_group):
+        for group in below[old_group]:
             twin = new[path] + group[len(old_group) :]
             plan.groups.add(twin)
             name = text(source[weights.index.groups[group]].attrs.get("name"))
@@ -117,7 +118,7 @@ def _plan_archive(
                 plan.attributes[twin, "name"] = _name_of(items[path], group == old_group + "/vars")
     for (path, number), array in changes.values.items():
         if array is None:
-            plan.dropped += (weights.of_layer[path][number],)
+            plan.dropped.add(weights.of_layer[path][number])
         elif not _put(plan, model, path, number, array):
             kernel = weights.of_layer[path][0]
             place = plan.target(kernel) or kernel
@@ -125,9 +126,16 @@ def _plan_archive(
     return plan, plan_optimizer(plan, model, list(new), changes)
 
 
-def _groups_of(index: Index, root: str) -> list[str]:
-    """Return a group and all groups below it."""
-    return [group for group in index.groups if group == root or group.startswith(root + "/")]
+def _groups_below(index: Index, roots: set[str]) -> dict[str, list[str]]:
+    """Return each of some groups with all groups below it."""
+    found: dict[str, list[str]] = {root: [] for root in roots}
+    for group in index.groups:
+        parent = group
+        while parent:
+            if parent in found:
+                found[parent].append(group)
+            parent = parent.rpartition("/")[0]
+    return found
 
 
 def _name_of(item: Item, itself: bool) -> str:
@@ -140,14 +148,14 @@ def _plan_legacy(
     model: ModelFile, tree: Container, source: h5py.File, changes: Changes
 ) -> tuple[Plan, list[str]]:
     """Plan the weights of an HDF5 file: nothing moves, new names stand in the right places."""
-    plan = Plan(dropped=(legacy.OPTIMIZER,))
+    plan = Plan(dropped={legacy.OPTIMIZER})
     new_names = NewNames(model, tree, changes.firsts)
     for path in sorted(changes.gone):
-        plan.dropped += new_names.remove(path)
+        plan.dropped.update(new_names.remove(path))
     for (path, number), array in changes.values.items():
         if array is None:
             name = model.weights.of_layer[path][number]
-            plan.dropped += (name,)
+            plan.dropped.add(name)
             new_names.remove_array(path, name)
         elif not _put(plan, model, path, number, array):
             plan.arrays[new_names.add_bias(path)] = array

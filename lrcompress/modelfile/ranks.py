@@ -22,18 +22,32 @@ def input_dimensions(item: Item) -> int | None:
     Returns:
         2 for plain vectors, 3 for sequences of them, ...; None where the config does not tell.
     """
-    seen: set[Item] = set()
+    stated = own_input_shape(item)
+    if stated is not None:
+        return len(stated)
+    known = item.container.input_ranks
+    passed: list[Item] = []
     current: Item | None = item
-    while current is not None and current not in seen:
-        seen.add(current)
-        stated = own_input_shape(current)
-        if stated is not None and (current is item or _keeps(current)):
-            return len(stated)
-        current = _before(current)
-        known = _output_dimensions(current) if current else None
-        if known is not None:
-            return known
-    return None
+    while current is not None and current not in known:
+        # None for now, which also ends a cycle.
+        known[current] = None
+        passed.append(current)
+        before = _before(current)
+        found = _stated_output(before) if before else None
+        if found is not None:
+            break
+        current = before
+    else:
+        found = known[current] if current is not None else None
+    known.update(dict.fromkeys(passed, found))
+    return found
+
+
+def _stated_output(item: Item) -> int | None:
+    """Return the dimensions of a layer's output where it alone tells."""
+    fixed = _output_dimensions(item)
+    stated = own_input_shape(item) if fixed is None and _keeps(item) else None
+    return fixed if stated is None else len(stated)
 
 
 def _before(item: Item) -> Item | None:

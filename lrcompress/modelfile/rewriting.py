@@ -10,7 +10,7 @@ from lrcompress.hashing import sha256_meanwhile
 from lrcompress.modelfile.changes import Changes
 from lrcompress.modelfile.container import opened
 from lrcompress.modelfile.decoding import decoding
-from lrcompress.modelfile.finding import find_head
+from lrcompress.modelfile.finding import find_layers
 from lrcompress.modelfile.model import ModelFile, Written
 from lrcompress.modelfile.planning import plan_config, plan_origin, plan_weights
 from lrcompress.modelfile.reading import changed, describe
@@ -98,8 +98,8 @@ def _check(model: ModelFile, written: ModelFile, changes: Changes, output: Path)
     if written.config != changes.config or written.weights.problem != model.weights.problem:
         raise VerificationError(msg)
     try:
-        for path in {*changes.firsts, *changes.kernels, *(path for path, _ in changes.values)}:
-            find_head(written, "/".join(path))
+        changed_layers = {*changes.firsts, *changes.kernels, *(path for path, _ in changes.values)}
+        find_layers(written, ["/".join(path) for path in changed_layers])
     except LRCompressError as error:
         raise VerificationError(msg) from error
 

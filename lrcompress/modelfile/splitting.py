@@ -7,11 +7,12 @@ still hold; only its own inputs change. The edits happen in place on a copy of t
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from lrcompress.modelfile.decoding import as_dict, as_list
 from lrcompress.modelfile.layers import compute_dtype, dense_entry
-from lrcompress.modelfile.topology import Container, Item, is_leaf
+from lrcompress.modelfile.topology import Item, is_leaf
 
 SUFFIX = "_lowrank"
 # Where the shape of the input stands in a layer's own config: it stays with the first layer.
@@ -25,30 +26,31 @@ REGULARIZERS = (
 ON_KERNEL = ("kernel_regularizer", "kernel_constraint", "W_regularizer", "W_constraint")
 
 
-def unused_name(tree: Container, name: str, taken: set[str]) -> str:
+def unused_name(name: str, taken: set[str]) -> str:
     """Return a name for the new first layer that no layer of any nested model has.
 
     Args:
-        tree: The whole model.
         name: The layer to be split.
-        taken: Names given out already; the new one is added.
+        taken: Names of all layers; the new one is added.
     """
-    used = taken | {item.name for item in tree.walk()}
     candidate, number = name + SUFFIX, 2
-    while candidate in used:
+    while candidate in taken:
         candidate, number = f"{name}{SUFFIX}_{number}", number + 1
     taken.add(candidate)
     return candidate
 
 
-def split(item: Item, first_name: str, rank: int, *, bias: bool) -> None:
-    """Put a new layer of `rank` units before a Dense, in the JSON objects of its container.
+def split(item: Item, first_name: str, rank: int, *, bias: bool) -> dict[str, Any]:
+    """Make a Dense take in a new layer of `rank` units, in the JSON objects of its container.
 
     Args:
         item: The Dense, or a TimeDistributed around one, in a tree built on the config to edit.
         first_name: Name of the new layer.
         rank: Its number of units.
         bias: Whether the second layer has a bias.
+
+    Returns:
+        The new layer's JSON object, for `put_before`.
 
     Raises:
         ValueError: If the layer is called on nothing in a functional model.
@@ -69,9 +71,23 @@ def split(item: Item, first_name: str, rank: int, *, bias: bool) -> None:
         make_shapeless(second, initializer)
     if not item.container.sequential:
         rewire(item, first_name, rank)
-    entries = item.container.layer_entries
-    place = next(i for i, entry in enumerate(entries) if entry is item.entry)
-    entries.insert(place, first_entry)
+    return first_entry
+
+
+def put_before(pairs: Sequence[tuple[Item, dict[str, Any]]]) -> None:
+    """Put new layers, each right before another, into the lists of their containers."""
+    new = {id(item.entry): entry for item, entry in pairs}
+    for container in {item.container for item, _ in pairs}:
+        entries = container.layer_entries
+        entries[:] = [e for old in entries for e in (new.get(id(old)), old) if e is not None]
+
+
+def take_out(items: Sequence[Item]) -> None:
+    """Take layers out of the lists of their containers."""
+    gone = {id(item.entry) for item in items}
+    for container in {item.container for item in items}:
+        entries = container.layer_entries
+        entries[:] = [entry for entry in entries if id(entry) not in gone]
 
 
 def _dense_part(entry: dict[str, Any], item: Item) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,14 +14,14 @@ from lrcompress.modelfile import joining
 from lrcompress.modelfile.changes import Changes
 from lrcompress.modelfile.decoding import decoding
 from lrcompress.modelfile.factors import rounded, stored_factors
-from lrcompress.modelfile.finding import find_head
+from lrcompress.modelfile.finding import find_layers
 from lrcompress.modelfile.model import DenseLayer, ModelFile, Replacement, Written
 from lrcompress.modelfile.plan import NewArray
 from lrcompress.modelfile.products import folded_bias, product
 from lrcompress.modelfile.reading import changed, read_bias, read_kernel
 from lrcompress.modelfile.rewriting import check_place, rewrite
-from lrcompress.modelfile.splitting import remarks, split, unused_name
-from lrcompress.modelfile.topology import Container, build
+from lrcompress.modelfile.splitting import put_before, remarks, split, take_out, unused_name
+from lrcompress.modelfile.topology import Container, Item, build
 
 
 def write_replaced(
@@ -101,7 +102,8 @@ def _replace(
     """Return what becomes of a model in which Dense layers get other factors."""
     changes, tree = _start(model, [replacement.layer for replacement in replacements])
     items = {"/".join(item.path): item for item in tree.walk()}
-    taken: set[str] = set()
+    taken = {item.name for item in tree.walk()}
+    new_entries: list[tuple[Item, dict[str, Any]]] = []
     for replacement, given in zip(replacements, arrays, strict=True):
         layer = replacement.layer
         item, rank = items[layer.path], int(np.shape(replacement.first)[1])
@@ -110,9 +112,9 @@ def _replace(
         if "bias" in given:
             changes.values[item.path, 1] = given["bias"]
         if layer.first is None:
-            path = (*item.path[:-1], unused_name(tree, item.name, taken))
+            path = (*item.path[:-1], unused_name(item.name, taken))
             changes.warnings += remarks(item)
-            split(item, path[-1], rank, bias=has_bias)
+            new_entries.append((item, split(item, path[-1], rank, bias=has_bias)))
             changes.firsts[item.path], changes.kernels[path] = path, given["first"]
             continue
         first = items[layer.first.path]
@@ -120,6 +122,7 @@ def _replace(
         changes.values[first.path, 0] = given["first"]
         if layer.first.use_bias:
             changes.values[first.path, 1] = None
+    put_before(new_entries)
     return changes
 
 
@@ -127,6 +130,7 @@ def _merge(model: ModelFile, layers: Sequence[DenseLayer]) -> Changes:
     """Return what becomes of a model in which pairs are made one."""
     changes, tree = _start(model, layers)
     items = {"/".join(item.path): item for item in tree.walk()}
+    gone: list[Item] = []
     for layer in layers:
         if layer.first is None:
             msg = (
@@ -137,11 +141,13 @@ def _merge(model: ModelFile, layers: Sequence[DenseLayer]) -> Changes:
         first, second = items[layer.first.path], items[layer.path]
         changes.warnings += joining.remarks(first, second)
         joining.merge(first, second, layer.kernel_shape[0], bias=layer.use_bias)
+        gone.append(first)
         changes.gone.add(first.path)
         changes.values[second.path, 0] = _product(model, layer, layer.first)
         bias = _folded(model, layer)
         if bias is not None:
             changes.values[second.path, 1] = bias
+    take_out(gone)
     return changes
 
 
@@ -178,8 +184,8 @@ def _start(model: ModelFile, layers: Sequence[DenseLayer]) -> tuple[Changes, Con
     if tree is None:
         raise changed(model.path)
     seen: set[str] = set()
-    for layer in layers:
-        if find_head(model, layer.path) != layer:
+    for layer, found in zip(layers, find_layers(model, [e.path for e in layers]), strict=True):
+        if found != layer:
             msg = (
                 f"Layer {layer.path} was not read from {model.path}; "
                 "expected one that find_head or dense_layers gave for it."

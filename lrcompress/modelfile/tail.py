@@ -82,7 +82,7 @@ def _outside(item: Item, frames: _Frames) -> list[tuple[Container, Ref, _Frames]
 
 
 def following(tree: Container, item: Item) -> list[Item]:
-    """Return the layers after `item` for as long as its output takes one way only.
+    """Return the layers after `item`, up to the next Dense, for as long as its output takes one way only.
 
     Args:
         tree: The whole model.
@@ -91,39 +91,27 @@ def following(tree: Container, item: Item) -> list[Item]:
     Returns:
         Layers in order; empty where the output is used twice, or is an output and used as well.
     """
-    parents = {i.inner: i for i in tree.walk() if i.inner is not None}
-    users_in: dict[Container, dict[str, list[Item]]] = {}
     # In order, and quick to look up: hundreds of layers may follow.
     found: dict[Item, None] = {}
     current = item
     while True:
         container = current.container
-        if container not in users_in:
-            users_in[container] = _users(container)
-        users = users_in[container].get(current.name, [])
+        users = container.users.get(current.name, [])
         outputs = sum(ref.layer == current.name for ref in container.outputs)
         if len(users) + outputs != 1:
             return list(found)
         if users:
             current = users[0]
-        elif container in parents and len(container.outputs) == 1:
-            current = parents[container]
+        elif container in tree.owners and len(container.outputs) == 1:
+            current = tree.owners[container]
             continue
         else:
             return list(found)
         if current in found:  # a cycle, in a malformed graph
             return list(found)
         found[current] = None
-
-
-def _users(container: Container) -> dict[str, list[Item]]:
-    """Return the layers that take in each layer's output, once for each call that does."""
-    users: dict[str, list[Item]] = {}
-    for item in container.items:
-        for call in item.calls:
-            for name in dict.fromkeys(ref.layer for ref in call):
-                users.setdefault(name, []).append(item)
-    return users
+        if dense_entry(current) is not None:
+            return list(found)
 
 
 def ends_in(item: Item, after: list[Item]) -> tuple[str, bool]:

@@ -7,8 +7,10 @@ them in place on a copy.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from lrcompress.modelfile.decoding import as_dict, as_list
@@ -61,7 +63,11 @@ class Item:
 
 @dataclass(eq=False)
 class Container:
-    """A Sequential or functional model: its layers in config order, its inputs and outputs."""
+    """A Sequential or functional model: its layers in config order, its inputs and outputs.
+
+    A tree does not change once it is built, so that what is asked of it for every layer is worked
+    out once.
+    """
 
     sequential: bool
     entry: dict[str, Any]
@@ -70,6 +76,9 @@ class Container:
     inputs: list[Ref] = field(default_factory=list)
     outputs: list[Ref] = field(default_factory=list)
     by_name: dict[str, Item] = field(default_factory=dict)
+    # Filled by `order` and `ranks` as they are asked.
+    order: dict[Item, None] | None = None
+    input_ranks: dict[Item, int | None] = field(default_factory=dict)
 
     @property
     def layer_entries(self) -> list[Any]:
@@ -84,6 +93,32 @@ class Container:
             yield item
             if item.inner is not None:
                 yield from item.inner.walk()
+
+    @cached_property
+    def paths(self) -> Counter[Path]:
+        """How many layers, those of nested models included, have each path."""
+        return Counter(item.path for item in self.walk())
+
+    @cached_property
+    def identities(self) -> Counter[int]:
+        """In how many places each object stands that Keras shares among several."""
+        found = (item.entry.get("shared_object_id") for item in self.walk())
+        return Counter(identity for identity in found if isinstance(identity, int))
+
+    @cached_property
+    def owners(self) -> dict[Container, Item]:
+        """The layer that each nested model is."""
+        return {item.inner: item for item in self.walk() if item.inner is not None}
+
+    @cached_property
+    def users(self) -> dict[str, list[Item]]:
+        """The layers that take in each layer's output, once for each call that does."""
+        users: dict[str, list[Item]] = {}
+        for item in self.items:
+            for call in item.calls:
+                for name in dict.fromkeys(ref.layer for ref in call):
+                    users.setdefault(name, []).append(item)
+        return users
 
 
 def container_kind(entry: dict[str, Any]) -> str | None:

@@ -129,7 +129,7 @@ def _plan(
     settings = modern_compile_settings(compiled, notes) if compiled else None
     weights = model.weights
     if model.format == "keras":
-        plan = Plan(dropped=(archive.OPTIMIZER,))
+        plan = Plan(dropped={archive.OPTIMIZER})
         config["compile_config"] = settings
         if settings is None:
             del config["compile_config"]
@@ -147,7 +147,7 @@ def _plan(
         if plan.moves != {group: group for group in plan.moves}:
             notes.changed("weights put where Keras 3 looks for them")
     else:
-        plan = Plan(dropped=(legacy.OPTIMIZER,))
+        plan = Plan(dropped={legacy.OPTIMIZER})
         version = h5py.string_dtype("ascii")
         for group in ("", legacy.ROOT):
             plan.attributes[group, "keras_version"] = _text(KERAS_VERSION, version)
@@ -226,7 +226,7 @@ def _put(
     sides = ("",) if len(new) <= len(parts) else ("forward_", "backward_")
     fresh = [f"{item.name}/{side}{part}" for side in sides for part in parts]
     weight_names[outer] = names[:place] + fresh[: len(new)] + names[place + len(stored) :]
-    plan.dropped += paths
+    plan.dropped.update(paths)
     for name, array in zip(fresh, arrays, strict=False):
         plan.arrays[legacy.canonical(outer, name)] = array
     return {outer}
