@@ -23,6 +23,9 @@ from lrcompress.reporting.page import (
 
 # What Markdown, or the HTML in it, would take for its own.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
+# Where GitHub and others make links and mentions of bare text, also of escaped characters: people,
+# issues, addresses of pages and of mail. A space without width parts what they look for.
+_LIVE = re.compile(r"@|#(?=\d)|:(?=//)|\bwww\.", re.IGNORECASE)
 
 
 def render_markdown(story: dict[str, Any]) -> str:
@@ -60,7 +63,8 @@ def render_markdown(story: dict[str, Any]) -> str:
 
 def plain(text: object) -> str:
     """Return text that Markdown shows as it is, on one line."""
-    return _SPECIAL.sub(r"\\\1", printable(text)).replace("&", "&amp;")
+    escaped = _SPECIAL.sub(r"\\\1", printable(text)).replace("&", "&amp;")
+    return _LIVE.sub(lambda match: f"{match[0]}&#8203;", escaped)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> list[str]:

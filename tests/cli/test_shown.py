@@ -77,6 +77,16 @@ def test_markup_of_a_name_is_text(run: Callable[..., Result], named: Path) -> No
     assert "[red]a" in run("inspect", named).stdout
 
 
+def test_markdown_makes_nothing_live() -> None:
+    """No person is told, no issue named and no page linked by the name of a layer."""
+    from lrcompress.reporting.markdown import plain
+
+    assert plain("@root") == "@&#8203;root"
+    assert plain("https://a.b/c#1") == "https:&#8203;//a.b/c\\#&#8203;1"
+    assert plain("WWW.a.b or me@a.b") == "WWW.&#8203;a.b or me@&#8203;a.b"
+    assert plain("a [b](c) <i>|`x`") == "a \\[b\\](c) \\<i\\>\\|\\`x\\`"
+
+
 def test_json_keeps_the_name(run: Callable[..., Result], named: Path) -> None:
     """Escaped as JSON does, so that a script reads what the file says."""
     document = json.loads(run("inspect", named, "--json").stdout)
