@@ -4,7 +4,7 @@
     python strangers_file.py their_model.h5
 
 Up to the last step nothing of the file is run and Keras is not started: the stranger's code need not
-be there, nor be trusted.
+be there, nor be trusted. A file that holds code is not given to Keras in the last step either.
 Files are written to the current directory.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import lrcompress
+from lrcompress.modelfile import open_for_keras
 
 MODEL = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("digits_cnn.h5")
 
@@ -67,7 +68,11 @@ import keras  # noqa: E402  # the steps above do without
 outputs = {}
 for path in (MODEL, modern.output, result.output):
     try:
+        open_for_keras(path)  # refuses what holds code, or leads Keras to code
         model = keras.saving.load_model(path, compile=False)
+    except lrcompress.LRCompressError as error:
+        print(f"{path.name} is not given to Keras ({error.code}): {error}")
+        continue
     except Exception as error:  # Keras raises anything here
         print(f"{path.name}: this Keras cannot load it ({type(error).__name__})")
         continue

@@ -21,7 +21,7 @@ from lrcompress.layerwise import (
     Target,
     factorize_layer,
 )
-from lrcompress.modelfile import ModelFile, Replacement, write_replaced
+from lrcompress.modelfile import SUFFIXES, ModelFile, Replacement, check_loadable, write_replaced
 from lrcompress.progress import Progress, silent
 from lrcompress.recording import about, about_calibration, layer_result, new_record, own_dataset
 from lrcompress.results import FactorizeResult
@@ -29,7 +29,6 @@ from lrcompress.several import Shared, factorize_several, find_targets
 
 # Writes a model file anew under another name, replacing what is there or not.
 Convert = Callable[[Path, Path, bool], None]
-SUFFIXES = {"hdf5": (".h5", ".hdf5"), "keras": (".keras",)}
 
 
 @dataclass(frozen=True)
@@ -101,6 +100,8 @@ def _factorize(
     if request.output is not None:
         # Refuse before the arithmetic, which may take minutes.
         check_suffix(request.output, model, can_convert=convert is not None)
+        if request.output.suffix.lower() not in SUFFIXES[model.format] and convert is not None:
+            check_loadable(model)
         check_target(request.output, path, request)
     tasks = [
         LayerTask(model, target, request, calibration, _steps(progress, target))

@@ -52,7 +52,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "reporting": ({"errors", "atomic", "printable", "runs", "reporting", "shapes"}, {"rich", "matplotlib", "jinja2"}),
     "training": (
-        FOUNDATIONS | {"training", "lowrank", "runs", "shapes"},
+        FOUNDATIONS | {"training", "lowrank", "modelfile", "runs", "shapes"},
         {"numpy", "scipy", "h5py", "keras", "PIL", "absl"},
     ),
     "api": (

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ ELSEWHERE = ("../data.npz", "/etc", "/dev/zero", "..", "loop", "link.npz", "x" *
 
 
 @pytest.fixture
-def marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a mark that appears when code named by a file is run."""
     (tmp_path / "helpers.py").write_text("open('RAN', 'w').close()\ndef data():\n    raise SystemExit(7)\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    return tmp_path / "RAN"
+    yield tmp_path / "RAN"
+    sys.modules.pop("helpers", None)
 
 
 def named(source: Path, target: Path, said: Any) -> Path:

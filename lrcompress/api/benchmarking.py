@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress import runs
 from lrcompress.errors import RunRecordError, TrainingError
 from lrcompress.hashing import sha256
+from lrcompress.modelfile import open_for_keras
 from lrcompress.progress import Progress, nothing, silent
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def benchmark(
 
     Raises:
         RunRecordError: If there is no record, or its models are gone.
-        TrainingError: If Keras cannot load a model, or models take different inputs.
+        ModelFileError: If a file cannot be read.
+        TrainingError: If Keras cannot load a model, or must not, or models take different inputs.
     """
     record = None
     if models:
@@ -97,6 +99,8 @@ def benchmark(
     else:
         record = runs.newest(Path()) if run is None else runs.read(Path(run))
         paths = _of_record(record)
+    for path in paths:
+        open_for_keras(path)
     before_keras()
     from lrcompress.training import backend, latency
 

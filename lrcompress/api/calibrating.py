@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lrcompress.errors import RankError
 from lrcompress.layerwise import Calibration, LayerTask, Target, in_network, measures_alone
 from lrcompress.lowrank import Factors, most_inputs
-from lrcompress.modelfile import DenseLayer, ModelFile
+from lrcompress.modelfile import DenseLayer, ModelFile, check_loadable
 from lrcompress.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -183,6 +183,7 @@ def open_live(
         DatasetError: If the data set is missing or does not fit the model.
         TrainingError: If Keras cannot load the model.
     """
+    check_loadable(opened)
     from lrcompress.training.datasets import load
 
     folder = None if options.data_dir is None else Path(options.data_dir)

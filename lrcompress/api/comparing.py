@@ -14,7 +14,7 @@ from lrcompress.api.earlier import find_earlier
 from lrcompress.api.full_rank import Data
 from lrcompress.api.scratch import check_published, own_recipe
 from lrcompress.errors import RankError
-from lrcompress.modelfile import find_head, open_model
+from lrcompress.modelfile import find_head, open_for_keras, open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.provenance import choose
 from lrcompress.reporting.compared import ARMS
@@ -96,7 +96,7 @@ def compare(
     asked = Asked(
         None if model is None else str(model), arms, epochs, budget, finetune_epochs, batch_size
     )
-    origins = [open_model(asked.file).origin] if asked.file else []
+    origins = [open_for_keras(asked.file).origin] if asked.file else []
     dataset = choose(dataset, data_dir, *origins).dataset
     check_published(dataset, model)
     from lrcompress.training import datasets

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.api.calibrating import recorded_scaling
-from lrcompress.modelfile import open_model
+from lrcompress.modelfile import open_for_keras
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.provenance import choose
 
@@ -83,10 +83,10 @@ def evaluate(
     Raises:
         ModelFileError: If a file cannot be read.
         DatasetError: If the data set is missing or does not fit a model.
-        TrainingError: If Keras cannot load a model.
+        TrainingError: If Keras cannot load a model, or must not.
     """
     paths = [Path(model) for model in models]
-    opened = [open_model(path) for path in paths]
+    opened = [open_for_keras(path) for path in paths]
     dataset = choose(dataset, data_dir, opened[0].origin).dataset
 
     from lrcompress.training.datasets import load

@@ -24,7 +24,7 @@ from lrcompress.atomic import (
     replacing_folder,
 )
 from lrcompress.errors import TrainingError
-from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, open_model
+from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, open_for_keras
 from lrcompress.progress import Progress, nothing, silent
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def export(
     from lrcompress.training.formats import beside_saved_model, check_packages, choose
 
     path = Path(model)
-    opened = open_model(path)
+    opened = open_for_keras(path)
     form, target = choose(path, format, None if output is None else Path(output), int8=int8)
     check_packages(form)
     record = record_of(path)
@@ -152,7 +152,7 @@ def export(
     else:
         check_output(target, inputs=sources, overwrite=overwrite)
         place = replacing(target, overwrite=overwrite, like=path)
-    opened_original = None if original is None else open_model(original)
+    opened_original = None if original is None else open_for_keras(original)
 
     before_keras()
     from lrcompress.training import backend, latency

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress import runs
-from lrcompress.errors import ModelFileError, RunRecordError, TrainingError
+from lrcompress.errors import LRCompressError, ModelFileError, RunRecordError
 from lrcompress.provenance import inside
 
 if TYPE_CHECKING:
@@ -82,5 +82,5 @@ def load_teacher(original: Path, stage: dict[str, Any]) -> tuple[Any | None, lis
         ]
     try:
         return backend.load_model(original), []
-    except TrainingError as error:
+    except LRCompressError as error:
         return None, [f"{error} Fine-tuned on labels alone."]

@@ -12,7 +12,7 @@ from lrcompress.api.finetune_result import FinetuneResult
 from lrcompress.atomic import check_output
 from lrcompress.errors import OutputError
 from lrcompress.hashing import sha256
-from lrcompress.modelfile import open_model
+from lrcompress.modelfile import open_for_keras, open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.provenance import choose
 
@@ -92,7 +92,7 @@ def finetune(
     """
     record = find_record(model, run)
     path = Path(model) if model is not None else factorized_file(record)
-    opened = open_model(path)
+    opened = open_for_keras(path)
     chosen = choose(dataset, data_dir, record.origin, opened.origin)
     spec, scaling = chosen.dataset, scaling or chosen.scaling
     data_dir = data_dir or chosen.data_dir

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.atomic import check_output
-from lrcompress.compression import SUFFIXES, check_suffix, fitting_suffix
+from lrcompress.compression import check_suffix, fitting_suffix
 from lrcompress.errors import LRCompressError
-from lrcompress.modelfile import ModelFile, open_model
+from lrcompress.modelfile import SUFFIXES, ModelFile, open_for_keras, open_model
 from lrcompress.modelfile.modern import Modernized, write_modernized
 from lrcompress.progress import nothing
 
@@ -120,11 +120,11 @@ def convert(
     source: Path, target: Path, before_keras: Callable[[], None], *, overwrite: bool
 ) -> None:
     """Save a model file in the other format, through Keras."""
+    origin = open_for_keras(source).origin
     before_keras()
     from lrcompress.training import saving
 
-    origin = open_model(source).origin.kept or None
-    saving.convert(source, target, origin, overwrite=overwrite)
+    saving.convert(source, target, origin.kept or None, overwrite=overwrite)
 
 
 def _default_output(path: Path, opened: ModelFile) -> Path:

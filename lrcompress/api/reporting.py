@@ -106,8 +106,7 @@ def _files_of(story: dict[str, Any]) -> list[Path]:
 
 def _check_no_model(path: Path) -> None:
     """Refuse a report in the place, or by the name, of a model."""
-    from lrcompress.compression import SUFFIXES
-    from lrcompress.modelfile.sniffing import sniff
+    from lrcompress.modelfile.sniffing import SUFFIXES, sniff
 
     is_model = path.suffix.lower() in [suffix for ends in SUFFIXES.values() for suffix in ends]
     with contextlib.suppress(ModelFileError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.api.calibrating import recorded_scaling
 from lrcompress.api.factorizing import factorize
 from lrcompress.errors import TrainingError, did_you_mean
-from lrcompress.modelfile import find_head, open_model
+from lrcompress.modelfile import find_head, open_for_keras, open_model
 from lrcompress.progress import Progress, nothing, silent
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def train_from_scratch(
         TrainingError: If there is no network for the data set, or Keras cannot build or load it.
     """
     check_published(dataset, model)
+    if model is not None and Path(model).suffix.lower() in MODEL_SUFFIXES:
+        open_for_keras(Path(model))
     from lrcompress.training import datasets
 
     folder = None if data_dir is None else Path(data_dir)

@@ -8,23 +8,28 @@ written opens in plain Keras, in safe mode, without custom objects.
 
 from __future__ import annotations
 
+from lrcompress.modelfile.code import check_loadable, open_for_keras
 from lrcompress.modelfile.finding import dense_layers, find_head, find_layers, head_paths
 from lrcompress.modelfile.finite import not_finite
 from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Replacement, Written
 from lrcompress.modelfile.reading import open_model, read_bias, read_kernel
+from lrcompress.modelfile.sniffing import SUFFIXES
 from lrcompress.modelfile.surgery import write_merged, write_replaced
 
 __all__ = [
+    "SUFFIXES",
     "DenseLayer",
     "LayerInfo",
     "ModelFile",
     "Replacement",
     "Written",
+    "check_loadable",
     "dense_layers",
     "find_head",
     "find_layers",
     "head_paths",
     "not_finite",
+    "open_for_keras",
     "open_model",
     "read_bias",
     "read_kernel",

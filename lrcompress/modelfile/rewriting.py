@@ -14,11 +14,10 @@ from lrcompress.modelfile.finding import find_layers
 from lrcompress.modelfile.model import ModelFile, Written
 from lrcompress.modelfile.planning import plan_config, plan_origin, plan_weights
 from lrcompress.modelfile.reading import changed, describe
+from lrcompress.modelfile.sniffing import SUFFIXES
 from lrcompress.modelfile.topology import build
 from lrcompress.modelfile.verify import read_back
 from lrcompress.modelfile.writing import write_model
-
-_SUFFIXES = {"hdf5": (".h5", ".hdf5"), "keras": (".keras",)}
 
 
 def check_place(model: ModelFile, output: Path, *, overwrite: bool) -> Path:
@@ -106,7 +105,7 @@ def _check(model: ModelFile, written: ModelFile, changes: Changes, output: Path)
 
 def _about_suffix(model: ModelFile, output: Path) -> list[str]:
     """Return a sentence if Keras would take the output, by its suffix, for something else."""
-    fitting = _SUFFIXES[model.format]
+    fitting = SUFFIXES[model.format]
     if output.suffix.lower() in fitting:
         return []
     kind = "HDF5" if model.format == "hdf5" else "a .keras archive"

@@ -9,6 +9,8 @@ from typing import Literal
 from lrcompress.errors import ModelFileError
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+# Keras goes by the suffix, whatever the content.
+SUFFIXES = {"hdf5": (".h5", ".hdf5"), "keras": (".keras",)}
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 # HDF5 looks for its signature at 0, then at 512 and its doublings, behind a "user block".
 HDF5_OFFSETS = (0, 512, 1024, 2048, 4096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 
 from lrcompress.errors import TrainingError
+from lrcompress.modelfile import open_for_keras
 from lrcompress.training.finite import check_weights
 from lrcompress.training.scopes import allow_names
 from lrcompress.training.team import current
@@ -104,19 +106,41 @@ SHORT_LOSSES = {
 }
 
 
+def check_version(version: str) -> None:
+    """Refuse a Keras that does not keep its own safe mode; pyproject.toml leaves these out too.
+
+    The repairs of 2026 are in 3.12.4, the last for Python 3.10, and from 3.15 on.
+
+    Raises:
+        TrainingError: With code ``unsafe_keras``.
+    """
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if numbers < (3, 12, 4) or (3, 13) <= numbers < (3, 15):
+        msg = (
+            f"Keras {version} can be made to run what a model file holds; expected 3.12.4 or from 3.15 "
+            "on: python -m pip install --upgrade keras."
+        )
+        raise TrainingError(msg, code="unsafe_keras")
+
+
 def load_model(
     path: Path, *, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True
 ) -> Any:
-    """Load a whole model, by default in safe mode: no custom objects, no code from the file.
+    """Load a whole model: the one door by which files come to Keras.
 
     Args:
         path: The file.
         custom_objects: Classes by name, for a model that came from this process.
-        safe_mode: False only for such a model.
+        safe_mode: False only for such a model, which may hold code.
 
     Raises:
-        TrainingError: If this Keras cannot load it, or it holds NaN or infinity.
+        ModelFileError: If the file is missing, damaged or hostile.
+        UnsupportedModelError: If it holds weights only, or keeps them as ``.npz``.
+        TrainingError: If this Keras cannot load it, or it holds code, NaN or infinity.
     """
+    if safe_mode:
+        check_version(keras.__version__)
+        open_for_keras(path)
     losses = {short: getattr(keras.losses, name) for short, name in SHORT_LOSSES.items()}
     custom_objects = losses | (custom_objects or {})
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from lrcompress.errors import DatasetError, MissingExtraError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+# Pillow goes by the content, and would hand what it takes for EPS to Ghostscript.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 TEST_FRACTION = 0.2
 # What people call the folders of the parts: Train, training_set, "Validation Set", test-images, ...
 PART_NAMES = {
@@ -124,10 +127,17 @@ def _read_classes(folder: Path, classes: list[str]) -> tuple[NDArray[np.uint8], 
     pictures: list[NDArray[np.uint8]] = []
     for path, _ in files:
         try:
-            with Image.open(path) as image:
-                picture = _pixels(image)
-        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            msg = f"Cannot read image {path} ({error}); remove it or replace it."
+            with warnings.catch_warnings():
+                # More pixels than any sample has: a small file that claims much memory.
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(path, formats=FORMATS) as image:
+                    picture = _pixels(image)
+        except UnidentifiedImageError as error:
+            msg = f"Cannot read image {path}; expected the content of {', '.join(FORMATS)}: remove it or replace it."
+            raise DatasetError(msg) from error
+        except Exception as error:  # decoders of damaged images raise anything
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            msg = f"Cannot read image {path} ({reason}); remove it or replace it."
             raise DatasetError(msg) from error
         if pictures and picture.shape[:2] != pictures[0].shape[:2]:
             msg = (

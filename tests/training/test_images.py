@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -269,4 +270,44 @@ def test_pixels_without_a_known_range_are_refused(
         Image.fromarray(np.full((4, 3), 2, dtype)).save(tmp_path / name)
 
     with refuses(DatasetError, "dataset", what, "0.tif"):
+        read_image_folder(tmp_path, 0)
+
+
+@pytest.mark.safety
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 3\n%%EndComments\nshowpage\n%%EOF\n",
+        b"P6 4 3 255\n" + bytes(36),
+        b"\x00\x00\x01\x00\x01\x00\x04\x04\x00\x00\x01\x00 \x00",
+        b"%PDF-1.4\n",
+    ],
+)
+def test_only_the_formats_named_are_opened(
+    draw: Draw, tmp_path: Path, refuses: Refuses, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """What a suffix hides is no image here: EPS does not reach Ghostscript, nor others their readers."""
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript"))
+    for name in ("a/0.png", "a/1.png", "b/0.png"):
+        draw(name)
+    (tmp_path / "b" / "1.png").write_bytes(content)
+
+    with refuses(DatasetError, "dataset", "1.png", "PNG", "remove it"):
+        read_image_folder(tmp_path, 0)
+
+
+@pytest.mark.safety
+@pytest.mark.parametrize("side", [10_000, 20_000])
+def test_an_image_that_unpacks_to_much(
+    draw: Draw, tmp_path: Path, refuses: Refuses, side: int
+) -> None:
+    """A header that claims more pixels than samples have is refused before memory is set aside."""
+    for name in ("a/0.png", "a/1.png", "b/0.png"):
+        draw(name)
+    bomb = bytearray((tmp_path / "a" / "0.png").read_bytes())
+    bomb[16:24] = 2 * side.to_bytes(4, "big")
+    bomb[29:33] = zlib.crc32(bytes(bomb[12:29])).to_bytes(4, "big")
+    (tmp_path / "b" / "1.png").write_bytes(bomb)
+
+    with refuses(DatasetError, "dataset", "1.png", "decompression bomb", "remove it"):
         read_image_folder(tmp_path, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -284,12 +285,14 @@ def test_finetune_without_the_original(
     assert outcome.after.errors < outcome.before.errors
 
 
-def test_models_that_keras_cannot_load(tmp_path: Path) -> None:
+def test_models_that_keras_cannot_load(examples: Path, tmp_path: Path) -> None:
     """What Keras raises becomes one line that names the file."""
     from lrcompress.training.backend import load_model
 
     path = tmp_path / "model.keras"
-    path.write_bytes(b"PK\x03\x04")
+    with zipfile.ZipFile(examples / "digits_cnn.keras") as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'"Flatten"', b'"Flattened"'))
 
     with pytest.raises(TrainingError, match=r"model\.keras") as error:
         load_model(path)

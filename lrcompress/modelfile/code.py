@@ -1,0 +1,179 @@
+"""Files that hold code, or lead Keras to code: refused before Keras sees them.
+
+Keras makes objects of every JSON object that has a `class_name`, at any depth: layers, losses,
+functions, and functions of Python as byte code. What a name leads to is looked up among what the
+caller has registered, then in Keras' own packages. Here the same objects are looked at without
+Keras: byte code, loaders of other files and names that are no part of a model are refused.
+Files are edited without any of this; only what Keras is given must pass.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lrcompress.errors import TrainingError
+from lrcompress.modelfile.decoding import as_dict
+from lrcompress.modelfile.model import ModelFile
+from lrcompress.modelfile.reading import open_model
+from lrcompress.modelfile.sniffing import SUFFIXES
+from lrcompress.printable import printable
+
+# Packages of Keras from which models are made, and those of them that have functions for models.
+_FUNCTIONS = frozenset(
+    ("activations", "constraints", "initializers", "layers", "losses", "metrics", "ops", "random", "regularizers")
+)
+_CLASSES = _FUNCTIONS | {
+    "", "distillation", "dtype_policies", "engine", "mixed_precision", "models", "optimizers", "quantizers", "trainers",
+}  # fmt: skip
+# Functions in these packages that make objects of any text.
+_MAKERS = ("deserialize", "get", "serialize")
+# Classes that read programs or objects of another library.
+_LOADERS = ("CompositeTensor", "TFSMLayer", "TorchModuleWrapper", "TypeSpec", "__typespec__")
+_LOOKUPS = ("IndexLookup", "IntegerLookup", "StringLookup", "TextVectorization")
+# Where the settings of `compile` stand: names of functions there are no part of the architecture.
+_COMPILED = "compile_config"
+# Packages of layers that Keras imports by itself.
+_IMPORTED = ("keras_cv", "keras_hub", "keras_nlp")
+
+
+def open_for_keras(path: Path) -> ModelFile:
+    """Read the structure of a model file that Keras is to load.
+
+    Args:
+        path: A `.keras`, `.h5` or `.hdf5` file.
+
+    Raises:
+        ModelFileError: If the file is missing, damaged, hostile or not a Keras model.
+        UnsupportedModelError: If it holds weights only, or keeps them as ``.npz``.
+        TrainingError: As `check_loadable` does.
+    """
+    model = open_model(path)
+    check_loadable(model)
+    return model
+
+
+def check_loadable(model: ModelFile) -> None:
+    """Refuse a file that Keras must not see: it holds code, or names code that nobody registered.
+
+    Raises:
+        TrainingError: With code ``holds_code``, or ``keras_cannot_load`` where it is a class of the
+            user's own, or a file whose suffix says something else than its content.
+    """
+    path = model.path
+    if path.suffix not in SUFFIXES[model.format]:
+        kind = "HDF5, which Keras takes from .h5 or .hdf5" if model.format == "hdf5" else "a .keras archive"
+        msg = f"{path} is {kind} only; Keras goes by the suffix: rename it."
+        raise TrainingError(msg, code="keras_cannot_load")
+    for node, compiled in _objects(model):
+        held = _code_in(node)
+        if held is not None:
+            msg = (
+                f"{path} holds {printable(held)[:200]}; Keras is not given files that hold code: save the "
+                "model without, or load it yourself where you trust it. factorize, inspect, merge and "
+                "report work on any file, and run nothing."
+            )
+            raise TrainingError(msg, code="holds_code")
+        module = _foreign_module(node)
+        if module is not None and not (compiled and _is_only_named(module)):
+            name, module = printable(_name(node))[:80], printable(module)[:80]
+            msg = (
+                f"{path} names {name!r} of the Python module {module!r}, which is no part of Keras and"
+                " is not imported for a file; register it (keras.saving."
+                "register_keras_serializable) and call lrcompress from Python. factorize, inspect, merge "
+                "and report need no code of the model."
+            )
+            raise TrainingError(msg, code="keras_cannot_load")
+
+
+def _objects(model: ModelFile) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield every serialized object, and whether it stands among the settings of `compile`."""
+    stack: list[tuple[object, bool]] = [(model.compile_config, True), (model.config, False)]
+    while stack:
+        value, compiled = stack.pop()
+        if isinstance(value, dict):
+            if "class_name" in value:
+                yield value, compiled
+            stack += [(item, compiled or key == _COMPILED) for key, item in value.items()]
+        elif isinstance(value, list):
+            stack += [(item, compiled) for item in value]
+
+
+def _name(node: dict[str, Any]) -> str:
+    """Return what an object is called: a function by the name that stands in its config."""
+    name = node["class_name"]
+    if name == "function":
+        name = node.get("config")
+    return name if isinstance(name, str) else "?"
+
+
+def _code_in(node: dict[str, Any]) -> str | None:
+    """Return what code an object holds or leads to, None if none."""
+    kind, config, name = node["class_name"], as_dict(node.get("config")), _name(node)
+    plain = name.rsplit(">", 1)[-1]
+    if kind == "__lambda__":
+        return "a Python lambda as byte code"
+    if kind == "Lambda" and _is_bytecode(config):
+        return f"the byte code of the Lambda layer {config.get('name')!r}"
+    if plain in _LOADERS:
+        return f"a {plain}, which loads objects of another library"
+    if plain in _LOOKUPS and isinstance(config.get("vocabulary"), str):
+        return f"a {plain} that reads the file {config['vocabulary']!r}"
+    package = _keras_package(node)
+    if _is_registered(node):
+        return None
+    if plain in _MAKERS and package in (None, *_CLASSES):
+        return f"the function {plain!r}, which makes objects of any text"
+    is_function = kind == "function" or name[:1].islower()
+    if package is not None and package not in (_FUNCTIONS if is_function else _CLASSES):
+        return f"{node.get('module')}.{name}, which is no part of a model"
+    return None
+
+
+def _is_bytecode(config: dict[str, Any]) -> bool:
+    """Return whether a Lambda layer holds one of its functions itself, as Keras 1 and 2 wrote them."""
+    for key in ("function", "output_shape", "mask"):
+        value = config.get(key)
+        if isinstance(value, list) and any(isinstance(item, str) for item in value):
+            return True
+        if config.get(f"{key}_type") in ("lambda", "raw"):
+            return True
+    return False
+
+
+def _keras_package(node: dict[str, Any]) -> str | None:
+    """Return the package of Keras that an object is said to be from, "" for Keras itself, or None."""
+    module = node.get("module")
+    if not isinstance(module, str) or module.split(".")[0] != "keras":
+        return None
+    parts = [part for part in module.split(".")[1:] if part not in ("src", "api", "legacy", "_legacy")]
+    return parts[0] if parts else ""
+
+
+def _foreign_module(node: dict[str, Any]) -> str | None:
+    """Return the module outside Keras that an unregistered object is from, None if there is none."""
+    module = node.get("module")
+    if not isinstance(module, str) or module in ("", "builtins") or _keras_package(node) is not None:
+        return None
+    return None if _is_registered(node) else module
+
+
+def _is_only_named(module: str) -> bool:
+    """Return whether Keras cannot find a module by itself: a loss's own home, which is not imported."""
+    package = module.split(".")[0]
+    return package not in _IMPORTED and (package == "__main__" or package not in sys.stdlib_module_names)
+
+
+def _is_registered(node: dict[str, Any]) -> bool:
+    """Return whether the caller has registered an object with a Keras that runs; none is started.
+
+    By the name under which Keras looks it up, which is not the one that the file calls registered
+    where it is a function, or an object in the notation of HDF5 files.
+    """
+    saving = getattr(sys.modules.get("keras"), "saving", None)
+    name: object = _name(node)
+    if node["class_name"] != "function" and "module" in node:
+        name = node.get("registered_name", name)
+    return saving is not None and isinstance(name, str) and saving.get_registered_object(name) is not None
