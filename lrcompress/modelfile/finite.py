@@ -41,8 +41,13 @@ def _count(file: OpenModel, stored: StoredArray) -> int:
     width = _BYTES.get(stored.dtype)
     if width is None or stored.size * width > MOST_TIMES * stored.stored:
         return 0
-    values = stored_values(file, stored, PIECE).reshape(-1)
-    return sum(_wrong(values[start : start + PIECE]) for start in range(0, values.size, PIECE))
+    wrong, values = 0, None
+    for start in range(0, stored.size, PIECE):
+        if values is None or isinstance(values, np.memmap):
+            # Mapped anew for each piece: what was looked at need not stay in memory.
+            values = stored_values(file, stored, PIECE)
+        wrong += _wrong(values.reshape(-1)[start : start + PIECE])
+    return wrong
 
 
 def _wrong(values: NDArray[Any]) -> int:
