@@ -100,6 +100,7 @@ def choose_rank(
     *,
     split: int | None = None,
     default: bool = False,
+    judged: str = "on held-out data",
 ) -> RankChoice:
     """Apply a rule to a kernel.
 
@@ -109,9 +110,10 @@ def choose_rank(
         shape: The kernel's (m, n).
         energies: Share of energy kept by each rank, of the matrix that will be truncated; called
             only where needed.
-        drops: Error rate at each of some ranks minus the original's, in points on held-out data.
+        drops: What each of some ranks loses against the original, in points, see `judging`.
         split: Rank at which it is stored as two factors already, None where it is one kernel.
         default: Whether the user left the choice to us.
+        judged: How drops are judged, in words.
 
     Raises:
         RankError: If no rank satisfies the rule.
@@ -132,8 +134,8 @@ def choose_rank(
         found = {r: 1 - r * (m + n) / stored for r in (rank - 1, rank, rank + 1) if r >= 1}
         text = f"the largest rank that saves at least {100 * value:g} % of the layer"
     else:
-        rank, found = _smallest_within(value, largest_useful_rank(m, n, split), drops)
-        text = f"the smallest rank that loses at most {value:g} points on held-out data"
+        rank, found = _smallest_within(value, largest_useful_rank(m, n, split), drops, judged)
+        text = f"the smallest rank that loses at most {value:g} points {judged}"
     unit = " pt" if rule == "max_drop" else " %"
     scale = 1.0 if rule == "max_drop" else 100.0
     sides = ", ".join(f"rank {r}: {scale * share:.2f}{unit}" for r, share in sorted(found.items()))
@@ -142,7 +144,10 @@ def choose_rank(
 
 
 def _smallest_within(
-    allowed: float, most: int, drops: Callable[[Sequence[int]], dict[int, float]] | None
+    allowed: float,
+    most: int,
+    drops: Callable[[Sequence[int]], dict[int, float]] | None,
+    judged: str,
 ) -> tuple[int, dict[int, float]]:
     """Return the smallest rank from which on every measured drop is allowed.
 
@@ -158,8 +163,8 @@ def _smallest_within(
     found = dict(drops(rank_grid(most)))
     if found[most] > allowed:
         msg = (
-            f"Even rank {most}, the largest that saves anything, loses {found[most]:.2f} points on "
-            f"held-out data; {allowed:g} were allowed: raise --max-drop, or give --rank and fine-tune."
+            f"Even rank {most}, the largest that saves anything, loses {found[most]:.2f} points "
+            f"{judged}; {allowed:g} were allowed: raise --max-drop, or give --rank and fine-tune."
         )
         raise RankError(msg, code="max_drop_unreachable")
     while True:

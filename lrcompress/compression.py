@@ -14,13 +14,13 @@ from lrcompress.atomic import check_output, together
 from lrcompress.errors import OutputError
 from lrcompress.hashing import sha256_meanwhile
 from lrcompress.layerwise import (
-    Calibration,
     Factorized,
     LayerTask,
     Request,
     Target,
     factorize_layer,
 )
+from lrcompress.measuring import Calibration
 from lrcompress.modelfile import SUFFIXES, ModelFile, Replacement, check_loadable, write_replaced
 from lrcompress.progress import Progress, silent
 from lrcompress.recording import about, about_calibration, layer_result, new_record, own_dataset

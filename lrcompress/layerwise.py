@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from lrcompress.lowrank import (
     gather_moments,
     singular_values,
 )
-from lrcompress.measuring import HeadMeter
+from lrcompress.measuring import Calibration, HeadMeter, Kernels
 from lrcompress.modelfile import DenseLayer, ModelFile, read_bias, read_kernel
 
 
@@ -49,50 +49,6 @@ class Request:
     modernize: bool = False
     seed: int = 0
     command: tuple[str, ...] = ()
-
-
-# Kernel (m, n) and bias (n,), or None to keep the layer's own, by path of the layer.
-Kernels = Mapping[str, tuple[NDArray[Any], NDArray[Any] | None]]
-
-
-class Trial(Protocol):
-    """What a changed network was found to do."""
-
-    @property
-    def output_error(self) -> float:
-        """Against the original's outputs."""
-
-    @property
-    def error_rate(self) -> float | None:
-        """In percent, None without labels."""
-
-
-class Probe(Protocol):
-    """A whole network in which kernels can be tried on held-out data."""
-
-    @property
-    def original(self) -> Trial:
-        """The network as it is."""
-
-    def __call__(self, kernels: Kernels, task: str = ...) -> Trial:
-        """Measure the network with these kernels."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What `training` measured on the original model, as plain arrays.
-
-    Attributes:
-        activations: Unlabelled inputs of each layer by its path, (samples, m) or (samples, steps, m).
-        held_out: The same on validation data; empty where nothing is to be measured.
-        labels: Class numbers of the validation data, (samples,) or (samples, steps).
-        probe: The network itself on the validation data; None where it is not at hand.
-    """
-
-    activations: Mapping[str, NDArray[np.float32]]
-    held_out: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    labels: NDArray[np.int64] | None = None
-    probe: Probe | None = None
 
 
 @dataclass(frozen=True)
@@ -227,17 +183,19 @@ class LayerTask:
         if self.calibration is None or self.calibration.labels is None:
             return None
         x = self.calibration.held_out.get(self._path)
-        return None if x is None else self.head_meter(x, self.calibration.labels)
+        if x is None:
+            return None
+        return self.head_meter(x, self.calibration.labels, by_labels=self.calibration.by_labels)
 
     def head_meter(
-        self, inputs: NDArray[np.float32], labels: NDArray[np.int64]
+        self, inputs: NDArray[np.float32], labels: NDArray[np.int64], *, by_labels: bool = True
     ) -> HeadMeter | None:
         """Return a meter on any of the layer's inputs, (..., m), with their class numbers."""
         if not measures_alone(self.target) or inputs.shape[:-1] != labels.shape:
             return None
         return HeadMeter(
             self.kernel, self.bias, inputs, labels,
-            softmax=self.softmax, activation=self.target.layer.activation,
+            softmax=self.softmax, activation=self.target.layer.activation, by_labels=by_labels,
         )  # fmt: skip
 
     @contextlib.contextmanager
@@ -289,7 +247,10 @@ def factorize_layer(task: LayerTask, request: Request) -> Factorized:
         # Rank 1 saves most of all; where even it saves nothing, say so before any arithmetic.
         check_layer(task.target.layer, 1)
     split = task.target.layer.rank
-    choice = choose_rank(rule, value, (m, n), task.energies, drops, split=split, default=is_default)
+    judged = "" if task.calibration is None else task.calibration.judged
+    choice = choose_rank(
+        rule, value, (m, n), task.energies, drops, split=split, default=is_default, judged=judged
+    )
     check_layer(task.target.layer, choice.rank, force=request.force)
     return task.factorized(choice)
 
@@ -313,9 +274,9 @@ def _drops(task: LayerTask) -> Callable[[Sequence[int]], dict[int, float]] | Non
 
 def _drop(task: LayerTask, meter: HeadMeter | None, factors: Factors) -> float:
     if meter is not None and meter.original_wrong is not None:
-        return float(meter(factors).error_rate or 0.0) - 100 * float(meter.original_wrong.mean())
+        return float(meter(factors).drop or 0.0)
     probe = task.calibration.probe if task.calibration is not None else None
     if probe is None:
         raise AssertionError  # _drops saw to it
     trial = probe(in_network(task.target.layer, factors), f"rank {factors.rank}")
-    return float(trial.error_rate or 0.0) - float(probe.original.error_rate or 0.0)
+    return float(trial.drop or 0.0)

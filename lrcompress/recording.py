@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress import runs
-from lrcompress.layerwise import Calibration, Factorized, Request
+from lrcompress.layerwise import Factorized, Request
 from lrcompress.lowrank import calibration_warnings, parameters
+from lrcompress.measuring import Calibration
 from lrcompress.modelfile import ModelFile, Written
 from lrcompress.results import FactorizeResult, LayerResult
 

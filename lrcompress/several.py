@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from lrcompress.choosing import RankChoice, Rule, pick_rule, rank_grid
 from lrcompress.errors import RankError
 from lrcompress.layerwise import (
-    Calibration,
     Factorized,
-    Kernels,
     LayerTask,
     Request,
     Target,
@@ -26,6 +24,7 @@ from lrcompress.lowrank import (
     total_price,
 )
 from lrcompress.lowrank import within_budget as best_within
+from lrcompress.measuring import Calibration, Kernels
 from lrcompress.modelfile import (
     DenseLayer,
     ModelFile,
@@ -112,7 +111,8 @@ def factorize_several(
         ranks = _keeping(tasks, curves, value)
     else:
         ranks = _within_drop(tasks, curves, value, calibration, progress)
-    return _result(tasks, curves, ranks, rule, value, is_default)
+    judged = "" if calibration is None else f" {calibration.judged}"
+    return _result(tasks, curves, ranks, rule, value, is_default, judged)
 
 
 def _largest(layer: DenseLayer) -> int:
@@ -202,7 +202,6 @@ def _within_drop(
     probe = calibration.probe
     grids = [rank_grid(curve.most) for curve in curves]
     path = _rounded(allocations(curves), grids)
-    before = float(probe.original.error_rate or 0.0)
     low, high = -1, len(path) - 1  # the last leaves every layer whole, which loses nothing
     while high - low > 1:
         middle = (low + high) // 2
@@ -215,12 +214,12 @@ def _within_drop(
         trial = probe(kernels, "trying all together")
         done = len(path) - (high - low)
         progress("looking for the smallest within the drop", done, len(path), {})
-        drop = float(trial.error_rate or 0.0) - before
+        drop = float(trial.drop or 0.0)
         low, high = (low, middle) if drop <= allowed else (middle, high)
     if all(rank is None for rank in path[high]):
         msg = (
-            f"No ranks of these {len(curves)} layers lose at most {allowed:g} points on held-out "
-            "data; raise --max-drop, or give --reduction and fine-tune."
+            f"No ranks of these {len(curves)} layers lose at most {allowed:g} points "
+            f"{calibration.judged}; raise --max-drop, or give --reduction and fine-tune."
         )
         raise RankError(msg, code="max_drop_unreachable")
     return path[high]
@@ -245,6 +244,7 @@ def _result(
     rule: Rule,
     value: float,
     is_default: bool,
+    judged: str,
 ) -> Shared:
     """Factorize every layer at its rank."""
     whole = sum(curve.price(None) for curve in curves)
@@ -252,7 +252,7 @@ def _result(
     asked = {
         "reduction": f"saving {100 * value:g} % of {len(curves)} layers",
         "energy": f"keeping {100 * value:g} % of the energy of {len(curves)} layers on average",
-        "max_drop": f"losing at most {value:g} points on held-out data with {len(curves)} layers",
+        "max_drop": f"losing at most {value:g} points{judged} with {len(curves)} layers",
     }[rule]
     why = " (the default: say --rank to choose yourself)" if is_default else ""
     found, remarks = [], []

@@ -117,7 +117,7 @@ def evaluation(value: object) -> bool:
     if not isinstance(value, dict):
         return False
     names = [f"{key}{end}" for key in _MEASURES for end in ("", "_low", "_high")]
-    names += [f"held_out_{key}" for key in (*_MEASURES, "outputs")] + ["padding"]
+    names += [f"held_out_{key}" for key in (*_MEASURES, "outputs")] + ["padding", "balanced_error", "auc"]
     if not all(number_or_none(value.get(key)) for key in names):
         return False
     if value.get("measure") == "outputs":

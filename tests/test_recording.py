@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lrcompress.choosing import RankChoice
-from lrcompress.layerwise import Calibration
+from lrcompress.measuring import Calibration
 from lrcompress.recording import about_calibration
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import RankError
-from lrcompress.layerwise import Calibration, LayerTask, Target, in_network, measures_alone
+from lrcompress.layerwise import LayerTask, Target, in_network, measures_alone
 from lrcompress.lowrank import Factors, most_inputs
+from lrcompress.measuring import Calibration
 from lrcompress.modelfile import DenseLayer, ModelFile, check_loadable
 from lrcompress.progress import Progress, silent
 
@@ -32,6 +33,7 @@ class DataOptions:
     scaling: str | None = None
     samples: int | None = None
     seed: int = 0
+    validation: str | Path | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class LiveModel:
             ),
             labels=labels,
             probe=probe,
+            by_labels=split.by_labels,
         )
         return calibration, len(known[paths[0]])
 
@@ -102,6 +105,7 @@ class LiveModel:
         return Probe(
             self.keras_model, x, y, self.progress, task,
             outputs=self.outputs(targets), sample_weight=weights,
+            by_labels=task == "test" or self.data.split.by_labels,
         )  # fmt: skip
 
     def outputs(self, targets: Sequence[Target]) -> list[str]:
@@ -188,8 +192,9 @@ def open_live(
 
     folder = None if options.data_dir is None else Path(options.data_dir)
     loaded = load(
-        options.dataset, folder, seed=options.seed, progress=progress, before_keras=before_keras
-    )
+        options.dataset, folder, seed=options.seed, progress=progress, before_keras=before_keras,
+        validation=None if options.validation is None else str(options.validation),
+    )  # fmt: skip
     before_keras()
     from lrcompress.training import backend
     from lrcompress.training.session import DataRequest, prepare

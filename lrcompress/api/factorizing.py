@@ -37,6 +37,7 @@ def factorize(
     output: str | Path | None = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
+    validation: str | Path | None = None,
     scaling: str | None = None,
     samples: int | None = None,
     overwrite: bool = False,
@@ -68,6 +69,8 @@ def factorize(
             memory nothing is kept on disk unless it is given.
         dataset: Name, `.npz` file, image folder or ``package.module:function``.
         data_dir: First folder in which a named data set is sought.
+        validation: A `.npz` file to choose on, with ``x_val`` and ``y_val`` or ``x`` and ``y``, new to
+            the model; default the data set's own ``x_val``, or a held-out tenth of the training data.
         scaling: as-is, /255, /127.5-1 or standardized; default the model's own, or detected.
         samples: Calibration inputs; default 5,000, and all of them for `refined`.
         overwrite: Replace an existing output.
@@ -109,15 +112,15 @@ def factorize(
     if not isinstance(model, (str, Path)):
         return _factorize_in_memory(model, request, dataset is not None)
     path = Path(model)
-    if dataset is None and (data_dir is not None or scaling is not None or samples is not None):
-        msg = "data_dir, scaling and samples say how to use a data set, but none was given; add --dataset."
+    if dataset is None and any(given is not None for given in (data_dir, scaling, samples, validation)):
+        msg = "data_dir, validation, scaling and samples say how to use a data set, but none was given; add --dataset."
         raise DatasetError(msg, code="no_dataset")
     with _source(path, request) as source:
         if dataset is None:
             return factorize_file(
                 source, request, progress=progress, convert=_converter(before_keras)
             )
-        options = DataOptions(dataset, data_dir, scaling, samples, seed)
+        options = DataOptions(dataset, data_dir, scaling, samples, seed, validation)
         return _factorize_with_data(source, request, options, progress, before_keras)
 
 
@@ -161,6 +164,8 @@ def _factorize_with_data(
     from lrcompress.training import backend
     from lrcompress.training.evaluate import evaluate
     from lrcompress.training.measures import compare
+    from lrcompress.training.rare import lost_classes
+    from lrcompress.training.session import about_memory
 
     # Before anything is written: an original that gives no numbers on these data is refused.
     (x, y), weights = live.data.test(), live.data.split.w_test
@@ -176,11 +181,16 @@ def _factorize_with_data(
     result.error_rate_before = result.measured_before.get("error_rate")
     result.error_rate_after = result.measured_after.get("error_rate")
     result.drop = compare(before, after).to_json()
+    remarks = lost_classes(before, after)
+    if any(layer.choice.rule == "max_drop" for layer in result.layers):
+        remarks += about_memory(live.keras_model, live.data, before)
+    result.warnings += remarks
     with updating(read_record(result.record)) as (record, _):
         record.set_stage("original", source.file.path, result.parameters_before, **before.to_json())
         record.set_stage(
             "factorized", result.output, result.parameters_after, **after.to_json(), drop=result.drop
         )
+        record.document["warnings"] = [*record.document.get("warnings", []), *remarks]
     return result
 
 

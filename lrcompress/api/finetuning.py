@@ -36,6 +36,7 @@ def finetune(
     distribute: str = "auto",
     dataset: str | None = None,
     data_dir: str | Path | None = None,
+    validation: str | Path | None = None,
     scaling: str | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
@@ -71,6 +72,7 @@ def finetune(
             ``data`` also among CPU devices, ``none`` never; see docs/devices.md.
         dataset: Default the run record's, or the one that the model file names.
         data_dir: First folder in which a named data set is sought.
+        validation: A `.npz` file to choose the best epoch on, see `lrcompress.factorize`.
         scaling: Default the recorded one, or detected with the original model.
         output: Default ``<stem>-finetuned<suffix>`` beside the factorized model.
         overwrite: Replace an existing output, and an unfinished run's checkpoint.
@@ -107,13 +109,17 @@ def finetune(
     from lrcompress.training.datasets import load
 
     folder = None if data_dir is None else Path(data_dir)
-    loaded = load(spec, folder, seed=seed, progress=progress, before_keras=before_keras)
+    loaded = load(
+        spec, folder, seed=seed, progress=progress, before_keras=before_keras,
+        validation=None if validation is None else str(validation),
+    )  # fmt: skip
     before_keras()
     from lrcompress.training import backend
     from lrcompress.training.checkpoints import Checkpoint, digest
     from lrcompress.training.distill import TEMPERATURE
     from lrcompress.training.distribute import over
     from lrcompress.training.finetune import finetune as train
+    from lrcompress.training.rare import lost_classes
     from lrcompress.training.saving import save_model
     from lrcompress.training.session import DataRequest, prepare
     from lrcompress.training.settings import FinetuneSettings
@@ -158,6 +164,8 @@ def finetune(
         )
         device = backend.describe_device()
     warnings += outcome.warnings()
+    if outcome.original is not None:
+        warnings += lost_classes(outcome.original, outcome.after)
     result = FinetuneResult.of(
         outcome,
         input=path,

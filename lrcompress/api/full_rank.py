@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.api.calibrating import DataOptions, LiveModel, Meter, recorded_scaling
 from lrcompress.errors import DatasetError
-from lrcompress.layerwise import Calibration, LayerTask, Request, Target
+from lrcompress.layerwise import LayerTask, Request, Target
 from lrcompress.lowrank import Factors, parameters
+from lrcompress.measuring import Calibration
 from lrcompress.modelfile import DenseLayer, ModelFile, find_head, open_model
 from lrcompress.progress import Progress, silent
 

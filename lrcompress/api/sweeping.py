@@ -16,13 +16,14 @@ from lrcompress.api.calibrating import (
     open_live,
 )
 from lrcompress.choosing import rank_grid
-from lrcompress.layerwise import Calibration, LayerTask, Request, Target, check_layer
+from lrcompress.layerwise import LayerTask, Request, Target, check_layer
 from lrcompress.lowrank import (
     Factors,
     largest_useful_rank,
     parameters,
     singular_values,
 )
+from lrcompress.measuring import Calibration
 from lrcompress.modelfile import DenseLayer, ModelFile, find_head, head_paths, open_model
 from lrcompress.progress import Progress, nothing, silent
 
@@ -76,6 +77,7 @@ def sweep(
     layer: str | None = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
+    validation: str | Path | None = None,
     scaling: str | None = None,
     samples: int | None = None,
     seed: int = 0,
@@ -96,6 +98,8 @@ def sweep(
         dataset: Name, `.npz` file, image folder or ``package.module:function``; without one only
             the kernel is judged, and Keras is not loaded.
         data_dir: First folder in which a named data set is sought.
+        validation: A `.npz` file to choose on, with ``x_val`` and ``y_val`` or ``x`` and ``y``, new to
+            the model; default the data set's own ``x_val``, or a held-out tenth of the training data.
         scaling: Default the model's own, or detected.
         samples: Calibration inputs; default all of the training part.
         seed: Of the held-out split.
@@ -120,7 +124,7 @@ def sweep(
     live, calibration, samples_used = None, None, 0
     started = time.perf_counter()
     if dataset is not None:
-        options = DataOptions(dataset, data_dir, scaling, samples, seed)
+        options = DataOptions(dataset, data_dir, scaling, samples, seed, validation)
         live = open_live(path, opened, options, progress, before_keras)
         calibration, samples_used = live.calibration([target], methods, with_network=False)
     tasks = {
@@ -148,6 +152,13 @@ def sweep(
     description = None
     if live is not None:
         description = live.described(samples_used)
+    original = {} if meters is None else _original(*meters)
+    if description is not None and not description["validation_given"]:
+        from lrcompress.training.session import trained_on
+
+        easy, hard = original.get("held_out_error_rate"), original.get("error_rate")
+        if easy is not None and hard is not None:
+            description["trained_on_held_out"] = trained_on(easy, hard)
     return SweepResult(
         model=path,
         layer=target.layer.path,
@@ -156,7 +167,7 @@ def sweep(
         break_even_rank=largest_useful_rank(m, n, target.layer.rank),
         singular_values=[float(s) for s in singular_values(first.kernel)],
         dataset=description,
-        original={} if meters is None else _original(*meters),
+        original=original,
         rows=rows,
         seconds=seconds,
     )
@@ -210,7 +221,7 @@ def _row(opened: ModelFile, target: Target, method: str, factors: Factors) -> di
 
 _NOTHING = Calibration({})
 _UNMEASURED: dict[str, Any] = dict.fromkeys(
-    ("output_error", "agreement", "held_out_error_rate",
+    ("output_error", "agreement", "held_out_error_rate", "held_out_drop",
      "error_rate", "error_rate_low", "error_rate_high", "drop")
 )  # fmt: skip
 
@@ -227,6 +238,7 @@ def _measure(held_out: Meter | None, test: Meter, factors: Factors) -> dict[str,
             "output_error": measured.output_error,
             "agreement": measured.agreement,
             "held_out_error_rate": measured.error_rate,
+            "held_out_drop": measured.drop,
         } | _held_out(measured)
     measured = test(factors)
     before, after = test.original_wrong, measured.wrong

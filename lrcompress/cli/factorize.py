@@ -18,6 +18,7 @@ from lrcompress.cli.options import (
     output_options,
     overwrite_option,
     seed_option,
+    validation_option,
 )
 
 RULES = ("rank", "energy", "reduction", "max_drop")
@@ -42,6 +43,7 @@ RULES = ("rank", "energy", "reduction", "max_drop")
 @click.option("--add-bias", is_flag=True,
               help="Allow a layer without bias to be given one, with --dataset.")  # fmt: skip
 @data_options
+@validation_option
 @click.option(
     "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay."
 )

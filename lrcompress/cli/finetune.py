@@ -18,6 +18,7 @@ from lrcompress.cli.options import (
     output_options,
     overwrite_option,
     seed_option,
+    validation_option,
 )
 
 
@@ -53,6 +54,7 @@ from lrcompress.cli.options import (
 @click.option("--run", type=click.Path(path_type=Path), metavar="FILE",
               help="Run record; default: the newest here.")  # fmt: skip
 @data_options
+@validation_option
 @output_option("<stem>-finetuned<suffix> beside the factorized model")
 @overwrite_option
 @distribute_option

@@ -96,6 +96,13 @@ def data_options(command: Command) -> Command:
     return command
 
 
+validation_option = click.option(
+    "--validation", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.npz",
+    help="Data to choose on that the model was not trained on; default: x_val of the data, or a "
+         "held-out tenth.",
+)  # fmt: skip
+
+
 def words_of(value: str) -> list[str]:
     """Return the words of a list separated by commas or spaces."""
     return value.replace(",", " ").split()

@@ -18,6 +18,7 @@ from lrcompress.cli.options import (
     output_options,
     overwrite_option,
     seed_option,
+    validation_option,
 )
 
 METHODS = ("auto", "svd", "centered", "whitened", "refined")
@@ -34,6 +35,7 @@ METHODS = ("auto", "svd", "centered", "whitened", "refined")
 @click.option("--layer", metavar="NAME", shell_complete=layers,
               help="Another Dense layer than the final one.")  # fmt: skip
 @data_options
+@validation_option
 @click.option(
     "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay."
 )

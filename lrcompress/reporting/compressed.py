@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.reporting.benchmarked import verdicts
 from lrcompress.reporting.tables import drop, kernel_errors, plain, saved, table
 from lrcompress.reporting.words import (
+    NAMES,
     allowance,
     allowed_drop,
+    balanced_rise,
     change,
     count,
     figure,
@@ -72,9 +74,13 @@ def _measured_lines(result: dict[str, Any]) -> list[str]:
         key = old["measure"]
         what = "test error" if key == "error_rate" else "test data"
         lines.append(f"{what}{name} {figure(key, old[key])} -> {figure(key, new[key])} ({change(lost)})")
+        lines += [
+            f"  {figure(k, old[k])} -> {figure(k, new[k]).removeprefix(NAMES[k])}"
+            for k in ("balanced_error", "auc") if old.get("balanced_error") and k in old and k in new
+        ]  # fmt: skip
     allowed = allowed_drop(result["layers"])
     if allowed is not None and len(groups) == 1:
-        lines.append(f"the drop in test error: {allowance(result['drop'], allowed)}")
+        lines.append(f"the drop in test error: {allowance(result['drop'], allowed, balanced_rise(before, after))}")
     return [*lines, *padding(before)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.reporting.words import PERCENT, allowance, allowed_drop, count, share
+from lrcompress.reporting.words import PERCENT, allowance, allowed_drop, balanced_rise, count, share
 
 # Measure to (its name in a sentence, its digits, its unit).
 _WRITTEN = {
@@ -31,7 +31,8 @@ def headline(story: dict[str, Any]) -> dict[str, Any]:
         ``text``, one line; ``layers``, how many, and ``what`` they are; ``layer_parameters_before`` and ``_after``,
         ``layer_reduction``; ``model_reduction``; and where the result and the original were
         measured by one figure: ``measure``, ``before``, ``after`` and ``drop`` with its interval
-        (each None otherwise); ``allowed``, the drop in points that was asked for, if one was.
+        (each None otherwise); ``allowed``, the drop in points that was asked for, if one was;
+        ``balanced_rise``, by how many points balanced error rises where a class is rare.
     """
     layers, result = story["layers"], result_of(story) or {}
     before = sum(layer["parameters_before"] for layer in layers)
@@ -45,6 +46,7 @@ def headline(story: dict[str, Any]) -> dict[str, Any]:
         "model_reduction": result.get("parameters_reduction"),
         "stage": result.get("name"),
         "allowed": allowed_drop(layers),
+        "balanced_rise": balanced_rise(stage_of(story, "original") or {}, result),
         **_measured(story, result),
     }
     return {"text": _text(found), **found}
@@ -133,7 +135,8 @@ def verdict(found: dict[str, Any]) -> str:
     text = _difference(paired)
     if allowed is None or found.get("measure") not in PERCENT:
         return text
-    return f"{text} On the drop: {allowance(paired, allowed)}."
+    said = allowance(paired, allowed, found.get("balanced_rise"))
+    return f"{text} On the drop: {said}."
 
 
 def _difference(paired: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from lrcompress.reporting.words import (
     count,
     held_out,
     padding,
+    points,
     rate,
     seconds,
     share,
@@ -49,6 +50,8 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
             f"the original: {held_out(original)} held out, {rate(original)} test"
             f" ({count(original['samples'])} samples); choose by the held-out column, report the test error"
         )
+        if document["dataset"] and document["dataset"].get("trained_on_held_out"):
+            lines.append("the original was trained on the held-out part: give data new to it with --validation")
     lines += padding(document["dataset"] or {})
     times = ", ".join(f"{name} {seconds(value)}" for name, value in document["seconds"].items())
     return [*parts, plain([*lines, f"time: {times}"])]
@@ -57,7 +60,7 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
 def _outputs(rows: list[dict[str, Any]]) -> list[str]:
     """Return the columns on outputs."""
     column = test_column(rows)
-    chosen_by = "error, held out" if "error" in column else "held out"
+    chosen_by = "drop, held out" if any(row.get("held_out_drop") is not None for row in rows) else "held out"
     return ["output error", "agreement", chosen_by, column, "drop [95 %]"]
 
 
@@ -89,7 +92,7 @@ def _cells(row: dict[str, Any], *, measured: bool) -> list[str]:
         *cells,
         small(row["output_error"]),
         "-" if row["agreement"] is None else f"{row['agreement']:.2f} %",
-        held_out(row),
+        held_out(row) if row.get("held_out_drop") is None else points(row["held_out_drop"]),
         rate(row),
         "-" if drop is None else change(drop),
     ]

@@ -7,9 +7,10 @@ from typing import Any
 # What an evaluation may be measured by, beside the top-1 error, which needs no name.
 NAMES = {
     "binary_error": "binary error ", "rmse": "RMSE ", "top5_error_rate": "top-5 error ",
-    "auc": "AUC ", "mae": "MAE ",
+    "auc": "AUC ", "mae": "MAE ", "balanced_error": "balanced error ",
 }  # fmt: skip
-PERCENT = {"error_rate", "binary_error", "top5_error_rate"}
+PERCENT = {"error_rate", "binary_error", "top5_error_rate", "balanced_error"}
+BESIDE = ("top5_error_rate", "balanced_error", "auc", "mae")
 
 
 def count(value: int | float | None) -> str:
@@ -72,11 +73,11 @@ def held_out(row: dict[str, Any]) -> str:
 
 
 def beside(stage: dict[str, Any]) -> str:
-    """Return what else an evaluation tells: top-5 error, area under the curve, absolute error."""
+    """Return what else an evaluation tells: top-5 error, balanced error, area under the curve, absolute error."""
     if stage.get("measure") == "outputs":
         parts = ((name, beside(found)) for name, found in stage["outputs"].items())
         return "; ".join(f"{name}: {text}" for name, text in parts if text)
-    found = {key: stage[key] for key in ("top5_error_rate", "auc", "mae") if stage.get(key) is not None}
+    found = {key: stage[key] for key in BESIDE if stage.get(key) is not None}
     return ", ".join(figure(key, value) for key, value in found.items())
 
 
@@ -104,8 +105,16 @@ def padding(stage: dict[str, Any]) -> list[str]:
     return [] if left_out is None else [f"padding left out, by the model's mask: {left_out:.0f} % of positions"]
 
 
-def allowance(paired: dict[str, Any], allowed: float) -> str:
-    """Return in words whether a drop is what was allowed, by its 95 % interval."""
+def balanced_rise(before: dict[str, Any], after: dict[str, Any]) -> float | None:
+    """Return by how many points balanced error rises; None where no class is rare."""
+    old, new = before.get("balanced_error"), after.get("balanced_error")
+    return None if old is None or new is None else new - old
+
+
+def allowance(paired: dict[str, Any], allowed: float, rise: float | None) -> str:
+    """Return in words whether a drop is what was allowed, by its 95 % interval, and `balanced_rise`."""
+    if rise is not None and rise > allowed >= paired["low"]:
+        return f"balanced error rises by {rise:.2f} points, {allowed:g} were allowed"
     if paired["high"] <= allowed:
         return f"within the {allowed:g} points allowed"
     if paired["low"] > allowed:

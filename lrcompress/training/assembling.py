@@ -1,12 +1,13 @@
 """From named arrays to the parts of a data set, checked against each other.
 
 The names are ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or for a model with several
-inputs or outputs ``x_train.NAME`` and so on; ``sample_weight_train``, ``sample_weight_test`` and
-``class_weight`` may be there too.
+inputs or outputs ``x_train.NAME`` and so on; ``x_val`` and ``y_val``, ``sample_weight_train`` and so on,
+and ``class_weight`` may be there too.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,13 @@ from lrcompress.training.finite import check_array
 from lrcompress.training.labels import check_numeric, read_labels
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-OPTIONAL = ("sample_weight_train", "sample_weight_test", "class_weight")
+VALIDATION = ("x_val", "y_val")
+OPTIONAL = ("sample_weight_train", "sample_weight_val", "sample_weight_test", "class_weight")
+# Other usual names.
+_SAME = {
+    f"{key}_{other}": f"{key}_val"
+    for key in ("x", "y", "sample_weight") for other in ("valid", "validation")
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,9 @@ class Dataset:
             weigh alike.
         w_test: As `w_train`.
         class_weight: By which training multiplies the samples of each class, (classes,), float32.
+        x_val: As `x_train`: data to choose on, new to the model; None where there are none.
+        y_val: As `y_train`.
+        w_val: As `w_train`.
     """
 
     name: str
@@ -52,6 +62,9 @@ class Dataset:
     w_train: NDArray[np.float32] | None = None
     w_test: NDArray[np.float32] | None = None
     class_weight: NDArray[np.float32] | None = None
+    x_val: Arrays | None = None
+    y_val: Arrays | None = None
+    w_val: NDArray[np.float32] | None = None
 
     @property
     def classes(self) -> int:
@@ -72,10 +85,29 @@ class Dataset:
 def wanted_names(names: Iterable[str]) -> list[str] | None:
     """Return which of some names make up a data set, None if a part of one is missing."""
     names = list(names)
-    found = [name for name in names if name.split(".", 1)[0] in ARRAYS]
-    if {name.split(".", 1)[0] for name in found} != set(ARRAYS):
+    parts = {name: _usual(name.split(".", 1)[0]) for name in names}
+    if not set(ARRAYS) <= set(parts.values()):
         return None
-    return found + [name for name in names if name in OPTIONAL]
+    wanted = {*ARRAYS, *OPTIONAL}
+    # Inputs alone, or labels alone, are nothing to choose on.
+    if set(VALIDATION) <= set(parts.values()):
+        wanted |= set(VALIDATION)
+    return [name for name in names if parts[name] in wanted]
+
+
+def validation_names(names: Iterable[str]) -> list[str] | None:
+    """Return which of some names are data to choose on: ``x_val`` and ``y_val``, else ``x`` and ``y``."""
+    parts = {name: _usual(name.split(".", 1)[0]) for name in names}
+    for wanted in ({*VALIDATION, "sample_weight_val"}, {"x", "y", "sample_weight"}):
+        found = [name for name, part in parts.items() if part in wanted]
+        if {"x", "y"} <= {parts[name].removesuffix("_val") for name in found}:
+            return found
+    return None
+
+
+def _usual(part: str) -> str:
+    """Return the name that is used here for what others call otherwise: x_val for x_valid."""
+    return _SAME.get(part, part)
 
 
 def grouped(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,9 +123,9 @@ def grouped(arrays: Mapping[str, Any]) -> dict[str, Any]:
             msg = f"The data hold {part} and {key}; expected one array {part}, or {part}.NAME for each."
             raise DatasetError(msg, code="dataset_shape")
         if dot:
-            found.setdefault(part, {})[name] = array
+            found.setdefault(_usual(part), {})[name] = array
         else:
-            found[key] = array
+            found[_usual(key)] = array
     return found
 
 
@@ -108,19 +140,22 @@ def assemble(name: str, source: str, arrays: Mapping[str, Any]) -> Dataset:
     Raises:
         DatasetError: If they do not.
     """
-    for part in ("train", "test"):
+    has_val = all(arrays.get(key) is not None for key in VALIDATION)
+    parts = ("train", "test", "val") if has_val else ("train", "test")
+    for part in parts:
         samples = _check_inputs(arrays[f"x_{part}"], f"x_{part}", source)
         _check_labels(arrays[f"y_{part}"], f"y_{part}", samples, source)
-    for key in ("x", "y"):
-        _check_alike(arrays[f"{key}_train"], arrays[f"{key}_test"], key, source)
-    y_train, y_test = _read(arrays["y_train"], arrays["y_test"])
+    for key, part in itertools.product(("x", "y"), parts[1:]):
+        _check_alike(arrays[f"{key}_train"], arrays[f"{key}_{part}"], key, source, part)
+    labels = _read({part: arrays[f"y_{part}"] for part in parts})
     weights = {
         part: _weights(arrays.get(f"sample_weight_{part}"), part, arrays[f"y_{part}"], source)
-        for part in ("train", "test")
+        for part in parts
     }
     return Dataset(
-        name, source, arrays["x_train"], y_train, arrays["x_test"], y_test,
+        name, source, arrays["x_train"], labels["train"], arrays["x_test"], labels["test"],
         weights["train"], weights["test"], _class_weight(arrays.get("class_weight"), source),
+        arrays["x_val"] if has_val else None, labels.get("val"), weights.get("val"),
     )  # fmt: skip
 
 
@@ -162,35 +197,34 @@ def _check_labels(y: Arrays, key: str, samples: int, source: str) -> None:
         check_array(array, f"{what} of {source}", "dataset_labels")
 
 
-def _check_alike(train: Arrays, test: Arrays, key: str, source: str) -> None:
-    ours, theirs = (named(arrays, key) for arrays in (train, test))
+def _check_alike(train: Arrays, other: Arrays, key: str, source: str, part: str) -> None:
+    what = {"test": "test", "val": "validation"}[part]
+    ours, theirs = (named(arrays, key) for arrays in (train, other))
     if set(ours) != set(theirs):
         msg = (
-            f"{source} has for training {', '.join(ours)} and for test {', '.join(theirs)}; "
+            f"{source} has for training {', '.join(ours)} and for {what} {', '.join(theirs)}; "
             "expected the same names."
         )
         raise DatasetError(msg, code="dataset_shape")
     for name, array in ours.items():
         if array.shape[1:] != theirs[name].shape[1:] and key == "x":
             msg = (
-                f"{source} has training inputs of shape {array.shape[1:]} and test inputs of shape "
+                f"{source} has training inputs of shape {array.shape[1:]} and {what} inputs of shape "
                 f"{theirs[name].shape[1:]}; expected the same."
             )
             raise DatasetError(msg, code="dataset_shape")
 
 
-def _read(train: Arrays, test: Arrays) -> tuple[Arrays, Arrays]:
-    """Return labels of both parts as class numbers, where those of both can be."""
-    if isinstance(train, dict) and isinstance(test, dict):
-        pairs = {
-            name: read_labels({"train": y, "test": test[name]}) for name, y in train.items()
-        }
-        parts = ({n: pair[part] for n, pair in pairs.items()} for part in ("train", "test"))
-        return next(parts), next(parts)
-    if isinstance(train, dict) or isinstance(test, dict):
-        raise AssertionError  # _check_alike saw to it
-    pair = read_labels({"train": train, "test": test})
-    return pair["train"], pair["test"]
+def _read(parts: dict[str, Arrays]) -> dict[str, Arrays]:
+    """Return labels of all parts as class numbers, where those of all can be."""
+    # The parts have the same names, or none: `_check_alike` saw to it.
+    several = {part: y for part, y in parts.items() if isinstance(y, dict)}
+    if not several:
+        return {**read_labels({part: y for part, y in parts.items() if not isinstance(y, dict)})}
+    read = {
+        name: read_labels({part: y[name] for part, y in several.items()}) for name in several["train"]
+    }
+    return {part: {name: found[part] for name, found in read.items()} for part in parts}
 
 
 def _weights(

@@ -19,9 +19,11 @@ from lrcompress.errors import DatasetError, UnknownDatasetError, did_you_mean
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.training.assembling import (
     ARRAYS,
+    VALIDATION,
     Dataset,
     assemble,
     grouped,
+    validation_names,
     wanted_names,
 )
 from lrcompress.training.labels import class_numbers
@@ -35,6 +37,7 @@ def load(
     spec: str,
     data_dir: Path | None = None,
     *,
+    validation: str | None = None,
     seed: int = 0,
     progress: Progress = silent,
     before_keras: Callable[[], None] = nothing,
@@ -47,6 +50,8 @@ def load(
             `keras.datasets`, or a dictionary of them; see `lrcompress.training.assembling` for
             the names.
         data_dir: First folder in which a name is sought.
+        validation: A `.npz` file of data to choose on, see `_validation`; these go before `x_val`
+            of the data set.
         seed: For the split of an image folder that has no `train` and `test`.
         progress: Told of a download.
         before_keras: Called before Keras is loaded, which happens only for a download.
@@ -58,20 +63,21 @@ def load(
     path = Path(spec)
     if spec in NAMED:
         found = locate(spec, data_dir)
-        if found:
-            return _from_npz(spec, found)
-        before_keras()
-        progress(f"download {spec}", 0, 1, {})
-        return _from_keras(spec, data_dir)
-    if path.suffix == ".npz":
-        return _from_npz(spec, path)
-    if is_there(path.is_dir):
+        if found is None:
+            before_keras()
+            progress(f"download {spec}", 0, 1, {})
+        source, arrays = _from_npz(found) if found else _from_keras(spec, data_dir)
+    elif path.suffix == ".npz":
+        source, arrays = _from_npz(path)
+    elif is_there(path.is_dir):
         from lrcompress.training.images import read_image_folder
 
-        return assemble(spec, spec, read_image_folder(path, seed))
-    if ":" in spec and not is_there(path.exists):
-        return assemble(spec, spec, _call(spec))
-    raise UnknownDatasetError(_unknown(spec))
+        source, arrays = spec, read_image_folder(path, seed)
+    elif ":" in spec and not is_there(path.exists):
+        source, arrays = spec, _call(spec)
+    else:
+        raise UnknownDatasetError(_unknown(spec))
+    return assemble(spec, source, arrays if validation is None else arrays | _validation(validation))
 
 
 def _unknown(spec: str) -> str:
@@ -81,14 +87,27 @@ def _unknown(spec: str) -> str:
     )
 
 
-def _from_npz(spec: str, path: Path) -> Dataset:
+def _from_npz(path: Path) -> tuple[str, dict[str, Any]]:
     if not is_there(path.is_file):
         msg = f"Data set file {path} does not exist; expected a .npz with {', '.join(ARRAYS)}."
         raise DatasetError(msg)
-    return assemble(spec, str(path), grouped(read_npz(path, ARRAYS, wanted_names)))
+    return str(path), grouped(read_npz(path, ARRAYS, wanted_names))
 
 
-def _from_keras(name: str, data_dir: Path | None) -> Dataset:
+def _validation(spec: str) -> dict[str, Any]:
+    """Return ``x_val``, ``y_val`` and any weights of a `.npz` file that holds them, or ``x`` and ``y``."""
+    path = Path(spec)
+    if path.suffix != ".npz" or not is_there(path.is_file):
+        msg = (
+            f"Validation data {spec} are no existing .npz file; expected one with x_val and y_val, or "
+            "x and y, new to the model."
+        )
+        raise DatasetError(msg)
+    arrays = grouped(read_npz(path, VALIDATION, validation_names))
+    return {f"{key.removesuffix('_val')}_val": array for key, array in arrays.items()}
+
+
+def _from_keras(name: str, data_dir: Path | None) -> tuple[str, dict[str, Any]]:
     import keras
 
     try:
@@ -104,7 +123,7 @@ def _from_keras(name: str, data_dir: Path | None) -> Dataset:
         )
         raise DatasetError(msg, code="dataset_not_found") from error
     arrays = {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
-    return assemble(name, f"keras.datasets.{name}", arrays)
+    return f"keras.datasets.{name}", arrays
 
 
 def _call(spec: str) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class Split:
         w_val: As `w_train`.
         w_test: As `w_train`.
         class_weight: By which training multiplies the samples of each class, (classes,).
+        by_labels: Whether `x_val` was given as such: new to the model, so that its labels decide.
     """
 
     x_train: Arrays
@@ -51,6 +52,7 @@ class Split:
     w_val: NDArray[np.float32] | None = None
     w_test: NDArray[np.float32] | None = None
     class_weight: NDArray[np.float32] | None = None
+    by_labels: bool = False
 
 
 def fit_to_model(data: Dataset, model: Any) -> Dataset:
@@ -65,26 +67,26 @@ def fit_to_model(data: Dataset, model: Any) -> Dataset:
     """
     ends = heads(model)
     inputs = dict(zip(input_names(model), model.inputs, strict=True))
-    x_train, x_test = (
-        _inputs(_by_name(x, "x_train", {name: name for name in inputs}, data, model), inputs, data)
-        for x in (data.x_train, data.x_test)
-    )
-    aliases = {head.name: head.layer for head in ends}
-    y_train, y_test = (
-        _by_name(y, "y_train", aliases, data, model) for y in (data.y_train, data.y_test)
-    )
+    parts = ["train", "test"] if data.x_val is None else ["train", "test", "val"]
+    names, aliases = {name: name for name in inputs}, {head.name: head.layer for head in ends}
+    fitted_inputs: dict[str, Any] = {
+        f"x_{part}": _only(
+            _inputs(_by_name(getattr(data, f"x_{part}"), "x_train", names, data, model), inputs, data)
+        )
+        for part in parts
+    }
+    given = {
+        f"y_{part}": _by_name(getattr(data, f"y_{part}"), "y_train", aliases, data, model)
+        for part in parts
+    }
     labels = {
-        head.name: fit_labels({"y_train": y_train[head.name], "y_test": y_test[head.name]},
-                              head, data.name)
+        head.name: fit_labels({key: y[head.name] for key, y in given.items()}, head, data.name)
         for head in ends
-    }  # fmt: skip
-    fitted = dataclasses.replace(
-        data,
-        x_train=_only(x_train),
-        y_train=_only({name: parts["y_train"] for name, parts in labels.items()}),
-        x_test=_only(x_test),
-        y_test=_only({name: parts["y_test"] for name, parts in labels.items()}),
-    )
+    }
+    fitted_labels: dict[str, Any] = {
+        key: _only({name: found[key] for name, found in labels.items()}) for key in given
+    }
+    fitted = dataclasses.replace(data, **fitted_inputs, **fitted_labels)
     _check_weights(fitted, ends)
     return fitted
 
@@ -171,8 +173,9 @@ def _check_weights(data: Dataset, ends: list[Head]) -> None:
     for part, weights, y in (
         ("train", data.w_train, data.y_train),
         ("test", data.w_test, data.y_test),
+        ("val", data.w_val, data.y_val),
     ):
-        if weights is None or weights.ndim == 1:
+        if weights is None or y is None or weights.ndim == 1:
             continue
         for name, labels in named(y, "labels").items():
             predictions = labels.shape if kind_of(labels) == "classes" else labels.shape[:-1]
@@ -197,10 +200,15 @@ def _check_weights(data: Dataset, ends: list[Head]) -> None:
 
 
 def hold_out(data: Dataset, seed: int) -> Split:
-    """Hold a seeded tenth of the training data out for validation.
+    """Take the validation data that are given, or hold a seeded tenth of the training data out.
 
     At most 5,000 samples; of sequences with a label at each step 5,000 labels, and 500 samples.
     """
+    if data.x_val is not None and data.y_val is not None:
+        return Split(
+            data.x_train, data.y_train, data.x_val, data.y_val, data.x_test, data.y_test,
+            data.w_train, data.w_val, data.w_test, data.class_weight, by_labels=True,
+        )  # fmt: skip
     n = count(data.x_train)
     labels = data.y_train.values() if isinstance(data.y_train, dict) else [data.y_train]
     each = [math.prod(y.shape[1:]) for y in labels if kind_of(y) == "classes"]

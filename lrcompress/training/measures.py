@@ -54,13 +54,39 @@ class Evaluation(ABC):
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the single predictions; the key ``measure`` names the main figure."""
-        single = ("each_wrong", "each_squared", "each_weight", "each_step", "wrong")
+        single = ("each_wrong", "each_squared", "each_weight", "each_step", "wrong", "by_class")
         figures = {key: value for key, value in self.__dict__.items() if key not in single}
         # What does not apply to a model is left out.
-        for key in ("top5_error_rate", "padding"):
+        for key in ("top5_error_rate", "padding", *(() if "labels" in figures else ("auc",))):
             if figures.get(key) is None:
                 figures.pop(key, None)
-        return {"measure": self.measure, **figures}
+        by_class = getattr(self, "by_class", None)
+        return {"measure": self.measure, **figures, **(by_class.to_json() if by_class else {})}
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """How each of a few classes, or of several labels, fares.
+
+    Attributes:
+        balanced_error: In percent: the mean of the classes' own errors; of labels, that of each
+            label's two sides, averaged over labels. None unless a class is rare, or there are two.
+        recall: Share of each class's, or label's, samples that are found, in percent; None where
+            there are no samples.
+        samples: Of each, weighted where the data have weights.
+        predicted: How many classes, or labels, are ever predicted.
+    """
+
+    balanced_error: float | None
+    recall: list[float | None]
+    samples: list[float]
+    predicted: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures, where they tell something that the error does not."""
+        if self.balanced_error is None:
+            return {}
+        return {"balanced_error": self.balanced_error, "recall": self.recall}
 
 
 @dataclass(frozen=True)
@@ -80,6 +106,9 @@ class ClassEvaluation(Evaluation):
             fewer than 100 classes.
         each_step: Whether they stand at the steps of sequences.
         padding: Positions that the model's mask leaves out, in percent; None without a mask.
+        auc: Of two classes, the probability that a sample of the second ranks above one of the
+            first; None for more classes, or where one is missing.
+        by_class: Each class alone; None where there are many.
     """
 
     samples: int
@@ -93,6 +122,8 @@ class ClassEvaluation(Evaluation):
     top5_error_rate: float | None = None
     each_step: bool = field(default=False, repr=False)
     padding: float | None = None
+    auc: float | None = None
+    by_class: ByClass | None = field(default=None, repr=False)
 
     @property
     def measure(self) -> str:
@@ -138,6 +169,7 @@ class LabelEvaluation(Evaluation):
         each_wrong: Share of labels decided wrongly, (samples,).
         each_weight: Weights, (samples,); None where all weigh alike.
         padding: Positions that the model's mask leaves out, in percent; None without a mask.
+        by_class: Each label alone.
     """
 
     samples: int
@@ -150,6 +182,7 @@ class LabelEvaluation(Evaluation):
     each_wrong: NDArray[np.float64] = field(repr=False)
     each_weight: Weights | None = field(default=None, repr=False)
     padding: float | None = None
+    by_class: ByClass | None = field(default=None, repr=False)
 
     @property
     def measure(self) -> str:

@@ -17,8 +17,10 @@ from lrcompress.training.calibrate import find_layer
 from lrcompress.training.evaluate import predict_all, score, together
 from lrcompress.training.heads import Head, heads, output_names
 from lrcompress.training.labels import kind_of
+from lrcompress.training.losing import Losing
 from lrcompress.training.measures import ClassEvaluation, Evaluation, OutputsEvaluation
 from lrcompress.training.padding import masked_weights, masks_of
+from lrcompress.training.scores import classes_of
 
 # Kernel (m, n) and bias (n,), or None to keep the layer's own, by path of the layer.
 Kernels = Mapping[str, tuple[NDArray[Any], NDArray[Any] | None]]
@@ -41,6 +43,8 @@ class Probed:
         wrong: Which predictions of a classifier are wrong, for paired comparisons; None without
             labels, for other models, and where samples have weights.
         evaluation: By the labels; None without.
+        drop: What it loses, in points, see `losing`; None without labels, or where those of an
+            output are numbers. The mean of several outputs.
     """
 
     output_error: float
@@ -48,6 +52,7 @@ class Probed:
     error_rate: float | None
     wrong: NDArray[np.bool_] | None = None
     evaluation: Evaluation | None = None
+    drop: float | None = None
 
 
 class Probe:
@@ -63,6 +68,7 @@ class Probe:
         *,
         outputs: Sequence[str] | None = None,
         sample_weight: NDArray[Any] | None = None,
+        by_labels: bool = True,
     ) -> None:
         """Run the original once.
 
@@ -74,6 +80,7 @@ class Probe:
             task: What the first run is called.
             outputs: Names of the outputs to measure; None for all.
             sample_weight: Of the samples, see `evaluate`; None weighs all alike.
+            by_labels: Whether the labels are new to the original, and a drop counts them.
         """
         self._model, self._x, self._progress = model, x, progress
         self._heads = [head for head in heads(model) if outputs is None or head.name in outputs]
@@ -85,6 +92,11 @@ class Probe:
             head.name: masked_weights(sample_weight, masks[head.name], self._original[head.name].shape[:-1])
             for head in self._heads
         }
+        self._losing = None if labels is None else [
+            Losing(head, self._original[head.name], labels[head.name], self._weights[head.name],
+                   by_labels=by_labels)
+            for head in self._heads if kind_of(labels[head.name]) != "regression"
+        ]  # fmt: skip
         self.original = self._measure(self._original)
 
     def __call__(self, kernels: Kernels, task: str = "trial") -> Probed:
@@ -105,7 +117,14 @@ class Probe:
             error_rate=None if evaluation is None else _error_rate(evaluation),
             wrong=_wrong(evaluation),
             evaluation=evaluation,
+            drop=self._drop(outputs),
         )
+
+    def _drop(self, outputs: dict[str, NDArray[np.float32]]) -> float | None:
+        if self._losing is None or len(self._losing) < len(self._heads):
+            return None
+        pairs = zip(self._losing, self._heads, strict=True)
+        return float(np.mean([losing(outputs[head.name]) for losing, head in pairs]))
 
     def _counted(self, outputs: dict[str, NDArray[np.float32]], head: Head) -> NDArray[np.float32]:
         """Return an output without what has weight 0, such as padding."""
@@ -171,13 +190,6 @@ def distance(old: NDArray[np.float32], new: NDArray[np.float32], head: Head) -> 
 def _divergence(old: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
     logs = np.log(np.maximum(old, SMALLEST)) - np.log(np.maximum(new, SMALLEST))
     return np.asarray(old * logs)
-
-
-def classes_of(outputs: NDArray[np.float32], is_logits: bool) -> NDArray[np.int64]:
-    """Return the predicted classes, (samples, ...); one unit says whether it is class 1."""
-    if outputs.shape[-1] > 1:
-        return np.asarray(outputs.argmax(axis=-1))
-    return np.asarray(outputs[..., 0] > (0.0 if is_logits else 0.5), np.int64)
 
 
 @contextlib.contextmanager

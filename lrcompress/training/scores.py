@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.judging import FEW_CLASSES
 from lrcompress.training.labels import Kind
 
 # Per prediction (samples, or samples x steps in one row): arrays by what they hold.
-Scores = dict[str, "NDArray[np.float32] | NDArray[np.float64] | NDArray[np.bool_]"]
+Scores = dict[str, NDArray[Any]]
 # With so many classes a guess among five is a measure of its own.
 MANY_CLASSES = 100
 # What probabilities of exactly 0 and 1 count as, which `hard_sigmoid` gives; in float32, as in Keras.
@@ -23,8 +24,9 @@ def class_scores(outputs: NDArray[np.float32], y: NDArray[np.int64], is_logits: 
     """Score outputs, (..., classes) or one unit, against class numbers, (...).
 
     Returns:
-        ``wrong``, ``loss`` in nats, and from `MANY_CLASSES` up ``beyond5``: whether the class is
-        none of the five likeliest.
+        ``wrong``, ``loss`` in nats; up to `FEW_CLASSES` the class that is ``true`` and the one
+        ``picked``, of two classes how much likelier the second is, ``scores``; from `MANY_CLASSES`
+        up ``beyond5``: whether the class is none of the five likeliest.
     """
     values: NDArray[Any] = outputs
     if outputs.shape[-1] == 1 or is_logits:
@@ -42,6 +44,10 @@ def class_scores(outputs: NDArray[np.float32], y: NDArray[np.int64], is_logits: 
         "wrong": (values.argmax(axis=-1) != y).reshape(-1),
         "loss": -log_own.reshape(-1),
     }
+    if values.shape[-1] <= FEW_CLASSES:
+        found |= {"true": y.reshape(-1), "picked": values.argmax(axis=-1).reshape(-1)}
+    if values.shape[-1] == 2:
+        found["scores"] = (values[..., 1] - values[..., 0]).reshape(-1)
     if values.shape[-1] >= MANY_CLASSES:
         # Written so that NaN, which is in no order, counts as beyond.
         within = np.count_nonzero(values <= own, axis=-1) > values.shape[-1] - 5
@@ -68,6 +74,7 @@ def label_scores(outputs: NDArray[np.float32], y: NDArray[np.bool_], is_logits: 
         "loss": loss.mean(axis=-1).reshape(-1),
         "outputs": outputs.reshape(-1, n),
         "holds": y.reshape(-1, n),
+        "decided": decided.reshape(-1, n),
     }
 
 
@@ -105,3 +112,22 @@ def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
     p = np.where(p <= 0, IMPOSSIBLE, np.where(p >= 1, CERTAIN, p))
     p = np.clip(p, 1e-12, 1 - 1e-12)
     return np.log(p) - np.log1p(-p)
+
+
+def classes_of(outputs: NDArray[np.float32], is_logits: bool) -> NDArray[np.int64]:
+    """Return the predicted classes, (samples, ...); one unit says whether it is class 1."""
+    if outputs.shape[-1] > 1:
+        return np.asarray(outputs.argmax(axis=-1))
+    return np.asarray(outputs[..., 0] > (0.0 if is_logits else 0.5), np.int64)
+
+
+def logits_of(outputs: NDArray[np.float32], is_logits: bool) -> NDArray[np.float32]:
+    """Return logits for outputs: of several probabilities their logarithms, of a sigmoid's its own.
+
+    Probabilities that sum to 1 over the last axis are of softmax; all others are of a unit each.
+    """
+    if is_logits:
+        return outputs
+    if outputs.shape[-1] > 1 and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3):
+        return np.log(np.maximum(outputs, np.float32(1e-30)))
+    return _logit(outputs.astype(np.float64)).astype(np.float32)

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from lrcompress.training.arrays import Arrays, count, take
 from lrcompress.training.assembling import Dataset
-from lrcompress.training.evaluate import evaluate
+from lrcompress.training.evaluate import Evaluation, evaluate
 from lrcompress.training.finite import NotFiniteError
 from lrcompress.training.fit_data import Split, fit_to_model, hold_out
 from lrcompress.training.labels import kind_of
 from lrcompress.training.padding import masked_weights, masks_of
 from lrcompress.training.scaling import Scaling, detect, image_like, parse
 
+# By so much, in points and of the test error, held-out data are easier where they were trained on.
+MEMORY_POINTS, MEMORY_SHARE = 2.0, 0.2
 # Enough to tell a right scaling from a wrong one.
 DETECTION_SAMPLES = 1_000
 
@@ -100,10 +102,31 @@ def prepare(loaded: Dataset, original: Any, request: DataRequest) -> Prepared:
         "train_samples": count(split.x_train),
         "validation_samples": count(split.x_val),
         "test_samples": count(split.x_test),
+        "validation_given": split.by_labels,
     }
     if request.data_dir is not None:
         description["data_dir"] = str(request.data_dir)
     return Prepared(split, scaling, description)
+
+
+def trained_on(held_out: float, test: float) -> bool:
+    """Return whether error rates, in percent, show that a model was trained on the held-out data."""
+    return test - held_out > max(MEMORY_POINTS, MEMORY_SHARE * test)
+
+
+def about_memory(model: Any, data: Prepared, test: Evaluation) -> list[str]:
+    """Return a remark where the original errs far less on the held-out data than on test data."""
+    if data.split.by_labels or test.percent_wrong is None:
+        return []
+    x, y = data.scaling(data.split.x_val), data.split.y_val
+    held_out = evaluate(model, x, y, sample_weight=data.split.w_val).percent_wrong
+    if held_out is None or not trained_on(held_out, test.percent_wrong):
+        return []
+    return [
+        f"The original errs on {held_out:.2f} % of the held-out part of its training data and on "
+        f"{test.percent_wrong:.2f} % of the test data: it was trained on that part, and choices made there "
+        "may be off. Give data new to it, as x_val and y_val or with --validation."
+    ]
 
 
 def takes_words(model: Any) -> bool:

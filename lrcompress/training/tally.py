@@ -15,6 +15,7 @@ from lrcompress.training.measures import (
     RegressionEvaluation,
 )
 from lrcompress.training.paired import Weights
+from lrcompress.training.rare import of_classes, of_labels
 from lrcompress.training.scores import Scores
 from lrcompress.training.statistics import (
     Z95,
@@ -59,10 +60,14 @@ def _classes(scores: Scores, weights: Weights | None) -> Evaluation:
         samples = effective_samples(weights)
         share = float(np.average(wrong, weights=weights))
         rate, (low, high) = 100 * share, wilson_interval(share * samples, samples)
+    auc = None
+    if "scores" in scores:
+        auc = macro_area(scores["scores"][:, None], scores["true"][:, None] == 1, weights)
     return ClassEvaluation(
         wrong.size, errors, rate, low, high, float(np.average(scores["loss"], weights=weights)),
         wrong, weights,
         None if beyond is None else 100 * float(np.average(beyond, weights=weights)),
+        auc=auc, by_class=of_classes(scores, weights),
     )  # fmt: skip
 
 
@@ -85,6 +90,7 @@ def _labels(scores: Scores, weights: Weights | None) -> Evaluation:
         loss=float(np.average(scores["loss"], weights=weights)),
         each_wrong=wrong,
         each_weight=weights,
+        by_class=of_labels(scores, weights),
     )
 
 
