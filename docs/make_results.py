@@ -347,6 +347,34 @@ Bars are 95 % intervals of the difference to full rank on these test images.
 {body}"""
 
 
+def held_out() -> str:
+    """Return which ranks are chosen on data that the original was trained on, rule by rule."""
+    name = "held-out.json"
+    document = read(name)
+    rows = []
+    for network in document["networks"]:
+        for allowed in (0.5, 1.0, 2.0):
+            found = {
+                c["rule"]: c for c in network["choices"]
+                if c["method"] == "refined" and c["allowed"] == allowed
+            }  # fmt: skip
+            cells = [
+                f"{c['rank']}: {c['test']:+.2f}, {c['saved']:.0%}" if (c := found[rule]).get("rank") else "none"
+                for rule in ("labels", "probabilities", "calibrated", "disagreement", "test")
+            ]
+            rows.append([network["network"], f"{allowed:g}", *cells])
+    columns = [
+        "network", "points allowed", "labels", "probabilities", "calibrated, in use", "disagreement",
+        "with the test data, which no rule sees",
+    ]  # fmt: skip
+    return f"""## Choices on data that the original was trained on
+
+{made(document, name)}: the rank that each rule chooses on held-out training data by `refined`, the points it truly loses on the
+test data, and what it saves of the layer. The rules, and how far each is off: [data sets](datasets.md#validation-and-test).
+
+{table(columns, rows)}"""
+
+
 def fresh_heads() -> str:
     """Return `refined` on networks that no choice has seen."""
     name = "heads-fresh-mnist.json"
@@ -708,6 +736,7 @@ are found by [the usual rules](datasets.md). What becomes of other people's file
         head,
         heads(),
         fresh_heads(),
+        held_out(),
         each("dense-layers-*.json", dense_layers),
         each("compare-*.json", comparison),
         language_model(),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -116,3 +119,18 @@ def test_weights_count() -> None:
     thrice = Judge(labels[again], logits[again].__getitem__, by_labels=True)
 
     assert judged(once, logits, picked) == judged(thrice, logits[again], picked[again])
+
+
+def test_the_documented_numbers_are_the_measured_ones() -> None:
+    """The table of docs/datasets.md is that of benchmarks/results/held-out.json."""
+    root = Path(__file__).parent.parent
+    document = json.loads((root / "benchmarks/results/held-out.json").read_text(encoding="utf-8"))
+    page = (root / "docs" / "datasets.md").read_text(encoding="utf-8")
+
+    for network in document["networks"]:
+        cells = [f"{network['held_out_error']:.2f} %", f"{network['test_error']:.2f} %"]
+        rows = [row for row in network["rows"] if 0 < row["test"] < 3]
+        for rule in ("labels", "probabilities", "calibrated", "disagreement"):
+            apart = [row[rule] - row["test"] for row in rows]
+            cells.append(f"{np.abs(apart).mean():.2f} ({min(apart):+.2f})")
+        assert f"| `{network['network']}` | {' | '.join(cells)} |" in page
