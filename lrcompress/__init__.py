@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         sweep,
         train_from_scratch,
     )
-    from lrcompress.errors import LRCompressError
+    from lrcompress.errors import LRCompressError, LRCompressWarning
     from lrcompress.lowrank import Factors, truncated_svd
 
 __version__ = "0.1.0"
@@ -51,6 +51,7 @@ __all__ = [
     "Factors",
     "FinetuneResult",
     "LRCompressError",
+    "LRCompressWarning",
     "MergeResult",
     "ModernizeResult",
     "SweepResult",
@@ -73,6 +74,7 @@ _HOMES = dict.fromkeys(__all__, "lrcompress.api") | {
     "Factors": "lrcompress.lowrank",
     "truncated_svd": "lrcompress.lowrank",
     "LRCompressError": "lrcompress.errors",
+    "LRCompressWarning": "lrcompress.errors",
 }
 
 

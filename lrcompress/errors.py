@@ -117,3 +117,7 @@ class MissingExtraError(LRCompressError):
     """An optional package is needed; the message names the extra to install."""
 
     code = "missing_extra"
+
+
+class LRCompressWarning(UserWarning):
+    """What the user should know though the work went on; the command line prints it as a note."""

@@ -225,7 +225,7 @@ def _factorize_subclassed(model: Any, request: Request) -> FactorizeResult:  # n
 
     The Dense goes through a temporary file alone; its factors go into a copy of the model.
     """
-    from lrcompress.training import backend
+    from lrcompress.training.compiling import compile_like
     from lrcompress.training.saving import save_model
     from lrcompress.training.subclassed import as_sequential, count_weights, find_dense, rebuilt
 
@@ -239,7 +239,7 @@ def _factorize_subclassed(model: Any, request: Request) -> FactorizeResult:  # n
         result = factorize_file(Source(opened, opened), alone)
     factors = result.factors
     small = rebuilt(model, dense, factors.B, factors.C, factors.bias)
-    backend.compile_without_slots(small, model.get_compile_config() if model.compiled else None)
+    compile_like(small, model)
     if request.output is not None:
         check_output(request.output, overwrite=request.overwrite)
         save_model(small, request.output, None, overwrite=request.overwrite)

@@ -180,7 +180,12 @@ def finetune(
         return result
     with runs.updating(record, target, like=path) as (record, pending):
         origin = opened.origin.kept | {"dataset": spec, "scaling": data.scaling.name}
-        save_model(student, target, origin, overwrite=overwrite or goes_on, like=path)
+        # Compile settings as they were: what Keras makes of the user's own would be less.
+        same = (target.suffix == ".keras") == (opened.format == "keras")
+        save_model(
+            student, target, origin, overwrite=overwrite or goes_on, like=path,
+            compiled=opened.compile_config if same else None,
+        )  # fmt: skip
         made = pending.at(target)
         said = record.document.get("dataset") or {}
         # As the record spells it, which is by its own folder.

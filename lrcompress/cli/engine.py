@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 
 from lrcompress.cli.console import note
+from lrcompress.errors import LRCompressWarning
 
 
 def keras_starter(
@@ -36,6 +37,8 @@ def _start_keras(*, quiet: bool, verbose: bool, distribute: str) -> None:
     of what lets several processes talk writes to 1, which belongs to the results.
     """
     note("Starting Keras ...", quiet=quiet)
+    if quiet:
+        warnings.simplefilter("ignore", LRCompressWarning)
     if verbose:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
     with nothing_on(1), contextlib.nullcontext() if verbose else nothing_on(2):
@@ -62,19 +65,30 @@ def nothing_on(descriptor: int) -> Iterator[None]:
 def libraries_held_back(*, own_process: bool) -> Iterator[None]:
     """Keep warnings of libraries off the terminal, those they log and those they raise.
 
-    They are for who writes programs; what a user should know lrcompress says itself.
+    They are for who writes programs; what a user should know lrcompress says itself, each note once.
 
     Args:
         own_process: False where Python calls the command, whose filters of warnings then stay.
     """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
-    if own_process and not sys.warnoptions:
-        warnings.simplefilter("ignore")
     try:
-        yield
+        with warnings.catch_warnings():
+            if own_process and not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            warnings.simplefilter("once", LRCompressWarning)
+            warnings.showwarning = functools.partial(_show, warnings.showwarning)
+            yield
     finally:
         logging.disable(before)
+
+
+def _show(others: Callable[..., None], message: Warning | str, *about: object) -> None:
+    """Print what lrcompress warns of as a note; hand on what others do."""
+    if isinstance(message, LRCompressWarning):
+        note(f"Note: {message}", quiet=False)
+    else:
+        others(message, *about)
 
 
 def let_libraries_speak() -> None:

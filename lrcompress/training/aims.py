@@ -61,7 +61,7 @@ def aim_for(
     labels = _by_head(data.split.y_train, ends)
     outputs = [output_of(head, y) for head, y in zip(ends, labels, strict=True)]
     targets = [columns(output, y) for output, y in zip(outputs, labels, strict=True)]
-    model, loss = student, [losses.label_loss(output) for output in outputs]
+    model, loss = _bare(student), [losses.label_loss(output) for output in outputs]
     if teacher is not None:
         distill.check(student, teacher)
         theirs = [output_of(head, y) for head, y in zip(heads(teacher), labels, strict=True)]
@@ -71,7 +71,7 @@ def aim_for(
             taught = distill.remembered(teacher, data.split.x_train, data.scaling, progress)
             targets = [np.concatenate(pair, axis=-1) for pair in zip(targets, taught, strict=True)]
         else:
-            model = distill.SideBySide(student, teacher)
+            model = distill.SideBySide(model, teacher)
     return Aim(
         model=model,
         targets=_as_fed(_as_outputs(student, targets)),
@@ -107,6 +107,16 @@ def columns(output: losses.Output, labels: NDArray[Any]) -> NDArray[np.float32]:
     """Return labels as float32, (samples, ..., columns); exact up to 2^24 classes."""
     wide = labels if kind_of(labels) != "classes" else labels[..., None]
     return np.asarray(wide, np.float32)
+
+
+def _bare(student: Any) -> Any:
+    """Return a model of the same layers that knows nothing of how the student was compiled.
+
+    The targets of fine-tuning are not what metrics of the user's expect, and a training step of a
+    class of the user's own would not be fine-tuning.
+    """
+    graph = getattr(student, "_functional", None) or student
+    return keras.Model(graph._inputs_struct, graph._outputs_struct, name=student.name)
 
 
 def _by_head(y: Arrays, ends: list[Head]) -> list[NDArray[Any]]:

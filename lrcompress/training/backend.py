@@ -11,8 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from lrcompress.errors import TrainingError
+from lrcompress.errors import LRCompressWarning, TrainingError
 from lrcompress.modelfile import open_for_keras
+from lrcompress.training import compiling
 from lrcompress.training.finite import check_weights
 from lrcompress.training.scopes import allow_names
 from lrcompress.training.team import current
@@ -124,56 +125,56 @@ def check_version(version: str) -> None:
 
 
 def load_model(
-    path: Path, *, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True
+    path: Path,
+    *,
+    custom_objects: dict[str, Any] | None = None,
+    safe_mode: bool = True,
+    compiled: bool = True,
 ) -> Any:
     """Load a whole model: the one door by which files come to Keras.
+
+    A loss, metric, optimizer or schedule that Keras does not know keeps no model from being run: it
+    is left out, with an `LRCompressWarning`, and what Keras knows of the compile settings is kept.
 
     Args:
         path: The file.
         custom_objects: Classes by name, for a model that came from this process.
         safe_mode: False only for such a model, which may hold code.
+        compiled: Whether to compile it as the file says.
 
     Raises:
         ModelFileError: If the file is missing, damaged or hostile.
         UnsupportedModelError: If it holds weights only, or keeps them as ``.npz``.
         TrainingError: If this Keras cannot load it, or it holds code, NaN or infinity.
     """
+    settings: dict[str, Any] = {}
     if safe_mode:
         check_version(keras.__version__)
-        open_for_keras(path)
+        settings = open_for_keras(path).compile_config or {}
     losses = {short: getattr(keras.losses, name) for short, name in SHORT_LOSSES.items()}
-    custom_objects = losses | (custom_objects or {})
-    try:
-        with warnings.catch_warnings():
-            # Keras warns about optimizer slots that factorization dropped; the report says so.
-            warnings.simplefilter("ignore")
-            model = keras.saving.load_model(path, custom_objects=custom_objects, safe_mode=safe_mode)
-    except Exception as error:  # Keras raises anything here, from TypeError to its own
-        reason = " ".join(str(error).split())[:160]
-        msg = (
-            f"Keras {keras.__version__} cannot load {path} ({type(error).__name__}: {reason}); "
-            "`lrcompress modernize` helps where the file is only old; factorize, inspect and report work "
-            "on any, commands that run the model do not."
-        )
-        raise TrainingError(msg, code="keras_cannot_load") from error
+    options = {"custom_objects": losses | (custom_objects or {}), "safe_mode": safe_mode}
+    with warnings.catch_warnings():
+        # Keras warns about optimizer slots that factorization dropped; the report says so.
+        warnings.simplefilter("ignore")
+        unknown: Exception | None = None
+        try:
+            try:
+                model = keras.saving.load_model(path, compile=compiled, **options)
+            except Exception as error:  # Keras raises anything here, from TypeError to its own
+                unknown = error
+                model = keras.saving.load_model(path, compile=False, **options)
+        except Exception as error:
+            said = " ".join(str(error).split())[:160]
+            msg = (
+                f"Keras {keras.__version__} cannot load {path} ({type(error).__name__}: {said}); "
+                "`lrcompress modernize` helps where the file is only old; factorize, inspect and report work "
+                "on any, commands that run the model do not."
+            )
+            raise TrainingError(msg, code="keras_cannot_load") from error
     allow_names(model)
     if safe_mode:
         check_weights(model, path)
+    if unknown is not None:
+        lost = compiling.compile_with_known(model, settings)
+        warnings.warn(compiling.note(lost, unknown), LRCompressWarning, stacklevel=2)
     return model
-
-
-def compile_without_slots(model: Any, compiled: dict[str, Any] | None) -> None:
-    """Give a model the optimizer, loss and metrics of a compile config.
-
-    Not by `compile_from_config`, which would also build the optimizer's slots: they would be
-    zeros, and triple the file.
-
-    Args:
-        model: A Keras model.
-        compiled: From `get_compile_config`; None leaves the model not compiled.
-    """
-    if compiled:
-        model.compile(**keras.saving.deserialize_keras_object(compiled))
-    else:
-        # Keras would otherwise store whatever loss it was trained with, which need not be stock.
-        model.compiled = False

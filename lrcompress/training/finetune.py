@@ -8,7 +8,7 @@ from typing import Any
 
 from lrcompress.errors import TrainingError
 from lrcompress.progress import Progress, silent
-from lrcompress.training import backend
+from lrcompress.training import backend, compiling
 from lrcompress.training.arrays import count
 from lrcompress.training.checkpoints import Checkpoint
 from lrcompress.training.course import DIVERGED
@@ -92,7 +92,7 @@ def finetune(
     part.student.set_weights(training.best.weights)
     after = _tested(part.student, part.data, progress, "after")
     part.take_back()
-    backend.compile_without_slots(student, compiled)
+    compiling.compile_without_slots(student, compiled)
     return FinetuneOutcome(
         before=before,
         after=after,

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from lrcompress.errors import TrainingError
-from lrcompress.training import backend
+from lrcompress.training import backend, compiling
 from lrcompress.training.evaluate import outputs_probabilities
 
 # From a model and a rank to the model with its final Dense made two.
@@ -87,13 +87,13 @@ def reinitialized(model: Any) -> Any:
                 new.finalize_state()
     twin.compiled = False
     if compiled:
-        backend.compile_without_slots(twin, {**compiled, "jit_compile": backend.jit_compile()})
+        compiling.compile_without_slots(twin, {**compiled, "jit_compile": backend.jit_compile()})
     return ready(twin)
 
 
 def ready(model: Any) -> Any:
     """Return the model, compiled with Adam and cross-entropy if it is not compiled."""
-    if not model.compiled or model.optimizer is None:
+    if not model.compiled or model.optimizer is None or model.loss is None:
         is_logits = not outputs_probabilities(model)
         units = model.outputs[0].shape[-1]
         loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=is_logits)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 from lrcompress import provenance
 from lrcompress.atomic import replacing
 from lrcompress.errors import VerificationError
-from lrcompress.training import backend
+from lrcompress.training import backend, compiling
 
 
 def save_model(
@@ -25,6 +27,7 @@ def save_model(
     *,
     overwrite: bool = False,
     like: Path | None = None,
+    compiled: dict[str, Any] | None = None,
 ) -> None:
     """Save a Keras model as `.keras` or HDF5, as the suffix says.
 
@@ -34,6 +37,8 @@ def save_model(
         origin: Data set and scaling, stored where Keras ignores it; None stores nothing.
         overwrite: Whether an existing file is replaced.
         like: The file that it was made from, whose permissions it keeps.
+        compiled: Compile settings as a file of the same format holds them, to be stored in the
+            place of the model's; None stores those.
 
     Raises:
         OutputError: If the file cannot be written.
@@ -43,8 +48,8 @@ def save_model(
             # Keras calls HDF5 a legacy format on every save; the user chose it.
             warnings.simplefilter("ignore")
             _save_quietly(model, temporary)
-        if origin is not None:
-            _stamp(temporary, origin)
+        if origin is not None or compiled is not None:
+            _stamp(temporary, origin or {}, compiled)
 
 
 def convert(
@@ -64,7 +69,7 @@ def convert(
         OutputError: If the file cannot be written.
     """
     model = backend.load_model(source)
-    backend.compile_without_slots(model, model.get_compile_config() if model.compiled else None)
+    compiling.compile_without_slots(model, model.get_compile_config() if model.compiled else None)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / target.name
         save_model(model, written, origin)
@@ -79,20 +84,41 @@ def convert(
 
 
 def reload_live(path: Path, like: Any) -> Any:
-    """Load a file that was made from a live model, with that model's own classes.
+    """Load a file that was made from a live model, with that model's own classes and functions.
 
-    They are the caller's, and so is any Lambda: the file came from this process.
+    They are the caller's, and so is any Lambda: the file came from this process. A function that
+    was stored as code is given back as it is: it may need the names of the caller's module.
 
     Raises:
         TrainingError: If Keras cannot load it.
     """
-    layers, classes = [like], {}
-    while layers:
-        layer = layers.pop()
-        classes[type(layer).__name__] = type(layer)
-        layers += [*getattr(layer, "layers", []), *filter(None, [getattr(layer, "layer", None)])]
-    own = {n: c for n, c in classes.items() if not c.__module__.startswith("keras.")}
-    return backend.load_model(path, custom_objects=own, safe_mode=False)
+    own: dict[str, Any] = {}
+    functions: dict[str, dict[str, Any]] = {}
+    for path_of, layer in _layers_of(like):
+        found = {key: value for key, value in vars(layer).items() if inspect.isfunction(value)}
+        functions[path_of] = {k: f for k, f in found.items() if not _is_stock(f)}
+        own |= {f.__name__: f for f in functions[path_of].values()}
+        for value in (layer, *vars(layer).values()):
+            if hasattr(value, "get_config") and not _is_stock(type(value)):
+                own[type(value).__name__] = type(value)
+    model = backend.load_model(path, custom_objects=own, safe_mode=False, compiled=False)
+    for path_of, layer in _layers_of(model):
+        for key, function in functions.get(path_of, {}).items():
+            setattr(layer, key, function)
+    compiling.compile_like(model, like)
+    return model
+
+
+def _layers_of(model: Any, outer: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every layer of a model with its path, the model itself and layers inside wrappers too."""
+    yield outer, model
+    inner = [*getattr(model, "layers", []), *filter(None, [getattr(model, "layer", None)])]
+    for layer in inner:
+        yield from _layers_of(layer, f"{outer}/{layer.name}")
+
+
+def _is_stock(thing: Any) -> bool:
+    return str(thing.__module__).split(".")[0] == "keras"
 
 
 def _save_quietly(model: Any, path: Path) -> None:
@@ -106,18 +132,26 @@ def _save_quietly(model: Any, path: Path) -> None:
         absl_logging.set_verbosity(level)
 
 
-def _stamp(path: Path, origin: dict[str, Any]) -> None:
+def _stamp(path: Path, origin: dict[str, Any], compiled: dict[str, Any] | None) -> None:
+    """Put into a saved file what Keras would not: where it is from, how another was compiled."""
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
             members = {info: archive.read(info) for info in archive.infolist()}
         with zipfile.ZipFile(path, "w") as archive:
             for info, content in members.items():
-                if info.filename == "metadata.json":
-                    metadata = json.loads(content) | {provenance.KEY: origin}
-                    content = json.dumps(metadata).encode()
+                more: dict[str, Any] = {}
+                if info.filename == "metadata.json" and origin:
+                    more = {provenance.KEY: origin}
+                if info.filename == "config.json" and compiled is not None:
+                    more = {"compile_config": compiled}
+                if more:
+                    content = json.dumps(json.loads(content) | more).encode()
                 archive.writestr(info, content)
     else:
         import h5py
 
         with h5py.File(path, "r+") as file:
-            file.attrs[provenance.KEY] = provenance.pack(origin)
+            if origin:
+                file.attrs[provenance.KEY] = provenance.pack(origin)
+            if compiled is not None:
+                file.attrs["training_config"] = json.dumps(compiled)

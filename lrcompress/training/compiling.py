@@ -1,0 +1,109 @@
+"""How a model was compiled: what is kept of it, and what Keras does not know of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+def compile_with_known(model: Any, compiled: dict[str, Any]) -> list[str]:
+    """Compile a model, loaded without, with the loss and optimizer of its file that Keras knows.
+
+    Its metrics are left out: nothing here needs them.
+
+    Args:
+        model: The Keras model.
+        compiled: Its compile settings as the file has them.
+
+    Returns:
+        The names of what Keras does not know; empty where something else kept it from compiling.
+    """
+    unknown: list[str] = []
+    optimizer = compiled.get("optimizer") or compiled.get("optimizer_config")
+    loss = _known(compiled.get("loss"), keras.losses.get, unknown)
+    optimizer = _known(optimizer, keras.optimizers.get, unknown)
+    for key in ("metrics", "weighted_metrics"):
+        _known(compiled.get(key), _metric, unknown)
+    weights = compiled.get("loss_weights")
+    if loss is not None or optimizer is not None:
+        model.compile(optimizer=optimizer, loss=loss, loss_weights=weights)
+    return list(dict.fromkeys(unknown))
+
+
+def note(unknown: list[str], error: Exception) -> str:
+    """Return what to tell the user of compile settings that Keras could not take."""
+    reason = " ".join(str(error).split())[:120]
+    what = f"does not know {', '.join(unknown)}" if unknown else f"reports {reason!r}"
+    return (
+        f"Of how the model was compiled Keras {what}: that was left out. Measures and training go by what "
+        "its outputs and the labels suggest; factorize and finetune write the settings on as they are."
+    )
+
+
+def _known(saved: Any, get: Callable[[Any], Any], unknown: list[str]) -> Any:
+    """Return what Keras makes of a setting, None in the place of what it does not know."""
+    if isinstance(saved, list):
+        return [_known(one, get, unknown) for one in saved]
+    if isinstance(saved, dict) and "class_name" not in saved:
+        return {name: _known(one, get, unknown) for name, one in saved.items()}
+    try:
+        return get(saved)
+    except Exception as error:  # a stranger's settings fail in any way
+        named = re.search(r"(?:class|function) '([^']+)'", str(error))
+        config = saved.get("config") if isinstance(saved, dict) else saved
+        name = config if isinstance(config, str) else saved["class_name"]
+        unknown.append(named[1] if named else str(name).strip("_"))
+        return None
+
+
+def _metric(saved: Any) -> Any:
+    # These are made for the outputs' shapes as the model compiles.
+    return saved if saved in ("accuracy", "acc", "crossentropy", "ce") else keras.metrics.get(saved)
+
+
+def compile_without_slots(model: Any, compiled: dict[str, Any] | None) -> None:
+    """Give a model the optimizer, loss and metrics of a compile config.
+
+    Not by `compile_from_config`, which would also build the optimizer's slots: they would be
+    zeros, and triple the file.
+
+    Args:
+        model: A Keras model.
+        compiled: From `get_compile_config`; None leaves the model not compiled.
+    """
+    if compiled:
+        model.compile(**keras.saving.deserialize_keras_object(compiled))
+    else:
+        # Keras would otherwise store whatever loss it was trained with, which need not be stock.
+        model.compiled = False
+
+
+def compile_like(model: Any, like: Any) -> None:
+    """Compile a model as another one is in this process, with the same functions and classes.
+
+    Args:
+        model: A Keras model, not compiled.
+        like: The other; optimizer and metrics are made anew, without their state.
+    """
+    if not like.compiled:
+        model.compiled = False
+        return
+    # An archive would spell functions by names that only the caller's program can read.
+    settings = dict(like._compile_config.config) | {"optimizer": like.optimizer}
+    model.compile(**keras.tree.map_structure(_anew, settings))
+
+
+def _anew(setting: Any) -> Any:
+    """Return an optimizer or a metric without its state; anything else as it is."""
+    if isinstance(setting, keras.Metric):
+        return type(setting).from_config(setting.get_config())
+    if isinstance(setting, keras.optimizers.Optimizer):
+        config = setting.get_config()
+        rate = setting._learning_rate
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            config["learning_rate"] = rate
+        return type(setting).from_config(config)
+    return setting
