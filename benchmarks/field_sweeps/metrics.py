@@ -32,20 +32,20 @@ class Case:
     compiled: Callable[[], dict[str, Any]]
 
 
-def _one(units: int, activation: str | None, labels: str, **compiled: Any) -> Case:
-    return Case({"out": (units, activation)}, {"out": labels}, lambda: compiled)
+def _one(units: int, activation: str | None, labels: str, **compiled: object) -> Case:
+    return Case({"out": (units, activation)}, {"out": labels}, lambda: dict(compiled))
 
 
-def _three(**compiled: Any) -> Case:
+def _three(**compiled: object) -> Case:
     names = ("a", "b", "c")
     return Case(
         dict.fromkeys(names, (CLASSES, "softmax")), dict.fromkeys(names, "class"), lambda: compiled
     )
 
 
-def _class_and_number(**compiled: Any) -> Case:
+def _class_and_number(**compiled: object) -> Case:
     outputs = {"kind": (CLASSES, "softmax"), "size": (2, None)}
-    return Case(outputs, {"kind": "class", "size": "numbers"}, lambda: compiled)
+    return Case(outputs, {"kind": "class", "size": "numbers"}, lambda: dict(compiled))
 
 
 def cases() -> dict[str, Case]:
@@ -144,7 +144,7 @@ def outcome(work: Path, name: str, suffix: str) -> str:
     return f"right: {said}"
 
 
-def _best(found: Any) -> float:
+def _best(found: lrcompress.FinetuneResult) -> float:
     return min(float(entry["validation_loss"]) for entry in found.history)
 
 
@@ -163,7 +163,7 @@ def _data(case: Case) -> tuple[Any, dict[str, Any]]:
     return x, {name: kinds[kind] for name, kind in case.labels.items()}
 
 
-def _model(case: Case) -> Any:
+def _model(case: Case) -> keras.Model:
     keras.utils.set_random_seed(0)
     entry = keras.Input((16,))
     hidden = layers.Dense(64, activation="relu", name="hidden")(entry)

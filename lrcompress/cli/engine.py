@@ -76,19 +76,23 @@ def libraries_held_back(*, own_process: bool) -> Iterator[None]:
         with warnings.catch_warnings():
             if own_process and not sys.warnoptions:
                 warnings.simplefilter("ignore")
-            warnings.simplefilter("once", LRCompressWarning)
-            warnings.showwarning = functools.partial(_show, warnings.showwarning)
+            # Not "once", which begins anew with each change of the filters.
+            warnings.simplefilter("always", LRCompressWarning)
+            warnings.showwarning = functools.partial(_show, warnings.showwarning, set())
             yield
     finally:
         logging.disable(before)
 
 
-def _show(others: Callable[..., None], message: Warning | str, *about: object) -> None:
-    """Print what lrcompress warns of as a note; hand on what others do."""
-    if isinstance(message, LRCompressWarning):
-        note(f"Note: {message}", quiet=False)
-    else:
+def _show(
+    others: Callable[..., None], said: set[str], message: Warning | str, *about: object
+) -> None:
+    """Print what lrcompress warns of as a note, once; hand on what others do."""
+    if not isinstance(message, LRCompressWarning):
         others(message, *about)
+    elif str(message) not in said:
+        said.add(str(message))
+        note(f"Note: {message}", quiet=False)
 
 
 def let_libraries_speak() -> None:

@@ -127,7 +127,8 @@ def _save_quietly(model: Any, path: Path) -> None:
     level = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     try:
-        model.save(path)
+        # Keras fails on a compiled model whose optimizer it does not know.
+        model.save(path, include_optimizer=getattr(model, "optimizer", None) is not None)
     finally:
         absl_logging.set_verbosity(level)
 
