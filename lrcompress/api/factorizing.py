@@ -71,7 +71,7 @@ def factorize(
         data_dir: First folder in which a named data set is sought.
         validation: A `.npz` file to choose on, with ``x_val`` and ``y_val`` or ``x`` and ``y``, new to
             the model; default the data set's own ``x_val``, or a held-out tenth of the training data.
-        scaling: as-is, /255, /127.5-1 or standardized; default the model's own, or detected.
+        scaling: as-is, /255, caffe, ...; default the model's own, or detected, see docs/datasets.md.
         samples: Calibration inputs; default 5,000, and all of them for `refined`.
         overwrite: Replace an existing output.
         force: Allow a rank that saves nothing.

@@ -76,12 +76,22 @@ def output_options(command: Command) -> Command:
     return command
 
 
+def known_scaling(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refuse a word that is no scaling before anything is loaded."""
+    if value is not None and not ctx.resilient_parsing:
+        from lrcompress.training.named import check_scaling
+
+        check_scaling(value)
+    return value
+
+
 def data_options(command: Command) -> Command:
     """Add --dataset, --data-dir and --scaling."""
     for option in (
         click.option(
-            "--scaling", metavar="NAME", shell_complete=scalings,
-            help="as-is, /255, /127.5-1 or standardized; default: as recorded, or detected.",
+            "--scaling", metavar="NAME", shell_complete=scalings, callback=known_scaling,
+            help="as-is, /255, /127.5-1, standardized, caffe, torch, bgr/255, x-128, ...; default: "
+                 "as recorded, or detected.",
         ),
         click.option(
             "--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",

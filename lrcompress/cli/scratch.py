@@ -12,7 +12,14 @@ import click
 from lrcompress.cli.completing import datasets, files, scalings
 from lrcompress.cli.console import note, progress_bar, show, show_json
 from lrcompress.cli.engine import keras_starter
-from lrcompress.cli.options import OneOf, distribute_option, output_options, seeds_options, words_of
+from lrcompress.cli.options import (
+    OneOf,
+    distribute_option,
+    known_scaling,
+    output_options,
+    seeds_options,
+    words_of,
+)
 from lrcompress.errors import TrainingError
 
 
@@ -65,9 +72,9 @@ def resumable(folder: Path | None) -> Iterator[None]:
 @click.option("--batch-size", type=click.IntRange(min=1), help="Default: as published, 32.")
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Folder with NAME.npz files, searched first.")  # fmt: skip
-@click.option("--scaling", metavar="NAME", shell_complete=scalings,
-              help="With --model: as-is, /255, /127.5-1 or standardized; default: as the file "
-                   "records or shows, /255 for bytes.")  # fmt: skip
+@click.option("--scaling", metavar="NAME", shell_complete=scalings, callback=known_scaling,
+              help="With --model: as-is, /255, /127.5-1, standardized, caffe, torch, ...; default: "
+                   "as the file records or shows, /255 for bytes.")  # fmt: skip
 @click.option("--format", "file_format", type=OneOf(["keras", "h5"]), default="keras",
               show_default=True, help="Of the saved models.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lrcompress.printable import printable
 from lrcompress.reporting.tables import plain, table
 from lrcompress.reporting.words import (
     change,
@@ -52,6 +53,9 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
         )
         if document["dataset"] and document["dataset"].get("trained_on_held_out"):
             lines.append("the original was trained on the held-out part: give data new to it with --validation")
+    if measured:
+        data = document["dataset"]
+        lines.append(f"data set: {printable(data['name'])}, scaling {printable(data['scaling'])}")
     lines += padding(document["dataset"] or {})
     times = ", ".join(f"{name} {seconds(value)}" for name, value in document["seconds"].items())
     return [*parts, plain([*lines, f"time: {times}"])]

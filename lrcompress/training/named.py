@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+from lrcompress.errors import DatasetError, did_you_mean
 from lrcompress.provenance import NAMED
 
-__all__ = ["BUNDLED", "NAMED", "SCALINGS", "is_there", "locate", "search_folders"]
+__all__ = ["BUNDLED", "NAMED", "SCALINGS", "check_scaling", "is_there", "locate", "search_folders"]
 
 BUNDLED = Path(__file__).parent.parent / "data"
 # Beside these a scaling may divide by any number.
-SCALINGS = ("as-is", "/255", "/127.5-1", "standardized")
+SCALINGS = (
+    "as-is", "/255", "/127.5-1", "standardized", "standardized-columns", "per-image", "x-128",
+    "caffe", "torch", "bgr", "bgr/255", "bgr/127.5-1",
+)  # fmt: skip
+_DIVIDES = re.compile(r"(?:bgr)?/(\d+(?:\.\d+)?)(-1)?")
+
+
+def check_scaling(name: str) -> None:
+    """Refuse a word that stands for no scaling, before any data are read.
+
+    Raises:
+        DatasetError: With code ``scaling``.
+    """
+    match = _DIVIDES.fullmatch(name)
+    if name not in SCALINGS and not (match and float(match[1]) > 0):
+        msg = (
+            f"Unknown scaling {name!r}; expected {', '.join(SCALINGS)}, or /NUMBER."
+            f"{did_you_mean(name, SCALINGS)}"
+        )
+        raise DatasetError(msg, code="scaling")
 
 
 def search_folders(data_dir: Path | None = None) -> list[Path]:

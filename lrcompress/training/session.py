@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from lrcompress.training.arrays import Arrays, count, take
 from lrcompress.training.assembling import Dataset
+from lrcompress.training.detecting import find
 from lrcompress.training.evaluate import Evaluation, evaluate
-from lrcompress.training.finite import NotFiniteError
 from lrcompress.training.fit_data import Split, fit_to_model, hold_out
 from lrcompress.training.labels import kind_of
 from lrcompress.training.padding import masked_weights, masks_of
-from lrcompress.training.scaling import Scaling, detect, image_like, parse
+from lrcompress.training.scaling import Scaling, image_like, parse
 
 # By so much, in points and of the test error, held-out data are easier where they were trained on.
 MEMORY_POINTS, MEMORY_SHARE = 2.0, 0.2
@@ -85,11 +85,11 @@ def prepare(loaded: Dataset, original: Any, request: DataRequest) -> Prepared:
 
     Args:
         loaded: The data set as it was found.
-        original: The original Keras model; scaling is detected by its error on training data.
+        original: The original Keras model; scaling is detected by its loss on training data.
         request: Scaling and seed.
 
     Raises:
-        DatasetError: If the data do not fit, or no scaling makes the model better than chance.
+        DatasetError: If the data do not fit, or no scaling convinces.
     """
     data = fit_to_model(loaded, original)
     split = hold_out(data, request.seed)
@@ -155,17 +155,11 @@ def _scaling(
     if not _may_be_scaled(x, original, classifies=classifies):
         return parse("as-is", split.x_train), None
 
-    def error(x: Arrays) -> float:
-        try:
-            return evaluate(original, x, y).value
-        except NotFiniteError:  # what a scaling that is wrong may do
-            return math.inf
-
-    detected, scores = detect(error, x, data.classes if classifies else None)
+    name, scores = find(original, x, y, data.classes if classifies else None)
     # Judged on a thousand samples, applied with the statistics of all.
     # JSON has no word for infinity.
     told = {name: score if math.isfinite(score) else None for name, score in scores.items()}
-    return parse(detected.name, split.x_train), told
+    return parse(name, split.x_train), told
 
 
 def _may_be_scaled(x: Arrays, model: Any, *, classifies: bool) -> bool:

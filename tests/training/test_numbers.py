@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
 from lrcompress.training.paired import compare_paired
-from lrcompress.training.scaling import candidates, detect, parse
+from lrcompress.training.scaling import parse
 from lrcompress.training.statistics import wilson_interval
 
 
@@ -42,33 +41,6 @@ def test_unknown_scalings(name: str) -> None:
         parse(name, np.zeros((2, 2)))
 
     assert error.value.code == "scaling"
-
-
-def test_candidates_know_the_maximum() -> None:
-    """Data that end at 16 may have been divided by 16."""
-    assert "/16" in candidates(np.array([[0, 16]]))
-    assert candidates(np.array([[0, 255]])) == ["/255", "as-is", "/127.5-1", "standardized"]
-
-
-def test_detection_takes_the_least_wrong() -> None:
-    """The scaling under which the model errs least is taken, with all scores."""
-    x = np.full((10, 2), 255, np.uint8)
-
-    def error_rate(scaled: NDArray[np.float32]) -> float:
-        return 5.0 if scaled.max() == 1.0 and scaled.min() == 1.0 else 80.0
-
-    scaling, scores = detect(error_rate, x, classes=10)
-
-    assert scaling.name == "/255"
-    assert scores["as-is"] == 80.0
-
-
-def test_detection_refuses_a_model_that_guesses() -> None:
-    """Near chance under every scaling means the wrong data set, and the scores are told."""
-    with pytest.raises(DatasetError, match=r"near chance.*as-is: 88\.0 %") as error:
-        detect(lambda _: 88.0, np.full((10, 2), 255, np.uint8), classes=10)
-
-    assert error.value.code == "scaling_near_chance"
 
 
 @pytest.mark.parametrize(

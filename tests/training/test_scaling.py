@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
-from lrcompress.training.scaling import CHANCE_MARGIN, candidates, detect, parse
+from lrcompress.training.scaling import parse
 
 Refuses = Callable[..., AbstractContextManager[None]]
 
@@ -53,63 +52,48 @@ def test_words_that_are_no_scaling(refuses: Refuses, name: str) -> None:
         parse(name, np.zeros((2, 2)))
 
 
-@pytest.mark.parametrize(
-    ("largest", "second"),
-    [(16, "/16"), (16.0, "/16"), (4095, "/4095"), (255, "as-is"), (1, "as-is"), (0.7, "as-is"),
-     (0, "as-is"), (-3, "as-is")],
-)  # fmt: skip
-def test_a_whole_maximum_is_tried(largest: float, second: str) -> None:
-    """Data that end at a whole number may have been divided by it; all usual ones are tried too."""
-    names = candidates(np.array([[largest], [min(0, largest)]]))
-
-    assert names[:2] == ["/255", second]
-    assert {"/255", "as-is", "/127.5-1", "standardized"} <= set(names)
-    assert len(set(names)) == len(names)
+COLOURS = np.random.default_rng(0).integers(0, 256, (8, 5, 4, 3)).astype(np.uint8)
 
 
-def test_candidates_of_infinite_inputs() -> None:
-    """Infinity among the inputs adds no candidate."""
-    assert len(candidates(np.array([[0.0, np.inf]]))) == 4
+@pytest.mark.keras
+@pytest.mark.parametrize(("name", "mode"), [("caffe", "caffe"), ("torch", "torch"), ("/127.5-1", "tf")])
+@pytest.mark.parametrize("unit", [False, True])
+def test_as_keras_preprocesses(name: str, mode: str, unit: bool) -> None:
+    """The styles of other frameworks are those of `keras.applications`, from bytes or from 0 to 1."""
+    from keras.applications.imagenet_utils import preprocess_input
+
+    if unit and name.startswith("/"):
+        pytest.skip("a number to divide by is taken at its word")
+    raw = COLOURS / np.float32(255) if unit else COLOURS
+
+    expected = preprocess_input(COLOURS.astype("f4"), mode=mode)
+    np.testing.assert_allclose(parse(name, raw)(raw), expected, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("right", ["as-is", "/255", "/127.5-1", "/200", "standardized"])
-def test_the_scaling_of_a_model_is_found(right: str) -> None:
-    """Whichever scaling the model was trained with has the least error and is returned."""
-    x = np.random.default_rng(0).integers(0, 201, (50, 4)).astype(np.uint8)
-    x[0, 0] = 200
-    seen: list[float] = []
+def test_blue_first_and_by_its_own_mean() -> None:
+    """Channels reversed, then as the rest says; 128 less; each image by its own mean."""
+    x = COLOURS.astype("f4")
 
-    def error_rate(scaled: NDArray[np.float32]) -> float:
-        seen.append(float(scaled.mean()))
-        return 3.0 if np.allclose(scaled, parse(right, x)(x)) else 60.0
-
-    scaling, scores = detect(error_rate, x, classes=10)
-
-    assert scaling.name == right
-    assert list(scores) == candidates(x)
-    assert scores[right] == min(scores.values()) == 3.0
-    assert len(seen) == len(scores)
+    np.testing.assert_allclose(parse("bgr/255", COLOURS)(COLOURS), x[..., ::-1] / 255, rtol=1e-6)
+    np.testing.assert_allclose(parse("bgr", COLOURS)(COLOURS), x[..., ::-1])
+    np.testing.assert_allclose(parse("x-128", COLOURS)(COLOURS), x - 128)
+    own = parse("per-image", COLOURS)(COLOURS)
+    np.testing.assert_allclose(own.mean(axis=(1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(own.std(axis=(1, 2, 3)), 1, rtol=1e-5)
+    columns = parse("standardized-columns", x[:, 0, 0])(x[:, 0, 0])
+    np.testing.assert_allclose(columns.mean(axis=0), 0, atol=1e-5)
 
 
-def test_ties_go_to_the_likeliest() -> None:
-    """Where two scalings err alike, as for a network that normalises its inputs, /255 is taken."""
-    scaling, _ = detect(lambda _: 1.0, np.array([[0, 255]], np.uint8), classes=10)
+@pytest.mark.parametrize("name", ["caffe", "torch", "bgr/255"])
+def test_colours_need_three_channels(refuses: Refuses, name: str) -> None:
+    """A scaling of colours is refused for inputs that have none."""
+    with refuses(DatasetError, "scaling", repr(name), "three channels"):
+        parse(name, np.zeros((4, 5)))
 
-    assert scaling.name == "/255"
 
+def test_a_wrong_word_is_refused_before_anything_is_read(run: Callable[..., Any]) -> None:
+    """The command line knows the words: no data set is opened and no engine started."""
+    done = run("evaluate", "missing.keras", "--dataset", "missing.npz", "--scaling", "/25s", "--json")
 
-@pytest.mark.parametrize("classes", [2, 10, 100])
-def test_near_chance_is_told_with_every_score(refuses: Refuses, classes: int) -> None:
-    """A model that is hardly better than guessing is refused with the scores; a better one is not."""
-    chance = 100 * (1 - 1 / classes)
-    x = np.array([[0, 255]], np.uint8)
-    words = [
-        f"({chance:.1f} %)",
-        *(f"{name}: {chance:.1f} %" for name in candidates(x)),
-        "--scaling",
-    ]
-
-    with refuses(DatasetError, "scaling_near_chance", *words):
-        detect(lambda _: chance, x, classes)
-
-    assert detect(lambda _: CHANCE_MARGIN * chance, x, classes)[0].name == "/255"
+    assert done.exit_code == 1
+    assert "Unknown scaling '/25s'" in done.stderr
