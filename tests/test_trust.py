@@ -67,6 +67,8 @@ def test_what_a_file_may_not_name(name: Any, tmp_path: Path) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
     (folder / "link.npz").symlink_to(tmp_path / "data.npz")
+    # A folder by that name could be gone when it is looked for, and its name be imported.
+    (folder / "os:abort").mkdir()
 
     origin = provenance.unpack({"dataset": name, "scaling": "/255"}, folder / "model.keras")
 

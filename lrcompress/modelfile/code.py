@@ -72,18 +72,18 @@ def check_loadable(model: ModelFile) -> None:
         if held is not None:
             msg = (
                 f"{path} holds {printable(held)[:200]}; Keras is not given files that hold code: save the "
-                "model without, or load it yourself where you trust it. factorize, inspect, merge and "
-                "report work on any file, and run nothing."
+                "model without, or load it yourself where you trust it. factorize without data, inspect, "
+                "merge and modernize work on it, and run nothing."
             )
             raise TrainingError(msg, code="holds_code")
         module = _foreign_module(node)
         if module is not None and not (compiled and _is_only_named(module)):
             name, module = printable(_name(node))[:80], printable(module)[:80]
             msg = (
-                f"{path} names {name!r} of the Python module {module!r}, which is no part of Keras and"
-                " is not imported for a file; register it (keras.saving."
-                "register_keras_serializable) and call lrcompress from Python. factorize, inspect, merge "
-                "and report need no code of the model."
+                f"{path} names {name!r} of the Python module {module!r}, which is no part of Keras and "
+                "is not imported for a file; register it (keras.saving."
+                "register_keras_serializable) and call lrcompress from Python. factorize without data, "
+                "inspect, merge and modernize need no code of the model."
             )
             raise TrainingError(msg, code="keras_cannot_load")
 
@@ -133,10 +133,12 @@ def _code_in(node: dict[str, Any]) -> str | None:
 
 
 def _is_bytecode(config: dict[str, Any]) -> bool:
-    """Return whether a Lambda layer holds one of its functions itself, as Keras 1 and 2 wrote them."""
+    """Return whether a Lambda layer holds one of its functions itself, as Keras 1, 2 or 3 writes it."""
     for key in ("function", "output_shape", "mask"):
         value = config.get(key)
         if isinstance(value, list) and any(isinstance(item, str) for item in value):
+            return True
+        if as_dict(value).get("class_name") == "__lambda__":
             return True
         if config.get(f"{key}_type") in ("lambda", "raw"):
             return True
