@@ -11,7 +11,7 @@ from typing import Any
 
 from lrcompress import runs
 from lrcompress.atomic import check_output, together
-from lrcompress.errors import OutputError
+from lrcompress.errors import OutputError, in_place_of
 from lrcompress.hashing import sha256_meanwhile
 from lrcompress.layerwise import (
     Factorized,
@@ -127,7 +127,8 @@ def _factorize(
             with tempfile.TemporaryDirectory() as folder:
                 same_format = Path(folder) / f"model{SUFFIXES[model.format][0]}"
                 written = write_replaced(model, replacements, same_format)
-                convert(same_format, output, request.overwrite)
+                with in_place_of(same_format, path):
+                    convert(same_format, output, request.overwrite)
                 # Keras saves it there without slots.
                 written = replace(written, optimizer_bytes_after=0)
                 hashes = {}

@@ -6,10 +6,12 @@ A message is one line: what was received, what was expected, what to do.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 
 def did_you_mean(given: str, names: Iterable[str], most: int = 1) -> str:
@@ -50,6 +52,16 @@ class LRCompressError(Exception):
         super().__init__(message)
         if code is not None:
             self.code = code
+
+
+@contextlib.contextmanager
+def in_place_of(copy: Path, path: Path) -> Iterator[None]:
+    """Let errors that name a temporary copy of the user's file name that file."""
+    try:
+        yield
+    except LRCompressError as error:
+        message = str(error).replace(str(copy), str(path))
+        raise type(error)(message, code=error.code) from error
 
 
 class RankError(LRCompressError, ValueError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lrcompress.api.calibrating import DataOptions, open_live
-from lrcompress.api.modernizing import convert, modern_copy
+from lrcompress.api.modernizing import convert, modern_copy, needs_modern_terms
 from lrcompress.atomic import check_output
 from lrcompress.compression import Convert, Source, check_target, factorize_file
 from lrcompress.errors import DatasetError, RankError
@@ -133,7 +133,7 @@ def _source(path: Path, request: Request) -> Iterator[Source]:
         check_layer(targets[0].layer, request.rank or 1)
     if request.output is not None:
         check_target(request.output, path, request)
-    if not request.modernize:
+    if not (request.modernize or needs_modern_terms(opened, request.output)):
         yield Source(opened, opened)
         return
     with modern_copy(opened) as (copy, made):

@@ -11,7 +11,7 @@ from typing import Any
 
 from lrcompress.atomic import check_output
 from lrcompress.compression import check_suffix, fitting_suffix
-from lrcompress.errors import LRCompressError
+from lrcompress.errors import TrainingError, in_place_of
 from lrcompress.modelfile import SUFFIXES, ModelFile, open_for_keras, open_model
 from lrcompress.modelfile.modern import Modernized, write_modernized
 from lrcompress.progress import nothing
@@ -32,6 +32,7 @@ class ModernizeResult:
         bytes_before: File size.
         bytes_after: File size.
         optimizer_bytes: Optimizer state of the old file, which the new one does without.
+        checked: Whether Keras has loaded the new file.
     """
 
     input: Path
@@ -42,6 +43,7 @@ class ModernizeResult:
     bytes_before: int
     bytes_after: int
     optimizer_bytes: int
+    checked: bool
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `lrcompress modernize --json` prints."""
@@ -54,6 +56,7 @@ def modernize(
     model: str | Path,
     *,
     output: str | Path | None = None,
+    check: bool = False,
     overwrite: bool = False,
     before_keras: Callable[[], None] = nothing,
 ) -> ModernizeResult:
@@ -62,12 +65,13 @@ def modernize(
     Configs, calls and compile settings of Keras 1 and 2 are put in the terms of Keras 3. Weights
     are copied bit by bit but for those that Keras 3 holds otherwise or computes with otherwise
     (one kernel for all gates, cuDNN layouts, Theano's mirrored kernels, `hard_sigmoid`); every
-    change is named. Keras is loaded only for an output of the other format.
+    change is named. Keras is loaded only for an output of the other format, and to check.
 
     Args:
         model: A `.h5`, `.hdf5` or `.keras` file of any Keras.
         output: Default ``<stem>-keras3<suffix>`` in the current directory. Its suffix decides the
             format.
+        check: Load the new file in Keras before it is put in place.
         overwrite: Replace an existing output.
         before_keras: Called before Keras is loaded.
 
@@ -75,7 +79,7 @@ def modernize(
         ModelFileError: If the file cannot be read.
         UnsupportedModelError: If it lists no layers, or its weights do not follow them.
         OutputError: If the output exists, is the input, or cannot be written.
-        TrainingError: If Keras cannot load the result, which the other format needs.
+        TrainingError: If Keras cannot load the result, which the other format and `check` need.
         VerificationError: If the written file differs from what was meant.
     """
     path = Path(model)
@@ -83,11 +87,15 @@ def modernize(
     target = Path(output) if output is not None else _default_output(path, opened)
     check_suffix(target, opened, can_convert=True)
     check_output(target, inputs=(path,), overwrite=overwrite)
-    if target.suffix.lower() in SUFFIXES[opened.format]:
-        made = write_modernized(opened, target, overwrite=overwrite)
-    else:
+    same_format = target.suffix.lower() in SUFFIXES[opened.format]
+    if check or not same_format:
         with modern_copy(opened) as (copy, made):
-            convert(copy.path, target, before_keras, overwrite=overwrite)
+            if same_format:
+                _check(copy.path, before_keras)
+            else:
+                convert(copy.path, target, before_keras, overwrite=overwrite)
+    if same_format:
+        made = write_modernized(opened, target, overwrite=overwrite)
     return ModernizeResult(
         input=path,
         output=target,
@@ -97,6 +105,7 @@ def modernize(
         bytes_before=opened.size,
         bytes_after=target.stat().st_size,
         optimizer_bytes=made.optimizer_bytes,
+        checked=check or not same_format,
     )
 
 
@@ -108,23 +117,55 @@ def modern_copy(opened: ModelFile) -> Iterator[tuple[ModelFile, Modernized]]:
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"{opened.path.stem}{fitting_suffix(opened.path, opened)}"
-        try:
+        with in_place_of(copy, opened.path):
             made = write_modernized(opened, copy)
             yield open_model(copy), made
-        except LRCompressError as error:
-            message = str(error).replace(str(copy), str(opened.path))
-            raise type(error)(message, code=error.code) from error
+
+
+def needs_modern_terms(opened: ModelFile, output: Path | None) -> bool:
+    """Return whether a file has to be modernized for an output, which Keras 3 is to write."""
+    if output is None or output.suffix.lower() in SUFFIXES[opened.format]:
+        return False
+    return not (opened.keras_version or "1").startswith("3")
 
 
 def convert(
     source: Path, target: Path, before_keras: Callable[[], None], *, overwrite: bool
 ) -> None:
     """Save a model file in the other format, through Keras."""
-    origin = open_for_keras(source).origin
-    before_keras()
-    from lrcompress.training import saving
+    try:
+        origin = open_for_keras(source).origin
+        before_keras()
+        from lrcompress.training import saving
 
-    saving.convert(source, target, origin.kept or None, overwrite=overwrite)
+        saving.convert(source, target, origin.kept or None, overwrite=overwrite)
+    except TrainingError as error:
+        if error.code not in ("keras_cannot_load", "holds_code"):
+            raise
+        msg = (
+            f"{target} was not written: only Keras writes the other format, and it cannot load {source} "
+            f"({_reason(error)}); name an output that ends in {source.suffix}, which needs no Keras."
+        )
+        raise TrainingError(msg, code=error.code) from error
+
+
+def _check(copy: Path, before_keras: Callable[[], None]) -> None:
+    """Load a modernized file in Keras, as its user will."""
+    try:
+        open_for_keras(copy)
+        before_keras()
+        from lrcompress.training import backend
+
+        backend.load_model(copy)
+    except TrainingError as error:
+        msg = f"{copy} was modernized, but Keras still cannot load it ({_reason(error)}); nothing was written."
+        raise TrainingError(msg, code=error.code) from error
+
+
+def _reason(error: TrainingError) -> str:
+    """Return what Keras said, or why it was not asked."""
+    said = error.__cause__
+    return str(error) if said is None else f"{type(said).__name__}: {' '.join(str(said).split())[:160]}"
 
 
 def _default_output(path: Path, opened: ModelFile) -> Path:

@@ -127,6 +127,8 @@ def render_modernize(result: dict[str, Any]) -> list[RenderableType]:
     ]
     if result["optimizer_bytes"]:
         lines.append(f"{size(result['optimizer_bytes'])} of optimizer state are left out")
+    if result["checked"]:
+        lines.append("Keras loads the new file")
     return [plain([*lines, f"wrote {result['output']}"])]
 
 

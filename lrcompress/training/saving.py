@@ -16,7 +16,7 @@ import numpy as np
 
 from lrcompress import provenance
 from lrcompress.atomic import replacing
-from lrcompress.errors import VerificationError
+from lrcompress.errors import VerificationError, in_place_of
 from lrcompress.training import backend, compiling
 
 
@@ -73,7 +73,9 @@ def convert(
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / target.name
         save_model(model, written, origin)
-        pairs = zip(model.get_weights(), backend.load_model(written).get_weights(), strict=True)
+        with in_place_of(written, target):
+            again = backend.load_model(written)
+        pairs = zip(model.get_weights(), again.get_weights(), strict=True)
         if not all(np.array_equal(a, b, equal_nan=True) for a, b in pairs):
             msg = (
                 f"Keras changed weights while converting to {target.name}; keep the input's format."

@@ -8,7 +8,7 @@ from lrcompress.modelfile.decoding import as_dict, as_list
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.topology import Container, Item, is_leaf
 
-_RECURRENT = ("RNN", "LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "Bidirectional")
+RECURRENT = ("RNN", "LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "Bidirectional")
 # Keras 2 counts the creation of a nested model as its call number 0.
 _CREATION = 1
 
@@ -83,39 +83,42 @@ def _with_arguments(node: Any, item: Item, tree: Container) -> Any:  # noqa: ANN
         return node
     keywords: dict[str, Any] = {}
     for leaf in leaves:
-        keywords |= as_dict(leaf[3] if len(leaf) == 4 else None)
-    tensors = [_tensor(leaf) for leaf in leaves]
+        if len(leaf) == 4 and isinstance(leaf[3], dict):
+            # Arguments that Keras 3 may not have, left open: `constants` of a Bidirectional.
+            leaf[3] = {key: value for key, value in leaf[3].items() if value is not None}
+            keywords |= leaf[3]
+    tensors = [tensor(leaf) for leaf in leaves]
     # A recurrent layer takes its initial states in the list of inputs.
-    has_states = item.class_name in _RECURRENT and len(tensors) > 1
-    if not has_states and not any(_holds_tensor(value, tree) for value in keywords.values()):
+    has_states = item.class_name in RECURRENT and len(tensors) > 1
+    if not has_states and not any(holds_tensor(value, tree) for value in keywords.values()):
         return node
-    keywords = {key: _tensors_in(value, tree) for key, value in keywords.items()}
+    keywords = {key: tensors_in(value, tree) for key, value in keywords.items()}
     if has_states:
         keywords["initial_state"] = tensors[1:]
         tensors = tensors[:1]
     return {"args": [tensors[0] if len(tensors) == 1 else tensors], "kwargs": keywords}
 
 
-def _holds_tensor(value: Any, tree: Container) -> bool:  # noqa: ANN401 - JSON
+def holds_tensor(value: Any, tree: Container) -> bool:  # noqa: ANN401 - JSON
     """Return whether a keyword argument refers to a layer's output."""
     if is_leaf(value, tree.by_name):
         return True
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(_holds_tensor(part, tree) for part in parts)
+    return any(holds_tensor(part, tree) for part in parts)
 
 
-def _tensors_in(value: Any, tree: Container) -> Any:  # noqa: ANN401 - JSON
+def tensors_in(value: Any, tree: Container) -> Any:  # noqa: ANN401 - JSON
     """Return a keyword argument with every reference as Keras 3 writes it."""
     if is_leaf(value, tree.by_name):
-        return _tensor(value)
+        return tensor(value)
     if isinstance(value, list):
-        return [_tensors_in(part, tree) for part in value]
+        return [tensors_in(part, tree) for part in value]
     if isinstance(value, dict):
-        return {key: _tensors_in(part, tree) for key, part in value.items()}
+        return {key: tensors_in(part, tree) for key, part in value.items()}
     return value
 
 
-def _tensor(leaf: list[Any]) -> dict[str, Any]:
+def tensor(leaf: list[Any]) -> dict[str, Any]:
     """Return a reference in Keras 3's notation; the shape stands for the real one on loading."""
     config = {"shape": [None], "dtype": "float32", "keras_history": leaf[:3]}
     return {"class_name": "__keras_tensor__", "config": config}

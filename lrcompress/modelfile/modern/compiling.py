@@ -20,6 +20,8 @@ _ALIASES = {
 _ALIASES |= {short.upper(): _ALIASES[short] for short in ("mse", "mae", "mape", "msle", "kld")}
 # Where Keras 3 resolves names by the shapes of output and loss.
 _ANY_METRIC = ("accuracy", "acc", "crossentropy", "ce")
+# Keras 3 does not take None for these.
+_RUN_SETTINGS = ("run_eagerly", "steps_per_execution", "jit_compile")
 _PARTS = (("loss", "losses"), ("metrics", "metrics"), ("weighted_metrics", "metrics"))
 
 
@@ -48,6 +50,8 @@ def modern_compile_settings(settings: dict[str, Any], notes: Notes) -> dict[str,
             "compiled: compile it before training."
         )
         return None
+    for key in [key for key in _RUN_SETTINGS if modern.get(key, 0) is None]:
+        del modern[key]
     if modern != settings:
         notes.changed("compile settings put in the terms of Keras 3")
     return modern
@@ -55,11 +59,14 @@ def modern_compile_settings(settings: dict[str, Any], notes: Notes) -> dict[str,
 
 def _modern_optimizer(entry: dict[str, Any]) -> None:
     """Rewrite a serialized optimizer in place."""
-    class_name, config = entry.get("class_name"), as_dict(entry.get("config"))
+    # TensorFlow 2.11 to 2.15 wrote its new optimizers as if they were the user's.
+    class_name = str(entry.get("class_name")).removeprefix("Custom>")
+    config = as_dict(entry.get("config"))
     accepted = arguments("optimizers", class_name)
     if accepted is None:
         msg = f"optimizer {class_name}"
         raise _UnknownTermError(msg)
+    entry["class_name"] = class_name
     if "lr" in config:
         config["learning_rate"] = config.pop("lr")
     decay = config.pop("decay", 0) or 0

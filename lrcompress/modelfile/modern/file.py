@@ -19,6 +19,7 @@ from lrcompress.modelfile.legacy_names import list_attributes
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.modern.compiling import modern_compile_settings
 from lrcompress.modelfile.modern.graph import modern_model
+from lrcompress.modelfile.modern.names import rename
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.weights import Origin, conversions, uses_hard_sigmoid_inside
 from lrcompress.modelfile.numbering import Numbering
@@ -26,6 +27,7 @@ from lrcompress.modelfile.plan import NewArray, Plan
 from lrcompress.modelfile.planning import json_attribute, plan_config, plan_origin
 from lrcompress.modelfile.reading import changed, describe
 from lrcompress.modelfile.topology import Container, Item, build
+from lrcompress.modelfile.topology import Path as LayerPath
 from lrcompress.modelfile.verify import read_back
 from lrcompress.modelfile.writing import write_model
 
@@ -97,8 +99,14 @@ def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False)
             tree = build(config)
             if tree is None:
                 raise changed(model.path)
-            plan = _plan(model, tree, config, source, notes)
+            plan = _plan(model, tree, source, notes)
             _convert_weights(model, plan, source, origin, notes)
+            compiled = model.compile_config
+            settings = modern_compile_settings(compiled, notes) if compiled else None
+            renamed = rename(config, settings, notes)
+            if model.format == "hdf5":
+                _rename_groups(plan, model, renamed, source)
+            _plan_texts(plan, model, source, config, settings)
         with replacing(output, overwrite=overwrite, like=model.path) as temporary:
             write_model(source, model.weights.index, plan, temporary, model.path)
             written = read_back(source, model, plan, temporary, output)
@@ -115,30 +123,22 @@ def _origin(model: ModelFile, source: OpenModel) -> Origin:
     """Return which Keras, on what, wrote a file; before 2.0 it did not say."""
     version = model.keras_version or ("1" if model.format == "hdf5" else "3")
     first = version.split(".")[0]
-    era = int(first) if first in ("1", "2", "3") else 3
+    # TensorFlow.js writes configs of Keras 2 under a version of its own.
+    era = int(first) if first in ("1", "2", "3") else 2
     root = source.weights.get(legacy.ROOT, source.weights)
     backend = text(root.attrs.get("backend")) or text(source.weights.attrs.get("backend"))
     return Origin(era, backend == "theano")
 
 
-def _plan(
-    model: ModelFile, tree: Container, config: dict[str, Any], source: OpenModel, notes: Notes
-) -> Plan:
-    """Plan everything but the converted weights."""
-    compiled = model.compile_config
-    settings = modern_compile_settings(compiled, notes) if compiled else None
+def _plan(model: ModelFile, tree: Container, source: OpenModel, notes: Notes) -> Plan:
+    """Plan where the weights go."""
     weights = model.weights
     if model.format == "keras":
         plan = Plan(dropped={archive.OPTIMIZER})
-        config["compile_config"] = settings
-        if settings is None:
-            del config["compile_config"]
-        if source.archive is not None and METADATA in source.archive.namelist():
-            metadata = parse_json(source.metadata or b"{}", model.path, METADATA)
-            metadata["keras_version"] = KERAS_VERSION
-            plan.members[METADATA] = dump_json(metadata).encode()
         new = Numbering().groups(tree, lambda path, _: bool(weights.of_layer.get(path)))
         plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
+        operations = {item.path for item in tree.walk() if item.is_operation}
+        plan.dropped |= {group for path, group in weights.groups.items() if path in operations}
         for group in weights.index.groups:
             name = group.rpartition("/")[2]
             if name in _PRIVATE:
@@ -146,18 +146,74 @@ def _plan(
                 plan.moves[group] = f"{str(moved).rpartition('/')[0]}/{name[1:]}"
         if plan.moves != {group: group for group in plan.moves}:
             notes.changed("weights put where Keras 3 looks for them")
-    else:
-        plan = Plan(dropped={legacy.OPTIMIZER})
-        version = h5py.string_dtype("ascii")
-        for group in ("", legacy.ROOT):
-            plan.attributes[group, "keras_version"] = _text(KERAS_VERSION, version)
-            plan.attributes[group, "backend"] = _text("tensorflow", version)
-        if compiled:
-            value = None if settings is None else json_attribute(settings)
-            plan.attributes["", "training_config"] = value
+        if source.archive is not None and METADATA in source.archive.namelist():
+            metadata = parse_json(source.metadata or b"{}", model.path, METADATA)
+            metadata["keras_version"] = KERAS_VERSION
+            plan.members[METADATA] = dump_json(metadata).encode()
+        return plan
+    plan = Plan(dropped={legacy.OPTIMIZER})
+    version = h5py.string_dtype("ascii")
+    for group in ("", legacy.ROOT):
+        plan.attributes[group, "keras_version"] = _text(KERAS_VERSION, version)
+        plan.attributes[group, "backend"] = _text("tensorflow", version)
+    return plan
+
+
+def _plan_texts(
+    plan: Plan,
+    model: ModelFile,
+    source: OpenModel,
+    config: dict[str, Any],
+    settings: dict[str, Any] | None,
+) -> None:
+    """Add the architecture and the compile settings to a plan."""
+    if model.format == "keras":
+        config["compile_config"] = settings
+        if settings is None:
+            del config["compile_config"]
+    elif model.compile_config:
+        value = None if settings is None else json_attribute(settings)
+        plan.attributes["", "training_config"] = value
     plan_config(plan, model.format, config)
     plan_origin(plan, model, source)
-    return plan
+
+
+def _rename_groups(
+    plan: Plan, model: ModelFile, renamed: dict[LayerPath, str], source: OpenModel
+) -> None:
+    """Give the groups of renamed layers, and the lists of them, their new names."""
+    weights = model.weights
+    outer = {path[0]: name for path, name in renamed.items() if len(path) == 1}
+    inner = {path[-1]: name for path, name in renamed.items() if len(path) > 1}
+    root = source.weights.get(legacy.ROOT)
+    if not renamed or root is None:
+        return
+    plan.moves |= {legacy.canonical(old): legacy.canonical(new) for old, new in outer.items()}
+    listed = [outer.get(name, name) for name in weights.layer_names]
+    plan.attributes.update(list_attributes(legacy.ROOT, "layer_names", listed, root))
+    for layer, names in weights.weight_names.items():
+        fresh = [_renamed_parts(name, inner) for name in names]
+        here = outer.get(layer, layer)
+        for old, new in zip(names, fresh, strict=True):
+            if old != new:
+                group, moved = legacy.canonical(layer, old), legacy.canonical(here, new)
+                plan.moves[group.rpartition("/")[0]] = moved.rpartition("/")[0]
+        if list(names) != fresh:
+            like = root[layer]
+            where = legacy.canonical(here)
+            plan.attributes.update(list_attributes(where, "weight_names", fresh, like))
+    plan.arrays = {plan.target(path) or path: array for path, array in plan.arrays.items()}
+    plan.attributes = {
+        (plan.target(group) or group, name): value
+        for (group, name), value in plan.attributes.items()
+    }
+
+
+def _renamed_parts(weight: str, inner: dict[str, str]) -> str:
+    """Return the path of a weight with the new names of the layers in it."""
+    for old, new in inner.items():
+        weight = f"/{weight}".replace(f"/{old}/", f"/{new}/")[1:]
+    return weight
 
 
 def _text(value: str, kind: Any) -> Any:  # noqa: ANN401 - NumPy's types of h5py strings
@@ -177,9 +233,9 @@ def _convert_weights(
         path = "/".join(item.path)
         if origin.era < 3 and uses_hard_sigmoid_inside(item.entry):
             notes.warn(
-                f"Layer {path} uses hard_sigmoid, which Keras 3 computes as x / 6 + 0.5 and Keras "
-                "before it as 0.2 x + 0.5: the outputs differ."
-            )
+                "Keras 3 computes hard_sigmoid as x / 6 + 0.5, and Keras before it as 0.2 x + 0.5: "
+                "the outputs differ.", path,
+            )  # fmt: skip
         steps = conversions(item.entry, origin) if item.inner is None else []
         stored = [model.weights.index.arrays[p] for p in model.weights.of_layer.get(item.path, ())]
         if not steps or not stored:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from lrcompress.modelfile.decoding import as_dict
-from lrcompress.modelfile.layers import is_built_in, own_input_shape
+from lrcompress.modelfile.layers import is_built_in, own_input_shape, shape
 from lrcompress.modelfile.modern.calls import modern_calls
 from lrcompress.modelfile.modern.layers import MODELS, modern_layer, wrapped_layers
+from lrcompress.modelfile.modern.masks import explicit_masks
+from lrcompress.modelfile.modern.names import free_name
 from lrcompress.modelfile.modern.notes import Notes
-from lrcompress.modelfile.topology import Container, Item, build
+from lrcompress.modelfile.modern.operations import modern_operations
+from lrcompress.modelfile.topology import Container, Item, build, is_leaf
 
 # Where Keras 3 finds a class; all layers are exported from one place.
 _MODULES = {"Functional": "keras.src.models.functional", "Sequential": "keras"}
@@ -28,13 +31,30 @@ def modern_model(entry: dict[str, Any], era: int, notes: Notes, path: str = "") 
     if tree is None:
         return
     if not tree.sequential:
+        modern_operations(tree, notes, path)
         modern_calls(tree, notes, path)
+        explicit_masks(tree, notes, path)
+        if era < 3 or path:
+            _single_ends(tree, notes, path)
     stated = _stated_input(tree) if tree.sequential else None
     for item in tree.items:
         _modern_item(item, era, notes, path)
     _modern_class(entry, notes, path)
     if tree.sequential:
         _modern_sequential(tree, stated, notes, path)
+
+
+def _single_ends(tree: Container, notes: Notes, path: str) -> None:
+    """Give the one input or output of a model as itself, where it stands in a list of one.
+
+    Keras 2 made nothing of such a list; to Keras 3 the model then returns a list.
+    """
+    config = as_dict(tree.entry.get("config"))
+    for key in ("input_layers", "output_layers"):
+        ends = config.get(key)
+        if isinstance(ends, list) and len(ends) == 1 and is_leaf(ends[0], tree.by_name):
+            config[key] = ends[0]
+            notes.changed("one input or output taken out of its list", path.rstrip("/"))
 
 
 def _modern_item(item: Item, era: int, notes: Notes, path: str) -> None:
@@ -50,6 +70,12 @@ def _modern_entry(entry: dict[str, Any], path: str, era: int, notes: Notes) -> N
     """Rewrite a layer that is no model, with the layers that it wraps."""
     modern_layer(entry, path, era, notes)
     _modern_module(entry, notes, path)
+    build_config = as_dict(entry.get("build_config"))
+    several = shape(build_config.get("input_shape")) is None
+    if build_config and era < 3 and (several or entry["class_name"] == "MultiHeadAttention"):
+        # Keras 2 noted one list of shapes; Keras 3 finds them by the calls.
+        del entry["build_config"]
+        notes.changed("shapes of several inputs left to Keras 3", path)
     for _, inner in wrapped_layers(entry):
         inner_path = f"{path}/{as_dict(inner.get('config')).get('name', inner['class_name'])}"
         if build(inner) is not None:
@@ -95,15 +121,27 @@ def _modern_sequential(tree: Container, stated: _Stated | None, notes: Notes, pa
     elif "name" not in entry["config"]:
         entry["config"]["name"] = name
     if stated is None:
+        if not path and _waits_for_input(tree):
+            notes.warn(
+                "The file does not say what shape the inputs have, and Keras 3 loads no weights before "
+                "it knows: build the model with an Input of that shape and save it again."
+            )
         return
     first = tree.items[0]
-    input_name = _unused(f"{first.name}_input", {item.name for item in tree.items})
+    input_name = free_name(f"{first.name}_input", {item.name for item in tree.items})
     config = {"batch_shape": stated.shape, "dtype": stated.dtype, "name": input_name}
     layer: dict[str, Any] = {"class_name": "InputLayer", "config": config}
     if isinstance(first.entry.get("module"), str):
         layer |= {"module": "keras.layers", "registered_name": None}
     tree.layer_entries.insert(0, layer)
     notes.changed("input shape given to an InputLayer", path + first.name)
+
+
+def _waits_for_input(tree: Container) -> bool:
+    """Return whether a Sequential model says nowhere what it takes."""
+    first = tree.items[0] if tree.items else None
+    stated = shape(as_dict(tree.entry.get("build_config")).get("input_shape"))
+    return first is not None and first.class_name != "InputLayer" and stated is None
 
 
 class _Stated(NamedTuple):
@@ -116,22 +154,36 @@ class _Stated(NamedTuple):
 def _stated_input(tree: Container) -> _Stated | None:
     """Return the input that the first layer states in its own config, if that is no InputLayer."""
     first = tree.items[0] if tree.items else None
-    if first is None or first.class_name == "InputLayer" or first.inner is not None:
+    if first is None or first.class_name == "InputLayer":
         return None
+    if first.inner is not None:
+        # Keras 3 builds a Sequential by an input of its own, not by that of a model inside it.
+        return None if "build_config" in tree.entry else _input_of(first.inner)
     states = any(key in first.config for key in ("batch_input_shape", "batch_shape", "input_shape"))
     found = own_input_shape(first) if states else None
     if found is None:
+        # TensorFlow 2.2 and later note what the model was built with.
+        found = shape(as_dict(tree.entry.get("config")).get("build_input_shape"))
+    if found is None:
         return None
+    return _Stated(found, _input_dtype(first))
+
+
+def _input_of(tree: Container) -> _Stated | None:
+    """Return the one input of a nested model, None where it does not say, or has several."""
+    first = tree.items[0] if tree.items else None
+    if not tree.sequential:
+        first = tree.by_name[tree.inputs[0].layer] if len(tree.inputs) == 1 else None
+    if first is None or first.class_name != "InputLayer":
+        return _stated_input(tree) if tree.sequential else None
+    found = own_input_shape(first)
+    return None if found is None else _Stated(found, _input_dtype(first))
+
+
+def _input_dtype(first: Item) -> str:
+    """Return the type of the numbers that a first layer takes."""
     dtype = first.config.get("input_dtype") or first.config.get("dtype")
     # Token numbers have the type of the layer in old files; a policy is not the input's.
     if not isinstance(dtype, str) or not dtype.startswith(("float", "int", "uint", "bool")):
-        dtype = "float32"
-    return _Stated(found, dtype)
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    """Return a name that no layer has."""
-    number, candidate = 2, name
-    while candidate in taken:
-        candidate, number = f"{name}_{number}", number + 1
-    return candidate
+        return "float32"
+    return dtype

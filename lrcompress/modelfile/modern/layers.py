@@ -23,7 +23,7 @@ _HARMLESS = {
     "implementation", "consume_less", "fused", "input_length", "input_dtype", "input_dim",
     "input_shape", "batch_input_shape", "batch_size", "query_shape", "key_shape", "value_shape",
     "kernel_initializer", "kernel_regularizer", "kernel_constraint", "bias_initializer",
-    "experimental_autocast", "_scale_init", "weights",
+    "experimental_autocast", "_scale_init", "weights", "trainable", "rng_type", "expects_training_arg",
 }  # fmt: skip
 # Values by which a key that Keras 3 lacks says nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -32,6 +32,10 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "mask_zero": (False,),
 }
 _WRAPPED = ("layer", "backward_layer", "cell")
+# Functions of Keras 3 as layers of a functional model.
+OPERATIONS = ("keras.src.ops", "keras.ops")
+# What Keras 2 wrote for functions of TensorFlow that are activations of Keras.
+_ACTIVATIONS = {"softmax_v2": "softmax", "relu_v2": "relu", "sigmoid_v2": "sigmoid"}
 
 
 def modern_layer(entry: dict[str, Any], path: str, era: int, notes: Notes) -> None:
@@ -44,6 +48,8 @@ def modern_layer(entry: dict[str, Any], path: str, era: int, notes: Notes) -> No
         notes: Told of every change.
     """
     config = entry.get("config")
+    if str(entry.get("module")).startswith(OPERATIONS):
+        return
     if not isinstance(config, dict) or not is_built_in(entry):
         _about_custom(entry, path, notes)
         return
@@ -57,23 +63,34 @@ def modern_layer(entry: dict[str, Any], path: str, era: int, notes: Notes) -> No
         return
     if new_class == "Lambda":
         notes.warn(
-            f"Layer {path} is a Lambda, whose code only its own Python can run and Keras 3 does not "
-            "load in safe mode; it was left as it is: rebuild it with keras.ops."
-        )
+            "Keras 3 does not load a Lambda in safe mode, and only its own Python can run its code; "
+            "left as it is: rebuild it with keras.ops.", path,
+        )  # fmt: skip
         return
     accepted = arguments("layers", new_class)
     if accepted is None:
         _about_custom(entry, path, notes)
         return
-    for key in [key for key in config if key not in accepted and era < 3]:
+    unknown = [key for key in config if key not in accepted] if era < 3 else []
+    for key in unknown:
         _drop(config, key, new_class, path, notes)
+    if unknown:
+        what = f"{', '.join(sorted(unknown))} dropped: {new_class} of Keras 3 has nothing of that name"
+        notes.changed(what, path)
     _dtype(config, path, notes)
     for key, value in config.items():
         if key.endswith("_initializer") and not _is_modern_initializer(value):
             config[key] = _initializer(value)
             notes.changed("initializers put in the terms of Keras 3", path)
         elif key.endswith(("_regularizer", "_constraint")):
-            _only_known(value)
+            config[key] = _known_penalty(value, key, path, notes)
+        elif key in ("activation", "recurrent_activation"):
+            config[key] = _activation(value, path, notes)
+    if new_class == "EinsumDense" and None in (config.get("output_shape") or ()):
+        notes.warn(
+            "Keras 3 may not know the shape of what an EinsumDense with None in its output_shape "
+            "gives, and then not load what follows.", path,
+        )  # fmt: skip
 
 
 def wrapped_layers(entry: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -88,9 +105,9 @@ def wrapped_layers(entry: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def _about_custom(entry: dict[str, Any], path: str, notes: Notes) -> None:
     """Warn of a layer that Keras 3 does not have."""
     notes.warn(
-        f"Layer {path} is of class {entry.get('class_name')}, which Keras 3 does not have; it was "
-        "left as it is: load the model with custom_objects."
-    )
+        f"Keras 3 has no class {entry.get('class_name')}; left as it is: load the model with "
+        "custom_objects.", path,
+    )  # fmt: skip
 
 
 def _special(new_class: str, old_class: str, config: dict[str, Any], era: int) -> str:
@@ -111,6 +128,9 @@ def _special(new_class: str, old_class: str, config: dict[str, Any], era: int) -
         config["reset_after"] = old_class == "CuDNNGRU"
     if new_class in (*_RECURRENT, "SimpleRNN") and era == 1:
         config.setdefault("use_bias", True)
+    if new_class == "Attention" and config.get("score_mode") == "dot":
+        # The default; in an HDF5 file Keras 3 takes the word for its function `keras.layers.dot`.
+        del config["score_mode"]
     axis = config.get("axis")
     if new_class.startswith("BatchNormalization") and isinstance(axis, list) and len(axis) == 1:
         config["axis"] = axis[0]
@@ -121,12 +141,11 @@ def _drop(config: dict[str, Any], key: str, class_name: str, path: str, notes: N
     """Take out a key that Keras 3 does not accept."""
     value = config.pop(key)
     says_nothing = value in (None, False, [], {}) or value in _NEUTRAL.get(key, ())
-    notes.changed(f"{key} dropped, which {class_name} of Keras 3 does not have", path)
     if key not in _HARMLESS and not says_nothing:
         notes.warn(
-            f"Layer {path} was saved with {key}={str(value)[:40]}, which Keras 3 does not have; it "
-            "was dropped: compare the outputs."
-        )
+            f"{class_name} was saved with {key}={str(value)[:40]}, which Keras 3 does not have; "
+            "dropped: compare the outputs.", path,
+        )  # fmt: skip
 
 
 def _dtype(config: dict[str, Any], path: str, notes: Notes) -> None:
@@ -144,7 +163,7 @@ def _dtype(config: dict[str, Any], path: str, notes: Notes) -> None:
 def _is_modern_initializer(value: Any) -> bool:  # noqa: ANN401 - JSON
     """Return whether Keras 3 takes an initializer as it stands."""
     if isinstance(value, dict):
-        if value.get("registered_name") or value.get("class_name") == "__tensor__":
+        if value.get("class_name") == "__tensor__":
             return True
         accepted = arguments("initializers", value.get("class_name"))
         return accepted is not None and set(as_dict(value.get("config"))) <= accepted
@@ -164,12 +183,39 @@ def _initializer(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
     return value | {"config": {key: config[key] for key in config if key in accepted}}
 
 
-def _only_known(value: Any) -> None:  # noqa: ANN401 - JSON
-    """Drop what a regularizer or constraint of Keras 3 does not take."""
-    if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
-        return
+def _known_penalty(value: Any, key: str, path: str, notes: Notes) -> Any:  # noqa: ANN401 - JSON
+    """Return a regularizer or constraint as Keras 3 takes it; one of somebody's own goes.
+
+    It has a part in training only.
+    """
+    if not isinstance(value, dict) or "class_name" not in value:
+        return value
+    class_name = value["class_name"]
     for kind in ("regularizers", "constraints"):
-        accepted = arguments(kind, value.get("class_name"))
-        if accepted is not None:
-            for key in [key for key in value["config"] if key not in accepted]:
-                del value["config"][key]
+        accepted = arguments(kind, class_name)
+        if accepted is not None and is_built_in(value):
+            config = as_dict(value.get("config"))
+            return value | {"config": {key: config[key] for key in config if key in accepted}}
+    notes.warn(
+        f"Keras 3 has no {key.rpartition('_')[2]} {class_name}, which counts in training only; "
+        "dropped.", path,
+    )  # fmt: skip
+    return None
+
+
+def _activation(value: Any, path: str, notes: Notes) -> Any:  # noqa: ANN401 - JSON
+    """Return an activation as Keras 3 knows it; warn of a function of somebody's own."""
+    name = value.get("config") if isinstance(value, dict) else value
+    if isinstance(name, str) and name in _ACTIVATIONS:
+        return _ACTIVATIONS[name]
+    if value is None or knows_name("activations", name):
+        return value
+    class_name = value.get("class_name") if isinstance(value, dict) else value
+    known_layer = arguments("layers", class_name) is not None
+    if known_layer and (not isinstance(value, dict) or is_built_in(value)):
+        return value
+    shown = name if isinstance(name, str) else "a lambda"
+    notes.warn(
+        f"Keras 3 has no activation {shown}; left as it is: load the model with custom_objects.", path
+    )
+    return value

@@ -12,7 +12,7 @@ class Notes:
     def __init__(self) -> None:
         """Start empty."""
         self._changes: dict[str, list[str]] = {}
-        self._warnings: list[str] = []
+        self._warnings: dict[str, list[str]] = {}
 
     def changed(self, what: str, layer: str = "") -> None:
         """Note a change; `what` is a sentence without the layers it concerns."""
@@ -20,26 +20,32 @@ class Notes:
         if layer and layer not in layers:
             layers.append(layer)
 
-    def warn(self, sentence: str) -> None:
-        """Note what the user has to know: a difference, or what Keras 3 cannot load."""
-        if sentence not in self._warnings:
-            self._warnings.append(sentence)
+    def warn(self, sentence: str, layer: str = "") -> None:
+        """Note what the user has to know: a difference, or what Keras 3 cannot load.
+
+        Args:
+            sentence: The same for all layers that it concerns, which are named behind it.
+            layer: One of them.
+        """
+        layers = self._warnings.setdefault(sentence, [])
+        if layer and layer not in layers:
+            layers.append(layer)
 
     @property
     def changes(self) -> tuple[str, ...]:
         """All changes, one line each."""
-        return tuple(
-            f"{what} ({_listed(layers)})" if layers else what
-            for what, layers in self._changes.items()
-        )
+        return _told(self._changes)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """All warnings, one sentence each."""
-        return tuple(self._warnings)
+        """All warnings, one line each."""
+        return _told(self._warnings)
 
 
-def _listed(layers: list[str]) -> str:
-    """Return a few names and how many more there are."""
-    more = f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else ""
-    return ", ".join(layers[:_NAMED]) + more
+def _told(notes: dict[str, list[str]]) -> tuple[str, ...]:
+    """Return each note with a few of its layers and how many more there are."""
+    told = []
+    for what, layers in notes.items():
+        more = f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else ""
+        told.append(f"{what} ({', '.join(layers[:_NAMED])}{more})" if layers else what)
+    return tuple(told)

@@ -1,0 +1,99 @@
+"""Padding beside initial states, which Keras 3 forgets.
+
+Keras passes the mask of a layer's only input on by itself. A recurrent layer that is called with
+initial states has several inputs, and Keras 3 then passes none on, where Keras 2 passed that of
+the sequence. So the mask is made in the model by `keras.ops` and handed over by name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrcompress.modelfile.decoding import as_dict, as_list
+from lrcompress.modelfile.layers import DROPOUTS
+from lrcompress.modelfile.modern.calls import RECURRENT, tensor
+from lrcompress.modelfile.modern.names import free_name
+from lrcompress.modelfile.modern.notes import Notes
+from lrcompress.modelfile.modern.operations import operation_entry
+from lrcompress.modelfile.topology import Container, Item, Ref
+
+# Layers with one input whose output has the mask of the input.
+_PASSING = DROPOUTS | {
+    "Activation", "BatchNormalization", "Dense", "ELU", "LayerNormalization", "LeakyReLU", "PReLU",
+    "ReLU", "Softmax", "ThresholdedReLU", "TimeDistributed", "ActivityRegularization",
+}  # fmt: skip
+# Layers whose output has none, whatever the input has.
+_ENDING = {"InputLayer", "Flatten", "GlobalAveragePooling1D", "RepeatVector"}
+
+
+def explicit_masks(tree: Container, notes: Notes, path: str) -> None:
+    """Hand each recurrent layer with initial states the mask of its sequence, in place.
+
+    Args:
+        tree: A functional model whose calls are in the notation of Keras 3 where they have states.
+        notes: Told of changes, and warned where a mask cannot be followed.
+        path: Names of the models around it, each with a slash after it.
+    """
+    for item in tree.items:
+        for call, node in zip(item.calls, as_list(item.entry.get("inbound_nodes")), strict=False):
+            keywords = as_dict(as_dict(node).get("kwargs"))
+            if item.class_name not in RECURRENT or "initial_state" not in keywords or not call:
+                continue
+            if keywords.get("mask") is not None:
+                continue
+            try:
+                mask = _mask(call[0], tree, item.name)
+            except _UnclearError:
+                notes.warn(
+                    "Keras 3 does not pass padding on beside initial states, and where it comes from "
+                    "could not be followed: compare the outputs on padded inputs.", path + item.name,
+                )  # fmt: skip
+                continue
+            if mask is not None:
+                keywords["mask"] = mask
+                notes.changed("padding handed over beside initial states", path + item.name)
+
+
+class _UnclearError(Exception):
+    """Where a mask comes from cannot be said."""
+
+
+def _mask(ref: Ref, tree: Container, user: str) -> dict[str, Any] | None:
+    """Return the mask that a tensor has in Keras 2 as a new tensor, None where it has none.
+
+    Raises:
+        _UnclearError: If a layer on the way does something of its own with it.
+    """
+    item = tree.by_name[ref.layer]
+    sources = item.calls[ref.node] if ref.node < len(item.calls) else []
+    if item.class_name in _ENDING or (
+        item.class_name == "Embedding" and not item.config.get("mask_zero")
+    ):
+        return None
+    if item.class_name in ("Embedding", "Masking") and len(sources) == 1:
+        return _made(item, sources[0], tree, user)
+    recurrent = as_dict(as_dict(item.config.get("layer")).get("config")) or item.config
+    returns_steps = item.class_name in RECURRENT and recurrent.get("return_sequences")
+    if returns_steps and ref.tensor == 0 and sources:
+        return _mask(sources[0], tree, user)
+    if item.class_name in _PASSING and len(sources) == 1:
+        return _mask(sources[0], tree, user)
+    if not any(i.class_name == "Masking" or i.config.get("mask_zero") for i in tree.walk()):
+        return None
+    raise _UnclearError
+
+
+def _made(item: Item, source: Ref, tree: Container, user: str) -> dict[str, Any]:
+    """Add the functions that make a mask to a model, and return their result."""
+    padding = item.config.get("mask_value", 0.0) if item.class_name == "Masking" else 0
+    taken = {as_dict(entry).get("name") for entry in tree.layer_entries} | set(tree.by_name)
+    name = free_name(f"{user}_mask", {str(name) for name in taken})
+    node = {"args": [tensor([*source]), padding], "kwargs": {}}
+    tree.layer_entries.append(operation_entry("numpy", "NotEqual", name, [node], {}))
+    if item.class_name == "Masking":
+        steps = f"{name}_steps"
+        node = {"args": [tensor([name, 0, 0])], "kwargs": {}}
+        settings = {"axis": -1, "keepdims": False}
+        tree.layer_entries.append(operation_entry("numpy", "Any", steps, [node], settings))
+        name = steps
+    return tensor([name, 0, 0])

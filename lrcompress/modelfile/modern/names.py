@@ -1,0 +1,97 @@
+"""Names with slashes, which Keras 3 does not take: layers, and all that refers to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrcompress.modelfile.decoding import as_dict
+from lrcompress.modelfile.modern.layers import wrapped_layers
+from lrcompress.modelfile.modern.notes import Notes
+from lrcompress.modelfile.topology import Container, Item, Path, build
+
+
+def rename(entry: dict[str, Any], compiled: dict[str, Any] | None, notes: Notes) -> dict[Path, str]:
+    """Put an underscore for each slash in the names of layers, in place.
+
+    Args:
+        entry: The whole model.
+        compiled: Its compile settings, whose losses and metrics go by names of outputs.
+        notes: Told of changes.
+
+    Returns:
+        The new name of each renamed layer by the path that it had.
+    """
+    tree = build(entry)
+    renamed: dict[Path, str] = {}
+    if tree is None:
+        return renamed
+    _rename_in(tree, renamed)
+    outer = {path[0]: name for path, name in renamed.items() if len(path) == 1}
+    for settings in compiled.values() if compiled else ():
+        _rename_keys(settings, outer)
+    _rename_model(entry)
+    for path in renamed:
+        notes.changed("slashes in names became underscores", "/".join(path))
+    return renamed
+
+
+def _rename_in(tree: Container, renamed: dict[Path, str]) -> None:
+    taken = {item.name for item in tree.items}
+    new: dict[str, str] = {}
+    for item in tree.items:
+        if item.inner is not None:
+            _rename_in(item.inner, renamed)
+        for _, wrapped in wrapped_layers(item.entry):
+            _rename_model(wrapped)
+        if "/" in item.name:
+            new[item.name] = renamed[item.path] = free_name(item.name.replace("/", "_"), taken)
+            taken.add(new[item.name])
+    for item in tree.items:
+        _rename_item(item, new)
+        if "inbound_nodes" in item.entry:
+            item.entry["inbound_nodes"] = _referring(item.entry["inbound_nodes"], new)
+    config = tree.entry.get("config")
+    if isinstance(config, dict):
+        for key in ("input_layers", "output_layers"):
+            if key in config:
+                config[key] = _referring(config[key], new)
+
+
+def _rename_item(item: Item, new: dict[str, str]) -> None:
+    if item.name in new:
+        for holder in (item.entry, item.config):
+            if holder.get("name") == item.name:
+                holder["name"] = new[item.name]
+
+
+def _rename_model(entry: dict[str, Any]) -> None:
+    """Rename a layer or model that nothing refers to by name."""
+    for holder in (entry, as_dict(entry.get("config"))):
+        if isinstance(holder.get("name"), str):
+            holder["name"] = holder["name"].replace("/", "_")
+
+
+def _referring(value: Any, new: dict[str, str]) -> Any:  # noqa: ANN401 - JSON
+    """Return calls or ends of a model with the new names in references."""
+    if isinstance(value, list):
+        if len(value) in (3, 4) and isinstance(value[0], str) and value[0] in new:
+            return [new[value[0]], *(_referring(part, new) for part in value[1:])]
+        return [_referring(part, new) for part in value]
+    if isinstance(value, dict):
+        return {key: _referring(part, new) for key, part in value.items()}
+    return value
+
+
+def _rename_keys(settings: Any, new: dict[str, str]) -> None:  # noqa: ANN401 - JSON
+    if isinstance(settings, dict):
+        for old, name in new.items():
+            if old in settings:
+                settings[name] = settings.pop(old)
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """Return a name that no layer has."""
+    number, candidate = 2, name
+    while candidate in taken:
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate
