@@ -31,7 +31,7 @@ CLEARLY = 0.5
 # Two are not told apart if their losses differ by fewer standard errors, and matter if the model
 # decides so much of the data otherwise.
 STANDARD_ERRORS, OTHERWISE = 2.0, 0.02
-# Where no more is wrong, loss does not tell scalings apart.
+# Share of errors above the least up to which one is tried on more.
 EASY = 0.02
 # All are tried on a few samples, the best of them on more.
 FEW, KEPT = 200, 4
@@ -223,15 +223,15 @@ def _convince(
 def _tell_apart(best: list[Trial], scores: dict[str, float], convincing: float) -> None:
     """Refuse to choose among scalings that fit alike.
 
-    Those of like losses that decide otherwise; and, where next to nothing is wrong, those of like
-    errors and smaller inputs than the one of least loss: larger inputs make any network surer.
+    Those of like losses that decide otherwise; and those of like errors, unless the one of least
+    loss has the smaller inputs: larger ones make any network surer, right or not.
     """
     first = best[0]
     for other in best[1:]:
         otherwise = float((other.decided != first.decided).mean())
         alike = otherwise > OTHERWISE and not _worse(other.loss - first.loss)
-        surer = first.spread > other.spread
-        if first.wrong.size and _rate(first) <= EASY and surer and other.mean < convincing:
+        surer = first.spread > 0.9 * other.spread
+        if first.wrong.size and surer and other.mean < convincing:
             same = bool(np.allclose(other.loss, first.loss, rtol=1e-2, atol=1e-4))
             alike = alike or not (same or _worse(other.wrong - first.wrong))
         if alike:
