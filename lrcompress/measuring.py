@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.judging import Judge, Judged
-from lrcompress.lowrank import Factors
+from lrcompress.lowrank import Factors, each
 
-# Logits that are held at one time.
-BLOCK = 2**24
+# Logits that a core holds at one time.
+BLOCK = 2**21
 
 
 # Kernel (m, n) and bias (n,), or None to keep the layer's own, by path of the layer.
@@ -167,22 +167,26 @@ class HeadMeter:
     def _wrong(self) -> NDArray[np.bool_] | None:
         if self._y is None:
             return None
-        found = [classes(self._x[b] @ self._kernel + self._bias) for b in self._blocks()]
+        found = each(lambda b: classes(self._x[b] @ self._kernel + self._bias), self._blocks())
         return np.asarray(np.concatenate(found) != self._y)
 
     def __call__(self, factors: Factors) -> Measured:
         """Measure one head; a bias of None keeps the layer's own."""
         first, second = factors.B.astype(np.float32), factors.C.astype(np.float32)
         bias = self._bias if factors.bias is None else factors.bias.astype(np.float32)
-        apart, spread, same = 0.0, 0.0, 0
-        predicted = []
-        for block in self._blocks():
+
+        def measure(block: slice) -> tuple[float, float, int, NDArray[np.int64]]:
             x = self._x[block]
             old, new = x @ self._kernel + self._bias, (x @ first) @ second + bias
-            apart += self._distance(old, new)
-            spread += float(np.square(old - self._mean).sum(dtype=np.float64))
-            predicted.append(classes(new))
-            same += int((predicted[-1] == classes(old)).sum())
+            spread = float(np.square(old - self._mean).sum(dtype=np.float64))
+            found = classes(new)
+            same = int((found == classes(old)).sum())
+            return self._distance(old, new), spread, same, found
+
+        parts = each(measure, self._blocks())
+        predicted = [part[3] for part in parts]
+        apart, spread = sum(part[0] for part in parts), sum(part[1] for part in parts)
+        same = sum(part[2] for part in parts)
         scale = len(self._x) if self._kind in ("softmax", "sigmoid") else spread or 1.0
         wrong = None if self._y is None else np.concatenate(predicted) != self._y
         rate = None if wrong is None else 100 * float(wrong.mean())

@@ -14,6 +14,7 @@ from lrcompress.api.earlier import Earlier, copy_model, take_row
 from lrcompress.api.factorizing import factorize
 from lrcompress.api.full_rank import Data, FullRank, head_figures, open_full, split_head
 from lrcompress.atomic import check_output
+from lrcompress.lowrank import one_blas_thread
 from lrcompress.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -158,14 +159,17 @@ def heads(
 
     full = plan.full_rank(seed)
     started = time.perf_counter()
-    task, samples = full.task(arm)
-    found = task.at_ranks(ranks)
-    # One pass serves all ranks; each bears its part.
-    seconds = (time.perf_counter() - started) / len(ranks)
-    meter = full.live.test_meter(task)
+    with one_blas_thread():
+        task, samples = full.task(arm)
+        found = task.at_ranks(ranks)
+        # One pass serves all ranks; each bears its part.
+        seconds = (time.perf_counter() - started) / len(ranks)
+        meter = full.live.test_meter(task)
     for rank, factors in found.items():
         if (arm, rank, seed) in missing:
-            yield _row(arm, rank, seed) | full.counts(rank) | head_figures(meter, factors) | {
+            with one_blas_thread():
+                figures = head_figures(meter, factors)
+            yield _row(arm, rank, seed) | full.counts(rank) | figures | {
                 "method": factors.method,
                 "seconds": seconds,
                 "images": 0,

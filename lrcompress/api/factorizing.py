@@ -15,6 +15,7 @@ from lrcompress.atomic import check_output
 from lrcompress.compression import Convert, Source, check_target, factorize_file
 from lrcompress.errors import DatasetError, RankError
 from lrcompress.layerwise import Request, check_layer
+from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.results import FactorizeResult
@@ -23,6 +24,7 @@ from lrcompress.runs import updating
 from lrcompress.several import find_targets
 
 
+@one_blas_thread()
 def factorize(
     model: Any,  # noqa: ANN401  # a path, or a Keras model, which this room cannot name
     *,

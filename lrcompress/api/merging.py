@@ -10,6 +10,7 @@ from typing import Any
 from lrcompress.atomic import check_output
 from lrcompress.compression import check_suffix, fitting_suffix
 from lrcompress.errors import UnsupportedModelError
+from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import (
     DenseLayer,
     ModelFile,
@@ -85,6 +86,7 @@ class MergeResult:
         return document | {"layers": layers, "warnings": list(self.warnings)} | paths
 
 
+@one_blas_thread()
 def merge(
     model: str | Path,
     *,

@@ -20,6 +20,7 @@ from lrcompress.layerwise import LayerTask, Request, Target, check_layer
 from lrcompress.lowrank import (
     Factors,
     largest_useful_rank,
+    one_blas_thread,
     parameters,
     singular_values,
 )
@@ -69,6 +70,7 @@ class SweepResult:
         return document | {"model": str(self.model), "kernel_shape": list(self.kernel_shape)}
 
 
+@one_blas_thread()
 def sweep(
     model: str | Path,
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lrcompress.lowrank.centering import centered, centre_kernel
 from lrcompress.lowrank.certificate import Certificate
+from lrcompress.lowrank.cores import each, one_blas_thread
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.guarding import calibration_warnings
 from lrcompress.lowrank.methods import METHODS, choose_method, factorize_kernel, factorize_ranks
@@ -51,12 +52,14 @@ __all__ = [
     "check_kernel",
     "check_rank",
     "choose_method",
+    "each",
     "energy",
     "factorize_kernel",
     "factorize_ranks",
     "gather_moments",
     "largest_useful_rank",
     "most_inputs",
+    "one_blas_thread",
     "outline",
     "parameters",
     "rank_for_energy",

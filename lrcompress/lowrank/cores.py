@@ -1,32 +1,63 @@
-"""Rows shared out among the cores.
+"""Work shared out among the cores, in parts that do not depend on their number.
 
-Thin products (thousands of rows, a few dozen columns) take tens of microseconds. BLAS' own threads
-then wait for each other longer than they work, and much longer where other programs want the cores;
-one thread for each share of the rows, each with a BLAS of one thread, loses nothing.
+BLAS sums in another order with another number of threads. It gets one, so that the same work gives
+the same bytes, and what takes long is done in parts, each in a thread of its own. BLAS' own threads
+would wait for each other longer than they work at thin products (thousands of rows, a few dozen
+columns), and much longer where other programs want the cores.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
-# A share of so many blocks is worth a thread of its own.
+# A share of so many blocks is worth a thread of its own; there are at most so many shares.
 LEAST_BLOCKS = 2
-MOST_CORES = 16
+MOST_SHARES = 16
+# What the BLAS that SciPy brings begins with, where it is loaded later.
+_THREADS = "OPENBLAS_NUM_THREADS"
 
+Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS to the calling thread while the context lasts."""
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
+    """Keep BLAS to the calling thread while the context lasts, also one that is loaded meanwhile."""
+    wanted = os.environ.get(_THREADS)
+    known = {library.filepath for library in _blas()}
+    os.environ[_THREADS] = "1"
+    try:
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield
+    finally:
+        del os.environ[_THREADS]
+        if wanted is not None:
+            os.environ[_THREADS] = wanted
+        for library in _blas():
+            if library.filepath not in known:
+                library.set_num_threads(int(wanted) if wanted and wanted.isdecimal() else cores())
+
+
+def _blas() -> list[Any]:
+    """Return the BLAS libraries that are loaded."""
+    found: list[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
+    return found
+
+
+def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
+    """Return what `work` makes of each item, in order; side by side where there are cores."""
+    todo = list(items)
+    threads = min(cores(), len(todo))
+    if threads < 2:
+        return [work(item) for item in todo]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, todo))
 
 
 def over_shares(rows: int, work: Callable[[range], Found], block: int) -> list[Found]:
@@ -37,15 +68,11 @@ def over_shares(rows: int, work: Callable[[range], Found], block: int) -> list[F
         work: Takes the starts of the blocks of one share; runs in a thread of its own.
         block: Rows of a block.
     """
-    shares = max(1, min(cores(), MOST_CORES, rows // (LEAST_BLOCKS * block)))
+    shares = max(1, min(MOST_SHARES, rows // (LEAST_BLOCKS * block)))
     # Whole blocks each; neighbours, so that each reads its own part of the memory.
     length = max(1, -(-rows // (shares * block))) * block
     firsts = range(0, max(rows, 1), length)
-    starts = [range(first, min(first + length, rows), block) for first in firsts]
-    if len(starts) == 1:
-        return [work(part) for part in starts]
-    with ThreadPoolExecutor(len(starts)) as pool:
-        return list(pool.map(work, starts))
+    return each(work, [range(first, min(first + length, rows), block) for first in firsts])
 
 
 def cores() -> int:

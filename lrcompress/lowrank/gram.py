@@ -6,14 +6,18 @@ matrix product, exact for singular values down to sqrt(eps) of the largest.
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.lowrank.blocks import KernelSource, panels
+from lrcompress.lowrank.cores import each
 from lrcompress.lowrank.survey import survey
 
+# Columns of a block: far fewer would slow the product, far more leave cores without work.
+SIDE = 512
 # Up to this side all eigenpairs by NumPy take less time than importing scipy.linalg.
 SMALL_SIDE = 512
 
@@ -48,8 +52,7 @@ def gram_matrix(
         unit = survey(kernel).unit
     gram: NDArray[Any] | None = None
     for _, panel in panels(kernel, dtype, unit):
-        # NumPy sees that both factors are one matrix and computes half of the product.
-        product = panel.T @ panel
+        product = _gram_of(panel)
         if gram is None:
             gram = product
         else:
@@ -57,6 +60,22 @@ def gram_matrix(
     if gram is None:
         raise AssertionError  # a kernel has rows
     return gram, float(np.trace(gram, dtype=np.float64))
+
+
+def _gram_of(panel: NDArray[Any]) -> NDArray[Any]:
+    """Return P^T P of a panel P, (long, short), by pairs of its columns' blocks."""
+    short = panel.shape[1]
+    blocks = [slice(start, start + SIDE) for start in range(0, short, SIDE)]
+    product = np.empty((short, short), panel.dtype)
+
+    def fill(pair: tuple[slice, slice]) -> None:
+        # NumPy sees where both factors are one matrix, and computes half of the product.
+        rows, columns = (panel[:, block] for block in pair)
+        product[pair] = rows.T @ (rows if pair[0] == pair[1] else columns)
+        product[pair[::-1]] = product[pair].T
+
+    each(fill, combinations_with_replacement(blocks, 2))
+    return product
 
 
 def leading_pairs(gram: NDArray[Any], rank: int) -> Pairs:

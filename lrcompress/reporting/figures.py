@@ -144,11 +144,14 @@ def draw_arms(document: dict[str, Any], names: dict[str, str], axis: Any) -> Non
 def _save(
     figure: Any, path: Path, *, overwrite: bool, like: Path | None = None  # noqa: ANN401
 ) -> None:
+    import matplotlib as mpl
+
     with replacing(path, overwrite=overwrite, like=like) as temporary:
         kind = path.suffix.lower().removeprefix(".")
-        # No date inside: the same document gives the same file.
+        # No date and no random names inside: the same document gives the same file.
         dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-        figure.savefig(temporary, format=kind, dpi=150, metadata=dates)
+        with mpl.rc_context({"svg.hashsalt": "lrcompress"}):
+            figure.savefig(temporary, format=kind, dpi=150, metadata=dates)
 
 
 def _measure(document: dict[str, Any]) -> str:
