@@ -124,7 +124,7 @@ def main_job() -> str:
 {image}
 
 All of it is in [mnist-rank4.json](../benchmarks/results/mnist-rank4.json). Validation error: {history}. {tuned["seconds"]:.0f} s for re-fitting and training, {tuned["images_per_second"]:,.0f}
-images/s, {tuned["device"]}. One seed. The original's bytes hold {document["optimizer_bytes"]:,} bytes of optimizer state,
+samples/s, {tuned["device"]}. One seed. The original's bytes hold {document["optimizer_bytes"]:,} bytes of optimizer state,
 which have nothing to do with the factorization."""
 
 
@@ -438,7 +438,7 @@ far from the 50 epochs of RMSprop as published, for which two cores take hours. 
 every arm, full rank included, and the fair comparison is with that row. What a low rank costs after the same two epochs is
 0.2 points at rank 75, 0.5 at 60, 1.1 at 40, 3.0 at 20 and 7.3 at 10. From scratch, the same network with Adam had twelve epochs,
 by calls with `--scratch --arms scratch --ranks 75`, `40`, `20` and `10`. SVD and two epochs are better at ranks 75, 40 and 10, by
-3.9, 1.4 and 1.0 points; at rank 20 the two are not told apart (+0.19 [-0.70, +1.07]). They have seen 15 % of its images, 98 %
+3.9, 1.4 and 1.0 points; at rank 20 the two are not told apart (+0.19 [-0.70, +1.07]). They have seen 15 % of its samples, 98 %
 together with those of the file. The intervals are those of the test samples: another seed from scratch may differ by as much
 as ranks 75 and 40 do here.
 
@@ -555,15 +555,19 @@ def decompositions() -> str:
     memory = document["peak_memory"]
     note = " " + document["note"] if "note" in document else ""
     threads = sorted({case["threads"] for case in document["cases"]})
-    pool = document["libraries"]["numpy"]["pools"][0]
     found = document["libraries"]
+    # OpenMP, a pool of threads like them, has neither version nor architecture.
+    pools = [pool for world in found.values() for pool in world["pools"] if pool["version"]]
+    blas = ", ".join(
+        dict.fromkeys(f"{p['internal_api']} {p['version']} for {p['architecture']}" for p in pools)
+    )
     libraries = ", ".join(f"{name} {version}" for world in found.values() for name, version in world["versions"].items())
     return f"""## The truncated SVD beside others
 
 {made(document, name)}: float32 kernels in memory, warmed up, all peers in turns; threads: {", ".join(map(str, threads))}.
 Seconds are CPU time of the process where one thread is used, medians: others used {statistics.median(others):.1f} cores of {document["cores"]} meanwhile
-(median), so that wall time says little; it is in the JSON. Error over the least possible in brackets. {libraries}; {pool["internal_api"]}
-{pool["version"]} for {pool["architecture"]}. Gaussian kernels have independent normal entries, the flattest spectrum there is;
+(median), so that wall time says little; it is in the JSON. Error over the least possible in brackets. {libraries};
+{blas}. Gaussian kernels have independent normal entries, the flattest spectrum there is;
 decaying ones `sigma_i ~ i^-0.7` and a fifth of noise, as trained layers.{note}
 
 {table(["kernel", "`truncated_svd`", "fastest peer within 1.001", "its seconds", "ours over one Gram product"], short)}

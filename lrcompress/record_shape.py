@@ -75,7 +75,7 @@ _BENCHMARK = {
         "head_multiplications": number_or_none, "not_counted": Maybe([str]),
     }],
     "rows": [{
-        "what": {"model", "head"}, "batch_size": int, "model": int, "median": NUMBER, "q1": NUMBER,
+        "what": {"model", "head", "layers"}, "batch_size": int, "model": int, "median": NUMBER, "q1": NUMBER,
         "q3": NUMBER, "samples_per_second": NUMBER, "speed": _speed, "runs": int,
     }],
 }  # fmt: skip

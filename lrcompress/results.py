@@ -90,7 +90,7 @@ class FactorizeResult:
         layers: One entry a factorized layer.
         parameters_before: Of the whole model.
         parameters_after: Of the whole model.
-        bytes_before: File size.
+        bytes_before: File size, optimizer state included.
         bytes_after: File size.
         optimizer_bytes: Stored optimizer state of the original, in `bytes_before`; no part of what
             the factorization saves.

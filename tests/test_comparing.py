@@ -191,7 +191,7 @@ def test_the_command_prints_draws_and_writes(
 
     assert table.exit_code == 0
     for text in ("SVD + 1 epoch", "full rank + 1 epoch", "best head, nothing trained", "from scratch",
-                 "rank 2: SVD + 1 epoch against from scratch", "90% of its images"):  # fmt: skip
+                 "rank 2: SVD + 1 epoch against from scratch", "90% of its samples"):  # fmt: skip
         assert text in table.stdout
     assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads(document.stdout)["summary"] == compared[2]["summary"]

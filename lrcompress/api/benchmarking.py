@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress import runs
-from lrcompress.errors import RunRecordError, TrainingError
+from lrcompress.errors import RunRecordError, TrainingError, UnsupportedModelError
 from lrcompress.hashing import sha256
-from lrcompress.modelfile import open_for_keras
+from lrcompress.modelfile import ModelFile, dense_layers, find_head, open_for_keras
 from lrcompress.progress import Progress, nothing, silent
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class BenchmarkResult:
     Attributes:
         models: A dictionary a model, the first being what the others are compared with: ``model``,
             ``parameters``, ``multiplications`` and those of its head.
-        rows: A dictionary for each of ``what`` (``model``, ``head``), ``batch_size`` and model:
+        rows: A dictionary for each of ``what`` (``model``, ``head``, or ``layers`` where others than
+            the head were factorized, which are then timed alone), ``batch_size`` and model:
             ``median``, ``q1`` and ``q3`` in seconds, ``runs``, ``samples_per_second``, and
             ``speed`` against the first model: ``ratio`` with its 95 % interval ``low``, ``high``
             and its ``verdict``.
@@ -72,6 +74,8 @@ def benchmark(
 ) -> BenchmarkResult:
     """Time the predictions of models, whole and their heads alone, in turns.
 
+    Where another layer than the head was factorized, that is timed alone in the place of the head.
+
     The inputs are random: a dense network takes as long for any. Each call includes what
     `predict_on_batch` does about it: handing the inputs over and fetching the outputs.
 
@@ -99,17 +103,18 @@ def benchmark(
     else:
         record = runs.newest(Path()) if run is None else runs.read(Path(run))
         paths = _of_record(record)
-    for path in paths:
-        open_for_keras(path)
+    opened = [open_for_keras(path) for path in paths]
     before_keras()
     from lrcompress.training import backend, latency
 
-    subjects = [latency.subject(path) for path in paths]
+    layers = _factorized(opened)
+    subjects = [latency.subject(path, rows) for path, rows in zip(paths, layers, strict=True)]
     _check_inputs(subjects)
+    alone = "head" if layers[0] is None else "layers"
     rows = [
         row
         for batch in batch_sizes
-        for what in ("model", "head")
+        for what in ("model", alone)
         for row in _measured(subjects, what, batch, seconds, progress)
     ]
     first = subjects[0].model
@@ -148,6 +153,21 @@ def _of_record(record: runs.RunRecord) -> list[Path]:
     return paths
 
 
+def _factorized(models: Sequence[ModelFile]) -> list[list[tuple[str, ...]] | None]:
+    """Return, for each model, the paths of the layers that are two factors in one of the models.
+
+    None where that is the head, or where not every model has all of them.
+    """
+    found = [{layer.path: layer for layer in dense_layers(model)} for model in models]
+    factored = [p for p in found[0] if any(p in one and one[p].first is not None for one in found)]
+    with contextlib.suppress(UnsupportedModelError):
+        if factored == [find_head(models[0]).path]:
+            factored = []
+    if not factored or any(path not in one for one in found for path in factored):
+        return [None] * len(models)
+    return [[tuple(dict.fromkeys((one[p].input_path, p))) for p in factored] for one in found]
+
+
 def _check_inputs(subjects: list[Subject]) -> None:
     """Refuse models that do not take the same inputs."""
     first, *others = ([tuple(t.shape[1:]) for t in one.model.inputs] for one in subjects)
@@ -173,7 +193,8 @@ def _measured(
     # The same inputs for all, those of the first: heads of one network take the same activations.
     x = latency.random_inputs(models[0], batch)
     calls = {str(i): latency.predicts(model, x) for i, model in enumerate(models)}
-    name = f"{'whole model' if what == 'model' else 'head alone'}, batch {batch}"
+    name = {"model": "whole model", "head": "head alone"}.get(what, "factorized layers alone")
+    name += f", batch {batch}"
 
     def tell(share: float) -> None:
         progress(f"timing, {name}", round(100 * share), 100, {})

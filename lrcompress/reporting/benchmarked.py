@@ -13,7 +13,7 @@ from lrcompress.reporting.words import share as percent
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-WHAT = {"model": "Whole model", "head": "Head alone"}
+WHAT = {"model": "Whole model", "head": "Head alone", "layers": "Factorized layers alone"}
 
 
 def render_benchmark(result: dict[str, Any]) -> list[RenderableType]:
@@ -91,7 +91,7 @@ def facts(result: dict[str, Any]) -> list[str]:
             text = f"whole model not counted ({missing})"
         else:
             text = f"{count(total)}"
-        alone = "" if head is None else f", of them {count(head)} by the head"
+        alone = "" if head is None else f", of them {count(head)} by {_part(result)}"
         lines.append(f"multiplications a sample, {printable(name)}: {text}{alone}")
     cores = result["cores"]
     lines.append(
@@ -101,6 +101,12 @@ def facts(result: dict[str, Any]) -> list[str]:
     if result["open_length"] is not None:
         lines.append(f"the models leave a length of their inputs open: {result['open_length']} was taken")
     return lines
+
+
+def _part(result: dict[str, Any]) -> str:
+    """Return what was timed beside whole models."""
+    layers = any(row["what"] == "layers" for row in result["rows"])
+    return "the factorized layers" if layers else "the head"
 
 
 def _bound(first: dict[str, Any], entry: dict[str, Any]) -> list[str]:

@@ -93,7 +93,7 @@ def render_compare(results: dict[str, Any]) -> list[RenderableType]:
         rank_before = entry["rank"]
     columns = [
         "rank", "arm", "test error [95 %]", "against full rank [95 %]", "p", "layer",
-        "model", "seconds", "images", "images in all",
+        "model", "seconds", "samples", "samples in all",
     ]  # fmt: skip
     seeds = sorted({seed for entry in summary for seed in entry["seeds"] if seed is not None})
     title = f"Comparison: {_subject(settings)}, {_epochs(results)}{seeds_name(seeds)}"
@@ -150,7 +150,7 @@ def _notes(results: dict[str, Any], names: dict[str, str]) -> list[str]:
         lines.append(
             "several seeds: means over seeds, with Student's intervals and p-values; one seed: McNemar's test"
         )
-    lines.append("images: seen in training; in all, with those that the full-rank network saw before")
+    lines.append("samples: seen in training; in all, with those that the full-rank network saw before")
     return [*lines, f"device: {results['device']}"]
 
 
@@ -161,7 +161,7 @@ def _images(entry: dict[str, Any], summary: list[dict[str, Any]]) -> str:
     )
     if not scratch or entry["images"] is None:
         return ""
-    text = f", {entry['images'] / scratch:.0%} of its images"
+    text = f", {entry['images'] / scratch:.0%} of its samples"
     if entry["images_total"] is not None:
         text += f" ({entry['images_total'] / scratch:.0%} with full rank's)"
     return text

@@ -31,12 +31,9 @@ if TYPE_CHECKING:
 def render_factorize(result: dict[str, Any]) -> list[RenderableType]:
     """Show what `factorize` did."""
     layers = result["layers"]
-    # Optimizer state, kept or dropped, is no credit to the factorization.
-    bytes_before = result["bytes_before"] - result["optimizer_bytes"]
-    bytes_after = result["bytes_after"] - result["optimizer_bytes_after"]
     whole = [
         _line("parameters, model", result["parameters_before"], result["parameters_after"], count),
-        _line("file", bytes_before, bytes_after, size),
+        *_file_lines(result),
     ]
     columns = ["", "before", "after", "saved", ""]
     if len(layers) == 1:
@@ -97,18 +94,27 @@ def _line(name: str, before: int, after: int, unit: Callable[[float], str]) -> l
     return [name, unit(before), unit(after), *saved(before, after, unit)]
 
 
+def _file_lines(result: dict[str, Any]) -> list[list[str]]:
+    """Return the sizes of the files; optimizer state, kept or dropped, is no credit to us."""
+    before, after = result["bytes_before"], result["bytes_after"]
+    if not result["optimizer_bytes"]:
+        return [_line("file", before, after, size)]
+    less = before - result["optimizer_bytes"], after - result["optimizer_bytes_after"]
+    return [
+        ["file", size(before), size(after), "", ""],
+        _line("without optimizer state", *less, size),
+    ]
+
+
 def _optimizer_lines(result: dict[str, Any]) -> list[str]:
     """Say what became of the optimizer's state."""
     if not result["optimizer_bytes"]:
         return []
-    before = f"{size(result['bytes_before'])}, {size(result['optimizer_bytes'])}"
+    before, after = size(result["optimizer_bytes"]), size(result["optimizer_bytes_after"])
     if not result["optimizer_bytes_after"]:
-        return [
-            f"the input has {before} of them optimizer state, which is dropped and not counted as saved"
-        ]
-    after = f"{size(result['bytes_after'])}, {size(result['optimizer_bytes_after'])}"
+        return [f"{before} of the input are optimizer state, which is dropped and not counted as saved"]
     return [
-        f"the input has {before} of them optimizer state, the output {after} of them: not counted above",
+        f"{before} of the input and {after} of the output are optimizer state: not counted as saved",
         "slots of untouched weights have moved to their new places, those of new kernels start anew",
     ]
 
@@ -247,7 +253,7 @@ def render_report(story: dict[str, Any]) -> list[RenderableType]:
                     drop(stage),
                     count(stage["parameters"]),
                     share(stage["parameters_reduction"]),
-                    size(stage["bytes"] and stage["bytes"] - stage["optimizer_bytes"]),
+                    size(stage["bytes"]),
                     share(stage["bytes_reduction"]),
                 ]
                 for stage in story["stages"]
@@ -271,9 +277,9 @@ def render_report(story: dict[str, Any]) -> list[RenderableType]:
     if story["optimizer_bytes"]:
         kept = story["optimizer_bytes_after"]
         lines.append(
-            f"files: the original's {size(story['optimizer_bytes'])} of optimizer state "
-            + (f"and the factorized model's {size(kept)} " if kept else "")
-            + "are not counted"
+            f"files: {size(story['optimizer_bytes'])} of the original "
+            + (f"and {size(kept)} of the factorized model " if kept else "")
+            + "are optimizer state, not counted as saved"
         )
     lines += [f"note: {warning}" for warning in story["warnings"]]
     return [*parts, plain(lines)]
@@ -294,6 +300,6 @@ def _time_line(story: dict[str, Any]) -> str:
     for entry in story["finetune"]:
         parts.append(
             f"finetune {seconds(entry['seconds'])} ({entry['epochs']} epochs, "
-            f"{entry['images_per_second']:,.0f} images/s, {entry['device']})"
+            f"{entry['images_per_second']:,.0f} samples/s, {entry['device']})"
         )
     return "time: " + "; ".join(parts)

@@ -40,7 +40,7 @@ def render_finetune(result: dict[str, Any]) -> list[RenderableType]:
         *_tested(result),
         *padding(result["after"]),
         f"{what} trained on {teacher} of {result['dataset']}, scaling {result['scaling']}: "
-        f"{seconds(result['seconds'])}, {result['images_per_second']:,.0f} images/s on "
+        f"{seconds(result['seconds'])}, {result['images_per_second']:,.0f} samples/s on "
         f"{result['device']}, {settings['precision']}",
         f"wrote {result['output']}",
         f"wrote {result['record']}",

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 def render_merge(result: dict[str, Any]) -> list[RenderableType]:
     """Show what `merge` did."""
     layers = result["layers"]
-    # Optimizer state, kept or dropped, has nothing to do with merging.
-    bytes_before = result["bytes_before"] - result["optimizer_bytes"]
-    bytes_after = result["bytes_after"] - result["optimizer_bytes_after"]
     titles = []
     for layer in layers:
         m, n = layer["kernel_shape"]
@@ -37,16 +34,17 @@ def render_merge(result: dict[str, Any]) -> list[RenderableType]:
             count(result["parameters_before"]),
             count(result["parameters_after"]),
         ],
-        ["file", size(bytes_before), size(bytes_after)],
+        ["file", size(result["bytes_before"]), size(result["bytes_after"])],
     ]
     gone = ", ".join(layer["first_name"] for layer in layers)
     lines = [f"gone: {gone}, multiplied into the layer after"]
     if result["optimizer_bytes"] and not result["optimizer_bytes_after"]:
-        lines.append(f"{size(result['optimizer_bytes'])} of optimizer state are left out")
+        lines.append(f"{size(result['optimizer_bytes'])} of the input, optimizer state, are left out")
     elif result["optimizer_bytes"]:
+        before, after = size(result["optimizer_bytes"]), size(result["optimizer_bytes_after"])
         lines.append(
-            "sizes without optimizer state; slots of untouched weights have moved to their new "
-            "places, those of new kernels start anew"
+            f"{before} of the input and {after} of the output are optimizer state; slots of untouched "
+            "weights have moved to their new places, those of new kernels start anew"
         )
     lines.append(f"wrote {result['output']}")
     return [table("\n".join(titles), ["", "before", "after"], rows), plain(lines)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import TrainingError
 from lrcompress.training import backend
+from lrcompress.training.calibrate import find_layer
 from lrcompress.training.heads import input_names
 from lrcompress.training.multiplications import multiplications
-from lrcompress.training.tail import tail_of
+from lrcompress.training.tail import Tail, tail_of
 
 # What stands for a length that a model leaves open: an image's side, or the steps of a sequence.
 SIDE, STEPS = 224, 32
@@ -31,12 +32,12 @@ class Subject:
     Attributes:
         path: The file.
         model: The whole Keras model.
-        head: The layers from the head to the output as a model of their own; None where the head
-            does not stand alone.
+        head: The layers from the head to the output as a model of their own, or the layers that were
+            factorized; None where they do not stand alone.
         parameters: Weights of the whole model.
-        head_parameters: Weights of the head.
+        head_parameters: Weights of `head`.
         multiplications: By kernels, for one sample; None where some layer could not be counted.
-        head_multiplications: Of the head alone.
+        head_multiplications: Of `head`.
         not_counted: Classes of layers that could not be counted.
     """
 
@@ -61,8 +62,12 @@ class Subject:
         }
 
 
-def subject(path: Path) -> Subject:
+def subject(path: Path, layers: Sequence[Sequence[str]] | None = None) -> Subject:
     """Load a model to be timed.
+
+    Args:
+        path: The file.
+        layers: Paths of the layers to be timed alone, one or two in a row each; None for the head.
 
     Raises:
         TrainingError: If Keras cannot load it, or it does not say what it takes in.
@@ -72,9 +77,8 @@ def subject(path: Path) -> Subject:
         msg = f"{path} does not say what it takes in; expected a functional or Sequential model."
         raise TrainingError(msg, code="no_inputs")
     try:
-        tail = tail_of(model)
-        shape = keras.tree.flatten(tail.layers[0].input)[0].shape[1:]
-        head = tail.alone(tuple(n or STEPS for n in shape))
+        tails = [tail_of(model)] if layers is None else [_row(model, paths) for paths in layers]
+        head = _alone(tails)
     except TrainingError:
         head = None
     total, not_counted = multiplications(model, STEPS)
@@ -88,6 +92,24 @@ def subject(path: Path) -> Subject:
         head_multiplications=None if head is None else multiplications(head, STEPS)[0],
         not_counted=not_counted,
     )
+
+
+def _row(model: Any, paths: Sequence[str]) -> Tail:
+    """Return layers that follow each other."""
+    return Tail(paths[0], [find_layer(model, path) for path in paths])
+
+
+def _alone(tails: Sequence[Tail]) -> Any:
+    """Return rows of layers side by side as one model, each with an input of its own."""
+    models = []
+    for number, tail in enumerate(tails):
+        shape = keras.tree.flatten(tail.layers[0].input)[0].shape[1:]
+        models.append(tail.alone(tuple(n or STEPS for n in shape), f"part_{number}"))
+    if len(models) == 1:
+        return models[0]
+    entries = [keras.Input(model.input_shape[1:], name=f"into_{model.name}") for model in models]
+    outputs = [model(entry) for model, entry in zip(models, entries, strict=True)]
+    return keras.Model(entries, outputs)
 
 
 def random_inputs(model: Any, samples: int, seed: int = 0) -> Inputs:

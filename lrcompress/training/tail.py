@@ -42,16 +42,17 @@ class Tail:
     path: str
     layers: list[Any]
 
-    def alone(self, inputs: tuple[int, ...]) -> Any:
+    def alone(self, inputs: tuple[int, ...], name: str = "head") -> Any:
         """Return a copy as a Keras model of its own.
 
         Only the Dense layers of the head train in it.
 
         Args:
             inputs: Shape of a sample of what flows into the head.
+            name: Of the model.
         """
         copies = [type(layer).from_config(layer.get_config()) for layer in self.layers]
-        model = keras.Sequential([keras.Input(inputs), *copies], name="head")
+        model = keras.Sequential([keras.Input(inputs), *copies], name=name)
         for layer, copy in zip(self.layers, copies, strict=True):
             copy.set_weights(layer.get_weights())
             copy.trainable = layer.trainable and isinstance(_core(layer), keras.layers.Dense)

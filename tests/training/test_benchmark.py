@@ -159,3 +159,33 @@ def test_wrong_batch_sizes_are_a_usage_error(
 
     assert result.exit_code == 2
     assert "is not a list of batch sizes" in result.stderr
+
+
+def test_the_layers_that_were_factorized_are_timed_alone(
+    tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    """Not the head, where that is the same in both: 30 x 20 became 30 x 3 x 20."""
+    import keras
+
+    keras.Sequential([
+        keras.Input((12,)),
+        keras.layers.Dense(30, activation="relu", name="first"),
+        keras.layers.Dense(20, activation="relu", name="hidden"),
+        keras.layers.Dense(4, name="head"),
+    ]).save(tmp_path / "model.keras")  # fmt: skip
+    one, two = tmp_path / "one.keras", tmp_path / "two.keras"
+    lrcompress.factorize(tmp_path / "model.keras", layer="hidden", rank=3, output=one)
+    lrcompress.factorize(tmp_path / "model.keras", layer=["first", "hidden"], rank=3, output=two)
+
+    done = run("benchmark", "model.keras", one, "--batch-sizes", "2", "--seconds", "0")
+    found = lrcompress.benchmark([tmp_path / "model.keras", two], batch_sizes=(2,), seconds=0)
+
+    assert "Factorized layers alone, at batch 2" in done.stdout
+    assert "multiplications a sample, one.keras: 590, of them 150 by the factorized layers" in done.stdout
+    assert "multiplications a sample, model.keras: 1,040, of them 600 by the factorized layers" in done.stdout
+    assert [(row["what"], row["model"]) for row in found.rows] == [
+        ("model", 0), ("model", 1), ("layers", 0), ("layers", 1)
+    ]  # fmt: skip
+    counts = [(one["head_multiplications"], one["head_parameters"]) for one in found.models]
+    # 12 x 30 and 30 x 20, with their biases; r (m + n) of each.
+    assert counts == [(960, 1010), (3 * 42 + 3 * 50, 3 * 42 + 3 * 50 + 50)]

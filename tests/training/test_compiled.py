@@ -204,3 +204,17 @@ def test_functions_of_a_live_model_stay_the_callers(tmp_path: Path) -> None:
     assert type(small.optimizer) is OwnOptimizer
     small.fit(INPUTS, LABELS, epochs=1, verbose=0)
     assert set(small.get_metrics_result()) == set(model.get_metrics_result())
+
+
+def test_sizes_told_are_those_of_the_files(tmp_path: Path, run: Callable[..., Result]) -> None:
+    """Optimizer state is part of a file's size, and of no saving."""
+    from lrcompress.reporting.words import size
+
+    network(optimizer="adam", loss=SPARSE).save(tmp_path / "model.h5")
+
+    done = run("factorize", "model.h5", "--layer", "hidden", "--rank", 4, "-o", "small.h5")
+
+    rows = {line.split("  ")[1].strip(): line for line in done.stdout.splitlines() if "  " in line}
+    before, after = (size((tmp_path / name).stat().st_size) for name in ("model.h5", "small.h5"))
+    assert rows["file"].split() == ["file", *before.split(), *after.split()]
+    assert "%" in rows["without optimizer state"]
