@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -141,6 +141,24 @@ def choose_rank(
     sides = ", ".join(f"rank {r}: {scale * share:.2f}{unit}" for r, share in sorted(found.items()))
     why = " (the default: say --rank to choose yourself)" if default else ""
     return RankChoice(rank, rule, value, default, found, f"rank {rank}, {text} ({sides}){why}")
+
+
+def capped(choice: RankChoice, most: int, energies: Callable[[], NDArray[np.float64]]) -> RankChoice:
+    """Return a choice of ours that saves something: at most the largest rank that does.
+
+    Args:
+        choice: By a share of the energy.
+        most: The largest rank that saves anything.
+        energies: As for `choose_rank`.
+    """
+    if choice.rule != "energy" or choice.rank <= most:
+        return choice
+    share = float(energies()[most - 1])
+    text = (
+        f"rank {most}, the largest that saves anything: it keeps {100 * share:.2f} % of the energy, and "
+        f"{100 * choice.asked:g} % would take rank {choice.rank} (the default: say --rank to choose yourself)"
+    )
+    return replace(choice, rank=most, found={**choice.found, most: share}, message=text)
 
 
 def _smallest_within(

@@ -25,7 +25,8 @@ from lrcompress.modelfile import SUFFIXES, ModelFile, Replacement, check_loadabl
 from lrcompress.progress import Progress, silent
 from lrcompress.recording import about, about_calibration, layer_result, new_record, own_dataset
 from lrcompress.results import FactorizeResult
-from lrcompress.several import Shared, factorize_several, find_targets
+from lrcompress.several import Shared, factorize_several
+from lrcompress.targets import find_targets, finite
 
 # Writes a model file anew under another name, replacing what is there or not.
 Convert = Callable[[Path, Path, bool], None]
@@ -107,6 +108,8 @@ def _factorize(
         LayerTask(model, target, request, calibration, _steps(progress, target))
         for target in targets
     ]
+    tasks, left_out = finite(model, tasks, request)
+    remarks += left_out
     if len(tasks) == 1:
         shared = Shared([factorize_layer(tasks[0], request)], [])
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.choosing import RankChoice, choose_rank, pick_rule
+from lrcompress.choosing import RankChoice, capped, choose_rank, pick_rule
 from lrcompress.errors import KernelError
 from lrcompress.lowrank import (
     Factors,
@@ -25,6 +25,7 @@ from lrcompress.lowrank import (
     energy,
     factorize_ranks,
     gather_moments,
+    largest_useful_rank,
     singular_values,
 )
 from lrcompress.measuring import Calibration, HeadMeter, Kernels
@@ -137,7 +138,11 @@ class LayerTask:
 
     @cached_property
     def _moments(self) -> InputMoments | ProjectedMoments | None:
-        return None if self.inputs is None else gather_moments(self.kernel, self.inputs)
+        if self.inputs is None:
+            return None
+        kernel = self.kernel
+        with self._named():
+            return gather_moments(kernel, self.inputs)
 
     def at_ranks(self, ranks: Sequence[int], method: str | None = None) -> dict[int, Factors]:
         """Return the factors at some ranks, from one decomposition for all that are new.
@@ -148,13 +153,15 @@ class LayerTask:
         method = method or self.method
         new = [rank for rank in dict.fromkeys(ranks) if (method, rank) not in self._known]
         if new:
+            # Each names the layer by itself in what it refuses.
+            kernel, moments = self.kernel, self._moments if method == "whitened" else None
             needs_data = method in ("whitened", "refined")
             with self._named():
                 found = factorize_ranks(
-                    self.kernel, self.bias, new, method,
+                    kernel, self.bias, new, method,
                     softmax=self.softmax, activation=self.target.layer.activation,
                     is_head=self.target.is_head,
-                    moments=self._moments if method == "whitened" else None,
+                    moments=moments,
                     activations=self.inputs if needs_data else None,
                     allow_bias=self._request.add_bias, progress=self._progress,
                 )  # fmt: skip
@@ -251,6 +258,8 @@ def factorize_layer(task: LayerTask, request: Request) -> Factorized:
     choice = choose_rank(
         rule, value, (m, n), task.energies, drops, split=split, default=is_default, judged=judged
     )
+    if is_default and not request.force:
+        choice = capped(choice, largest_useful_rank(m, n, split), task.energies)
     check_layer(task.target.layer, choice.rank, force=request.force)
     return task.factorized(choice)
 

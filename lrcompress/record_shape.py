@@ -50,6 +50,8 @@ _LAYER = {
     "dtype": Maybe(str), "activation": str, "rank": int, "rank_choice": {"message": str},
     "method": str, "method_reason": Maybe(str), "parameters_before": int, "parameters_after": int,
     "frobenius_error": NUMBER, "spectral_error": NUMBER, "optimality": NUMBER, "algorithm": str,
+    "optimality_of": Maybe(str), "minimised_error": Maybe(NUMBER), "minimised_optimum": Maybe(NUMBER),
+    "exact": Maybe(bool),
     "spectrum_of": Maybe(str), "singular_values": Maybe([NUMBER]), "singular_value_ranks": Maybe([int]),
     "energy": Maybe([NUMBER]),
 }  # fmt: skip

@@ -51,6 +51,12 @@ def about(model: ModelFile, layers: list[LayerResult], written: Written) -> list
             f"Layer {names} holds {100 * share:.2f} % of the model's parameters: however small it "
             "gets, the model hardly shrinks. `lrcompress inspect` shows where the parameters are."
         )
+    before, after = model.size - written.optimizer_bytes, written.size - written.optimizer_bytes_after
+    if after >= before and sum(x.parameters_after - x.parameters_before for x in layers) < 0:
+        warnings.append(
+            f"The file is {after - before:,} bytes larger although parameters are saved: what a layer more "
+            "takes in the file is more than they do; a lower --rank saves more."
+        )
     for layer in layers:
         if layer.parameters_after >= layer.parameters_before:
             warnings.append(f"Rank {layer.rank} of layer {layer.name!r} saves nothing; it was forced.")

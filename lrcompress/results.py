@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.choosing import RankChoice
-from lrcompress.lowrank import Factors, outline
+from lrcompress.lowrank import Factors, minimises, outline
 
 SCHEMA_VERSION = 1
 
@@ -68,7 +68,11 @@ class LayerResult:
             "parameters_after": self.parameters_after,
             "frobenius_error": certificate.frobenius_error,
             "spectral_error": certificate.spectral_error,
-            "optimality": certificate.optimality,
+            "optimality": certificate.minimised.optimality,
+            "optimality_of": minimises(self.factors.method),
+            "minimised_error": certificate.minimised.frobenius_error,
+            "minimised_optimum": certificate.minimised.optimum_frobenius_error,
+            "exact": certificate.minimised.exact,
             "algorithm": certificate.algorithm,
             "spectrum_of": spectrum.of,
             "singular_values": spectrum.values,

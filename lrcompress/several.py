@@ -11,7 +11,6 @@ from lrcompress.layerwise import (
     Factorized,
     LayerTask,
     Request,
-    Target,
     check_layer,
     in_network,
 )
@@ -20,20 +19,12 @@ from lrcompress.lowrank import (
     Curve,
     Ranks,
     allocations,
-    largest_useful_rank,
     total_price,
 )
 from lrcompress.lowrank import within_budget as best_within
 from lrcompress.measuring import Calibration, Kernels
-from lrcompress.modelfile import (
-    DenseLayer,
-    ModelFile,
-    dense_layers,
-    find_head,
-    find_layers,
-    head_paths,
-)
 from lrcompress.progress import Progress
+from lrcompress.targets import largest_useful
 
 # Ranks at which a layer is tried in the network: its curve between them is a line.
 TRIED = 8
@@ -45,32 +36,6 @@ class Shared:
 
     layers: list[Factorized]
     remarks: list[str]
-
-
-def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list[str]]:
-    """Return the layers to factorize, and a remark on each Dense that cannot be.
-
-    Raises:
-        UnsupportedModelError: If a named layer, or the head where none is named, is not there.
-        RankError: If a layer is named twice, or none can be made smaller.
-    """
-    if not request.every_dense and not request.layers:
-        return [Target(find_head(model), is_head=True)], []
-    heads = head_paths(model)
-    if request.layers:
-        named = find_layers(model, request.layers)
-        if len({layer.path for layer in named}) < len(named):
-            msg = f"Received layers {', '.join(request.layers)}; expected each once."
-            raise RankError(msg, code="layer_twice")
-        return [Target(layer, layer.path in heads) for layer in named], []
-    dense = dense_layers(model)
-    useful = [layer for layer in dense if _largest(layer)]
-    if not useful:
-        msg = f"{model.path} has no Dense layer that a lower rank makes smaller; nothing to do."
-        raise RankError(msg, code="nothing_to_gain")
-    left = [layer.path for layer in dense if not _largest(layer)]
-    remarks = [f"Too small for any rank to save something: {', '.join(left)}."] if left else []
-    return [Target(layer, layer.path in heads) for layer in useful], remarks
 
 
 def factorize_several(
@@ -105,19 +70,23 @@ def factorize_several(
     for task in tasks:
         check_layer(task.target.layer, 1)
     curves = [_curve(task, calibration, progress) for task in tasks]
+    judged = "" if calibration is None else f" {calibration.judged}"
+    asked = {
+        "reduction": f"saving {100 * value:g} % of {len(curves)} layers",
+        "energy": f"keeping {100 * value:g} % of the energy of {len(curves)} layers on average",
+        "max_drop": f"losing at most {value:g} points{judged} with {len(curves)} layers",
+    }[rule]
     if rule == "reduction":
         ranks = _within_reduction(curves, value)
     elif rule == "energy":
         ranks = _keeping(tasks, curves, value)
+        if is_default and all(rank is None for rank in ranks):
+            # A choice of ours is never refused: the most energy that still saves something.
+            ranks = tuple(curve.most for curve in curves)
+            asked = f"the most energy that saves anything ({100 * value:g} % would save nothing)"
     else:
         ranks = _within_drop(tasks, curves, value, calibration, progress)
-    judged = "" if calibration is None else f" {calibration.judged}"
-    return _result(tasks, curves, ranks, rule, value, is_default, judged)
-
-
-def _largest(layer: DenseLayer) -> int:
-    """Return the largest rank that makes a layer smaller, 0 if none does."""
-    return largest_useful_rank(*layer.kernel_shape, layer.rank)
+    return _result(tasks, curves, ranks, rule, value, is_default, asked)
 
 
 def _at_one_rank(tasks: Sequence[LayerTask], rank: int, request: Request) -> Shared:
@@ -125,7 +94,7 @@ def _at_one_rank(tasks: Sequence[LayerTask], rank: int, request: Request) -> Sha
     found, remarks = [], []
     for task in tasks:
         layer = task.target.layer
-        if request.every_dense and not request.force and rank > _largest(layer):
+        if request.every_dense and not request.force and rank > largest_useful(layer):
             remarks.append(f"Layer {layer.path} stays whole: rank {rank} would not make it smaller.")
             continue
         check_layer(layer, rank, force=request.force)
@@ -142,7 +111,7 @@ def _curve(
 ) -> Curve:
     """Return a layer's error by rank."""
     layer = task.target.layer
-    most = _largest(layer)
+    most = largest_useful(layer)
     if calibration is None or calibration.probe is None:
         shares = task.energies()
         errors = {r: float(1 - shares[r - 1]) for r in range(1, most + 1)}
@@ -244,16 +213,11 @@ def _result(
     rule: Rule,
     value: float,
     is_default: bool,
-    judged: str,
+    asked: str,
 ) -> Shared:
     """Factorize every layer at its rank."""
     whole = sum(curve.price(None) for curve in curves)
     saved = 1 - total_price(curves, ranks) / whole
-    asked = {
-        "reduction": f"saving {100 * value:g} % of {len(curves)} layers",
-        "energy": f"keeping {100 * value:g} % of the energy of {len(curves)} layers on average",
-        "max_drop": f"losing at most {value:g} points{judged} with {len(curves)} layers",
-    }[rule]
     why = " (the default: say --rank to choose yourself)" if is_default else ""
     found, remarks = [], []
     for task, rank in zip(tasks, ranks, strict=True):

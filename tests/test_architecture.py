@@ -44,13 +44,16 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     "judging": (set(), {"numpy", "scipy"}),
     "measuring": ({"judging", "lowrank"}, {"numpy"}),
     "layerwise": ({"choosing", "errors", "lowrank", "measuring", "modelfile"}, {"numpy"}),
+    "targets": ({"errors", "layerwise", "lowrank", "modelfile"}, set()),
     "several": (
-        {"choosing", "errors", "layerwise", "lowrank", "measuring", "modelfile", "progress"}, {"numpy"},
+        {"choosing", "errors", "layerwise", "lowrank", "measuring", "modelfile", "progress",
+         "targets"},
+        {"numpy"},
     ),
     "recording": ({"layerwise", "lowrank", "measuring", "modelfile", "results", "runs"}, set()),
     "compression": (
         {"errors", "atomic", "hashing", "layerwise", "measuring", "modelfile", "progress", "recording",
-         "results", "runs", "several"},
+         "results", "runs", "several", "targets"},
         set(),
     ),
     "reporting": ({"errors", "atomic", "printable", "runs", "reporting", "shapes"}, {"rich", "matplotlib", "jinja2"}),
@@ -61,7 +64,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     "api": (
         FOUNDATIONS | {"api", "choosing", "compression", "judging", "layerwise", "lowrank",
                        "measuring", "modelfile",
-                       "reporting", "results", "runs", "several", "shapes", "timing", "training"},
+                       "reporting", "results", "runs", "several", "shapes", "targets", "timing", "training"},
         {"numpy"},
     ),
     "cli": (

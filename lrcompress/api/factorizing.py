@@ -21,7 +21,7 @@ from lrcompress.progress import Progress, nothing, silent
 from lrcompress.results import FactorizeResult
 from lrcompress.runs import read as read_record
 from lrcompress.runs import updating
-from lrcompress.several import find_targets
+from lrcompress.targets import find_targets
 
 
 @one_blas_thread()

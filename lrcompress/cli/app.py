@@ -36,6 +36,15 @@ COMMANDS = {
 }
 
 
+# What users say for commands of ours.
+MEANT = {
+    "compress": "factorize", "decompose": "factorize", "shrink": "factorize", "reduce": "factorize",
+    "split": "factorize", "svd": "factorize", "train": "train-from-scratch", "fine-tune": "finetune",
+    "convert": "export", "upgrade": "modernize", "info": "inspect", "show": "inspect",
+    "test": "evaluate", "eval": "evaluate", "bench": "benchmark", "unsplit": "merge",
+}  # fmt: skip
+
+
 class Application(click.Group):
     """A group that loads its commands late and reports every error in one line."""
 
@@ -56,10 +65,18 @@ class Application(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or suggest the one that was meant."""
         name = args[0] if args else ""
+        if name == "help" and not ctx.resilient_parsing:
+            # `help COMMAND` is `COMMAND --help`; alone it is that of the group.
+            known = [word for word in args[1:] if word in COMMANDS]
+            if not known:
+                click.echo(ctx.get_help())
+                ctx.exit()
+            return super().resolve_command(ctx, [known[0], "--help"])
         is_wrong = bool(name) and not name.startswith("-") and name not in COMMANDS
         # While a line is being completed nothing is said.
         if is_wrong and not ctx.resilient_parsing:
-            near = did_you_mean(name, COMMANDS)
+            meant = MEANT.get(name.lower())
+            near = f" Did you mean {meant!r}?" if meant else did_you_mean(name, COMMANDS)
             msg = f"No such command {name!r}; expected one of {', '.join(COMMANDS)}.{near}"
             raise click.UsageError(msg, ctx)
         return super().resolve_command(ctx, args)

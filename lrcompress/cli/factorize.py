@@ -97,5 +97,5 @@ def command(
     if as_json:
         show_json(result.to_json())
     else:
-        show(render_factorize(result.to_json()))
+        show(render_factorize(result.to_json(), verbose=verbose))
     note("Next: lrcompress finetune --epochs 2", quiet=quiet)

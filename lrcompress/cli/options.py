@@ -48,11 +48,26 @@ def model_argument(
     )  # fmt: skip
 
 
+# What users say for words of ours.
+MEANT = {"all": "dense", "every": "dense", "linear": "dense", "savedmodel": "saved-model", "tf": "saved-model"}
+ALIASES = {"tflite": "litert"}
+
+
 class OneOf(click.Choice[str]):
     """A choice among words that suggests the one that was meant."""
 
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Take another name of a choice for it."""
+        alias = ALIASES.get(str(value).lower())
+        return super().convert(alias if alias in self.choices else value, param, ctx)
+
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
         """Return click's message with the suggestion."""
+        meant = MEANT.get(str(value).lower())
+        if meant in self.choices:
+            return f"{value!r} is not one of {', '.join(map(repr, self.choices))}; say {meant!r}."
         message = super().get_invalid_choice_message(value, ctx)
         return message + did_you_mean(str(value), self.choices)
 

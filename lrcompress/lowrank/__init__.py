@@ -7,7 +7,13 @@ from lrcompress.lowrank.certificate import Certificate
 from lrcompress.lowrank.cores import each, one_blas_thread
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.guarding import calibration_warnings
-from lrcompress.lowrank.methods import METHODS, choose_method, factorize_kernel, factorize_ranks
+from lrcompress.lowrank.methods import (
+    METHODS,
+    choose_method,
+    factorize_kernel,
+    factorize_ranks,
+    minimises,
+)
 from lrcompress.lowrank.moments import InputMoments
 from lrcompress.lowrank.projected import ProjectedMoments, gather_moments
 from lrcompress.lowrank.rank import (
@@ -58,6 +64,7 @@ __all__ = [
     "factorize_ranks",
     "gather_moments",
     "largest_useful_rank",
+    "minimises",
     "most_inputs",
     "one_blas_thread",
     "outline",

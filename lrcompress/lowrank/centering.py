@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.lowrank.blocks import magnitude
+from lrcompress.lowrank.certificate import certify, norms, within_rounding
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.spectrum import Reference, at_rank
 from lrcompress.lowrank.svd import truncated_svd
@@ -29,6 +31,14 @@ def centre_bias(bias: NDArray[Any]) -> NDArray[Any]:
     """Return ``b - mean(b)``, (n,), in the dtype of b."""
     wide = bias.astype(np.float64)
     return np.asarray(wide - wide.mean(), dtype=bias.dtype)
+
+
+def share_of_norm(part: NDArray[Any], kernel: NDArray[Any]) -> float:
+    """Return how large a matrix made of A is against A, both in the Frobenius norm."""
+    unit = magnitude(kernel)
+    if unit is None:
+        return 0.0
+    return norms(part, unit, spectral=False)[0] / norms(kernel, unit, spectral=False)[0]
 
 
 def centered(kernel: NDArray[Any], bias: NDArray[Any] | None, rank: int) -> Factors:
@@ -60,12 +70,17 @@ def centered_ranks(
     mean_free = centre_kernel(kernel)
     highest = truncated_svd(mean_free, max(ranks))
     new_bias = None if bias is None else centre_bias(bias)
+    scale = share_of_norm(mean_free, kernel)
     found = {}
     for rank in ranks:
         inner = at_rank(highest, rank, mean_free)
         B, C = inner.B.astype(kernel.dtype), inner.C.astype(kernel.dtype)
         # The certificate speaks of A itself, by the same measure as for every other method.
         truncated = inner.certificate
+        if B.dtype != inner.B.dtype:
+            best = truncated.optimum_frobenius_error
+            truncated = certify(mean_free, B, C, best, truncated.algorithm)
+        truncated = within_rounding(truncated, scale, kernel.dtype)
         certificate = reference.certify(B, C, truncated.algorithm, truncated)
         found[rank] = Factors(B, C, new_bias, inner.singular_values, "centered", certificate)
     return found

@@ -7,7 +7,7 @@ any origin. For factors out of a projection, `certify_projection` has both witho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,14 +42,19 @@ class Certificate:
         optimum_frobenius_error: The same as the first for the best matrix of this rank, by
             Eckart & Young (1936): ``sqrt(sum_{i>r} sigma_i^2 / sum sigma_i^2)``. By `subspace` a
             proven lower bound, by `randomized` an estimate, exact to rounding otherwise.
-        optimality: The first over the third, 1 or more; 1 where both are rounding. What it says
-            is as certain as the third: by `subspace` the truth is proven to be no larger.
+        optimality: The first over the third, 1 or more; 1 where the first is rounding. A third
+            below rounding counts as rounding. What it says is as certain as the third: by
+            `subspace` the truth is proven to be no larger.
         algorithm: What computed the singular vectors: gesdd, gesvd and qr are LAPACK's SVD of the
             kernel or of its triangular factor, gram its eigenvectors of the Gram matrix, subspace
             and randomized filtered subspace iteration on the Gram matrix and on the kernel.
         truncated: The certificate of the matrix that was truncated, where that is not A: the
             mean-free kernel, or the whitened one. Its optimality is 1 although that against A
             is more. None after refinement, which truncates nothing.
+        outputs: After refinement: the error of the layer's outputs on its calibration inputs,
+            beside the least in squares at this rank. Refinement lowers the loss of what follows,
+            for which no least is known.
+        exact: Whether the first is nothing but rounding of the stored type.
     """
 
     frobenius_error: float
@@ -58,6 +63,26 @@ class Certificate:
     optimality: float
     algorithm: str
     truncated: Certificate | None = None
+    outputs: Certificate | None = None
+    exact: bool = False
+
+    @property
+    def minimised(self) -> Certificate:
+        """The certificate of what the method minimises: of A itself only for `svd`."""
+        return self.outputs or self.truncated or self
+
+
+def within_rounding(found: Certificate, scale: float, dtype: object) -> Certificate:
+    """Return the certificate of a matrix made of A, exact where its error is rounding of A.
+
+    Args:
+        found: Of a matrix M.
+        scale: How large the norm of M is against that which is rounded.
+        dtype: Of A.
+    """
+    if found.frobenius_error * scale > ROUNDING.get(str(dtype), 1e-6):
+        return found
+    return replace(found, optimality=1.0, exact=True)
 
 
 def certify(
@@ -83,7 +108,7 @@ def certify(
     """
     unit = magnitude(kernel)
     if unit is None:
-        return Certificate(0.0, 0.0, 0.0, 1.0, algorithm, truncated)
+        return Certificate(0.0, 0.0, 0.0, 1.0, algorithm, truncated, exact=True)
     total, top = norms(kernel, unit, spectral=largest is None)
     if largest is not None:
         top = float(np.ldexp(largest, -unit))
@@ -137,8 +162,9 @@ def _certificate(
     # No matrix of rank r is nearer than the optimum: where one is, the optimum was rounded.
     optimum = min(optimum, error)
     rounding = ROUNDING.get(str(kernel.dtype), 1e-6)
-    optimality = 1.0 if error <= rounding else error / max(optimum, np.finfo(np.float64).tiny)
-    return Certificate(error, spectral, optimum, optimality, algorithm, truncated)
+    exact = error <= rounding
+    optimality = 1.0 if exact else error / max(optimum, rounding)
+    return Certificate(error, spectral, optimum, optimality, algorithm, truncated, exact=exact)
 
 
 def norms(

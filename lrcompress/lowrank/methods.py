@@ -23,6 +23,11 @@ from lrcompress.lowrank.whitening import check_moments, whitened_ranks
 METHODS = ("svd", "centered", "whitened", "refined")
 
 
+def minimises(method: str) -> str:
+    """Return what a method brings near the original: the kernel, the mean-free one, or the outputs."""
+    return {"svd": "kernel", "centered": "mean-free kernel"}.get(method, "outputs")
+
+
 def choose_method(
     method: str, *, softmax: bool, has_bias: bool, has_data: bool, is_head: bool = True
 ) -> tuple[str, str]:

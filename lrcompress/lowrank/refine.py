@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.lowrank.centering import centre_kernel, share_of_norm
+from lrcompress.lowrank.certificate import Certificate, certify, within_rounding
 from lrcompress.lowrank.coordinates import Head
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.imitation import Imitation
 from lrcompress.lowrank.projected import gather_moments
 from lrcompress.lowrank.spectrum import Reference
 from lrcompress.lowrank.svd import truncated_svd
-from lrcompress.lowrank.whitening import check_moments, rebalance, whitened_ranks
+from lrcompress.lowrank.whitening import check_moments, input_root, rebalance, whitened_ranks
 
 # Of L-BFGS at each rank; half as many for the last descent where softmax follows.
 ITERATIONS = 60
@@ -147,6 +149,10 @@ def refined_ranks(
     # low rank does best from a start of its own kind.
     paths = [whole] * imitation.ways
     steps = schedule(ranks, min(kernel.shape) - softmax)
+    least = whitened_ranks(
+        bias, ranks, imitation.moments, reference, softmax=softmax, allow_bias=allow_bias
+    )
+    root = input_root(imitation.moments, has_bias=has_bias)
     found: dict[int, Factors] = {}
     for index, step in enumerate(steps):
         heads = []
@@ -161,7 +167,9 @@ def refined_ranks(
         if step in ranks:
             nearest, _ = min(heads, key=lambda pair: pair[1])
             surest = imitation.surest(nearest, iterations // 2) if softmax else nearest
-            found[step] = _stored(surest, start, bias, reference)
+            stored = _stored(surest, start, bias, reference)
+            outputs = _output_errors(stored, least[step], root, kernel, softmax=softmax)
+            found[step] = replace(stored, certificate=replace(stored.certificate, outputs=outputs))
         if progress is not None:
             progress(index + 1, len(steps))
     return found
@@ -170,6 +178,26 @@ def refined_ranks(
 def _head(factors: Factors, bias: NDArray[Any] | None) -> Head:
     stored = bias if factors.bias is None else factors.bias
     return factors.B, factors.C, np.zeros(factors.C.shape[1]) if stored is None else stored
+
+
+def _output_errors(
+    found: Factors,
+    least: Factors,
+    root: NDArray[np.float64],
+    kernel: NDArray[Any],
+    *,
+    softmax: bool,
+) -> Certificate:
+    """Return the error of a refined head's outputs beside that of the whitened one, the least in squares."""
+    target: NDArray[Any] = kernel.astype(np.float64)
+    C: NDArray[Any] = found.C.astype(np.float64)
+    if softmax:
+        target, C = centre_kernel(target), centre_kernel(C)
+    best = least.certificate.minimised
+    errors = certify(
+        root @ target, root @ found.B, C, best.optimum_frobenius_error, best.algorithm
+    )
+    return within_rounding(errors, share_of_norm(target, kernel), kernel.dtype)
 
 
 def _stored(

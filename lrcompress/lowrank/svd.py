@@ -183,7 +183,7 @@ def _precisions(kernel: KernelSource) -> list[type[np.floating[Any]]]:
 def _zeros(kernel: KernelSource, rank: int) -> Factors:
     m, n = kernel.shape
     B, C = np.zeros((m, rank), kernel.dtype), np.zeros((rank, n), kernel.dtype)
-    certificate = Certificate(0.0, 0.0, 0.0, 1.0, "none")
+    certificate = Certificate(0.0, 0.0, 0.0, 1.0, "none", exact=True)
     return Factors(B, C, None, np.zeros(min(m, n)), "svd", certificate)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError
-from lrcompress.lowrank.centering import centre_bias, centre_kernel
+from lrcompress.lowrank.centering import centre_bias, centre_kernel, share_of_norm
+from lrcompress.lowrank.certificate import certify, within_rounding
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.moments import InputMoments
 from lrcompress.lowrank.projected import ProjectedMoments
@@ -99,14 +100,17 @@ def whitened_ranks(
     n = kernel.shape[1]
     has_bias = bias is not None or allow_bias
     target = (centre_kernel(kernel) if softmax else kernel).astype(np.float64)
+    root = None
     if isinstance(moments, ProjectedMoments):
         outputs, highest, lifted = _by_outputs(
             target, moments, max(ranks), softmax=softmax, has_bias=has_bias
         )
     else:
-        outputs, highest, lifted = _by_inputs(target, moments, max(ranks), has_bias=has_bias)
+        root = input_root(moments, has_bias=has_bias)
+        outputs, highest, lifted = _by_inputs(target, root, max(ranks))
     start = np.zeros(n, kernel.dtype) if bias is None else bias
     centre = (centre_bias(start) if softmax else start).astype(np.float64)
+    scale = share_of_norm(target, kernel)
     found = {}
     for rank in ranks:
         inner = at_rank(highest, rank, outputs)
@@ -117,16 +121,25 @@ def whitened_ranks(
             lost = moments.mean @ target - (moments.mean @ B.astype(np.float64)) @ C.astype(np.float64)
             new_bias = (centre + lost).astype(start.dtype)
         truncated = inner.certificate
+        if root is not None:
+            # Of the factors as stored; where only products were gathered, of those computed.
+            best = truncated.optimum_frobenius_error
+            truncated = certify(outputs, root @ B, C, best, truncated.algorithm)
+        truncated = within_rounding(truncated, scale, kernel.dtype)
         certificate = reference.certify(B, C, truncated.algorithm, truncated)
         found[rank] = Factors(B, C, new_bias, inner.singular_values, "whitened", certificate)
     return found
 
 
+def input_root(moments: InputMoments, *, has_bias: bool) -> NDArray[np.float64]:
+    """Return L^T, (m, m), of a layer's inputs: of their second moments where no bias can follow."""
+    return damped_root(moments.covariance if has_bias else moments.second_moment, moments.count)
+
+
 def _by_inputs(
-    target: NDArray[np.float64], moments: InputMoments, rank: int, *, has_bias: bool
+    target: NDArray[np.float64], root: NDArray[np.float64], rank: int
 ) -> tuple[NDArray[np.float64], Factors, NDArray[np.float64]]:
     """Return ``L^T A``, its truncated SVD, and ``L^{-T} U sqrt(S)``."""
-    root = damped_root(moments.covariance if has_bias else moments.second_moment, moments.count)
     outputs = root @ target
     highest = truncated_svd(outputs, rank)
     # root is L^T: upper triangular.

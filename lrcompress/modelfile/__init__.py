@@ -9,7 +9,14 @@ written opens in plain Keras, in safe mode, without custom objects.
 from __future__ import annotations
 
 from lrcompress.modelfile.code import check_loadable, open_for_keras
-from lrcompress.modelfile.finding import dense_layers, find_head, find_layers, head_paths
+from lrcompress.modelfile.finding import (
+    check_has_dense,
+    dense_layers,
+    find_head,
+    find_layers,
+    head_paths,
+    survey_dense,
+)
 from lrcompress.modelfile.finite import not_finite
 from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Replacement, Written
 from lrcompress.modelfile.reading import open_model, read_bias, read_kernel
@@ -23,6 +30,7 @@ __all__ = [
     "ModelFile",
     "Replacement",
     "Written",
+    "check_has_dense",
     "check_loadable",
     "dense_layers",
     "find_head",
@@ -33,6 +41,7 @@ __all__ = [
     "open_model",
     "read_bias",
     "read_kernel",
+    "survey_dense",
     "write_merged",
     "write_replaced",
 ]

@@ -24,17 +24,68 @@ def dense_layers(model: ModelFile) -> tuple[DenseLayer, ...]:
         The layers, those of nested models and those under TimeDistributed included; quantized
         ones, ones with LoRA, and shared ones are not. Two that make up one matrix are one.
     """
-    found = []
+    return survey_dense(model)[0]
+
+
+def survey_dense(
+    model: ModelFile,
+) -> tuple[tuple[DenseLayer, ...], dict[str, UnsupportedModelError]]:
+    """Return all Dense layers that can be factorized, and by path why the others cannot be."""
+    found, refused = [], {}
     with decoding(model.path):
         pairs = find_pairs(model)
+        firsts = set(pairs.values())
         for item in _dense_items(model):
-            if item in pairs.values():
+            if item in firsts:
                 continue
             try:
                 found.append(_describe(model, item, pairs))
-            except UnsupportedModelError:
-                continue
-    return tuple(found)
+            except UnsupportedModelError as error:
+                refused["/".join(item.path)] = error
+    return tuple(found), refused
+
+
+def check_has_dense(model: ModelFile) -> None:
+    """Refuse a model that lists no layers, or no Dense layer among them.
+
+    Raises:
+        UnsupportedModelError: With code ``subclassed`` or ``no_dense``.
+    """
+    if model.tree is None:
+        msg = (
+            f"{model.path} is a subclassed model ({model.class_name}), which lists no layers; "
+            "expected a Sequential or functional model: rebuild it as one, load its weights "
+            'and save with model.save("model.keras").'
+        )
+        raise UnsupportedModelError(msg, code="subclassed")
+    if _dense_items(model):
+        return
+    hidden = [item.name for item in model.tree.walk() if item.inner is None and _wraps_dense(item)]
+    if hidden:
+        msg = (
+            f"{model.path} has Dense layers only inside {', '.join(hidden[:3])}, which wraps a model of "
+            "its own and is not opened: save that model by itself and factorize it."
+        )
+    else:
+        msg = (
+            f"{model.path} has no Dense layer; lrcompress factorizes Dense layers only, "
+            "so there is nothing to do: run inspect to see what it holds."
+        )
+    raise UnsupportedModelError(msg, code="no_dense")
+
+
+def _wraps_dense(item: Item) -> bool:
+    """Return whether a layer holds another one that is, or lists, a Dense."""
+    pending: list[object] = [item.config.get("layer"), item.config.get("backward_layer")]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            if value.get("class_name") == "Dense":
+                return True
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+    return False
 
 
 def find_head(model: ModelFile, layer: str | None = None) -> DenseLayer:
@@ -66,12 +117,8 @@ def find_layers(model: ModelFile, layers: Sequence[str | None]) -> list[DenseLay
     """
     with decoding(model.path):
         if model.tree is None:
-            msg = (
-                f"{model.path} is a subclassed model ({model.class_name}), which lists no layers; "
-                "expected a Sequential or functional model: rebuild it as one, load its weights "
-                'and save with model.save("model.keras").'
-            )
-            raise UnsupportedModelError(msg, code="subclassed")
+            check_has_dense(model)
+            raise AssertionError  # it is subclassed, which was refused
         by_name: dict[str, list[Item]] = {}
         for item in _dense_items(model):
             for name in {item.name, "/".join(item.path)}:
@@ -145,12 +192,7 @@ def _head(model: ModelFile, tree: Container) -> Item:
     items, ends = _dense_items(model), tails(tree)
     for tail in ends:
         _check_blocks(model, tail)
-    if not items:
-        msg = (
-            f"{model.path} has no Dense layer; lrcompress factorizes Dense layers only, "
-            "so there is nothing to do: run inspect to see what it holds."
-        )
-        raise UnsupportedModelError(msg, code="no_dense")
+    check_has_dense(model)
     for tail in ends:
         _check_branches(model, tail)
     heads = list(dict.fromkeys(item for tail in ends for item in tail.heads))

@@ -80,6 +80,9 @@ def _stranger(path: Path, start: bytes) -> ModelFileError:
         return ModelFileError(msg, code="pickle")
     if start.startswith(b"version https://git-lfs"):
         kind, advice = "a Git LFS pointer", "fetch the file itself with git lfs pull."
+    elif path.name.endswith(".weights.json"):
+        kind = "the list of the parts of sharded weights, without an architecture"
+        advice = f"load them into the model and {_RESAVE}"
     elif start[4:8] == b"TFL3":
         kind, advice = "a TensorFlow Lite model", "give the Keras model it was converted from."
     elif start.startswith(b"\x1f\x8b"):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.reporting.benchmarked import verdicts
-from lrcompress.reporting.tables import drop, kernel_errors, plain, saved, table
+from lrcompress.reporting.tables import certificate, drop, kernel_errors, plain, saved, table
 from lrcompress.reporting.words import (
     NAMES,
     allowance,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def render_factorize(result: dict[str, Any]) -> list[RenderableType]:
-    """Show what `factorize` did."""
+def render_factorize(result: dict[str, Any], *, verbose: bool = False) -> list[RenderableType]:
+    """Show what `factorize` did; the errors of the kernel itself only where more is asked for."""
     layers = result["layers"]
     whole = [
         _line("parameters, model", result["parameters_before"], result["parameters_after"], count),
@@ -47,7 +47,8 @@ def render_factorize(result: dict[str, Any]) -> list[RenderableType]:
         prefix = "" if len(layers) == 1 else f"{_shapes(layer)}: "
         lines += [
             f"{prefix}{layer['rank_choice']['message']}; method {layer['method']}: {layer['method_reason']}",
-            kernel_errors(layer),
+            certificate(layer),
+            *([kernel_errors(layer)] if verbose else []),
         ]
     lines += _optimizer_lines(result)
     lines += _measured_lines(result)
@@ -268,6 +269,7 @@ def render_report(story: dict[str, Any]) -> list[RenderableType]:
             f"layer {_shapes(layer)}, parameters "
             f"{count(before)} -> {count(after)}, saved {' = '.join(saved(before, after, count))}",
             f"  {layer['rank_choice']['message']}; method {layer['method']}: {reason}",
+            f"  {certificate(layer)}",
             f"  {kernel_errors(layer)}",
         ]
     lines += _data_lines(story)

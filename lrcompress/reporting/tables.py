@@ -35,11 +35,28 @@ def saved(before: float, after: float, unit: Any) -> list[str]:  # noqa: ANN401 
 
 
 def kernel_errors(layer: dict[str, Any]) -> str:
-    """Return the errors of a factorized kernel and their certificate."""
+    """Return the errors of a factorized kernel, whatever its method minimises."""
     return (
         f"relative error of the kernel: Frobenius {small(layer['frobenius_error'])}, "
-        f"spectral {small(layer['spectral_error'])}; certificate: {layer['optimality']:.6f} x the "
-        f"smallest possible at rank {layer['rank']} ({layer['algorithm']})"
+        f"spectral {small(layer['spectral_error'])}"
+    )
+
+
+def certificate(layer: dict[str, Any]) -> str:
+    """Return how near a layer comes to the best that its method could do at its rank."""
+    # Older records measured every method against the kernel.
+    what = layer.get("optimality_of") or "kernel"
+    rank, error, least = layer["rank"], layer.get("minimised_error"), layer.get("minimised_optimum")
+    if layer.get("exact"):
+        return f"certificate: exact at rank {rank}, but for rounding ({layer['algorithm']})"
+    if layer["method"] == "refined" and error is not None and error > 1.001 * (least or 0.0):
+        return (
+            f"certificate: error of the {what} {small(error)}, the least in squares at rank {rank} is "
+            f"{small(least)}; refined lowers their loss, for which no least is known"
+        )
+    return (
+        f"certificate: {layer['optimality']:.6f} x the smallest possible error of the {what} at rank "
+        f"{rank} ({layer['algorithm']})"
     )
 
 

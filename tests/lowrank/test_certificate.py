@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrcompress.lowrank import centered, energy, singular_values, truncated_svd
+from lrcompress.lowrank import centered, energy, factorize_kernel, singular_values, truncated_svd
 from lrcompress.lowrank import certificate as measure
 from lrcompress.lowrank import svd as engine
 
@@ -180,3 +180,55 @@ def test_small_kernels_start_light() -> None:
     finished = subprocess.run([sys.executable, "-c", code], check=False)
 
     assert finished.returncode == 0
+
+
+RANK_3 = np.random.default_rng(0).normal(size=(64, 3)) @ np.random.default_rng(1).normal(size=(3, 20))
+EQUAL = np.repeat(np.random.default_rng(0).normal(size=(64, 1)), 20, axis=1)
+
+
+@pytest.mark.parametrize("method", ["svd", "centered", "whitened", "refined"])
+@pytest.mark.parametrize("kernel", [RANK_3, EQUAL, np.zeros((64, 20))], ids=["rank 3", "equal", "zero"])
+def test_a_kernel_of_low_rank_is_exact_by_every_method(method: str, kernel: np.ndarray) -> None:
+    """At its true rank and above the error is rounding: exact, and no ratio of two roundings."""
+    inputs = np.random.default_rng(2).normal(size=(300, 64)).astype(np.float32)
+    for rank in (3, 5, 20):
+        found = factorize_kernel(
+            kernel.astype(np.float32), np.zeros(20, np.float32), rank, method,
+            softmax=True, activation="softmax", activations=inputs,
+        ).certificate  # fmt: skip
+
+        assert 1 <= found.optimality < 1e7
+        if method != "refined":
+            assert found.minimised.exact
+            assert found.minimised.optimality == 1
+
+
+def test_each_method_is_measured_against_what_it_minimises() -> None:
+    """By hand from the singular values: of A, of the mean-free A, and of L^T A."""
+    draw = np.random.default_rng(3)
+    kernel = draw.normal(size=(30, 8)) + 5 * draw.normal(size=(30, 1))
+    inputs = (draw.normal(size=(4000, 30)) * np.geomspace(1, 0.05, 30)).astype(np.float64)
+    options = {"softmax": True, "activation": "softmax", "activations": inputs}
+    sigma = np.linalg.svd(kernel, compute_uv=False)
+    mean_free = np.linalg.svd(kernel - kernel.mean(axis=1, keepdims=True), compute_uv=False)
+    for method, values in (("svd", sigma), ("centered", mean_free)):
+        found = factorize_kernel(kernel, None, 3, method, **options).certificate.minimised
+        least = np.sqrt(np.square(values[3:]).sum() / np.square(values).sum())
+        assert found.frobenius_error == pytest.approx(least, rel=1e-9)
+        assert found.optimality == pytest.approx(1, abs=1e-9)
+
+    whitened, refined = (
+        factorize_kernel(kernel, np.zeros(8), 3, method, **options) for method in ("whitened", "refined")
+    )
+    best, other = whitened.certificate.minimised, refined.certificate.minimised
+    assert whitened.method == "whitened"
+    assert refined.method == "refined"
+    outputs = inputs @ (kernel - kernel.mean(axis=1, keepdims=True))
+    outputs -= outputs.mean(axis=0)
+    lost = outputs - (inputs - inputs.mean(axis=0)) @ whitened.B @ whitened.C
+    measured = np.linalg.norm(lost) / np.linalg.norm(outputs)
+    assert best.frobenius_error == pytest.approx(measured, rel=0.02)  # the covariance is damped
+    assert best.optimality == pytest.approx(1, abs=1e-6)
+    # What refinement lowers is not the squared error, of which the whitened head has the least.
+    assert other.optimum_frobenius_error == pytest.approx(best.optimum_frobenius_error, rel=0.05)
+    assert other.frobenius_error >= other.optimum_frobenius_error
