@@ -42,7 +42,7 @@ def test_names_do_not_break_markdown(run: Run, hostile: Path) -> None:
 
     assert not re.search(r"(?<!\\)<", outside)
     certificate = next(line for line in text.splitlines() if line.endswith("1.000000 |"))
-    assert len(re.findall(r"(?<!\\)\|", certificate)) == 6
+    assert len(re.findall(r"(?<!\\)\|", certificate)) == 7
 
 
 def test_json_is_documented(run: Run, record: Path, attached: tuple[Path, Path]) -> None:
