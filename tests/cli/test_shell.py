@@ -343,7 +343,7 @@ def completed(*words: str) -> list[str]:
         (["factorize", "model.h5", "--method", "re"], ["refined"]),
         (["evaluate", "model.h5", "--dataset", "mn"], ["FILE", "mnist"]),
         (["train-from-scratch", "--dataset", "cif"], ["FILE", "cifar10", "cifar100"]),
-        (["sweep", "model.h5", "--scaling", "st"], ["standardized"]),
+        (["sweep", "model.h5", "--scaling", "st"], ["standardized", "standardized-columns"]),
         (["sweep", "model.h5", "--method", "svd,re"], ["svd,refined"]),
         (["compare", "--arms", "svd,fu"], ["svd,full", "svd,full-finetuned"]),
         (["inspect", "model.h5", "--layer", ""], ["dense", "predictions"]),
