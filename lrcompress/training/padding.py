@@ -14,11 +14,9 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from lrcompress.training.arrays import Arrays, chunks, count, take
+from lrcompress.training.arrays import Arrays, chunks, count, reaching_back, take
 
 Mask = NDArray[np.bool_]
-# Samples whose masks are asked for at once.
-AT_ONCE = 1_024
 
 
 class Asked(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
@@ -69,13 +67,17 @@ def masks_of(model: Any, x: Arrays) -> list[Mask | None]:
     """
     if not any(map(_makes_masks, model._flatten_layers())):
         return [None] * len(model.outputs)
-    asking, parts = _masks(model), []
-    for part in chunks(count(x), AT_ONCE):
-        parts.append(keras.tree.flatten(asking.predict_on_batch(take(x, part))))
-    found = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    from lrcompress.training.evaluate import batch_size  # which asks for masks
+
+    asking, parts, batch = _masks(model), [], batch_size(model, x)
+    for part in chunks(count(x), batch):
+        whole = reaching_back(part, batch)
+        found = keras.tree.flatten(asking.predict_on_batch(take(x, whole)))
+        parts.append([mask[part.start - whole.start :] for mask in found])
+    masks = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return [
         mask if asked.has_mask and _belongs(mask, output) else None
-        for asked, mask, output in zip(asking.asked, found, model.outputs, strict=True)
+        for asked, mask, output in zip(asking.asked, masks, model.outputs, strict=True)
     ]
 
 
