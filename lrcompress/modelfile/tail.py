@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from lrcompress.endings import HANDS_ON, ORDER_KEEPING, RESHAPED, activation_name, applied
 from lrcompress.modelfile.decoding import as_dict
 from lrcompress.modelfile.layers import (
+    PASSED_OVER,
     dense_entry,
     is_built_in,
     is_input,
@@ -143,11 +144,13 @@ def ends_in(item: Item, after: list[Item]) -> tuple[str, bool]:
 
 
 def _activation(item: Item) -> str | None:
-    """Return the activation that a layer ends in; None of a custom one."""
+    """Return the activation that a layer applies; None of one with a kernel, or a custom one."""
     entry = item.entry
     if not (item.is_operation or is_built_in(entry)):
         return None
     if item.class_name == "TimeDistributed":
         entry = as_dict(item.config.get("layer"))
+    if not item.is_operation and entry.get("class_name") not in PASSED_OVER:
+        return None
     dimensions = input_dimensions(item)
     return applied(str(entry.get("class_name")), as_dict(entry.get("config")), dimensions)
