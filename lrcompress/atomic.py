@@ -256,8 +256,8 @@ def write_json(
     """Write `document` to `path` as UTF-8 JSON, as `replacing` does; NaN is refused."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path, overwrite=overwrite, like=like) as temporary:
-        # What is not UTF-8, in names of files, becomes an escape that JSON knows.
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        # Of names that are not UTF-8, in command lines for example.
+        temporary.write_bytes(text.encode("utf-8", "replace"))
 
 
 @contextlib.contextmanager

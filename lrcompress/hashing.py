@@ -1,14 +1,39 @@
-"""SHA-256 of files, in a second thread where there is other work to do meanwhile."""
+"""SHA-256 of files, in a second thread where there is other work to do meanwhile; and what is a file."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _PIECE_BYTES = 2**21
+
+
+# A table of results with which samples were wrong has a few megabytes.
+LARGEST_DOCUMENT = 2**28
+
+
+def regular(path: Path, most: int | None = None) -> Path:
+    """Return a path that leads to a regular file: a pipe would be waited for, a device has no end.
+
+    Args:
+        path: The file, or a link to it.
+        most: Bytes that it may have.
+
+    Raises:
+        OSError: If it does not, or is larger.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    if most is not None and found.st_size > most:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return path
 
 
 def sha256(path: Path) -> str:
@@ -50,7 +75,7 @@ def sha256_meanwhile(path: Path) -> Iterator[Callable[[], str]]:
 def _hash(path: Path, stop: threading.Event) -> str:
     """Hash a file until the end, or until told to stop."""
     digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
+    with regular(path).open("rb", buffering=0) as file:
         while not stop.is_set() and (piece := file.read(_PIECE_BYTES)):
             digest.update(piece)
     return digest.hexdigest()

@@ -18,7 +18,7 @@ from typing import Any
 
 from lrcompress.atomic import Pending, check_output, together, write_json
 from lrcompress.errors import OutputError, RunRecordError
-from lrcompress.hashing import sha256
+from lrcompress.hashing import regular, sha256
 from lrcompress.provenance import Origin, unpack
 from lrcompress.record_shape import is_record
 from lrcompress.shapes import parse
@@ -153,6 +153,11 @@ def check_record(output: Path, source: Path, *, overwrite: bool) -> None:
         )
         raise OutputError(msg, code="output_is_input")
     check_output(record, overwrite=overwrite)
+    try:
+        RunRecord(record, {}).relative(source).encode()
+    except UnicodeError as error:
+        msg = f"The run record cannot name {source}, which is not UTF-8; give the file another name."
+        raise OutputError(msg, code="output_name") from error
 
 
 @contextlib.contextmanager
@@ -203,13 +208,10 @@ def read(path: Path) -> RunRecord:
         RunRecordError: If the file is missing or is not a record of this schema.
     """
     try:
-        if path.exists() and not path.is_file():
-            msg = f"{path} is no file; expected a run record, a file that `lrcompress factorize` wrote."
-            raise RunRecordError(msg)
         if path.stat().st_size > LARGEST:
             msg = f"{path} has {path.stat().st_size} bytes; a run record has at most {LARGEST}."
             raise RunRecordError(msg)
-        document = parse(path.read_text(encoding="utf-8"))
+        document = parse(regular(path).read_text(encoding="utf-8"))
         ours = isinstance(document, dict) and document["schema_version"] == SCHEMA_VERSION
         ours = ours and is_record(document)
     except OSError as error:

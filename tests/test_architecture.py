@@ -56,7 +56,10 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
          "results", "runs", "several", "targets"},
         set(),
     ),
-    "reporting": ({"errors", "atomic", "printable", "runs", "reporting", "shapes"}, {"rich", "matplotlib", "jinja2"}),
+    "reporting": (
+        {"errors", "atomic", "hashing", "printable", "runs", "reporting", "shapes"},
+        {"rich", "matplotlib", "jinja2"},
+    ),
     "training": (
         FOUNDATIONS | {"training", "judging", "lowrank", "modelfile", "runs", "shapes"},
         {"numpy", "scipy", "h5py", "keras", "PIL", "absl"},

@@ -99,7 +99,9 @@ def _run(jobs: list[Job]) -> list[Job]:
             if done:
                 job |= {"code": os.waitstatus_to_exitcode(status), "seconds": passed}
                 said = Path(job["temporary"]).with_suffix(".stderr")
-                job["stderr"] = said.read_text(encoding="utf-8", errors="replace")
+                # Killed before it had said anything, it has no such file.
+                text = said.read_bytes() if said.exists() else b""
+                job["stderr"] = text.decode("utf-8", "replace")
                 del running[child]
             elif passed > LONGEST_SECONDS or ("after" in job and passed > job["after"]):
                 job.pop("after", None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lrcompress.atomic import replacing
 from lrcompress.errors import OutputError
-from lrcompress.hashing import sha256
+from lrcompress.hashing import LARGEST_DOCUMENT, regular, sha256
 from lrcompress.provenance import inside
 from lrcompress.shapes import ROW, fits, parse
 
@@ -73,7 +73,7 @@ def find_earlier(
 def _read(path: Path) -> dict[str, Any]:
     reason: Exception | None = None
     try:
-        document: dict[str, Any] = parse(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = parse(regular(path, LARGEST_DOCUMENT).read_text(encoding="utf-8"))
         if document["schema_version"] == 1 and document["kind"] == "scratch":
             seed = document["settings"].pop("seed")
             about = {"seed": seed, "device": document.get("device")}

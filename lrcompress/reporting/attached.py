@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import RunRecordError
+from lrcompress.hashing import LARGEST_DOCUMENT, regular
 from lrcompress.reporting.compared import ARMS
 from lrcompress.reporting.facts import stage_of
 from lrcompress.shapes import NUMBER, difference, evaluation, fits, number_or_none, pair, parse
@@ -111,7 +112,7 @@ def _read(path: Path, made: str, shape: dict[str, Any]) -> dict[str, Any]:
         if path.stat().st_size > LARGEST:
             msg = f"{path} has {path.stat().st_size} bytes; expected {made}, of at most {LARGEST}."
             raise RunRecordError(msg, code="not_a_document")
-        document = parse(path.read_text(encoding="utf-8"))
+        document = parse(regular(path, LARGEST_DOCUMENT).read_text(encoding="utf-8"))
     except OSError as error:
         msg = f"Cannot read {path} ({error.strerror}); expected {made}."
         raise RunRecordError(msg, code="no_document") from error

@@ -62,5 +62,5 @@ def write(text: str, path: Path, *, overwrite: bool, like: Path) -> None:
         OutputError: If the file cannot be written.
     """
     with replacing(path, overwrite=overwrite, like=like) as temporary:
-        # Of names of files only: what is not UTF-8 in them is escaped.
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        # Of names that are not UTF-8, in command lines for example.
+        temporary.write_bytes(text.encode("utf-8", "replace"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lrcompress.hashing import LARGEST_DOCUMENT, regular
 from lrcompress.runs import RunRecord
 from lrcompress.shapes import NUMBER, ROW, fits, parse, place
 
@@ -85,7 +86,7 @@ def _scratch_stage(record: RunRecord) -> dict[str, Any] | None:
         return None
     path = record.path.parent / f"scratch-{dataset}" / "results.json"
     try:
-        rows = parse(path.read_text(encoding="utf-8"))["rows"]
+        rows = parse(regular(path, LARGEST_DOCUMENT).read_text(encoding="utf-8"))["rows"]
         row = next(row for row in rows if row["rank"] == layers[0]["rank"])
         if not fits(row, _SCRATCH):
             return None

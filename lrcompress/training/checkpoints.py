@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lrcompress.atomic import replacing
 from lrcompress.errors import TrainingError
+from lrcompress.hashing import regular
 from lrcompress.shapes import NUMBER, fits, look, parse
 from lrcompress.training.arrays import Arrays
 
@@ -102,9 +103,7 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            if not self.path.is_file():
-                raise ValueError(self.path)
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            with regular(self.path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 header = parse(str(archive["header"]))
                 if not fits(header, _HEADER):
                     raise ValueError(header.keys())

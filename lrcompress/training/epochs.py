@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.atomic import replacing
+from lrcompress.hashing import regular
 from lrcompress.progress import Progress, silent
 from lrcompress.shapes import parse
 from lrcompress.training import backend, distribute
@@ -132,7 +133,7 @@ def _values(model: Any) -> list[NDArray[Any]]:
 def _restore(model: Any, state: Path, asked: dict[str, Any]) -> tuple[int, float]:
     """Give the model the state on disk; return the epochs and seconds that went into it."""
     try:
-        with state.open("rb") as file, np.load(file, allow_pickle=False) as found:
+        with regular(state).open("rb") as file, np.load(file, allow_pickle=False) as found:
             about = parse(str(found["about"]))
             values = [found[f"v{i}"] for i in range(len(found.files) - 1)]
         fits = about["asked"] == asked and [(v.shape, v.dtype) for v in values] == [

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError, MissingExtraError
+from lrcompress.hashing import regular
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 # Pillow goes by the content, and would hand what it takes for EPS to Ghostscript.
@@ -130,7 +131,7 @@ def _read_classes(folder: Path, classes: list[str]) -> tuple[NDArray[np.uint8], 
             with warnings.catch_warnings():
                 # More pixels than any sample has: a small file that claims much memory.
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(path, formats=FORMATS) as image:
+                with Image.open(regular(path), formats=FORMATS) as image:
                     picture = _pixels(image)
         except UnidentifiedImageError as error:
             msg = f"Cannot read image {path}; expected the content of {', '.join(FORMATS)}: remove it or replace it."

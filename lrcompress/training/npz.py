@@ -13,6 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
+from lrcompress.hashing import regular
 
 
 def read_npz(
@@ -52,7 +53,7 @@ def _read(
     path: Path, choose: Callable[[list[str]], list[str] | None]
 ) -> tuple[list[str], dict[str, NDArray[Any]]]:
     """Return the names of all arrays, and the wanted arrays if none of them is missing."""
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
             return [], {}  # a single array, without a name
         with zipfile.ZipFile(file) as archive:

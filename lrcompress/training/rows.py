@@ -11,6 +11,7 @@ from typing import Any
 
 from lrcompress.atomic import write_json
 from lrcompress.errors import OutputError
+from lrcompress.hashing import LARGEST_DOCUMENT, regular
 from lrcompress.locking import locked
 from lrcompress.shapes import fits, parse
 
@@ -78,7 +79,9 @@ class RowFile:
             return self._completed({**self._head, "rows": []})
         kind = self._head["kind"]
         try:
-            found: dict[str, Any] = parse(self.path.read_text(encoding="utf-8"))
+            found: dict[str, Any] = parse(
+                regular(self.path, LARGEST_DOCUMENT).read_text(encoding="utf-8")
+            )
             self._upgrade(found)
             document = {**self._head, **found}
             ours = found["kind"] == kind and fits(found["rows"], [self._shape])
