@@ -195,3 +195,19 @@ def test_tflite_is_litert() -> None:
     option = next(p for p in command.params if p.name == "format")
 
     assert option.type.convert("tflite", option, None) == "litert"
+
+
+def test_bytes_without_a_type_are_not_called_quantized(tmp_path: Path) -> None:
+    """Keras writes bfloat16 to HDF5 as two bytes of nothing; with the attribute it is read."""
+    path = write(tmp_path / "m.h5", [dense("d", 20)], {"d": draw(20, 20)}, 20)
+    kernel = (draw(20, 20).view(np.uint32) >> 16).astype(np.uint16).view("V2")
+    with h5py.File(path, "a") as file:
+        del file["model_weights/d/d/kernel:0"]
+        file["model_weights/d/d/kernel:0"] = kernel
+
+    assert "bfloat16" in str(refusal(path, rank=2))
+
+    with h5py.File(path, "a") as file:
+        file["model_weights/d/d/kernel:0"].attrs["dtype"] = "bfloat16"
+    result = factorize(path, rank=2, output=tmp_path / "o.h5")
+    assert result.layers[0].dtype == "bfloat16"

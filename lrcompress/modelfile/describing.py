@@ -86,6 +86,12 @@ def dense_arrays(model: ModelFile, item: Item) -> tuple[StoredArray, StoredArray
             f"(found {[list(a.shape) for a in arrays]}); save the model again."
         )
         raise UnsupportedModelError(msg, code="config")
+    if kernel.dtype.startswith("void"):
+        msg = (
+            f"Dense layer {path} of {model.path} stores its kernel as raw bytes without a type, as Keras "
+            "writes bfloat16 to HDF5; expected an attribute dtype that says bfloat16: save the model as .keras."
+        )
+        raise UnsupportedModelError(msg, code="quantized")
     if kernel.dtype not in FLOATS:
         msg = (
             f"Dense layer {path} of {model.path} stores its kernel as {kernel.dtype}; "
