@@ -16,12 +16,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import h5py
-from fuzzing.mutating import seed_files
+from fuzzing.mutating import make, seed_files
 from fuzzing.pool import HANG_SECONDS, MORE_BYTES, Report, run
 from fuzzing.trying import FINDINGS
 
@@ -115,7 +116,7 @@ def main(
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
         cases = iter(range(start, start + count))
-        for number, report in enumerate(run(files, seed, cases, Path(work), workers), 1):
+        for number, report in enumerate(run(partial(make, files, seed), cases, Path(work), workers), 1):
             tally.add(report)
             if report.result in FINDINGS:
                 last = (report.detail.strip().splitlines() or [""])[-1]

@@ -8,11 +8,13 @@ import resource
 import shutil
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
+
+from fuzzing.mutating import Case
 
 # Seconds of work, not of the clock, on which other programs have a say; and the clock for what waits.
 HANG_SECONDS = 5.0
@@ -38,16 +40,17 @@ class Report(NamedTuple):
     saved: Path | None
 
 
-def work(connection: Connection, files: list[Path], seed: int, folder: Path) -> None:
+Make = Callable[[int], Case]
+
+
+def work(connection: Connection, make: Make, folder: Path) -> None:
     """Try the cases whose numbers come in until None comes; runs in a process of its own.
 
     Args:
         connection: Gives numbers; takes ``(file, kinds, path)`` before and an outcome after each.
-        files: The files to start from.
-        seed: The run.
+        make: Returns a case by its number.
         folder: This worker's own folder.
     """
-    from fuzzing.mutating import make
     from fuzzing.trying import try_file
 
     warnings.simplefilter("ignore")
@@ -56,7 +59,7 @@ def work(connection: Connection, files: list[Path], seed: int, folder: Path) -> 
         for name in ("input", "scratch"):
             shutil.rmtree(folder / name, ignore_errors=True)
             (folder / name).mkdir(parents=True)
-        case = make(files, seed, index)
+        case = make(index)
         path = folder / "input" / f"in{Path(case.file).suffix}"
         path.write_bytes(case.data)
         os.chdir(folder / "scratch")
@@ -80,8 +83,7 @@ def _limit_memory() -> None:
 class Worker:
     """One process and the case it is at."""
 
-    files: list[Path]
-    seed: int
+    make: Make
     folder: Path
     index: int | None = None
     case: tuple[str, tuple[str, ...], Path] | None = None
@@ -97,7 +99,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
-            target=work, args=(theirs, self.files, self.seed, self.folder), daemon=True
+            target=work, args=(theirs, self.make, self.folder), daemon=True
         )
         self.process.start()
         theirs.close()
@@ -164,20 +166,17 @@ class Worker:
         self.connection.close()
 
 
-def run(
-    files: list[Path], seed: int, indices: Iterator[int], folder: Path, workers: int
-) -> Iterator[Report]:
+def run(make: Make, indices: Iterator[int], folder: Path, workers: int) -> Iterator[Report]:
     """Try cases and yield a report of each, in the order they end.
 
     Args:
-        files: The files to start from.
-        seed: The run.
+        make: Returns a case by its number; at the top of a module, or a partial of what is.
         indices: Numbers of the cases.
         folder: For the workers' files.
         workers: Number of processes.
     """
     os.environ.update(dict.fromkeys(_THREADS, "1"))
-    team = [Worker(files, seed, folder / str(n)) for n in range(workers)]
+    team = [Worker(make, folder / str(n)) for n in range(workers)]
     try:
         busy = [worker for worker in team if _next(worker, indices)]
         while busy:

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,7 @@ from typing import Literal
 
 import h5py
 
-from lrcompress.errors import ModelFileError, UnsupportedModelError
+from lrcompress.errors import LRCompressError, ModelFileError, UnsupportedModelError
 from lrcompress.modelfile.decoding import MAX_CONFIG_BYTES, decoding
 from lrcompress.modelfile.hdf5 import Index, text
 from lrcompress.modelfile.sniffing import sniff
@@ -21,11 +22,15 @@ from lrcompress.modelfile.structures import read_index
 from lrcompress.modelfile.window import ReadWindow
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-# DEFLATE cannot exceed about 1032:1; genuine weights stay below 2:1. The floor lets tiny files of
-# zeros pass, because they are harmless.
-BOMB_FLOOR_BYTES = 2**24
-BOMB_RATIO = 100
+# What all members become together when they are unpacked. Keras packs nothing, and weights stay
+# below 2:1; the spare lets tiny files of zeros pass, because they are harmless.
+SPARE_BYTES = 2**24
+SPARE_RATIO = 10
 MAX_MEMBERS = 10_000
+# Python reads a whole list of members, a thousand bytes of memory for each, before it can be asked.
+_MAX_LIST_BYTES = 2**21
+_HEADER_BYTES = 30
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,14 @@ def _legacy_config(file: h5py.File, path: Path) -> str:
 def _zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a zip archive, or say that it is damaged."""
     try:
+        with path.open("rb") as file:
+            end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+        listed = end[zipfile._ECD_SIZE] if end else 0  # type: ignore[attr-defined]
+        if listed > _MAX_LIST_BYTES:
+            raise _hostile(path, f"a list of members of {listed} bytes")
         archive = zipfile.ZipFile(path)
+    except LRCompressError:
+        raise
     except Exception as error:
         msg = f"{path} is a damaged archive ({error}); save or download it again."
         raise ModelFileError(msg, code="truncated") from error
@@ -150,31 +162,21 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
         UnsupportedModelError: With code ``weights_only`` or ``npz_weights``.
     """
     infos, size = archive.infolist(), path.stat().st_size
-    names = [info.filename for info in infos]
-    if len(names) > MAX_MEMBERS:
-        raise _hostile(path, f"{len(names)} members")
-    for info in infos:
-        name = info.filename
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        if name.startswith(("/", "\\")) or ".." in parts or ":" in name or "\0" in name:
-            raise _hostile(path, f"a member named {name!r}")
-        if names.count(name) > 1:
-            raise _hostile(path, f"two members named {name!r}")
-        if info.flag_bits & 1:
-            raise _hostile(path, f"an encrypted member {name!r}")
-        grown = info.file_size > BOMB_RATIO * max(info.compress_size, 1)
-        if info.file_size > BOMB_FLOOR_BYTES and grown:
-            raise _hostile(path, f"a member {name!r} that expands to {info.file_size} bytes")
-        # Reading sets aside what a member claims to take, before any of it is read.
-        behind = info.header_offset + info.compress_size > size
-        stored = info.compress_type == zipfile.ZIP_STORED
-        # A member cut so would be copied without its end, and without its checksum compared.
-        if behind or (stored and info.compress_size != info.file_size):
-            what = f"{name!r} {'ends behind it' if behind else 'has two sizes'}"
-            msg = f"{path} is a damaged archive ({what}); save or download it again."
-            raise ModelFileError(msg, code="truncated")
-        if name in (CONFIG, METADATA) and info.file_size > MAX_CONFIG_BYTES:
-            raise _hostile(path, f"a {name} of {info.file_size} bytes")
+    names = {info.filename for info in infos}
+    if len(infos) > MAX_MEMBERS:
+        raise _hostile(path, f"{len(infos)} members")
+    grown, end = 0, 0
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        _check_member(info, path, size)
+        if info.header_offset < end:
+            raise _hostile(path, f"a member {info.filename!r} inside another")
+        end = info.header_offset + _HEADER_BYTES + info.compress_size
+        grown += info.file_size
+    if grown > SPARE_BYTES + SPARE_RATIO * size:
+        raise _hostile(path, f"members that expand to {grown} bytes")
+    if len(names) < len(infos):
+        doubled = next(n for n, count in Counter(i.filename for i in infos).items() if count > 1)
+        raise _hostile(path, f"two members named {doubled!r}")
     if any(name.endswith(".npz") for name in names):
         msg = (
             f"{path} keeps its weights as .npz, which can hide a pickle; "
@@ -191,6 +193,28 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
         other = "a PyTorch file" if any(n.endswith("/data.pkl") for n in names) else "an archive"
         msg = f"{path} is {other} without {CONFIG} and {WEIGHTS}; expected a .keras file."
         raise ModelFileError(msg, code="not_keras")
+
+
+def _check_member(info: zipfile.ZipInfo, path: Path, size: int) -> None:
+    """Refuse one member of an archive of `size` bytes, by what the archive says of it."""
+    name = info.filename
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if name.startswith(("/", "\\")) or ".." in parts or ":" in name or "\0" in name:
+        raise _hostile(path, f"a member named {name!r}")
+    if info.flag_bits & 1:
+        raise _hostile(path, f"an encrypted member {name!r}")
+    if info.compress_type not in _METHODS:
+        raise _hostile(path, f"a member {name!r} packed by method {info.compress_type}")
+    # Reading sets aside what a member claims to take, before any of it is read.
+    behind = info.header_offset + info.compress_size > size
+    stored = info.compress_type == zipfile.ZIP_STORED
+    # A member cut so would be copied without its end, and without its checksum compared.
+    if behind or (stored and info.compress_size != info.file_size):
+        what = f"{name!r} {'ends behind it' if behind else 'has two sizes'}"
+        msg = f"{path} is a damaged archive ({what}); save or download it again."
+        raise ModelFileError(msg, code="truncated")
+    if name in (CONFIG, METADATA) and info.file_size > MAX_CONFIG_BYTES:
+        raise _hostile(path, f"a {name} of {info.file_size} bytes")
 
 
 def check_sum(model: OpenModel, path: Path) -> None:
@@ -225,14 +249,14 @@ def _member(archive: zipfile.ZipFile, path: Path) -> Iterator[ReadWindow]:
     if info.compress_type == zipfile.ZIP_STORED:
         with path.open("rb") as raw:
             raw.seek(info.header_offset)
-            header = raw.read(30)
+            header = raw.read(_HEADER_BYTES)
             if header[:4] != b"PK\x03\x04" or info.compress_size != info.file_size:
                 msg = f"{path} is a damaged archive (bad local header); save or download it again."
                 raise ModelFileError(msg, code="truncated")
             lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(
                 header[28:30], "little"
             )
-            start = info.header_offset + 30 + lengths
+            start = info.header_offset + _HEADER_BYTES + lengths
             yield ReadWindow(raw, start, info.file_size)
     else:
         with tempfile.TemporaryFile() as unpacked, archive.open(info) as packed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,13 @@ MAX_CONFIG_BYTES = 64 * 2**20
 # A nested model adds about six levels; real files stay below forty. The walks over a config are
 # recursive, and this bound keeps them far from Python's own limit.
 MAX_CONFIG_DEPTH = 200
+# Small pieces take far more memory than letters: an object some 200 bytes, any other item up to 64.
+# 2.5 million words of a vocabulary fit, or 20,000 layers.
+MAX_CONFIG_MEMORY = 160_000_000
+_BYTES_OF = {"[": 200, "{": 200, ",": 64}
+# Python turns digits into a number in time that grows with their square.
+_MOST_DIGITS = 1_000
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @contextlib.contextmanager
@@ -73,10 +81,14 @@ def parse_json(text: str | bytes, path: Path, what: str) -> dict[str, Any]:
         msg = f"{path} has a {what} of {len(text)} bytes; at most {limit} MiB are read."
         raise ModelFileError(msg, code="hostile")
     try:
-        value = json.loads(text)
+        spelt = text if isinstance(text, str) else text.decode()
+        if sum(cost * spelt.count(sign) for sign, cost in _BYTES_OF.items()) > MAX_CONFIG_MEMORY:
+            msg = f"{path} has a {what} of more items than any model; refused."
+            raise ModelFileError(msg, code="hostile")
+        value = json.loads(spelt, parse_int=_integer)
         too_deep = _depth_exceeds(value, MAX_CONFIG_DEPTH)
-        # JSON can spell half a character ("\\ud800"), which nothing can print or write.
-        json.dumps(value, ensure_ascii=False).encode()
+        if _HALF_CHARACTER.search(spelt):  # which nothing can print or write
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         too_deep = True
     except ValueError as error:
@@ -89,6 +101,14 @@ def parse_json(text: str | bytes, path: Path, what: str) -> dict[str, Any]:
         msg = f"{path} has a {what} that is a {type(value).__name__}; expected a JSON object."
         raise ModelFileError(msg, code="config")
     return value
+
+
+def _integer(digits: str) -> int:
+    """Return a whole number of a length that one may have."""
+    if len(digits) > _MOST_DIGITS:
+        msg = f"a number of {len(digits)} digits"
+        raise ValueError(msg)
+    return int(digits)
 
 
 def _depth_exceeds(value: object, limit: int) -> bool:

@@ -25,7 +25,7 @@ from lrcompress.modelfile.space import NOWHERE, Space
 from lrcompress.modelfile.window import ReadWindow
 
 # The largest models have a few thousand arrays; listing one object costs tens of microseconds.
-MAX_OBJECTS = 50_000
+MAX_OBJECTS = 20_000
 # Every path is as long as it is deep, so that deep groups cost their depth squared. Configs end at
 # this depth too; real files have about ten groups below each other.
 MAX_DEPTH = 200
@@ -33,11 +33,11 @@ MAX_DEPTH = 200
 _MOST_LETTERS = 2**25
 # Each chunk costs microseconds, stored or not. Keras writes no chunks; where others packed a file,
 # h5py's own choice makes a few thousand of a gigabyte.
-MAX_CHUNKS = 200_000
+MAX_CHUNKS = 20_000
 # Arrays may become more than the file when they are read: what was never written, and what is
 # packed. Weights hardly compress, and Keras packs nothing.
 _SPARE_BYTES = 2**24
-_SPARE_RATIO = 20
+_SPARE_RATIO = 10
 
 _Place = tuple[int, int]  # of the tree that lists a group, and of the heap of its names
 
@@ -61,7 +61,7 @@ def read_index(file: ReadWindow, path: Path, *, backslashes: bool = False) -> In
     base = next((at for at in HDF5_OFFSETS if file.read_at(at, 8) == HDF5_MAGIC), 0)
     space = Space(file, path, base)
     try:
-        walk = _Walk(space)
+        walk = _Walk(space, _SPARE_BYTES + _SPARE_RATIO * path.stat().st_size)
         walk.run(*_root(space, base), backslashes)
         space.settle()
     except (StructError, ValueError, LookupError) as error:
@@ -88,8 +88,9 @@ def _root(space: Space, base: int) -> tuple[int, _Place]:
 class _Walk:
     """A walk over all objects of a file, with the sums of what they take."""
 
-    def __init__(self, space: Space) -> None:
-        """Begin."""
+    def __init__(self, space: Space, most: int) -> None:
+        """Begin; all arrays together take `most` bytes."""
+        self._most = most
         self.index = Index()
         self._space, self._texts = space, Texts(space)
         self._objects = self._letters = self._attributes = self._chunks = self._bytes = 0
@@ -192,7 +193,7 @@ class _Walk:
     def _spend(self, size: int) -> None:
         """Count the bytes that an array takes when it is read."""
         self._bytes += size
-        if self._bytes > _SPARE_BYTES + _SPARE_RATIO * self._space.size:
+        if self._bytes > self._most:
             self._space.refuse(f"arrays of {self._bytes} bytes or more")
 
     def _text(self, header: Header, name: str) -> bytes | None:
