@@ -39,7 +39,7 @@ def functional(layers: list[Json], outputs: list[Any]) -> Json:
 
 def hdf5(
     fill: Callable[[h5py.File], object] = lambda file: None, config: object = None,
-    names: tuple[str, ...] = ("d",), **layout: Any,
+    names: tuple[str, ...] = ("d",), **layout: Any,  # noqa: ANN401 - of h5py.File
 ) -> bytearray:  # fmt: skip
     """Return a model of some Dense and whatever `fill` adds, in some layout of HDF5."""
     buffer = io.BytesIO()

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-from attacks._models import hdf5
 from fuzzing.mutating import Case
 from fuzzing.pool import run
 from fuzzing.trying import FINDINGS
+
+from attacks._models import hdf5
 
 COUNT = 20_000
 SEED = 13

@@ -15,9 +15,11 @@ from lrcompress.modelfile.space import Space
 DATASPACE, DATATYPE, OLD_FILL, FILL, LAYOUT, FILTERS = 0x1, 0x3, 0x4, 0x5, 0x8, 0xB
 ATTRIBUTE, CONTINUATION, SYMBOLS = 0xC, 0x10, 0x11
 _NIL, _MODIFIED = 0x0, 0x12
-_KNOWN = {DATASPACE, DATATYPE, OLD_FILL, FILL, LAYOUT, FILTERS, SYMBOLS, _MODIFIED}
-# Links, link info and group info: groups of the newer layout.
-_NEWER = {0x2, 0x6, 0xA, 0x15}
+# A group with a name beyond ASCII in it lists its links one by one.
+LINK_INFO, _LINK, GROUP_INFO = 0x2, 0x6, 0xA
+_KNOWN = {DATASPACE, DATATYPE, OLD_FILL, FILL, LAYOUT, FILTERS, SYMBOLS, LINK_INFO, GROUP_INFO, _MODIFIED}
+# How the newer layout keeps many attributes.
+_ATTRIBUTE_INFO = 0x15
 # Constant, and never to be shared; a shared message stands elsewhere.
 _FLAGS = 0b101
 # HDF5 searches an object's attributes one by one for each. Keras splits a list of names into parts
@@ -70,9 +72,10 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Header:
-    """What an object says of itself: one message of each type, and its attributes by name."""
+    """What an object says of itself: one message of each type, its attributes and links by name."""
 
     messages: dict[int, bytes] = field(default_factory=dict)
+    links: dict[str, int] = field(default_factory=dict)
     attributes: dict[str, Attribute] = field(default_factory=dict)
 
 
@@ -114,8 +117,14 @@ def read_header(space: Space, address: int) -> Header:
 
 def _note(space: Space, found: Header, kind: int, flags: int, body: bytes) -> None:
     """Note one message."""
-    if kind in _NEWER:
+    if kind == _ATTRIBUTE_INFO:
         space.refuse_layout()
+    if kind == _LINK and not flags & ~_FLAGS:
+        name, address = _link(space, body)
+        if name in found.links:
+            space.fail(f"two links named {name}")
+        found.links[name] = address
+        return
     if flags & ~_FLAGS or (kind not in _KNOWN and kind != ATTRIBUTE):
         space.refuse(f"a message of type {kind}, flags {flags}")
     if kind == ATTRIBUTE:
@@ -127,6 +136,41 @@ def _note(space: Space, found: Header, kind: int, flags: int, body: bytes) -> No
         space.fail(f"an object with two messages of type {kind}")
     else:
         found.messages[kind] = body
+
+
+def _link(space: Space, body: bytes) -> tuple[str, int]:
+    """Return name and address of what a link leads to; every kind but the plain one is refused."""
+    version, flags = unpack_from("<BB", body)
+    at = 2 + (flags >> 2 & 1) * 8
+    if version != 1 or flags & ~0b11111:
+        space.fail(f"a link of version {version}")
+    if flags & 0b1000:
+        if body[2]:
+            space.refuse("a link to another place")
+        at += 1
+    if flags & 0b10000:
+        at += 1
+    width = 1 << (flags & 3)
+    size = int.from_bytes(body[at : at + width], "little")
+    at += width
+    name, address = body[at : at + size], unpack_from("<Q", body, at + size)[0]
+    if not name or b"/" in name or b"\0" in name or name == b".":
+        space.fail("a link without a name")
+    return name.decode(), address
+
+
+def check_links(space: Space, header: Header) -> None:
+    """Check that a group keeps its links in its header alone.
+
+    Raises:
+        ModelFileError: If it keeps them in heaps of the newer layout.
+    """
+    for kind in (GROUP_INFO, LINK_INFO):
+        body = header.messages.pop(kind, None)
+        if body is None or any(body[:2]) or (kind == LINK_INFO and body[2:18] != b"\xff" * 16):
+            space.refuse_layout()
+    if header.messages:
+        space.fail("a group that does not fit together")
 
 
 def _attribute(space: Space, body: bytes) -> tuple[str, Attribute]:

@@ -81,7 +81,7 @@ class Space:
     def refuse_layout(self) -> NoReturn:
         """Raise the error for the layout that HDF5 writes when it is asked for its latest."""
         msg = (
-            f"{self._path} is in the newer layout of HDF5 (libver), which Keras never writes; "
-            "refused: load it in Keras and save it again."
+            f"{self._path} uses the newer layout of HDF5, which is not read because damage in it can "
+            "crash the reader; load it in Keras and save it again, as .keras."
         )
         raise ModelFileError(msg, code="hostile")

@@ -40,6 +40,7 @@ _SPARE_BYTES = 2**24
 _SPARE_RATIO = 10
 
 _Place = tuple[int, int]  # of the tree that lists a group, and of the heap of its names
+_Child = tuple[str, int, _Place | None]  # name or path, address, and where a group says it lists
 
 
 def read_index(file: ReadWindow, path: Path, *, backslashes: bool = False) -> Index:
@@ -70,7 +71,7 @@ def read_index(file: ReadWindow, path: Path, *, backslashes: bool = False) -> In
     return walk.index
 
 
-def _root(space: Space, base: int) -> tuple[int, _Place]:
+def _root(space: Space, base: int) -> tuple[int, _Place | None]:
     """Return address and place of the root group."""
     if space.peek(8, 1, "its beginning")[0]:
         space.refuse_layout()
@@ -80,9 +81,9 @@ def _root(space: Space, base: int) -> tuple[int, _Place]:
         space.fail(f"{base + space.size} bytes of {end}")
     fixed = (block[9:16], leaf, inner, flags, own, unused, driver)
     _, address, cached, tree, heap = unpack_from("<QQI4xQQ", block, 56)
-    if fixed != (b"\0\0\0\0\x08\x08\0", 4, 16, 0, base, NOWHERE, NOWHERE) or cached != 1:
+    if fixed != (b"\0\0\0\0\x08\x08\0", 4, 16, 0, base, NOWHERE, NOWHERE) or cached > 1:
         space.fail("a beginning that h5py does not write")
-    return address, (tree, heap)
+    return address, (tree, heap) if cached else None
 
 
 class _Walk:
@@ -95,9 +96,9 @@ class _Walk:
         self._space, self._texts = space, Texts(space)
         self._objects = self._letters = self._attributes = self._chunks = self._bytes = 0
 
-    def run(self, root: int, place: _Place, backslashes: bool) -> None:
+    def run(self, root: int, place: _Place | None, backslashes: bool) -> None:
         """Note every object."""
-        pending: list[tuple[str, int, _Place | None]] = [("", root, place)]
+        pending: list[_Child] = [("", root, place)]
         while pending:
             where, address, cached = pending.pop()
             header = messages.read_header(self._space, address)
@@ -106,19 +107,26 @@ class _Walk:
             if canonical in self.index.groups or canonical in self.index.arrays:
                 self._space.refuse(f"two objects at {canonical}")
             symbols = header.messages.pop(messages.SYMBOLS, None)
-            if symbols is None and not cached:
+            if symbols is not None:
+                own = unpack_from("<QQ", symbols)
+                if cached not in (None, own) or header.messages or header.links:
+                    self._space.fail("a group that does not fit together")
+                below = _children(self._space, own)
+            elif messages.LINK_INFO in header.messages:
+                messages.check_links(self._space, header)
+                below = [(name, at, None) for name, at in header.links.items()]
+            elif where and not cached and not header.links:
                 self.index.arrays[canonical] = self._array(where, header)
                 continue
-            own = unpack_from("<QQ", symbols or b"")
-            if cached not in (None, own) or header.messages:
-                self._space.fail("a group that does not fit together")
+            else:
+                self._space.fail("a group that is none")
             if where:
                 self.index.groups[canonical] = where
-            pending += self._below(where + "/" if where else "", own)
+            pending += self._counted(where + "/" if where else "", below)
 
-    def _below(self, prefix: str, place: _Place) -> list[tuple[str, int, _Place | None]]:
+    def _counted(self, prefix: str, below: list[_Child]) -> list[_Child]:
         """Return what is in a group, last first, each with its path, and count it."""
-        found = [(prefix + name, at, own) for name, at, own in _children(self._space, place)]
+        found = [(prefix + name, at, own) for name, at, own in below]
         if found and prefix.count("/") > MAX_DEPTH:
             self._space.refuse(f"groups nested deeper than {MAX_DEPTH} levels")
         self._objects += len(found)
@@ -206,7 +214,7 @@ class _Walk:
         return found.data.rstrip(b"\0")
 
 
-def _children(space: Space, place: _Place) -> list[tuple[str, int, _Place | None]]:
+def _children(space: Space, place: _Place) -> list[_Child]:
     """Return names and addresses of a group, and where a group in it says its own list is."""
     names, found, before = Names(space, place[1]), [], b""
     for used, entries in leaves(space, place[0], None):
