@@ -48,7 +48,9 @@ def versions() -> dict[str, str]:
 def merged(output: Path, kind: str, found: dict[str, Any]) -> dict[str, Any]:
     """Return the document of the output with one kind's counts in the place of its last."""
     old = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
-    return {"kinds": dict(sorted((old.get("kinds", {}) | {kind: found}).items()))}
+    kinds = dict(sorted((old.get("kinds", {}) | {kind: found}).items()))
+    command = ["python", "benchmarks/attack.py", *kinds, "--work", "DIR"]
+    return {"command": [*command, "--output", "benchmarks/results/attack.json"], "kinds": kinds}
 
 
 @click.command()

@@ -274,6 +274,22 @@ By the kind of damage, with the number of files; a file with several kinds count
 {image}"""
 
 
+def attacked(name: str) -> str:
+    """Return what attacks by kind came to."""
+    document = read(name)
+    rows = []
+    for kind, found in document["kinds"].items():
+        counts = {word.replace("_", " "): f"{number:,}" for word, number in found["counts"].items()}
+        fine = ", ".join(f"{n} {word}" for word, n in counts.items() if not word.startswith("bad "))
+        bad = ", ".join(f"{n} {word[4:]}" for word, n in counts.items() if word.startswith("bad "))
+        rows.append([kind, fine, bad])
+    return f"""## Attacks
+
+{made(document, name)}: hostile inputs, races and kills, built by the script. What must not be is in the last column.
+
+{table(["kind", "what was done, and what became of it", "what must be 0"], rows)}"""
+
+
 def field(name: str) -> str:
     """Return the table of sweeps of what people's models and data look like."""
     document = read(name)
@@ -753,6 +769,7 @@ are found by [the usual rules](datasets.md). What becomes of other people's file
         scale(),
         decompositions(),
         fuzzing(),
+        each("attack.json", attacked),
         each("field.json", field),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
+import lrcompress
 from lrcompress import runs
 from lrcompress.atomic import (
     check_output,
@@ -434,3 +435,29 @@ def test_same_bytes_whatever_the_threads(tmp_path: Path) -> None:
     }  # fmt: skip
 
     assert len(said) == 1
+
+
+def test_a_copied_model_takes_no_place(tmp_path: Path) -> None:
+    """A comparison that takes rows over copies models, and once only."""
+    from lrcompress.api.earlier import copy_model
+
+    source, target = tmp_path / "a.keras", tmp_path / "b.keras"
+    source.write_text("model")
+    copy_model(source, target)
+    copy_model(source, target)
+    target.write_text("mine")
+
+    with pytest.raises(OutputError, match="already exists"):
+        copy_model(source, target)
+    assert target.read_text() == "mine"
+
+
+@pytest.mark.keras
+def test_a_strangers_model_is_not_trained_over(tmp_path: Path) -> None:
+    """A file by the name of a row's model that no row speaks of stays."""
+    (tmp_path / "digits-rank2.keras").write_text("mine")
+
+    with pytest.raises(OutputError, match="no row here speaks of it"):
+        lrcompress.train_from_scratch("digits", ranks=[2], epochs=1, output=tmp_path)
+
+    assert (tmp_path / "digits-rank2.keras").read_text() == "mine"

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from lrcompress.atomic import check_output
 from lrcompress.cli.completing import files, words_among
 from lrcompress.cli.console import note, progress_bar, show, show_json
 from lrcompress.cli.engine import keras_starter
@@ -98,6 +99,10 @@ def command(
         arms = tuple(dict.fromkeys([*(arms or ARMS), "scratch"]))
     dataset = options["dataset"]
     folder = output or (None if dataset is None else default_folder(dataset))
+    if folder is not None and folder.is_dir():
+        # The figure is replaced where the table that it shows is ours.
+        is_ours = (folder / "compare.json").exists()
+        check_output(folder / "compare.png", overwrite=is_ours)
     with resumable(folder), progress_bar(quiet=quiet) as bar:
         results = compare(
             model, arms=arms, output=output, command=arguments, progress=bar,
