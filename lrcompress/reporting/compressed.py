@@ -78,7 +78,7 @@ def _measured_lines(result: dict[str, Any]) -> list[str]:
         ]  # fmt: skip
     allowed = allowed_drop(result["layers"])
     if allowed is not None and len(groups) == 1:
-        lines.append(f"the drop in test error: {allowance(result['drop'], allowed, balanced_rise(before, after))}")
+        lines.append(f"drop on the test data: {allowance(result['drop'], allowed, balanced_rise(before, after))}")
     return [*lines, *padding(before)]
 
 

@@ -136,7 +136,7 @@ def verdict(found: dict[str, Any]) -> str:
     if allowed is None or found.get("measure") not in PERCENT:
         return text
     said = allowance(paired, allowed, found.get("balanced_rise"))
-    return f"{text} On the drop: {said}."
+    return f"{text} Drop on the test data: {said}."
 
 
 def _difference(paired: dict[str, Any]) -> str:

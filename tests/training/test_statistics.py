@@ -167,3 +167,24 @@ def test_comparisons_are_json() -> None:
     assert set(found) == {
         "difference", "low", "high", "only_first_wrong", "only_second_wrong", "p_value",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "rise", "said"),
+    [
+        (-0.2, 0.4, None, "within the 0.5 points allowed"),
+        (0.6, 2.0, None, "exceeds the 0.5 points allowed"),
+        (-0.2, 0.6, None, "too few test samples to tell whether it is within the 0.5 points allowed"),
+        (-0.2, 0.4, 6.0, "balanced error rises by 6.00 points, 0.5 were allowed"),
+        (-0.2, 0.4, 0.3, "within the 0.5 points allowed"),
+    ],
+)
+def test_a_drop_is_judged_against_what_was_allowed(
+    low: float, high: float, rise: float | None, said: str
+) -> None:
+    """By the same interval; a rare class that is lost is never within the drop."""
+    paired = {"difference": 0.1, "low": low, "high": high, "p_value": 0.5}
+    found = {"drop": paired, "allowed": 0.5, "measure": "error_rate", "balanced_rise": rise}
+
+    assert verdict(found).endswith(f"Drop on the test data: {said}.")
+    assert "Drop" not in verdict(found | {"allowed": None})
