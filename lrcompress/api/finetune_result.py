@@ -44,6 +44,7 @@ class FinetuneResult:
         scaling: What the inputs went through.
         history: One entry an epoch, the start and the re-fitted head being epoch 0.
         warnings: What the user should know.
+        weights_frozen: How many weights stayed as they were because their layers are frozen.
     """
 
     input: Path
@@ -71,6 +72,7 @@ class FinetuneResult:
     scaling: str
     history: list[dict[str, Any]]
     warnings: list[str]
+    weights_frozen: int = 0
 
     @classmethod
     def of(
@@ -114,6 +116,7 @@ class FinetuneResult:
             scaling=scaling,
             history=outcome.history,
             warnings=warnings,
+            weights_frozen=outcome.weights_frozen,
         )
 
     @property
@@ -130,4 +133,4 @@ class FinetuneResult:
         """Return what the run record keeps of it, beside the stages and the files."""
         kept = self.to_json()
         # The stages hold the figures.
-        return {k: v for k, v in kept.items() if k not in (*FILES, "original", "before", "after")}
+        return {k: v for k, v in kept.items() if k not in (*FILES, "original", "before", "after", "weights_frozen")}

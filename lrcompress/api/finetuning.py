@@ -120,7 +120,7 @@ def finetune(
     from lrcompress.training.distribute import over
     from lrcompress.training.finetune import finetune as train
     from lrcompress.training.rare import lost_classes
-    from lrcompress.training.saving import save_model
+    from lrcompress.training.saving import check_writable, save_model
     from lrcompress.training.session import DataRequest, prepare
     from lrcompress.training.settings import FinetuneSettings
 
@@ -151,6 +151,8 @@ def finetune(
             "labels": digest(data.split.y_train),
         }
         checkpoint = Checkpoint(unfinished, identity, like=path)
+        if team.writes:
+            check_writable(student, target)
         outcome = train(
             student,
             teacher,

@@ -35,7 +35,8 @@ def render_finetune(result: dict[str, Any]) -> list[RenderableType]:
     ]
     settings = result["settings"]
     teacher = "labels and the original's outputs" if result["distilled"] else "labels alone"
-    what = "head" if settings["scope"] == "head" else "whole model"
+    frozen = "whole model" if not result.get("weights_frozen") else "layers that are not frozen"
+    what = "head" if settings["scope"] == "head" else frozen
     lines = [
         *_tested(result),
         *padding(result["after"]),

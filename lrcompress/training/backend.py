@@ -14,6 +14,7 @@ import numpy as np
 from lrcompress.errors import LRCompressWarning, TrainingError
 from lrcompress.modelfile import open_for_keras
 from lrcompress.training import compiling
+from lrcompress.training.anew import start_each_anew
 from lrcompress.training.finite import check_weights
 from lrcompress.training.scopes import allow_names
 from lrcompress.training.team import current
@@ -172,6 +173,7 @@ def load_model(
             )
             raise TrainingError(msg, code="keras_cannot_load") from error
     allow_names(model)
+    start_each_anew(model)
     if safe_mode:
         check_weights(model, path)
     if unknown is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from lrcompress.errors import TrainingError
+from lrcompress.errors import LRCompressWarning, TrainingError
 from lrcompress.training.formats import Format
 
 
@@ -40,6 +40,7 @@ def write(model: Any, path: Path, form: Format, *, int8: bool = False) -> None:
         )
         raise TrainingError(msg, code="export_engine")
     samples = 1 if form.name == "litert" else None
+    model = _as_it_predicts(_in_float32(model, form))
     signature = [keras.tree.map_structure(lambda tensor: _spec(tensor, samples), _inputs(model))]
     options: dict[str, Any] = {"input_signature": signature}
     if int8:
@@ -59,6 +60,52 @@ def write(model: Any, path: Path, form: Format, *, int8: bool = False) -> None:
             f"({type(error).__name__}: {reason}); {hint}try another --format."
         )
         raise TrainingError(msg, code="export_failed") from error
+
+
+def _in_float32(model: Any, form: Format) -> Any:
+    """Return a copy that computes in float32 where a runtime lacks the type that the model computes in."""
+    if form.is_folder:
+        return model
+    wrong = r"float16|bfloat16|float64" if form.name == "litert" else r"bfloat16"
+    policies = {layer.dtype_policy.name for layer in model._flatten_layers()}
+    found = sorted(name for name in policies if re.fullmatch(rf"(mixed_)?({wrong})", name))
+    if not found:
+        return model
+    config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)
+    twin = keras.saving.deserialize_keras_object(_with_dtype(config, set(found)))
+    twin.set_weights(model.get_weights())
+    warnings.warn(
+        f"The model computes in {', '.join(found)}, which {form.name} does not run: exported in float32.",
+        LRCompressWarning,
+        stacklevel=3,
+    )
+    return twin
+
+
+def _with_dtype(config: Any, wrong: set[str]) -> Any:
+    """Return a config in which some data types and policies are float32."""
+    if isinstance(config, list):
+        return [_with_dtype(item, wrong) for item in config]
+    if not isinstance(config, dict):
+        return config
+    names = wrong | {name.removeprefix("mixed_") for name in wrong}
+    made = {}
+    for key, value in config.items():
+        policy = (value.get("config") or {}).get("name") if isinstance(value, dict) else value
+        is_wrong = key == "dtype" and isinstance(policy, str) and policy in names
+        made[key] = "float32" if is_wrong else _with_dtype(value, wrong)
+    return made
+
+
+def _as_it_predicts(model: Any) -> Any:
+    """Return the model with whatever is random in training switched off for good."""
+    # Augmenting layers are on unless they are told otherwise, and exporters do not tell them.
+    if not any(variable.name.endswith("seed_generator_state") for variable in model.variables):
+        return model
+    graph = getattr(model, "_functional", None) or model
+    outputs = model(graph._inputs_struct, training=False)
+    return keras.Model(graph._inputs_struct, outputs, name=model.name)
 
 
 def _inputs(model: Any) -> Any:

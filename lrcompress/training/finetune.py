@@ -104,6 +104,8 @@ def finetune(
         seconds=training.seconds,
         images_per_second=training.images_per_second,
         distilled=training.teacher is not None,
+        weights_frozen=training.weights_frozen,
+        thawed=training.thawed,
         stopped=training.stopped,
         resumed_from=0 if state is None else state.epoch,
         drop_before=compare(original, before) if original else None,

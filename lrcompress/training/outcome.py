@@ -29,6 +29,8 @@ class FinetuneOutcome:
         resumed_from: Epochs that a checkpoint brought; 0 if it began anew.
         drop_before: `before` against `original`, paired; None without the original.
         drop: `after` against `original`, paired; None without the original.
+        weights_frozen: How many weights stayed as they were because their layers are frozen.
+        thawed: Whether all layers were frozen, and were trained all the same.
     """
 
     before: Evaluation
@@ -45,10 +47,19 @@ class FinetuneOutcome:
     resumed_from: int
     drop_before: Comparison | None
     drop: Comparison | None
+    weights_frozen: int = 0
+    thawed: bool = False
 
     def warnings(self) -> list[str]:
         """Return what the user should know."""
         found = []
+        if self.thawed:
+            found.append(
+                "All layers of the model are frozen: they were trained all the same, but for batch "
+                "normalization, and are frozen again in the file."
+            )
+        elif self.weights_frozen:
+            found.append(f"{self.weights_frozen:,} weights stayed as they were: their layers are frozen.")
         if self.stopped == "interrupted":
             found.append(
                 f"Interrupted in epoch {self.epochs_done + 1} of {self.settings.epochs}; kept the best so far."

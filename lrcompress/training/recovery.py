@@ -12,6 +12,7 @@ import keras
 from lrcompress.progress import Progress
 from lrcompress.training import backend, optimizers
 from lrcompress.training.aims import Aim, aim_for
+from lrcompress.training.anew import frozen_weights, thawed
 from lrcompress.training.arrays import count
 from lrcompress.training.checkpoints import Checkpoint, State
 from lrcompress.training.course import INTERRUPTED, Best, Course
@@ -30,6 +31,8 @@ class Training:
         best: The best weights so far, and the history.
         stopped: Why it ended, see `Course.run`; interrupted until it has ended.
         teacher: The one that teaches; None if none does.
+        weights_frozen: How many weights stay as they are because their layers are frozen.
+        thawed: Whether all layers were frozen, and are trained all the same.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Training:
         self._course: Course | None = None
         self._started = time.perf_counter()
         self.best = Best(part.student, part.data)
+        self.weights_frozen, self.thawed = 0, False
         self.stopped = INTERRUPTED
         self.teacher = part.teacher if settings.distill else None
 
@@ -57,7 +61,9 @@ class Training:
         else:
             self.best.look({"epoch": 0, "what": "start"})
             self._refit()
-        with contextlib.nullcontext() if settings.dropout else _without_dropout(part.student):
+        quiet = contextlib.nullcontext() if settings.dropout else _without_dropout(part.student)
+        with quiet, thawed(part.student) as self.thawed:
+            self.weights_frozen = frozen_weights(part.student)
             aim = aim_for(part.student, self.teacher, part.data, settings, self._progress)
             self._compile(aim)
             course = Course(

@@ -16,8 +16,9 @@ import numpy as np
 
 from lrcompress import provenance
 from lrcompress.atomic import replacing
-from lrcompress.errors import VerificationError, in_place_of
+from lrcompress.errors import OutputError, VerificationError, in_place_of
 from lrcompress.training import backend, compiling
+from lrcompress.training.anew import as_in_its_file
 
 
 def save_model(
@@ -44,10 +45,21 @@ def save_model(
         OutputError: If the file cannot be written.
     """
     with replacing(path, overwrite=overwrite, like=like) as temporary:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), as_in_its_file(model):
             # Keras calls HDF5 a legacy format on every save; the user chose it.
             warnings.simplefilter("ignore")
-            _save_quietly(model, temporary)
+            try:
+                _save_quietly(model, temporary)
+            except OSError:
+                raise
+            except Exception as error:  # a stranger's get_config can fail in any way
+                reason = " ".join(str(error).split())[:160].replace(str(temporary), str(path))
+                other = ".h5" if path.suffix == ".keras" else ".keras"
+                msg = (
+                    f"Keras cannot save {model.name} as {path.name} ({type(error).__name__}: {reason}); "
+                    f"try the other format: an output that ends in {other}."
+                )
+                raise OutputError(msg, code="cannot_save") from error
         if origin is not None or compiled is not None:
             _stamp(temporary, origin or {}, compiled)
 
@@ -129,10 +141,34 @@ def _save_quietly(model: Any, path: Path) -> None:
     level = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     try:
+        _forget_tracking(model)
         # Keras fails on a compiled model whose optimizer it does not know.
         model.save(path, include_optimizer=getattr(model, "optimizer", None) is not None)
     finally:
         absl_logging.set_verbosity(level)
+
+
+def _forget_tracking(model: Any) -> None:
+    """Give layers the plain lists of their configs back: Keras cannot copy its own, which it keeps."""
+    for layer in model._flatten_layers():
+        for key, value in list(vars(layer).items()):
+            plain = isinstance(value, list) and type(value) is not list
+            if plain and all(isinstance(item, (bool, float, int, str)) for item in value):
+                vars(layer)[key] = list(value)
+
+
+def check_writable(model: Any, path: Path) -> None:
+    """See that Keras can save a model, before hours are spent on it.
+
+    Args:
+        model: The Keras model.
+        path: Where it is to be saved; nothing is left there.
+
+    Raises:
+        OutputError: If it cannot be saved in that format or place.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lrcompress-") as folder:
+        save_model(model, Path(folder) / path.name, None)
 
 
 def _stamp(path: Path, origin: dict[str, Any], compiled: dict[str, Any] | None) -> None:
