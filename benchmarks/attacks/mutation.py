@@ -76,6 +76,9 @@ def fill(file: h5py.File) -> None:
         weights.attrs[f"extra{number}"] = f"value {number}"
     for number in range(20):
         file.create_group(f"many/group{number}")
+        # Beyond ASCII, the old layout too keeps links in a header, or in heaps if they are many.
+        file.create_group(f"größen/größe{number}")
+    file.create_group("wenige/größe")
     packing = {"compression": "gzip", "shuffle": True, "fletcher32": True}
     weights.create_dataset("filtered", data=square, chunks=(5, 5), maxshape=(None, 20), **packing)
     weights.create_dataset("tree", data=square, chunks=(5, 5), maxshape=(None, None))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.modelfile.space import Space
+from lrcompress.modelfile.space import NOWHERE, Space
 
 # Message types of the format's specification that Keras' files hold.
 DATASPACE, DATATYPE, OLD_FILL, FILL, LAYOUT, FILTERS = 0x1, 0x3, 0x4, 0x5, 0x8, 0xB
@@ -120,7 +120,7 @@ def _note(space: Space, found: Header, kind: int, flags: int, body: bytes) -> No
     if kind == _ATTRIBUTE_INFO:
         space.refuse_layout()
     if kind == _LINK and not flags & ~_FLAGS:
-        name, address = _link(space, body)
+        name, address = read_link(space, body)
         if name in found.links:
             space.fail(f"two links named {name}")
         found.links[name] = address
@@ -138,8 +138,12 @@ def _note(space: Space, found: Header, kind: int, flags: int, body: bytes) -> No
         found.messages[kind] = body
 
 
-def _link(space: Space, body: bytes) -> tuple[str, int]:
-    """Return name and address of what a link leads to; every kind but the plain one is refused."""
+def read_link(space: Space, body: bytes) -> tuple[str, int]:
+    """Return name and address of what a link leads to.
+
+    Raises:
+        ModelFileError: If it is damaged, or of another kind than the plain one.
+    """
     version, flags = unpack_from("<BB", body)
     at = 2 + (flags >> 2 & 1) * 8
     if version != 1 or flags & ~0b11111:
@@ -159,18 +163,19 @@ def _link(space: Space, body: bytes) -> tuple[str, int]:
     return name.decode(), address
 
 
-def check_links(space: Space, header: Header) -> None:
-    """Check that a group keeps its links in its header alone.
+def links_elsewhere(space: Space, header: Header) -> tuple[int, int] | None:
+    """Return where a group keeps links outside its header, heap and tree; None if it does not.
 
     Raises:
-        ModelFileError: If it keeps them in heaps of the newer layout.
+        ModelFileError: If it keeps them in the order of their making, or says it oddly.
     """
-    for kind in (GROUP_INFO, LINK_INFO):
-        body = header.messages.pop(kind, None)
-        if body is None or any(body[:2]) or (kind == LINK_INFO and body[2:18] != b"\xff" * 16):
-            space.refuse_layout()
-    if header.messages:
+    info, about = (header.messages.pop(kind, None) for kind in (LINK_INFO, GROUP_INFO))
+    if info is None or about is None or any(info[:2]) or any(about[:2]):
+        space.refuse_layout()
+    heap, tree = unpack_from("<QQ", info, 2)
+    if header.messages or (heap == NOWHERE) != (tree == NOWHERE) or (header.links and heap != NOWHERE):
         space.fail("a group that does not fit together")
+    return None if heap == NOWHERE else (heap, tree)
 
 
 def _attribute(space: Space, body: bytes) -> tuple[str, Attribute]:

@@ -17,6 +17,7 @@ from struct import unpack_from
 from lrcompress.errors import ModelFileError
 from lrcompress.modelfile import messages
 from lrcompress.modelfile.chunks import leaves, read_chunks
+from lrcompress.modelfile.dense_links import dense_links
 from lrcompress.modelfile.hdf5 import Index, StoredArray
 from lrcompress.modelfile.heaps import Names, Texts
 from lrcompress.modelfile.messages import Filters, Header, Shape, Type
@@ -113,8 +114,7 @@ class _Walk:
                     self._space.fail("a group that does not fit together")
                 below = _children(self._space, own)
             elif messages.LINK_INFO in header.messages:
-                messages.check_links(self._space, header)
-                below = [(name, at, None) for name, at in header.links.items()]
+                below = [(name, at, None) for name, at in self._links(header).items()]
             elif where and not cached and not header.links:
                 self.index.arrays[canonical] = self._array(where, header)
                 continue
@@ -123,6 +123,16 @@ class _Walk:
             if where:
                 self.index.groups[canonical] = where
             pending += self._counted(where + "/" if where else "", below)
+
+    def _links(self, header: Header) -> dict[str, int]:
+        """Return the links of a group that lists them one by one, in its header or elsewhere."""
+        elsewhere = messages.links_elsewhere(self._space, header)
+        if elsewhere is None:
+            return header.links
+        found = [messages.read_link(self._space, m) for m in dense_links(self._space, *elsewhere)]
+        if len(dict(found)) < len(found):
+            self._space.fail("two links of one name")
+        return dict(found)
 
     def _counted(self, prefix: str, below: list[_Child]) -> list[_Child]:
         """Return what is in a group, last first, each with its path, and count it."""

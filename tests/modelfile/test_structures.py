@@ -98,6 +98,46 @@ def test_what_h5py_writes_by_default_is_read(make: Maker) -> None:
             assert (words.shape, words.dtype, words.stored) == ((2, 3), "float64", 48)
 
 
+@pytest.mark.parametrize("count", [8, 9, 60, 1_200])
+def test_groups_of_names_beyond_ascii_are_read(make: Maker, count: int) -> None:
+    """HDF5 lists such names in the header; from nine on in a heap, found by a tree of its own."""
+    path = make.small_hdf5()
+    with h5py.File(path, "r+") as file:
+        group = file.create_group("model_weights/größen")
+        for n in range(count):
+            group.create_group(f"größe_{n}")
+
+    with opened(path) as model:
+        found = {name for name in model.index.groups if name.startswith("model_weights/größen/")}
+
+    assert found == {f"model_weights/größen/größe_{n}" for n in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("mark", "offset", "value"),
+    [
+        (b"FRHP", 110, b"\0"),  # a heap of no width
+        (b"FRHP", 132, b"\xff" * 8),  # a heap outside the file
+        (b"FHIB", 17, b"\xff" * 8),  # no first block
+        (b"FHDB", 5, b"\xff"),  # a block of another heap
+        (b"BTHD", 12, b"\xff"),  # a tree without end
+        (b"BTHD", 16, b"\xff" * 8),  # a tree outside the file
+        (b"BTIN", 6 + 5, b"\xff" * 4),  # a link outside its heap
+        (b"BTLF", 6 + 5, b"\xff" * 4),
+    ],
+)
+def test_damage_in_heaps_of_links_is_found(
+    make: Maker, mark: bytes, offset: int, value: bytes
+) -> None:
+    """The structures behind names beyond ASCII are checked as the others are."""
+    path = make.small_hdf5()
+    with h5py.File(path, "r+") as file:
+        for n in range(60):
+            file.create_group(f"model_weights/größen/größe_{n}")
+
+    assert refusal(changed(path, mark, offset, value)).code in ("truncated", "hostile")
+
+
 @pytest.mark.parametrize(
     ("mark", "offset", "value"),
     [
