@@ -113,13 +113,14 @@ def balanced_rise(before: dict[str, Any], after: dict[str, Any]) -> float | None
 
 def allowance(paired: dict[str, Any], allowed: float, rise: float | None) -> str:
     """Return in words whether a drop is what was allowed, by its 95 % interval, and `balanced_rise`."""
+    most = f"{allowed:g} point{'' if allowed == 1 else 's'}"
     if rise is not None and rise > allowed >= paired["low"]:
         return f"balanced error rises by {rise:.2f} points, {allowed:g} were allowed"
     if paired["high"] <= allowed:
-        return f"within the {allowed:g} points allowed"
+        return f"within the {most} allowed"
     if paired["low"] > allowed:
-        return f"exceeds the {allowed:g} points allowed"
-    return f"too few test samples to tell whether it is within the {allowed:g} points allowed"
+        return f"exceeds the {most} allowed"
+    return f"too few test samples to tell whether it is within the {most} allowed"
 
 
 def allowed_drop(layers: list[dict[str, Any]]) -> float | None:
