@@ -14,21 +14,31 @@ _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasat
 _HELD_BACK = (signal.SIGINT, *_ENDING)
 
 
+class Ended(KeyboardInterrupt):
+    """A signal asks the process to end.
+
+    Where plain KeyboardInterrupt passes through code that was made from text, as a data class in a
+    module that is being imported, Python ends itself by SIGINT whatever has become of it since.
+    """
+
+
 @contextlib.contextmanager
 def ended_like_control_c() -> Iterator[None]:
-    """Raise KeyboardInterrupt where SIGTERM or SIGHUP would end the process at once.
+    """Raise `Ended` at Control-C, and where SIGTERM or SIGHUP would end the process at once.
 
-    A body that leaves with an exit status of failure leaves with 128 + the signal's number then.
-    What ignores a signal (`nohup`) goes on ignoring it. After the body, when all that is left is to
-    leave, all are ignored: the exit status stays that of the work.
+    A body that leaves with an exit status of failure leaves with 128 + the signal's number then, but
+    for Control-C. What ignores a signal (`nohup`) goes on ignoring it. After the body, when all that
+    is left is to leave, all are ignored: the exit status stays that of the work.
     """
     came: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
-        came.append(number)
-        raise KeyboardInterrupt
+        if number != signal.SIGINT:
+            came.append(number)
+        raise Ended
 
-    mine = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    mine = [number for number in _HELD_BACK if signal.getsignal(number) in usual]
     for number in mine:
         signal.signal(number, end)
     try:
@@ -37,7 +47,7 @@ def ended_like_control_c() -> Iterator[None]:
         code = leaving.code if isinstance(leaving, SystemExit) else 1
         raise SystemExit(128 + came[0] if came and code else code) from None
     finally:
-        for number in (*mine, signal.SIGINT):
+        for number in mine:
             signal.signal(number, signal.SIG_IGN)
 
 

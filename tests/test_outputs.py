@@ -461,3 +461,19 @@ def test_a_strangers_model_is_not_trained_over(tmp_path: Path) -> None:
         lrcompress.train_from_scratch("digits", ranks=[2], epochs=1, output=tmp_path)
 
     assert (tmp_path / "digits-rank2.keras").read_text() == "mine"
+
+
+@posix
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 1)])
+def test_signal_in_code_made_from_text(name: str, status: int) -> None:
+    """Python itself would end by SIGINT, where a module with a data class is being imported."""
+    program = (
+        "from lrcompress.interrupts import ended_like_control_c\n"
+        "with ended_like_control_c():\n"
+        "    try:\n"
+        f"        exec('import signal; signal.raise_signal(signal.{name})')\n"
+        "    except KeyboardInterrupt:\n"
+        "        raise SystemExit(1)\n"
+    )
+
+    assert subprocess.run([sys.executable, "-c", program]).returncode == status
