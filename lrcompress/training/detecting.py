@@ -25,7 +25,7 @@ from lrcompress.training.scores import SCORERS
 # An error rate must be this much better than guessing before a scaling is believed.
 CHANCE_MARGIN = 0.9
 # So must the loss on images be, of that of one constant prediction; a trained network's is far less.
-LOSS_MARGIN = 0.7
+LOSS_MARGIN = 0.4
 # Inputs that are no pixels stay as they are unless another scaling has less than so much of the loss.
 CLEARLY = 0.5
 # Two are not told apart if their losses differ by fewer standard errors, and matter if the model
@@ -94,9 +94,11 @@ def find(model: Any, x: Arrays, y: Arrays, classes: int | None) -> tuple[str, di
     best = sorted(tried, key=lambda found: found.mean)
     pixels = is_pixels(judged) and not scales_itself(model)
     chosen = best[0] if pixels else _unless_clearly_wrong(best)
-    _convince(chosen, scores, constant_loss(y), classes, pixels=pixels)
+    _convince(chosen, scores, constant_loss(y), classes, pixels=is_pixels(judged))
     if pixels:
         _tell_apart(best, scores, LOSS_MARGIN * constant_loss(y))
+    elif is_pixels(judged) and chosen.wrong.size and _worse(chosen.wrong - best[0].wrong):
+        raise _ambiguous(chosen, best[0], scores)
     return chosen.name, scores
 
 
@@ -235,12 +237,16 @@ def _tell_apart(best: list[Trial], scores: dict[str, float], convincing: float) 
             same = bool(np.allclose(other.loss, first.loss, rtol=1e-2, atol=1e-4))
             alike = alike or not (same or _worse(other.wrong - first.wrong))
         if alike:
-            msg = (
-                f"Scalings {first.name} and {other.name} suit the original model alike "
-                f"({_told(scores, first)}); say which is right: --scaling {first.name} or --scaling "
-                f"{other.name}."
-            )
-            raise DatasetError(msg, code="scaling_ambiguous")
+            raise _ambiguous(first, other, scores)
+
+
+def _ambiguous(first: Trial, other: Trial, scores: dict[str, float]) -> DatasetError:
+    msg = (
+        f"Scalings {first.name} and {other.name} suit the original model alike "
+        f"({_told(scores, first)}); say which is right: --scaling {first.name} or --scaling "
+        f"{other.name}."
+    )
+    return DatasetError(msg, code="scaling_ambiguous")
 
 
 def _rate(found: Trial) -> float:
