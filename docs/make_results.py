@@ -732,7 +732,7 @@ def export(name: str) -> str:
     head = (
         f"{made(document, name)}: LiteRT files, weights of "
         f"8 bits by dynamic-range quantization; the head {m} x {n:,} alone, and the whole network, at rank\n"
-        f"{document['rank']}. One sample a call, the head one prediction, in turns; {document['runtime']}, {document['threads']} threads;\n"
+        f"{document['rank']}. One sample a call, the head one prediction, in turns; {document['runtime']}, {document['threads']} thread{'s' if document['threads'] != 1 else ''};\n"
         f"{versions(document)}. {factors}."
     )
     table_text = table([*columns, "test error %, [95 %]", "test loss"] if measured else columns, rows)
