@@ -26,6 +26,8 @@ from lrcompress.training.scores import SCORERS
 CHANCE_MARGIN = 0.9
 # So must the loss on images be, of that of one constant prediction; a trained network's is far less.
 LOSS_MARGIN = 0.4
+# One that is up to so much worse may still be the right one of two.
+RIVAL_MARGIN = 0.7
 # Inputs that are no pixels stay as they are unless another scaling has less than so much of the loss.
 CLEARLY = 0.5
 # Two are not told apart if their losses differ by fewer standard errors, and matter if the model
@@ -96,7 +98,7 @@ def find(model: Any, x: Arrays, y: Arrays, classes: int | None) -> tuple[str, di
     chosen = best[0] if pixels else _unless_clearly_wrong(best)
     _convince(chosen, scores, constant_loss(y), classes, pixels=is_pixels(judged))
     if pixels:
-        _tell_apart(best, scores, LOSS_MARGIN * constant_loss(y))
+        _tell_apart(best, scores, RIVAL_MARGIN * constant_loss(y))
     elif is_pixels(judged) and chosen.wrong.size and _worse(chosen.wrong - best[0].wrong):
         raise _ambiguous(chosen, best[0], scores)
     return chosen.name, scores
