@@ -61,6 +61,7 @@ class Calibration:
         labels: Class numbers of the validation data, (samples,) or (samples, steps).
         probe: The network itself on the validation data; None where it is not at hand.
         by_labels: Whether the validation data are new to the original, so that their labels decide.
+        labelled: Whether they have labels; else `labels` are the original's own decisions.
     """
 
     activations: Mapping[str, NDArray[np.float32]]
@@ -68,10 +69,13 @@ class Calibration:
     labels: NDArray[np.int64] | None = None
     probe: Probe | None = None
     by_labels: bool = False
+    labelled: bool = True
 
     @property
     def judged(self) -> str:
         """How a drop is judged, in words."""
+        if not self.labelled:
+            return "of agreement with the original on held-out data"
         if self.by_labels:
             return "on the validation data"
         return "on held-out data, by the original's own probabilities"

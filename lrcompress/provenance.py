@@ -27,6 +27,27 @@ NAMED = {
     "cifar10": "32x32 colour pictures of 10 classes, 50,000 + 10,000 images",
     "cifar100": "32x32 colour pictures of 100 classes, 50,000 + 10,000 images",
 }
+# What records call data that lived in a program: they cannot be found again.
+IN_MEMORY = "in memory"
+
+
+def name_of(dataset: object) -> str:
+    """Return what a data set is called: as the user names it, or `IN_MEMORY` where arrays were given."""
+    return str(dataset) if isinstance(dataset, (str, Path)) else IN_MEMORY
+
+
+def check_named(dataset: object, verb: str) -> None:
+    """Refuse data in memory where they must be found again.
+
+    Raises:
+        DatasetError: With code ``dataset_in_memory``.
+    """
+    if dataset is not None and not isinstance(dataset, (str, Path)):
+        msg = (
+            f"Received data of type {type(dataset).__name__}; {verb} goes on where it was broken off, and must find "
+            "its data again: save them with numpy.savez and give that file."
+        )
+        raise DatasetError(msg, code="dataset_in_memory")
 
 
 @dataclass(frozen=True)
@@ -59,9 +80,15 @@ class Origin:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Where the data are from, as the user or a file says; only what a user says may be code."""
+    """Where the data are from, as the user or a file says; only what a user says may be code.
 
-    dataset: str
+    Attributes:
+        dataset: What `load` takes: a name, or the data themselves.
+        scaling: What the inputs went through.
+        data_dir: A folder in which a named data set is sought first.
+    """
+
+    dataset: Any
     scaling: str | None = None
     data_dir: str | None = None
 
@@ -104,11 +131,11 @@ def unpack(value: object, file: Path) -> Origin:
     )
 
 
-def choose(given: str | None, data_dir: str | Path | None, *origins: Origin) -> Chosen:
+def choose(given: object, data_dir: str | Path | None, *origins: Origin) -> Chosen:
     """Return where the data are from: what the user says, else the first file that names a data set.
 
     Args:
-        given: The user's data set.
+        given: The user's data set: a name, the data themselves, or None.
         data_dir: The user's folder.
         origins: What files say, the nearest first. One that agrees with the user adds its scaling.
 
@@ -116,13 +143,17 @@ def choose(given: str | None, data_dir: str | Path | None, *origins: Origin) -> 
         DatasetError: If no file names a data set, or the first that does names what it may not.
     """
     own = {"dataset": given, "data_dir": data_dir}
+    name = None if given is None else name_of(given)
     for origin in origins:
-        if origin.named is None or given not in (None, origin.named):
+        if origin.named is None or name not in (None, origin.named):
             continue
-        for key, name in origin.refused.items() if given is None else ():
+        if name is None and origin.named == IN_MEMORY:
+            msg = f"{origin.file} names data that were in memory; give them again with dataset=."
+            raise DatasetError(msg, code="no_dataset")
+        for key, refused in origin.refused.items() if given is None else ():
             if own[key] is None:
-                raise _refusal(origin.file, f"--{key.replace('_', '-')}", name)
-        return Chosen(origin.named, origin.scaling, origin.data_dir)
+                raise _refusal(origin.file, f"--{key.replace('_', '-')}", refused)
+        return Chosen(origin.named if given is None else given, origin.scaling, origin.data_dir)
     if given is None:
         files = " or ".join(str(origin.file) for origin in origins)
         msg = f"No data set is given{f', and none is named by {files}' if files else ''}; give --dataset."

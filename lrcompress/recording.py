@@ -110,6 +110,8 @@ def new_record(
         hashes: SHA-256 of its model files by stage, as far as they are known.
         made: Where the output can be read until it is in its place.
     """
+    if result.output is None:
+        raise AssertionError  # of a file
     record = runs.new_record(result.output, list(request.command), request.seed)
     record.document |= {
         "method": result.method,
@@ -127,7 +129,7 @@ def new_record(
         "modernized": result.modernized,
     }
     for stage, path, count, at in (
-        ("original", result.input, result.parameters_before, None),
+        ("original", model.path, result.parameters_before, None),
         ("factorized", result.output, result.parameters_after, made),
     ):
         record.set_stage(stage, path, count, digest=hashes.get(stage), made=at)

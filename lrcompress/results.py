@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,42 @@ from lrcompress.choosing import RankChoice
 from lrcompress.lowrank import Factors, minimises, outline
 
 SCHEMA_VERSION = 1
+
+
+def text_of(path: Path | None) -> str | None:
+    """Return a path as JSON has it."""
+    return None if path is None else str(path)
+
+
+class Shown:
+    """A result that tells itself in one line, and in a notebook in a small table."""
+
+    def facts(self) -> dict[str, str]:
+        """Return what is told, by name."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Return the facts in one line."""
+        told = ", ".join(f"{name} {text}" for name, text in self.facts().items())
+        return f"<{type(self).__name__}: {told}>"
+
+    def _repr_html_(self) -> str:
+        """Return the facts as a table, which a notebook shows."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in self.facts().items()
+        )
+        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+
+
+def figure_of(figures: dict[str, Any] | None) -> str:
+    """Return the main figure of what an evaluation found, in a few words."""
+    if figures is None:
+        return "not measured"
+    measure = figures["measure"]
+    if measure == "outputs":
+        return f"loss {figures['loss']:.4g}"
+    return f"{measure.replace('_', ' ')} {figures[measure]:.4g}"
 
 
 @dataclass(frozen=True)
@@ -81,14 +118,14 @@ class LayerResult:
         }
 
 
-@dataclass
-class FactorizeResult:
+@dataclass(repr=False)
+class FactorizeResult(Shown):
     """What `factorize` did.
 
     Attributes:
-        input: The original file, untouched.
-        output: The compressed file.
-        record: Its run record.
+        input: The original file, untouched; None for a model in memory.
+        output: The compressed file; None for a model in memory, unless one was asked for.
+        record: Its run record, likewise.
         method: svd, centered, whitened or refined; "several" where layers differ.
         method_reason: Why this method, in a few words.
         layers: One entry a factorized layer.
@@ -110,13 +147,12 @@ class FactorizeResult:
         measured_after: The same of the compressed model.
         drop: The second against the first, paired on the same samples, see docs/run-record.md.
         modernized: What was put in the terms of Keras 3, a line each; empty unless asked for.
-        model: The compressed Keras model, where the input was a model in memory; the paths then
-            name temporary files that are gone, unless an output was given.
+        model: The compressed Keras model, where the input was a model in memory.
     """
 
-    input: Path
-    output: Path
-    record: Path
+    input: Path | None
+    output: Path | None
+    record: Path | None
     method: str
     method_reason: str
     layers: list[LayerResult]
@@ -146,13 +182,26 @@ class FactorizeResult:
         """Factors of the first layer."""
         return self.layers[0].factors
 
+    def facts(self) -> dict[str, str]:
+        """Return what was made, and what it costs."""
+        layers = ", ".join(f"{layer.path} at rank {layer.rank}" for layer in self.layers)
+        found = {
+            "layers": layers,
+            "method": self.method,
+            "parameters": f"{self.parameters_before:,} to {self.parameters_after:,}",
+        }
+        if self.measured_before is not None:
+            before, after = figure_of(self.measured_before), figure_of(self.measured_after)
+            found["test data"] = f"{before} to {after}"
+        return found | {"output": str(self.output or "in memory")}
+
     def to_json(self) -> dict[str, Any]:
         """Return the document that `lrcompress factorize --json` prints."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "input": str(self.input),
-            "output": str(self.output),
-            "record": str(self.record),
+            "input": text_of(self.input),
+            "output": text_of(self.output),
+            "record": text_of(self.record),
             "rank": self.rank,
             "method": self.method,
             "method_reason": self.method_reason,

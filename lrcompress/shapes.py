@@ -10,7 +10,7 @@ from typing import Any
 NUMBER = (int, float)
 # Documents of ours have a handful of levels, and numbers that a float can hold.
 MOST_LEVELS, MOST_DIGITS = 50, 30
-_MEASURES = ("error_rate", "binary_error", "rmse")
+_MEASURES = ("error_rate", "binary_error", "rmse", "disagreement", "deviation")
 
 
 @dataclass(frozen=True)

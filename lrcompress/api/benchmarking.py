@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress import runs
+from lrcompress.api.live import takes_live_models
 from lrcompress.errors import RunRecordError, TrainingError, UnsupportedModelError
 from lrcompress.hashing import sha256
 from lrcompress.modelfile import ModelFile, dense_layers, find_head, open_for_keras
 from lrcompress.progress import Progress, nothing, silent
+from lrcompress.results import Shown
 
 if TYPE_CHECKING:
     from lrcompress.training.latency import Subject
@@ -21,8 +23,8 @@ SCHEMA_VERSION = 1
 BATCH_SIZES = (1, 32, 256)
 
 
-@dataclass(frozen=True)
-class BenchmarkResult:
+@dataclass(frozen=True, repr=False)
+class BenchmarkResult(Shown):
     """How fast models predict.
 
     Attributes:
@@ -48,6 +50,15 @@ class BenchmarkResult:
     open_length: int | None
     record: Path | None = field(default=None)
 
+    def facts(self) -> dict[str, str]:
+        """Return the latency of whole models, one a batch size."""
+        names = [str(one["model"]) for one in self.models]
+        return {
+            f"{names[row['model']]}, batch {row['batch_size']}": f"{1e3 * row['median']:.3g} ms"
+            for row in self.rows
+            if row["what"] == "model"
+        } | {"device": self.device}
+
     def to_json(self) -> dict[str, Any]:
         """Return what `lrcompress benchmark --json` prints."""
         return {
@@ -63,8 +74,9 @@ class BenchmarkResult:
         }
 
 
+@takes_live_models()
 def benchmark(
-    models: Sequence[str | Path] = (),
+    models: Any = (),  # noqa: ANN401  # paths, or Keras models: one, or several in a list
     *,
     run: str | Path | None = None,
     batch_sizes: Sequence[int] = BATCH_SIZES,
@@ -80,8 +92,8 @@ def benchmark(
     `predict_on_batch` does about it: handing the inputs over and fetching the outputs.
 
     Args:
-        models: Model files; the first is what the others are compared with. Default: the original
-            of a run and the last model that was made of it.
+        models: Model files or Keras models, or a single one; the first is what the others are compared
+            with. Default: the original of a run and the last model that was made of it.
         run: That run's record; default the newest in the current directory. The result is added
             to it, for the report.
         batch_sizes: Samples a call.
@@ -98,8 +110,9 @@ def benchmark(
         TrainingError: If Keras cannot load a model, or must not, or models take different inputs.
     """
     record = None
-    if models:
-        paths = [Path(model) for model in models]
+    single = isinstance(models, (str, Path))
+    if single or models:
+        paths = [Path(model) for model in ([models] if single else models)]
     else:
         record = runs.newest(Path()) if run is None else runs.read(Path(run))
         paths = _of_record(record)

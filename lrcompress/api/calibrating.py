@@ -16,6 +16,7 @@ from lrcompress.lowrank import Factors, most_inputs
 from lrcompress.measuring import Calibration
 from lrcompress.modelfile import DenseLayer, ModelFile, check_loadable
 from lrcompress.progress import Progress, silent
+from lrcompress.provenance import name_of
 
 if TYPE_CHECKING:
     from lrcompress.training.session import Prepared
@@ -26,14 +27,14 @@ SAMPLES = 5_000
 
 @dataclass(frozen=True)
 class DataOptions:
-    """How to find and use a data set; the fields are those of the command line."""
+    """How to find and use a data set; the fields are those of the command line, or hold the data."""
 
-    dataset: str
+    dataset: Any
     data_dir: str | Path | None = None
     scaling: str | None = None
     samples: int | None = None
     seed: int = 0
-    validation: str | Path | None = None
+    validation: Any = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class LiveModel:
             labels=labels,
             probe=probe,
             by_labels=split.by_labels,
+            labelled=self.data.labelled,
         )
         return calibration, len(known[paths[0]])
 
@@ -126,8 +128,14 @@ class LiveModel:
         y = self.data.split.y_val
         labels = {name: y[name] for name in self.outputs(targets)} if isinstance(y, dict) else {"": y}
         numbers = [name for name, found in labels.items() if kind_of(found) == "regression"]
+        if numbers and not self.data.labelled:
+            msg = (
+                "max_drop counts percentage points of predictions, and without labels nothing says that the outputs "
+                "of this model are classes; give labels, or --rank, --energy or --reduction."
+            )
+            raise RankError(msg, code="no_error_rate")
         if numbers:
-            which = f"output {numbers[0]}" if numbers[0] else self.options.dataset
+            which = f"output {numbers[0]}" if numbers[0] else name_of(self.options.dataset)
             msg = (
                 f"max_drop counts percentage points of an error rate, and the labels of {which} are "
                 "numbers, measured by RMSE; give --rank, --energy or --reduction, and see "
@@ -193,7 +201,7 @@ def open_live(
     folder = None if options.data_dir is None else Path(options.data_dir)
     loaded = load(
         options.dataset, folder, seed=options.seed, progress=progress, before_keras=before_keras,
-        validation=None if options.validation is None else str(options.validation),
+        validation=options.validation,
     )  # fmt: skip
     before_keras()
     from lrcompress.training import backend
@@ -239,6 +247,6 @@ class NetworkMeter:
         return self._probe(in_network(self._layer, factors), f"rank {factors.rank}")
 
 
-def recorded_scaling(opened: ModelFile, dataset: str) -> str | None:
+def recorded_scaling(opened: ModelFile, dataset: Any) -> str | None:  # noqa: ANN401  # as `load` takes it
     """Return the scaling a model trained by lrcompress records for this data set."""
-    return opened.origin.scaling if opened.origin.named == dataset else None
+    return opened.origin.scaling if opened.origin.named == name_of(dataset) else None

@@ -12,11 +12,12 @@ from lrcompress.api.asked import Asked
 from lrcompress.api.calibrating import recorded_scaling
 from lrcompress.api.earlier import find_earlier
 from lrcompress.api.full_rank import Data
+from lrcompress.api.live import check_file
 from lrcompress.api.scratch import check_published, own_recipe
 from lrcompress.errors import RankError
 from lrcompress.modelfile import find_head, open_for_keras, open_model
 from lrcompress.progress import Progress, nothing, silent
-from lrcompress.provenance import choose
+from lrcompress.provenance import check_named, choose
 from lrcompress.reporting.compared import ARMS
 from lrcompress.shapes import ROW
 
@@ -93,6 +94,9 @@ def compare(
         OutputError: If the folder holds results of other settings.
         TrainingError: If an arm cannot be had, or Keras cannot build or load the model.
     """
+    check_named(dataset, "compare")
+    if model is not None:
+        check_file(model, "compare")
     asked = Asked(
         None if model is None else str(model), arms, epochs, budget, finetune_epochs, batch_size
     )
@@ -103,6 +107,7 @@ def compare(
 
     folder = None if data_dir is None else Path(data_dir)
     loaded = datasets.load(dataset, folder, progress=progress, before_keras=before_keras)
+    loaded.check_labelled("training from scratch needs them")
     before_keras()
     from lrcompress.training import scratch
     from lrcompress.training.distribute import over

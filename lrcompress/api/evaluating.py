@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.api.calibrating import recorded_scaling
+from lrcompress.api.live import takes_live_models
 from lrcompress.modelfile import open_for_keras
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.provenance import choose
+from lrcompress.results import Shown, figure_of
 
 
-@dataclass(frozen=True)
-class EvaluateResult:
+@dataclass(frozen=True, repr=False)
+class EvaluateResult(Shown):
     """One model on the test data.
 
     Attributes:
-        model: The file.
+        model: The file, or the name of a model in memory.
         samples: Number of predictions, without those of weight 0.
         measure: What the model is measured by: ``error_rate`` (top-1, in percent), ``binary_error``
             (of labels any of which may hold, in percent), ``rmse`` (in the labels' unit), or
@@ -47,6 +49,15 @@ class EvaluateResult:
         """Top-1 error in percent; None for a model that is not a classifier with one output."""
         return self.figures.get("error_rate")
 
+    def facts(self) -> dict[str, str]:
+        """Return the main figure."""
+        return {
+            "model": self.model,
+            "test data": figure_of(self.figures),
+            "loss": f"{self.loss:.4g}",
+            "samples": f"{self.samples:,}",
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return one entry of what `lrcompress evaluate --json` prints."""
         return {
@@ -58,10 +69,11 @@ class EvaluateResult:
         }
 
 
+@takes_live_models()
 def evaluate(
-    models: list[str | Path],
+    models: Any,  # noqa: ANN401  # paths, or Keras models: one, or several in a list
     *,
-    dataset: str | None = None,
+    dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
     data_dir: str | Path | None = None,
     scaling: str | None = None,
     seed: int = 0,
@@ -71,9 +83,10 @@ def evaluate(
     """Measure models on the test part of one data set.
 
     Args:
-        models: Model files; the first is the one the others are compared with, and the one whose
-            error decides an unknown scaling.
-        dataset: Default the one that the first model's file names.
+        models: Model files or Keras models, or a single one; the first is the one the others are compared
+            with, and the one whose loss decides an unknown scaling.
+        dataset: As for `lrcompress.factorize`; default the one that the first model's file names. Of data
+            without a test part all are measured.
         data_dir: First folder in which a named data set is sought.
         scaling: Default the first model's own, or detected.
         seed: Of the split of an image folder.
@@ -85,14 +98,17 @@ def evaluate(
         DatasetError: If the data set is missing or does not fit a model.
         TrainingError: If Keras cannot load a model, or must not.
     """
-    paths = [Path(model) for model in models]
+    paths = [Path(model) for model in (models if isinstance(models, (list, tuple)) else [models])]
     opened = [open_for_keras(path) for path in paths]
     dataset = choose(dataset, data_dir, opened[0].origin).dataset
 
     from lrcompress.training.datasets import load
 
     folder = None if data_dir is None else Path(data_dir)
-    loaded = load(dataset, folder, seed=seed, progress=progress, before_keras=before_keras)
+    loaded = load(
+        dataset, folder, seed=seed, whole=True, progress=progress, before_keras=before_keras
+    )
+    loaded.check_labelled("evaluate counts errors against labels; sweep and factorize tell agreement without")
     before_keras()
     from lrcompress.training import backend
     from lrcompress.training.evaluate import evaluate as measure

@@ -21,7 +21,7 @@ RANDOM_SAMPLES, COMPARED_SAMPLES = 100, 1_000
 class Wanted:
     """How to find a data set; the fields are those of the command line."""
 
-    dataset: str | None
+    dataset: Any
     data_dir: str | Path | None
     scaling: str | None
 
@@ -92,19 +92,19 @@ def find_inputs(
     origins = [opened.origin, *([record.origin] if record else [])]
     reason = "no data set is named"
     try:
-        if wanted.dataset or any(origin.named for origin in origins):
+        if wanted.dataset is not None or any(origin.named for origin in origins):
             chosen = choose(wanted.dataset, wanted.data_dir, *origins)
             name, data_dir = chosen.dataset, wanted.data_dir or chosen.data_dir
             folder = None if data_dir is None else Path(data_dir)
             if wanted.dataset is None and name in NAMED and locate(name, folder) is None:
                 msg = f"data set {name} is not at hand"
                 raise DatasetError(msg)
-            loaded = load(name, folder, progress=progress, before_keras=before_keras)
+            loaded = load(name, folder, whole=True, progress=progress, before_keras=before_keras)
             scaling = wanted.scaling or chosen.scaling
             data = prepare(loaded, model, DataRequest(folder, scaling))
             (x, y), weights = data.test(), data.split.w_test
-            about = {"dataset": name, "scaling": data.scaling.name, "why_random": None}
-            return Inputs(x, y, weights, about)
+            about = {"dataset": loaded.name, "scaling": data.scaling.name, "why_random": None}
+            return Inputs(x, y if data.labelled else None, weights, about)
     except LRCompressError as error:
         if wanted.dataset is not None:
             raise

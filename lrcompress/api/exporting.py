@@ -17,6 +17,7 @@ from lrcompress.api.export_inputs import (
     original_of,
     record_of,
 )
+from lrcompress.api.live import takes_live_models
 from lrcompress.atomic import (
     check_output,
     check_output_folder,
@@ -24,8 +25,9 @@ from lrcompress.atomic import (
     replacing_folder,
 )
 from lrcompress.errors import TrainingError
-from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, open_for_keras
+from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, model_of, open_for_keras
 from lrcompress.progress import Progress, nothing, silent
+from lrcompress.results import Shown, text_of
 
 if TYPE_CHECKING:
     from lrcompress.training.runtimes import Runtime
@@ -35,12 +37,12 @@ SCHEMA_VERSION = 1
 Quietly = Callable[[], AbstractContextManager[None]]
 
 
-@dataclass(frozen=True)
-class ExportResult:
+@dataclass(frozen=True, repr=False)
+class ExportResult(Shown):
     """What `export` wrote, and what it does in its runtime.
 
     Attributes:
-        input: The Keras model file, untouched.
+        input: The Keras model file, untouched; None for a model in memory.
         output: The exported file; a folder for a SavedModel.
         format: ``litert``, ``onnx`` or ``saved-model``.
         int8: Whether its weights are 8-bit integers, but for small ones.
@@ -64,7 +66,7 @@ class ExportResult:
         versions: Of Keras and its engine.
     """
 
-    input: Path
+    input: Path | None
     output: Path
     format: str
     int8: bool
@@ -82,20 +84,31 @@ class ExportResult:
     cores: int
     versions: dict[str, str]
 
+    def facts(self) -> dict[str, str]:
+        """Return what was written, and how far its outputs are off."""
+        return {
+            "format": f"{self.format}{', 8-bit weights' if self.int8 else ''}",
+            "file": f"{self.bytes_before:,} to {self.bytes_after:,} bytes",
+            "largest difference of outputs": f"{self.difference['largest_difference']:.3g}",
+            "latency": f"{1e3 * self.latency['median']:.3g} ms",
+            "output": str(self.output),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return the document that `lrcompress export --json` prints."""
         document = {"schema_version": SCHEMA_VERSION, "kind": "export", **self.__dict__}
-        paths = {key: str(document[key]) for key in ("input", "output")}
+        paths = {key: text_of(document[key]) for key in ("input", "output")}
         return document | {"layers": list(self.layers)} | paths
 
 
+@takes_live_models()
 def export(
-    model: str | Path,
+    model: Any,  # noqa: ANN401  # a path, or a Keras model
     *,
     format: str | None = None,
     int8: bool = False,
-    against: str | Path | None = None,
-    dataset: str | None = None,
+    against: Any = None,  # noqa: ANN401
+    dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
     data_dir: str | Path | None = None,
     scaling: str | None = None,
     output: str | Path | None = None,
@@ -111,17 +124,18 @@ def export(
     of the Keras model before it is put in place.
 
     Args:
-        model: A `.h5`, `.hdf5` or `.keras` file that Keras loads.
+        model: A `.h5`, `.hdf5` or `.keras` file that Keras loads, or a Keras model in memory.
         format: ``litert``, ``onnx`` or ``saved-model``; default by the output's suffix
             (``.tflite``, ``.onnx``, none), or ``litert``.
         int8: LiteRT only: weights as 8-bit integers (dynamic range).
         against: The original, which is exported alike and timed in turns; default the one that the
             model's run record names.
-        dataset: Whose test part to run on. Default the one that the model file or its record
-            names, where it is at hand, else random inputs.
+        dataset: Whose test part to run on, as for `lrcompress.factorize`. Default the one that the model
+            file or its record names, where it is at hand, else random inputs.
         data_dir: First folder in which a named data set is sought.
         scaling: Default the recorded one, or detected.
-        output: Default ``<stem>.tflite`` (or as the format has it) beside the model.
+        output: Default ``<stem>.tflite`` (or as the format has it) beside the model; of a model in
+            memory ``<its name>.tflite`` in the current directory.
         overwrite: Replace an existing output.
         seconds: Time for each model's latency.
         progress: Told of batches.
@@ -140,7 +154,9 @@ def export(
 
     path = Path(model)
     opened = open_for_keras(path)
-    form, target = choose(path, format, None if output is None else Path(output), int8=int8)
+    live = model_of(path)
+    place_of = path if live is None else Path(f"{live.name}{path.suffix}".replace("/", "-"))
+    form, target = choose(place_of, format, None if output is None else Path(output), int8=int8)
     check_packages(form)
     record = record_of(path)
     original = original_of(record, against)

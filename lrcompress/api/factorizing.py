@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from lrcompress.api.calibrating import DataOptions, open_live
+from lrcompress.api.live import loaded, takes_live_models
 from lrcompress.api.modernizing import convert, modern_copy, needs_modern_terms
+from lrcompress.api.remembered import is_live
 from lrcompress.atomic import check_output
 from lrcompress.compression import Convert, Source, check_target, factorize_file
-from lrcompress.errors import DatasetError, RankError
+from lrcompress.errors import DatasetError, RankError, UnsupportedModelError
 from lrcompress.layerwise import Request, check_layer
 from lrcompress.lowrank import one_blas_thread
-from lrcompress.modelfile import open_model
+from lrcompress.modelfile import made_of, model_of, open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.results import FactorizeResult
 from lrcompress.runs import read as read_record
@@ -25,6 +27,7 @@ from lrcompress.targets import find_targets
 
 
 @one_blas_thread()
+@takes_live_models("factorized.keras", own_class=True)
 def factorize(
     model: Any,  # noqa: ANN401  # a path, or a Keras model, which this room cannot name
     *,
@@ -33,13 +36,13 @@ def factorize(
     reduction: float | None = None,
     max_drop: float | None = None,
     method: str = "auto",
-    layer: str | Sequence[str] | None = None,
+    layer: Any = None,  # noqa: ANN401  # names or layers, one or several
     layers: Literal["dense"] | None = None,
     add_bias: bool = False,
     output: str | Path | None = None,
-    dataset: str | None = None,
+    dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
     data_dir: str | Path | None = None,
-    validation: str | Path | None = None,
+    validation: Any = None,  # noqa: ANN401
     scaling: str | None = None,
     samples: int | None = None,
     overwrite: bool = False,
@@ -63,13 +66,15 @@ def factorize(
         reduction: Largest r that saves at least this share of the layer's kernel.
         max_drop: Smallest r that loses at most so many percentage points on held-out data.
         method: auto, svd, centered, whitened or refined.
-        layer: Another Dense layer than the final one, or several; ranks are then shared out under
-            one `energy`, `reduction` or `max_drop`.
+        layer: Another Dense layer than the final one, or several, by name or the layers themselves; ranks
+            are then shared out under one `energy`, `reduction` or `max_drop`.
         layers: ``"dense"`` for every Dense layer that can be made smaller.
         add_bias: Allow a layer without bias to be given one, with the methods that use data.
         output: Default ``<stem>-rank<r><suffix>`` in the current directory; for a model in
             memory nothing is kept on disk unless it is given.
-        dataset: Name, `.npz` file, image folder or ``package.module:function``.
+        dataset: Name, `.npz` file, image folder or ``package.module:function``; or the data themselves:
+            arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch `DataLoader`, see
+            docs/datasets.md. Without labels, agreement with the original takes the place of errors.
         data_dir: First folder in which a named data set is sought.
         validation: A `.npz` file to choose on, with ``x_val`` and ``y_val`` or ``x`` and ``y``, new to
             the model; default the data set's own ``x_val``, or a held-out tenth of the training data.
@@ -111,17 +116,18 @@ def factorize(
         seed=seed,
         command=tuple(command or ()),
     )
-    if not isinstance(model, (str, Path)):
-        return _factorize_in_memory(model, request, dataset is not None)
+    if is_live(model):
+        return _factorize_subclassed(model, request, has_dataset=dataset is not None)
     path = Path(model)
     if dataset is None and any(given is not None for given in (data_dir, scaling, samples, validation)):
         msg = "data_dir, validation, scaling and samples say how to use a data set, but none was given; add --dataset."
         raise DatasetError(msg, code="no_dataset")
     with _source(path, request) as source:
         if dataset is None:
-            return factorize_file(
-                source, request, progress=progress, convert=_converter(before_keras)
-            )
+            convert = _converter(before_keras, path)
+            result = factorize_file(source, request, progress=progress, convert=convert)
+            result.model = None if result.output is None else loaded(result.output)
+            return result
         options = DataOptions(dataset, data_dir, scaling, samples, seed, validation)
         return _factorize_with_data(source, request, options, progress, before_keras)
 
@@ -142,11 +148,15 @@ def _source(path: Path, request: Request) -> Iterator[Source]:
         yield Source(opened, copy, made.changes, made.warnings, made.optimizer_bytes)
 
 
-def _converter(before_keras: Callable[[], None]) -> Convert:
-    """Return a function that saves a model in the other format, through Keras."""
-    return lambda source, target, overwrite: convert(
-        source, target, before_keras, overwrite=overwrite
-    )
+def _converter(before_keras: Callable[[], None], original: Path) -> Convert:
+    """Return a function that saves what was made of an original in the other format, through Keras."""
+
+    def converted(source: Path, target: Path, overwrite: bool) -> None:  # as `Convert` has it
+        live = model_of(original)
+        with contextlib.nullcontext() if live is None else made_of(live, source):
+            convert(source, target, before_keras, overwrite=overwrite)
+
+    return converted
 
 
 def _factorize_with_data(
@@ -175,58 +185,48 @@ def _factorize_with_data(
     result = factorize_file(
         source, request, calibration=calibration,
         dataset=live.described(samples),
-        progress=progress, convert=_converter(before_keras),
+        progress=progress, convert=_converter(before_keras, source.file.path),
     )  # fmt: skip
-    small = backend.load_model(result.output)
+    output, record_path = result.output, result.record
+    if output is None or record_path is None:
+        raise AssertionError  # of a file
+    small = backend.load_model(output)
+    result.model = None if model_of(output) is None else small
     after = evaluate(small, x, y, progress, "test, factorized", sample_weight=weights)
-    result.measured_before, result.measured_after = before.to_json(), after.to_json()
+    told = live.data.told
+    result.measured_before, result.measured_after = told(before.to_json()), told(after.to_json())
     result.error_rate_before = result.measured_before.get("error_rate")
     result.error_rate_after = result.measured_after.get("error_rate")
-    result.drop = compare(before, after).to_json()
-    remarks = lost_classes(before, after)
+    result.drop = told(compare(before, after).to_json())
+    remarks = live.data.notes() + lost_classes(before, after)
     if any(layer.choice.rule == "max_drop" for layer in result.layers):
         remarks += about_memory(live.keras_model, live.data, before)
     result.warnings += remarks
-    with updating(read_record(result.record)) as (record, _):
-        record.set_stage("original", source.file.path, result.parameters_before, **before.to_json())
+    with updating(read_record(record_path)) as (record, _):
+        record.set_stage("original", source.file.path, result.parameters_before, **result.measured_before)
         record.set_stage(
-            "factorized", result.output, result.parameters_after, **after.to_json(), drop=result.drop
+            "factorized", output, result.parameters_after, **result.measured_after, drop=result.drop
         )
         record.document["warnings"] = [*record.document.get("warnings", []), *remarks]
     return result
 
 
-def _factorize_in_memory(model: Any, request: Request, has_dataset: bool) -> FactorizeResult:  # noqa: ANN401
-    """Take a Keras model through a temporary archive and back."""
-    if not hasattr(model, "save") or not hasattr(model, "layers"):
-        msg = (
-            f"Received {type(model).__name__}; expected the path of a model file, or a Keras model."
-        )
-        raise DatasetError(msg, code="not_a_model")
-    if has_dataset:
-        msg = "dataset is for model files; save the model with model.save(...) and factorize that file."
-        raise DatasetError(msg, code="no_dataset")
-    from lrcompress.training.saving import reload_live, save_model
-    from lrcompress.training.subclassed import is_subclassed
-
-    if is_subclassed(model):
-        return _factorize_subclassed(model, request)
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "model.keras"
-        save_model(model, source, None)
-        target = request.output or Path(folder) / "factorized.keras"
-        request = dataclasses.replace(request, output=target)
-        opened = open_model(source)
-        result = factorize_file(Source(opened, opened), request, convert=_converter(nothing))
-        result.model = reload_live(target, model)
-    return result
-
-
-def _factorize_subclassed(model: Any, request: Request) -> FactorizeResult:  # noqa: ANN401
+def _factorize_subclassed(
+    model: Any,  # noqa: ANN401
+    request: Request,
+    *,
+    has_dataset: bool,
+) -> FactorizeResult:
     """Factorize one named Dense of a model that is a class of its own.
 
     The Dense goes through a temporary file alone; its factors go into a copy of the model.
     """
+    if has_dataset:
+        msg = (
+            f"{type(model).__name__} is a subclassed model, through which no data set is run; leave dataset out, or "
+            "build the model as a functional one."
+        )
+        raise UnsupportedModelError(msg, code="subclassed")
     from lrcompress.training.compiling import compile_like
     from lrcompress.training.saving import save_model
     from lrcompress.training.subclassed import as_sequential, count_weights, find_dense, rebuilt
@@ -247,7 +247,9 @@ def _factorize_subclassed(model: Any, request: Request) -> FactorizeResult:  # n
         save_model(small, request.output, None, overwrite=request.overwrite)
     return dataclasses.replace(
         result,
-        output=request.output or target,
+        input=None,
+        output=request.output,
+        record=None,
         parameters_before=count_weights(model),
         parameters_after=count_weights(small),
         model=small,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress import runs
+from lrcompress.results import Shown, figure_of, text_of
 
 if TYPE_CHECKING:
     from lrcompress.training.outcome import FinetuneOutcome
@@ -14,14 +16,14 @@ if TYPE_CHECKING:
 FILES = ("input", "output", "record")
 
 
-@dataclass(frozen=True)
-class FinetuneResult:
+@dataclass(frozen=True, repr=False)
+class FinetuneResult(Shown):
     """What `finetune` did.
 
     Attributes:
-        input: The factorized model.
-        output: The fine-tuned model.
-        record: The run record, extended.
+        input: The factorized model; None where that was in memory.
+        output: The fine-tuned model; None then, unless one was asked for.
+        record: The run record, extended; likewise.
         epochs: Asked for.
         epochs_done: Fewer where it stopped before.
         best_epoch: Kept; 0 if none was better than the start on the validation part.
@@ -45,11 +47,12 @@ class FinetuneResult:
         history: One entry an epoch, the start and the re-fitted head being epoch 0.
         warnings: What the user should know.
         weights_frozen: How many weights stayed as they were because their layers are frozen.
+        model: The fine-tuned Keras model, a copy, where the input was a model in memory.
     """
 
-    input: Path
-    output: Path
-    record: Path
+    input: Path | None
+    output: Path | None
+    record: Path | None
     epochs: int
     epochs_done: int
     best_epoch: int
@@ -73,12 +76,25 @@ class FinetuneResult:
     history: list[dict[str, Any]]
     warnings: list[str]
     weights_frozen: int = 0
+    model: Any = None
+
+    def facts(self) -> dict[str, str]:
+        """Return what came of the training."""
+        original = {} if self.original is None else {"original": figure_of(self.original)}
+        return {
+            "epochs": f"{self.epochs_done} of {self.epochs}, best {self.best_epoch}",
+            **original,
+            "before": figure_of(self.before),
+            "after": figure_of(self.after),
+            "output": str(self.output or "in memory"),
+        }
 
     @classmethod
     def of(
         cls,
         outcome: FinetuneOutcome,
         *,
+        told: Callable[[Any], Any],
         input: Path,
         output: Path,
         record: Path,
@@ -87,9 +103,9 @@ class FinetuneResult:
         scaling: str,
         warnings: list[str],
     ) -> FinetuneResult:
-        """Return the result of an outcome."""
-        original = outcome.original.to_json() if outcome.original else None
-        before, after = outcome.before.to_json(), outcome.after.to_json()
+        """Return the result of an outcome, in which figures are called as they are told."""
+        original = told(outcome.original.to_json()) if outcome.original else None
+        before, after = told(outcome.before.to_json()), told(outcome.after.to_json())
         return cls(
             input=input,
             output=output,
@@ -99,14 +115,14 @@ class FinetuneResult:
             best_epoch=outcome.best_epoch,
             stopped=outcome.stopped,
             resumed_from=outcome.resumed_from,
-            measure=outcome.after.measure,
+            measure=after["measure"],
             original=original,
             before=before,
             after=after,
             error_rate_original=(original or {}).get("error_rate"),
             error_rate_before=before.get("error_rate"),
             error_rate_after=after.get("error_rate"),
-            drop=outcome.drop.to_json() if outcome.drop else None,
+            drop=told(outcome.drop.to_json()) if outcome.drop else None,
             seconds=outcome.seconds,
             images_per_second=outcome.images_per_second,
             device=device,
@@ -114,7 +130,7 @@ class FinetuneResult:
             settings=dict(outcome.settings.__dict__),
             dataset=dataset,
             scaling=scaling,
-            history=outcome.history,
+            history=told(outcome.history),
             warnings=warnings,
             weights_frozen=outcome.weights_frozen,
         )
@@ -127,7 +143,8 @@ class FinetuneResult:
     def to_json(self) -> dict[str, Any]:
         """Return the document that `lrcompress finetune --json` prints."""
         document: dict[str, Any] = {"schema_version": runs.SCHEMA_VERSION, **self.__dict__}
-        return document | {key: str(document[key]) for key in FILES}
+        del document["model"]
+        return document | {key: text_of(document[key]) for key in FILES}
 
     def to_record(self) -> dict[str, Any]:
         """Return what the run record keeps of it, beside the stages and the files."""

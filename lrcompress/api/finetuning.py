@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lrcompress import runs
 from lrcompress.api.finetune_inputs import factorized_file, find_record, load_teacher, split_head
 from lrcompress.api.finetune_result import FinetuneResult
+from lrcompress.api.live import takes_live_models
 from lrcompress.atomic import check_output
 from lrcompress.errors import OutputError
 from lrcompress.hashing import sha256
-from lrcompress.modelfile import open_for_keras, open_model
+from lrcompress.modelfile import model_of, open_for_keras, open_model
 from lrcompress.progress import Progress, nothing, silent
 from lrcompress.provenance import choose
 
@@ -20,8 +23,9 @@ from lrcompress.provenance import choose
 CHECKPOINT_SUFFIX = ".checkpoint.npz"
 
 
+@takes_live_models("finetuned.keras")
 def finetune(
-    model: str | Path | None = None,
+    model: Any = None,  # noqa: ANN401  # a path, or a Keras model
     *,
     run: str | Path | None = None,
     scope: str = "model",
@@ -34,9 +38,9 @@ def finetune(
     patience: int | None = None,
     precision: str = "auto",
     distribute: str = "auto",
-    dataset: str | None = None,
+    dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
     data_dir: str | Path | None = None,
-    validation: str | Path | None = None,
+    validation: Any = None,  # noqa: ANN401
     scaling: str | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
@@ -55,7 +59,8 @@ def finetune(
     ends the training: the best so far is saved, and `resume` can go on.
 
     Args:
-        model: A factorized model file; default that of the run record.
+        model: A factorized model file; default that of the run record. Or a Keras model, of which a copy
+            is trained: what `lrcompress.factorize` returned is taught by the original while that lives.
         run: A run record; default the model's own, or the newest in the current directory.
         scope: ``model`` trains all of it; ``head`` the two factors and the bias alone, in seconds.
         epochs: Passes over the training part; default 2, and 5 for the head.
@@ -70,11 +75,13 @@ def finetune(
         precision: ``float32``, ``mixed``, or ``auto``: mixed where the device gains from it.
         distribute: ``auto`` shares each batch out where there are several accelerators or hosts,
             ``data`` also among CPU devices, ``none`` never; see docs/devices.md.
-        dataset: Default the run record's, or the one that the model file names.
+        dataset: As for `lrcompress.factorize`; default the run record's, or the one that the model file
+            names. Data in memory are given again. Without labels the original alone teaches.
         data_dir: First folder in which a named data set is sought.
         validation: A `.npz` file to choose the best epoch on, see `lrcompress.factorize`.
         scaling: Default the recorded one, or detected with the original model.
-        output: Default ``<stem>-finetuned<suffix>`` beside the factorized model.
+        output: Default ``<stem>-finetuned<suffix>`` beside the factorized model; a copy of a model in
+            memory is kept on disk only where this is given.
         overwrite: Replace an existing output, and an unfinished run's checkpoint.
         resume: Go on with an unfinished run of the same command; its end is that of a run that was
             never broken off.
@@ -111,12 +118,13 @@ def finetune(
     folder = None if data_dir is None else Path(data_dir)
     loaded = load(
         spec, folder, seed=seed, progress=progress, before_keras=before_keras,
-        validation=None if validation is None else str(validation),
+        validation=validation,
     )  # fmt: skip
+    name = loaded.name
     before_keras()
-    from lrcompress.training import backend
+    from lrcompress.training import backend, compiling
     from lrcompress.training.checkpoints import Checkpoint, digest
-    from lrcompress.training.distill import TEMPERATURE
+    from lrcompress.training.distill import TEMPERATURE, WEIGHT
     from lrcompress.training.distribute import over
     from lrcompress.training.finetune import finetune as train
     from lrcompress.training.rare import lost_classes
@@ -129,7 +137,13 @@ def finetune(
         teacher, warnings = load_teacher(original, original_stage)
         if resume and not goes_on:
             warnings.append(f"There is no unfinished run ({unfinished.name}): began anew.")
+        if teacher is None or distill is False:
+            # Without labels a teacher is all that there is to learn from.
+            why = "the original" + (", which --no-distill leaves out" if teacher else ", which is not at hand")
+            loaded.check_labelled(f"fine-tuning without them learns from {why}")
         data = prepare(loaded, teacher or student, DataRequest(folder, scaling, seed))
+        data = data.taught(teacher, progress)
+        warnings += data.notes()
         settings = FinetuneSettings(
             epochs=epochs,
             learning_rate=learning_rate,
@@ -141,12 +155,13 @@ def finetune(
             precision=precision,
             distill=distill is not False,
             temperature=temperature or TEMPERATURE,
+            teacher_weight=WEIGHT if data.labelled else 1.0,
         )
         identity = settings.__dict__ | {
             "model": sha256(path),
             "original": None if teacher is None else original_stage.get("sha256"),
             "output": target.name,
-            "dataset": spec,
+            "dataset": name,
             "scaling": data.scaling.name,
             "labels": digest(data.split.y_train),
         }
@@ -170,18 +185,23 @@ def finetune(
         warnings += lost_classes(outcome.original, outcome.after)
     result = FinetuneResult.of(
         outcome,
+        told=data.told,
         input=path,
         output=target,
         record=record.path,
         device=device,
-        dataset=spec,
+        dataset=name,
         scaling=data.scaling.name,
         warnings=warnings,
     )
+    live = model_of(path)
+    if live is not None:
+        compiling.compile_like(student, live)
+        result = dataclasses.replace(result, model=student)
     if not team.writes:
         return result
     with runs.updating(record, target, like=path) as (record, pending):
-        origin = opened.origin.kept | {"dataset": spec, "scaling": data.scaling.name}
+        origin = opened.origin.kept | {"dataset": name, "scaling": data.scaling.name}
         # Compile settings as they were: what Keras makes of the user's own would be less.
         same = (target.suffix == ".keras") == (opened.format == "keras")
         save_model(
@@ -191,19 +211,19 @@ def finetune(
         made = pending.at(target)
         said = record.document.get("dataset") or {}
         # As the record spells it, which is by its own folder.
-        name = said["name"] if spec == record.origin.dataset else spec
+        name = said["name"] if name == record.origin.dataset else name
         record.document["dataset"] = said | data.description | {"name": name}
         if outcome.original:
             record.set_stage(
-                "original", original, int(original_stage["parameters"]), **outcome.original.to_json()
+                "original", original, int(original_stage["parameters"]), **(result.original or {})
             )
-        drop_before = outcome.drop_before.to_json() if outcome.drop_before else None
+        drop_before = data.told(outcome.drop_before.to_json()) if outcome.drop_before else None
         record.set_stage(
-            "factorized", path, opened.parameters, **outcome.before.to_json(), drop=drop_before
+            "factorized", path, opened.parameters, **result.before, drop=drop_before
         )
         record.set_stage(
             "finetuned", target, open_model(made).parameters, made=made,
-            **outcome.after.to_json(), drop=result.drop,
+            **result.after, drop=result.drop,
         )  # fmt: skip
         record.document["finetune"].append(
             result.to_record()

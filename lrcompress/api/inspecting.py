@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lrcompress.api.live import takes_live_models
 from lrcompress.errors import KernelError, UnsupportedModelError
 from lrcompress.lowrank import (
     energy,
@@ -28,7 +29,12 @@ ENERGY_SHARES = (0.8, 0.9, 0.95, 0.99)
 MOST_ROWS = 12
 
 
-def inspect(model: str | Path, *, layer: str | None = None) -> dict[str, Any]:
+@takes_live_models()
+def inspect(
+    model: Any,  # noqa: ANN401  # a path, or a Keras model
+    *,
+    layer: Any = None,  # noqa: ANN401  # its name, or itself
+) -> dict[str, Any]:
     """Describe a model file without loading Keras or running any of it.
 
     >>> head = inspect("model.keras")["head"]
@@ -36,7 +42,7 @@ def inspect(model: str | Path, *, layer: str | None = None) -> dict[str, Any]:
     ('predictions', [256, 10], 9)
 
     Args:
-        model: A `.h5`, `.hdf5` or `.keras` file.
+        model: A `.h5`, `.hdf5` or `.keras` file, or a Keras model in memory.
         layer: Another Dense layer than the final one.
 
     Returns:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrcompress.api.live import check_file
 from lrcompress.atomic import check_output
 from lrcompress.compression import check_suffix, fitting_suffix
 from lrcompress.errors import UnsupportedModelError
@@ -114,6 +115,7 @@ def merge(
         OutputError: If the output exists, is the input, or cannot be written.
         VerificationError: If the written file differs from what was meant.
     """
+    check_file(model, "merge")
     path = Path(model)
     opened = open_model(path)
     named: Sequence[str | None] = [layer] if isinstance(layer, str) else layer or [None]

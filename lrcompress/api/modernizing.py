@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrcompress.api.live import check_file
 from lrcompress.atomic import check_output
 from lrcompress.compression import check_suffix, fitting_suffix
 from lrcompress.errors import TrainingError, in_place_of
@@ -82,6 +83,7 @@ def modernize(
         TrainingError: If Keras cannot load the result, which the other format and `check` need.
         VerificationError: If the written file differs from what was meant.
     """
+    check_file(model, "modernize")
     path = Path(model)
     opened = open_model(path)
     target = Path(output) if output is not None else _default_output(path, opened)

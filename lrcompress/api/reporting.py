@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress import runs
+from lrcompress.api.remembered import record_at
 from lrcompress.errors import ModelFileError, OutputError
 from lrcompress.reporting.attached import read_comparison, read_sweep, scratch_stage
 from lrcompress.reporting.facts import headline
@@ -14,7 +15,7 @@ from lrcompress.reporting.story import tell
 
 
 def report(
-    run: str | Path | None = None,
+    run: Any = None,  # noqa: ANN401  # a path, a result, or a Keras model
     *,
     sweep: str | Path | None = None,
     comparison: str | Path | None = None,
@@ -25,7 +26,8 @@ def report(
     """Return the story of a run: a JSON-ready document with its stages; see docs/report.md.
 
     Args:
-        run: A run record; default the newest in the current directory.
+        run: A run record, what `factorize` or `finetune` returned, or the Keras model in it; default the
+            newest record in the current directory.
         sweep: What `lrcompress sweep --json` printed of the same layer: errors against rank.
         comparison: A `compare.json` on the same data: rows from scratch.
         output: Where to write the report: `.html`, `.md`, `.json` or `.csv`.
@@ -37,16 +39,19 @@ def report(
             another layer or data set.
         OutputError: If a file cannot be written, or its suffix tells no format.
     """
-    record = runs.newest(Path()) if run is None else runs.read(Path(run))
-    story = tell(record)
-    story["headline"] = headline(story)
-    if sweep is not None:
-        story["sweep"] = read_sweep(Path(sweep), story)
-    if comparison is not None:
-        _compare(story, Path(comparison))
-    if output is not None or plots is not None:
-        inputs = tuple(Path(file) for file in (sweep, comparison) if file is not None)
-        write_report(story, output=output, plots=plots, overwrite=overwrite, inputs=inputs)
+    with record_at(run) as path:
+        record = runs.newest(Path()) if path is None else runs.read(Path(path))
+        story = tell(record)
+        story["headline"] = headline(story)
+        if sweep is not None:
+            story["sweep"] = read_sweep(Path(sweep), story)
+        if comparison is not None:
+            _compare(story, Path(comparison))
+        if output is not None or plots is not None:
+            inputs = tuple(Path(file) for file in (sweep, comparison) if file is not None)
+            write_report(story, output=output, plots=plots, overwrite=overwrite, inputs=inputs)
+    if not record.path.exists():
+        story["record"] = None
     return story
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.api.calibrating import recorded_scaling
 from lrcompress.api.factorizing import factorize
+from lrcompress.api.live import check_file
 from lrcompress.errors import TrainingError, did_you_mean
 from lrcompress.modelfile import find_head, open_for_keras, open_model
 from lrcompress.progress import Progress, nothing, silent
+from lrcompress.provenance import check_named
 
 if TYPE_CHECKING:
     from lrcompress.training.datasets import Dataset
@@ -78,6 +80,9 @@ def train_from_scratch(
         OutputError: If the folder holds results of other settings.
         TrainingError: If there is no network for the data set, or Keras cannot build or load it.
     """
+    check_named(dataset, "train_from_scratch")
+    if model is not None:
+        check_file(model, "train_from_scratch")
     check_published(dataset, model)
     if model is not None and Path(model).suffix.lower() in MODEL_SUFFIXES:
         open_for_keras(Path(model))
@@ -85,6 +90,7 @@ def train_from_scratch(
 
     folder = None if data_dir is None else Path(data_dir)
     data = datasets.load(dataset, folder, progress=progress, before_keras=before_keras)
+    data.check_labelled("training from scratch needs them")
     before_keras()
     from lrcompress.training import scratch
     from lrcompress.training.distribute import over

@@ -15,6 +15,7 @@ from lrcompress.api.calibrating import (
     held_out_meter,
     open_live,
 )
+from lrcompress.api.live import takes_live_models
 from lrcompress.choosing import rank_grid
 from lrcompress.layerwise import LayerTask, Request, Target, check_layer
 from lrcompress.lowrank import (
@@ -27,6 +28,7 @@ from lrcompress.lowrank import (
 from lrcompress.measuring import Calibration
 from lrcompress.modelfile import DenseLayer, ModelFile, find_head, head_paths, open_model
 from lrcompress.progress import Progress, nothing, silent
+from lrcompress.results import Shown, text_of
 
 SCHEMA_VERSION = 1
 # A continuation pass costs seconds a rank; up to so many it goes through every one.
@@ -35,12 +37,12 @@ EVERY_RANK = 24
 QUICK = 2**35
 
 
-@dataclass(frozen=True)
-class SweepResult:
+@dataclass(frozen=True, repr=False)
+class SweepResult(Shown):
     """What `sweep` found.
 
     Attributes:
-        model: The file.
+        model: The file; None for a model in memory.
         layer: Path of the layer.
         kernel_shape: (m, n).
         parameters: Of the whole model.
@@ -53,7 +55,7 @@ class SweepResult:
         seconds: Wall time: ``activations`` and each method.
     """
 
-    model: Path
+    model: Path | None
     layer: str
     kernel_shape: tuple[int, int]
     parameters: int
@@ -64,22 +66,34 @@ class SweepResult:
     rows: list[dict[str, Any]]
     seconds: dict[str, float]
 
+    def facts(self) -> dict[str, str]:
+        """Return the layer and what was tried."""
+        methods = ", ".join(dict.fromkeys(row["method"] for row in self.rows))
+        m, n = self.kernel_shape
+        return {
+            "layer": f"{self.layer}, Dense {m} x {n}",
+            "methods": methods,
+            "ranks": str(len({row["rank"] for row in self.rows})),
+            "data set": "none" if self.dataset is None else str(self.dataset["name"]),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return the document that `lrcompress sweep --json` prints."""
         document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **self.__dict__}
-        return document | {"model": str(self.model), "kernel_shape": list(self.kernel_shape)}
+        return document | {"model": text_of(self.model), "kernel_shape": list(self.kernel_shape)}
 
 
 @one_blas_thread()
+@takes_live_models()
 def sweep(
-    model: str | Path,
+    model: Any,  # noqa: ANN401  # a path, or a Keras model
     *,
     method: str | Sequence[str] = "auto",
     ranks: Sequence[int] | None = None,
-    layer: str | None = None,
-    dataset: str | None = None,
+    layer: Any = None,  # noqa: ANN401  # its name, or itself
+    dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
     data_dir: str | Path | None = None,
-    validation: str | Path | None = None,
+    validation: Any = None,  # noqa: ANN401
     scaling: str | None = None,
     samples: int | None = None,
     seed: int = 0,
@@ -92,13 +106,13 @@ def sweep(
     decomposition, or one pass of refinement.
 
     Args:
-        model: A `.h5`, `.hdf5` or `.keras` file.
+        model: A `.h5`, `.hdf5` or `.keras` file, or a Keras model in memory.
         method: auto, svd, centered, whitened, refined, or several of them.
         ranks: Default every rank that saves something. Where there are more than 24, ranks in even
             ratios for `refined`, and for all methods where measuring one takes seconds.
         layer: Another Dense layer than the final one.
-        dataset: Name, `.npz` file, image folder or ``package.module:function``; without one only
-            the kernel is judged, and Keras is not loaded.
+        dataset: As for `lrcompress.factorize`, with labels or without; without a data set only the
+            kernel is judged, and Keras is not loaded.
         data_dir: First folder in which a named data set is sought.
         validation: A `.npz` file to choose on, with ``x_val`` and ``y_val`` or ``x`` and ``y``, new to
             the model; default the data set's own ``x_val``, or a held-out tenth of the training data.
@@ -122,7 +136,7 @@ def sweep(
     methods = [method] if isinstance(method, str) else list(method)
     for name in methods:
         # What cannot work is refused before Keras starts.
-        LayerTask(opened, target, Request(method=name), _NOTHING if dataset else None)
+        LayerTask(opened, target, Request(method=name), _NOTHING if dataset is not None else None)
     live, calibration, samples_used = None, None, 0
     started = time.perf_counter()
     if dataset is not None:
@@ -148,13 +162,13 @@ def sweep(
             chosen = sorted(rank_grid(len(wanted)))
         for rank, factors in task.at_ranks(chosen).items():
             progress(f"measuring {name}", rank, max(chosen), {})
-            measures = {} if meters is None else _measure(*meters, factors)
+            measures = {} if live is None or meters is None else live.data.told(_measure(*meters, factors))
             rows.append(_row(opened, target, name, factors) | _UNMEASURED | measures)
         seconds[name] = time.perf_counter() - started
     description = None
     if live is not None:
         description = live.described(samples_used)
-    original = {} if meters is None else _original(*meters)
+    original = {} if live is None or meters is None else live.data.told(_original(*meters))
     if description is not None and not description["validation_given"]:
         from lrcompress.training.session import trained_on
 

@@ -19,6 +19,7 @@ from lrcompress.modelfile.finding import (
 )
 from lrcompress.modelfile.finite import not_finite
 from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Replacement, Written
+from lrcompress.modelfile.ours import made_of, model_of
 from lrcompress.modelfile.reading import open_model, read_bias, read_kernel
 from lrcompress.modelfile.sniffing import SUFFIXES
 from lrcompress.modelfile.surgery import write_merged, write_replaced
@@ -36,6 +37,8 @@ __all__ = [
     "find_head",
     "find_layers",
     "head_paths",
+    "made_of",
+    "model_of",
     "not_finite",
     "open_for_keras",
     "open_model",

@@ -17,6 +17,7 @@ from typing import Any
 from lrcompress.errors import TrainingError
 from lrcompress.modelfile.decoding import as_dict
 from lrcompress.modelfile.model import ModelFile
+from lrcompress.modelfile.ours import model_of
 from lrcompress.modelfile.reading import open_model
 from lrcompress.modelfile.sniffing import SUFFIXES
 from lrcompress.printable import printable
@@ -58,11 +59,15 @@ def open_for_keras(path: Path) -> ModelFile:
 def check_loadable(model: ModelFile) -> None:
     """Refuse a file that Keras must not see: it holds code, or names code that nobody registered.
 
+    The code in files of this process is the caller's own.
+
     Raises:
         TrainingError: With code ``holds_code``, or ``keras_cannot_load`` where it is a class of the
             user's own, or a file whose suffix says something else than its content.
     """
     path = model.path
+    if model_of(path) is not None:
+        return
     if path.suffix not in SUFFIXES[model.format]:
         kind = "HDF5, which Keras takes from .h5 or .hdf5" if model.format == "hdf5" else "a .keras archive"
         msg = f"{path} is {kind} only; Keras goes by the suffix: rename it."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.reporting.benchmarked import verdicts
 from lrcompress.reporting.tables import certificate, drop, kernel_errors, plain, saved, table
 from lrcompress.reporting.words import (
+    BY_ORIGINAL,
     NAMES,
     allowance,
     allowed_drop,
@@ -70,6 +71,9 @@ def _measured_lines(result: dict[str, Any]) -> list[str]:
     lines = []
     for name, old, new, lost in groups:
         key = old["measure"]
+        if key in BY_ORIGINAL:
+            lines.append(f"against the original on test data{name or ':'} {rate(new)} (the data have no labels)")
+            continue
         what = "test error" if key == "error_rate" else "test data"
         lines.append(f"{what}{name} {figure(key, old[key])} -> {figure(key, new[key])} ({change(lost)})")
         lines += [

@@ -11,6 +11,8 @@ _WRITTEN = {
     "error_rate": ("error", ".2f", " %"),
     "binary_error": ("binary error", ".2f", " %"),
     "rmse": ("RMSE", ".4g", ""),
+    "disagreement": ("disagreement with the original", ".2f", " %"),
+    "deviation": ("RMS deviation from the original", ".4g", ""),
 }
 
 

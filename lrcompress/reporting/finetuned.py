@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.reporting.tables import plain, table
-from lrcompress.reporting.words import padding, seconds
+from lrcompress.reporting.words import BY_ORIGINAL, padding, seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -15,6 +15,8 @@ NAMES = {
     "error_rate": ("error", " %", " pt"),
     "binary_error": ("error", " %", " pt"),
     "rmse": ("RMSE", "", ""),
+    "disagreement": ("disagreement", " %", " pt"),
+    "deviation": ("deviation", "", ""),
 }
 
 
@@ -34,7 +36,8 @@ def render_finetune(result: dict[str, Any]) -> list[RenderableType]:
         for entry in result["history"]
     ]
     settings = result["settings"]
-    teacher = "labels and the original's outputs" if result["distilled"] else "labels alone"
+    labels = "the original's outputs alone" if measure in BY_ORIGINAL else "labels alone"
+    teacher = "labels and the original's outputs" if result["distilled"] and measure not in BY_ORIGINAL else labels
     frozen = "whole model" if not result.get("weights_frozen") else "layers that are not frozen"
     what = "head" if settings["scope"] == "head" else frozen
     lines = [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.printable import printable
 from lrcompress.reporting.tables import plain, table
 from lrcompress.reporting.words import (
+    BY_ORIGINAL,
     change,
     count,
     held_out,
@@ -50,11 +51,18 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
         lines.append(
             f"the original: {held_out(original)} held out, {rate(original)} test"
             f" ({count(original['samples'])} samples); choose by the held-out column, report the test error"
+            if original.get("measure") not in BY_ORIGINAL
+            else f"no labels: all is measured against the original, on {count(original['samples'])} test samples; "
+            "choose by the held-out column, report the test column"
         )
         if document["dataset"] and document["dataset"].get("trained_on_held_out"):
             lines.append("the original was trained on the held-out part: give data new to it with --validation")
     if measured:
         data = document["dataset"]
+        if data.get("test_given") is False:
+            lines.append(
+                f"no test part was given: {count(data['test_samples'])} samples, drawn by the seed, serve as one"
+            )
         lines.append(f"data set: {printable(data['name'])}, scaling {printable(data['scaling'])}")
     lines += padding(document["dataset"] or {})
     times = ", ".join(f"{name} {seconds(value)}" for name, value in document["seconds"].items())

@@ -8,9 +8,20 @@ from typing import Any
 NAMES = {
     "binary_error": "binary error ", "rmse": "RMSE ", "top5_error_rate": "top-5 error ",
     "auc": "AUC ", "mae": "MAE ", "balanced_error": "balanced error ",
+    "disagreement": "disagreement ", "top5_disagreement": "top-5 disagreement ",
+    "balanced_disagreement": "balanced disagreement ",
+    "deviation": "RMS deviation ", "mean_deviation": "mean deviation ",
 }  # fmt: skip
-PERCENT = {"error_rate", "binary_error", "top5_error_rate", "balanced_error"}
-BESIDE = ("top5_error_rate", "balanced_error", "auc", "mae")
+PERCENT = {
+    "error_rate", "binary_error", "top5_error_rate", "balanced_error", "disagreement", "top5_disagreement",
+    "balanced_disagreement",
+}  # fmt: skip
+# Measures where there are no labels, only what the original says.
+BY_ORIGINAL = {"disagreement", "deviation"}
+BESIDE = (
+    "top5_error_rate", "balanced_error", "auc", "mae", "top5_disagreement", "balanced_disagreement",
+    "mean_deviation",
+)  # fmt: skip
 
 
 def count(value: int | float | None) -> str:
@@ -54,6 +65,8 @@ def rate(stage: dict[str, Any]) -> str:
 def test_column(entries: list[dict[str, Any]]) -> str:
     """Return what a column of figures on test data is called."""
     errors = all(entry.get("measure", "error_rate") == "error_rate" for entry in entries)
+    if any(entry.get("measure") in BY_ORIGINAL for entry in entries):
+        return "against the original, test data [95 %]"
     return "test error [95 %]" if errors else "on test data [95 %]"
 
 
@@ -65,7 +78,7 @@ def figure(measure: str, value: float) -> str:
 
 def held_out(row: dict[str, Any]) -> str:
     """Return the main figure of a rank of a sweep on held-out data."""
-    for measure in ("error_rate", "binary_error", "rmse", "outputs"):
+    for measure in ("error_rate", "binary_error", "rmse", "disagreement", "deviation", "outputs"):
         value = row.get(f"held_out_{measure}")
         if value is not None:
             return f"loss {value:.4g}" if measure == "outputs" else figure(measure, value)
@@ -107,7 +120,8 @@ def padding(stage: dict[str, Any]) -> list[str]:
 
 def balanced_rise(before: dict[str, Any], after: dict[str, Any]) -> float | None:
     """Return by how many points balanced error rises; None where no class is rare."""
-    old, new = before.get("balanced_error"), after.get("balanced_error")
+    key = "balanced_disagreement" if "balanced_disagreement" in after else "balanced_error"
+    old, new = before.get(key), after.get(key)
     return None if old is None or new is None else new - old
 
 

@@ -86,7 +86,7 @@ def training_weights(split: Split) -> NDArray[np.float32] | None:
     weights = split.w_train
     if split.class_weight is None or isinstance(split.y_train, dict):
         return weights
-    by_class = split.class_weight[split.y_train]
+    by_class: NDArray[np.float32] = split.class_weight[split.y_train]
     if weights is None:
         return by_class
     # One a sample holds for all its steps.

@@ -2,7 +2,8 @@
 
 The names are ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or for a model with several
 inputs or outputs ``x_train.NAME`` and so on; ``x_val`` and ``y_val``, ``sample_weight_train`` and so on,
-and ``class_weight`` may be there too.
+and ``class_weight`` may be there too. ``x_train`` alone is a data set without labels; without ``x_test``
+a part of the training data is left out as the test part.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from lrcompress.errors import DatasetError
 from lrcompress.training.arrays import Arrays, count
 from lrcompress.training.finite import check_array
 from lrcompress.training.labels import check_numeric, read_labels
+from lrcompress.training.leaving_out import leave_out
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 VALIDATION = ("x_val", "y_val")
+# What a part has; the names of arrays are these with the part behind.
+ROLES = ("x", "y", "sample_weight")
 OPTIONAL = ("sample_weight_train", "sample_weight_val", "sample_weight_test", "class_weight")
 # Other usual names.
 _SAME = {
@@ -41,7 +45,7 @@ class Dataset:
             data have several.
         y_train: Labels: class numbers, int64, (samples,) or (samples, steps), where they can be
             that, else as they were found; what they mean is decided with a model, see
-            `fit_to_model`. A dictionary of them by name where the data have several.
+            `fit_to_model`. A dictionary of them by name where the data have several; None without labels.
         x_test: As `x_train`.
         y_test: As `y_train`.
         w_train: Weights of the samples, (samples,) or (samples, steps), float32; None if all
@@ -51,20 +55,40 @@ class Dataset:
         x_val: As `x_train`: data to choose on, new to the model; None where there are none.
         y_val: As `y_train`.
         w_val: As `w_train`.
+        test_given: Whether the test part was given as such, rather than left out of the training part.
     """
 
     name: str
     source: str
     x_train: Arrays
-    y_train: Arrays
+    y_train: Any  # Arrays, or None, here and below
     x_test: Arrays
-    y_test: Arrays
+    y_test: Any
     w_train: NDArray[np.float32] | None = None
     w_test: NDArray[np.float32] | None = None
     class_weight: NDArray[np.float32] | None = None
     x_val: Arrays | None = None
-    y_val: Arrays | None = None
+    y_val: Any = None
     w_val: NDArray[np.float32] | None = None
+    test_given: bool = True
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels; where there are none, no part has any."""
+        return self.y_train is not None
+
+    def check_labelled(self, why: str) -> None:
+        """Refuse data without labels.
+
+        Args:
+            why: What needs labels, and what does not, in a sentence without its end.
+
+        Raises:
+            DatasetError: With code ``no_labels``.
+        """
+        if not self.labelled:
+            msg = f"Data set {self.name} has no labels, and {why}; give y_train and y_test."
+            raise DatasetError(msg, code="no_labels")
 
     @property
     def classes(self) -> int:
@@ -75,7 +99,7 @@ class Dataset:
         """
         largest = -1
         for y in (self.y_train, self.y_test):
-            if isinstance(y, dict) or y.dtype.kind not in "iu":
+            if y is None or isinstance(y, dict) or y.dtype.kind not in "iu":
                 msg = f"Data set {self.name} has no class numbers; expected those of a classifier with one output."
                 raise DatasetError(msg, code="dataset_labels")
             largest = max(largest, int(y.max()))
@@ -83,14 +107,15 @@ class Dataset:
 
 
 def wanted_names(names: Iterable[str]) -> list[str] | None:
-    """Return which of some names make up a data set, None if a part of one is missing."""
+    """Return which of some names make up a data set, None if there are no training inputs."""
     names = list(names)
     parts = {name: _usual(name.split(".", 1)[0]) for name in names}
-    if not set(ARRAYS) <= set(parts.values()):
+    found = set(parts.values())
+    if "x_train" not in found:
         return None
     wanted = {*ARRAYS, *OPTIONAL}
-    # Inputs alone, or labels alone, are nothing to choose on.
-    if set(VALIDATION) <= set(parts.values()):
+    # Inputs alone are something to choose on only where nothing has labels.
+    if set(VALIDATION) <= found or found.isdisjoint(("y_train", "y_test")):
         wanted |= set(VALIDATION)
     return [name for name in names if parts[name] in wanted]
 
@@ -98,9 +123,9 @@ def wanted_names(names: Iterable[str]) -> list[str] | None:
 def validation_names(names: Iterable[str]) -> list[str] | None:
     """Return which of some names are data to choose on: ``x_val`` and ``y_val``, else ``x`` and ``y``."""
     parts = {name: _usual(name.split(".", 1)[0]) for name in names}
-    for wanted in ({*VALIDATION, "sample_weight_val"}, {"x", "y", "sample_weight"}):
+    for wanted in ({*VALIDATION, "sample_weight_val"}, set(ROLES)):
         found = [name for name, part in parts.items() if part in wanted]
-        if {"x", "y"} <= {parts[name].removesuffix("_val") for name in found}:
+        if "x" in {parts[name].removesuffix("_val") for name in found}:
             return found
     return None
 
@@ -129,34 +154,68 @@ def grouped(arrays: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def assemble(name: str, source: str, arrays: Mapping[str, Any]) -> Dataset:
+def assemble(
+    name: str, source: str, arrays: Mapping[str, Any], *, seed: int = 0, whole: bool = False
+) -> Dataset:
     """Check that inputs, labels and weights belong together.
 
     Args:
         name: What the user asked for.
         source: Where the arrays were read from.
-        arrays: By name, see above; `OPTIONAL` ones may be None.
+        arrays: By name, see above; all but ``x_train`` may be missing or None.
+        seed: Of the test part, a fifth of the training part where there is none.
+        whole: Whether the training part is that test part too, for data that are measured alone.
 
     Raises:
         DatasetError: If they do not.
     """
-    has_val = all(arrays.get(key) is not None for key in VALIDATION)
-    parts = ("train", "test", "val") if has_val else ("train", "test")
+    given = {key: array for key, array in arrays.items() if array is not None}
+    parts = [part for part in ("train", "test", "val") if f"x_{part}" in given]
+    _check_labelled_alike(given, parts, source)
     for part in parts:
-        samples = _check_inputs(arrays[f"x_{part}"], f"x_{part}", source)
-        _check_labels(arrays[f"y_{part}"], f"y_{part}", samples, source)
+        samples = _check_inputs(given[f"x_{part}"], f"x_{part}", source)
+        if f"y_{part}" in given:
+            _check_labels(given[f"y_{part}"], f"y_{part}", samples, source)
+        elif part == "train" and "class_weight" in given:
+            msg = f"{source} has class_weight and no labels; expected y_train too, or neither."
+            raise DatasetError(msg, code="class_weight")
     for key, part in itertools.product(("x", "y"), parts[1:]):
-        _check_alike(arrays[f"{key}_train"], arrays[f"{key}_{part}"], key, source, part)
-    labels = _read({part: arrays[f"y_{part}"] for part in parts})
-    weights = {
-        part: _weights(arrays.get(f"sample_weight_{part}"), part, arrays[f"y_{part}"], source)
+        if f"{key}_{part}" in given:
+            _check_alike(given[f"{key}_train"], given[f"{key}_{part}"], key, source, part)
+    found = given | {
+        f"sample_weight_{part}": _weights(given[key], part, count(given[f"x_{part}"]), source)
         for part in parts
+        if (key := f"sample_weight_{part}") in given
     }
+    labels = {part: given[f"y_{part}"] for part in parts if f"y_{part}" in given}
+    found |= {f"y_{part}": y for part, y in (_read(labels) if labels else {}).items()}
+    if "test" not in parts:
+        found |= leave_out(found, source, seed, whole=whole)
     return Dataset(
-        name, source, arrays["x_train"], labels["train"], arrays["x_test"], labels["test"],
-        weights["train"], weights["test"], _class_weight(arrays.get("class_weight"), source),
-        arrays["x_val"] if has_val else None, labels.get("val"), weights.get("val"),
+        name, source, found["x_train"], found.get("y_train"), found["x_test"], found.get("y_test"),
+        found.get("sample_weight_train"), found.get("sample_weight_test"),
+        _class_weight(given.get("class_weight"), source),
+        found.get("x_val"), found.get("y_val"), found.get("sample_weight_val"),
+        test_given="test" in parts,
     )  # fmt: skip
+
+
+def _check_labelled_alike(given: Mapping[str, Any], parts: list[str], source: str) -> None:
+    """Refuse labels of some parts alone, or without their inputs."""
+    if "train" not in parts:
+        msg = f"{source} holds {', '.join(given) or 'nothing'}; expected x_train, or {', '.join(ARRAYS)}."
+        raise DatasetError(msg)
+    # Labels without inputs are what is left of a part that was cut out.
+    wanted = {f"y_{part}" for part in parts}
+    have = {key for key in given if key.startswith("y_")}
+    if have and have != wanted:
+        held = ", ".join(key for key in given if key[:2] in ("x_", "y_"))
+        missing = sorted(wanted - have) or [key.replace("y", "x", 1) for key in sorted(have - wanted)]
+        msg = (
+            f"{source} holds {held} without {', '.join(missing)}; expected labels (y_...) for all inputs (x_...), "
+            "or for none."
+        )
+        raise DatasetError(msg, code="dataset_shape")
 
 
 def named(x: Arrays, key: str) -> dict[str, NDArray[Any]]:
@@ -228,13 +287,11 @@ def _read(parts: dict[str, Arrays]) -> dict[str, Arrays]:
 
 
 def _weights(
-    weights: NDArray[Any] | None, part: str, y: Arrays, source: str
-) -> NDArray[np.float32] | None:
-    if weights is None:
-        return None
+    weights: NDArray[Any], part: str, samples: int, source: str
+) -> NDArray[np.float32]:
     what = f"sample_weight_{part} of {source}"
-    if weights.ndim == 0 or len(weights) != count(y):
-        msg = f"{what} has shape {weights.shape} for {count(y)} samples; expected one weight a sample."
+    if weights.ndim == 0 or len(weights) != samples:
+        msg = f"{what} has shape {weights.shape} for {samples} samples; expected one weight a sample."
         raise DatasetError(msg, code="sample_weight")
     return _positive(weights, what)
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from lrcompress.errors import LRCompressWarning, TrainingError
-from lrcompress.modelfile import open_for_keras
+from lrcompress.modelfile import model_of, open_for_keras
 from lrcompress.training import compiling
 from lrcompress.training.anew import start_each_anew
 from lrcompress.training.finite import check_weights
@@ -149,6 +149,13 @@ def load_model(
         TrainingError: If this Keras cannot load it, or it holds code, NaN or infinity.
     """
     settings: dict[str, Any] = {}
+    like = model_of(path)
+    if safe_mode and like is not None:
+        from lrcompress.training.saving import reload_live  # which loads through here
+
+        model = reload_live(path, like)
+        check_weights(model, path)
+        return model
     if safe_mode:
         check_version(keras.__version__)
         settings = open_for_keras(path).compile_config or {}

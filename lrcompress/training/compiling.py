@@ -74,8 +74,12 @@ def compile_without_slots(model: Any, compiled: dict[str, Any] | None) -> None:
         model: A Keras model.
         compiled: From `get_compile_config`; None leaves the model not compiled.
     """
-    if compiled:
-        model.compile(**keras.saving.deserialize_keras_object(compiled))
+    try:
+        settings = keras.saving.deserialize_keras_object(compiled) if compiled else None
+    except Exception:  # functions and classes of a program, which `compile_like` knows
+        settings = None
+    if settings:
+        model.compile(**settings)
     else:
         # Keras would otherwise store whatever loss it was trained with, which need not be stock.
         model.compiled = False

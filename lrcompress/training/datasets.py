@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lrcompress.errors import DatasetError, UnknownDatasetError, did_you_mean
 from lrcompress.progress import Progress, nothing, silent
+from lrcompress.provenance import IN_MEMORY, name_of
+from lrcompress.training import in_memory
 from lrcompress.training.assembling import (
     ARRAYS,
     VALIDATION,
@@ -34,11 +34,12 @@ __all__ = ["ARRAYS", "NAMED", "Dataset", "class_numbers", "load", "locate", "sea
 
 
 def load(
-    spec: str,
+    spec: Any,
     data_dir: Path | None = None,
     *,
-    validation: str | None = None,
+    validation: Any = None,
     seed: int = 0,
+    whole: bool = False,
     progress: Progress = silent,
     before_keras: Callable[[], None] = nothing,
 ) -> Dataset:
@@ -46,13 +47,12 @@ def load(
 
     Args:
         spec: A name of `NAMED`, a `.npz` file, a folder of class folders of images, or
-            ``package.module:function`` returning the four arrays, the two pairs of
-            `keras.datasets`, or a dictionary of them; see `lrcompress.training.assembling` for
-            the names.
+            ``package.module:function`` returning data; or the data themselves, see `in_memory.read`.
         data_dir: First folder in which a name is sought.
-        validation: A `.npz` file of data to choose on, see `_validation`; these go before `x_val`
-            of the data set.
-        seed: For the split of an image folder that has no `train` and `test`.
+        validation: A `.npz` file of data to choose on, or these themselves, see `_validation`; they go
+            before `x_val` of the data set.
+        seed: For the split of data that have no test part.
+        whole: Whether that part is all of them, where they are only measured.
         progress: Told of a download.
         before_keras: Called before Keras is loaded, which happens only for a download.
 
@@ -60,24 +60,41 @@ def load(
         UnknownDatasetError: If `spec` is none of these.
         DatasetError: If the data cannot be read or are malformed.
     """
+    name = name_of(spec)
+    if not isinstance(spec, (str, Path)):
+        source, arrays = f"the data {IN_MEMORY}", in_memory.read(spec)
+    else:
+        source, arrays = _sought(name, data_dir, seed, progress, before_keras)
+    if validation is not None:
+        arrays = {k: v for k, v in arrays.items() if not k.endswith("_val")} | _validation(validation)
+    return assemble(name, source, arrays, seed=seed, whole=whole)
+
+
+def _sought(
+    spec: str,
+    data_dir: Path | None,
+    seed: int,
+    progress: Progress,
+    before_keras: Callable[[], None],
+) -> tuple[str, dict[str, Any]]:
+    """Return where data are from, and their arrays by name."""
     path = Path(spec)
     if spec in NAMED:
         found = locate(spec, data_dir)
-        if found is None:
-            before_keras()
-            progress(f"download {spec}", 0, 1, {})
-        source, arrays = _from_npz(found) if found else _from_keras(spec, data_dir)
-    elif path.suffix == ".npz":
-        source, arrays = _from_npz(path)
-    elif is_there(path.is_dir):
+        if found is not None:
+            return _from_npz(found)
+        before_keras()
+        progress(f"download {spec}", 0, 1, {})
+        return _from_keras(spec, data_dir)
+    if path.suffix == ".npz":
+        return _from_npz(path)
+    if is_there(path.is_dir):
         from lrcompress.training.images import read_image_folder
 
-        source, arrays = spec, read_image_folder(path, seed)
-    elif ":" in spec and not is_there(path.exists):
-        source, arrays = spec, _call(spec)
-    else:
-        raise UnknownDatasetError(_unknown(spec))
-    return assemble(spec, source, arrays if validation is None else arrays | _validation(validation))
+        return spec, read_image_folder(path, seed)
+    if ":" in spec and not is_there(path.exists):
+        return spec, _call(spec)
+    raise UnknownDatasetError(_unknown(spec))
 
 
 def _unknown(spec: str) -> str:
@@ -94,8 +111,11 @@ def _from_npz(path: Path) -> tuple[str, dict[str, Any]]:
     return str(path), grouped(read_npz(path, ARRAYS, wanted_names))
 
 
-def _validation(spec: str) -> dict[str, Any]:
+def _validation(spec: Any) -> dict[str, Any]:
     """Return ``x_val``, ``y_val`` and any weights of a `.npz` file that holds them, or ``x`` and ``y``."""
+    if not isinstance(spec, (str, Path)):
+        found = in_memory.read({"val": spec} if not isinstance(spec, dict) else spec)
+        return {key: array for key, array in found.items() if key.endswith("_val")}
     path = Path(spec)
     if path.suffix != ".npz" or not is_there(path.is_file):
         msg = (
@@ -140,37 +160,18 @@ def _call(spec: str) -> dict[str, Any]:
         )
         raise DatasetError(msg) from error
     try:
-        arrays = _named(function())
-        if isinstance(arrays, dict):
-            # What is missing becomes an array without a shape, which is refused by name.
-            names = wanted_names(arrays) or [*ARRAYS]
-            given = {key: arrays.get(key) for key in names}
-            return grouped({k: _as_arrays(v) for k, v in given.items() if k in ARRAYS or v is not None})
+        found = function()
     except Exception as error:  # whatever the user's own code says
         msg = (
             f"{spec} failed ({type(error).__name__}: {_first_line(error)}); expected a function "
             f"without arguments that returns the arrays {', '.join(ARRAYS)}."
         )
         raise DatasetError(msg) from error
-    msg = f"{spec} returned {type(arrays).__name__}; expected the arrays {', '.join(ARRAYS)}."
-    raise DatasetError(msg)
-
-
-def _named(arrays: Any) -> Any:
-    """Return arrays by name where they came in order: four, or the pairs of `keras.datasets`."""
-    if not isinstance(arrays, (tuple, list)):
-        return arrays
-    if len(arrays) == len(ARRAYS):
-        return dict(zip(ARRAYS, arrays, strict=True))
-    if len(arrays) == 2 and all(isinstance(p, (tuple, list)) and len(p) == 2 for p in arrays):
-        return dict(zip(ARRAYS, (array for pair in arrays for array in pair), strict=True))
-    return arrays
-
-
-def _as_arrays(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(name): np.asarray(array) for name, array in value.items()}
-    return np.asarray(value)
+    try:
+        return in_memory.read(found)
+    except DatasetError as error:
+        msg = f"{spec} returned {type(found).__name__}: {error}"
+        raise DatasetError(msg, code=error.code) from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -38,7 +38,7 @@ Run = Callable[[Arrays], Any]
 
 __all__ = [
     "Evaluation", "batch_size", "evaluate", "evaluate_classes", "outputs_each",
-    "outputs_probabilities", "predict", "predict_all", "predicted", "score",
+    "outputs_probabilities", "predict", "predict_all", "predicted", "run_over", "score",
 ]  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def predicted(
             f"Model {model.name} has {len(model.outputs)} outputs; expected a classifier with one."
         )
         raise DatasetError(msg, code="model_outputs")
-    for part, outputs in _outputs(model, x, progress, task):
+    for part, outputs in run_over(model, x, progress, task):
         yield part, outputs[0]
 
 
@@ -74,7 +74,7 @@ def predict_all(
     model: Any, x: Arrays, progress: Progress = silent, task: str = "predict"
 ) -> dict[str, NDArray[np.float32]]:
     """Return every output on `x` by its name, float32, (samples, ..., units)."""
-    parts = [outputs for _, outputs in _outputs(model, x, progress, task)]
+    parts = [outputs for _, outputs in run_over(model, x, progress, task)]
     columns = zip(*parts, strict=True)
     return {
         name: np.concatenate(column)
@@ -82,7 +82,7 @@ def predict_all(
     }
 
 
-def _outputs(
+def run_over(
     model: Any, x: Arrays, progress: Progress, task: str, run: Run | None = None
 ) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
     """Yield samples and all outputs on them, in the model's order."""
@@ -144,7 +144,7 @@ def evaluate(
     """
     found, ends = _by_output(model, y), heads(model)
     parts: list[list[Scores]] = [[] for _ in ends]
-    for part, outputs in _outputs(model, x, progress, task, run):
+    for part, outputs in run_over(model, x, progress, task, run):
         for scores, output, labels, head in zip(parts, outputs, found, ends, strict=True):
             scores.append(_score(output, labels[part], head.is_logits))
     evaluations = [

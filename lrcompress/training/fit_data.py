@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ VALIDATION_FRACTION = 0.1
 VALIDATION_MOST = 5_000
 # Steps of one sequence are alike: of these, at least so many where there are so many.
 VALIDATION_FEWEST = 500
+# What labels a model would give raw inputs.
+Decide = Callable[[Arrays], Arrays]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Split:
 
     Attributes:
         x_train: Inputs as the model takes them, (samples, ...); by input name where it has several.
-        y_train: Labels, see `labels.kind_of`; by output name where the model has several.
+        y_train: Labels, see `labels.kind_of`; by output name where the model has several. None where the
+            data have none: then the original's own decisions are `y_val` and `y_test`.
         x_val: As `x_train`.
         y_val: As `y_train`.
         x_test: As `x_train`.
@@ -39,11 +43,12 @@ class Split:
         w_val: As `w_train`.
         w_test: As `w_train`.
         class_weight: By which training multiplies the samples of each class, (classes,).
-        by_labels: Whether `x_val` was given as such: new to the model, so that its labels decide.
+        by_labels: Whether `x_val` was given as such: new to the model, so that its labels decide; or the
+            labels are the original's own decisions.
     """
 
     x_train: Arrays
-    y_train: Arrays
+    y_train: Any  # Arrays, or None
     x_val: Arrays
     y_val: Arrays
     x_test: Arrays
@@ -77,7 +82,7 @@ def fit_to_model(data: Dataset, model: Any) -> Dataset:
     }
     given = {
         f"y_{part}": _by_name(getattr(data, f"y_{part}"), "y_train", aliases, data, model)
-        for part in parts
+        for part in (parts if data.labelled else ())
     }
     labels = {
         head.name: fit_labels({key: y[head.name] for key, y in given.items()}, head, data.name)
@@ -189,7 +194,8 @@ def _check_weights(data: Dataset, ends: list[Head]) -> None:
     if data.class_weight is None:
         return
     units = ends[0].shape[-1]
-    single = not isinstance(data.y_train, dict) and kind_of(data.y_train) == "classes"
+    y = data.y_train
+    single = y is not None and not isinstance(y, dict) and kind_of(y) == "classes"
     if not single or (units is not None and len(data.class_weight) != max(units, 2)):
         msg = (
             f"Data set {data.name} has {len(data.class_weight)} class weights; expected them for a "
@@ -199,19 +205,31 @@ def _check_weights(data: Dataset, ends: list[Head]) -> None:
         raise DatasetError(msg, code="class_weight")
 
 
-def hold_out(data: Dataset, seed: int) -> Split:
+def hold_out(data: Dataset, seed: int, decide: Decide | None = None) -> Split:
     """Take the validation data that are given, or hold a seeded tenth of the training data out.
 
     At most 5,000 samples; of sequences with a label at each step 5,000 labels, and 500 samples.
+
+    Args:
+        data: Fitted to a model.
+        seed: Of the tenth.
+        decide: Returns the original's own decisions on raw inputs, for data without labels.
     """
-    if data.x_val is not None and data.y_val is not None:
+    if not data.labelled:
+        if decide is None:
+            raise AssertionError  # `session.prepare` gives it
+        y_test = decide(data.x_test)
+        data = dataclasses.replace(data, y_test=y_test)
+    if data.x_val is not None:
+        y_val: Any = decide(data.x_val) if data.y_val is None and decide else data.y_val
         return Split(
-            data.x_train, data.y_train, data.x_val, data.y_val, data.x_test, data.y_test,
+            data.x_train, data.y_train, data.x_val, y_val, data.x_test, data.y_test,
             data.w_train, data.w_val, data.w_test, data.class_weight, by_labels=True,
         )  # fmt: skip
     n = count(data.x_train)
-    labels = data.y_train.values() if isinstance(data.y_train, dict) else [data.y_train]
-    each = [math.prod(y.shape[1:]) for y in labels if kind_of(y) == "classes"]
+    known = data.y_test if data.y_train is None else data.y_train
+    labels = known.values() if isinstance(known, dict) else [known]
+    each = [math.prod(y.shape[1:]) for y in labels if y is not None and kind_of(y) == "classes"]
     most = max(VALIDATION_MOST // max([1, *each]), VALIDATION_FEWEST)
     size = min(max(1, int(VALIDATION_FRACTION * n)), most)
     order = np.random.default_rng(seed).permutation(n)
@@ -220,12 +238,13 @@ def hold_out(data: Dataset, seed: int) -> Split:
     if len(train) == 0:
         msg = f"Data set {data.name} has {n} training samples; expected at least two."
         raise DatasetError(msg, code="dataset_shape")
-    weights = data.w_train
+    weights, y, x_val = data.w_train, data.y_train, take(data.x_train, val)
+    y_val = take(y, val) if y is not None else decide(x_val) if decide else None
     return Split(
-        take(data.x_train, train), take(data.y_train, train),
-        take(data.x_train, val), take(data.y_train, val),
+        take(data.x_train, train), None if y is None else take(y, train),
+        x_val, y_val,
         data.x_test, data.y_test,
         None if weights is None else weights[train],
         None if weights is None else weights[val],
-        data.w_test, data.class_weight,
+        data.w_test, data.class_weight, by_labels=y is None,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import shutil
@@ -17,6 +18,7 @@ import numpy as np
 from lrcompress import provenance
 from lrcompress.atomic import replacing
 from lrcompress.errors import OutputError, VerificationError, in_place_of
+from lrcompress.modelfile import made_of, model_of
 from lrcompress.training import backend, compiling
 from lrcompress.training.anew import as_in_its_file
 
@@ -82,8 +84,11 @@ def convert(
     """
     model = backend.load_model(source)
     compiling.compile_without_slots(model, model.get_compile_config() if model.compiled else None)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         written = Path(folder) / target.name
+        like = model_of(source)
+        if like is not None:
+            stack.enter_context(made_of(like, written))
         save_model(model, written, origin)
         with in_place_of(written, target):
             again = backend.load_model(written)

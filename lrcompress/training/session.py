@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.errors import DatasetError
+from lrcompress.progress import Progress, silent
 from lrcompress.training.arrays import Arrays, count, take
 from lrcompress.training.assembling import Dataset
-from lrcompress.training.detecting import find
+from lrcompress.training.detecting import find, is_pixels, scales_itself
 from lrcompress.training.evaluate import Evaluation, evaluate
 from lrcompress.training.fit_data import Split, fit_to_model, hold_out
 from lrcompress.training.labels import kind_of
+from lrcompress.training.own_labels import decisions, told
 from lrcompress.training.padding import masked_weights, masks_of
 from lrcompress.training.scaling import Scaling, image_like, parse
 
@@ -49,15 +52,38 @@ class Prepared:
         split: Training, validation and test arrays, unscaled.
         scaling: To be applied to inputs.
         description: Name, scaling and where it came from, for the run record.
+        labelled: Whether the labels are the data's; else they are the original's own decisions, and
+            what is an error by them is told as a disagreement with it.
     """
 
     split: Split
     scaling: Scaling
     description: dict[str, Any]
+    labelled: bool = True
 
     def test(self) -> tuple[Arrays, Arrays]:
         """Return the scaled test data; its weights are `split.w_test`."""
         return self.scaling(self.split.x_test), self.split.y_test
+
+    def told(self, figures: Any) -> Any:
+        """Return figures as they are told, see `own_labels.told`."""
+        return told(figures, labelled=self.labelled)
+
+    def taught(self, teacher: Any, progress: Progress = silent) -> Prepared:
+        """Return the data with a teacher's decisions on the training part, where they have no labels."""
+        if self.labelled:
+            return self
+        y = decisions(teacher, self.scaling(self.split.x_train), progress)
+        return replace(self, split=replace(self.split, y_train=y))
+
+    def notes(self) -> list[str]:
+        """Return what the user should know of the parts."""
+        if self.description["test_given"]:
+            return []
+        return [
+            f"The data have no test part: {count(self.split.x_test):,} samples, drawn by the seed and used for "
+            "nothing else, serve as one."
+        ]
 
 
 def countable(
@@ -92,8 +118,12 @@ def prepare(loaded: Dataset, original: Any, request: DataRequest) -> Prepared:
         DatasetError: If the data do not fit, or no scaling convinces.
     """
     data = fit_to_model(loaded, original)
-    split = hold_out(data, request.seed)
-    scaling, scores = _scaling(request, data, split, original)
+    if data.labelled:
+        split = hold_out(data, request.seed)
+        scaling, scores = _scaling(request, data, split, original)
+    else:
+        scaling, scores = _scaling_without_labels(request, data, original), None
+        split = hold_out(data, request.seed, lambda x: decisions(original, scaling(x)))
     description = {
         "name": data.name,
         "source": Path(data.source).name,
@@ -102,11 +132,13 @@ def prepare(loaded: Dataset, original: Any, request: DataRequest) -> Prepared:
         "train_samples": count(split.x_train),
         "validation_samples": count(split.x_val),
         "test_samples": count(split.x_test),
-        "validation_given": split.by_labels,
+        "validation_given": data.x_val is not None,
+        "test_given": data.test_given,
+        "labelled": data.labelled,
     }
     if request.data_dir is not None:
         description["data_dir"] = str(request.data_dir)
-    return Prepared(split, scaling, description)
+    return Prepared(split, scaling, description, data.labelled)
 
 
 def trained_on(held_out: float, test: float) -> bool:
@@ -160,6 +192,26 @@ def _scaling(
     # JSON has no word for infinity.
     told = {name: score if math.isfinite(score) else None for name, score in scores.items()}
     return parse(name, split.x_train), told
+
+
+def _scaling_without_labels(request: DataRequest, data: Dataset, original: Any) -> Scaling:
+    """Return the scaling that is given, or none where none is usual: nothing tells which is right.
+
+    Raises:
+        DatasetError: If the inputs are images, which most models see scaled.
+    """
+    if request.scaling is not None:
+        return parse(request.scaling, data.x_train)
+    x = data.x_train
+    arrays = x.values() if isinstance(x, dict) else [x]
+    pixels = any(map(is_pixels, arrays)) and _may_be_scaled(x, original, classifies=True)
+    if pixels and not scales_itself(original):
+        msg = (
+            f"Data set {data.name} has no labels to find the scaling of its images by; say what the model was "
+            "trained on: --scaling as-is, /255, /127.5-1, ..."
+        )
+        raise DatasetError(msg, code="scaling_unknown")
+    return parse("as-is", x)
 
 
 def _may_be_scaled(x: Arrays, model: Any, *, classifies: bool) -> bool:

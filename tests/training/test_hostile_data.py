@@ -319,8 +319,8 @@ def test_a_function_may_return_several_inputs_and_weights(
     ("spec", "code", "words"),
     [
         ("data_bad:nothing", "dataset", ["NoneType", *ARRAYS]),
-        ("data_bad:pairs", "dataset", ["tuple", *ARRAYS]),
-        ("data_bad:partly", "dataset_shape", ["y_train of data_bad:partly", "()"]),
+        ("data_bad:five", "dataset", ["tuple", "5 arrays", *ARRAYS]),
+        ("data_bad:partly", "dataset_shape", ["data_bad:partly", "1 samples"]),
         ("data_bad:absent", "dataset", ["'absent'", "'data_bad'"]),
         ("data_bad:", "dataset", ["package.module:function"]),
         (":get", "dataset", ["Empty module name"]),
@@ -335,7 +335,7 @@ def test_functions_that_do_not_serve(
     module(
         "data_bad",
         "def nothing(): pass\n"
-        "def pairs(): return ([[1]], [0]), ([[1]], [0])\n"
+        "def five(): return [[1]], [0], [[1]], [0], [0]\n"
         "def partly(): return {'x_train': [[1.0]]}\n",
     )
 

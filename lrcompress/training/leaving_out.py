@@ -1,0 +1,37 @@
+"""A test part for data that have none: left out of the training part by a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lrcompress.errors import DatasetError
+from lrcompress.training.arrays import count, take
+
+PART = ("x_train", "y_train", "sample_weight_train")
+# One sample in so many, and at most so many.
+ONE_IN, MOST = 5, 10_000
+
+
+def leave_out(found: Mapping[str, Any], source: str, seed: int, *, whole: bool) -> dict[str, Any]:
+    """Return a training and a test part of training data, by name: a seeded fifth, or all of them twice.
+
+    Raises:
+        DatasetError: If there are too few samples.
+    """
+    train = {key: found[key] for key in PART if found.get(key) is not None}
+    n = count(found["x_train"])
+    order = np.random.default_rng(seed).permutation(n)
+    size = min(n // ONE_IN, MOST) if n >= ONE_IN else 1
+    # Sorted, so that reading stays sequential.
+    test, rest = np.sort(order[:size]), np.sort(order[size:])
+    if whole:
+        return {key.replace("_train", "_test"): array for key, array in train.items()}
+    if len(rest) == 0:
+        msg = f"{source} has {n} samples; expected at least three: one of them is left for the test."
+        raise DatasetError(msg, code="dataset_shape")
+    return {key.replace("_train", "_test"): take(array, test) for key, array in train.items()} | {
+        key: take(array, rest) for key, array in train.items()
+    }
