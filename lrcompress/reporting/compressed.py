@@ -82,7 +82,8 @@ def _measured_lines(result: dict[str, Any]) -> list[str]:
         ]  # fmt: skip
     allowed = allowed_drop(result["layers"])
     if allowed is not None and len(groups) == 1:
-        lines.append(f"drop on the test data: {allowance(result['drop'], allowed, balanced_rise(before, after))}")
+        rise, measure = balanced_rise(before, after), before["measure"]
+        lines.append(f"drop on the test data: {allowance(result['drop'], allowed, rise, measure)}")
     return [*lines, *padding(before)]
 
 

@@ -137,7 +137,7 @@ def verdict(found: dict[str, Any]) -> str:
     text = _difference(paired)
     if allowed is None or found.get("measure") not in PERCENT:
         return text
-    said = allowance(paired, allowed, found.get("balanced_rise"))
+    said = allowance(paired, allowed, found.get("balanced_rise"), found.get("measure"))
     return f"{text} Drop on the test data: {said}."
 
 

@@ -25,6 +25,7 @@ from lrcompress.reporting.facts import (
 from lrcompress.reporting.spectra import break_even, energy_at, with_spectrum
 from lrcompress.reporting.tables import drop
 from lrcompress.reporting.words import (
+    BY_ORIGINAL,
     chance,
     change,
     count,
@@ -232,7 +233,8 @@ def _training(entry: dict[str, Any]) -> str:
     parts = [
         f"{what}, {entry['epochs_done']} of {entry['epochs']} epochs, best {entry['best_epoch']}"
         if "epochs_done" in entry else f"{what}, {entry['epochs']} epochs",
-        "taught by labels and the original" if entry.get("distilled") else "taught by labels",
+        "taught by the original alone" if entry.get("measure") in BY_ORIGINAL
+        else "taught by labels and the original" if entry.get("distilled") else "taught by labels",
     ]  # fmt: skip
     for key, name in (("optimizer", ""), ("learning_rate", "learning rate "),
                       ("batch_size", "batch "), ("precision", "")):  # fmt: skip

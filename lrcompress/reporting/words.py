@@ -125,11 +125,14 @@ def balanced_rise(before: dict[str, Any], after: dict[str, Any]) -> float | None
     return None if old is None or new is None else new - old
 
 
-def allowance(paired: dict[str, Any], allowed: float, rise: float | None) -> str:
+def allowance(
+    paired: dict[str, Any], allowed: float, rise: float | None, measure: str | None = None
+) -> str:
     """Return in words whether a drop is what was allowed, by its 95 % interval, and `balanced_rise`."""
     most = f"{allowed:g} point{'' if allowed == 1 else 's'}"
     if rise is not None and rise > allowed >= paired["low"]:
-        return f"balanced error rises by {rise:.2f} points, {allowed:g} were allowed"
+        name = "balanced disagreement" if measure in BY_ORIGINAL else "balanced error"
+        return f"{name} rises by {rise:.2f} points, {allowed:g} were allowed"
     if paired["high"] <= allowed:
         return f"within the {most} allowed"
     if paired["low"] > allowed:

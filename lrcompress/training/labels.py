@@ -49,7 +49,8 @@ def fit_labels(parts: Parts, head: Head, data: str) -> Parts:
     """Return labels in the form that the head's kind has, see `kind_of`.
 
     Args:
-        parts: Arrays by what they are called: class numbers, zeros and ones, or numbers.
+        parts: Arrays by what they are called: class numbers, zeros and ones, or numbers. None of them for
+            data without labels: then the output alone is checked.
         head: The model's output.
         data: What the data set is called.
 
@@ -63,6 +64,8 @@ def fit_labels(parts: Parts, head: Head, data: str) -> Parts:
             "its last step."
         )
         raise DatasetError(msg, code="model_outputs")
+    if not parts:
+        return {}
     fitting = {key: _fitting(y, head) for key, y in parts.items()}
     numbers = {key: y for key, y in fitting.items() if y is not None}
     if len(numbers) < len(parts):

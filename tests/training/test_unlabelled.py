@@ -145,6 +145,49 @@ def test_images_without_labels_ask_for_their_scaling(tmp_path: Path) -> None:
     assert refused.value.code == "scaling_unknown"
 
 
+def test_one_unit_that_says_yes_or_no(tmp_path: Path) -> None:
+    """Its decisions are classes 0 and 1, judged with both classes alike; every Dense at once, and weighted."""
+    model = keras.Sequential([
+        keras.Input((12,)), keras.layers.Dense(16, activation="relu"),
+        keras.layers.Dense(16, activation="relu"), keras.layers.Dense(1, activation="sigmoid"),
+    ])  # fmt: skip
+    model.compile("adam", "binary_crossentropy")
+    model.fit(X, LABELS > 3, epochs=6, verbose=0)
+    model.save(tmp_path / "yes.keras")
+    arrays = {"x_train": X[:300], "x_test": X[300:], "x_val": X[200:300], "sample_weight_train": np.ones(300)}
+    np.savez(tmp_path / "yes.npz", **arrays)
+
+    result = lrcompress.factorize(
+        tmp_path / "yes.keras", layers="dense", max_drop=5, method="svd", dataset=tmp_path / "yes.npz",
+        output=tmp_path / "small.keras",
+    )  # fmt: skip
+
+    first, second = (
+        np.asarray(keras.saving.load_model(path)(X[300:])) > 0.5
+        for path in (tmp_path / "yes.keras", tmp_path / "small.keras")
+    )
+    assert result.measured_after is not None
+    assert result.measured_after["disagreement"] == pytest.approx(100 * (first != second).mean())
+    assert "balanced_disagreement" in result.measured_after
+    assert "auc" not in result.measured_after
+    story = lrcompress.report(result.record, output=tmp_path / "report.md")
+    assert story["headline"]["measure"] == "disagreement"
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "disagreement with the original" in text
+    assert "test error" not in text.lower()
+
+
+def test_outputs_that_are_decisions_are_refused(tmp_path: Path) -> None:
+    """With labels or without."""
+    inputs = keras.Input((12,))
+    hidden = keras.layers.Dense(8, name="head")(inputs)
+    decided = keras.layers.Lambda(lambda t: keras.ops.argmax(t, axis=-1), output_shape=())(hidden)
+    model = keras.Model(inputs, decided)
+
+    with pytest.raises(DatasetError, match="not decisions"):
+        lrcompress.factorize(model, layer="head", rank=2, dataset=X)
+
+
 def test_several_outputs_numbers_and_labels(tmp_path: Path) -> None:
     """Each output is measured by what the original says there: decisions, labels that hold, numbers."""
     inputs = {name: keras.Input((5,), name=name) for name in ("a", "b")}
