@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lrcompress.endings import HANDS_ON, ORDER_KEEPING, RESHAPED, activation_name, applied
@@ -15,6 +16,9 @@ from lrcompress.modelfile.layers import (
 )
 from lrcompress.modelfile.ranks import input_dimensions
 from lrcompress.modelfile.topology import Container, Item, Ref
+
+# Thousands of layers behind each of thousands of outputs, or of Dense layers, are no model.
+MOST_STEPS, LONGEST_WAY = 1_000_000, 1_000
 
 
 @dataclass
@@ -37,11 +41,16 @@ _Frames = tuple[tuple[Item, int], ...]
 
 
 def tails(tree: Container) -> list[Tail]:
-    """Return what ends each output of a model, in the order of its outputs."""
-    return [_tail(tree, output) for output in tree.outputs]
+    """Return what ends each output of a model, in the order of its outputs.
+
+    Raises:
+        ValueError: If the ways back from all outputs together have more than `MOST_STEPS` steps.
+    """
+    steps = iter(range(MOST_STEPS))
+    return [_tail(tree, output, steps) for output in tree.outputs]
 
 
-def _tail(tree: Container, output: Ref) -> Tail:
+def _tail(tree: Container, output: Ref, steps: Iterator[int]) -> Tail:
     """Walk back from one output along all ways, into nested models and out of them again."""
     tail = Tail()
     seen: set[tuple[tuple[str, ...], int, int]] = set()
@@ -52,6 +61,9 @@ def _tail(tree: Container, output: Ref) -> Tail:
         # A nested model's outputs differ; those of a plain layer are the same way back.
         if item is None or (key := (item.path, ref.node, ref.tensor)) in seen:
             continue
+        if next(steps, None) is None:
+            msg = f"more than {MOST_STEPS} steps back from its outputs"
+            raise ValueError(msg)
         seen.add(key)
         if dense_entry(item) is not None:
             if item not in tail.heads:
@@ -85,6 +97,8 @@ def _outside(item: Item, frames: _Frames) -> list[tuple[Container, Ref, _Frames]
 def following(tree: Container, item: Item) -> list[Item]:
     """Return the layers after `item`, up to the next Dense, for as long as its output takes one way only.
 
+    No more than the first `LONGEST_WAY` of them.
+
     Args:
         tree: The whole model.
         item: A layer of it.
@@ -95,24 +109,25 @@ def following(tree: Container, item: Item) -> list[Item]:
     # In order, and quick to look up: hundreds of layers may follow.
     found: dict[Item, None] = {}
     current = item
-    while True:
+    while len(found) < LONGEST_WAY:
         container = current.container
         users = container.users.get(current.name, [])
-        outputs = sum(ref.layer == current.name for ref in container.outputs)
+        outputs = container.output_counts[current.name]
         if len(users) + outputs != 1:
-            return list(found)
+            break
         if users:
             current = users[0]
         elif container in tree.owners and len(container.outputs) == 1:
             current = tree.owners[container]
             continue
         else:
-            return list(found)
+            break
         if current in found:  # a cycle, in a malformed graph
-            return list(found)
+            break
         found[current] = None
         if dense_entry(current) is not None:
-            return list(found)
+            break
+    return list(found)
 
 
 def ends_in(item: Item, after: list[Item]) -> tuple[str, bool]:
@@ -130,6 +145,7 @@ def ends_in(item: Item, after: list[Item]) -> tuple[str, bool]:
     found = [_activation(layer) for layer in after]
     keeps = all(name in ORDER_KEEPING for name in (own, *found) if name != HANDS_ON)
     keeps = keeps and not any(layer.class_name in RESHAPED for layer in after)
+    keeps = keeps and len(after) < LONGEST_WAY
     place = next((i for i, name in enumerate(found) if name != HANDS_ON), None)
     if own != "linear" or place is None:
         return own, keeps

@@ -111,6 +111,11 @@ class Container:
         return {item.inner: item for item in self.walk() if item.inner is not None}
 
     @cached_property
+    def output_counts(self) -> Counter[str]:
+        """How many outputs of the model each layer gives."""
+        return Counter(ref.layer for ref in self.outputs)
+
+    @cached_property
     def users(self) -> dict[str, list[Item]]:
         """The layers that take in each layer's output, once for each call that does."""
         users: dict[str, list[Item]] = {}
@@ -204,29 +209,29 @@ def _shift_nested_calls(container: Container) -> None:
     """
     nodes = [n for i in container.items for n in as_list(i.entry.get("inbound_nodes"))]
     modern = any(isinstance(node, dict) for node in nodes)
-    references = [ref for item in container.items for call in item.calls for ref in call]
-    for item in container.items:
-        if item.inner is None:
-            continue
-        inside = 0 if modern else _first(item.name, (*references, *container.outputs))
-        outputs = inside
-        if modern and not item.inner.sequential:
-            outputs = min(1, _first(item.name, container.outputs))
-        if inside:
-            for other in container.items:
-                other.calls = [_shifted(call, item.name, inside) for call in other.calls]
-        if outputs:
-            container.outputs = _shifted(container.outputs, item.name, outputs)
+    used = [ref for item in container.items for call in item.calls for ref in call]
+    first = first_calls(container.outputs if modern else [*used, *container.outputs])
+    nested = {item.name: item.inner for item in container.items if item.inner is not None}
+    shifts = {name: first.get(name, 0) for name in nested}
+    if modern:
+        shifts = {n: 0 if nested[n].sequential else min(1, shift) for n, shift in shifts.items()}
+    else:
+        for item in container.items:
+            item.calls = [_shifted(call, shifts) for call in item.calls]
+    container.outputs = _shifted(container.outputs, shifts)
 
 
-def _first(layer: str, refs: Iterable[Ref]) -> int:
-    """Return the lowest call number by which a layer is referred to, 0 if it is not."""
-    return min((ref.node for ref in refs if ref.layer == layer), default=0)
+def first_calls(refs: Iterable[Ref]) -> dict[str, int]:
+    """Return the lowest call number by which each layer is referred to."""
+    first: dict[str, int] = {}
+    for ref in refs:
+        first[ref.layer] = min(ref.node, first.get(ref.layer, ref.node))
+    return first
 
 
-def _shifted(refs: list[Ref], layer: str, shift: int) -> list[Ref]:
-    """Return `refs` with the call numbers of `layer` lowered."""
-    return [Ref(r.layer, max(r.node - shift, 0), r.tensor) if r.layer == layer else r for r in refs]
+def _shifted(refs: list[Ref], shifts: dict[str, int]) -> list[Ref]:
+    """Return `refs` with the call numbers of some layers lowered."""
+    return [Ref(r.layer, max(r.node - shifts[r.layer], 0), r.tensor) if r.layer in shifts else r for r in refs]
 
 
 def is_leaf(value: object, known: dict[str, Item]) -> bool:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lrcompress import factorize, inspect, merge, modernize
-from lrcompress.modelfile import order
+from lrcompress.errors import ModelFileError
+from lrcompress.modelfile import find_head, open_model, order, survey_dense, tail
+from lrcompress.modelfile.topology import build
 
 if TYPE_CHECKING:
     from lrcompress.modelfile.topology import Container, Item
@@ -99,3 +101,69 @@ def test_the_graph_is_ordered_once(
         counts.append(len(seen))
 
     assert counts[0] == counts[1] <= 8
+
+
+def models_in_a_model(make: Maker, count: int) -> Path:
+    """Write `count` models of one Dense in a row, their calls counted from 1 as in Keras 2."""
+    links, arrays = [(make.input(size=4), [])], {}
+    for i in range(count):
+        name = f"d{i}"
+        inner = make.functional([(make.input(size=4), []), (make.dense(name, 4), ["x"])], [name])
+        inner["config"]["name"] = f"m{i}"
+        links.append((inner, [f"m{i - 1}" if i else "x"]))
+        arrays[f"m{i}"] = make.pair(name, 4, 4)
+    config = make.functional(links, [f"m{count - 1}"])
+    for layer in config["config"]["layers"][2:]:
+        layer["inbound_nodes"][0][0][1] = 1
+    config["config"]["output_layers"][0][1] = 1
+    return make.hdf5(config, arrays, name=f"models{count}.h5")
+
+
+@pytest.mark.parametrize("name", ["build", "modernize"])
+def test_twice_the_nested_models_cost_twice_as_much(make: Maker, tmp_path: Path, name: str) -> None:
+    """4,000 of them, 400 kB, took ten seconds to read, and ten times as many a quarter of an hour."""
+    found = []
+    for count in (20, 40):
+        path = models_in_a_model(make, count)
+        config = open_model(path).config
+        work = {"build": lambda config=config: build(config)}
+        work["modernize"] = lambda path=path: WORK["modernize"](path, tmp_path / "out.h5")
+        found.append(calls(work[name]))
+
+    assert found[1] < 2.1 * found[0]
+
+
+def chain_behind(make: Maker, heads: int, outputs: int) -> Path:
+    """Write some Dense, added up, and a chain of dropouts, each of which is an output, or the last."""
+    arrays = {f"d{i}": make.pair(f"d{i}", 4, 4) for i in range(heads)}
+    links = [(make.input(size=4), []), *((make.dense(name, 4), ["x"]) for name in arrays)]
+    links.append((make.layer("Add", "r"), [*arrays]))
+    links += [(make.layer("Dropout", f"r{i}", rate=0.5), [f"r{i - 1}" if i else "r"]) for i in range(20)]
+    return make.hdf5(make.functional(links, [f"r{i}" for i in range(20)][-outputs:]), arrays)
+
+
+def test_ways_back_from_many_outputs_are_bounded(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of outputs with thousands of layers before each, in a file of a megabyte, took minutes."""
+    model = open_model(chain_behind(make, heads=1, outputs=20))
+    assert find_head(model).path == "d0"
+
+    monkeypatch.setattr(tail, "MOST_STEPS", 200)
+
+    with pytest.raises(ModelFileError, match="200 steps back"):
+        find_head(model)
+
+
+def test_what_follows_many_dense_is_bounded(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a chain behind a thousand Dense the first layers are looked at for each; then no order is taken for kept."""
+    path = chain_behind(make, heads=2, outputs=1)
+    whole = survey_dense(open_model(path))[0]
+    monkeypatch.setattr(tail, "LONGEST_WAY", 10)
+    cut = survey_dense(open_model(path))[0]
+
+    assert [len(layer.following) for layer in (*whole, *cut)] == [21, 21, 10, 10]
+    drops = [make.layer("Dropout", f"r{i}", rate=0.5) for i in range(10)]
+    config = make.sequential(make.input(size=4), make.dense("d", 4), *drops)
+    head = make.hdf5(config, {"d": make.pair("d", 4, 4)})
+    assert not find_head(open_model(head)).keeps_order
+    monkeypatch.undo()
+    assert find_head(open_model(head)).keeps_order

@@ -6,7 +6,7 @@ from typing import Any
 
 from lrcompress.modelfile.decoding import as_dict, as_list
 from lrcompress.modelfile.modern.notes import Notes
-from lrcompress.modelfile.topology import Container, Item, is_leaf
+from lrcompress.modelfile.topology import Container, Item, first_calls, is_leaf, tensors
 
 RECURRENT = ("RNN", "LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "Bidirectional")
 # Keras 2 counts the creation of a nested model as its call number 0.
@@ -21,7 +21,7 @@ def modern_calls(tree: Container, notes: Notes, path: str) -> None:
         notes: Told of changes.
         path: Names of the models around it, each with a slash after it.
     """
-    shifted = {item.name for item in tree.items if _counts_creation(item, tree)}
+    shifted = _counting_creation(tree)
     for item in tree.items:
         nodes = item.entry.get("inbound_nodes")
         if not isinstance(nodes, list) or not any(isinstance(node, list) for node in nodes):
@@ -42,25 +42,14 @@ def _is_sequential(item: Item) -> bool:
     return item.inner is not None and item.inner.sequential
 
 
-def _counts_creation(item: Item, tree: Container) -> bool:
-    """Return whether the calls of a nested model are counted from 1 in this file."""
-    if item.inner is None:
-        return False
-    nodes = [n for i in tree.items for n in as_list(i.entry.get("inbound_nodes"))]
+def _counting_creation(tree: Container) -> set[str]:
+    """Return the nested models whose calls are counted from 1 in this file."""
+    nodes = [n for item in tree.items for n in as_list(item.entry.get("inbound_nodes"))]
     if any(isinstance(node, dict) for node in nodes):
-        return False
-    config = as_dict(tree.entry.get("config"))
-    found = [*_numbers(nodes, item, tree), *_numbers(config.get("output_layers"), item, tree)]
-    return bool(found) and min(found) >= _CREATION
-
-
-def _numbers(value: Any, item: Item, tree: Container) -> list[int]:  # noqa: ANN401 - JSON
-    """Return the call numbers by which a layer is referred to."""
-    if is_leaf(value, tree.by_name):
-        own = [value[1]] if value[0] == item.name else []
-        return own + (_numbers(value[3], item, tree) if len(value) == 4 else [])
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [number for part in parts for number in _numbers(part, item, tree)]
+        return set()
+    outputs = as_dict(tree.entry.get("config")).get("output_layers")
+    first = first_calls(tensors([nodes, outputs], tree.by_name))
+    return {i.name for i in tree.items if i.inner is not None and first.get(i.name, 0) >= _CREATION}
 
 
 def _lowered(value: Any, shifted: set[str], tree: Container) -> Any:  # noqa: ANN401 - JSON
@@ -87,24 +76,21 @@ def _with_arguments(node: Any, item: Item, tree: Container) -> Any:  # noqa: ANN
             # Arguments that Keras 3 may not have, left open: `constants` of a Bidirectional.
             leaf[3] = {key: value for key, value in leaf[3].items() if value is not None}
             keywords |= leaf[3]
-    tensors = [tensor(leaf) for leaf in leaves]
+    given = [tensor(leaf) for leaf in leaves]
     # A recurrent layer takes its initial states in the list of inputs.
-    has_states = item.class_name in RECURRENT and len(tensors) > 1
+    has_states = item.class_name in RECURRENT and len(given) > 1
     if not has_states and not any(holds_tensor(value, tree) for value in keywords.values()):
         return node
     keywords = {key: tensors_in(value, tree) for key, value in keywords.items()}
     if has_states:
-        keywords["initial_state"] = tensors[1:]
-        tensors = tensors[:1]
-    return {"args": [tensors[0] if len(tensors) == 1 else tensors], "kwargs": keywords}
+        keywords["initial_state"] = given[1:]
+        given = given[:1]
+    return {"args": [given[0] if len(given) == 1 else given], "kwargs": keywords}
 
 
 def holds_tensor(value: Any, tree: Container) -> bool:  # noqa: ANN401 - JSON
     """Return whether a keyword argument refers to a layer's output."""
-    if is_leaf(value, tree.by_name):
-        return True
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(holds_tensor(part, tree) for part in parts)
+    return any(True for _ in tensors(value, tree.by_name))
 
 
 def tensors_in(value: Any, tree: Container) -> Any:  # noqa: ANN401 - JSON
