@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -21,20 +21,30 @@ Refuses = Callable[..., AbstractContextManager[None]]
 Shape = tuple[int | None, ...]
 
 
+class History(NamedTuple):
+    """Where a tensor of Keras comes from."""
+
+    operation: Any
+    node_index: int
+    tensor_index: int
+
+
 @pytest.fixture
 def model() -> Callable[..., Any]:
     """Return a function that makes what the module reads of a model: names, shapes, activation."""
 
     def make(*inputs: Shape, outputs: Shape = (3,), activation: str = "softmax") -> Any:
         layer = SimpleNamespace(name="out", activation=SimpleNamespace(__name__=activation))
-        history = SimpleNamespace(operation=layer)
+        history = History(layer, 0, 0)
         return SimpleNamespace(
             name="stand_in",
             inputs=[
                 SimpleNamespace(name=f"in_{k}", shape=(None, *shape))
                 for k, shape in enumerate(inputs)
             ],
-            outputs=[SimpleNamespace(shape=(None, *outputs), _keras_history=history)],
+            outputs=[
+                SimpleNamespace(shape=(None, *outputs), dtype="float32", _keras_history=history)
+            ],
         )
 
     return make

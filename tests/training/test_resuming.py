@@ -200,7 +200,8 @@ def test_another_run_is_not_taken_up(tmp_path: Path) -> None:
     from lrcompress.training.checkpoints import Checkpoint, State, assign
 
     arrays = [np.ones((2, 3), np.float32)]
-    state = State(1, [], 0, (1.0,), 2.0, 1.0, arrays, arrays, arrays)
+    history = [{"epoch": 1, "loss": 0.5, "validation_loss": 1.0, "kept": True}]
+    state = State(1, history, 1, (1.0,), 2.0, 1.0, arrays, arrays, arrays)
     path = tmp_path / "state.npz"
     Checkpoint(path, {"epochs": 3, "seed": 0}).save(state)
 
