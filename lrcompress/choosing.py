@@ -135,12 +135,17 @@ def choose_rank(
         text = f"the largest rank that saves at least {100 * value:g} % of the layer"
     else:
         rank, found = _smallest_within(value, largest_useful_rank(m, n, split), drops, judged)
-        text = f"the smallest rank that loses at most {value:g} points {judged}"
+        text = f"the smallest rank that loses at most {in_points(value)} {judged}"
     unit = " pt" if rule == "max_drop" else " %"
     scale = 1.0 if rule == "max_drop" else 100.0
     sides = ", ".join(f"rank {r}: {scale * share:.2f}{unit}" for r, share in sorted(found.items()))
     why = " (the default: say --rank to choose yourself)" if default else ""
     return RankChoice(rank, rule, value, default, found, f"rank {rank}, {text} ({sides}){why}")
+
+
+def in_points(value: float) -> str:
+    """Return percentage points in words: 1 point, 0.5 points."""
+    return f"{value:g} point{'' if value == 1 else 's'}"
 
 
 def capped(choice: RankChoice, most: int, energies: Callable[[], NDArray[np.float64]]) -> RankChoice:

@@ -44,7 +44,7 @@ def check_named(dataset: object, verb: str) -> None:
     """
     if dataset is not None and not isinstance(dataset, (str, Path)):
         msg = (
-            f"Received data of type {type(dataset).__name__}; {verb} goes on where it was broken off, and must find "
+            f"Received data of type {type(dataset).__name__}; {verb} can be resumed and must find "
             "its data again: save them with numpy.savez and give that file."
         )
         raise DatasetError(msg, code="dataset_in_memory")
@@ -164,7 +164,7 @@ def choose(given: object, data_dir: str | Path | None, *origins: Origin) -> Chos
 def _refusal(file: Path, option: str, name: str) -> DatasetError:
     """Return the error for what a file names and only a user may name."""
     msg = (
-        f"{file} names {name!r} for {option}, which is taken from you alone: it may be code, or lie "
+        f"{file} names {name!r} for {option}, which only you may give: it may be code, or lie "
         f"elsewhere. A file may name {', '.join(NAMED)}, or data that lie in its own folder. "
         f"If you trust it, pass {option} {name!r} yourself."
     )

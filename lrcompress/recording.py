@@ -54,8 +54,8 @@ def about(model: ModelFile, layers: list[LayerResult], written: Written) -> list
     before, after = model.size - written.optimizer_bytes, written.size - written.optimizer_bytes_after
     if after >= before and sum(x.parameters_after - x.parameters_before for x in layers) < 0:
         warnings.append(
-            f"The file is {after - before:,} bytes larger although parameters are saved: what a layer more "
-            "takes in the file is more than they do; a lower --rank saves more."
+            f"The file is {after - before:,} bytes larger although parameters are saved: one more layer "
+            "takes more room in the file than they did; a lower --rank saves more."
         )
     for layer in layers:
         if layer.parameters_after >= layer.parameters_before:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lrcompress.choosing import RankChoice, Rule, pick_rule, rank_grid
+from lrcompress.choosing import RankChoice, Rule, in_points, pick_rule, rank_grid
 from lrcompress.errors import RankError
 from lrcompress.layerwise import (
     Factorized,
@@ -72,9 +72,9 @@ def factorize_several(
     curves = [_curve(task, calibration, progress) for task in tasks]
     judged = "" if calibration is None else f" {calibration.judged}"
     asked = {
-        "reduction": f"saving {100 * value:g} % of {len(curves)} layers",
-        "energy": f"keeping {100 * value:g} % of the energy of {len(curves)} layers on average",
-        "max_drop": f"losing at most {value:g} points{judged} with {len(curves)} layers",
+        "reduction": f"to save {100 * value:g} % of them",
+        "energy": f"to keep {100 * value:g} % of their energy on average",
+        "max_drop": f"to lose at most {in_points(value)}{judged}",
     }[rule]
     if rule == "reduction":
         ranks = _within_reduction(curves, value)
@@ -83,7 +83,7 @@ def factorize_several(
         if is_default and all(rank is None for rank in ranks):
             # A choice of ours is never refused: the most energy that still saves something.
             ranks = tuple(curve.most for curve in curves)
-            asked = f"the most energy that saves anything ({100 * value:g} % would save nothing)"
+            asked = f"to keep the most energy that still saves something ({100 * value:g} % would save nothing)"
     else:
         ranks = _within_drop(tasks, curves, value, calibration, progress)
     return _result(tasks, curves, ranks, rule, value, is_default, asked)
@@ -187,7 +187,7 @@ def _within_drop(
         low, high = (low, middle) if drop <= allowed else (middle, high)
     if all(rank is None for rank in path[high]):
         msg = (
-            f"No ranks of these {len(curves)} layers lose at most {allowed:g} points "
+            f"No ranks of these {len(curves)} layers lose at most {in_points(allowed)} "
             f"{calibration.judged}; raise --max-drop, or give --reduction and fine-tune."
         )
         raise RankError(msg, code="max_drop_unreachable")
@@ -223,12 +223,12 @@ def _result(
     for task, rank in zip(tasks, ranks, strict=True):
         name = task.target.layer.path
         if rank is None:
-            remarks.append(f"Layer {name} stays whole: the parameters do more good there than elsewhere.")
+            remarks.append(f"Layer {name} stays whole: shrinking it would cost more accuracy per parameter.")
             continue
-        text = f"rank {rank}, its share in {asked} ({100 * saved:.1f} % saved){why}"
+        text = f"rank {rank}, chosen jointly for {len(tasks)} layers {asked} ({100 * saved:.1f} % saved){why}"
         choice = RankChoice(rank, rule, value, is_default, {}, text)
         found.append(task.factorized(choice))
     if not found:
-        msg = f"Nothing can be saved while {asked}; ask for less."
+        msg = f"No ranks of these {len(tasks)} layers save anything if they are {asked}; ask for less."
         raise RankError(msg, code="nothing_to_gain")
     return Shared(found, remarks)

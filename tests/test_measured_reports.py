@@ -112,7 +112,8 @@ def test_sweeps_are_shown_and_drawn(
     }  # fmt: skip
     document = {
         "model": "m.keras", "layer": "out", "kernel_shape": [4, 4], "parameters": 20,
-        "break_even_rank": 1, "singular_values": [2.0, 1.0], "dataset": {}, "seconds": {},
+        "break_even_rank": 1, "singular_values": [2.0, 1.0], "dataset": {"name": "d", "scaling": "as-is"},
+        "seconds": {},
         "original": {**held_out, **figures}, "rows": [row],
     }  # fmt: skip
 

@@ -59,7 +59,7 @@ class ExportResult(Shown):
         errors: On labelled test data: ``keras``, ``exported`` and their paired ``difference``, as
             `evaluate` has them; None without labels.
         latency: Seconds at one sample a call: ``median``, ``q1``, ``q3``, ``runs``.
-        original: The original, exported alike: ``model``, ``bytes_before``, ``bytes_after``,
+        original: The original, exported the same way: ``model``, ``bytes_before``, ``bytes_after``,
             ``latency``, and ``speed``, how many times as fast the output is; None without one.
         device: What computed.
         cores: How many cores the process might use.
@@ -128,7 +128,7 @@ def export(
         format: ``litert``, ``onnx`` or ``saved-model``; default by the output's suffix
             (``.tflite``, ``.onnx``, none), or ``litert``.
         int8: LiteRT only: weights as 8-bit integers (dynamic range).
-        against: The original, which is exported alike and timed in turns; default the one that the
+        against: The original, which is exported the same way and timed in turns; default the one that the
             model's run record names.
         dataset: Whose test part to run on, as for `lrcompress.factorize`. Default the one that the model
             file or its record names, where it is at hand, else random inputs.

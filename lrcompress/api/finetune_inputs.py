@@ -37,11 +37,11 @@ def factorized_file(record: runs.RunRecord) -> Path:
     path = record.resolve(stage["path"])
     if not inside(record.path.parent, stage["path"]):
         # The output goes beside the model: where that is, no record decides.
-        msg = f"{record.path} speaks of {path}, outside its own folder; if you trust it, name that model yourself."
+        msg = f"{record.path} names {path}, outside its own folder; if you trust it, give that model yourself."
         raise RunRecordError(msg, code="not_from_a_file")
     if not path.is_file():
         msg = (
-            f"{record.path} speaks of {path}, which is not there; "
+            f"{record.path} names {path}, which is not there; "
             "name the factorized model, or run `lrcompress factorize` again."
         )
         raise ModelFileError(msg, code="missing")

@@ -128,7 +128,7 @@ def record_at(run: Any) -> Iterator[Any]:  # noqa: ANN401  # a path, a result, o
         return
     if not is_live(made) or made not in _runs:
         msg = (
-            f"Received {type(run).__name__}, of which no run is known; expected a run record, what factorize or "
+            f"Received {type(run).__name__}, for which no run is known; expected a run record, what factorize or "
             "finetune returned, or the model in it."
         )
         raise DatasetError(msg, code="not_a_model")

@@ -117,7 +117,7 @@ def _check_no_model(path: Path) -> None:
     with contextlib.suppress(ModelFileError):
         is_model = is_model or bool(sniff(path))
     if is_model:
-        msg = f"Report {path} would be in the place of a model; give another name with --output."
+        msg = f"Report {path} would replace a model; give another name with --output."
         raise OutputError(msg, code="output_suffix")
 
 

@@ -27,7 +27,7 @@ from lrcompress.cli.options import (
               help="Default: by the suffix of --output (.tflite, .onnx, none), or litert.")  # fmt: skip
 @click.option("--int8", is_flag=True, help="LiteRT: weights as 8-bit integers (dynamic range).")
 @click.option("--against", type=click.Path(path_type=Path), callback=existing_model, metavar="FILE",
-              help="The original, exported alike and timed in turns. Default: as recorded.")  # fmt: skip
+              help="The original, exported the same way and timed in turns. Default: as recorded.")  # fmt: skip
 @data_options
 @output_option("<stem>.tflite, <stem>.onnx or <stem>-saved-model beside MODEL")
 @overwrite_option
@@ -41,7 +41,7 @@ def command(
     """Write MODEL for a phone or a server: LiteRT, ONNX or a SavedModel.
 
     The exported model runs in its runtime, on test data where they are named or at hand, and its
-    outputs are compared with those of MODEL; what became of factorized layers is told, and sizes
+    outputs are compared with those of MODEL; what became of factorized layers is shown, and sizes
     and latency beside those of the original. Nothing is written if the outputs differ.
 
     \b

@@ -45,7 +45,7 @@ RULES = ("rank", "energy", "reduction", "max_drop")
 @data_options
 @validation_option
 @click.option(
-    "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay."
+    "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay off."
 )
 @output_option("<stem>-rank<r><suffix> in the current directory")
 @overwrite_option

@@ -74,7 +74,7 @@ def command(
 
     Trains on the training data, keeps the best epoch by a held-out part of them, and measures on the
     test data before and after. Uses a GPU where Keras sees one. After Control-C the best so far is
-    saved; a run that was broken off or killed goes on with --resume.
+    saved; an interrupted or killed run goes on with --resume.
 
     \b
     Example:

@@ -29,8 +29,8 @@ def command(
     """Rewrite an old MODEL in the terms of Keras 3, so that plain Keras 3 loads it.
 
     MODEL is a .h5, .hdf5 or .keras file of any Keras; it is not changed, and none of it is run.
-    Every change is listed, and what may compute differently is said in a warning. Keras is started
-    only with --check, and where --output asks for the other format.
+    Every change is listed, and a warning names what may compute differently. Keras is started only
+    with --check, and where --output asks for the other format.
 
     \b
     Example:

@@ -123,7 +123,7 @@ def data_options(command: Command) -> Command:
 
 validation_option = click.option(
     "--validation", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.npz",
-    help="Data to choose on that the model was not trained on; default: x_val of the data, or a "
+    help="Validation data that the model was not trained on; default: x_val of the data, or a "
          "held-out tenth.",
 )  # fmt: skip
 

@@ -37,7 +37,7 @@ METHODS = ("auto", "svd", "centered", "whitened", "refined")
 @data_options
 @validation_option
 @click.option(
-    "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay."
+    "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay off."
 )
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Draw the errors: .png, .svg or .pdf.")  # fmt: skip

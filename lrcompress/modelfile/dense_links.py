@@ -48,7 +48,7 @@ def _blocks(space: Space, address: int) -> tuple[list[int], list[bytes]]:
     width, first, largest, bits, _, root, rows = unpack_from("<HQQHHQH", head, 110)
     own = (signature, version, id_bytes, filters, flags & ~2, huge_id, huge, *rest)
     if own != (b"FRHP", 0, _ID_BYTES, 0, 0, 0, NOWHERE, 0, 0, 0, 0):
-        space.fail("a heap of links that is none")
+        space.fail("an invalid heap of links")
     if (width, first, largest, bits) != (_ROW, _FIRST, _LARGEST, 32) or most > _LARGEST:
         space.fail("a heap of links of another form")
     if rows > _ROWS:
@@ -58,7 +58,7 @@ def _blocks(space: Space, address: int) -> tuple[list[int], list[bytes]]:
         size = 21 + 8 * _ROW * rows
         block = space.take(root, size, "a list of blocks")
         if block[:5] != b"FHIB\0" or unpack_from("<QI", block, 5) != (address, 0):
-            space.fail("a list of blocks that is none")
+            space.fail("an invalid list of blocks")
         addresses = list(unpack_from(f"<{_ROW * rows}Q", block, 17))
     starts, blocks, at = [], [], 0
     for number, place in enumerate(addresses):
@@ -66,7 +66,7 @@ def _blocks(space: Space, address: int) -> tuple[list[int], list[bytes]]:
         if place != NOWHERE:
             block = space.take(place, size, "a block of links")
             if block[:5] != b"FHDB\0" or unpack_from("<QI", block, 5) != (address, at):
-                space.fail("a block of links that is none")
+                space.fail("an invalid block of links")
             starts.append(at)
             blocks.append(block)
         at += size
@@ -80,7 +80,7 @@ def _records(space: Space, address: int) -> Iterator[bytes]:
     head = space.take(address, 38, "a tree of links")
     signature, kind, node, record, depth, _, _, root, count, total = unpack_from("<5sBIHHBBQHQ", head)
     if (signature, kind, node, record) != (b"BTHD\0", 5, _NODE_BYTES, _RECORD_BYTES) or depth > 3:
-        space.fail("a tree of links that is none")
+        space.fail("an invalid tree of links")
     seen = 0
     below = {depth: [(root, count)]}
     for level in range(depth, -1, -1):
@@ -90,7 +90,7 @@ def _records(space: Space, address: int) -> Iterator[bytes]:
             step = 0 if not level else 9 if level == 1 else 11
             whole = 10 + records * (_RECORD_BYTES + step) + step
             if data[:6] != mark or not records or whole > _NODE_BYTES:
-                space.fail("a part of a tree of links that is none")
+                space.fail("an invalid part of a tree of links")
             seen += records
             for n in range(records):
                 yield data[6 + n * _RECORD_BYTES : 6 + (n + 1) * _RECORD_BYTES]

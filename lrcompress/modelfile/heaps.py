@@ -25,24 +25,24 @@ class Names:
         head = space.take(address, 32, "a heap")
         signature, version, size, free, segment = unpack_from("<4sB3xQQQ", head)
         if signature != b"HEAP" or version:
-            space.fail("a heap that is none")
+            space.fail("an invalid heap")
         self._segment = space.take(segment, size, "the names of a group")
         spans = []
         while free != _END:
             following, length = unpack_from("<QQ", self._segment, free)
             spans.append((free, free + length))
             if length < 16 or free + length > size or 16 * len(spans) > size:
-                space.fail("a heap without end")
+                space.fail("an endless heap")
             free = following
         spans.sort()
         if any(end > start for (_, end), (start, _) in pairwise(spans)):
-            space.fail("a heap without end")
+            space.fail("an endless heap")
 
     def at(self, offset: int) -> bytes:
         """Return the name at an offset."""
         end = self._segment.find(b"\0", offset, offset + _LONGEST_NAME + 1)
         if end < 0:
-            self._space.fail("a name without end")
+            self._space.fail("an endless name")
         return self._segment[offset:end]
 
 
@@ -88,7 +88,7 @@ class Texts:
         space, what = self._space, "a heap of text"
         signature, size = unpack_from("<8sQ", space.peek(address, 16, what))
         if signature != b"GCOL\1\0\0\0" or size < 32:
-            space.fail(f"{what} that is none")
+            space.fail(f"{what} of a wrong kind")
         heap = space.take(address, size, what)
         found: dict[int, tuple[int, int]] = {}
         at = 16
@@ -96,7 +96,7 @@ class Texts:
             number, length = unpack_from("<H6xQ", heap, at)
             if not number:  # what is free comes last
                 if length != size - at:
-                    space.fail("a heap without end")
+                    space.fail("an endless heap")
                 break
             if number in found or at + 16 + length > size:
                 space.fail(f"{what} whose objects do not fit")

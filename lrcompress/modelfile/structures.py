@@ -119,7 +119,7 @@ class _Walk:
                 self.index.arrays[canonical] = self._array(where, header)
                 continue
             else:
-                self._space.fail("a group that is none")
+                self._space.fail("an invalid group")
             if where:
                 self.index.groups[canonical] = where
             pending += self._counted(where + "/" if where else "", below)
@@ -142,7 +142,7 @@ class _Walk:
         self._objects += len(found)
         self._letters += sum(len(where) for where, _, _ in found)
         if self._objects > MAX_OBJECTS or self._letters > _MOST_LETTERS:
-            self._space.refuse(f"more than {MAX_OBJECTS} objects, or names without end")
+            self._space.refuse(f"more than {MAX_OBJECTS} objects, or endless names")
         return found[::-1]
 
     def _check_attributes(self, header: Header) -> None:
@@ -234,7 +234,7 @@ def _children(space: Space, place: _Place) -> list[_Child]:
             table = space.take(node, 328, "a list of names")
             signature, count = unpack_from("<6sH", table)
             if signature != b"SNOD\1\0" or not 0 < count <= 8:
-                space.fail("a list of names that is none")
+                space.fail("an invalid list of names")
             for at in range(8, 8 + 40 * count, 40):
                 offset, address, kind, tree, heap = unpack_from("<QQI4xQQ", table, at)
                 name = names.at(offset)

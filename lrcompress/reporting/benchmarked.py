@@ -77,7 +77,7 @@ def worded(speed: dict[str, Any]) -> str:
         "faster": f"{speed['ratio']:.2f} times as fast",
         "slower": f"slower, {speed['ratio']:.2f} times as fast",
         "same": "as fast as before",
-        "unclear": "not told apart by these runs",
+        "unclear": "no measurable difference",
     }[speed["verdict"]]
 
 

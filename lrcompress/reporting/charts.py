@@ -263,7 +263,7 @@ def _finetuning(story: dict[str, Any]) -> Iterator[Chart]:
     seen = "; ".join(f"{row[0]}: {row[2]}{' (kept)' if row[4] else ''}" for row in table)
     yield Chart(
         "fine-tuning", "Fine-tuning",
-        "On a held-out part of the training data; the best look is kept. No choice is made on test data.",
+        "On a held-out part of the training data; the best epoch is kept. No choice is made on test data.",
         f"{name.capitalize()} by epoch. {seen}.",
         partial(draw_finetuning, entry, key),
         columns=["epoch", "loss in training", name, "held-out loss", ""], rows=table,

@@ -121,7 +121,7 @@ def _optimizer_lines(result: dict[str, Any]) -> list[str]:
         return [f"{before} of the input are optimizer state, which is dropped and not counted as saved"]
     return [
         f"{before} of the input and {after} of the output are optimizer state: not counted as saved",
-        "slots of untouched weights have moved to their new places, those of new kernels start anew",
+        "optimizer state was kept for unchanged layers and starts anew for the new kernels",
     ]
 
 
@@ -138,7 +138,7 @@ def render_modernize(result: dict[str, Any]) -> list[RenderableType]:
         *(_changes(result["changes"]) or ["nothing had to change for Keras 3"]),
     ]
     if result["optimizer_bytes"]:
-        lines.append(f"{size(result['optimizer_bytes'])} of optimizer state are left out")
+        lines.append(f"{size(result['optimizer_bytes'])} of optimizer state are dropped")
     if result["checked"]:
         lines.append("Keras loads the new file")
     return [plain([*lines, f"wrote {result['output']}"])]
@@ -225,6 +225,11 @@ def render_inspect(document: dict[str, Any]) -> list[RenderableType]:
                     for row in head["ranks"]
                 ],
                 left=0,
+            )
+        )
+        parts.append(
+            plain(
+                ["of the layer: of its kernel, without bias; energy and spectral error: of method svd"]
             )
         )
     return parts

@@ -20,7 +20,7 @@ FACTORS = {
     "unknown": "not found in the exported file as {m} x {r} and {r} x {n}, nor as {m} x {n}",
 }
 
-SPEED = {"faster": "faster", "slower": "slower", "same": "as fast", "unclear": "not told apart"}
+SPEED = {"faster": "faster", "slower": "slower", "same": "as fast", "unclear": "no measurable difference"}
 
 
 def render_export(result: dict[str, Any]) -> list[RenderableType]:
@@ -86,7 +86,7 @@ def _facts(result: dict[str, Any]) -> list[str]:
     if original is not None:
         speed = original["speed"]
         lines.append(
-            f"latency against the original, exported alike: {SPEED[speed['verdict']]}; {times(speed)} times "
+            f"latency against the original, exported the same way: {SPEED[speed['verdict']]}; {times(speed)} times "
             "as fast [95 %]"
         )
     threads = "" if result["threads"] is None else f", {result['threads']} threads"

@@ -149,7 +149,7 @@ def _difference(paired: dict[str, Any]) -> str:
         return "The compressed model is worse on these test samples by more than chance explains."
     if high < 0:
         return "The compressed model is better on these test samples by more than chance explains."
-    return "No measurable difference between the two models on these test samples: the interval holds 0."
+    return "No measurable difference between the two models on these test samples: the interval contains 0."
 
 
 def shape_of(layer: dict[str, Any]) -> str:

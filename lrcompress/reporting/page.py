@@ -23,7 +23,7 @@ from lrcompress.reporting.facts import (
     written_change,
 )
 from lrcompress.reporting.spectra import break_even, energy_at, with_spectrum
-from lrcompress.reporting.tables import drop
+from lrcompress.reporting.tables import drop, least_is_known
 from lrcompress.reporting.words import (
     BY_ORIGINAL,
     chance,
@@ -37,7 +37,7 @@ from lrcompress.reporting.words import (
     test_column,
 )
 
-CERTIFICATE = ("Layer", "computed by", "Frobenius norm", "spectral norm", "best at the", "times the least possible")
+CERTIFICATE = ("Layer", "computed by", "Frobenius norm", "spectral norm", "error of the", "times the least possible")
 
 
 def page_of(story: dict[str, Any], *, has_figures: bool) -> dict[str, Any]:
@@ -206,8 +206,8 @@ def certificate_rows(story: dict[str, Any]) -> list[list[str]]:
 
 def _least(layer: dict[str, Any]) -> list[str]:
     """Return what the method minimises, and how near it comes to the least error of that."""
-    exact = "exact" if layer.get("exact") else f"{layer['optimality']:.6f}"
-    return [layer.get("optimality_of") or "kernel", exact]
+    ratio = f"{layer['optimality']:.6f}" if least_is_known(layer) else "-"
+    return [layer.get("optimality_of") or "kernel", "exact" if layer.get("exact") else ratio]
 
 
 def environment_of(story: dict[str, Any]) -> list[tuple[str, str]]:

@@ -44,15 +44,15 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
     lines = _replaced(document["rows"])
     original = document["original"]
     lines += [
-        f"the whole layer has {count(m * n)} parameters of {count(document['parameters'])} in the model; "
-        f"ranks up to {document['break_even_rank']} save something"
+        f"the model has {count(document['parameters'])} parameters; ranks up to {document['break_even_rank']} "
+        "save some; layer saved: of its kernel, without bias"
     ]
     if original:
         lines.append(
             f"the original: {held_out(original)} held out, {rate(original)} test"
             f" ({count(original['samples'])} samples); choose by the held-out column, report the test error"
             if original.get("measure") not in BY_ORIGINAL
-            else f"no labels: all is measured against the original, on {count(original['samples'])} test samples; "
+            else f"no labels: everything is compared with the original on {count(original['samples'])} test samples; "
             "choose by the held-out column, report the test column"
         )
         if document["dataset"] and document["dataset"].get("trained_on_held_out"):
@@ -77,13 +77,13 @@ def _outputs(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _replaced(rows: list[dict[str, Any]]) -> list[str]:
-    """Say where a simpler method was better on held-out inputs, and stands in."""
+    """Say where a simpler method was better on held-out inputs and is shown instead."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["method_used"] != row["method"]:
             found.setdefault((row["method"], row["method_used"]), []).append(str(row["rank"]))
     return [
-        f"{method} at rank {', '.join(ranks)}: {used} was better on held-out inputs and stands there"
+        f"{method} at rank {', '.join(ranks)}: {used} was better on held-out inputs and is shown instead"
         for (method, used), ranks in found.items()
     ]
 

@@ -42,6 +42,12 @@ def kernel_errors(layer: dict[str, Any]) -> str:
     )
 
 
+def least_is_known(layer: dict[str, Any]) -> bool:
+    """Return whether a layer's error has a known least: not once refinement has left least squares behind."""
+    error, least = layer.get("minimised_error"), layer.get("minimised_optimum")
+    return layer["method"] != "refined" or error is None or error <= 1.001 * (least or 0.0)
+
+
 def certificate(layer: dict[str, Any]) -> str:
     """Return how near a layer comes to the best that its method could do at its rank."""
     # Older records measured every method against the kernel.
@@ -49,10 +55,10 @@ def certificate(layer: dict[str, Any]) -> str:
     rank, error, least = layer["rank"], layer.get("minimised_error"), layer.get("minimised_optimum")
     if layer.get("exact"):
         return f"certificate: exact at rank {rank}, but for rounding ({layer['algorithm']})"
-    if layer["method"] == "refined" and error is not None and error > 1.001 * (least or 0.0):
+    if not least_is_known(layer):
         return (
-            f"certificate: error of the {what} {small(error)}, the least in squares at rank {rank} is "
-            f"{small(least)}; refined lowers their loss, for which no least is known"
+            f"certificate: error of the {what} {small(error)}, {small(least)} by least squares at rank {rank}; "
+            "refined minimises a different loss, whose optimum is not known"
         )
     return (
         f"certificate: {layer['optimality']:.6f} x the smallest possible error of the {what} at rank "

@@ -38,8 +38,8 @@ def note(unknown: list[str], error: Exception) -> str:
     reason = " ".join(str(error).split())[:120]
     what = f"does not know {', '.join(unknown)}" if unknown else f"reports {reason!r}"
     return (
-        f"Of how the model was compiled Keras {what}: that was left out. Measures and training go by what "
-        "its outputs and the labels suggest; factorize and finetune write the settings on as they are."
+        f"Compile settings: Keras {what}, so that was left out. Measures and training go by the model's outputs and "
+        "the labels; factorize and finetune copy the settings unchanged."
     )
 
 

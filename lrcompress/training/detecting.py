@@ -218,7 +218,7 @@ def _convince(
     if (pixels or classes is not None) and chosen.mean > margin * constant > 0:
         msg = (
             f"No scaling tried suits the original model ({_told(scores, chosen)}): with the best, {chosen.name}, its "
-            f"loss on training data is {chosen.mean:.3g}, where one prediction for all has {constant:.3g}. "
+            f"loss on training data is {chosen.mean:.3g}, where a constant prediction has {constant:.3g}. "
             f"Say how its inputs were scaled: --scaling {chosen.name} if that is right."
         )
         raise DatasetError(msg, code="scaling_doubtful")

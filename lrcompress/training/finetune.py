@@ -85,7 +85,7 @@ def finetune(
         if checkpoint is not None:
             checkpoint.remove()
         msg = (
-            f"Training diverged in epoch {training.epochs_done}: the loss is no number any more, and no epoch "
+            f"Training diverged in epoch {training.epochs_done}: the loss is not a number, and no epoch "
             "was better than the start; nothing was written: try a smaller --learning-rate."
         )
         raise TrainingError(msg, code="diverged")

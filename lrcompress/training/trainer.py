@@ -96,7 +96,7 @@ class Trainer:
         is_left = state.is_file()
         check_output(path, overwrite=True)
         if path.exists() and not is_left:
-            msg = f"{path} exists, and no row here speaks of it; move it away, or give another --output."
+            msg = f"{path} exists, and belongs to no row here; move it away, or give another --output."
             raise OutputError(msg, code="output_exists")
         batch_size = current().rounded(self.settings.batch_size)
         schedule = Schedule(self.settings.epochs, batch_size, seed)

@@ -36,7 +36,7 @@ def test_merge_says_what_it_did(run: Run, split: Path) -> None:
     rows = [line.split() for line in result.stdout.splitlines()]
     assert ["parameters,", "layer", "1,074", "2,570"] in rows
     assert ["parameters,", "model", "38,898", "40,394"] in rows
-    assert "gone: predictions_lowrank" in result.stdout
+    assert "removed: predictions_lowrank" in result.stdout
     assert f"wrote small-merged{split.suffix}" in result.stdout
     assert split.read_bytes() == before
     assert Path(f"small-merged{split.suffix}").exists()

@@ -154,7 +154,7 @@ def test_the_note_names_it_once(tmp_path: Path, data: Path, run: Callable[..., R
     done = run(*words)
 
     assert done.exit_code == 0, done.stderr
-    assert done.stderr.count("Note: Of how the model was compiled Keras does not know own_loss, OwnMetric") == 1
+    assert done.stderr.count("Note: Compile settings: Keras does not know own_loss, OwnMetric") == 1
     assert "Note:" not in run(*words, "--quiet").stderr
     with pytest.warns(LRCompressWarning, match="own_loss, OwnMetric"):
         lrcompress.evaluate([tmp_path / "model.keras"], dataset=str(data), scaling="as-is")

@@ -143,7 +143,7 @@ def test_errors_on_labelled_data_are_told(small: Path, run: Callable[..., Result
     assert "predictions: still two products, 24 x 3 and 3 x 10" in done.stdout
     assert "on all test data, 360 predictions:" in done.stdout
     assert "+0.00 pt [" in done.stdout
-    assert "latency against the original, exported alike:" in done.stdout
+    assert "latency against the original, exported the same way:" in done.stdout
 
 
 RUNTIMES = {"litert": "LiteRT", "onnx": "Onnx", "saved-model": "SavedModel"}

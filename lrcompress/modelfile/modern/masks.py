@@ -51,7 +51,7 @@ def explicit_masks(tree: Container, notes: Notes, path: str) -> None:
                 continue
             if mask is not None:
                 keywords["mask"] = mask
-                notes.changed("padding handed over beside initial states", path + item.name)
+                notes.changed("mask of the padding passed beside initial states", path + item.name)
 
 
 class _UnclearError(Exception):
