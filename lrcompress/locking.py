@@ -21,6 +21,8 @@ from lrcompress.errors import OutputError
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 _POLL_SECONDS = 0.2
+# Of making a file in a folder that others remove while it is empty.
+_MOST_TRIES = 1_000
 
 
 @contextlib.contextmanager
@@ -73,14 +75,16 @@ def _take(path: Path, *, wait: bool, certain: bool) -> BinaryIO | None:
 
 
 def _open(path: Path) -> BinaryIO:
+    tries = 0
     while True:
+        tries += 1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             return path.open("a+b")
-        except FileNotFoundError:
-            # Another process has just removed the folder that it left empty.
-            continue
         except OSError as error:
+            # Another process may have just removed the folder that it left empty.
+            if isinstance(error, FileNotFoundError) and tries < _MOST_TRIES:
+                continue
             msg = f"Cannot write in folder {path.parent} ({error.strerror}); give another --output."
             raise OutputError(msg, code="output_folder") from error
 

@@ -98,9 +98,8 @@ class RunRecord:
         made = made or path
         digest = digest or sha256(made)
         if stage is None or stage.get("sha256") != digest:
-            kept = {"error_rate": None}
             self.document["stages"] = [s for s in self.document["stages"] if s["name"] != name]
-            stage = {"name": name, **kept}
+            stage = {"name": name, "error_rate": None}
             self.document["stages"].append(stage)
         stage |= {
             "path": self.relative(path),
@@ -214,23 +213,23 @@ def read(path: Path) -> RunRecord:
             msg = f"{path} has {path.stat().st_size} bytes; a run record has at most {LARGEST}."
             raise RunRecordError(msg)
         document = parse(regular(path).read_text(encoding="utf-8"))
-        ours = isinstance(document, dict) and document["schema_version"] == SCHEMA_VERSION
-        ours = ours and is_record(document)
     except OSError as error:
         msg = f"Cannot read run record {path} ({error.strerror}); expected a file that `lrcompress factorize` wrote."
         raise RunRecordError(msg, code="no_run") from error
-    except (ValueError, KeyError, RecursionError) as error:
-        ours = False
-        reason: Exception | None = error
-    else:
-        reason = None
-    if not ours:
-        msg = (
-            f"{path} is not a run record of schema {SCHEMA_VERSION}; "
-            "run `lrcompress factorize` again, or name another with --run."
-        )
-        raise RunRecordError(msg) from reason
+    except ValueError as error:
+        raise _no_record(path) from error
+    ours = isinstance(document, dict) and document.get("schema_version") == SCHEMA_VERSION
+    if not ours or not is_record(document):
+        raise _no_record(path)
     return RunRecord(path, document)
+
+
+def _no_record(path: Path) -> RunRecordError:
+    msg = (
+        f"{path} is not a run record of schema {SCHEMA_VERSION}; "
+        "run `lrcompress factorize` again, or name another with --run."
+    )
+    return RunRecordError(msg)
 
 
 def newest(folder: Path) -> RunRecord:

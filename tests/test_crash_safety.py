@@ -16,7 +16,9 @@ import pytest
 from click.testing import Result
 
 from lrcompress import runs
+from lrcompress.errors import OutputError
 from lrcompress.modelfile import open_model
+from lrcompress.workspaces import alone_in, tidy
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals, links and file modes")
 
@@ -498,3 +500,22 @@ def test_record_is_the_input(run: Run, model: Path, tmp_path: Path, way: str) ->
     assert state(source) == before
     assert result.exit_code == (way == "name")
     assert ("the input itself" in result.stderr) == (way == "name")
+
+
+def test_a_lock_that_cannot_be_made_is_not_tried_forever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that is a link to nowhere, or a current folder that is gone, made every run hang."""
+    lock = tmp_path / ".lrcompress-records.partial" / "lock"
+    lock.parent.mkdir()
+    lock.symlink_to(tmp_path / "nowhere" / "lock")
+    tidy(tmp_path)
+    with pytest.raises(OutputError, match="No such file"), alone_in(tmp_path):
+        pass
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    with pytest.raises(OutputError, match="No such file"), alone_in(Path()):
+        pass
