@@ -26,20 +26,6 @@ REGULARIZERS = (
 ON_KERNEL = ("kernel_regularizer", "kernel_constraint", "W_regularizer", "W_constraint")
 
 
-def unused_name(name: str, taken: set[str]) -> str:
-    """Return a name for the new first layer that no layer of any nested model has.
-
-    Args:
-        name: The layer to be split.
-        taken: Names of all layers; the new one is added.
-    """
-    candidate, number = name + SUFFIX, 2
-    while candidate in taken:
-        candidate, number = f"{name}{SUFFIX}_{number}", number + 1
-    taken.add(candidate)
-    return candidate
-
-
 def split(item: Item, first_name: str, rank: int, *, bias: bool) -> dict[str, Any]:
     """Make a Dense take in a new layer of `rank` units, in the JSON objects of its container.
 

@@ -20,8 +20,8 @@ from lrcompress.modelfile.plan import NewArray
 from lrcompress.modelfile.products import folded_bias, product
 from lrcompress.modelfile.reading import changed, read_bias, read_kernel
 from lrcompress.modelfile.rewriting import check_place, rewrite
-from lrcompress.modelfile.splitting import put_before, remarks, split, take_out, unused_name
-from lrcompress.modelfile.topology import Container, Item, build
+from lrcompress.modelfile.splitting import SUFFIX, put_before, remarks, split, take_out
+from lrcompress.modelfile.topology import Container, Item, build, unused_name
 
 
 def write_replaced(
@@ -112,7 +112,8 @@ def _replace(
         if "bias" in given:
             changes.values[item.path, 1] = given["bias"]
         if layer.first is None:
-            path = (*item.path[:-1], unused_name(item.name, taken))
+            path = (*item.path[:-1], unused_name(item.name + SUFFIX, taken))
+            taken.add(path[-1])
             changes.warnings += remarks(item)
             new_entries.append((item, split(item, path[-1], rank, bias=has_bias)))
             changes.firsts[item.path], changes.kernels[path] = path, given["first"]

@@ -8,7 +8,7 @@ them in place on a copy.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -21,6 +21,8 @@ Path = tuple[str, ...]
 # config has the functional keys is one too: that is how `Model(inputs, outputs)` subclasses save.
 _SEQUENTIAL = "Sequential"
 _FUNCTIONAL = ("Functional", "Model")
+# Where Keras 3 keeps its functions, which are layers of functional models too.
+OPERATIONS = ("keras.src.ops", "keras.ops")
 
 
 class Ref(NamedTuple):
@@ -58,7 +60,7 @@ class Item:
     @property
     def is_operation(self) -> bool:
         """Whether it is a bare function of `keras.ops`: no layer, no place among the weights."""
-        return self.module.startswith(("keras.src.ops", "keras.ops"))
+        return self.module.startswith(OPERATIONS)
 
 
 @dataclass(eq=False)
@@ -232,6 +234,14 @@ def first_calls(refs: Iterable[Ref]) -> dict[str, int]:
 def _shifted(refs: list[Ref], shifts: dict[str, int]) -> list[Ref]:
     """Return `refs` with the call numbers of some layers lowered."""
     return [Ref(r.layer, max(r.node - shifts[r.layer], 0), r.tensor) if r.layer in shifts else r for r in refs]
+
+
+def unused_name(name: str, taken: Collection[str]) -> str:
+    """Return a name for a new layer: this one, with a number behind it where it is taken."""
+    number, candidate = 2, name
+    while candidate in taken:
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate
 
 
 def is_leaf(value: object, known: dict[str, Item]) -> bool:

@@ -207,6 +207,26 @@ def test_padding_beside_initial_states(make: Maker) -> None:
     np.testing.assert_allclose(computed(output, padded, state), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_new_functions_take_no_name_of_a_layer(make: Maker) -> None:
+    """The functions that make a mask are new layers, and go by names that none has."""
+    steps = make.layer("InputLayer", "x", batch_input_shape=[None, 5, 3], dtype="float32")
+    state = make.layer("InputLayer", "state", batch_input_shape=[None, 4], dtype="float32")
+    config = make.functional(
+        [(steps, ()), (state, ()), (make.layer("Masking", "k", mask_value=0.0), ["x"]),
+         (make.layer("GRU", "g", units=4, reset_after=True), ["k", "state"]),
+         (make.dense("g_mask_steps", 2), ["g"])], ["g_mask_steps"],
+    )  # fmt: skip
+    weights = {
+        "g": {"g/kernel:0": make.array(3, 12), "g/recurrent:0": make.array(4, 12), "g/bias:0": make.array(2, 12)},
+        "g_mask_steps": make.pair("g_mask_steps", 4, 2),
+    }  # fmt: skip
+
+    output, _ = modern(make.hdf5(config, weights))
+
+    names = [layer.name for layer in open_model(output).layers]
+    assert sorted(names) == ["g", "g_mask", "g_mask_steps", "g_mask_steps_2", "k", "state", "x"]
+
+
 def test_padding_that_cannot_be_followed_is_warned_of(make: Maker) -> None:
     """A layer that may do anything with the mask ends in a warning, not in a guess."""
     config, weights = seq2seq(make, make.layer("Concatenate", "joined"))
@@ -268,20 +288,22 @@ def test_functions_with_other_arguments_are_left(make: Maker) -> None:
     assert open_model(output).config["config"]["layers"][-1]["class_name"] == "TFOpLambda"
 
 
-def test_functions_of_keras_3_are_known(make: Maker) -> None:
-    """A model of Keras 3 with keras.ops in it needs no custom objects."""
+@pytest.mark.parametrize("module", ["keras.src.ops.numpy", "keras.ops.numpy"])
+def test_functions_of_keras_3_are_known(make: Maker, module: str) -> None:
+    """A model of Keras 3 with keras.ops in it needs no custom objects, and keeps their modules."""
     tensor = {"class_name": "__keras_tensor__", "config": {"shape": [None, 6], "dtype": "float32",
                                                            "keras_history": ["x", 0, 0]}}  # fmt: skip
-    operation = {"module": "keras.src.ops.numpy", "class_name": "NotEqual", "config": {"name": "n"},
+    operation = {"module": module, "class_name": "NotEqual", "config": {"name": "n"},
                  "registered_name": "NotEqual", "name": "n",
                  "inbound_nodes": [{"args": [tensor, 0], "kwargs": {}}]}  # fmt: skip
     config = make.functional([(make.input(), ()), (make.dense("d", 5), ["x"])], ["d"])
     config["config"]["layers"].append(operation)
     arrays = {"layers/dense/vars/0": make.array(6, 5), "layers/dense/vars/1": make.array(5)}
 
-    _, warnings = modern(make.keras(config, arrays), ".keras")
+    output, warnings = modern(make.keras(config, arrays), ".keras")
 
     assert not warnings
+    assert open_model(output).config["config"]["layers"][-1]["module"] == module
 
 
 @pytest.mark.keras

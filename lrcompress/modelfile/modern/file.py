@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
-from lrcompress.atomic import check_output, replacing
+from lrcompress.atomic import replacing
 from lrcompress.errors import UnsupportedModelError, VerificationError
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import METADATA, OpenModel, opened
@@ -26,6 +27,7 @@ from lrcompress.modelfile.numbering import Numbering
 from lrcompress.modelfile.plan import NewArray, Plan
 from lrcompress.modelfile.planning import json_attribute, plan_config, plan_origin
 from lrcompress.modelfile.reading import changed, describe
+from lrcompress.modelfile.rewriting import check_place
 from lrcompress.modelfile.topology import Container, Item, build
 from lrcompress.modelfile.topology import Path as LayerPath
 from lrcompress.modelfile.verify import read_back
@@ -74,20 +76,13 @@ def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False)
         ModelFileError: If the input cannot be read or has changed since `model` was read.
         VerificationError: If the written file is not what was meant; it is then not put in place.
     """
-    output = Path(output)
-    check_output(output, inputs=(model.path,), overwrite=overwrite)
     if model.tree is None:
         msg = (
             f"{model.path} is a subclassed model ({model.class_name}), which lists no layers; "
             "expected a Sequential or functional model: only its own code can load it."
         )
         raise UnsupportedModelError(msg, code="subclassed")
-    if model.weights.problem is not None:
-        msg = (
-            f"The weights in {model.path} do not follow its architecture ({model.weights.problem});"
-            " expected them in Keras' order: load the model in its own Keras and save it again."
-        )
-        raise UnsupportedModelError(msg, code="config")
+    output = check_place(model, output, overwrite=overwrite)
     notes = Notes()
     with opened(model.path) as source:
         with decoding(model.path):
@@ -154,8 +149,8 @@ def _plan(model: ModelFile, tree: Container, source: OpenModel, notes: Notes) ->
     plan = Plan(dropped={legacy.OPTIMIZER})
     version = h5py.string_dtype("ascii")
     for group in ("", legacy.ROOT):
-        plan.attributes[group, "keras_version"] = _text(KERAS_VERSION, version)
-        plan.attributes[group, "backend"] = _text("tensorflow", version)
+        plan.attributes[group, "keras_version"] = np.array(KERAS_VERSION, dtype=version)
+        plan.attributes[group, "backend"] = np.array("tensorflow", dtype=version)
     return plan
 
 
@@ -214,13 +209,6 @@ def _renamed_parts(weight: str, inner: dict[str, str]) -> str:
     for old, new in inner.items():
         weight = f"/{weight}".replace(f"/{old}/", f"/{new}/")[1:]
     return weight
-
-
-def _text(value: str, kind: Any) -> Any:  # noqa: ANN401 - NumPy's types of h5py strings
-    """Return a short text as an attribute of variable length."""
-    import numpy as np
-
-    return np.array(value, dtype=kind)
 
 
 def _convert_weights(

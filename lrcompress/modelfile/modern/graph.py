@@ -9,10 +9,9 @@ from lrcompress.modelfile.layers import is_built_in, own_input_shape, shape
 from lrcompress.modelfile.modern.calls import modern_calls
 from lrcompress.modelfile.modern.layers import MODELS, modern_layer, wrapped_layers
 from lrcompress.modelfile.modern.masks import explicit_masks
-from lrcompress.modelfile.modern.names import free_name
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.operations import modern_operations
-from lrcompress.modelfile.topology import Container, Item, build, is_leaf
+from lrcompress.modelfile.topology import OPERATIONS, Container, Item, build, is_leaf, unused_name
 
 # Where Keras 3 finds a class; all layers are exported from one place.
 _MODULES = {"Functional": "keras.src.models.functional", "Sequential": "keras"}
@@ -92,7 +91,7 @@ def _modern_entry(entry: dict[str, Any], path: str, era: int, notes: Notes) -> N
 def _modern_module(entry: dict[str, Any], notes: Notes, path: str) -> None:
     """Name the module of a built-in class as Keras 3 does, where the file names one."""
     module, class_name = entry.get("module"), entry.get("class_name")
-    if not isinstance(module, str) or not is_built_in(entry) or module.startswith("keras.src.ops"):
+    if not isinstance(module, str) or not is_built_in(entry) or module.startswith(OPERATIONS):
         return
     modern = _MODULES.get(str(class_name), "keras.layers")
     if module != modern and not module.startswith("keras.src.models"):
@@ -128,7 +127,7 @@ def _modern_sequential(tree: Container, stated: _Stated | None, notes: Notes, pa
             )
         return
     first = tree.items[0]
-    input_name = free_name(f"{first.name}_input", {item.name for item in tree.items})
+    input_name = unused_name(f"{first.name}_input", tree.by_name)
     config = {"batch_shape": stated.shape, "dtype": stated.dtype, "name": input_name}
     layer: dict[str, Any] = {"class_name": "InputLayer", "config": config}
     if isinstance(first.entry.get("module"), str):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.modelfile.decoding import as_dict
+from lrcompress.modelfile.decoding import as_dict, as_list
 from lrcompress.modelfile.layers import is_built_in
 from lrcompress.modelfile.modern.keras1 import to_keras_2
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.terms import arguments, knows_name
+from lrcompress.modelfile.topology import OPERATIONS
 
 # Classes of Keras 2 that Keras 3 has under another name.
 _CLASSES = {
@@ -32,8 +33,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "mask_zero": (False,),
 }
 _WRAPPED = ("layer", "backward_layer", "cell")
-# Functions of Keras 3 as layers of a functional model.
-OPERATIONS = ("keras.src.ops", "keras.ops")
 # What Keras 2 wrote for functions of TensorFlow that are activations of Keras.
 _ACTIVATIONS = {"softmax_v2": "softmax", "relu_v2": "relu", "sigmoid_v2": "sigmoid"}
 
@@ -86,7 +85,7 @@ def modern_layer(entry: dict[str, Any], path: str, era: int, notes: Notes) -> No
             config[key] = _known_penalty(value, key, path, notes)
         elif key in ("activation", "recurrent_activation"):
             config[key] = _activation(value, path, notes)
-    if new_class == "EinsumDense" and None in (config.get("output_shape") or ()):
+    if new_class == "EinsumDense" and None in as_list(config.get("output_shape")):
         notes.warn(
             "Keras 3 may not know the shape of what an EinsumDense with None in its output_shape "
             "gives, and then not load what follows.", path,
@@ -126,7 +125,7 @@ def _special(new_class: str, old_class: str, config: dict[str, Any], era: int) -
     if new_class in ("GRU", "GRUCell") and "reset_after" not in config and era < 3:
         # Keras 3 would take the other formula; Keras before 2.1 knew this one only.
         config["reset_after"] = old_class == "CuDNNGRU"
-    if new_class in (*_RECURRENT, "SimpleRNN") and era == 1:
+    if new_class in _RECURRENT and era == 1:
         config.setdefault("use_bias", True)
     if new_class == "Attention" and config.get("score_mode") == "dot":
         # The default; in an HDF5 file Keras 3 takes the word for its function `keras.layers.dot`.

@@ -12,10 +12,9 @@ from typing import Any
 from lrcompress.modelfile.decoding import as_dict, as_list
 from lrcompress.modelfile.layers import DROPOUTS
 from lrcompress.modelfile.modern.calls import RECURRENT, tensor
-from lrcompress.modelfile.modern.names import free_name
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.operations import operation_entry
-from lrcompress.modelfile.topology import Container, Item, Ref
+from lrcompress.modelfile.topology import Container, Item, Ref, unused_name
 
 # Layers with one input whose output has the mask of the input.
 _PASSING = DROPOUTS | {
@@ -86,12 +85,12 @@ def _mask(ref: Ref, tree: Container, user: str) -> dict[str, Any] | None:
 def _made(item: Item, source: Ref, tree: Container, user: str) -> dict[str, Any]:
     """Add the functions that make a mask to a model, and return their result."""
     padding = item.config.get("mask_value", 0.0) if item.class_name == "Masking" else 0
-    taken = {as_dict(entry).get("name") for entry in tree.layer_entries} | set(tree.by_name)
-    name = free_name(f"{user}_mask", {str(name) for name in taken})
+    taken = {str(as_dict(entry).get("name")) for entry in tree.layer_entries} | set(tree.by_name)
+    name = unused_name(f"{user}_mask", taken)
     node = {"args": [tensor([*source]), padding], "kwargs": {}}
     tree.layer_entries.append(operation_entry("numpy", "NotEqual", name, [node], {}))
     if item.class_name == "Masking":
-        steps = f"{name}_steps"
+        steps = unused_name(f"{name}_steps", taken)
         node = {"args": [tensor([name, 0, 0])], "kwargs": {}}
         settings = {"axis": -1, "keepdims": False}
         tree.layer_entries.append(operation_entry("numpy", "Any", steps, [node], settings))

@@ -7,7 +7,7 @@ from typing import Any
 from lrcompress.modelfile.decoding import as_dict
 from lrcompress.modelfile.modern.layers import wrapped_layers
 from lrcompress.modelfile.modern.notes import Notes
-from lrcompress.modelfile.topology import Container, Item, Path, build
+from lrcompress.modelfile.topology import Container, Item, Path, build, unused_name
 
 
 def rename(entry: dict[str, Any], compiled: dict[str, Any] | None, notes: Notes) -> dict[Path, str]:
@@ -44,7 +44,7 @@ def _rename_in(tree: Container, renamed: dict[Path, str]) -> None:
         for _, wrapped in wrapped_layers(item.entry):
             _rename_model(wrapped)
         if "/" in item.name:
-            new[item.name] = renamed[item.path] = free_name(item.name.replace("/", "_"), taken)
+            new[item.name] = renamed[item.path] = unused_name(item.name.replace("/", "_"), taken)
             taken.add(new[item.name])
     for item in tree.items:
         _rename_item(item, new)
@@ -87,11 +87,3 @@ def _rename_keys(settings: Any, new: dict[str, str]) -> None:  # noqa: ANN401 - 
         for old, name in new.items():
             if old in settings:
                 settings[name] = settings.pop(old)
-
-
-def free_name(name: str, taken: set[str]) -> str:
-    """Return a name that no layer has."""
-    number, candidate = 2, name
-    while candidate in taken:
-        candidate, number = f"{name}_{number}", number + 1
-    return candidate
