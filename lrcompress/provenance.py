@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import DatasetError
+from lrcompress.shapes import parse
 
 KEY = "lrcompress"
 # Ours have a thousand letters or two; JSON takes up to thirty times its length.
@@ -107,12 +108,13 @@ def unpack(value: object, file: Path) -> Origin:
     """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    said: object = value
-    if isinstance(value, str):
-        try:
-            said = json.loads(value) if len(value) <= _MOST_LETTERS else None
-        except (ValueError, RecursionError):
-            said = None
+    said: object = None
+    try:
+        # Also of what was parsed elsewhere: it is to be written again, as JSON that is sound.
+        written = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+        said = parse(written) if len(written) <= _MOST_LETTERS else None
+    except (ValueError, RecursionError):
+        pass
     if not isinstance(said, dict):
         return Origin(file, altered=value is not None)
     # A run record calls the data set `name`.

@@ -27,7 +27,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     "atomic": ({"errors", "interrupts", "workspaces"}, set()),
     "hashing": (set(), set()),
     "printable": (set(), set()),
-    "provenance": ({"errors"}, set()),
+    "provenance": ({"errors", "shapes"}, set()),
     "progress": (set(), set()),
     "endings": (set(), set()),
     "timing": (set(), {"numpy", "scipy"}),

@@ -186,11 +186,17 @@ def test_no_record_here(tmp_path: Path) -> None:
         (b'{"dataset": "mnist"}', {"dataset": "mnist"}),
         ({"dataset": "mnist"}, {"dataset": "mnist"}),
         ("{", {}), ("[" * 100_000, {}), (b"\xff\xfe", {}), (3, {}), ("[1]", {}), (None, {}),
+        ('{"dataset": "mnist", "x": NaN}', {}), ({"dataset": "mnist", "x": float("inf")}, {}),
+        ('{"dataset": "mnist", "x": "\\ud800"}', {}), ({"x": json.loads("[" * 60 + "]" * 60)}, {}),
     ],
 )  # fmt: skip
 def test_provenance_of_strangers(value: object, found: dict[str, str]) -> None:
-    """What is not a provenance is none, whatever a file holds in its place."""
-    assert provenance.unpack(value, Path("model.keras")).kept == found
+    """What is not a provenance is none, whatever a file holds in its place; the rest can be written again."""
+    origin = provenance.unpack(value, Path("model.keras"))
+
+    assert origin.kept == found
+    assert origin.altered == (value is not None and not found)
+    provenance.pack(origin.kept)
 
 
 def test_every_error_has_a_code_and_an_exit_code() -> None:
