@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lrcompress.reporting.spectra import break_even, energy_at, spectral_pairs
+from lrcompress.reporting.words import PERCENT
 
 # Told apart by colour-blind readers, and against paper; see figures.py for the methods.
 INK, SOFT, ACCENT, SERIES = "#000000", "#4d4d4d", "#8250df", "#0072b2"
@@ -20,7 +21,11 @@ MANY = 64
 
 def unit_of(measure: str) -> str:
     """Return how an axis names a figure on test data."""
-    names = {"error_rate": "test error, %", "binary_error": "binary test error, %"}
+    names = {
+        "error_rate": "test error, %", "binary_error": "binary test error, %",
+        "disagreement": "disagreement with the original on test data, %",
+        "deviation": "RMS deviation from the original on test data",
+    }  # fmt: skip
     return names.get(measure, "RMSE on test data")
 
 
@@ -35,7 +40,7 @@ def draw_stages(stages: list[dict[str, Any]], measure: str, figure: Any) -> None
             axis.plot([low, high], [place, place], color=SERIES, linewidth=2)
         axis.plot([value], [place], color=SERIES, marker="o", markersize=7)
         axis.annotate(
-            f"{value:.2f}" if measure != "rmse" else f"{value:.4g}", (value, place),
+            f"{value:.2f}" if measure in PERCENT else f"{value:.4g}", (value, place),
             xytext=(0, 8), textcoords="offset points", ha="center",
         )  # fmt: skip
     axis.set_yticks(range(len(stages)), [NAMES[stage["name"]] for stage in stages])
@@ -179,6 +184,6 @@ def held_out_name(key: str) -> str:
     """Return how a figure of the held-out part is called."""
     names = {
         "error_rate": "held-out error, %", "binary_error": "held-out binary error, %",
-        "rmse": "held-out RMSE",
+        "rmse": "held-out RMSE", "disagreement": "held-out disagreement, %", "deviation": "held-out deviation",
     }  # fmt: skip
     return names.get(key.removeprefix("validation_"), "held-out loss")

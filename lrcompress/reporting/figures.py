@@ -8,6 +8,8 @@ from typing import Any
 from lrcompress.atomic import check_output, replacing
 from lrcompress.errors import OutputError
 from lrcompress.printable import printable
+from lrcompress.reporting.drawn import unit_of
+from lrcompress.reporting.words import PERCENT
 
 SUFFIXES = (".png", ".svg", ".pdf")
 # Okabe & Ito's colours, told apart by colour-blind readers too; markers tell them apart in print.
@@ -173,11 +175,9 @@ def draw_errors(document: dict[str, Any], axis: Any, key: str, label: str) -> No
     if original:
         axis.axhline(original[measure], color="0.3", linestyle="--", label="original")
     axis.set_xlabel(label)
-    axis.set_ylabel({"rmse": "RMSE on test data", "binary_error": "binary test error, %"}.get(
-        measure, "test error, %"
-    ))  # fmt: skip
+    axis.set_ylabel(unit_of(measure))
     highest = max(row[measure] for row in document["rows"])
-    smallest = 0.0 if measure == "rmse" else 0.1
+    smallest = 0.1 if measure in PERCENT else 0.0
     if original and highest > 10 * max(original[measure], smallest):
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter("{x:g}")
