@@ -35,7 +35,12 @@ def take(x: Arrays, index: slice | NDArray[Any]) -> Arrays:
 def evenly(x: Arrays, most: int) -> Arrays:
     """Return at most so many samples, evenly spread."""
     samples = count(x)
-    return x if most >= samples else take(x, slice(0, most * (samples // most), samples // most))
+    return x if most >= samples else take(x, np.arange(most) * samples // most)
+
+
+def drawn(x: Arrays, most: int) -> NDArray[np.int64]:
+    """Return the positions of at most so many samples in random order, the same ones each time."""
+    return np.random.default_rng(0).permutation(count(x))[:most]
 
 
 def chunks(samples: int, size: int) -> Iterator[slice]:

@@ -6,6 +6,7 @@ scores of all.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
-from lrcompress.training.arrays import Arrays, count, take
+from lrcompress.training.arrays import Arrays, count, drawn, take
 from lrcompress.training.evaluate import predict_all
 from lrcompress.training.finite import NotFiniteError
 from lrcompress.training.heads import heads
@@ -35,8 +36,10 @@ CLEARLY = 0.5
 STANDARD_ERRORS, OTHERWISE = 2.0, 0.02
 # Share of errors above the least up to which one is tried on more.
 EASY = 0.02
-# All are tried on a few samples, the best of them on more.
+# All are tried on a few samples, the best of them on more; on most where those tell no two apart, as
+# long as these inputs hold no more numbers.
 FEW, KEPT = 200, 4
+MORE, MOST, MOST_NUMBERS = 1_000, 10_000, 2**25
 
 
 @dataclass(frozen=True)
@@ -73,35 +76,57 @@ def find(model: Any, x: Arrays, y: Arrays, classes: int | None) -> tuple[str, di
 
     Args:
         model: The original.
-        x: Raw training inputs, (samples, ...), or a dictionary of them by input name.
+        x: Raw training inputs, (samples, ...), or a dictionary of them by input name; in any order.
         y: Their labels, as `fit_to_model` makes them.
         classes: Of a classifier with one output; None for other models.
 
     Raises:
         DatasetError: If none convinces, or two cannot be told apart.
     """
-    arrays = list(x.values()) if isinstance(x, dict) else [x]
+    # Not the first: many data sets are in the order of their classes.
+    order = drawn(x, MOST)
+    some, labels = take(x, order[:MORE]), take(y, order[:MORE])
+    arrays = list(some.values()) if isinstance(some, dict) else [some]
     judged = next((array for array in arrays if image_like(array)), arrays[0])
-    names, some = candidates(judged), slice(0, FEW)
-    tried = [trial(model, name, take(x, some), take(y, some)) for name in names]
+    best, scores = _tried(model, candidates(judged), some, labels)
+    pixels = is_pixels(judged) and not scales_itself(model)
+    constant = constant_loss(labels)
+    rival = _rival(best, RIVAL_MARGIN * constant) if pixels else None
+    most = order[: MOST_NUMBERS // max(judged[0].size, 1)]
+    if rival is not None and len(most) > MORE:
+        some, labels = take(x, most), take(y, most)
+        best = _by_loss(trial(model, found.name, some, labels) for found in best)
+        scores |= {found.name: found.value for found in best}
+        rival = _rival(best, RIVAL_MARGIN * constant)
+    chosen = best[0] if pixels else _unless_clearly_wrong(best)
+    _convince(chosen, scores, constant, classes, pixels=is_pixels(judged))
+    if not pixels and is_pixels(judged) and chosen.wrong.size and _worse(chosen.wrong - best[0].wrong):
+        rival = best[0]
+    if rival is not None:
+        raise _ambiguous(chosen, rival, scores)
+    return chosen.name, scores
+
+
+def _tried(
+    model: Any, names: list[str], x: Arrays, y: Arrays
+) -> tuple[list[Trial], dict[str, float]]:
+    """Return what the best scalings do with some samples, least loss first, and the scores of all."""
+    few = slice(0, FEW)
+    tried = [trial(model, name, take(x, few), take(y, few)) for name in names]
     scores = {found.name: found.value for found in tried}
     if count(x) > FEW:
-        kept = sorted(tried, key=lambda found: found.mean)[:KEPT]
+        kept = _by_loss(tried)[:KEPT]
         least = min(_rate(found) for found in tried) if tried[0].wrong.size else -1.0
         tried = [
             trial(model, found.name, x, y) for found in tried
             if found in kept or found.name == "as-is" or _rate(found) <= least + EASY
         ]  # fmt: skip
         scores |= {found.name: found.value for found in tried}
-    best = sorted(tried, key=lambda found: found.mean)
-    pixels = is_pixels(judged) and not scales_itself(model)
-    chosen = best[0] if pixels else _unless_clearly_wrong(best)
-    _convince(chosen, scores, constant_loss(y), classes, pixels=is_pixels(judged))
-    if pixels:
-        _tell_apart(best, scores, RIVAL_MARGIN * constant_loss(y))
-    elif is_pixels(judged) and chosen.wrong.size and _worse(chosen.wrong - best[0].wrong):
-        raise _ambiguous(chosen, best[0], scores)
-    return chosen.name, scores
+    return _by_loss(tried), scores
+
+
+def _by_loss(tried: Iterable[Trial]) -> list[Trial]:
+    return sorted(tried, key=lambda found: found.mean)
 
 
 def candidates(x: NDArray[Any]) -> list[str]:
@@ -224,8 +249,8 @@ def _convince(
         raise DatasetError(msg, code="scaling_doubtful")
 
 
-def _tell_apart(best: list[Trial], scores: dict[str, float], convincing: float) -> None:
-    """Refuse to choose among scalings that fit alike.
+def _rival(best: list[Trial], convincing: float) -> Trial | None:
+    """Return a scaling that fits like the first, if there is one.
 
     Those of like losses that decide otherwise; and those of like errors, unless the one of least
     loss has the smaller inputs: larger ones make any network surer, right or not.
@@ -239,7 +264,8 @@ def _tell_apart(best: list[Trial], scores: dict[str, float], convincing: float) 
             same = bool(np.allclose(other.loss, first.loss, rtol=1e-2, atol=1e-4))
             alike = alike or not (same or _worse(other.wrong - first.wrong))
         if alike:
-            raise _ambiguous(first, other, scores)
+            return other
+    return None
 
 
 def _ambiguous(first: Trial, other: Trial, scores: dict[str, float]) -> DatasetError:

@@ -59,11 +59,3 @@ def original(compiled: dict[str, Any] | None, learning_rate: float | None) -> An
         fresh = optimizer.get_config() | {"learning_rate": learning_rate}
         optimizer = type(optimizer).from_config(fresh)
     return optimizer
-
-
-def peak_rate(optimizer: Any) -> float | None:
-    """Return an optimizer's learning rate before its first step, for the record."""
-    try:
-        return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-    except (TypeError, ValueError):  # a schedule of a stranger's
-        return None

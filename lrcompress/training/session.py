@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
 from lrcompress.progress import Progress, silent
-from lrcompress.training.arrays import Arrays, count, take
+from lrcompress.training.arrays import Arrays, count
 from lrcompress.training.assembling import Dataset
 from lrcompress.training.detecting import find, is_pixels, scales_itself
 from lrcompress.training.evaluate import Evaluation, evaluate
@@ -25,8 +25,6 @@ from lrcompress.training.scaling import Scaling, image_like, parse
 
 # By so much, in points and of the test error, held-out data are easier where they were trained on.
 MEMORY_POINTS, MEMORY_SHARE = 2.0, 0.2
-# Enough to tell a right scaling from a wrong one.
-DETECTION_SAMPLES = 1_000
 
 
 @dataclass(frozen=True)
@@ -181,15 +179,13 @@ def _scaling(
 ) -> tuple[Scaling, dict[str, float | None] | None]:
     if request.scaling is not None:
         return parse(request.scaling, split.x_train), None
-    some = slice(0, DETECTION_SAMPLES)
-    x, y = take(split.x_train, some), take(split.y_train, some)
+    x, y = split.x_train, split.y_train
     classifies = not isinstance(y, dict) and kind_of(y) == "classes"
     if not _may_be_scaled(x, original, classifies=classifies):
         return parse("as-is", split.x_train), None
 
     name, scores = find(original, x, y, data.classes if classifies else None)
-    # Judged on a thousand samples, applied with the statistics of all.
-    # JSON has no word for infinity.
+    # Judged on some samples, applied with the statistics of all. JSON has no word for infinity.
     told = {name: score if math.isfinite(score) else None for name, score in scores.items()}
     return parse(name, split.x_train), told
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lrcompress.training.arrays import chunks, count, evenly, joined, mapped, take
+from lrcompress.training.arrays import chunks, count, drawn, evenly, joined, mapped, take
 
 
 def test_an_array_and_a_dictionary_of_it_are_handled_alike() -> None:
@@ -41,5 +41,17 @@ def test_evenly_spread_samples() -> None:
     x = np.arange(10)
 
     assert np.asarray(evenly(x, 3)).tolist() == [0, 3, 6]
-    assert np.asarray(evenly(x, 7)).tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert np.asarray(evenly(x, 7)).tolist() == [0, 1, 2, 4, 5, 7, 8]
     assert evenly(x, 10) is x
+
+
+def test_samples_are_drawn_from_all_over() -> None:
+    """In no order of the data, the same ones each time."""
+    x = np.arange(1000)
+
+    found = drawn(x, 100)
+
+    assert found.tolist() == drawn({"a": x}, 100).tolist()
+    assert len(set(found.tolist())) == 100
+    assert found[:10].max() > 500
+    assert sorted(drawn(x, 5000).tolist()) == x.tolist()

@@ -69,6 +69,32 @@ def test_two_that_suit_alike_are_a_question(judged: Any, refuses: Refuses) -> No
     assert find(None, IMAGES, Y, 10)[0] == "/255"
 
 
+def test_what_a_thousand_samples_do_not_tell_apart_more_do(judged: Any, refuses: Refuses) -> None:
+    """As long as the inputs are small: else the question stays."""
+    x, y = np.repeat(IMAGES, 100, axis=0), np.repeat(Y, 100)
+    found = {"torch": (0.04, 0.01, 1.0), "/255": (0.05, 0.013, 1.0)}
+    judged(found)
+
+    assert find(None, x, y, 10)[0] == "torch"
+    with refuses(DatasetError, "scaling_ambiguous", "--scaling torch", "--scaling /255"):
+        find(None, x[:1000], y[:1000], 10)
+
+
+def test_data_in_the_order_of_their_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The samples that a scaling is judged on are of all classes."""
+    seen = []
+
+    def trial(model: Any, name: str, x: NDArray[Any], y: NDArray[Any]) -> Trial:
+        seen.append((len(y), len(np.unique(y))))
+        return Trial(name, np.full(len(x), 0.1), np.zeros(len(x)), y[:, None], 1.0, 0.0, " %")
+
+    monkeypatch.setattr(detecting, "trial", trial)
+    monkeypatch.setattr(detecting, "scales_itself", lambda model: False)
+    find(None, np.repeat(IMAGES, 100, axis=0), np.arange(10_000) // 1000, 10)
+
+    assert set(seen) == {(detecting.FEW, 10), (detecting.MORE, 10)}
+
+
 @pytest.mark.parametrize("classes", [2, 10])
 def test_near_chance_is_told_with_every_score(judged: Any, refuses: Refuses, classes: int) -> None:
     """A model that is hardly better than guessing is refused with the scores."""
