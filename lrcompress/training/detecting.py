@@ -31,9 +31,9 @@ LOSS_MARGIN = 0.4
 RIVAL_MARGIN = 0.7
 # Inputs that are no pixels stay as they are unless another scaling has less than so much of the loss.
 CLEARLY = 0.5
-# Two are not told apart if their losses differ by fewer standard errors, and matter if the model
-# decides so much of the data otherwise.
-STANDARD_ERRORS, OTHERWISE = 2.0, 0.02
+# Two are not told apart if their losses differ by fewer standard errors, for good or on less data than
+# there are, and matter if the model decides so much of the data otherwise.
+STANDARD_ERRORS, FOR_NOW, OTHERWISE = 2.0, 3.0, 0.02
 # Share of errors above the least up to which one is tried on more.
 EASY = 0.02
 # All are tried on a few samples, the best of them on more; on most where those tell no two apart, as
@@ -91,13 +91,13 @@ def find(model: Any, x: Arrays, y: Arrays, classes: int | None) -> tuple[str, di
     best, scores = _tried(model, candidates(judged), some, labels)
     pixels = is_pixels(judged) and not scales_itself(model)
     constant = constant_loss(labels)
-    rival = _rival(best, RIVAL_MARGIN * constant) if pixels else None
+    convincing = RIVAL_MARGIN * constant
     most = order[: MOST_NUMBERS // max(judged[0].size, 1)]
-    if rival is not None and len(most) > MORE:
+    if pixels and len(most) > MORE and _rival(best, convincing, FOR_NOW):
         some, labels = take(x, most), take(y, most)
         best = _by_loss(trial(model, found.name, some, labels) for found in best)
         scores |= {found.name: found.value for found in best}
-        rival = _rival(best, RIVAL_MARGIN * constant)
+    rival = _rival(best, convincing) if pixels else None
     chosen = best[0] if pixels else _unless_clearly_wrong(best)
     _convince(chosen, scores, constant, classes, pixels=is_pixels(judged))
     if not pixels and is_pixels(judged) and chosen.wrong.size and _worse(chosen.wrong - best[0].wrong):
@@ -249,7 +249,9 @@ def _convince(
         raise DatasetError(msg, code="scaling_doubtful")
 
 
-def _rival(best: list[Trial], convincing: float) -> Trial | None:
+def _rival(
+    best: list[Trial], convincing: float, errors: float = STANDARD_ERRORS
+) -> Trial | None:
     """Return a scaling that fits like the first, if there is one.
 
     Those of like losses that decide otherwise; and those of like errors, unless the one of least
@@ -258,11 +260,11 @@ def _rival(best: list[Trial], convincing: float) -> Trial | None:
     first = best[0]
     for other in best[1:]:
         otherwise = float((other.decided != first.decided).mean())
-        alike = otherwise > OTHERWISE and not _worse(other.loss - first.loss)
+        alike = otherwise > OTHERWISE and not _worse(other.loss - first.loss, errors)
         surer = first.spread > 0.9 * other.spread
         if first.wrong.size and surer and other.mean < convincing:
             same = bool(np.allclose(other.loss, first.loss, rtol=1e-2, atol=1e-4))
-            alike = alike or not (same or _worse(other.wrong - first.wrong))
+            alike = alike or not (same or _worse(other.wrong - first.wrong, errors))
         if alike:
             return other
     return None
@@ -281,10 +283,10 @@ def _rate(found: Trial) -> float:
     return float(found.wrong.mean()) if found.wrong.size else 0.0
 
 
-def _worse(apart: NDArray[np.float64]) -> bool:
+def _worse(apart: NDArray[np.float64], errors: float = STANDARD_ERRORS) -> bool:
     """Return whether differences, (samples,), are above 0 beyond chance."""
     noise = float(apart.std()) / np.sqrt(len(apart))
-    return bool(apart.mean() > STANDARD_ERRORS * noise)
+    return bool(apart.mean() > errors * noise)
 
 
 def _told(scores: dict[str, float], found: Trial) -> str:
