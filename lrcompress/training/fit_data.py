@@ -16,6 +16,7 @@ from lrcompress.training.arrays import Arrays, count, take
 from lrcompress.training.assembling import Dataset, named
 from lrcompress.training.heads import Head, heads, input_names
 from lrcompress.training.labels import fit_labels, kind_of, matches
+from lrcompress.training.leaving_out import counted
 
 VALIDATION_FRACTION = 0.1
 VALIDATION_MOST = 5_000
@@ -231,12 +232,14 @@ def hold_out(data: Dataset, seed: int, decide: Decide | None = None) -> Split:
     labels = known.values() if isinstance(known, dict) else [known]
     each = [math.prod(y.shape[1:]) for y in labels if y is not None and kind_of(y) == "classes"]
     most = max(VALIDATION_MOST // max([1, *each]), VALIDATION_FEWEST)
-    size = min(max(1, int(VALIDATION_FRACTION * n)), most)
-    order = np.random.default_rng(seed).permutation(n)
+    order = np.random.default_rng(seed).permutation(counted(n, data.w_train))
+    size = min(max(1, int(VALIDATION_FRACTION * len(order))), most)
     # Sorted, so that reading stays sequential; fit shuffles anyway.
-    val, train = np.sort(order[:size]), np.sort(order[size:])
-    if len(train) == 0:
-        msg = f"Data set {data.name} has {n} training samples; expected at least two."
+    val = np.sort(order[:size])
+    train = np.delete(np.arange(n), val)
+    if len(order) < 2:
+        what = "training samples" if data.w_train is None else "training samples with a weight above 0"
+        msg = f"Data set {data.name} has {len(order)} {what}; expected at least two."
         raise DatasetError(msg, code="dataset_shape")
     weights, y, x_val = data.w_train, data.y_train, take(data.x_train, val)
     y_val = take(y, val) if y is not None else decide(x_val) if decide else None

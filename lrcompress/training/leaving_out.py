@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
 from lrcompress.training.arrays import count, take
@@ -23,10 +24,12 @@ def leave_out(found: Mapping[str, Any], source: str, seed: int, *, whole: bool) 
     """
     train = {key: found[key] for key in PART if found.get(key) is not None}
     n = count(found["x_train"])
-    order = np.random.default_rng(seed).permutation(n)
-    size = min(n // ONE_IN, MOST) if n >= ONE_IN else 1
+    order = counted(n, found.get("sample_weight_train"))
+    order = np.random.default_rng(seed).permutation(order)
+    size = min(len(order) // ONE_IN, MOST) if len(order) >= ONE_IN else 1
     # Sorted, so that reading stays sequential.
-    test, rest = np.sort(order[:size]), np.sort(order[size:])
+    test = np.sort(order[:size])
+    rest = np.delete(np.arange(n), test)
     if whole:
         return {key.replace("_train", "_test"): array for key, array in train.items()}
     if len(rest) == 0:
@@ -35,3 +38,10 @@ def leave_out(found: Mapping[str, Any], source: str, seed: int, *, whole: bool) 
     return {key.replace("_train", "_test"): take(array, test) for key, array in train.items()} | {
         key: take(array, rest) for key, array in train.items()
     }
+
+
+def counted(samples: int, weights: NDArray[Any] | None) -> NDArray[np.int64]:
+    """Return the positions of the samples with a weight above 0: without any of them a part measures nothing."""
+    if weights is None:
+        return np.arange(samples)
+    return np.flatnonzero(weights.reshape(samples, -1).any(axis=1))

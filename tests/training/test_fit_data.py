@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from lrcompress.errors import DatasetError
 from lrcompress.training.datasets import Dataset
 from lrcompress.training.fit_data import fit_to_model, hold_out
+from lrcompress.training.leaving_out import leave_out
 
 Refuses = Callable[..., AbstractContextManager[None]]
 Shape = tuple[int | None, ...]
@@ -199,6 +201,24 @@ def test_labels_stay_with_their_inputs(made: Callable[..., Dataset]) -> None:
     np.testing.assert_array_equal(split.y_val, split.x_val[:, 0] % 7)
     assert split.x_test is data.x_test
     assert split.y_test is data.y_test
+
+
+def test_samples_of_weight_0_are_not_held_out(made: Callable[..., Dataset], refuses: Refuses) -> None:
+    """A part of such alone could not be measured; they stay in the training part, which leaves them out."""
+    weights = np.zeros((100, 2), np.float32)
+    weights[[3, 50, 97], 1] = 0.5
+    data = dataclasses.replace(made(np.arange(100)[:, None]), w_train=weights)
+
+    split = hold_out(data, seed=0)
+
+    assert split.w_val is not None
+    assert split.w_val.any(axis=1).all()
+    assert sorted([*split.x_train[:, 0], *split.x_val[:, 0]]) == list(range(100))
+    arrays = {"x_train": np.arange(100)[:, None], "sample_weight_train": weights}
+    assert leave_out(arrays, "d.npz", 0, whole=False)["x_test"][:, 0].tolist()[0] in (3, 50, 97)
+    weights[[3, 50]] = 0
+    with refuses(DatasetError, "dataset_shape", "1 training samples with a weight above 0"):
+        hold_out(data, seed=0)
 
 
 def test_the_split_leaves_the_global_seed_alone(made: Callable[..., Dataset]) -> None:
