@@ -10,7 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -34,6 +34,16 @@ def did_you_mean(given: str, names: Iterable[str], most: int = 1) -> str:
 
     near = difflib.get_close_matches(given, list(dict.fromkeys(names)), n=most)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for a sentence: the first three, then how many more there are.
+
+    >>> listed(["a", "b", "c", "d"])
+    'a, b, c and 1 more'
+    """
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
 
 
 class LRCompressError(Exception):

@@ -34,7 +34,7 @@ def parse(text: str) -> Any:  # noqa: ANN401
     except RecursionError as error:
         msg = "nested too deep"
         raise ValueError(msg) from error
-    if _deeper(value, MOST_LEVELS):
+    if deeper(value, MOST_LEVELS):
         msg = f"nested deeper than {MOST_LEVELS} levels"
         raise ValueError(msg)
     return value
@@ -46,8 +46,8 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
-def _deeper(value: object, levels: int) -> bool:
-    """Return whether lists and objects are nested deeper, without recursion."""
+def deeper(value: object, levels: int) -> bool:
+    """Return whether lists and objects are nested deeper than some levels, without recursion."""
     inside: list[object] = [value]
     for _ in range(levels):
         inside = [
@@ -56,6 +56,8 @@ def _deeper(value: object, levels: int) -> bool:
             if isinstance(outer, (dict, list))
             for item in (outer.values() if isinstance(outer, dict) else outer)
         ]
+        if not inside:
+            break
     return bool(inside)
 
 

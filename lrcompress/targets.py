@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from lrcompress.errors import RankError, UnsupportedModelError
+from lrcompress.errors import RankError, UnsupportedModelError, listed
 from lrcompress.layerwise import LayerTask, Request, Target
 from lrcompress.lowrank import largest_useful_rank
 from lrcompress.modelfile import (
@@ -92,12 +92,6 @@ def _worth_it(model: ModelFile) -> str:
         f" Worth it: {listed([layer.path for layer in useful])} ({share:.1f} % of the parameters), by: "
         f"lrcompress factorize {shlex.quote(str(model.path))} {choice}"
     )
-
-
-def listed(paths: Sequence[str]) -> str:
-    """Return layers for a sentence: three names, then how many more."""
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return f"{', '.join(paths[:3])}{more}"
 
 
 def finite(

@@ -38,7 +38,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "lowrank": ({"errors", "lowrank"}, {"numpy", "scipy", "threadpoolctl"}),
-    "modelfile": (FOUNDATIONS | {"modelfile"}, {"numpy", "h5py"}),
+    "modelfile": (FOUNDATIONS | {"modelfile", "shapes"}, {"numpy", "h5py"}),
     "choosing": ({"errors", "lowrank"}, {"numpy"}),
     "results": ({"choosing", "lowrank"}, set()),
     "judging": (set(), {"numpy", "scipy"}),

@@ -69,8 +69,9 @@ def check_loadable(model: ModelFile) -> None:
     if model_of(path) is not None:
         return
     if path.suffix not in SUFFIXES[model.format]:
-        kind = "HDF5, which Keras takes from .h5 or .hdf5" if model.format == "hdf5" else "a .keras archive"
-        msg = f"{path} is {kind} only; Keras goes by the suffix: rename it."
+        kind = "HDF5" if model.format == "hdf5" else "a .keras archive"
+        wanted = " or ".join(SUFFIXES[model.format])
+        msg = f"{path} is {kind}, and Keras goes by the suffix; expected {wanted}: rename it."
         raise TrainingError(msg, code="keras_cannot_load")
     for node, compiled in _objects(model):
         held = _code_in(node)

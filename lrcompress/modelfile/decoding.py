@@ -11,6 +11,7 @@ from typing import Any
 
 from lrcompress.errors import LRCompressError, ModelFileError
 from lrcompress.printable import printable
+from lrcompress.shapes import deeper
 
 # The largest architecture found in the wild is 85 kB; 64 MB leaves room for Lambda byte code and
 # vocabularies, and still parses in seconds.
@@ -86,7 +87,7 @@ def parse_json(text: str | bytes, path: Path, what: str) -> dict[str, Any]:
             msg = f"{path} has a {what} of more items than any model; refused."
             raise ModelFileError(msg, code="hostile")
         value = json.loads(spelt, parse_int=_integer)
-        too_deep = _depth_exceeds(value, MAX_CONFIG_DEPTH)
+        too_deep = deeper(value, MAX_CONFIG_DEPTH)
         if _HALF_CHARACTER.search(spelt):  # which nothing can print or write
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -109,22 +110,6 @@ def _integer(digits: str) -> int:
         msg = f"a number of {len(digits)} digits"
         raise ValueError(msg)
     return int(digits)
-
-
-def _depth_exceeds(value: object, limit: int) -> bool:
-    """Return whether lists and objects are nested deeper than `limit`, without recursion."""
-    level: list[object] = [value]
-    for _ in range(limit):
-        children: list[object] = []
-        for node in level:
-            if isinstance(node, dict):
-                children.extend(node.values())
-            elif isinstance(node, list):
-                children.extend(node)
-        if not children:
-            return False
-        level = children
-    return True
 
 
 def dump_json(value: dict[str, Any]) -> str:

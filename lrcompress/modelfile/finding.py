@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lrcompress.errors import UnsupportedModelError, did_you_mean
+from lrcompress.errors import UnsupportedModelError, did_you_mean, listed
 from lrcompress.modelfile.decoding import decoding
 from lrcompress.modelfile.describing import describe_dense
 from lrcompress.modelfile.layers import dense_entry
@@ -63,7 +63,7 @@ def check_has_dense(model: ModelFile) -> None:
     hidden = [item.name for item in model.tree.walk() if item.inner is None and _wraps_dense(item)]
     if hidden:
         msg = (
-            f"{model.path} has Dense layers only inside {', '.join(hidden[:3])}, which wraps a model of "
+            f"{model.path} has Dense layers only inside {listed(hidden)}, which wraps a model of "
             "its own and is not opened: save that model by itself and factorize it."
         )
     else:
@@ -155,10 +155,8 @@ def _dense_items(model: ModelFile) -> list[Item]:
 
 
 def _choices(items: list[Item]) -> str:
-    """Return the layers for a sentence: three names, then how many more."""
-    paths = ["/".join(item.path) for item in items]
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return ", ".join(paths[:3]) + more
+    """Return the layers for a sentence."""
+    return listed(["/".join(item.path) for item in items])
 
 
 def _named(model: ModelFile, layer: str, by_name: dict[str, list[Item]]) -> Item:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-# How many layers a line names before it counts the rest.
-_NAMED = 3
+from lrcompress.errors import listed
 
 
 class Notes:
@@ -44,8 +43,4 @@ class Notes:
 
 def _told(notes: dict[str, list[str]]) -> tuple[str, ...]:
     """Return each note with a few of its layers and how many more there are."""
-    told = []
-    for what, layers in notes.items():
-        more = f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else ""
-        told.append(f"{what} ({', '.join(layers[:_NAMED])}{more})" if layers else what)
-    return tuple(told)
+    return tuple(f"{what} ({listed(layers)})" if layers else what for what, layers in notes.items())
