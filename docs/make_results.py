@@ -73,7 +73,7 @@ def scratch_table(name: str) -> str:
     rule = """
 
 The paper's parameter rule leaves out the first convolution and every bias, and counts Flatten -> Dense as channels x units;
-by that rule full rank is 19,968 (printed 19,962, a slip). Truly, rank 4 saves 58.2 % of the final layer and 0.13 % of the
+by that rule full rank is 19,968 (printed 19,962, a slip). In fact rank 4 saves 58.2 % of the final layer and 0.13 % of the
 model: the paper's "7.5 %" is neither."""
     return f"""## From scratch: the paper's {title} table
 
@@ -354,7 +354,7 @@ The way from `svd` to `refined`, step by step, on all inputs:
 {made(document, name)}: points of test error over the network's own full rank, after the methods alone: no labels, no
 training. Seconds are for all ranks of a row together, after the activations; {document["cores"]} cores, {document["blas_threads"] or "all"} of them used by
 matrix products, which did other work meanwhile. A star: on the held-out inputs this method lost to `centered`, which was
-returned. Defaults were judged on held-out training inputs; the test errors were in view meanwhile, so they are not blind.
+returned. Defaults were judged on held-out training inputs; the test errors were visible during tuning, so they are not blind.
 
 {image}
 
@@ -454,15 +454,15 @@ far from the 50 epochs of RMSprop as published, for which two cores take hours. 
 every arm, full rank included, and the fair comparison is with that row. What a low rank costs after the same two epochs is
 0.2 points at rank 75, 0.5 at 60, 1.1 at 40, 3.0 at 20 and 7.3 at 10. From scratch, the same network with Adam had twelve epochs,
 by calls with `--scratch --arms scratch --ranks 75`, `40`, `20` and `10`. SVD and two epochs are better at ranks 75, 40 and 10, by
-3.9, 1.4 and 1.0 points; at rank 20 the two are not told apart (+0.19 [-0.70, +1.07]). They have seen 15 % of its samples, 98 %
+3.9, 1.4 and 1.0 points; at rank 20 there is no measurable difference (+0.19 [-0.70, +1.07]). They have seen 15 % of its samples, 98 %
 together with those of the file. The intervals are those of the test samples: another seed from scratch may differ by as much
 as ranks 75 and 40 do here.
 
 """,
     "compare-mnist.json": """Ranks 4 and 2 have five seeds, rank 1 four, ranks 8 and 6 two; those were added by calls with `--seed 3 --seeds 2
 --ranks 8,6,4,2,1`. From scratch there are ranks 4, 2 and 1 of seed 3, by `--arms scratch`, with five times the images of
-SVD and two epochs. **At rank 2 from scratch is the better one**, by 0.29 points [0.04, 0.54]; at ranks 4 and 1 the two are not
-told apart (-0.12 [-0.28, +0.05] and -0.11 [-0.74, +0.53]). Every rank has
+SVD and two epochs. **At rank 2 from scratch is the better one**, by 0.29 points [0.04, 0.54]; at ranks 4 and 1 there is no
+measurable difference (-0.12 [-0.28, +0.05] and -0.11 [-0.74, +0.53]). Every rank has
 [another seed from scratch](#from-scratch-the-papers-mnist-table).
 
 """,
