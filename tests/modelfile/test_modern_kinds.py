@@ -101,6 +101,27 @@ def test_slashes_in_nested_names(make: Maker) -> None:
 
 
 @pytest.mark.keras
+def test_slashes_in_a_wrapped_model(make: Maker) -> None:
+    """So are those inside a model that a wrapper applies to every step."""
+    inner = make.functional([(make.input("the/input"), ()), (make.dense("x/y", 4), ["the/input"])], ["x/y"])
+    inner["config"]["name"] = "inner/model"
+    steps = make.layer("InputLayer", "x", batch_input_shape=[None, 3, 6], dtype="float32")
+    wrapper = make.layer("TimeDistributed", "steps", layer=inner)
+    config = make.functional([(steps, ()), (wrapper, ["x"]), (make.dense("d", 3), ["steps"])], ["d"])
+    weights = {"steps": make.pair("x/y", 6, 4), "d": make.pair("d", 4, 3)}
+    x = make.array(5, 3, 6)
+
+    output, warnings = modern(make.hdf5(config, weights))
+
+    assert not warnings
+    expected = dense(dense(x, weights["steps"]), weights["d"])
+    np.testing.assert_allclose(computed(output, x), expected, rtol=1e-5, atol=1e-5)
+    again = lrcompress.modernize(output, output=output.with_name("again.h5"))
+    assert not any("slashes" in change for change in again.changes)
+    assert open_model(output).weights.weight_names["steps"] == ("x_y/kernel:0", "x_y/bias:0")
+
+
+@pytest.mark.keras
 def test_attention_in_hdf5(make: Maker) -> None:
     """Keras 3 takes score_mode="dot" of an HDF5 file for a function of its own."""
     attention = make.layer("Attention", "a", use_scale=False, score_mode="dot", dropout=0.0)

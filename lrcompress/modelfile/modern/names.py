@@ -41,8 +41,7 @@ def _rename_in(tree: Container, renamed: dict[Path, str]) -> None:
     for item in tree.items:
         if item.inner is not None:
             _rename_in(item.inner, renamed)
-        for _, wrapped in wrapped_layers(item.entry):
-            _rename_model(wrapped)
+        _rename_wrapped(item.entry, item.path, renamed)
         if "/" in item.name:
             new[item.name] = renamed[item.path] = unused_name(item.name.replace("/", "_"), taken)
             taken.add(new[item.name])
@@ -55,6 +54,16 @@ def _rename_in(tree: Container, renamed: dict[Path, str]) -> None:
         for key in ("input_layers", "output_layers"):
             if key in config:
                 config[key] = _referring(config[key], new)
+
+
+def _rename_wrapped(entry: dict[str, Any], path: Path, renamed: dict[Path, str]) -> None:
+    """Rename what a wrapper holds; the weights of a model in it are listed like a nested model's."""
+    for _, wrapped in wrapped_layers(entry):
+        inside = build(wrapped, path)
+        if inside is not None:
+            _rename_in(inside, renamed)
+        _rename_wrapped(wrapped, path, renamed)
+        _rename_model(wrapped)
 
 
 def _rename_item(item: Item, new: dict[str, str]) -> None:
