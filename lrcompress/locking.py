@@ -1,4 +1,4 @@
-"""Locks between processes, which the system lets go when their holder dies.
+"""Locks between processes, which the system releases if a process dies.
 
 A file that merely exists would outlive a killed process, and telling whether that still runs is
 guesswork, the more so across machines that share a folder.

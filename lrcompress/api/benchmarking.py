@@ -86,7 +86,7 @@ def benchmark(
 ) -> BenchmarkResult:
     """Time the predictions of models, whole and their heads alone, in turns.
 
-    Where another layer than the head was factorized, that is timed alone in the place of the head.
+    If another layer than the head was factorized, it is timed alone instead of the head.
 
     The inputs are random: a dense network takes as long for any. Each call includes what
     `predict_on_batch` does about it: handing the inputs over and fetching the outputs.

@@ -23,7 +23,7 @@ class EvaluateResult(Shown):
         model: The file, or the name of a model in memory.
         samples: Number of predictions, without those of weight 0.
         measure: What the model is measured by: ``error_rate`` (top-1, in percent), ``binary_error``
-            (of labels any of which may hold, in percent), ``rmse`` (in the labels' unit), or
+            (of multi-label models, in percent), ``rmse`` (in the labels' unit), or
             ``outputs`` where it has several.
         value: That figure; for several outputs the loss.
         loss: Mean cross-entropy in nats, or mean squared error; the sum over several outputs.

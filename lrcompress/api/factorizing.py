@@ -217,7 +217,7 @@ def _factorize_subclassed(
     *,
     has_dataset: bool,
 ) -> FactorizeResult:
-    """Factorize one named Dense of a model that is a class of its own.
+    """Factorize one named Dense of a subclassed model.
 
     The Dense goes through a temporary file alone; its factors go into a copy of the model.
     """

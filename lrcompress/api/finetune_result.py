@@ -137,7 +137,7 @@ class FinetuneResult(Shown):
 
     @property
     def interrupted(self) -> bool:
-        """Whether the training was broken off; an unfinished run may be left to resume."""
+        """Whether the training was interrupted; an unfinished run may be left to resume."""
         return self.stopped == "interrupted"
 
     def to_json(self) -> dict[str, Any]:

@@ -83,8 +83,8 @@ def finetune(
         output: Default ``<stem>-finetuned<suffix>`` beside the factorized model; a copy of a model in
             memory is kept on disk only where this is given.
         overwrite: Replace an existing output, and an unfinished run's checkpoint.
-        resume: Go on with an unfinished run of the same command; its end is that of a run that was
-            never broken off.
+        resume: Go on with an unfinished run of the same command; it ends as a run that was
+            never interrupted.
         tensorboard: Folder that gets each epoch's figures for TensorBoard.
         seed: Of the validation split, the order of samples and dropout.
         command: Stored in the run record.

@@ -55,7 +55,7 @@ def takes_live_models(
     Args:
         output: What the verb's output is called while it works, where it keeps one only if that is
             asked for; None for a verb that has none, or writes where it is told.
-        own_class: Whether the verb takes a model that is a class of its own as it is.
+        own_class: Whether the verb takes a subclassed model as it is.
     """
 
     def adapt(verb: Callable[P, R]) -> Callable[P, R]:

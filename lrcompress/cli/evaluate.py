@@ -24,11 +24,11 @@ def command(
     verbose: bool,
     **options: Any,  # noqa: ANN401
 ) -> None:
-    """Measure each MODEL on test data, with a 95 % interval, by what fits its outputs.
+    """Measure the test error of each MODEL, with a 95 % interval.
 
-    Top-1 error for classes, and top-5 from 100 classes up; binary error and AUC for labels any of
-    which may hold; RMSE for numbers. Several models are compared with the first, paired on the same
-    samples (McNemar's test for top-1 errors).
+    Top-1 error for classes, and top-5 from 100 classes up; balanced error where a class is rare;
+    binary error and AUC for multi-label models; RMSE for regression. Several models are compared with
+    the first, paired on the same samples (McNemar's test for top-1 errors).
 
     \b
     Example:

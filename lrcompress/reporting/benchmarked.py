@@ -47,7 +47,7 @@ def short_names(result: dict[str, Any]) -> list[str]:
 
 
 def verdicts(result: dict[str, Any]) -> list[str]:
-    """Return in words how fast each model is beside the first, where that is told apart, and why."""
+    """Return in words how fast each model is beside the first, where there is a measurable difference, and why."""
     lines = []
     first, names = result["models"][0], short_names(result)
     for index, entry in enumerate(result["models"][1:], 1):

@@ -54,7 +54,7 @@ def finetuned(
         progress: Told of every step.
 
     Raises:
-        KeyboardInterrupt: If it was broken off, which fine-tuning alone ends well.
+        KeyboardInterrupt: If it was interrupted; only fine-tuning ends well then.
     """
     outcome = finetune(student, teacher, data, settings, head=head, progress=progress)
     if outcome.stopped == "interrupted":

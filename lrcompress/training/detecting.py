@@ -1,6 +1,6 @@
 """The scaling of a model that records none: the one with the least loss on training data.
 
-Found, or asked for: what does not convince, and two that cannot be told apart, are refused with the
+Found, or asked for: what does not convince, and two that fit alike, are refused with the
 scores of all.
 """
 
@@ -81,7 +81,7 @@ def find(model: Any, x: Arrays, y: Arrays, classes: int | None) -> tuple[str, di
         classes: Of a classifier with one output; None for other models.
 
     Raises:
-        DatasetError: If none convinces, or two cannot be told apart.
+        DatasetError: If none convinces, or two fit alike.
     """
     # Not the first: many data sets are in the order of their classes.
     order = drawn(x, MOST)

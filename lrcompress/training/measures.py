@@ -154,7 +154,7 @@ class ClassEvaluation(Evaluation):
 
 @dataclass(frozen=True)
 class LabelEvaluation(Evaluation):
-    """How often one of several labels, any of which may hold, is decided wrongly.
+    """How often one label of a multi-label model is predicted wrongly.
 
     Attributes:
         samples: Number of predictions, of n labels each.

@@ -25,7 +25,7 @@ from lrcompress.training.tensorboard import EventFile
 
 
 class Training:
-    """From the start to the last epoch; holds what there is when it is broken off.
+    """From the start to the last epoch; holds what there is when it is interrupted.
 
     Attributes:
         best: The best weights so far, and the history.

@@ -42,7 +42,7 @@ class FinetuneSettings:
             where each has so many outputs (a word a step of a sequence) that memory would not do.
         seed: Of the order of samples and of dropout.
         dropout: Whether the network's own dropout stays on. Off by default: a few epochs beside
-            the original do not overfit, and noise before a narrow layer drowns what it carries.
+            the original do not overfit, and dropout before a narrow layer hides its signal.
         scope: ``model``, or ``head``: B, C and the bias alone, on cached activations.
         distill: Whether the original teaches too, where it is at hand.
         temperature: Of the teacher.
