@@ -32,8 +32,8 @@ def locked(path: Path, *, wait: bool, certain: bool = False) -> Iterator[bool]:
     Args:
         path: The file; nothing is written into it.
         wait: Whether to wait for another holder, in this process or another.
-        certain: Whether to do without where the folder knows no locks, instead of taking it for
-            granted.
+        certain: Where the folder knows no locks, whether the lock counts as not held instead of
+            as held.
 
     Yields:
         Whether the lock is held; always so with `wait`.

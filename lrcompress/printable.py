@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-# Controls, marks without a glyph (those that turn the direction among them), halves of characters,
-# what Unicode leaves open, and separators of lines and paragraphs.
+# Controls, format characters (those that change the direction of text among them), surrogates,
+# private and unassigned characters, and separators of lines and paragraphs.
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 

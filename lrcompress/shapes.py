@@ -24,12 +24,12 @@ def parse(text: str) -> Any:  # noqa: ANN401
     """Return what a text of JSON holds.
 
     Raises:
-        ValueError: If it is not JSON (NaN, infinity and halves of characters are not, though Python's
-            own reader takes them), or is deeper or has longer numbers than any document of ours.
+        ValueError: If it is not JSON (NaN, infinity and lone surrogates are not, though Python's own
+            reader takes them), or is deeper or has longer numbers than any document of ours.
     """
     try:
         value = json.loads(text, parse_constant=_refuse, parse_int=_whole)
-        # 1e999 is read as infinity, and "\\ud800" as half a character: neither can be written again.
+        # 1e999 is read as infinity, and "\\ud800" as a lone surrogate: neither can be written again.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError as error:
         msg = "nested too deep"

@@ -25,7 +25,7 @@ MAX_CONFIG_MEMORY = 160_000_000
 _BYTES_OF = {"[": 200, "{": 200, ",": 64}
 # Python turns digits into a number in time that grows with their square.
 _MOST_DIGITS = 1_000
-_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def parse_json(text: str | bytes, path: Path, what: str) -> dict[str, Any]:
             raise ModelFileError(msg, code="hostile")
         value = json.loads(spelt, parse_int=_integer)
         too_deep = deeper(value, MAX_CONFIG_DEPTH)
-        if _HALF_CHARACTER.search(spelt):  # which nothing can print or write
+        if _SURROGATE.search(spelt):  # which nothing can print or write
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         too_deep = True

@@ -10,6 +10,7 @@ cost goes with the number of objects; the arrays themselves are not read.
 from __future__ import annotations
 
 import math
+import zlib
 from pathlib import Path
 from struct import error as StructError
 from struct import unpack_from
@@ -66,7 +67,7 @@ def read_index(file: ReadWindow, path: Path, *, backslashes: bool = False) -> In
         walk = _Walk(space, _SPARE_BYTES + _SPARE_RATIO * path.stat().st_size)
         walk.run(*_root(space, base), backslashes)
         space.settle()
-    except (StructError, ValueError, LookupError) as error:
+    except (StructError, ValueError, LookupError, zlib.error) as error:
         msg = f"{path} is damaged (a structure that does not fit); save or download it again."
         raise ModelFileError(msg, code="truncated") from error
     return walk.index

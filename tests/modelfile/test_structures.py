@@ -238,6 +238,19 @@ def test_a_chunk_of_another_size_is_refused(make: Maker, packing: dict[str, Any]
     assert refusal(path).code == "truncated"
 
 
+def test_a_damaged_packed_chunk_is_called_damage(make: Maker) -> None:
+    """What zlib says of it does not matter to the user, and gets the code of all damage."""
+    path = make.small_hdf5()
+    with h5py.File(path, "r+") as file:
+        made = file.create_dataset("more", data=np.arange(64.0), chunks=(16,), compression="gzip")
+        place = made.id.get_chunk_info(1).byte_offset
+    with path.open("r+b") as raw:
+        raw.seek(place)
+        raw.write(b"\xff" * 8)
+
+    assert refusal(path).code == "truncated"
+
+
 @pytest.mark.parametrize("compression", ["lzf", "szip"])
 def test_packing_that_keras_never_uses_is_refused(make: Maker, compression: str) -> None:
     """Filters other than shuffle, deflate and Fletcher's checksum are not handed on."""
