@@ -75,7 +75,9 @@ def about_calibration(layers: Sequence[Factorized], calibration: Calibration | N
         lines = calibration_warnings(shape, count, found.factors.method)
         warnings += [f"Layer {path!r}: {line}" for line in lines]
     asked = [found.choice.asked for found in layers if found.choice.rule == "max_drop"]
-    judged = 0 if calibration.labels is None else int((calibration.labels >= 0).sum())
+    # The original's probabilities, which count where labels do not, are not so coarse.
+    labels = calibration.labels if calibration.by_labels else None
+    judged = 0 if labels is None else int((labels >= 0).sum())
     if asked and judged and 0 < asked[0] < 100 / judged:
         warnings.append(
             f"{judged} held-out predictions decided the rank: each weighs {100 / judged:.2f} points, so "

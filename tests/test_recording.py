@@ -19,9 +19,9 @@ def _layer(method: str, rule: Any, asked: float) -> Any:
     return SimpleNamespace(target=target, factors=SimpleNamespace(method=method), choice=choice)
 
 
-def _calibration(inputs: int, held_out: int) -> Calibration:
+def _calibration(inputs: int, held_out: int, *, by_labels: bool = True) -> Calibration:
     x = np.zeros((inputs, 64), np.float32)
-    return Calibration({"head": x}, {"head": x}, np.zeros(held_out, np.int64))
+    return Calibration({"head": x}, {"head": x}, np.zeros(held_out, np.int64), by_labels=by_labels)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,13 @@ def test_a_drop_below_one_prediction(rule: str, held_out: int, asked: float, war
 
     assert bool(warnings) == warned
     assert not warned or f"--max-drop {1}" in warnings[0]
+
+
+def test_a_drop_in_probabilities_is_not_so_coarse() -> None:
+    """Where the original's own probabilities count, a drop can be less than one prediction."""
+    drop = _layer("svd", "max_drop", 0.5)
+
+    assert about_calibration([drop], _calibration(1000, 143, by_labels=False)) == []
 
 
 def test_nothing_without_data() -> None:

@@ -25,13 +25,13 @@ from lrcompress.cli.options import (
 @click.command("finetune")
 @model_argument("model", required=False)
 @click.option("--scope", type=OneOf(["model", "head"]), default="model", show_default=True,
-              help="Train all of it, or the two factors and the bias alone, in seconds.")  # fmt: skip
+              help="Train the whole model, or only the two factors and the bias, in seconds.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1),
               help="Passes over the training data; default 2, and 5 for the head.")  # fmt: skip
 @click.option("--patience", type=click.IntRange(min=1), metavar="EPOCHS",
               help="Stop after so many without a better one; default: never.")  # fmt: skip
 @click.option("--distill/--no-distill", default=None,
-              help="Whether the original teaches too; default: where it is at hand.")  # fmt: skip
+              help="Learn from the original too; default: if it is available.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(0, min_open=True),
               help="Of the original's outputs as a teacher; default 2.")  # fmt: skip
 @click.option("--optimizer", type=OneOf(["adam", "original"]), default="adam",
@@ -72,9 +72,9 @@ def command(
 ) -> None:
     """Recover the accuracy of MODEL, or of the last factorized model, on its data set.
 
-    Trains on the training data, keeps the best epoch by a held-out part of them, and measures on the
-    test data before and after. Uses a GPU where Keras sees one. After Control-C the best so far is
-    saved; an interrupted or killed run goes on with --resume.
+    Trains on the training data, keeps the epoch that is best on validation data, and measures on the
+    test data before and after. Uses a GPU where Keras sees one. After Control-C the best epoch so far
+    is saved; --resume continues an interrupted or killed run.
 
     \b
     Example:

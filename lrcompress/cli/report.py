@@ -15,7 +15,7 @@ from lrcompress.cli.options import OneOf, output_options, overwrite_option
 @click.option("--run", "run_option", type=click.Path(path_type=Path), metavar="FILE",
               help="The same as the argument RUN.")  # fmt: skip
 @click.option("--format", "kind", type=OneOf(["html", "markdown", "json", "csv"]),
-              help="Default: what the suffix of --output tells; else a table.")  # fmt: skip
+              help="Default: by the suffix of --output; else a table.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
               help="Default: stdout.")  # fmt: skip
 @click.option("--plots", type=click.Path(path_type=Path), metavar="DIR",

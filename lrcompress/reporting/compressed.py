@@ -229,7 +229,7 @@ def render_inspect(document: dict[str, Any]) -> list[RenderableType]:
         )
         parts.append(
             plain(
-                ["of the layer: of its kernel, without bias; energy and spectral error: of method svd"]
+                ["of the layer: share of its kernel, without bias; energy and spectral error: of method svd"]
             )
         )
     return parts
@@ -311,7 +311,7 @@ def _time_line(story: dict[str, Any]) -> str:
     parts = [f"factorize {seconds(story['seconds'].get('total'))}"]
     for entry in story["finetune"]:
         parts.append(
-            f"finetune {seconds(entry['seconds'])} ({entry['epochs']} epochs, "
+            f"finetune {seconds(entry['seconds'])} ({entry['epochs']} epoch{'' if entry['epochs'] == 1 else 's'}, "
             f"{entry['images_per_second']:,.0f} samples/s, {entry['device']})"
         )
     return "time: " + "; ".join(parts)

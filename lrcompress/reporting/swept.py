@@ -45,7 +45,7 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
     original = document["original"]
     lines += [
         f"the model has {count(document['parameters'])} parameters; ranks up to {document['break_even_rank']} "
-        "save some; layer saved: of its kernel, without bias"
+        "save some; layer saved: share of its kernel, without bias"
     ]
     if original:
         lines.append(
