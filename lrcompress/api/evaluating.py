@@ -108,7 +108,7 @@ def evaluate(
     loaded = load(
         dataset, folder, seed=seed, whole=True, progress=progress, before_keras=before_keras
     )
-    loaded.check_labelled("evaluate counts errors against labels (sweep and factorize can work without)")
+    loaded.check_labelled("evaluate counts errors against labels (sweep and factorize measure agreement without)")
     before_keras()
     from lrcompress.training import backend
     from lrcompress.training.evaluate import evaluate as measure

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from lrcompress.progress import Progress
 from lrcompress.training import distill, losses
 from lrcompress.training.arrays import Arrays, count
+from lrcompress.training.evaluate import predictions_of
 from lrcompress.training.fit_data import Split
 from lrcompress.training.heads import Head, heads
 from lrcompress.training.labels import kind_of
+from lrcompress.training.padding import spread
 from lrcompress.training.session import Prepared
 from lrcompress.training.settings import FinetuneSettings
 
@@ -28,14 +30,14 @@ class Aim:
         targets: For the training inputs, arranged as the model's outputs.
         loss: One an output, arranged so too.
         loss_weights: Of the outputs, in the model's order; None for a single one.
-        sample_weight: Of the training inputs; None weighs all alike.
+        sample_weight: Of the predictions, (samples, ...), arranged so too; None weighs all alike.
     """
 
     model: Any
     targets: Any
     loss: Any
     loss_weights: list[float] | None
-    sample_weight: NDArray[np.float32] | None
+    sample_weight: Any
 
 
 def aim_for(
@@ -72,12 +74,15 @@ def aim_for(
             targets = [np.concatenate(pair, axis=-1) for pair in zip(targets, taught, strict=True)]
         else:
             model = distill.SideBySide(model, teacher)
+    weights = training_weights(data.split)
+    # Keras cannot join weights of samples with a mask of their steps.
+    each = [] if weights is None else [spread(weights, predictions_of(y)) for y in labels]
     return Aim(
         model=model,
         targets=_as_fed(_as_outputs(student, targets)),
         loss=_as_outputs(student, loss),
         loss_weights=[head.loss_weight for head in ends] if len(ends) > 1 else None,
-        sample_weight=training_weights(data.split),
+        sample_weight=_as_fed(_as_outputs(student, each)) if each else None,
     )
 
 
@@ -89,8 +94,7 @@ def training_weights(split: Split) -> NDArray[np.float32] | None:
     by_class: NDArray[np.float32] = split.class_weight[split.y_train]
     if weights is None:
         return by_class
-    # One a sample holds for all its steps.
-    return by_class * weights.reshape(weights.shape + (1,) * (by_class.ndim - weights.ndim))
+    return np.asarray(by_class * spread(weights, by_class.shape))
 
 
 def output_of(head: Head, labels: NDArray[Any]) -> losses.Output:

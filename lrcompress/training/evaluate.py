@@ -223,11 +223,7 @@ def _spread(
     """Return a weight for each prediction, in one row; 0 where the mask says so."""
     shape = predictions_of(labels)
     weights = masked_weights(weights, mask, shape)
-    if weights is None:
-        return None
-    # One a sample holds for all its steps.
-    wide = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
-    return np.broadcast_to(wide, shape).reshape(-1).astype(np.float64)
+    return None if weights is None else spread(weights, shape).reshape(-1).astype(np.float64)
 
 
 def score(

@@ -54,7 +54,8 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
         order: Samples in order, see `epoch_order`.
         batch_size: Samples a step.
         scaling: Applied to each batch.
-        sample_weight: A weight a sample, or a prediction; None weighs all alike.
+        sample_weight: A weight a sample, or a prediction, in the structure of `y` or one for all; None
+            weighs all alike.
         share: Which part of each batch this process feeds, of how many; all of it by default.
     """
 
@@ -66,7 +67,7 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
         batch_size: int,
         scaling: Scaling,
         *,
-        sample_weight: NDArray[np.float32] | None = None,
+        sample_weight: Any = None,
         share: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__()
@@ -85,8 +86,8 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
         # In the order of the file, which a mapped one reads faster; a batch has no order.
         index = np.sort(index)
         x = self._scaling(take(self._x, index))
-        y = keras.tree.map_structure(lambda array: array[index], self._y)
-        return (x, y) if self._weight is None else (x, y, self._weight[index])
+        fed = (self._y,) if self._weight is None else (self._y, self._weight)
+        return (x, *keras.tree.map_structure(lambda array: array[index], fed))
 
 
 def samples_an_epoch(x: Arrays, batch_size: int) -> int:

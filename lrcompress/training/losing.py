@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lrcompress.judging import FITTED_ON, Judge, Judged, judge_labels, temperature
 from lrcompress.training.heads import Head
 from lrcompress.training.labels import kind_of
+from lrcompress.training.padding import spread
 from lrcompress.training.scores import classes_of, logits_of
 
 
@@ -39,8 +40,7 @@ class Losing:
         self._weights: NDArray[Any] | None = None
         self._kept = np.ones(shape, np.bool_)
         if weights is not None:
-            wide = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
-            wide = np.broadcast_to(wide, shape)
+            wide = spread(weights, shape)
             self._kept = wide > 0
             self._weights = wide[self._kept]
         logits, labels = logits_of(outputs[self._kept], head.is_logits), labels[self._kept]

@@ -97,8 +97,8 @@ def _belongs(mask: Mask, output: Any) -> bool:
     )
 
 
-def spread(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    """Return a mask for predictions of a shape, (samples, ...)."""
+def spread(mask: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return a mask, or weights, for predictions of a shape: one a sample holds for all its steps."""
     wide = mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
     return np.broadcast_to(wide, shape)
 
@@ -115,11 +115,10 @@ def masked_weights(
     """
     if mask is None or mask.all():
         return weights
-    counts = spread(mask, shape).astype(np.float32)
+    counts: NDArray[np.float32] = spread(mask, shape).astype(np.float32)
     if weights is None:
         return counts
-    wide: NDArray[Any] = counts * weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
-    return wide
+    return np.asarray(counts * spread(weights, shape))
 
 
 def packed(inputs: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32]:
@@ -130,7 +129,7 @@ def packed(inputs: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32
     """
     if mask is None or mask.all():
         return inputs
-    rows = inputs[spread(mask, inputs.shape[:-1])]
+    rows: NDArray[np.float32] = inputs[spread(mask, inputs.shape[:-1])]
     steps = int(np.prod(inputs.shape[1:-1]))
     whole = len(rows) // steps
     return rows if whole < 2 else rows[: whole * steps].reshape(whole, *inputs.shape[1:])

@@ -20,7 +20,7 @@ from lrcompress.training.evaluate import Evaluation, evaluate
 from lrcompress.training.fit_data import Split, fit_to_model, hold_out
 from lrcompress.training.labels import kind_of
 from lrcompress.training.own_labels import decisions, told
-from lrcompress.training.padding import masked_weights, masks_of
+from lrcompress.training.padding import masked_weights, masks_of, spread
 from lrcompress.training.scaling import Scaling, image_like, parse
 
 # By so much, in points and of the test error, held-out data are easier where they were trained on.
@@ -100,8 +100,7 @@ def countable(
         return y
     if len(np.unique(weights[weights > 0])) != 1:
         return None
-    wide = weights.reshape(weights.shape + (1,) * (y.ndim - weights.ndim))
-    return np.where(wide > 0, y, -1)
+    return np.where(spread(weights, y.shape) > 0, y, -1)
 
 
 def prepare(loaded: Dataset, original: Any, request: DataRequest) -> Prepared:

@@ -220,6 +220,36 @@ def test_the_loss_of_a_teacher_beside_sees_the_mask() -> None:
     assert one == pytest.approx(two, rel=1e-6)
 
 
+def test_training_joins_weights_of_samples_with_the_mask() -> None:
+    """Of an output each step and one a sample alike: the loss is that of the real steps, weighted."""
+    from lrcompress.training.aims import aim_for
+    from lrcompress.training.fit_data import Split
+    from lrcompress.training.scaling import parse
+    from lrcompress.training.session import Prepared
+    from lrcompress.training.settings import FinetuneSettings
+
+    x, tags = sentences()
+    labels = {"kind": tags[:, 0], "tags": tags}
+    weights = np.linspace(0, 2, len(x)).astype(np.float32)
+    keras.utils.set_random_seed(1)
+    words, inner = embedded()
+    inner = layers.GRU(5, return_sequences=True)(inner)
+    model = keras.Model(words, {
+        "kind": layers.Dense(TAGS, "softmax", name="kind")(layers.GlobalAveragePooling1D()(inner)),
+        "tags": layers.Dense(TAGS, "softmax", name="tags")(inner),
+    })  # fmt: skip
+    split = Split(x, labels, x, labels, x, labels, w_train=weights)
+
+    aim = aim_for(model, None, Prepared(split, parse("as-is", x), {}), FinetuneSettings(), lambda *_: None)
+    aim.model.compile(loss=aim.loss, loss_weights=aim.loss_weights)
+    found = aim.model.evaluate(x, aim.targets, sample_weight=aim.sample_weight, batch_size=len(x), verbose=0)
+
+    outputs = {name: np.asarray(values) for name, values in model(x).items()}
+    lost = {k: -np.log(np.take_along_axis(outputs[k], y[..., None], -1)[..., 0]) for k, y in labels.items()}
+    by_step = (weights[:, None] * lost["tags"])[x > 0].mean()
+    assert np.ravel(found)[0] == pytest.approx(by_step + (weights * lost["kind"]).mean(), rel=1e-4)
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     """Return a tagger that was trained a little, and its padded data."""
