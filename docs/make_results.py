@@ -285,7 +285,8 @@ def attacked(name: str) -> str:
         rows.append([kind, fine, bad])
     return f"""## Attacks
 
-{made(document, name)}: hostile inputs, races and kills, built by the script. What must not be is in the last column.
+{made(document, name)}: hostile inputs, races and kills, made by the script. The
+last column counts what must not happen. Of mutated HDF5 files the first word is the layout, as `libver` or `track_order` sets it.
 
 {table(["kind", "what was done, and what became of it", "what must be 0"], rows)}"""
 
@@ -300,8 +301,8 @@ def field(name: str) -> str:
     ]
     return f"""## What people's models and data look like
 
-{made(document, name)}: each sweep is a table of cases, in the file with the outcome of each. Right is what Keras itself, or the
-data, say; refused is one line that says why; wrong would be a number that is not true.
+{made(document, name)}: each sweep is a table of cases; the file has the outcome of each. *Right* means that the result agrees with Keras
+itself, or with the data; *refused* means a one-line error that says why; *wrong* would be a false number.
 
 {table(["sweep", *ends], rows)}"""
 
@@ -385,7 +386,7 @@ def held_out() -> str:
     ]  # fmt: skip
     return f"""## Choices on data that the original was trained on
 
-{made(document, name)}: the rank that each rule chooses on held-out training data by `refined`, the points it truly loses on the
+{made(document, name)}: the rank that each rule chooses on held-out training data by `refined`, the points it loses on the
 test data, and what it saves of the layer. The rules, and how far each is off: [data sets](datasets.md#validation-and-test).
 
 {table(columns, rows)}"""
