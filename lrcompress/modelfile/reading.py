@@ -207,10 +207,10 @@ def _read(model: ModelFile, file: OpenModel, stored: StoredArray) -> NDArray[Any
 
 
 def stored_values(
-    file: OpenModel, stored: StoredArray, mapped_bytes: int = MAPPED_BYTES
+    file: OpenModel, stored: StoredArray, mapped_bytes: int | None = None
 ) -> NDArray[Any]:
-    """Return an array; from so many bytes on it stays on disk where it can."""
-    values = _map(file, stored, mapped_bytes)
+    """Return an array; from so many bytes on, by default `MAPPED_BYTES`, it stays on disk where it can."""
+    values = _map(file, stored, MAPPED_BYTES if mapped_bytes is None else mapped_bytes)
     return np.asarray(read_array(file.weights, stored)) if values is None else values
 
 
