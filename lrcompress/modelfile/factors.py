@@ -59,11 +59,17 @@ def rounded(model: ModelFile, layer: DenseLayer, name: str, values: NDArray[Any]
         KernelError: If a value is not finite, or no longer is in the stored type.
     """
     kept = cast(values, layer.dtype)
-    finite = np.isfinite(values).all() and (layer.dtype == "bfloat16" or np.isfinite(kept).all())
-    if not finite:
+    if not (np.isfinite(values).all() and _finite(kept)):
         msg = (
             f"The {name} array for layer {layer.path} of {model.path} holds NaN or infinity, "
             f"or overflows {layer.dtype}; expected finite values."
         )
         raise KernelError(msg)
     return NewArray(kept, layer.dtype)
+
+
+def _finite(kept: NDArray[Any]) -> bool:
+    """Return whether values in stored form are finite."""
+    if kept.dtype.kind == "V":  # bfloat16, whose exponent is all ones otherwise
+        return not bool(((kept.view(np.uint16) & 0x7F80) == 0x7F80).any())
+    return bool(np.isfinite(kept).all())

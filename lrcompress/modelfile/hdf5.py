@@ -122,10 +122,10 @@ def cast(values: NDArray[Any], dtype: str) -> NDArray[Any]:
         The rounded values; for bfloat16 the opaque two-byte form (``V2``) that Keras writes,
         rounded to nearest, ties to even.
     """
+    with np.errstate(over="ignore"):  # inf is caught by the caller, with a sentence
+        wide = np.ascontiguousarray(values, np.float32 if dtype == "bfloat16" else np.dtype(dtype))
     if dtype != "bfloat16":
-        with np.errstate(over="ignore"):  # inf is caught by the caller, with a sentence
-            return np.ascontiguousarray(values, dtype=np.dtype(dtype))
-    wide = np.ascontiguousarray(values, dtype=np.float32)
+        return wide
     bits = wide.view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
     # Rounding up must not turn a NaN into infinity or a number.

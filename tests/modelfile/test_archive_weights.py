@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from lrcompress.errors import KernelError
 from lrcompress.modelfile import (
     DenseLayer,
     ModelFile,
@@ -123,6 +124,11 @@ def test_bfloat16_kernels_are_read_exactly_and_written_rounded(make: Maker, tmp_
     new = open_model(tmp_path / "out.keras")
     rounded = read_kernel(new, find_head(new).first)
     np.testing.assert_array_equal(rounded, np.array([[1.0], [1 + 2**-6]], "f4"), strict=True)
+    for large in (1e39, float(np.finfo("f4").max)):
+        huge = Replacement(head, np.full((2, 1), large), np.ones((1, 2)))
+        with pytest.raises(KernelError, match="overflows bfloat16"):
+            write_replaced(model, [huge], tmp_path / "huge.keras")
+    assert not (tmp_path / "huge.keras").exists()
 
 
 def mark(path: Path, folder: Path) -> None:
