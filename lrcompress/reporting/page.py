@@ -185,7 +185,8 @@ def layer_of(story: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
         ("Rank", choice["message"]),
         ("Break-even", f"ranks up to {count(even)} save parameters" if even else "no rank saves parameters"),
     ]  # fmt: skip
-    if known and kept is not None:
+    # Refinement truncates nothing, so that it keeps no share of any spectrum.
+    if known and kept is not None and layer["method"] != "refined":
         facts.append(("Energy", f"{share(kept)} kept, of the {known['spectrum_of']}"))
     reason = layer.get("method_reason", story["method_reason"])
     facts.append(("Method", f"{layer['method']}: {reason}"))

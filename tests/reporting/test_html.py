@@ -34,6 +34,17 @@ def text(whole: dict[str, Any]) -> str:
     return render(whole, "html")
 
 
+def test_refinement_has_neither_energy_nor_ratio(whole: dict[str, Any]) -> None:
+    """It truncates nothing and has no known least: the page says so instead of showing another method's figures."""
+    layer = {**whole["layers"][0], "method": "refined", "optimality": 1.912062, "optimality_of": "outputs",
+             "minimised_error": 0.55, "minimised_optimum": 0.29}  # fmt: skip
+
+    page = render({**whole, "layers": [layer]}, "html")
+
+    assert "kept, of the" not in page
+    assert "1.912062" not in page
+
+
 def test_the_page_tells_the_story(text: str, read_page: Any) -> None:
     """Headline, all four models, the rank's reason, the certificate and the commands are there."""
     page = read_page(text)
