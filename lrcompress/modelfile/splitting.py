@@ -62,10 +62,10 @@ def split(item: Item, first_name: str, rank: int, *, bias: bool) -> dict[str, An
 
 def put_before(pairs: Sequence[tuple[Item, dict[str, Any]]]) -> None:
     """Put new layers, each right before another, into the lists of their containers."""
-    new = {id(item.entry): entry for item, entry in pairs}
+    new = {id(item.entry): [entry] for item, entry in pairs}
     for container in {item.container for item, _ in pairs}:
         entries = container.layer_entries
-        entries[:] = [e for old in entries for e in (new.get(id(old)), old) if e is not None]
+        entries[:] = [e for old in entries for e in (*new.get(id(old), ()), old)]
 
 
 def take_out(items: Sequence[Item]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -83,10 +84,13 @@ def verify_weights(old: OpenModel, index: Index, new: OpenModel, plan: Plan, pat
     for new_path, array in plan.arrays.items():
         if not holds(new.weights[new_path], new.raw, array.values):
             raise _failed(path, f"array {new_path} is not the one given")
+    planned: dict[str, dict[str, Any]] = {}
+    for (group, name), value in plan.attributes.items():
+        planned.setdefault(group, {})[name] = value
     for new_path, old_path in {"": "", **groups}.items():
         source = old.weights[index.groups[old_path]] if old_path else old.weights
         target = new.weights[new_path] if new_path else new.weights
-        _same_attributes(source, target, new_path, plan, path)
+        _same_attributes(source, target, new_path, planned.get(new_path, {}), path)
 
 
 def verify_archive(old: zipfile.ZipFile, new: zipfile.ZipFile, plan: Plan, path: Path) -> None:
@@ -112,15 +116,15 @@ def verify_archive(old: zipfile.ZipFile, new: zipfile.ZipFile, plan: Plan, path:
 
 
 def _same_attributes(
-    source: h5py.Group, target: h5py.Group, group: str, plan: Plan, path: Path
+    source: h5py.Group, target: h5py.Group, group: str, planned: dict[str, Any], path: Path
 ) -> None:
     """Check one group's attributes: the planned ones, and all others as they were."""
-    expected = {n: source.attrs[n] for n in source.attrs if (group, n) not in plan.attributes}
-    planned = {n: v for (g, n), v in plan.attributes.items() if g == group and v is not None}
-    for name, value in (expected | planned).items():
+    expected = {name: source.attrs[name] for name in source.attrs if name not in planned}
+    expected |= {name: value for name, value in planned.items() if value is not None}
+    for name, value in expected.items():
         if name not in target.attrs or not equal(value, target.attrs[name]):
             raise _failed(path, f"attribute {name} of group {group or '/'} is not as expected")
-    _same_set(set(expected | planned), set(target.attrs), f"attribute of {group or '/'}", path)
+    _same_set(set(expected), set(target.attrs), f"attribute of {group or '/'}", path)
 
 
 def _above(path: str) -> list[str]:

@@ -242,3 +242,16 @@ def test_a_name_in_use_is_not_given_twice(make: Maker, tmp_path: Path) -> None:
     written = write_replaced(model, [factors(find_head(model))], tmp_path / "out.h5")
 
     assert written.first_names == {"probs": "probs_lowrank_2"}
+
+
+def test_entries_that_are_no_layers_stay(make: Maker, tmp_path: Path) -> None:
+    """What else stands in a list of layers is nobody's business, and stays where it is."""
+    config = make.sequential(make.input(), make.dense("a", 5), make.dense("d", 4))
+    config["config"]["layers"].insert(1, None)
+    model = open_model(make.hdf5(config, {"a": make.pair("a", 6, 5), "d": make.pair("d", 5, 4)}))
+    first = Replacement(find_head(model, "a"), np.ones((6, 1)), np.ones((1, 5)))
+
+    write_replaced(model, [first], tmp_path / "out.h5")
+
+    layers = open_model(tmp_path / "out.h5").config["config"]["layers"]
+    assert [layer and layer["config"]["name"] for layer in layers] == ["x", None, "a_lowrank", "a", "d"]
