@@ -330,8 +330,10 @@ def test_killed_between_two_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_ended_by_a_signal(name: str, model: Path) -> None:
     """Nothing is left, and the exit status tells the signal; while it works."""
+    # Under nohup, whose children are to live on, SIGHUP is ignored from the start.
+    default = "default_int_handler" if name == "SIGINT" else "SIG_DFL"
     program = (
-        "import sys, time\n"
+        f"import signal, sys, time; signal.signal(signal.{name}, signal.{default})\n"
         "from lrcompress.modelfile import rewriting\n"
         "def wait(*arguments): print('now', flush=True); time.sleep(60)\n"
         "rewriting.write_model = wait\n"
@@ -467,7 +469,9 @@ def test_a_strangers_model_is_not_trained_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 1)])
 def test_signal_in_code_made_from_text(name: str, status: int) -> None:
     """Python itself would end by SIGINT, where a module with a data class is being imported."""
+    default = "default_int_handler" if name == "SIGINT" else "SIG_DFL"
     program = (
+        f"import signal; signal.signal(signal.{name}, signal.{default})\n"
         "from lrcompress.interrupts import ended_like_control_c\n"
         "with ended_like_control_c():\n"
         "    try:\n"

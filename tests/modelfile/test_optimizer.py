@@ -326,6 +326,10 @@ def test_state_from_the_wild_moves(zoo: Path, tmp_path: Path) -> None:
         written = write_replaced(model, [factors], tmp_path / "out.keras", overwrite=True)
         reasons = [w for w in written.warnings if w.startswith("The optimizer's state")]
         assert bool(reasons) != bool(written.optimizer_bytes_after), path.name
+        if "optimizer" not in (model.compile_config or {}):
+            # Nobody can say what the state is of.
+            assert reasons, path.name
+            continue
         (dropped if reasons else kept).append(path.name)
 
     assert len(kept) >= 15
