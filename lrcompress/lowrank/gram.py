@@ -78,6 +78,16 @@ def _gram_of(panel: NDArray[Any]) -> NDArray[Any]:
     return product
 
 
+def eigenvalues(gram: NDArray[Any]) -> NDArray[np.float64]:
+    """Return all eigenvalues of G, descending, float64; G may be overwritten."""
+    if len(gram) <= SMALL_SIDE:
+        return np.asarray(np.linalg.eigvalsh(gram)[::-1], np.float64)
+    from scipy.linalg import eigh
+
+    values = eigh(gram, eigvals_only=True, overwrite_a=True, check_finite=False, driver="ev")
+    return np.asarray(values[::-1], np.float64)
+
+
 def leading_pairs(gram: NDArray[Any], rank: int) -> Pairs:
     """Return the r leading eigenpairs of G by LAPACK; G may be overwritten.
 

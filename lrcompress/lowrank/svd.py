@@ -28,8 +28,9 @@ from lrcompress.lowrank.attempts import (
 )
 from lrcompress.lowrank.blocks import KernelSource
 from lrcompress.lowrank.certificate import Certificate
+from lrcompress.lowrank.cores import one_blas_thread
 from lrcompress.lowrank.factors import Factors
-from lrcompress.lowrank.gram import SMALL_SIDE, gram_matrix
+from lrcompress.lowrank.gram import SMALL_SIDE, eigenvalues, gram_matrix
 from lrcompress.lowrank.lapack import triangular_factor
 from lrcompress.lowrank.survey import check_kernel, check_shape, survey
 
@@ -40,6 +41,8 @@ SMALL_ENTRIES = 2**20
 # Ranks up to this part of the short side are found with fewer multiplications than the Gram matrix
 # takes.
 LOW_RANK = 100
+# Below this part of the largest, eigenvalues of a float32 Gram matrix have less than two digits.
+FLOAT32_LOSES = 1e-4
 # Beyond this side the Gram matrix alone takes gigabytes.
 GRAM_SIDE = 2**14
 
@@ -146,7 +149,8 @@ def optimum(kernel: KernelSource, rank: int) -> tuple[float, float]:
 def singular_values(kernel: KernelSource) -> NDArray[np.float64]:
     """Return all min(m, n) singular values, descending, float64.
 
-    Large kernels go through the Gram matrix, which loses those below 1e-8 of the largest.
+    Large kernels go through the Gram matrix, which loses those below 1e-8 of the largest. That of a
+    kernel stored in 16 bits is computed in float32, unless it has values that float32 would lose.
 
     Raises:
         KernelError: If the kernel is not a finite matrix.
@@ -155,8 +159,16 @@ def singular_values(kernel: KernelSource) -> NDArray[np.float64]:
     m, n = kernel.shape
     if m * n <= SMALL_ENTRIES:
         return np.asarray(np.linalg.svd(np.asarray(kernel[:, :], np.float64), compute_uv=False))
-    gram, _ = gram_matrix(kernel, np.float64, unit)
-    return np.ldexp(np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[::-1], 0.0)), unit)
+    dtypes: list[type[np.floating[Any]]] = [np.float64]
+    if kernel.dtype.itemsize == 2:
+        dtypes.insert(0, np.float32)
+    # The Gram matrix has threads of its own, which BLAS' threads would only wait for.
+    with one_blas_thread():
+        for dtype in dtypes:
+            squares = eigenvalues(gram_matrix(kernel, dtype, unit)[0])
+            if squares[-1] > FLOAT32_LOSES * squares[0]:
+                break
+    return np.ldexp(np.sqrt(np.maximum(squares, 0.0)), unit)
 
 
 def _attempts(kernel: KernelSource, rank: int) -> list[Attempt]:

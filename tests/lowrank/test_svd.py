@@ -274,3 +274,18 @@ def test_certificate_is_measured(matrix_with_spectrum: Make, shape: tuple[int, i
     assert found.optimality == pytest.approx(expected / 0.5, rel=1e-9)
     top = np.linalg.eigvalsh(residual.T @ residual)[-1] ** 0.5
     assert found.spectral_error == pytest.approx(top / 4, rel=1e-3)
+
+
+@pytest.mark.parametrize("decay", [0.0, 4.0])
+def test_singular_values_of_half_precision(decay: float) -> None:
+    """They are those of the kernel as it is stored, to four digits, also far below the largest."""
+    rng = np.random.default_rng(0)
+    spectrum = np.geomspace(1, 10.0**-decay, 600)
+    turned = np.linalg.qr(rng.standard_normal((600, 600)))[0]
+    kernel = (rng.standard_normal((2000, 600)) * spectrum @ turned).astype(np.float16)
+
+    found = singular_values(kernel)
+
+    np.testing.assert_allclose(
+        found, np.linalg.svd(kernel.astype(np.float64), compute_uv=False), rtol=1e-4
+    )
