@@ -46,7 +46,7 @@ class FinetuneResult(Shown):
         scaling: What the inputs went through.
         history: One entry an epoch, the start and the re-fitted head being epoch 0.
         warnings: What the user should know.
-        weights_frozen: How many weights stayed as they were because their layers are frozen.
+        trained: What was trained: head, whole model, or the layers that are not frozen.
         model: The fine-tuned Keras model, a copy, where the input was a model in memory.
     """
 
@@ -75,7 +75,7 @@ class FinetuneResult(Shown):
     scaling: str
     history: list[dict[str, Any]]
     warnings: list[str]
-    weights_frozen: int = 0
+    trained: str = "whole model"
     model: Any = None
 
     def facts(self) -> dict[str, str]:
@@ -132,7 +132,7 @@ class FinetuneResult(Shown):
             scaling=scaling,
             history=told(outcome.history),
             warnings=warnings,
-            weights_frozen=outcome.weights_frozen,
+            trained=outcome.trained,
         )
 
     @property
@@ -150,4 +150,4 @@ class FinetuneResult(Shown):
         """Return what the run record keeps of it, beside the stages and the files."""
         kept = self.to_json()
         # The stages hold the figures.
-        return {k: v for k, v in kept.items() if k not in (*FILES, "original", "before", "after", "weights_frozen")}
+        return {k: v for k, v in kept.items() if k not in (*FILES, "original", "before", "after", "trained")}

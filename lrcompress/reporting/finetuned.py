@@ -38,12 +38,10 @@ def render_finetune(result: dict[str, Any]) -> list[RenderableType]:
     settings = result["settings"]
     labels = "the original's outputs alone" if measure in BY_ORIGINAL else "labels alone"
     teacher = "labels and the original's outputs" if result["distilled"] and measure not in BY_ORIGINAL else labels
-    frozen = "whole model" if not result.get("weights_frozen") else "layers that are not frozen"
-    what = "head" if settings["scope"] == "head" else frozen
     lines = [
         *_tested(result),
         *padding(result["after"]),
-        f"{what} trained on {teacher} of {result['dataset']}, scaling {result['scaling']}: "
+        f"{result['trained']} trained on {teacher} of {result['dataset']}, scaling {result['scaling']}: "
         f"{seconds(result['seconds'])}, {result['images_per_second']:,.0f} samples/s on "
         f"{result['device']}, {settings['precision']}",
         f"wrote {result['output']}",

@@ -50,6 +50,15 @@ class FinetuneOutcome:
     weights_frozen: int = 0
     thawed: bool = False
 
+    @property
+    def trained(self) -> str:
+        """What was trained, in words that "trained on ..." can follow."""
+        if self.settings.scope == "head":
+            return "head"
+        if self.thawed:
+            return "frozen layers"
+        return "layers that are not frozen" if self.weights_frozen else "whole model"
+
     def warnings(self) -> list[str]:
         """Return what the user should know."""
         found = []

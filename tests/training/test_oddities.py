@@ -76,7 +76,7 @@ def test_what_is_frozen_is_told(run: Callable[..., Result]) -> None:
     words = "finetune small.keras --dataset data.npz --scaling as-is --epochs 4 --learning-rate 0.02 --overwrite"
     for frozen, said, note in (
         (hidden, "layers that are not frozen trained on", "204 weights stayed as they were"),
-        (model, "whole model trained on", "All layers of the model are frozen: they were trained"),
+        (model, "frozen layers trained on", "All layers of the model are frozen: they were trained"),
     ):
         frozen.trainable = False
         model.compile("adam", SPARSE)
