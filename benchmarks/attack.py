@@ -1,7 +1,7 @@
 """Hostile inputs by kind, built here: files that name code, mutated HDF5, kills, races, costs.
 
-    python benchmarks/attack.py --work /tmp/attack --output benchmarks/results/attack.json
-    python benchmarks/attack.py kills races --work /tmp/attack --output attack.json
+    python benchmarks/attack.py --work DIR --output benchmarks/results/attack.json
+    python benchmarks/attack.py kills races --work DIR --output attack.json
 
 Counts of kinds that are not run again stay in the output. Exit code 1 says that a count whose name
 begins with ``bad_`` is not 0.
