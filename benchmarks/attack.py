@@ -21,7 +21,7 @@ from typing import Any
 import attacks
 import click
 
-from lrcompress import runs
+from lrcompress.records import runs
 
 KINDS = tuple(
     sorted(m.name for m in pkgutil.iter_modules(attacks.__path__) if not m.name.startswith("_"))
@@ -62,7 +62,9 @@ def merged(output: Path, kind: str, found: dict[str, Any]) -> dict[str, Any]:
     help="Cases are built in a new folder here, which is removed afterwards.",
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
-@click.option("--count", type=click.IntRange(1), help="Cases of each kind; default what is reported.")
+@click.option(
+    "--count", type=click.IntRange(1), help="Cases of each kind; default what is reported."
+)
 def main(kinds: tuple[str, ...], work: Path, output: Path, count: int | None) -> None:
     """Attack lrcompress in each of KINDS (default: all) and count what became of it."""
     work.mkdir(parents=True, exist_ok=True)

@@ -102,7 +102,10 @@ def modernize(path: Path, scratch: Path, compressed: bool) -> dict[str, Any]:
             changes, warnings = list(made.changes), list(made.warnings)
     except LRCompressError as error:
         return {"refused": error.code}
-    return {"changes": [tidy(c, path) for c in changes], "warnings": [tidy(w, path) for w in warnings]}
+    return {
+        "changes": [tidy(c, path) for c in changes],
+        "warnings": [tidy(w, path) for w in warnings],
+    }
 
 
 def modern_difference(row: dict[str, Any], original: str, modernized: str) -> float | None:

@@ -170,7 +170,11 @@ def examine(
 ) -> Iterator[dict[str, Any]]:
     """Load, run and compare; give what is found after each step."""
     models: dict[str, Any] = {}
-    for key, path in {"original": original, "compressed": compressed, "modernized": modernized}.items():
+    for key, path in {
+        "original": original,
+        "compressed": compressed,
+        "modernized": modernized,
+    }.items():
         if path is not None:
             try:
                 models[key] = runtime.load(path)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import lrcompress
-from lrcompress import runs
+from lrcompress.records import runs
 
 REDUCTIONS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -65,9 +65,7 @@ def main() -> None:
     rules: list[dict[str, float]] = [{"reduction": share} for share in REDUCTIONS]
     with tempfile.TemporaryDirectory() as folder:
         for rule in [*rules, {"max_drop": 0.5}]:
-            document["rows"].append(
-                row(arguments.model, arguments.dataset, Path(folder), **rule)
-            )
+            document["rows"].append(row(arguments.model, arguments.dataset, Path(folder), **rule))
             print(json.dumps(document["rows"][-1]), flush=True)
             arguments.output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 

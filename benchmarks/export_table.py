@@ -22,20 +22,20 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.data.arrays import Arrays, count, evenly, take
+from lrcompress.data.sources import load
+from lrcompress.live import engine
+from lrcompress.live.evaluate import Evaluation, evaluate
+from lrcompress.live.head import tail_of
+from lrcompress.live.latency import random_inputs
+from lrcompress.live.prepare import DataRequest, prepare
+from lrcompress.live.timing import Timing, interleaved, speed
+from lrcompress.measure.evaluation import compare
 from lrcompress.modelfile import DenseLayer, find_head, open_model
-from lrcompress.timing import Timing, interleaved, speed
-from lrcompress.training import backend
-from lrcompress.training.arrays import Arrays, count, evenly, take
-from lrcompress.training.datasets import load
-from lrcompress.training.evaluate import Evaluation, evaluate
-from lrcompress.training.exported import factors_kept
-from lrcompress.training.exporting import write
-from lrcompress.training.formats import FORMATS
-from lrcompress.training.latency import random_inputs
-from lrcompress.training.measures import compare
-from lrcompress.training.runtimes import Runtime, open_runtime
-from lrcompress.training.session import DataRequest, prepare
-from lrcompress.training.tail import tail_of
+from lrcompress.runtimes.check import factors_kept
+from lrcompress.runtimes.runtime import Runtime, open_runtime
+from lrcompress.runtimes.target import FORMATS
+from lrcompress.runtimes.writing import write
 
 LITERT = FORMATS["litert"]
 
@@ -49,9 +49,7 @@ class Variant:
         runtime: The exported one.
     """
 
-    def __init__(
-        self, model: keras.Model, about: dict[str, Any], x: Arrays, folder: Path
-    ) -> None:
+    def __init__(self, model: keras.Model, about: dict[str, Any], x: Arrays, folder: Path) -> None:
         """Export a model and open what came out."""
         path = folder / f"{about['what']}-{about['model']}-{about['int8']}.tflite"
         write(model, path, LITERT, int8=about["int8"])
@@ -60,9 +58,7 @@ class Variant:
         self.about = about | {"parameters": model.count_params(), "bytes": path.stat().st_size}
 
 
-def variants(
-    models: dict[str, keras.Model], what: str, x: Arrays, folder: Path
-) -> list[Variant]:
+def variants(models: dict[str, keras.Model], what: str, x: Arrays, folder: Path) -> list[Variant]:
     """Return each model in each precision, the original in float32 first."""
     return [
         Variant(model, {"what": what, "model": name, "int8": int8}, x, folder)
@@ -127,7 +123,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     files = {"original": arguments.original, "factorized": arguments.factorized}
-    models = {name: backend.load_model(path) for name, path in files.items()}
+    models = {name: engine.load_model(path) for name, path in files.items()}
     head = find_head(open_model(arguments.factorized))
     m, n = head.kernel_shape
     data, scaling = None, None
@@ -163,7 +159,7 @@ def main() -> None:
         "threads": whole[0].runtime.threads,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
-        "versions": backend.versions(),
+        "versions": engine.versions(),
         "rows": table,
     }
     arguments.output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -171,7 +167,12 @@ def main() -> None:
 
 def command(arguments: argparse.Namespace) -> list[str]:
     """Return the command line without folders of this machine."""
-    words = ["python", "benchmarks/export_table.py", arguments.original.name, arguments.factorized.name]
+    words = [
+        "python",
+        "benchmarks/export_table.py",
+        arguments.original.name,
+        arguments.factorized.name,
+    ]
     for option in ("dataset", "scaling", "samples", "seconds", "name"):
         value = getattr(arguments, option)
         if value is not None:

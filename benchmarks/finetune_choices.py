@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 import lrcompress
-from lrcompress.training import backend
-from lrcompress.training.arrays import evenly
-from lrcompress.training.datasets import load
-from lrcompress.training.finetune import finetune
-from lrcompress.training.recover import SplitHead
-from lrcompress.training.session import DataRequest, Prepared, prepare
-from lrcompress.training.settings import FinetuneSettings
+from lrcompress.data.arrays import evenly
+from lrcompress.data.sources import load
+from lrcompress.live import engine
+from lrcompress.live.prepare import DataRequest, Prepared, prepare
+from lrcompress.train.finetune import finetune
+from lrcompress.train.refit import SplitHead
+from lrcompress.train.settings import FinetuneSettings
 
 # What differs from the defaults. "head" is not re-fitted first where "refit" is False.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -76,7 +76,7 @@ def run(
     chosen = {"epochs": epochs, "seed": seed} | VARIANTS[name]
     refit = chosen.pop("refit", True)
     settings = FinetuneSettings(**chosen)
-    student = backend.load_model(small)
+    student = engine.load_model(small)
     outcome = finetune(student, teacher, data, settings, head=head if refit else None)
     settings = outcome.settings
     return {
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    teacher = backend.load_model(arguments.model)
+    teacher = engine.load_model(arguments.model)
     origin = lrcompress.inspect(arguments.model)["head"]
     request = DataRequest(scaling=SCALINGS.get(arguments.dataset))
     data = with_samples(prepare(load(arguments.dataset), teacher, request), arguments.samples)
@@ -152,8 +152,8 @@ def main() -> None:
         "samples": len(data.split.x_train),
         "rank": arguments.ranks[0],
         "epochs": arguments.epochs,
-        "device": backend.describe_device(),
-        "versions": backend.versions(),
+        "device": engine.describe_device(),
+        "versions": engine.versions(),
         "summary": summary(rows),
         "rows": rows,
     }

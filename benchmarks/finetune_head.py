@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    from lrcompress.training import backend
+    from lrcompress.live import engine
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -62,8 +62,8 @@ def main() -> None:
             *COMMAND, arguments.model.name, "--ranks", *map(str, arguments.ranks),
             "--dataset", arguments.dataset,
         ],
-        "device": backend.describe_device(),
-        "versions": backend.versions(),
+        "device": engine.describe_device(),
+        "versions": engine.versions(),
         "rows": rows,
     }  # fmt: skip
     text = json.dumps(document, indent=2) + "\n"

@@ -26,7 +26,7 @@ from fuzzing.mutating import make, seed_files
 from fuzzing.pool import HANG_SECONDS, MORE_BYTES, Report, run
 from fuzzing.trying import FINDINGS
 
-from lrcompress import runs
+from lrcompress.records import runs
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LONGEST_DETAIL = 4_000
@@ -116,7 +116,9 @@ def main(
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
         cases = iter(range(start, start + count))
-        for number, report in enumerate(run(partial(make, files, seed), cases, Path(work), workers), 1):
+        for number, report in enumerate(
+            run(partial(make, files, seed), cases, Path(work), workers), 1
+        ):
             tally.add(report)
             if report.result in FINDINGS:
                 last = (report.detail.strip().splitlines() or [""])[-1]

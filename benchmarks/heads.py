@@ -31,10 +31,10 @@ import scipy
 from numpy.typing import NDArray
 
 from lrcompress import lowrank
+from lrcompress.data.sources import load
+from lrcompress.live import engine
+from lrcompress.live.activations import layer_inputs
 from lrcompress.lowrank import Factors, InputMoments
-from lrcompress.training import backend
-from lrcompress.training.calibrate import layer_inputs
-from lrcompress.training.datasets import load
 
 # Data set, few inputs, ranks, and those of the timed pass.
 CASES: dict[str, tuple[int, list[int], list[int]]] = {
@@ -51,7 +51,7 @@ class Network:
 
     def __init__(self, path: Path, name: str) -> None:
         """Run the network below its head once."""
-        model = backend.load_model(path)
+        model = engine.load_model(path)
         data = load(name)
         head = model.layers[-1]
         self.kernel, self.bias = (np.asarray(weight) for weight in head.get_weights())
@@ -110,9 +110,7 @@ def ablation(network: Network, ranks: list[int]) -> list[dict[str, Any]]:
     moments, moments_seconds = timed(lambda: _moments(x))
 
     def closed(method: str) -> dict[int, Factors]:
-        return lowrank.factorize_ranks(
-            kernel, bias, ranks, method, softmax=True, moments=moments
-        )
+        return lowrank.factorize_ranks(kernel, bias, ranks, method, softmax=True, moments=moments)
 
     def from_whitened() -> dict[int, Factors]:
         return {
@@ -219,7 +217,7 @@ def main() -> None:
     arguments = parser.parse_args()
     document: dict[str, Any] = {
         "command": COMMAND,
-        "versions": {**backend.versions(), "numpy": np.__version__, "scipy": scipy.__version__},
+        "versions": {**engine.versions(), "numpy": np.__version__, "scipy": scipy.__version__},
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
@@ -228,7 +226,10 @@ def main() -> None:
     if arguments.fresh:
         del document["networks"]
         rows = fresh(arguments.fresh)
-        document |= {"command": [*COMMAND, "--fresh", *(row["model"] for row in rows)], "rows": rows}
+        document |= {
+            "command": [*COMMAND, "--fresh", *(row["model"] for row in rows)],
+            "rows": rows,
+        }
         arguments.output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         return
     document["command"] = [*COMMAND, arguments.mnist.name, arguments.cifar100.name]

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.api.calibrating import DataOptions, open_live
-from lrcompress.choosing import rank_grid
-from lrcompress.layerwise import LayerTask, Request, Target
+from lrcompress.compression.choose import rank_grid
+from lrcompress.compression.layer import LayerTask, Request, Target
+from lrcompress.compression.trial import Calibration
+from lrcompress.data.arrays import evenly
+from lrcompress.live.activations import layer_inputs
 from lrcompress.lowrank import largest_useful_rank
-from lrcompress.measuring import Calibration
 from lrcompress.modelfile import find_head, open_model
-from lrcompress.training.arrays import evenly
-from lrcompress.training.calibrate import layer_inputs
+from lrcompress.verbs.calibration import DataOptions, open_live
 
 METHODS = ("svd", "refined")
 ALLOWED = (0.25, 0.5, 1.0, 2.0)
@@ -52,7 +52,9 @@ def measure(path: Path, data: str) -> dict[str, Any]:
         ranks = rank_grid(largest_useful_rank(*layer.kernel_shape))
         for rank, factors in sorted(task.at_ranks(ranks).items()):
             bias = task.bias if factors.bias is None else factors.bias
-            picked = (held_out @ factors.B @ factors.C + (0 if bias is None else bias)).argmax(axis=-1)
+            picked = (held_out @ factors.B @ factors.C + (0 if bias is None else bias)).argmax(
+                axis=-1
+            )
             rows.append({
                 "method": method, "rank": rank,
                 "saved": 1 - rank * sum(layer.kernel_shape) / np.prod(layer.kernel_shape),
@@ -109,7 +111,9 @@ def main() -> None:
     parser.add_argument("networks", nargs="+", metavar="MODEL=DATA")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    networks = [measure(Path(model), data) for model, data in (n.split("=") for n in arguments.networks)]
+    networks = [
+        measure(Path(model), data) for model, data in (n.split("=") for n in arguments.networks)
+    ]
     document = {"command": ["python", "benchmarks/held_out.py"], "networks": networks}
     arguments.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 

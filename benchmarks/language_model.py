@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 import lrcompress
 from lrcompress import lowrank
+from lrcompress.live import engine
+from lrcompress.live.activations import layer_inputs
 from lrcompress.lowrank import Factors
-from lrcompress.training import backend
-from lrcompress.training.calibrate import layer_inputs
 
 # Before this folder, where this file has the example's own name.
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
@@ -81,7 +81,7 @@ class Bench:
             np.savez_compressed(self.dataset, **self.data)
         self.full = work / "full.keras"
         self.training = self.kept("full", self._train)
-        self.model = backend.load_model(self.full)
+        self.model = engine.load_model(self.full)
         head = self.model.get_layer(HEAD)
         self.kernel, self.bias = (np.asarray(weight) for weight in head.get_weights())
 
@@ -235,7 +235,7 @@ def main() -> None:
         parts["refined"] = lambda: ranks(bench, ("refined",), REFINED_RANKS)
     document: dict[str, Any] = {
         "command": COMMAND,
-        "versions": backend.versions() | {"numpy": np.__version__},
+        "versions": engine.versions() | {"numpy": np.__version__},
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "text": bench.about,

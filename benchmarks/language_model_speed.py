@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.timing import interleaved
-from lrcompress.training import backend
-from lrcompress.training.tail import tail_of
+from lrcompress.live import engine
+from lrcompress.live.head import tail_of
+from lrcompress.live.timing import interleaved
 
 HEAD = "next_word"
 SECONDS = 10.0
@@ -22,7 +22,7 @@ def speed(
     full_file: Path, small_file: Path, data: dict[str, NDArray[np.int32]], batch: int
 ) -> dict[str, Any]:
     """Return seconds of the head, of the whole model and of a training step, and their ratios."""
-    full, small = backend.load_model(full_file), backend.load_model(small_file)
+    full, small = engine.load_model(full_file), engine.load_model(small_file)
     x, y = data["x_train"][:batch], data["y_train"][:batch]
     steps, units = x.shape[1], full.get_layer(HEAD).kernel.shape[0]
     activations = np.random.default_rng(0).standard_normal((batch * steps, units), np.float32)
@@ -41,9 +41,7 @@ def speed(
     return found
 
 
-def in_turns(
-    before: Callable[[], Any], after: Callable[[], Any]
-) -> dict[str, float | list[float]]:
+def in_turns(before: Callable[[], Any], after: Callable[[], Any]) -> dict[str, float | list[float]]:
     """Return median seconds of two calls that take turns, and the quartiles of their ratio."""
     found = interleaved({"before": before, "after": after}, seconds=SECONDS)
     ratios = found["before"].seconds / found["after"].seconds

@@ -44,7 +44,9 @@ def work(name: str, epochs: int | None, extra: int, seeds: int) -> tuple[int, in
 def say_count(names: list[str], arguments: argparse.Namespace) -> None:
     """Say how much that is, and how fast it must go to take 25 minutes."""
     counts = {
-        name: work(name, arguments.budget or arguments.epochs, arguments.finetune_epochs, arguments.seeds)
+        name: work(
+            name, arguments.budget or arguments.epochs, arguments.finetune_epochs, arguments.seeds
+        )
         for name in names
     }
     for name, (images, steps) in counts.items():

@@ -35,7 +35,7 @@ from keras import layers
 name, path = sys.argv[1:]
 keras.utils.set_random_seed(0)
 if name == "mnist":
-    from lrcompress.training.networks import mnist
+    from lrcompress.studies.networks import mnist
     model = mnist(None)
 elif name == "vgg16":
     model = keras.applications.VGG16(weights=None)

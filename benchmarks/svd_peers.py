@@ -24,7 +24,13 @@ from numpy.typing import NDArray
 
 HERE = Path(__file__).parent.resolve()
 OUTPUT = HERE / "results" / "svd-peers.json"
-CASES = [(512, 100, 60), (2048, 1000, 100), (4096, 1000, 128), (768, 50257, 128), (4096, 32000, 256)]
+CASES = [
+    (512, 100, 60),
+    (2048, 1000, 100),
+    (4096, 1000, 128),
+    (768, 50257, 128),
+    (4096, 32000, 256),
+]
 KINDS = ("gaussian", "decaying")
 # In the turns of their runs; which process each lives in.
 PEERS = {
@@ -126,7 +132,9 @@ def summary(runs: list[dict[str, Any]], best: float) -> dict[str, Any]:
     }
     if "error" in first:
         found["error_over_optimum"] = first["error"] / best
-    return found | {key: first[key] for key in ("algorithm", "certified_optimality") if key in first}
+    return found | {
+        key: first[key] for key in ("algorithm", "certified_optimality") if key in first
+    }
 
 
 def compare(workers: dict[str, Worker], rank: int, best: float, repeats: int) -> dict[str, Any]:
@@ -215,7 +223,11 @@ def main() -> None:
         # Cases measured before stay; those measured now replace them.
         document["cases"] = json.loads(arguments.output.read_text())["cases"]
     chosen = [c for c in CASES if not arguments.shapes or f"{c[0]}x{c[1]}" in arguments.shapes]
-    kernels = [(*case, kind, *prepare(arguments.work, *case, kind)) for case in chosen for kind in arguments.kinds]
+    kernels = [
+        (*case, kind, *prepare(arguments.work, *case, kind))
+        for case in chosen
+        for kind in arguments.kinds
+    ]
     for threads in arguments.threads:
         workers = {world: Worker(world, threads) for world in dict.fromkeys(PEERS.values())}
         document["libraries"] = {name: worker.libraries for name, worker in workers.items()}

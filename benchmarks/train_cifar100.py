@@ -17,11 +17,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from lrcompress.training import backend, datasets
-from lrcompress.training.evaluate import evaluate
-from lrcompress.training.networks import RECIPES
-from lrcompress.training.saving import save_model
-from lrcompress.training.scaling import parse
+from lrcompress.data import sources
+from lrcompress.data.scaling import parse
+from lrcompress.live import engine
+from lrcompress.live.evaluate import evaluate
+from lrcompress.live.storing import save_model
+from lrcompress.studies.networks import RECIPES
 
 SEED = 0
 
@@ -33,13 +34,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
     recipe = RECIPES["cifar100"]
-    data = datasets.load("cifar100")
+    data = sources.load("cifar100")
     scaling = parse(recipe.scaling, data.x_train)
-    backend.seed_everything(SEED)
+    engine.seed_everything(SEED)
     model = recipe.build(None)
     model.compile(
         optimizer=keras.optimizers.Adam(), loss="categorical_crossentropy", metrics=["accuracy"],
-        jit_compile=backend.jit_compile(),
+        jit_compile=engine.jit_compile(),
     )  # fmt: skip
     kept = arguments.output.with_suffix(".state.keras")
     log = arguments.output.with_suffix(".csv")

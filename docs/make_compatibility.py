@@ -117,7 +117,9 @@ def render() -> str:
         for row in rows
     )
     spread = {
-        row["file"]: min(row[key]["output_spread"] for key in RUNTIMES if "output_spread" in row[key])
+        row["file"]: min(
+            row[key]["output_spread"] for key in RUNTIMES if "output_spread" in row[key]
+        )
         for row in rows
         if any("output_spread" in row[key] for key in RUNTIMES)
     }

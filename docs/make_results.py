@@ -26,7 +26,10 @@ def each(pattern: str, section: Callable[[str], str], title: str = "") -> str:
 def made(document: dict[str, Any], name: str) -> str:
     """Return the command that made a result, and where its numbers are."""
     # Variables of the shell stay as they were typed.
-    words = (shlex.quote(word).replace("'\"'\"'", "'\\''") if " " in word else word for word in document["command"])
+    words = (
+        shlex.quote(word).replace("'\"'\"'", "'\\''") if " " in word else word
+        for word in document["command"]
+    )
     return f"`{' '.join(words)}` ([{name}](../benchmarks/results/{name}))"
 
 
@@ -149,7 +152,15 @@ def _variants(document: dict[str, Any], name: str) -> str:
         ]
         for entry in document["summary"]
     ]
-    columns = ["rank", "variant", "seeds", "validation error %", "validation loss", "test error %", "test loss"]
+    columns = [
+        "rank",
+        "variant",
+        "seeds",
+        "validation error %",
+        "validation loss",
+        "test error %",
+        "test loss",
+    ]
     original = document["rows"][0]["original_test_error_rate"]
     return f"""{made(document, name)}: {document["samples"]:,} training samples, {document["epochs"]} epochs;
 means over seeds, validation after the last epoch, test data with the best one (original: {original:.2f} %). Only the
@@ -202,7 +213,14 @@ def head_alone(name: str) -> str:
         ]
         for row in document["rows"]
     ]  # fmt: skip
-    columns = ["rank", "test error before", "after", "of it training, s", "whole command, s", "CPU, s"]
+    columns = [
+        "rank",
+        "test error before",
+        "after",
+        "of it training, s",
+        "whole command, s",
+        "CPU, s",
+    ]
     return f"""## The head alone
 
 {made(document, name)}: `finetune --scope head` on the {NETWORKS[name[14:-5]]} network (test error {document["rows"][0]["error_rate_original"]:.2f} %),
@@ -318,12 +336,20 @@ def heads() -> str:
         def points(row: dict[str, Any], label: str, ranks: list[str] = ranks) -> list[str]:
             cells = [
                 f"{row['ranks'][rank]['drop']:+.2f}"
-                + ("*" if row["ranks"][rank]["method"] != row.get("asked", row["ranks"][rank]["method"]) else "")
+                + (
+                    "*"
+                    if row["ranks"][rank]["method"]
+                    != row.get("asked", row["ranks"][rank]["method"])
+                    else ""
+                )
                 for rank in ranks
             ]
             return [label, *cells, f"{row['seconds']:.1f}"]
 
-        rows = [points(row, f"{row['asked']}, all {network['inputs']:,} inputs") for row in network["all"]]
+        rows = [
+            points(row, f"{row['asked']}, all {network['inputs']:,} inputs")
+            for row in network["all"]
+        ]
         rows += [
             points(row, f"{row['asked']}, {network['few_inputs']:,} inputs")
             for row in network["few"]
@@ -331,7 +357,11 @@ def heads() -> str:
         ]
         refined = network["all"][-1]["ranks"]
         rows.append(
-            ["95 % interval of refined", *(f"±{refined[rank]['drop_interval']:.2f}" for rank in ranks), ""]
+            [
+                "95 % interval of refined",
+                *(f"±{refined[rank]['drop_interval']:.2f}" for rank in ranks),
+                "",
+            ]
         )
         columns = ["method", *(f"r = {rank}" for rank in ranks), "seconds"]
         steps = [points(row, row["variant"]) for row in network["ablation"]]
@@ -376,7 +406,9 @@ def held_out() -> str:
                 if c["method"] == "refined" and c["allowed"] == allowed
             }  # fmt: skip
             cells = [
-                f"{c['rank']}: {c['test']:+.2f}, {c['saved']:.0%}" if (c := found[rule]).get("rank") else "none"
+                f"{c['rank']}: {c['test']:+.2f}, {c['saved']:.0%}"
+                if (c := found[rule]).get("rank")
+                else "none"
                 for rule in ("labels", "probabilities", "calibrated", "disagreement", "test")
             ]
             rows.append([network["network"], f"{allowed:g}", *cells])
@@ -437,7 +469,14 @@ def dense_layers(name: str) -> str:
                 f"{drop['difference']:+.2f} [{drop['low']:+.2f}, {drop['high']:+.2f}]",
             ]
         )
-    columns = ["asked", "ranks", "model saved, %", "parameters", "test error %", "points over the original, [95 %]"]
+    columns = [
+        "asked",
+        "ranks",
+        "model saved, %",
+        "parameters",
+        "test error %",
+        "points over the original, [95 %]",
+    ]
     return f"""## All Dense layers of the {NETWORKS[name[13:-5]]} network
 
 {made(document, name)}: `factorize --layers dense`, no labels and no training; ranks are chosen on held-out data. The
@@ -547,7 +586,9 @@ def decompositions() -> str:
         label = f"{m} x {n}, r = {case['rank']}, {case['kind']}"
         fastest, _, more = (verdict["fastest_peer"] or "none").partition(",")
         ours = peers["lrcompress"]
-        others += [used for figures in peers.values() for used in figures.get("cores_used_by_others", [])]
+        others += [
+            used for figures in peers.values() for used in figures.get("cores_used_by_others", [])
+        ]
         short.append(
             [
                 label,
@@ -578,7 +619,11 @@ def decompositions() -> str:
     blas = ", ".join(
         dict.fromkeys(f"{p['internal_api']} {p['version']} for {p['architecture']}" for p in pools)
     )
-    libraries = ", ".join(f"{name} {version}" for world in found.values() for name, version in world["versions"].items())
+    libraries = ", ".join(
+        f"{name} {version}"
+        for world in found.values()
+        for name, version in world["versions"].items()
+    )
     return f"""## The truncated SVD beside others
 
 {made(document, name)}: float32 kernels in memory, warmed up, all peers in turns; threads: {", ".join(map(str, threads))}.
@@ -715,7 +760,9 @@ def export(name: str) -> str:
             f"{row['bytes']:,}",
             "-" if row is first else f"{100 * (1 - row['bytes'] / first['bytes']):.1f}",
             f"{1e6 * row['median']:,.1f} [{1e6 * row['q1']:,.1f}, {1e6 * row['q3']:,.1f}]",
-            "-" if ratio is None else f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]",
+            "-"
+            if ratio is None
+            else f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]",
         ]
         if measured:
             error = row.get("error")
@@ -736,7 +783,9 @@ def export(name: str) -> str:
         f"{document['rank']}. One sample a call, the head one prediction, in turns; {document['runtime']}, {document['threads']} thread{'s' if document['threads'] != 1 else ''};\n"
         f"{versions(document)}. {factors}."
     )
-    table_text = table([*columns, "test error %, [95 %]", "test loss"] if measured else columns, rows)
+    table_text = table(
+        [*columns, "test error %, [95 %]", "test loss"] if measured else columns, rows
+    )
     return f"### {document['name']}\n\n{head}\n\n{table_text}\n\n{times.export(name).markdown}"
 
 

@@ -46,5 +46,7 @@ print(result.layers[0].choice.message)
 print(f"test error {result.error_rate_before:.2f} % -> {result.error_rate_after:.2f} %")
 
 # 4. Something to look at: the errors of every rank beside the one that was chosen.
-lrcompress.report(result.record, sweep="sweep.json", output="report.html", plots="figures", overwrite=True)
+lrcompress.report(
+    result.record, sweep="sweep.json", output="report.html", plots="figures", overwrite=True
+)
 print("wrote report.html and figures/")

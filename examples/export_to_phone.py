@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 import lrcompress
-from lrcompress.training.datasets import load
+from lrcompress.data.sources import load
 
 MODEL = Path(__file__).with_name("digits_cnn.h5")
 
@@ -23,7 +23,9 @@ small = lrcompress.factorize(MODEL, rank=4, dataset="digits", output="digits.h5"
 found = lrcompress.export(small.output, int8=True, overwrite=True)
 assert found.original is not None
 print(f"{found.output}: {found.original['bytes_before']:,} -> {found.bytes_after:,} bytes")
-print(f"factors: {found.layers[0]['factors']}; same predictions as Keras: {found.difference['agreement']:.1f} %")
+print(
+    f"factors: {found.layers[0]['factors']}; same predictions as Keras: {found.difference['agreement']:.1f} %"
+)
 
 # 2. What an app does: neither Keras nor lrcompress, only the file and its interpreter.
 predict = Interpreter(str(found.output)).get_signature_runner()

@@ -30,7 +30,9 @@ class RankWatcher(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Factorize the kernel as it is, milliseconds each, and print the relative errors."""
         kernel = np.asarray(self.model.get_layer(self.layer).kernel)
-        errors = [lrcompress.truncated_svd(kernel, r).certificate.frobenius_error for r in self.ranks]
+        errors = [
+            lrcompress.truncated_svd(kernel, r).certificate.frobenius_error for r in self.ranks
+        ]
         said = ", ".join(f"rank {r}: {e:.3f}" for r, e in zip(self.ranks, errors, strict=True))
         print(f"epoch {epoch + 1}: relative error of the kernel at {said}")
 
@@ -57,12 +59,16 @@ model.fit(x_train, y_train, epochs=EPOCHS, verbose=0, callbacks=[watcher])
 # 3. One Dense becomes two. The model that was trained stays as it is.
 result = lrcompress.factorize(model, rank=RANK)
 small = result.model
-print([layer.name for layer in small.layers], f"{model.count_params():,} -> {small.count_params():,}")
+print(
+    [layer.name for layer in small.layers], f"{model.count_params():,} -> {small.count_params():,}"
+)
 
 # 4. It is compiled as the first one was: train on.
 before = small.evaluate(x_test, y_test, verbose=0)[1]
 small.fit(x_train, y_train, epochs=MORE, verbose=0)
 after = small.evaluate(x_test, y_test, verbose=0)[1]
 full = model.evaluate(x_test, y_test, verbose=0)[1]
-print(f"test accuracy: {full:.4f} full, {before:.4f} factorized, {after:.4f} after {MORE} more epochs")
+print(
+    f"test accuracy: {full:.4f} full, {before:.4f} factorized, {after:.4f} after {MORE} more epochs"
+)
 small.save("small.keras")

@@ -55,7 +55,14 @@ class Size:
 
 
 TINY = Size(
-    vocabulary=40, steps=8, embedding=8, units=16, epochs=3, batch=8, learning_rate=2e-2, dropout=0.0
+    vocabulary=40,
+    steps=8,
+    embedding=8,
+    units=16,
+    epochs=3,
+    batch=8,
+    learning_rate=2e-2,
+    dropout=0.0,
 )
 
 
@@ -84,7 +91,12 @@ def make_dataset(
     is_test = np.arange(samples) // PASSAGE % TEST_EVERY == TEST_EVERY - 1
     if not is_test.any():  # a short text
         is_test = np.arange(samples) % TEST_EVERY == TEST_EVERY - 1
-    return {"x_train": x[~is_test], "y_train": y[~is_test], "x_test": x[is_test], "y_test": y[is_test]}
+    return {
+        "x_train": x[~is_test],
+        "y_train": y[~is_test],
+        "x_test": x[is_test],
+        "y_test": y[is_test],
+    }
 
 
 def build_model(size: Size) -> keras.Model:

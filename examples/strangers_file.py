@@ -25,7 +25,9 @@ try:
     found = lrcompress.inspect(MODEL)
 except lrcompress.LRCompressError as error:
     sys.exit(f"not a model file that can be read ({error.code}): {error}")
-print(f"{MODEL.name}: {found['format']}, Keras {found['keras_version']}, {found['parameters']:,} parameters")
+print(
+    f"{MODEL.name}: {found['format']}, Keras {found['keras_version']}, {found['parameters']:,} parameters"
+)
 
 # 2. Is there a final Dense layer, and is it worth it?
 head = found["head"]

@@ -16,30 +16,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lrcompress.api import (
-        BenchmarkResult,
-        EvaluateResult,
-        ExportResult,
-        FactorizeResult,
-        FinetuneResult,
-        MergeResult,
-        ModernizeResult,
-        SweepResult,
-        benchmark,
-        compare,
-        evaluate,
-        export,
-        factorize,
-        finetune,
-        inspect,
-        merge,
-        modernize,
-        report,
-        sweep,
-        train_from_scratch,
-    )
     from lrcompress.errors import LRCompressError, LRCompressWarning
     from lrcompress.lowrank import Factors, truncated_svd
+    from lrcompress.records.finetune_result import FinetuneResult
+    from lrcompress.records.results import FactorizeResult
+    from lrcompress.verbs.benchmark import BenchmarkResult, benchmark
+    from lrcompress.verbs.compare import compare
+    from lrcompress.verbs.evaluate import EvaluateResult, evaluate
+    from lrcompress.verbs.export import ExportResult, export
+    from lrcompress.verbs.factorize import factorize
+    from lrcompress.verbs.finetune import finetune
+    from lrcompress.verbs.inspect import inspect
+    from lrcompress.verbs.merge import MergeResult, merge
+    from lrcompress.verbs.modernize import ModernizeResult, modernize
+    from lrcompress.verbs.report import report
+    from lrcompress.verbs.sweep import SweepResult, sweep
+    from lrcompress.verbs.train_from_scratch import train_from_scratch
 
 __version__ = "0.1.0"
 
@@ -70,11 +62,32 @@ __all__ = [
     "truncated_svd",
 ]
 
-_HOMES = dict.fromkeys(__all__, "lrcompress.api") | {
-    "Factors": "lrcompress.lowrank",
-    "truncated_svd": "lrcompress.lowrank",
+# Each name and the module that holds it, so that a command loads what it needs and no more.
+_HOMES = {
     "LRCompressError": "lrcompress.errors",
     "LRCompressWarning": "lrcompress.errors",
+    "Factors": "lrcompress.lowrank",
+    "truncated_svd": "lrcompress.lowrank",
+    "FinetuneResult": "lrcompress.records.finetune_result",
+    "FactorizeResult": "lrcompress.records.results",
+    "BenchmarkResult": "lrcompress.verbs.benchmark",
+    "benchmark": "lrcompress.verbs.benchmark",
+    "compare": "lrcompress.verbs.compare",
+    "EvaluateResult": "lrcompress.verbs.evaluate",
+    "evaluate": "lrcompress.verbs.evaluate",
+    "ExportResult": "lrcompress.verbs.export",
+    "export": "lrcompress.verbs.export",
+    "factorize": "lrcompress.verbs.factorize",
+    "finetune": "lrcompress.verbs.finetune",
+    "inspect": "lrcompress.verbs.inspect",
+    "MergeResult": "lrcompress.verbs.merge",
+    "merge": "lrcompress.verbs.merge",
+    "ModernizeResult": "lrcompress.verbs.modernize",
+    "modernize": "lrcompress.verbs.modernize",
+    "report": "lrcompress.verbs.report",
+    "SweepResult": "lrcompress.verbs.sweep",
+    "sweep": "lrcompress.verbs.sweep",
+    "train_from_scratch": "lrcompress.verbs.train_from_scratch",
 }
 
 

@@ -144,10 +144,14 @@ def test_committed_results_name_their_command() -> None:
 
 def test_every_committed_result_is_on_a_page() -> None:
     """Each file in benchmarks/results is linked to by the page of results, or of compatibility."""
-    pages = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("results", "compatibility")]
+    pages = [
+        (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("results", "compatibility")
+    ]
     paths = (ROOT / "benchmarks" / "results").glob("*.json")
 
-    assert [p.name for p in paths if f"(../benchmarks/results/{p.name})" not in "".join(pages)] == []
+    assert [
+        p.name for p in paths if f"(../benchmarks/results/{p.name})" not in "".join(pages)
+    ] == []
 
 
 @pytest.mark.keras
@@ -160,4 +164,6 @@ def test_figures_are_of_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     old = [d.name for d in drawings if d.digest not in d.path.read_text(encoding="utf-8")]
     assert old == []
     assert [d.name for d in drawings if d.markdown not in pages] == []
-    assert {path.stem for path in (ROOT / "docs" / "figures").iterdir()} == {d.name for d in drawings}
+    assert {path.stem for path in (ROOT / "docs" / "figures").iterdir()} == {
+        d.name for d in drawings
+    }

@@ -13,7 +13,9 @@ import lrcompress
 
 PACKAGE = Path(lrcompress.__file__).parent
 MODULES = sorted(
-    ".".join(("lrcompress", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+    ".".join(("lrcompress", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    )
     for path in PACKAGE.rglob("*.py")
     if ">>> " in path.read_text(encoding="utf-8")
 )
@@ -35,4 +37,4 @@ def test_examples_of_a_module(
 
 def test_there_are_examples() -> None:
     """The package shows how it is used."""
-    assert {"lrcompress", "lrcompress.api.inspecting", "lrcompress.lowrank.svd"} <= set(MODULES)
+    assert {"lrcompress", "lrcompress.verbs.inspect", "lrcompress.lowrank.svd"} <= set(MODULES)

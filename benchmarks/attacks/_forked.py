@@ -63,7 +63,9 @@ def _child(job: Job) -> int:
     os.chdir(job["folder"])
     os.environ["TMPDIR"] = job["temporary"]
     for number, name in ((1, "stdout"), (2, "stderr")):
-        descriptor = os.open(Path(job["temporary"]).with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT)
+        descriptor = os.open(
+            Path(job["temporary"]).with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT
+        )
         os.dup2(descriptor, number)
     sys.argv = ["lrcompress", *job["arguments"]]
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -118,8 +120,8 @@ def main() -> None:
     import scipy.optimize  # noqa: F401
 
     import lrcompress.cli  # noqa: F401
-    from lrcompress import api  # noqa: F401
-    from lrcompress.training import backend, exporting, finetune, scratch  # noqa: F401
+    from lrcompress import verbs  # noqa: F401
+    from lrcompress.studies import scratch  # noqa: F401
 
     for line in sys.stdin:
         print(json.dumps(_run(json.loads(line))), flush=True)

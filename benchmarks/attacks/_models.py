@@ -19,7 +19,11 @@ Json = dict[str, Any]
 
 def dense(name: str, units: int = 8, **more: Any) -> Json:  # noqa: ANN401 - any JSON
     """Return a serialized Dense."""
-    entry = {"class_name": "Dense", "name": name, "config": {**_DENSE, "name": name, "units": units}}
+    entry = {
+        "class_name": "Dense",
+        "name": name,
+        "config": {**_DENSE, "name": name, "units": units},
+    }
     return entry | more
 
 

@@ -36,7 +36,10 @@ def bytecode() -> str:
 
 def payloads() -> dict[str, Json]:
     """Return serialized layers by name; in files of HDF5 also without their modules."""
-    held = {"class_name": "__lambda__", "config": {"code": bytecode(), "defaults": None, "closure": None}}
+    held = {
+        "class_name": "__lambda__",
+        "config": {"code": bytecode(), "defaults": None, "closure": None},
+    }
     value = {"class_name": "__lambda__", "config": {"value": [bytecode(), None, None]}}
     found = {
         "lambda": _layer("Lambda", function=held),
@@ -68,10 +71,17 @@ def payloads() -> dict[str, Json]:
         ("keras.datasets.mnist", "load_data"), ("subprocess", "Popen"), ("os", "system"),
     ):  # fmt: skip
         found[f"class_{module}_{name}"] = _layer(name, module)
-        function = {"class_name": "function", "module": module, "config": name, "registered_name": name}
+        function = {
+            "class_name": "function",
+            "module": module,
+            "config": name,
+            "registered_name": name,
+        }
         found[f"function_{module}_{name}"] = _dense(activation=function)
         trick = function | {"registered_name": "relu"}
-        found[f"lambda_{module}_{name}"] = _layer("Lambda", function=trick, arguments={"origin": "http://[::1]:9/x"})
+        found[f"lambda_{module}_{name}"] = _layer(
+            "Lambda", function=trick, arguments={"origin": "http://[::1]:9/x"}
+        )
         found[f"loss_{module}_{name}"] = _dense() | {"compile_config": {"loss": function}}
     return found
 

@@ -27,6 +27,8 @@ RATIO = 4
 # A command that goes on so long is ended.
 ENDED = 20
 _FACTORIZE = ("factorize", "--rank", "1", "--force", "-o")
+
+
 def shared_text(path: Path) -> None:
     """Four thousand references to one text of a megabyte."""
     count = 4_000
@@ -148,7 +150,11 @@ def overlapping(path: Path) -> Path:
         for n in range(1, 2_000):
             twin = zipfile.ZipInfo(f"assets/{n}")
             twin.compress_type, twin.header_offset = info.compress_type, info.header_offset
-            twin.CRC, twin.compress_size, twin.file_size = info.CRC, info.compress_size, info.file_size
+            twin.CRC, twin.compress_size, twin.file_size = (
+                info.CRC,
+                info.compress_size,
+                info.file_size,
+            )
             made.filelist.append(twin)
         made._didModify = True  # type: ignore[attr-defined]
     return path
@@ -157,9 +163,7 @@ def overlapping(path: Path) -> Path:
 def chain(count: int) -> Json:
     """Return a functional model of many Dense in a row."""
     before = ["x", *(f"d{n}" for n in range(count))]
-    layers = [
-        dense(f"d{n}", inbound_nodes=[[[before[n], 0, 0, {}]]]) for n in range(count)
-    ]
+    layers = [dense(f"d{n}", inbound_nodes=[[[before[n], 0, 0, {}]]]) for n in range(count)]
     return functional(layers, [[f"d{count - 1}", 0, 0]])
 
 
@@ -210,8 +214,12 @@ CASES: dict[str, Callable[[Path], object]] = {
     "arrays never written": added(never_written),
     "array of zeros": added(zeros((2**28,), (2**22,))),
     "array of many zeros": added(zeros((2**12, 2**12), (64, 64))),
-    "array in a million pieces": added(lambda f: f.create_dataset("a", (10**6,), "i1", chunks=(1,))),
-    "array in bits": added(lambda f: f.create_dataset("a", data=np.zeros(19_000, "i1"), chunks=(1,))),
+    "array in a million pieces": added(
+        lambda f: f.create_dataset("a", (10**6,), "i1", chunks=(1,))
+    ),
+    "array in bits": added(
+        lambda f: f.create_dataset("a", data=np.zeros(19_000, "i1"), chunks=(1,))
+    ),
     "array of a huge shape": added(lambda f: f.create_dataset("a", (2**31, 2**31, 0), "f4")),
     "array of the newest kind": added(lambda f: f.create_dataset("a", (2**50,)), libver="latest"),
     "groups, 19,000": added(groups(19_000)),
@@ -227,7 +235,9 @@ CASES: dict[str, Callable[[Path], object]] = {
     "config of words": packed("config", lambda: filled('"ab",')),
     "config of numbers": packed("config", lambda: filled("1e5,")),
     "config of one number": packed("config", lambda: filled("1")),
-    "config of one fraction": packed("config", lambda: filled("0.1")[:-3].replace("0.10.1", "11") + "]}}"),
+    "config of one fraction": packed(
+        "config", lambda: filled("0.1")[:-3].replace("0.10.1", "11") + "]}}"
+    ),
     "config of one word": packed("config", lambda: _FILLED % ('"' + "é" * 7_000_000 + '😀"')),
     "config of escapes": packed("config", lambda: _FILLED % ('"' + "\\u00e9" * 2_500_000 + '"')),
     "config of brackets": packed("config", lambda: _FILLED % ("[" * _MEGABYTES)),
@@ -240,19 +250,25 @@ CASES: dict[str, Callable[[Path], object]] = {
         lambda f: f.attrs.create("training_config", filled('{"":0},', 40 * 2**20))
     ),
     "layers in a row, 1,000": said(lambda: chain(1_000), 1_000),
-    "layers in sequence, 10,000": said(lambda: sequential(*(dense(f"d{n}") for n in range(10_000)))),
+    "layers in sequence, 10,000": said(
+        lambda: sequential(*(dense(f"d{n}") for n in range(10_000)))
+    ),
     "layers of one name, 10,000": said(lambda: sequential(*[dense("d")] * 10_000)),
     "layers that add up": said(lambda: fan(600, 600)),
     "layers called often": said(lambda: calls(50_000)),
     "models in models": said(lambda: dolls(25, 2)),
     "models in models, wide": said(lambda: dolls(25, 400)),
-    "weights of zeros": packed("fill", lambda: lambda f: f.create_dataset("zeros", data=np.zeros(2**26, "f4"))),
+    "weights of zeros": packed(
+        "fill", lambda: lambda f: f.create_dataset("zeros", data=np.zeros(2**26, "f4"))
+    ),
     "members, 9,000": many_members(9_000),
     "members, 1,500,000": many_members(1_500_000),
     "members in one place": overlapping,
     "members by bzip2": bzipped,
     "members by lzma": packed("more", lambda: {"assets/0": bytes(2**26)}, packing=zipfile.ZIP_LZMA),
-    "members just below": packed("more", lambda: {f"assets/{n}": bytes(2**24 - 1) for n in range(40)}),
+    "members just below": packed(
+        "more", lambda: {f"assets/{n}": bytes(2**24 - 1) for n in range(40)}
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attacks._forked import Forked, Job, forked
-from lrcompress import runs
+from lrcompress.records import runs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
@@ -78,13 +78,17 @@ def attack(work: Path, count: int | None) -> dict[str, int]:
     for name in INPUTS[:2]:
         shutil.copy(EXAMPLES / f"digits_cnn{Path(name).suffix}", inputs / name)
     with forked() as process:
-        _run(process, work, inputs, ("factorize", "model.keras", "--rank", "3", "-o", "small.keras"))
+        _run(
+            process, work, inputs, ("factorize", "model.keras", "--rank", "3", "-o", "small.keras")
+        )
         whole: dict[str, float] = {}
         cases = itertools.islice(_cases(), count or KILLS)
         for number, (name, ending) in enumerate(cases):
             verb, folder = VERBS[name], work / str(number)
             if name not in whole:
-                whole[name] = _run(process, work, _copy(inputs, work / f"{name} whole"), verb.arguments)
+                whole[name] = _run(
+                    process, work, _copy(inputs, work / f"{name} whole"), verb.arguments
+                )
             _copy(inputs, folder)
             before = _digests(folder)
             after = whole[name] * draw.random()
@@ -129,7 +133,9 @@ def _copy(source: Path, target: Path) -> Path:
     return target
 
 
-def _started(process: Forked, work: Path, folder: Path, arguments: tuple[str, ...], **ending: object) -> Job:
+def _started(
+    process: Forked, work: Path, folder: Path, arguments: tuple[str, ...], **ending: object
+) -> Job:
     temporary = work / "temporary"
     temporary.mkdir(exist_ok=True)
     for name in ("stdout", "stderr"):

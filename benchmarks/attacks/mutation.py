@@ -28,7 +28,9 @@ _LAYOUTS: dict[str, dict[str, Any]] = {
     "tracked": {"libver": "latest", "track_order": True},
 }
 # What begins with these ends with a checksum; the others are of the old layout.
-_SUMMED = re.compile(rb"OHDR|OCHK|FRHP|FHDB|FHIB|BTHD|BTIN|BTLF|SMTB|FSHD|FSSE|EAHD|EAIB|EADB|FAHD|FADB|\x89HDF")
+_SUMMED = re.compile(
+    rb"OHDR|OCHK|FRHP|FHDB|FHIB|BTHD|BTIN|BTLF|SMTB|FSHD|FSSE|EAHD|EAIB|EADB|FAHD|FADB|\x89HDF"
+)
 _OLD = re.compile(rb"TREE|SNOD|HEAP|GCOL|\x89HDF")
 _LONGEST = 1_400
 _REACH = 200
@@ -120,7 +122,9 @@ def make(files: list[Base], index: int) -> Case:
         at = min(rng.randrange(start + 4, stop), len(data) - 9)
         width = rng.choice((1, 1, 1, 2, 4, 8))
         ones = b"\1" + bytes(width - 1)
-        data[at : at + width] = rng.choice((bytes(width), b"\xff" * width, rng.randbytes(width), ones))
+        data[at : at + width] = rng.choice(
+            (bytes(width), b"\xff" * width, rng.randbytes(width), ones)
+        )
         for start, stop in base.summed:
             if start <= at < stop:
                 data[stop : stop + 4] = lookup3(bytes(data[start:stop])).to_bytes(4, "little")

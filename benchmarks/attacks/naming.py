@@ -38,10 +38,21 @@ COMMANDS: dict[str, tuple[list[Any], list[Any]]] = {
     "export": (["export"], ["-o", "out.tflite"]),
     "export, against": (["export", "good.keras", "-o", "out.onnx", "--against"], []),
     "compare": (["compare"], [*DATA, "--ranks", 2, "--arms", "svd", "-o", "compared"]),
-    "train-from-scratch": (["train-from-scratch", "--model"], [*DATA, "--ranks", 2, "--epochs", 1, "-o", "trained"]),
+    "train-from-scratch": (
+        ["train-from-scratch", "--model"],
+        [*DATA, "--ranks", 2, "--epochs", 1, "-o", "trained"],
+    ),
 }
 # Data sets that a file has no business to name.
-NAMES = ("helpers:data", "keras_hub:data", "os:abort", "os:fork", "code:interact", "posix:abort", "../x.npz")
+NAMES = (
+    "helpers:data",
+    "keras_hub:data",
+    "os:abort",
+    "os:fork",
+    "code:interact",
+    "posix:abort",
+    "../x.npz",
+)
 
 
 def attack(work: Path, count: int | None) -> dict[str, int]:
@@ -53,7 +64,9 @@ def attack(work: Path, count: int | None) -> dict[str, int]:
     """
     command = [sys.executable, "-m", "attacks.naming", str(work), str(count or 10**6)]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], env=environment, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[1], env=environment, stdin=subprocess.DEVNULL
+    )
     result = work / "counts.json"
     counts: dict[str, int] = json.loads(result.read_text()) if result.exists() else {}
     return counts | {"bad_died": int(done.returncode != 0)}
@@ -69,7 +82,13 @@ def watched() -> set[str]:
             seen.add("imported")
         elif event == "open" and str(arguments[0]).endswith(SECRET):
             seen.add("read")
-        elif event in ("os.system", "socket.connect", "urllib.Request", "subprocess.Popen", "os.fork"):
+        elif event in (
+            "os.system",
+            "socket.connect",
+            "urllib.Request",
+            "subprocess.Popen",
+            "os.fork",
+        ):
             seen.add("reached_out")
 
     sys.addaudithook(hook)
@@ -135,7 +154,9 @@ def run(*words: object) -> Result:
     """Run a command in this process."""
     from lrcompress.cli import main as command
 
-    return CliRunner().invoke(command, [*map(str, words), *([] if words[0] == "report" else ["-q"])])
+    return CliRunner().invoke(
+        command, [*map(str, words), *([] if words[0] == "report" else ["-q"])]
+    )
 
 
 def outcome(seen: set[str], *words: object) -> str:

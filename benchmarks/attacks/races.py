@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from attacks._forked import Forked, Job, forked
-from lrcompress import runs
+from lrcompress.records import runs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WRITERS = range(6)
@@ -24,7 +24,11 @@ def attack(work: Path, count: int | None) -> dict[str, int]:
             folder = work / str(number)
             folder.mkdir()
             shutil.copy(EXAMPLES / "digits_cnn.keras", folder / "model.keras")
-            kind = _on_one_record if number % FINETUNED == FINETUNED - 1 else KINDS[number % len(KINDS)]
+            kind = (
+                _on_one_record
+                if number % FINETUNED == FINETUNED - 1
+                else KINDS[number % len(KINDS)]
+            )
             done = kind(process, work, folder, counts)
             counts["rounds"] += 1
             counts["writers"] += len(done)
@@ -44,7 +48,9 @@ def _on_one_output(process: Forked, work: Path, folder: Path, counts: Counter[st
     return done
 
 
-def _replacing_one_output(process: Forked, work: Path, folder: Path, counts: Counter[str]) -> list[Job]:
+def _replacing_one_output(
+    process: Forked, work: Path, folder: Path, counts: Counter[str]
+) -> list[Job]:
     """With --overwrite all succeed, and the file is whole and one of theirs."""
     done = process.run(
         *(_factorize(work, folder, i + 1, "out.keras", "--overwrite") for i in WRITERS)
@@ -79,7 +85,8 @@ def _on_one_record(process: Forked, work: Path, folder: Path, counts: Counter[st
     found = runs.read(folder / "small.lrcompress.json").document["finetune"]
     there = {entry["output"] for entry in found}
     counts["bad_lost"] += sum(
-        f"tuned{i}.keras" not in there or not (folder / f"tuned{i}.keras").is_file() for i in WRITERS
+        f"tuned{i}.keras" not in there or not (folder / f"tuned{i}.keras").is_file()
+        for i in WRITERS
     )
     return done
 
@@ -95,7 +102,9 @@ def _job(work: Path, folder: Path, number: int, *arguments: str) -> Job:
 
 
 def _factorize(work: Path, folder: Path, rank: int, output: str, *more: str) -> Job:
-    return _job(work, folder, rank, "factorize", "model.keras", "--rank", str(rank), "-o", output, *more)
+    return _job(
+        work, folder, rank, "factorize", "model.keras", "--rank", str(rank), "-o", output, *more
+    )
 
 
 def _agree(model: Path, rank: int) -> bool:

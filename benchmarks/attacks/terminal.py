@@ -15,7 +15,13 @@ from pathlib import Path
 
 MODEL = Path(__file__).parents[2] / "examples" / "digits_cnn.keras"
 # A title and a colour; their one-byte forms; text turned round; a second line; markup.
-NAMES = ("\x1b]0;TITLE\x07\x1b[31mred", "\x9b31m\x9d0;TITLE\x9c", "\u202egnp.exe", "a\r\nError: b", "[red]a[/red]\x08")
+NAMES = (
+    "\x1b]0;TITLE\x07\x1b[31mred",
+    "\x9b31m\x9d0;TITLE\x9c",
+    "\u202egnp.exe",
+    "a\r\nError: b",
+    "[red]a[/red]\x08",
+)
 SECONDS = 300
 
 

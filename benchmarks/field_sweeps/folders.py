@@ -76,7 +76,9 @@ def sweep(work: Path) -> dict[str, str]:
 def _trained(work: Path, mode: str, images: list[Picture], labels: np.ndarray) -> Path:
     """Train a network on the images in one mode, and return its file."""
     keras.utils.set_random_seed(0)
-    converted = [np.asarray(image.convert("L" if mode == "grayscale" else "RGB")) for image in images]
+    converted = [
+        np.asarray(image.convert("L" if mode == "grayscale" else "RGB")) for image in images
+    ]
     x = np.stack(converted).reshape(len(images), SIZE, SIZE, -1) / 255.0
     model = keras.Sequential(
         [keras.Input(x.shape[1:]), layers.Flatten(), layers.Dense(48, activation="relu"),
@@ -91,7 +93,9 @@ def _trained(work: Path, mode: str, images: list[Picture], labels: np.ndarray) -
 def _judged(model: Path, folder: Path, test: Path, mode: str) -> str:
     """Compare the error that is told with the one on what Keras' loader reads."""
     # The loader of flow_from_directory: TensorFlow's own decoder weighs colours otherwise for grey.
-    paths = [(path, k) for k, name in enumerate(CLASSES) for path in sorted((test / name).iterdir())]
+    paths = [
+        (path, k) for k, name in enumerate(CLASSES) for path in sorted((test / name).iterdir())
+    ]
     x = np.stack([np.asarray(keras.utils.load_img(path, color_mode=mode)) for path, _ in paths])
     x, y = x.reshape(len(x), SIZE, SIZE, -1), np.array([k for _, k in paths])
     predicted = keras.saving.load_model(model).predict(x / 255.0, verbose=0).argmax(axis=1)

@@ -121,7 +121,12 @@ def outcome(work: Path, name: str, suffix: str) -> str:
     lrcompress.factorize(original, layer="hidden", rank=6, output=small, overwrite=True)
     try:
         found = lrcompress.finetune(
-            small, dataset=str(work / "data.npz"), scaling="as-is", epochs=2, output=tuned, overwrite=True
+            small,
+            dataset=str(work / "data.npz"),
+            scaling="as-is",
+            epochs=2,
+            output=tuned,
+            overwrite=True,
         )
     except LRCompressError as error:
         return f"refused: {error}"

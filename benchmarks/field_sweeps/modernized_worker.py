@@ -42,7 +42,9 @@ def compiled(optimizer: Any, loss: Any = "mse", metrics: Any = None) -> Model:
 
 def teachable_machine() -> Model:
     """Return a Functional in a Sequential in a Sequential, as Teachable Machine exports it."""
-    trunk = network((8, 8, 3), layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D())
+    trunk = network(
+        (8, 8, 3), layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D()
+    )
     inner = keras.Sequential([trunk])
     top = keras.Sequential([layers.Dense(5, input_shape=(4,), activation="relu"), layers.Dense(3)])
     return keras.Sequential([inner, top])
@@ -287,7 +289,9 @@ def inputs_for(model: Model) -> list[np.ndarray]:
     found = []
     for tensor in model.inputs if model.inputs else [tf.zeros((1, 5))]:
         shape = (4, *tensor.shape[1:])
-        takes_tokens = any(isinstance(x, layers.Embedding | layers.CategoryEncoding) for x in model.layers)
+        takes_tokens = any(
+            isinstance(x, layers.Embedding | layers.CategoryEncoding) for x in model.layers
+        )
         if tensor.dtype.is_integer or (takes_tokens and len(model.inputs) == 1):
             # Padding from the middle of every other sample on.
             tokens = draw.integers(1, 9, shape)

@@ -63,7 +63,7 @@ NETWORKS: dict[str, Callable[[], list[Any]]] = {
 
 def pictures() -> tuple[Any, Any]:
     """Return coloured digits in noise: bytes, (samples, 8, 8, 3), and classes."""
-    from lrcompress.training.datasets import load
+    from lrcompress.data.sources import load
 
     data = load("digits", None)
     grey = np.concatenate([data.x_train, data.x_test]).reshape(-1, 8, 8, 1).astype("f4") * 12
@@ -89,7 +89,9 @@ def sweep(work: Path) -> dict[str, str]:
         table = table.astype("f4")
         np.savez(work / "table", x_train=table[:TRAINING], y_train=labels[:TRAINING],
                  x_test=table[TRAINING:], y_test=labels[TRAINING:])  # fmt: skip
-        cases[f"table {seed}"] = outcome([layers.Dense(64, "relu")], table, labels, work / "table.npz")
+        cases[f"table {seed}"] = outcome(
+            [layers.Dense(64, "relu")], table, labels, work / "table.npz"
+        )
     return cases
 
 
@@ -97,7 +99,9 @@ def outcome(hidden: list[Any], x: Any, y: Any, data: Path) -> str:
     """Train a network on scaled inputs, and say what `evaluate` makes of it on the raw ones."""
     keras.utils.set_random_seed(0)
     classes = int(y.max()) + 1
-    network = keras.Sequential([keras.Input(x.shape[1:]), *hidden, layers.Dense(classes, "softmax")])
+    network = keras.Sequential(
+        [keras.Input(x.shape[1:]), *hidden, layers.Dense(classes, "softmax")]
+    )
     network.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
     network.fit(x[:TRAINING], y[:TRAINING], epochs=8, verbose=0)
     path = data.with_name("model.keras")

@@ -39,9 +39,14 @@ def comparison(name: str) -> Drawing:
     names = arm_names(numbers["epochs"])
     said = []
     for arm in dict.fromkeys(entry["arm"] for entry in numbers["summary"]):
-        mine = sorted((e for e in numbers["summary"] if e["arm"] == arm), key=lambda e: e["rank"] or math.inf)
+        mine = sorted(
+            (e for e in numbers["summary"] if e["arm"] == arm), key=lambda e: e["rank"] or math.inf
+        )
         ends_of = [mine[-1], mine[0]] if len(mine) > 1 else mine
-        errors = (f"{e['error_rate']:.2f} % at {'full rank' if e['rank'] is None else 'rank ' + str(e['rank'])}" for e in ends_of)
+        errors = (
+            f"{e['error_rate']:.2f} % at {'full rank' if e['rank'] is None else 'rank ' + str(e['rank'])}"
+            for e in ends_of
+        )
         said.append(f"{names[arm]}: {', '.join(errors)}")
     alt = f"Test error by rank on {NETWORKS.get(numbers['dataset'], numbers['dataset'])}, one line a way to get there. {'; '.join(said)}."
     return Drawing(name.removesuffix(".json"), alt, numbers, _draw_comparison, (8.0, 4.2))
@@ -50,7 +55,11 @@ def comparison(name: str) -> Drawing:
 def _draw_comparison(numbers: Any, figure: Any) -> None:  # noqa: ANN401
     axis = figure.subplots()
     draw_arms(numbers, arm_names(numbers["epochs"]), axis)
-    printed = {e["rank"]: e["published"] for e in numbers["summary"] if e["rank"] and e["published"] is not None}
+    printed = {
+        e["rank"]: e["published"]
+        for e in numbers["summary"]
+        if e["rank"] and e["published"] is not None
+    }
     if printed:
         axis.plot(list(printed), list(printed.values()), color=INK, marker="x", markersize=6, linestyle="",
                   label="published, from scratch")  # fmt: skip
@@ -76,7 +85,9 @@ def scratch(name: str) -> Drawing:
 
 def _draw_scratch(rows: Any, figure: Any) -> None:  # noqa: ANN401
     axis = figure.subplots()
-    names = ["full" if rank is None else str(rank) for rank in dict.fromkeys(row["rank"] for row in rows)]
+    names = [
+        "full" if rank is None else str(rank) for rank in dict.fromkeys(row["rank"] for row in rows)
+    ]
     for row in rows:
         x = names.index("full" if row["rank"] is None else str(row["rank"]))
         value, low, high = (row[key] for key in _INTERVAL)
@@ -97,9 +108,14 @@ def _draw_scratch(rows: Any, figure: Any) -> None:  # noqa: ANN401
 
 def main_job() -> Drawing:
     """Return the stages of the main job."""
-    stages = [{key: stage[key] for key in ("name", *_INTERVAL)} for stage in read("mnist-rank4.json")["stages"]]
+    stages = [
+        {key: stage[key] for key in ("name", *_INTERVAL)}
+        for stage in read("mnist-rank4.json")["stages"]
+    ]
     said = "; ".join(
-        "{} {:.2f} % ({:.2f} to {:.2f})".format(NAMES[stage["name"]], *(stage[key] for key in _INTERVAL))
+        "{} {:.2f} % ({:.2f} to {:.2f})".format(
+            NAMES[stage["name"]], *(stage[key] for key in _INTERVAL)
+        )
         for stage in stages
     )
     alt = f"Test error of the MNIST network before and after, with 95 % intervals: {said}."
@@ -117,16 +133,24 @@ def paper() -> Drawing:
 
     The published numbers are in lrcompress/training, which starts Keras.
     """
-    from lrcompress.training.networks import RECIPES
+    from lrcompress.studies.networks import RECIPES
 
     numbers = []
     for name, network in read("heads.json")["networks"].items():
         published = RECIPES[name].published
-        lines = [["published, from scratch", sorted([rank, error] for rank, (error, *_) in published.items() if rank)]]
+        lines = [
+            [
+                "published, from scratch",
+                sorted([rank, error] for rank, (error, *_) in published.items() if rank),
+            ]
+        ]
         if f"scratch-{name}.json" in committed("scratch-*.json"):
             lines.append(["ours, from scratch", _mean_errors(read(f"scratch-{name}.json"))])
         lines += [
-            [row["asked"], sorted([int(rank), at["error_rate"]] for rank, at in row["ranks"].items())]
+            [
+                row["asked"],
+                sorted([int(rank), at["error_rate"]] for rank, at in row["ranks"].items()),
+            ]
             for row in network["all"]
         ]
         numbers.append({"name": name, "kernel": network["kernel"], "lines": lines})
@@ -157,7 +181,9 @@ def _draw_paper(numbers: Any, figure: Any) -> None:  # noqa: ANN401
             ranks, errors = zip(*points, strict=True)
             panel.plot(ranks, errors, label=label, **styles[label])
         m, n = network["kernel"]
-        panel.set(title=f"{NETWORKS[network['name']]}, {m} × {n}", xlabel="rank", ylabel="test error, %")
+        panel.set(
+            title=f"{NETWORKS[network['name']]}, {m} × {n}", xlabel="rank", ylabel="test error, %"
+        )
         panel.set_xscale("log", base=2)
         ranks = [rank for rank, _ in network["lines"][0][1]]
         ticks = [a for a, b in zip(ranks, [*ranks[1:], math.inf], strict=True) if b > 1.3 * a]

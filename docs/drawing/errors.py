@@ -25,8 +25,17 @@ def heads() -> Drawing:
     numbers = []
     for name, network in read("heads.json")["networks"].items():
         lines = [_line(row, network["inputs"]) for row in network["all"]]
-        lines += [_line(row, network["few_inputs"]) for row in network["few"] if row["asked"] == "refined"]
-        numbers.append({"name": name, "kernel": network["kernel"], "original": network["error_rate"], "lines": lines})
+        lines += [
+            _line(row, network["few_inputs"]) for row in network["few"] if row["asked"] == "refined"
+        ]
+        numbers.append(
+            {
+                "name": name,
+                "kernel": network["kernel"],
+                "original": network["error_rate"],
+                "lines": lines,
+            }
+        )
     seen = []
     for network in numbers:
         svd, refined = network["lines"][0]["points"], network["lines"][-2]["points"]
@@ -39,7 +48,9 @@ def heads() -> Drawing:
 
 
 def _line(row: dict[str, Any], inputs: int) -> dict[str, Any]:
-    points = [[int(rank), at["error_rate"], at["drop_interval"]] for rank, at in row["ranks"].items()]
+    points = [
+        [int(rank), at["error_rate"], at["drop_interval"]] for rank, at in row["ranks"].items()
+    ]
     return {"method": row["asked"], "inputs": inputs, "points": points}
 
 
@@ -59,8 +70,14 @@ def _draw_heads(numbers: Any, figure: Any) -> None:  # noqa: ANN401
         panel.axhline(network["original"], color=SOFT, linestyle=":", label="full rank")
         m, n = network["kernel"]
         few = min(line["inputs"] for line in network["lines"])
-        panel.set(title=f"{NETWORKS[network['name']]}, {m} × {n}; {most:,} inputs or {few:,}", ylabel="test error, %")
-        if max(p[1] for line in network["lines"] for p in line["points"]) > 10 * network["original"]:
+        panel.set(
+            title=f"{NETWORKS[network['name']]}, {m} × {n}; {most:,} inputs or {few:,}",
+            ylabel="test error, %",
+        )
+        if (
+            max(p[1] for line in network["lines"] for p in line["points"])
+            > 10 * network["original"]
+        ):
             plain_log(panel, "y")
         rank_axis(panel, [point[0] for point in network["lines"][0]["points"]])
         panel.grid()
@@ -88,7 +105,9 @@ def fresh() -> Drawing:
 def _draw_fresh(numbers: Any, figure: Any) -> None:  # noqa: ANN401
     panels = figure.subplots(1, 2, sharey=True)
     marks = ((BLUE, "o"), (AMBER, "s"), (GREEN, "^"), (INK, "D"))
-    for panel, part, title in zip(panels, ("all", "few"), ("calibrated on all inputs", "on 2,000 inputs"), strict=True):
+    for panel, part, title in zip(
+        panels, ("all", "few"), ("calibrated on all inputs", "on 2,000 inputs"), strict=True
+    ):
         for (color, marker), row in zip(marks, numbers, strict=False):
             ranks, errors, intervals = zip(*row[part], strict=True)
             panel.errorbar(ranks, errors, yerr=intervals, capsize=2, elinewidth=0.8, color=color, marker=marker,

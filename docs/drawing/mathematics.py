@@ -15,7 +15,7 @@ import lrcompress
 from drawing.sheet import BLUE, GREEN, INK, METHODS, ORANGE, PINK, SKY, SOFT, Drawing, plain_log
 from lrcompress.lowrank.methods import factorize_ranks
 from lrcompress.lowrank.moments import InputMoments
-from lrcompress.lowrank.rank import break_even_rank
+from lrcompress.lowrank.ranks import break_even_rank
 
 MODEL = Path(__file__).parent.parent.parent / "examples" / "digits_cnn.h5"
 RANK = 4
@@ -34,7 +34,10 @@ def weights() -> dict[str, tuple[Array, Array]]:
     with h5py.File(MODEL) as file:
         group = file["model_weights"]
         return {
-            name: tuple(np.asarray(group[f"{name}/digits_cnn/{name}/{part}"], np.float64) for part in ("kernel", "bias"))
+            name: tuple(
+                np.asarray(group[f"{name}/digits_cnn/{name}/{part}"], np.float64)
+                for part in ("kernel", "bias")
+            )
             for name in ("conv2d", "conv2d_1", "dense", "predictions")
         }  # type: ignore[misc]
 
@@ -84,9 +87,23 @@ def _draw_two_layers(numbers: Any, figure: Any) -> None:  # noqa: ANN401
     tall, wide, thin = 26.0, 12.0, 5.0
 
     def matrix(x: float, top: float, width: float, height: float, color: str, name: str) -> None:
-        axis.add_patch(Rectangle((x, top - height), width, height, facecolor=color, alpha=0.25, linewidth=0))
-        axis.add_patch(Rectangle((x, top - height), width, height, facecolor="none", edgecolor=color, linewidth=1.5))
-        axis.text(x + width / 2, top - height / 2, name, ha="center", va="center", fontsize=14, style="italic")
+        axis.add_patch(
+            Rectangle((x, top - height), width, height, facecolor=color, alpha=0.25, linewidth=0)
+        )
+        axis.add_patch(
+            Rectangle(
+                (x, top - height), width, height, facecolor="none", edgecolor=color, linewidth=1.5
+            )
+        )
+        axis.text(
+            x + width / 2,
+            top - height / 2,
+            name,
+            ha="center",
+            va="center",
+            fontsize=14,
+            style="italic",
+        )
 
     def words(x: float, y: float, text: str, **options: Any) -> None:  # noqa: ANN401
         axis.text(x, y, text, **({"ha": "center", "va": "center"} | options))
@@ -137,7 +154,13 @@ def _draw_spectrum(numbers: Any, figure: Any) -> None:  # noqa: ANN401
     left, right = figure.subplots(1, 2)
     squares, rank, even = np.square(numbers["sigma"]), numbers["rank"], numbers["even"]
     ranks = np.arange(1, len(squares) + 1)
-    left.bar(ranks[:rank], squares[:rank], color=BLUE, width=0.9, label=f"kept at rank {rank}: energy {squares[:rank].sum():.1f}")
+    left.bar(
+        ranks[:rank],
+        squares[:rank],
+        color=BLUE,
+        width=0.9,
+        label=f"kept at rank {rank}: energy {squares[:rank].sum():.1f}",
+    )
     left.bar(ranks[rank:], squares[rank:], color=ORANGE, width=0.9, hatch="///", edgecolor="white",
              label=f"tail: ‖A − BC‖² = {squares[rank:].sum():.1f}")  # fmt: skip
     left.set(xlabel="i", ylabel="σᵢ²")
@@ -208,9 +231,13 @@ def _lost(kernel: Array, bias: Array, inputs: Array) -> dict[str, list[float]]:
     for method in ("svd", "centered", "whitened"):
         needs = moments if method == "whitened" else None
         # Of n - 1 directions that softmax sees: at that rank nothing is lost.
-        found = factorize_ranks(kernel, bias, range(1, kernel.shape[1] - 1), method, softmax=True, moments=needs)
+        found = factorize_ranks(
+            kernel, bias, range(1, kernel.shape[1] - 1), method, softmax=True, moments=needs
+        )
         lost[method] = [
-            100 * np.square(outputs - seen(inputs @ factors.product() + _bias(factors, bias))).sum() / whole
+            100
+            * np.square(outputs - seen(inputs @ factors.product() + _bias(factors, bias))).sum()
+            / whole
             for factors in found.values()
         ]
     return {method: rounded(values, 3) for method, values in lost.items()}

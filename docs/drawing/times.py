@@ -140,7 +140,15 @@ def _draw_processes(numbers: Any, figure: Any) -> None:  # noqa: ANN401
     axis = figure.subplots()
     for place, (way, seconds) in enumerate(numbers.items()):
         _, color, marker = WAYS[way]
-        axis.plot(seconds, [place] * len(seconds), color=color, marker=marker, linestyle="", markersize=6, alpha=0.6)
+        axis.plot(
+            seconds,
+            [place] * len(seconds),
+            color=color,
+            marker=marker,
+            linestyle="",
+            markersize=6,
+            alpha=0.6,
+        )
     axis.set_yticks(range(len(numbers)), [WAYS[way][0] for way in numbers])
     axis.set_ylim(len(numbers) - 0.5, -0.5)
     axis.set_xlim(left=0)
@@ -155,7 +163,10 @@ def export(name: str) -> Drawing:
         {key: row[key] for key in ("what", "model", "int8", "bytes", "median", "q1", "q3")}
         for row in document["rows"]
     ]  # fmt: skip
-    said = "; ".join(f"{_export_name(row)}: {row['bytes']:,} bytes, {1e6 * row['median']:,.1f} µs" for row in numbers)
+    said = "; ".join(
+        f"{_export_name(row)}: {row['bytes']:,} bytes, {1e6 * row['median']:,.1f} µs"
+        for row in numbers
+    )
     alt = f"Bytes, left, and latency with its middle half, right, of exported files of {document['name']}. {said}."
     return Drawing(name.removesuffix(".json"), alt, numbers, _draw_export, (8.0, 3.2))
 
@@ -174,9 +185,25 @@ def _draw_export(numbers: Any, figure: Any) -> None:  # noqa: ANN401
     for place, row in enumerate(numbers):
         color = ORANGE if row["model"] == "original" else BLUE
         filled = "white" if row["int8"] else color
-        left.plot([row["bytes"] / 1e3], [place], color=color, marker="s", markersize=6, markerfacecolor=filled, linestyle="")
+        left.plot(
+            [row["bytes"] / 1e3],
+            [place],
+            color=color,
+            marker="s",
+            markersize=6,
+            markerfacecolor=filled,
+            linestyle="",
+        )
         right.plot([1e6 * row["q1"], 1e6 * row["q3"]], [place, place], color=color, linewidth=2)
-        right.plot([1e6 * row["median"]], [place], color=color, marker="o", markersize=6, markerfacecolor=filled, linestyle="")
+        right.plot(
+            [1e6 * row["median"]],
+            [place],
+            color=color,
+            marker="o",
+            markersize=6,
+            markerfacecolor=filled,
+            linestyle="",
+        )
     left.set_yticks(range(len(numbers)), [_export_name(row) for row in numbers])
     left.set_ylim(len(numbers) - 0.5, -0.5)
     left.set_xlabel("file, kB (hollow: 8 bits)")
@@ -200,7 +227,9 @@ def fuzzing() -> Drawing:
     shares = []
     for group, title in _DAMAGED.items():
         mine = [row for row in numbers if row[0].split()[0] == group]
-        shares.append(f"{title} {100 * sum(row[1] for row in mine) / sum(row[1] + row[2] for row in mine):.0f} %")
+        shares.append(
+            f"{title} {100 * sum(row[1] for row in mine) / sum(row[1] + row[2] for row in mine):.0f} %"
+        )
     alt = f"Share of files still compressed, by the kind of damage; all others were refused. By what was damaged: {', '.join(shares)}."
     return Drawing("fuzz", alt, numbers, _draw_fuzzing, (8.4, 3.8))
 
@@ -216,7 +245,14 @@ def _draw_fuzzing(numbers: Any, figure: Any) -> None:  # noqa: ANN401
         places = range(len(rows))
         shares = [100 * row[1] / (row[1] + row[2]) for row in rows]
         panel.barh(places, shares, color=BLUE, height=0.7, label="compressed")
-        panel.barh(places, [100 - share for share in shares], left=shares, color=AMBER, height=0.7, label="refused")
+        panel.barh(
+            places,
+            [100 - share for share in shares],
+            left=shares,
+            color=AMBER,
+            height=0.7,
+            label="refused",
+        )
         names = [f"{row[0].removeprefix(group).strip()}, {row[1] + row[2]:,}" for row in rows]
         panel.set_yticks(places, names)
         panel.set_ylim(most - 0.5, -0.6)

@@ -41,7 +41,11 @@ def _variant(row: dict[str, Any], *, several: bool) -> dict[str, Any]:
     if several:
         label = row["variant"]
     else:
-        taught = f"teacher {row['teacher_weight']:g}, T = {row['temperature']:g}" if row["teacher_weight"] else "labels alone"
+        taught = (
+            f"teacher {row['teacher_weight']:g}, T = {row['temperature']:g}"
+            if row["teacher_weight"]
+            else "labels alone"
+        )
         label = f"rate {row['learning_rate']:g}, {taught}"
         label += "" if row["head_refitted"] else ", head not re-fitted"
         label += ", dropout" if row["dropout"] else ""
@@ -82,7 +86,10 @@ def head_alone(name: str) -> Drawing:
         "original": document["rows"][0]["error_rate_original"],
         "rows": sorted([row[key] for key in keys] for row in document["rows"]),
     }
-    said = "; ".join(f"rank {row[0]}: {row[1]:.2f}, then {row[2]:.2f} %, {row[4]:.0f} s" for row in numbers["rows"])
+    said = "; ".join(
+        f"rank {row[0]}: {row[1]:.2f}, then {row[2]:.2f} %, {row[4]:.0f} s"
+        for row in numbers["rows"]
+    )
     alt = f"Test error before and after training the head alone, and seconds. {said}."
     return Drawing(name.removesuffix(".json"), alt, numbers, _draw_head_alone, (8.0, 3.2))
 
@@ -117,16 +124,24 @@ def language_model() -> Drawing:
     lines: dict[str, list[list[float]]] = {}
     for row in rows:
         left = (1 - row["model_reduction"]) * whole
-        lines.setdefault(row["method"], []).append([row["rank"], left, 100 * (row["perplexity"] / base - 1)])
+        lines.setdefault(row["method"], []).append(
+            [row["rank"], left, 100 * (row["perplexity"] / base - 1)]
+        )
     # On more test text than the sweep: each is set beside the full rank on the same words.
     full = recovery["original"]["loss"]
-    tuned = [recovery["rank"], recovery["after"]["parameters"], 100 * (math.exp(recovery["after"]["loss"] - full) - 1)]
+    tuned = [
+        recovery["rank"],
+        recovery["after"]["parameters"],
+        100 * (math.exp(recovery["after"]["loss"] - full) - 1),
+    ]
     numbers = {
         "lines": lines, "whole": whole, "tuned": tuned,
         "speed": [[name, timed["ratio_quartiles"]] for name, timed in document["speed"].items()],
     }  # fmt: skip
     last = {method: points[-1] for method, points in lines.items()}
-    said = "; ".join(f"{method} {point[2]:+.1f} % at rank {point[0]}" for method, point in last.items())
+    said = "; ".join(
+        f"{method} {point[2]:+.1f} % at rank {point[0]}" for method, point in last.items()
+    )
     speed = "; ".join(f"{name} {ratio[1]:.2f}" for name, ratio in numbers["speed"])
     alt = (
         f"Left: perplexity over full rank against parameters of the model, a line a method: {said}; after fine-tuning "
@@ -140,12 +155,19 @@ def _draw_language_model(numbers: Any, figure: Any) -> None:  # noqa: ANN401
     for method, points in numbers["lines"].items():
         # svd and centered lie upon one another.
         ring = {"markersize": 8, "markerfacecolor": "none"} if method == "svd" else {}
-        left.plot([p[1] / 1e6 for p in points], [p[2] for p in points], label=method, **METHODS[method] | ring)
+        left.plot(
+            [p[1] / 1e6 for p in points],
+            [p[2] for p in points],
+            label=method,
+            **METHODS[method] | ring,
+        )
     rank, parameters, above = numbers["tuned"]
     left.plot([parameters / 1e6], [above], color=INK, marker="*", markersize=9, linestyle="",
               label=f"rank {rank}, one epoch of fine-tuning")  # fmt: skip
     left.axhline(0, color=SOFT, linestyle=":")
-    left.plot([numbers["whole"] / 1e6], [0], color=SOFT, marker="o", linestyle="", label="full rank")
+    left.plot(
+        [numbers["whole"] / 1e6], [0], color=SOFT, marker="o", linestyle="", label="full rank"
+    )
     left.yaxis.set_major_formatter("{x:+g}")
     left.set(xlabel="parameters of the model, millions", ylabel="perplexity over full rank, %")
     left.grid()

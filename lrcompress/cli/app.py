@@ -14,8 +14,8 @@ from lrcompress import __version__
 from lrcompress.cli.console import drop_stdout, escaping, make_streams_safe, show_error
 from lrcompress.cli.engine import libraries_held_back
 from lrcompress.errors import LRCompressError, did_you_mean
-from lrcompress.interrupts import ended_like_control_c
-from lrcompress.workspaces import temporary_files_together
+from lrcompress.files.interrupts import ended_like_control_c
+from lrcompress.files.workspaces import temporary_files_together
 
 # Name of a command to (module, one line for the list of commands). A command's module is
 # imported when it is run or its own help is shown, so that `lrcompress --help` starts at once.

@@ -41,8 +41,8 @@ def command(
         lrcompress benchmark
         lrcompress benchmark model.h5 model-rank4.h5 --batch-sizes 1,8
     """  # noqa: D301
-    from lrcompress.api.benchmarking import benchmark
     from lrcompress.reporting.benchmarked import render_benchmark
+    from lrcompress.verbs.benchmark import benchmark
 
     if models and run is not None:
         msg = "--run names a record for models that are not named; leave out the one or the other."

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from lrcompress.atomic import check_output
 from lrcompress.cli.completing import files, words_among
 from lrcompress.cli.console import note, progress_bar, show, show_json
 from lrcompress.cli.engine import keras_starter
@@ -21,6 +20,7 @@ from lrcompress.cli.options import (
     seeds_options,
 )
 from lrcompress.cli.scratch import resumable
+from lrcompress.files.atomic import check_output
 from lrcompress.reporting.compared import ARMS
 
 
@@ -90,10 +90,10 @@ def command(
         lrcompress compare --dataset mnist --ranks 8,4,2 --seeds 5 --budget 10
         lrcompress compare model.keras --dataset data.npz --ranks 40,20,10
     """  # noqa: D301
-    from lrcompress.api.comparing import compare, default_folder
+    from lrcompress.live.processes import is_follower
     from lrcompress.reporting.compared import arm_names, render_compare
     from lrcompress.reporting.figures import draw_compare
-    from lrcompress.training.processes import is_follower
+    from lrcompress.verbs.compare import compare, default_folder
 
     if scratch:
         arms = tuple(dict.fromkeys([*(arms or ARMS), "scratch"]))

@@ -21,7 +21,7 @@ def datasets(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem[Any]]:
     """Complete the name of a data set, or a file."""
-    from lrcompress.training.named import NAMED
+    from lrcompress.data.named import NAMED
 
     found = [
         CompletionItem(name, help=what)
@@ -36,7 +36,7 @@ def scalings(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem[Any]]:
     """Complete the name of a scaling."""
-    from lrcompress.training.named import SCALINGS
+    from lrcompress.data.named import SCALINGS
 
     return [CompletionItem(name) for name in SCALINGS if name.startswith(incomplete)]
 

@@ -123,7 +123,8 @@ def show_json(document: Any) -> None:  # noqa: ANN401  # a dictionary, or a list
 def _safe_json(text: str) -> str:
     """Return the same document without a character that drives a terminal: JSON has its own escapes."""
     return _BETWEEN.sub(
-        lambda match: "".join(json.dumps(c)[1:-1] if printable(c) != c else c for c in match[0]), text
+        lambda match: "".join(json.dumps(c)[1:-1] if printable(c) != c else c for c in match[0]),
+        text,
     )
 
 
@@ -204,7 +205,9 @@ class Bar:
         console = terminal(stderr=True)
         columns: list[ProgressColumn] = [
             # What does not fit is cut here, and not from the count or the time.
-            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)
+            ),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         ]

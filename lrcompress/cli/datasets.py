@@ -21,8 +21,8 @@ def command(data_dir: Path | None, as_json: bool, quiet: bool, verbose: bool) ->
     Example:
         lrcompress datasets
     """  # noqa: D301
+    from lrcompress.data.named import NAMED, locate, search_folders
     from lrcompress.reporting.listed import render_datasets
-    from lrcompress.training.named import NAMED, locate, search_folders
 
     searched = [str(folder) for folder in search_folders(data_dir)]
     entries = []

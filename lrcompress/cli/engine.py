@@ -42,8 +42,8 @@ def _start_keras(*, quiet: bool, verbose: bool, distribute: str) -> None:
     if verbose:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
     with nothing_on(1), contextlib.nullcontext() if verbose else nothing_on(2):
-        import_module("lrcompress.training.starting").start()
-        device = import_module("lrcompress.training.backend").describe_device(distribute)
+        import_module("lrcompress.live.starting").start()
+        device = import_module("lrcompress.live.engine").describe_device(distribute)
     note(f"Device: {device}", quiet=quiet)
 
 

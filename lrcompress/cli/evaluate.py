@@ -34,8 +34,8 @@ def command(
     Example:
         lrcompress evaluate model.h5 model-rank4.h5 --dataset mnist
     """  # noqa: D301
-    from lrcompress.api.evaluating import evaluate
     from lrcompress.reporting.measured import render_evaluate
+    from lrcompress.verbs.evaluate import evaluate
 
     with progress_bar(quiet=quiet) as bar:
         found = evaluate(

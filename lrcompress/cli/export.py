@@ -50,8 +50,8 @@ def command(
         lrcompress export model-rank4.h5 --int8
         lrcompress export model-rank4.h5 -o model.onnx --dataset mnist
     """  # noqa: D301
-    from lrcompress.api.exporting import export
     from lrcompress.reporting.exported import render_export
+    from lrcompress.verbs.export import export
 
     def quietly() -> AbstractContextManager[None]:
         # Converters and runtimes write to stderr from native code.

@@ -81,8 +81,8 @@ def command(
     if options["layer"] and options["layers"]:
         msg = "Received --layer and --layers; give one of them."
         raise click.UsageError(msg)
-    from lrcompress.api.factorizing import factorize
     from lrcompress.reporting.compressed import render_factorize
+    from lrcompress.verbs.factorize import factorize
 
     with progress_bar(quiet=quiet) as bar:
         result = factorize(

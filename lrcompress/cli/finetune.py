@@ -81,9 +81,9 @@ def command(
         lrcompress finetune --epochs 2
         lrcompress finetune --scope head
     """  # noqa: D301
-    from lrcompress import runs
-    from lrcompress.api.finetuning import finetune
+    from lrcompress.records import runs
     from lrcompress.reporting.finetuned import render_finetune
+    from lrcompress.verbs.finetune import finetune
 
     if model is None and options["run"] is None:
         # Found before Keras starts, so that an empty folder is refused at once.

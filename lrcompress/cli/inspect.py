@@ -25,8 +25,8 @@ def command(model: Path, layer: str | None, as_json: bool, quiet: bool, verbose:
     Example:
         lrcompress inspect model.h5
     """  # noqa: D301
-    from lrcompress.api.inspecting import inspect
     from lrcompress.reporting.compressed import render_inspect
+    from lrcompress.verbs.inspect import inspect
 
     document = inspect(model, layer=layer)
     if as_json:

@@ -38,8 +38,8 @@ def command(
         lrcompress merge model-rank4.h5
         lrcompress merge model-rank4.h5 -o model-whole.h5
     """  # noqa: D301
-    from lrcompress.api.merging import merge
     from lrcompress.reporting.merged import render_merge
+    from lrcompress.verbs.merge import merge
 
     result = merge(model, layer=layer, output=output, overwrite=overwrite)
     for warning in result.warnings:

@@ -37,13 +37,11 @@ def command(
         lrcompress modernize model.h5 --check
         lrcompress modernize model.h5 -o model.keras
     """  # noqa: D301
-    from lrcompress.api.modernizing import modernize
     from lrcompress.reporting.compressed import render_modernize
+    from lrcompress.verbs.modernize import modernize
 
     starter = keras_starter(quiet=quiet, verbose=verbose)
-    result = modernize(
-        model, output=output, check=check, overwrite=overwrite, before_keras=starter
-    )
+    result = modernize(model, output=output, check=check, overwrite=overwrite, before_keras=starter)
     for warning in result.warnings:
         note(f"Warning: {warning}", quiet=quiet)
     if as_json:

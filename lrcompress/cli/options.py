@@ -49,7 +49,13 @@ def model_argument(
 
 
 # What users say for words of ours.
-MEANT = {"all": "dense", "every": "dense", "linear": "dense", "savedmodel": "saved-model", "tf": "saved-model"}
+MEANT = {
+    "all": "dense",
+    "every": "dense",
+    "linear": "dense",
+    "savedmodel": "saved-model",
+    "tf": "saved-model",
+}
 ALIASES = {"tflite": "litert"}
 
 
@@ -82,8 +88,9 @@ def speak(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
 def output_options(command: Command) -> Command:
     """Add --json, --quiet and --verbose."""
     for option in (
-        click.option("-v", "--verbose", is_flag=True, callback=speak,
-                     help="Show the engine's own messages."),
+        click.option(
+            "-v", "--verbose", is_flag=True, callback=speak, help="Show the engine's own messages."
+        ),
         click.option("-q", "--quiet", is_flag=True, help="No progress and no messages."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
     ):
@@ -94,7 +101,7 @@ def output_options(command: Command) -> Command:
 def known_scaling(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Refuse a word that is no scaling before anything is loaded."""
     if value is not None and not ctx.resilient_parsing:
-        from lrcompress.training.named import check_scaling
+        from lrcompress.data.named import check_scaling
 
         check_scaling(value)
     return value
@@ -207,7 +214,7 @@ def seeds_options(command: Command) -> Command:
 
 def followed(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Print no results where this is one of several processes, and another one prints them."""
-    from lrcompress.training.processes import is_follower
+    from lrcompress.live.processes import is_follower
 
     if is_follower(value):
         # Errors and notes, on stderr, are this process's own.

@@ -50,8 +50,8 @@ def command(
         lrcompress report
         lrcompress report --sweep sweep.json -o report.html
     """  # noqa: D301
-    from lrcompress.api.reporting import report, write_report
     from lrcompress.reporting.compressed import render_report
+    from lrcompress.verbs.report import report, write_report
 
     if as_json and kind not in (None, "json"):
         msg = f"--json prints JSON; --format {kind} asks for another document."

@@ -104,8 +104,8 @@ def command(
         lrcompress train-from-scratch --dataset mnist --seeds 5
         lrcompress train-from-scratch --dataset data.npz --model mine:build --ranks full,20
     """  # noqa: D301
-    from lrcompress.api.scratch import default_folder, train_from_scratch
     from lrcompress.reporting.compared import render_scratch
+    from lrcompress.verbs.train_from_scratch import default_folder, train_from_scratch
 
     folder = output or default_folder(dataset)
     note(f"Results go to {folder}", quiet=quiet)

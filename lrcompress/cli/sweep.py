@@ -63,9 +63,9 @@ def command(
     Example:
         lrcompress sweep model.h5 --dataset mnist --method svd,refined --plot sweep.png
     """  # noqa: D301
-    from lrcompress.api.sweeping import sweep
     from lrcompress.reporting.figures import check_figure, draw_sweep
     from lrcompress.reporting.swept import render_sweep
+    from lrcompress.verbs.sweep import sweep
 
     if plot is not None:
         check_figure(plot, inputs=(model,), overwrite=overwrite)

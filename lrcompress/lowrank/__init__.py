@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from lrcompress.lowrank.allocation import (
+    Allocations,
+    Curve,
+    Ranks,
+    allocations,
+    total_price,
+    within_budget,
+)
 from lrcompress.lowrank.centering import centered, centre_kernel
 from lrcompress.lowrank.certificate import Certificate
 from lrcompress.lowrank.cores import each, one_blas_thread
@@ -16,7 +24,7 @@ from lrcompress.lowrank.methods import (
 )
 from lrcompress.lowrank.moments import InputMoments
 from lrcompress.lowrank.projected import ProjectedMoments, gather_moments
-from lrcompress.lowrank.rank import (
+from lrcompress.lowrank.ranks import (
     break_even_rank,
     check_rank,
     energy,
@@ -28,14 +36,6 @@ from lrcompress.lowrank.rank import (
 )
 from lrcompress.lowrank.refine import refine, refined
 from lrcompress.lowrank.sampling import most_inputs
-from lrcompress.lowrank.sharing import (
-    Allocations,
-    Curve,
-    Ranks,
-    allocations,
-    total_price,
-    within_budget,
-)
 from lrcompress.lowrank.spectrum import Outline, outline
 from lrcompress.lowrank.svd import check_kernel, singular_values, truncated_svd
 from lrcompress.lowrank.whitening import whitened

@@ -148,7 +148,9 @@ def certify_projection(
     spectral = beyond / float(np.square(found.sigma).max())
     if square < TRACE_SHARE[precision] or spectral < EIGENVALUE_SHARE[precision]:
         return None
-    return _certificate(float(np.sqrt(square)), float(np.sqrt(spectral)), optimum, algorithm, kernel)
+    return _certificate(
+        float(np.sqrt(square)), float(np.sqrt(spectral)), optimum, algorithm, kernel
+    )
 
 
 def _certificate(

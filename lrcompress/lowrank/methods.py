@@ -47,7 +47,10 @@ def choose_method(
         if has_data and is_head:
             return "refined", "the best method, since there is data to calibrate on"
         if has_data:
-            return "whitened", "the best method for a hidden layer, since there is data to calibrate on"
+            return (
+                "whitened",
+                "the best method for a hidden layer, since there is data to calibrate on",
+            )
         if softmax and is_head:
             return "centered", "the best method without data; softmax does not see what it removes"
         if not is_head:

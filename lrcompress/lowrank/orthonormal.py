@@ -28,9 +28,7 @@ def orthonormal(block: NDArray[Any]) -> NDArray[Any]:
     return block
 
 
-def orthonormal_pair(
-    block: NDArray[Any], other: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def orthonormal_pair(block: NDArray[Any], other: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return ``Y R^-1`` and ``X R^-1`` for ``Y = Q R``: a recurrence goes on in the new basis."""
     factor, _ = _inverse_root(block)
     if factor is None:

@@ -159,7 +159,12 @@ def refined_ranks(
         for way, (current, current_bias) in enumerate(paths):
             here = Reference(current, truncated_svd(current, step))
             start = whitened_ranks(
-                current_bias, [step], imitation.moments, here, softmax=softmax, allow_bias=allow_bias
+                current_bias,
+                [step],
+                imitation.moments,
+                here,
+                softmax=softmax,
+                allow_bias=allow_bias,
             )[step]
             heads.append(imitation.nearest(_head(start, None), iterations, way))
             first, second, added = heads[-1][0]
@@ -194,15 +199,11 @@ def _output_errors(
     if softmax:
         target, C = centre_kernel(target), centre_kernel(C)
     best = least.certificate.minimised
-    errors = certify(
-        root @ target, root @ found.B, C, best.optimum_frobenius_error, best.algorithm
-    )
+    errors = certify(root @ target, root @ found.B, C, best.optimum_frobenius_error, best.algorithm)
     return within_rounding(errors, share_of_norm(target, kernel), kernel.dtype)
 
 
-def _stored(
-    head: Head, start: Factors, bias: NDArray[Any] | None, reference: Reference
-) -> Factors:
+def _stored(head: Head, start: Factors, bias: NDArray[Any] | None, reference: Reference) -> Factors:
     """Return a head in the kernel's dtype with a certificate against the kernel itself."""
     dtype = reference.kernel.dtype
     first, second = rebalance(head[0], head[1])

@@ -153,9 +153,7 @@ def rayleigh_ritz(product: NDArray[Any], Q: NDArray[Any], rank: int, trace: floa
     return Ritz(theta, vectors, residual, crossed, trace - float(theta[:rank].sum()))
 
 
-def _estimated(
-    ritz: Ritz, rank: int, allowed: float, most: float | None = None
-) -> Pairs | None:
+def _estimated(ritz: Ritz, rank: int, allowed: float, most: float | None = None) -> Pairs | None:
     missing = ritz.missing(rank, allowed)
     if 4 * missing > allowed:
         return None
@@ -181,7 +179,9 @@ def _degree(ritz: Ritz, rank: int, allowed: float) -> int:
     # T_p(x) grows as exp(p arccosh(x)) / 2, and what is missing falls as its square.
     wanted = max(ritz.missing(rank, allowed) / (allowed * SHARE), 1.0)
     rate = float(np.arccosh(max(2 * ritz.values[rank - 1] / _edge(ritz, rank) - 1, 1.0 + 1e-6)))
-    return int(np.clip(np.ceil((0.5 * np.log(wanted) + np.log(2)) / rate), LEAST_DEGREE, MOST_DEGREE))
+    return int(
+        np.clip(np.ceil((0.5 * np.log(wanted) + np.log(2)) / rate), LEAST_DEGREE, MOST_DEGREE)
+    )
 
 
 def _filtered(apply: Apply, ritz: Ritz, rank: int, degree: int) -> NDArray[Any]:

@@ -175,7 +175,10 @@ def _attempts(kernel: KernelSource, rank: int) -> list[Attempt]:
     """Return ways to factorize, the fastest that may serve first, the safest last."""
     (m, n), short = kernel.shape, min(kernel.shape)
     small = m * n <= SMALL_ENTRIES
-    drivers: list[Attempt] = [partial(by_lapack, driver="gesdd"), partial(by_lapack, driver="gesvd")]
+    drivers: list[Attempt] = [
+        partial(by_lapack, driver="gesdd"),
+        partial(by_lapack, driver="gesvd"),
+    ]
     if small and kernel.dtype == np.float64:
         return drivers
     found: list[Attempt] = []
@@ -197,5 +200,3 @@ def _zeros(kernel: KernelSource, rank: int) -> Factors:
     B, C = np.zeros((m, rank), kernel.dtype), np.zeros((rank, n), kernel.dtype)
     certificate = Certificate(0.0, 0.0, 0.0, 1.0, "none", exact=True)
     return Factors(B, C, None, np.zeros(min(m, n)), "svd", certificate)
-
-

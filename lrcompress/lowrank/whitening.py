@@ -55,9 +55,9 @@ def whitened(
     """
     check_moments(kernel, moments)
     reference = Reference(kernel, truncated_svd(kernel, rank))
-    return whitened_ranks(
-        bias, [rank], moments, reference, softmax=softmax, allow_bias=allow_bias
-    )[rank]
+    return whitened_ranks(bias, [rank], moments, reference, softmax=softmax, allow_bias=allow_bias)[
+        rank
+    ]
 
 
 def check_moments(kernel: NDArray[Any], moments: InputMoments | ProjectedMoments) -> None:
@@ -118,7 +118,9 @@ def whitened_ranks(
         B, C = first.astype(kernel.dtype), second.astype(kernel.dtype)
         new_bias = None
         if has_bias:
-            lost = moments.mean @ target - (moments.mean @ B.astype(np.float64)) @ C.astype(np.float64)
+            lost = moments.mean @ target - (moments.mean @ B.astype(np.float64)) @ C.astype(
+                np.float64
+            )
             new_bias = (centre + lost).astype(start.dtype)
         truncated = inner.certificate
         if root is not None:
@@ -149,7 +151,12 @@ def _by_inputs(
 
 
 def _by_outputs(
-    target: NDArray[np.float64], moments: ProjectedMoments, rank: int, *, softmax: bool, has_bias: bool
+    target: NDArray[np.float64],
+    moments: ProjectedMoments,
+    rank: int,
+    *,
+    softmax: bool,
+    has_bias: bool,
 ) -> tuple[NDArray[np.float64], Factors, NDArray[np.float64]]:
     """Return the same up to a rotation of ``L^T A``, from the covariance of the outputs."""
     m = len(moments.mean)

@@ -9,7 +9,7 @@ written opens in plain Keras, in safe mode, without custom objects.
 from __future__ import annotations
 
 from lrcompress.modelfile.code import check_loadable, open_for_keras
-from lrcompress.modelfile.finding import (
+from lrcompress.modelfile.find import (
     check_has_dense,
     dense_layers,
     find_head,
@@ -20,8 +20,8 @@ from lrcompress.modelfile.finding import (
 from lrcompress.modelfile.finite import not_finite
 from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Replacement, Written
 from lrcompress.modelfile.ours import made_of, model_of
-from lrcompress.modelfile.reading import open_model, read_bias, read_kernel
-from lrcompress.modelfile.sniffing import SUFFIXES
+from lrcompress.modelfile.read import open_model, read_bias, read_kernel
+from lrcompress.modelfile.sniff import SUFFIXES
 from lrcompress.modelfile.surgery import write_merged, write_replaced
 
 __all__ = [

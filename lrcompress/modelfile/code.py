@@ -15,16 +15,26 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import TrainingError
-from lrcompress.modelfile.decoding import as_dict
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.ours import model_of
-from lrcompress.modelfile.reading import open_model
-from lrcompress.modelfile.sniffing import SUFFIXES
+from lrcompress.modelfile.read import open_model
+from lrcompress.modelfile.sniff import SUFFIXES
+from lrcompress.modelfile.untrusted import as_dict
 from lrcompress.printable import printable
 
 # Packages of Keras from which models are made, and those of them that have functions for models.
 _FUNCTIONS = frozenset(
-    ("activations", "constraints", "initializers", "layers", "losses", "metrics", "ops", "random", "regularizers")
+    (
+        "activations",
+        "constraints",
+        "initializers",
+        "layers",
+        "losses",
+        "metrics",
+        "ops",
+        "random",
+        "regularizers",
+    )
 )
 _CLASSES = _FUNCTIONS | {
     "", "distillation", "dtype_policies", "engine", "mixed_precision", "models", "optimizers", "quantizers", "trainers",
@@ -156,14 +166,20 @@ def _keras_package(node: dict[str, Any]) -> str | None:
     module = node.get("module")
     if not isinstance(module, str) or module.split(".")[0] != "keras":
         return None
-    parts = [part for part in module.split(".")[1:] if part not in ("src", "api", "legacy", "_legacy")]
+    parts = [
+        part for part in module.split(".")[1:] if part not in ("src", "api", "legacy", "_legacy")
+    ]
     return parts[0] if parts else ""
 
 
 def _foreign_module(node: dict[str, Any]) -> str | None:
     """Return the module outside Keras that an unregistered object is from, None if there is none."""
     module = node.get("module")
-    if not isinstance(module, str) or module in ("", "builtins") or _keras_package(node) is not None:
+    if (
+        not isinstance(module, str)
+        or module in ("", "builtins")
+        or _keras_package(node) is not None
+    ):
         return None
     return None if _is_registered(node) else module
 
@@ -171,7 +187,9 @@ def _foreign_module(node: dict[str, Any]) -> str | None:
 def _is_only_named(module: str) -> bool:
     """Return whether Keras cannot find a module by itself: a loss's own home, which is not imported."""
     package = module.split(".")[0]
-    return package not in _IMPORTED and (package == "__main__" or package not in sys.stdlib_module_names)
+    return package not in _IMPORTED and (
+        package == "__main__" or package not in sys.stdlib_module_names
+    )
 
 
 def _is_registered(node: dict[str, Any]) -> bool:
@@ -184,4 +202,8 @@ def _is_registered(node: dict[str, Any]) -> bool:
     name: object = _name(node)
     if node["class_name"] != "function" and "module" in node:
         name = node.get("registered_name", name)
-    return saving is not None and isinstance(name, str) and saving.get_registered_object(name) is not None
+    return (
+        saving is not None
+        and isinstance(name, str)
+        and saving.get_registered_object(name) is not None
+    )

@@ -15,10 +15,10 @@ from typing import Literal
 import h5py
 
 from lrcompress.errors import LRCompressError, ModelFileError, UnsupportedModelError
-from lrcompress.modelfile.decoding import MAX_CONFIG_BYTES, decoding
 from lrcompress.modelfile.hdf5 import Index, text
-from lrcompress.modelfile.sniffing import sniff
+from lrcompress.modelfile.sniff import sniff
 from lrcompress.modelfile.structures import read_index
+from lrcompress.modelfile.untrusted import MAX_CONFIG_BYTES, decoding
 from lrcompress.modelfile.window import ReadWindow
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"

@@ -78,7 +78,9 @@ def _blocks(space: Space, address: int) -> tuple[list[int], list[bytes]]:
 def _records(space: Space, address: int) -> Iterator[bytes]:
     """Yield the records of a tree of names."""
     head = space.take(address, 38, "a tree of links")
-    signature, kind, node, record, depth, _, _, root, count, total = unpack_from("<5sBIHHBBQHQ", head)
+    signature, kind, node, record, depth, _, _, root, count, total = unpack_from(
+        "<5sBIHHBBQHQ", head
+    )
     if (signature, kind, node, record) != (b"BTHD\0", 5, _NODE_BYTES, _RECORD_BYTES) or depth > 3:
         space.fail("an invalid tree of links")
     seen = 0

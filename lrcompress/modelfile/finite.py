@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.modelfile.container import OpenModel, opened
-from lrcompress.modelfile.decoding import decoding
 from lrcompress.modelfile.hdf5 import StoredArray
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.reading import check_unchanged, stored_values
+from lrcompress.modelfile.read import check_unchanged, stored_values
+from lrcompress.modelfile.untrusted import decoding
 
 # Numbers looked at in one go.
 PIECE = 2**22

@@ -67,7 +67,9 @@ class Texts:
     def read(self, reference: bytes) -> bytes:
         """Return the text that a checked reference leads to."""
         length, address, number = unpack_from("<IQI", reference)
-        return self._space.peek(self._places[address][-number][0], length, "text") if address else b""
+        return (
+            self._space.peek(self._places[address][-number][0], length, "text") if address else b""
+        )
 
     def _find(self, reference: bytes) -> None:
         length, address, number = unpack_from("<IQI", reference)

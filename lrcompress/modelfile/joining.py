@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from lrcompress.modelfile.decoding import as_dict
-from lrcompress.modelfile.layers import dense_entry
+from lrcompress.kinds.terms import dense_entry
 from lrcompress.modelfile.splitting import (
     INPUT_KEYS,
     ON_KERNEL,
@@ -22,6 +21,7 @@ from lrcompress.modelfile.splitting import (
     set_units,
 )
 from lrcompress.modelfile.topology import Item
+from lrcompress.modelfile.untrusted import as_dict
 
 
 def merge(first: Item, second: Item, inputs: int, *, bias: bool) -> None:

@@ -17,7 +17,18 @@ ATTRIBUTE, CONTINUATION, SYMBOLS = 0xC, 0x10, 0x11
 _NIL, _MODIFIED = 0x0, 0x12
 # A group with a name beyond ASCII in it lists its links one by one.
 LINK_INFO, _LINK, GROUP_INFO = 0x2, 0x6, 0xA
-_KNOWN = {DATASPACE, DATATYPE, OLD_FILL, FILL, LAYOUT, FILTERS, SYMBOLS, LINK_INFO, GROUP_INFO, _MODIFIED}
+_KNOWN = {
+    DATASPACE,
+    DATATYPE,
+    OLD_FILL,
+    FILL,
+    LAYOUT,
+    FILTERS,
+    SYMBOLS,
+    LINK_INFO,
+    GROUP_INFO,
+    _MODIFIED,
+}
 # How the newer layout keeps many attributes.
 _ATTRIBUTE_INFO = 0x15
 # Constant, and never to be shared; a shared message stands elsewhere.
@@ -173,7 +184,11 @@ def links_elsewhere(space: Space, header: Header) -> tuple[int, int] | None:
     if info is None or about is None or any(info[:2]) or any(about[:2]):
         space.refuse_layout()
     heap, tree = unpack_from("<QQ", info, 2)
-    if header.messages or (heap == NOWHERE) != (tree == NOWHERE) or (header.links and heap != NOWHERE):
+    if (
+        header.messages
+        or (heap == NOWHERE) != (tree == NOWHERE)
+        or (header.links and heap != NOWHERE)
+    ):
         space.fail("a group that does not fit together")
     return None if heap == NOWHERE else (heap, tree)
 

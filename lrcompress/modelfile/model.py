@@ -12,7 +12,7 @@ from lrcompress.modelfile.hdf5 import Index, StoredArray
 from lrcompress.modelfile.numbering import Numbering
 from lrcompress.modelfile.topology import Container
 from lrcompress.modelfile.topology import Path as LayerPath
-from lrcompress.provenance import Origin
+from lrcompress.records.provenance import Origin
 
 
 @dataclass(frozen=True)

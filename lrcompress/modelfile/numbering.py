@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lrcompress.modelfile.layers import is_input
+from lrcompress.kinds.terms import is_input
 from lrcompress.modelfile.order import layer_order
 from lrcompress.modelfile.topology import Container, Item
 from lrcompress.modelfile.topology import Path as LayerPath

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from lrcompress.endings import activation_name
 from lrcompress.errors import UnsupportedModelError
-from lrcompress.modelfile.decoding import as_dict
+from lrcompress.kinds.endings import activation_name
+from lrcompress.kinds.terms import dense_entry
 from lrcompress.modelfile.describing import dense_arrays
-from lrcompress.modelfile.layers import dense_entry
 from lrcompress.modelfile.model import DenseLayer, ModelFile
 from lrcompress.modelfile.topology import Container, Item, Ref
+from lrcompress.modelfile.untrusted import as_dict
 
 
 def find_pairs(model: ModelFile) -> dict[Item, Item]:

@@ -8,11 +8,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress import provenance
 from lrcompress.modelfile import legacy
 from lrcompress.modelfile.changes import Changes
 from lrcompress.modelfile.container import CONFIG, METADATA, OpenModel
-from lrcompress.modelfile.decoding import as_dict, dump_json, parse_json
 from lrcompress.modelfile.hdf5 import Index, text
 from lrcompress.modelfile.legacy_names import NewNames
 from lrcompress.modelfile.model import ModelFile
@@ -20,6 +18,8 @@ from lrcompress.modelfile.optimizer import plan_optimizer
 from lrcompress.modelfile.plan import NewArray, Plan
 from lrcompress.modelfile.topology import Container, Item
 from lrcompress.modelfile.topology import Path as LayerPath
+from lrcompress.modelfile.untrusted import as_dict, dump_json, parse_json
+from lrcompress.records import provenance
 
 
 def plan_config(plan: Plan, kind: str, config: dict[str, Any]) -> None:
@@ -45,7 +45,9 @@ def plan_origin(plan: Plan, model: ModelFile, source: OpenModel) -> None:
         text_of = np.array(provenance.pack(kept), dtype=h5py.string_dtype("utf-8"))
         plan.attributes["", provenance.KEY] = text_of if kept else None
         return
-    metadata = parse_json(plan.members.get(METADATA, source.metadata or b"{}"), model.path, METADATA)
+    metadata = parse_json(
+        plan.members.get(METADATA, source.metadata or b"{}"), model.path, METADATA
+    )
     metadata.pop(provenance.KEY, None)
     if kept:
         metadata[provenance.KEY] = kept

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lrcompress.modelfile.decoding import as_dict
-from lrcompress.modelfile.layers import own_input_shape, shape
+from lrcompress.kinds.terms import own_input_shape, shape
 from lrcompress.modelfile.topology import Item
+from lrcompress.modelfile.untrusted import as_dict
 
 _TO_VECTOR = ("Flatten", "Global")
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lrcompress.atomic import check_output, replacing
 from lrcompress.errors import LRCompressError, UnsupportedModelError, VerificationError
-from lrcompress.hashing import sha256_meanwhile
+from lrcompress.files.atomic import check_output, replacing
+from lrcompress.files.hashing import sha256_meanwhile
 from lrcompress.modelfile.changes import Changes
 from lrcompress.modelfile.container import opened
-from lrcompress.modelfile.decoding import decoding
-from lrcompress.modelfile.finding import find_layers
+from lrcompress.modelfile.find import find_layers
 from lrcompress.modelfile.model import ModelFile, Written
 from lrcompress.modelfile.planning import plan_config, plan_origin, plan_weights
-from lrcompress.modelfile.reading import changed, describe
-from lrcompress.modelfile.sniffing import SUFFIXES
+from lrcompress.modelfile.read import changed, describe
+from lrcompress.modelfile.sniff import SUFFIXES
 from lrcompress.modelfile.topology import build
+from lrcompress.modelfile.untrusted import decoding
 from lrcompress.modelfile.verify import read_back
-from lrcompress.modelfile.writing import write_model
+from lrcompress.modelfile.write import write_model
 
 
 def check_place(model: ModelFile, output: Path, *, overwrite: bool) -> Path:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lrcompress.modelfile.decoding import as_dict
-from lrcompress.modelfile.layers import is_built_in
+from lrcompress.kinds.terms import is_built_in
 from lrcompress.modelfile.trainable import UncertainError
+from lrcompress.modelfile.untrusted import as_dict
 from lrcompress.printable import printable
 
 # The array lists of an optimizer, and of the one that a LossScaleOptimizer wraps.

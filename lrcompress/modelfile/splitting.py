@@ -10,9 +10,9 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from lrcompress.modelfile.decoding import as_dict, as_list
-from lrcompress.modelfile.layers import compute_dtype, dense_entry
+from lrcompress.kinds.terms import compute_dtype, dense_entry
 from lrcompress.modelfile.topology import Item, is_leaf
+from lrcompress.modelfile.untrusted import as_dict, as_list
 
 SUFFIX = "_lowrank"
 # Where the shape of the input stands in a layer's own config: it stays with the first layer.

@@ -22,7 +22,7 @@ from lrcompress.modelfile.dense_links import dense_links
 from lrcompress.modelfile.hdf5 import Index, StoredArray
 from lrcompress.modelfile.heaps import Names, Texts
 from lrcompress.modelfile.messages import Filters, Header, Shape, Type
-from lrcompress.modelfile.sniffing import HDF5_MAGIC, HDF5_OFFSETS
+from lrcompress.modelfile.sniff import HDF5_MAGIC, HDF5_OFFSETS
 from lrcompress.modelfile.space import NOWHERE, Space
 from lrcompress.modelfile.window import ReadWindow
 

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lrcompress.endings import HANDS_ON, ORDER_KEEPING, RESHAPED, activation_name, applied
-from lrcompress.modelfile.decoding import as_dict
-from lrcompress.modelfile.layers import (
-    PASSED_OVER,
-    dense_entry,
-    is_built_in,
-    is_input,
-    is_passed_over,
-)
+from lrcompress.kinds.endings import HANDS_ON, ORDER_KEEPING, RESHAPED, activation_name, applied
+from lrcompress.kinds.terms import PASSED_OVER, dense_entry, is_built_in, is_input, is_passed_over
 from lrcompress.modelfile.ranks import input_dimensions
 from lrcompress.modelfile.topology import Container, Item, Ref
+from lrcompress.modelfile.untrusted import as_dict
 
 # Thousands of layers behind each of thousands of outputs, or of Dense layers, are no model.
 MOST_STEPS, LONGEST_WAY = 1_000_000, 1_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from lrcompress.modelfile.decoding import as_dict, as_list
+from lrcompress.modelfile.untrusted import as_dict, as_list
 
 Path = tuple[str, ...]
 
@@ -233,7 +233,10 @@ def first_calls(refs: Iterable[Ref]) -> dict[str, int]:
 
 def _shifted(refs: list[Ref], shifts: dict[str, int]) -> list[Ref]:
     """Return `refs` with the call numbers of some layers lowered."""
-    return [Ref(r.layer, max(r.node - shifts[r.layer], 0), r.tensor) if r.layer in shifts else r for r in refs]
+    return [
+        Ref(r.layer, max(r.node - shifts[r.layer], 0), r.tensor) if r.layer in shifts else r
+        for r in refs
+    ]
 
 
 def unused_name(name: str, taken: Collection[str]) -> str:

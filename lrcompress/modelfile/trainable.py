@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.modelfile.decoding import as_dict
+from lrcompress.kinds.terms import is_built_in, quantization
 from lrcompress.modelfile.hdf5 import Index
-from lrcompress.modelfile.layers import is_built_in, quantization
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.topology import Container, Item
 from lrcompress.modelfile.topology import Path as LayerPath
+from lrcompress.modelfile.untrusted import as_dict
 from lrcompress.printable import printable
 
 _WRAPPERS = ("TimeDistributed", "Bidirectional")

@@ -11,16 +11,14 @@ import h5py
 from lrcompress.errors import LRCompressError, VerificationError
 from lrcompress.modelfile.comparing import equal, holds, same_array
 from lrcompress.modelfile.container import WEIGHTS, OpenModel, check_sum, opened
-from lrcompress.modelfile.decoding import decoding
 from lrcompress.modelfile.hdf5 import Index
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.plan import Plan
-from lrcompress.modelfile.reading import check_unchanged, describe
+from lrcompress.modelfile.read import check_unchanged, describe
+from lrcompress.modelfile.untrusted import decoding
 
 
-def read_back(
-    old: OpenModel, model: ModelFile, plan: Plan, path: Path, output: Path
-) -> ModelFile:
+def read_back(old: OpenModel, model: ModelFile, plan: Plan, path: Path, output: Path) -> ModelFile:
     """Open a written file again and compare all of it with what was meant.
 
     Every byte of the arrays is compared with the old file's on the way, so that this is also where

@@ -6,10 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import RunRecordError
-from lrcompress.hashing import LARGEST_DOCUMENT, regular
+from lrcompress.files.hashing import LARGEST_DOCUMENT, regular
+from lrcompress.records.shapes import (
+    NUMBER,
+    difference,
+    evaluation,
+    fits,
+    number_or_none,
+    pair,
+    parse,
+)
 from lrcompress.reporting.compared import ARMS
 from lrcompress.reporting.facts import stage_of
-from lrcompress.shapes import NUMBER, difference, evaluation, fits, number_or_none, pair, parse
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
 LARGEST = 64 * 2**20
@@ -122,6 +130,8 @@ def _read(path: Path, made: str, shape: dict[str, Any]) -> dict[str, Any]:
     wrong = [key for key in shape if not fits(document, {key: shape[key]})]
     if wrong:
         missing = not isinstance(document, dict) or wrong[0] not in document
-        msg = f"{path} has {'no' if missing else 'an unknown kind of'} {wrong[0]!r}; expected {made}."
+        msg = (
+            f"{path} has {'no' if missing else 'an unknown kind of'} {wrong[0]!r}; expected {made}."
+        )
         raise RunRecordError(msg, code="not_a_document")
     return dict(document)

@@ -32,7 +32,16 @@ def render_benchmark(result: dict[str, Any]) -> list[RenderableType]:
         ]
         for row in result["rows"]
     ]
-    columns = ["", "batch", "model", "median", "middle half", "samples/s", "times as fast [95 %]", "runs"]
+    columns = [
+        "",
+        "batch",
+        "model",
+        "median",
+        "middle half",
+        "samples/s",
+        "times as fast [95 %]",
+        "runs",
+    ]
     return [
         table("Latency, measured in turns", columns, rows, left=3),
         plain([*verdicts(result), *facts(result)]),
@@ -99,7 +108,9 @@ def facts(result: dict[str, Any]) -> list[str]:
         f"Keras {result['versions']['keras']}, {result['versions']['backend']}; random inputs"
     )
     if result["open_length"] is not None:
-        lines.append(f"the models leave a length of their inputs open: {result['open_length']} was taken")
+        lines.append(
+            f"the models leave a length of their inputs open: {result['open_length']} was taken"
+        )
     return lines
 
 
@@ -115,7 +126,9 @@ def _bound(first: dict[str, Any], entry: dict[str, Any]) -> list[str]:
     if before is None or after is None or not after:
         return []
     if after > before:
-        return [f"It takes {after / before:.3g} times as many multiplications: the rank is above break-even."]
+        return [
+            f"It takes {after / before:.3g} times as many multiplications: the rank is above break-even."
+        ]
     share = (before - after) / before
     text = f"{percent(share)} of the multiplications of a sample are saved"
     if share < 0.05:

@@ -68,7 +68,8 @@ def _stages(story: dict[str, Any]) -> Iterator[Chart]:
         return
     seen = "; ".join(f"{NAMES[stage['name']]} {rate(stage)}" for stage in found)
     yield Chart(
-        "error-by-stage", "Before and after",
+        "error-by-stage",
+        "Before and after",
         "Dots are measured on the test data; lines are 95 % intervals for other test samples.",
         f"One dot with its interval a stage: {seen}.",
         partial(draw_stages, found, measure),
@@ -101,7 +102,9 @@ def _sweep(story: dict[str, Any]) -> Iterator[Chart]:
         ("rank", "rank", "error-by-rank"),
         ("layer_reduction", "parameters of the layer saved, %", "error-by-reduction"),
     ):
-        what, bias = ("rank", "") if key == "rank" else ("what is saved", " Saved is of the kernel alone.")
+        what, bias = (
+            ("rank", "") if key == "rank" else ("what is saved", " Saved is of the kernel alone.")
+        )
         yield Chart(
             name, f"Error against {what}",
             "Without any fine-tuning; bands are 95 % intervals, the line across is the original." + bias,
@@ -123,7 +126,11 @@ def _ends(rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], str]) ->
 
 
 def _draw_sweep(
-    document: dict[str, Any], key: str, label: str, mark: tuple[float, str] | None, figure: Any  # noqa: ANN401
+    document: dict[str, Any],
+    key: str,
+    label: str,
+    mark: tuple[float, str] | None,
+    figure: Any,  # noqa: ANN401
 ) -> None:
     axis = figure.subplots()
     draw_errors(document, axis, key, label)
@@ -164,7 +171,10 @@ def _comparison(story: dict[str, Any]) -> Iterator[Chart]:
 
     names = arm_names(document["settings"]["finetune_epochs"])
     entries = document["summary"]
-    table = [[names[e["arm"]], rank_name(e["rank"]), rate(e), count(e["layer_parameters"])] for e in entries]
+    table = [
+        [names[e["arm"]], rank_name(e["rank"]), rate(e), count(e["layer_parameters"])]
+        for e in entries
+    ]
     seen = "; ".join(f"{row[0]}, rank {row[1]}: {row[2]}" for row in table)
     yield Chart(
         "compressed-or-trained", "Compress, or train a small network",

@@ -150,7 +150,9 @@ def _notes(results: dict[str, Any], names: dict[str, str]) -> list[str]:
         lines.append(
             "several seeds: means over seeds, with Student's intervals and p-values; one seed: McNemar's test"
         )
-    lines.append("samples: seen in training; in all, with those that the full-rank network saw before")
+    lines.append(
+        "samples: seen in training; in all, with those that the full-rank network saw before"
+    )
     return [*lines, f"device: {results['device']}"]
 
 

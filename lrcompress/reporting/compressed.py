@@ -41,7 +41,9 @@ def render_factorize(result: dict[str, Any], *, verbose: bool = False) -> list[R
         own = _line("parameters, layer", *_parameters(layers[0]), count)
         parts: list[RenderableType] = [table(_shapes(layers[0]), columns, [own, *whole])]
     else:
-        rows = [_line(f"parameters, {layer['name']}", *_parameters(layer), count) for layer in layers]
+        rows = [
+            _line(f"parameters, {layer['name']}", *_parameters(layer), count) for layer in layers
+        ]
         parts = [table(f"{len(layers)} Dense layers", columns, [*rows, *whole])]
     lines: list[str] = []
     for layer in layers:
@@ -66,16 +68,21 @@ def _measured_lines(result: dict[str, Any]) -> list[str]:
     if before["measure"] == "outputs":
         drops = result["drop"]["outputs"]
         groups = [
-            (f", {k}:", before["outputs"][k], after["outputs"][k], drops[k]) for k in before["outputs"]
+            (f", {k}:", before["outputs"][k], after["outputs"][k], drops[k])
+            for k in before["outputs"]
         ]
     lines = []
     for name, old, new, lost in groups:
         key = old["measure"]
         if key in BY_ORIGINAL:
-            lines.append(f"against the original on test data{name or ':'} {rate(new)} (the data have no labels)")
+            lines.append(
+                f"against the original on test data{name or ':'} {rate(new)} (the data have no labels)"
+            )
             continue
         what = "test error" if key == "error_rate" else "test data"
-        lines.append(f"{what}{name} {figure(key, old[key])} -> {figure(key, new[key])} ({change(lost)})")
+        lines.append(
+            f"{what}{name} {figure(key, old[key])} -> {figure(key, new[key])} ({change(lost)})"
+        )
         lines += [
             f"  {figure(k, old[k])} -> {figure(k, new[k]).removeprefix(NAMES[k])}"
             for k in ("balanced_error", "auc") if old.get("balanced_error") and k in old and k in new
@@ -118,7 +125,9 @@ def _optimizer_lines(result: dict[str, Any]) -> list[str]:
         return []
     before, after = size(result["optimizer_bytes"]), size(result["optimizer_bytes_after"])
     if not result["optimizer_bytes_after"]:
-        return [f"{before} of the input are optimizer state, which is dropped and not counted as saved"]
+        return [
+            f"{before} of the input are optimizer state, which is dropped and not counted as saved"
+        ]
     return [
         f"{before} of the input and {after} of the output are optimizer state: not counted as saved",
         "optimizer state was kept for unchanged layers and starts anew for the new kernels",
@@ -177,7 +186,9 @@ def render_inspect(document: dict[str, Any]) -> list[RenderableType]:
             left=2,
         ),
     ]
-    wrong = [f"{x['path']} ({count(x['not_finite'])})" for x in document["layers"] if x["not_finite"]]
+    wrong = [
+        f"{x['path']} ({count(x['not_finite'])})" for x in document["layers"] if x["not_finite"]
+    ]
     if wrong:
         parts.append(plain([f"NaN or infinity among the weights of: {', '.join(wrong)}"]))
     head = document["head"]
@@ -229,7 +240,9 @@ def render_inspect(document: dict[str, Any]) -> list[RenderableType]:
         )
         parts.append(
             plain(
-                ["of the layer: share of its kernel, without bias; energy and spectral error: of method svd"]
+                [
+                    "of the layer: share of its kernel, without bias; energy and spectral error: of method svd"
+                ]
             )
         )
     return parts
@@ -256,7 +269,15 @@ def render_report(story: dict[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = [
         table(
             f"Report of {story['record']}",
-            ["", test_column(story["stages"]), "against original", "parameters", "saved", "file", "saved"],
+            [
+                "",
+                test_column(story["stages"]),
+                "against original",
+                "parameters",
+                "saved",
+                "file",
+                "saved",
+            ],
             [
                 [
                     stage["name"],

@@ -157,12 +157,24 @@ def draw_latency(document: dict[str, Any], names: list[str], figure: Any) -> Non
     apart = 0.5 / max(len(names), 1)
     for row in rows:
         color, mark = MODELS[row["model"] % len(MODELS)]
-        y = places.index((row["what"], row["batch_size"])) + apart * (row["model"] - (len(names) - 1) / 2)
+        y = places.index((row["what"], row["batch_size"])) + apart * (
+            row["model"] - (len(names) - 1) / 2
+        )
         axis.plot([1e3 * row["q1"], 1e3 * row["q3"]], [y, y], color=color, linewidth=2)
         label = names[row["model"]] if (row["what"], row["batch_size"]) == places[0] else None
-        axis.plot([1e3 * row["median"]], [y], color=color, marker=mark, markersize=5, linestyle="", label=label)
+        axis.plot(
+            [1e3 * row["median"]],
+            [y],
+            color=color,
+            marker=mark,
+            markersize=5,
+            linestyle="",
+            label=label,
+        )
     words = {"model": "whole model", "head": "head alone"}
-    axis.set_yticks(range(len(places)), [f"{words[what]}, batch {batch:,}" for what, batch in places])
+    axis.set_yticks(
+        range(len(places)), [f"{words[what]}, batch {batch:,}" for what, batch in places]
+    )
     axis.set_ylim(len(places) - 0.5, -0.5)
     axis.set_xlabel("milliseconds a call")
     values = [row["median"] for row in rows]

@@ -42,7 +42,8 @@ def explorer_of(story: dict[str, Any]) -> dict[str, Any] | None:
         "first": names.index(layer["method"]) if layer["method"] in names else 0,
         "rank": layer["rank"],
         "methods": [
-            {"name": name, "rows": [_row(document, layer, row) for row in rows[name]]} for name in names
+            {"name": name, "rows": [_row(document, layer, row) for row in rows[name]]}
+            for name in names
         ],
     }
 
@@ -50,8 +51,12 @@ def explorer_of(story: dict[str, Any]) -> dict[str, Any] | None:
 def _names(document: dict[str, Any], layer: dict[str, Any]) -> list[str]:
     """Return what each figure of a row is called."""
     measure = document["original"].get("measure", "error_rate")
-    what = {"error_rate": "test error", "outputs": "on test data"}.get(measure, NAMES.get(measure, ""))
-    measured = [sentence(what.strip()), "Against the original", "Held out"] if document["original"] else []
+    what = {"error_rate": "test error", "outputs": "on test data"}.get(
+        measure, NAMES.get(measure, "")
+    )
+    measured = (
+        [sentence(what.strip()), "Against the original", "Held out"] if document["original"] else []
+    )
     return [*measured, sentence(layers_name([layer])), "Whole model", "Energy", "Spectral error"]
 
 
@@ -69,7 +74,11 @@ def _row(document: dict[str, Any], layer: dict[str, Any], row: dict[str, Any]) -
         (small(row["spectral_error"]), "of the kernel’s norm"),
     ]  # fmt: skip
     here = ", the chosen one" if row["rank"] == layer["rank"] else ""
-    stands = "" if used == row["method"] else f" {sentence(used)} was better on held-out inputs and stands here."
+    stands = (
+        ""
+        if used == row["method"]
+        else f" {sentence(used)} was better on held-out inputs and stands here."
+    )
     measure = row.get("measure", "error_rate")
     found = "" if measure != "outputs" and row.get(measure) is None else (
         f"{'test error ' if measure == 'error_rate' else ''}{rate(row)}, "
@@ -92,7 +101,11 @@ def _measured(row: dict[str, Any]) -> list[tuple[str, str]]:
     measure, lost = row.get("measure", "error_rate"), row.get("drop")
     if measure == "outputs":
         several = f"{count(len(row['outputs']))} outputs"
-        return [(several, rate(row)), (several, minus(change(lost)) if lost else ""), (held_out(row), "")]
+        return [
+            (several, rate(row)),
+            (several, minus(change(lost)) if lost else ""),
+            (held_out(row), ""),
+        ]
     found = ("-", "") if row.get(measure) is None else (
         figure(measure, row[measure]).removeprefix(NAMES.get(measure, "")), _ends(rate(row))
     )  # fmt: skip

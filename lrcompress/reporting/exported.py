@@ -20,7 +20,12 @@ FACTORS = {
     "unknown": "not found in the exported file as {m} x {r} and {r} x {n}, nor as {m} x {n}",
 }
 
-SPEED = {"faster": "faster", "slower": "slower", "same": "as fast", "unclear": "no measurable difference"}
+SPEED = {
+    "faster": "faster",
+    "slower": "slower",
+    "same": "as fast",
+    "unclear": "no measurable difference",
+}
 
 
 def render_export(result: dict[str, Any]) -> list[RenderableType]:
@@ -53,7 +58,11 @@ def _verdicts(result: dict[str, Any]) -> list[str]:
         text = FACTORS[layer["factors"]].format(m=m, n=n, r=layer["rank"])
         lines.append(f"{printable(layer['path'])}: {text}")
     found, inputs = result["difference"], result["inputs"]
-    data = "random inputs" if inputs["dataset"] is None else f"test samples of {printable(inputs['dataset'])}"
+    data = (
+        "random inputs"
+        if inputs["dataset"] is None
+        else f"test samples of {printable(inputs['dataset'])}"
+    )
     text = (
         f"outputs on {count(found['samples'])} {data}: at most {found['largest_difference']:.3g} from "
         f"Keras', whose largest is {found['largest_output']:.3g}"
@@ -62,7 +71,9 @@ def _verdicts(result: dict[str, Any]) -> list[str]:
         text += f"; the same prediction for {_agreed(found['agreement'])}"
     lines.append(text)
     if inputs["dataset"] is None:
-        lines.append(f"random inputs, because {printable(inputs['why_random'])}; --dataset gives real ones")
+        lines.append(
+            f"random inputs, because {printable(inputs['why_random'])}; --dataset gives real ones"
+        )
     else:
         lines[-1] += f"; scaling {printable(inputs['scaling'])}"
     if result["errors"] is not None:

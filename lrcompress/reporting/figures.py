@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lrcompress.atomic import check_output, replacing
 from lrcompress.errors import OutputError
+from lrcompress.files.atomic import check_output, replacing
 from lrcompress.printable import printable
 from lrcompress.reporting.drawn import unit_of
 from lrcompress.reporting.words import PERCENT
@@ -21,9 +21,7 @@ _STYLES = {
 }
 
 
-def check_figure(
-    path: Path, *, inputs: tuple[Path, ...] = (), overwrite: bool = False
-) -> None:
+def check_figure(path: Path, *, inputs: tuple[Path, ...] = (), overwrite: bool = False) -> None:
     """Refuse a figure that cannot be written, before any work is done.
 
     Raises:

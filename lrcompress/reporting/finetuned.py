@@ -37,7 +37,11 @@ def render_finetune(result: dict[str, Any]) -> list[RenderableType]:
     ]
     settings = result["settings"]
     labels = "the original's outputs alone" if measure in BY_ORIGINAL else "labels alone"
-    teacher = "labels and the original's outputs" if result["distilled"] and measure not in BY_ORIGINAL else labels
+    teacher = (
+        "labels and the original's outputs"
+        if result["distilled"] and measure not in BY_ORIGINAL
+        else labels
+    )
     lines = [
         *_tested(result),
         *padding(result["after"]),

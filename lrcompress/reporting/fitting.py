@@ -109,7 +109,10 @@ class FittedTable:
 
         yield Text(self.title, style="bold")
         for row in self.rows:
-            named = [f"{c} {cell}".strip() if cell else "" for c, cell in zip(self.columns, row, strict=True)]
+            named = [
+                f"{c} {cell}".strip() if cell else ""
+                for c, cell in zip(self.columns, row, strict=True)
+            ]
             words = ", ".join(filter(None, named[: self._words]))
             yield Text("\n".join([words, *(f"  {line}" for line in named[self._words :] if line)]))
         yield Text("")

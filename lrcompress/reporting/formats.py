@@ -6,11 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lrcompress.atomic import replacing
 from lrcompress.errors import OutputError
+from lrcompress.files.atomic import replacing
 
 # Format to the suffix that tells it.
-SUFFIXES = {"html": (".html", ".htm"), "markdown": (".md", ".markdown"), "json": (".json",), "csv": (".csv",)}
+SUFFIXES = {
+    "html": (".html", ".htm"),
+    "markdown": (".md", ".markdown"),
+    "json": (".json",),
+    "csv": (".csv",),
+}
 
 
 def format_of(path: Path) -> str:

@@ -49,7 +49,12 @@ def render_markdown(story: dict[str, Any]) -> str:
         device = story["benchmark"]["device"]
         said = [*verdicts(story["benchmark"]), f"Measured in turns on {device}."]
         lines += ["### Speed", "", *(f"- {plain(line)}" for line in said), ""]
-    lines += ["### Certificate", "", "Errors of the factors as stored. The norms are of A - B C, relative to A:", ""]
+    lines += [
+        "### Certificate",
+        "",
+        "Errors of the factors as stored. The norms are of A - B C, relative to A:",
+        "",
+    ]
     lines += [*table(CERTIFICATE, certificate_rows(story), left=2), ""]
     lines += ["### Data and environment", ""]
     lines += [f"- {plain(name)}: {plain(value)}" for name, value in environment_of(story)]

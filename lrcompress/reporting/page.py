@@ -37,7 +37,14 @@ from lrcompress.reporting.words import (
     test_column,
 )
 
-CERTIFICATE = ("Layer", "computed by", "Frobenius norm", "spectral norm", "error of the", "times the least possible")
+CERTIFICATE = (
+    "Layer",
+    "computed by",
+    "Frobenius norm",
+    "spectral norm",
+    "error of the",
+    "times the least possible",
+)
 
 
 def page_of(story: dict[str, Any], *, has_figures: bool) -> dict[str, Any]:
@@ -256,4 +263,3 @@ def commands_of(story: dict[str, Any]) -> list[str]:
 
 def _day(moment: object) -> str:
     return str(moment)[:16].replace("T", " ") + " UTC" if moment else "-"
-

@@ -5,15 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lrcompress.hashing import LARGEST_DOCUMENT, regular
-from lrcompress.runs import RunRecord
-from lrcompress.shapes import NUMBER, ROW, fits, parse, place
+from lrcompress.files.hashing import LARGEST_DOCUMENT, regular
+from lrcompress.records.runs import RunRecord
+from lrcompress.records.shapes import NUMBER, ROW, fits, parse, place
 
 ORDER = ("original", "factorized", "finetuned", "scratch")
 # Where a record tells how much of a stage's file is optimizer state.
 _OPTIMIZER = {"original": "optimizer_bytes", "factorized": "optimizer_bytes_after"}
 
-_SCRATCH = ROW | {"model": place, "model_parameters": int, "bytes": int, "seconds": NUMBER, "loss": NUMBER}
+_SCRATCH = ROW | {
+    "model": place,
+    "model_parameters": int,
+    "bytes": int,
+    "seconds": NUMBER,
+    "loss": NUMBER,
+}
 
 
 def tell(record: RunRecord) -> dict[str, Any]:

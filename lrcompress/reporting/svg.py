@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lrcompress.atomic import check_output, replacing
 from lrcompress.errors import OutputError
+from lrcompress.files.atomic import check_output, replacing
 from lrcompress.printable import printable
 from lrcompress.reporting.charts import Chart
 
@@ -114,7 +114,10 @@ def _drawn(chart: Chart, kind: str, *, facecolor: str) -> bytes:
     from matplotlib.figure import Figure
 
     buffer = io.BytesIO()
-    metadata: dict[str, Any] = {"Title": printable(chart.title), "Description": printable(chart.description)}
+    metadata: dict[str, Any] = {
+        "Title": printable(chart.title),
+        "Description": printable(chart.description),
+    }
     if kind == "svg":
         metadata["Date"] = None
     # The caller's own settings come back at the end.

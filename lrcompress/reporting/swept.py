@@ -56,7 +56,9 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
             "choose by the held-out column, report the test column"
         )
         if document["dataset"] and document["dataset"].get("trained_on_held_out"):
-            lines.append("the original was trained on the held-out part: give data new to it with --validation")
+            lines.append(
+                "the original was trained on the held-out part: give data new to it with --validation"
+            )
     if measured:
         data = document["dataset"]
         if data.get("test_given") is False:
@@ -72,7 +74,11 @@ def render_sweep(document: dict[str, Any]) -> list[RenderableType]:
 def _outputs(rows: list[dict[str, Any]]) -> list[str]:
     """Return the columns on outputs."""
     column = test_column(rows)
-    chosen_by = "drop, held out" if any(row.get("held_out_drop") is not None for row in rows) else "held out"
+    chosen_by = (
+        "drop, held out"
+        if any(row.get("held_out_drop") is not None for row in rows)
+        else "held out"
+    )
     return ["output error", "agreement", chosen_by, column, "drop [95 %]"]
 
 

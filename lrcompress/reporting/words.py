@@ -115,7 +115,11 @@ def padding(stage: dict[str, Any]) -> list[str]:
     """Return a line on the positions that a model's mask left out, if any."""
     found = [stage, *stage.get("outputs", {}).values()]
     left_out = next((one["padding"] for one in found if one.get("padding")), None)
-    return [] if left_out is None else [f"padding left out, by the model's mask: {left_out:.0f} % of positions"]
+    return (
+        []
+        if left_out is None
+        else [f"padding left out, by the model's mask: {left_out:.0f} % of positions"]
+    )
 
 
 def balanced_rise(before: dict[str, Any], after: dict[str, Any]) -> float | None:

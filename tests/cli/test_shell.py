@@ -226,7 +226,10 @@ def test_quiet_says_nothing(model: Path, tmp_path: Path, lines: list[list[str]])
     )  # fmt: skip
 
     assert done.stderr == ""
-    results, codes = re.split(r"\n=== ended \w+\n", done.stdout), re.findall(r"\n=== ended (\w+)\n", done.stdout)
+    results, codes = (
+        re.split(r"\n=== ended \w+\n", done.stdout),
+        re.findall(r"\n=== ended (\w+)\n", done.stdout),
+    )
     assert codes == ["0"] * len(lines)
     assert [line for line, result in zip(lines, results, strict=False) if not result.strip()] == []
 
@@ -255,7 +258,7 @@ def test_engine_notes_only_with_verbose(model: Path, tmp_path: Path) -> None:
 
 WARNS = """
 import logging, sys, warnings
-import lrcompress.api.inspecting as inspecting
+import lrcompress.verbs.inspect as inspecting
 whole = inspecting.inspect
 def inspect(*args, **options):
     warnings.warn("a library warns")
@@ -396,9 +399,7 @@ SHELLS = {
         'compadd() { print -- "$@"; }; _describe() { print -- ${(P)3}; }; '
         "words=(lrcompress fac) CURRENT=2; _lrcompress_completion"
     ),
-    "fish": (
-        "_LRCOMPRESS_COMPLETE=fish_source lrcompress | source; complete -C 'lrcompress fac'"
-    ),
+    "fish": ("_LRCOMPRESS_COMPLETE=fish_source lrcompress | source; complete -C 'lrcompress fac'"),
 }
 
 
@@ -419,7 +420,9 @@ def test_completion_in_the_shell(shell: str, tmp_path: Path) -> None:
     assert "factorize" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("words", [["inspect", "model.h5"], ["inspect", "model.h5", "--json"], ["--help"]])
+@pytest.mark.parametrize(
+    "words", [["inspect", "model.h5"], ["inspect", "model.h5", "--json"], ["--help"]]
+)
 def test_a_reader_that_goes_away(model: Path, tmp_path: Path, words: list[str]) -> None:
     """`| head` may end first: no traceback, and exit code 1 for what was not said."""
     ours, theirs = os.pipe()
@@ -447,12 +450,12 @@ def test_closed_streams(model: Path, tmp_path: Path, closed: str, code: int) -> 
 
 def test_control_c(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Control-C ends a command in one line, with exit code 1."""
-    from lrcompress.api import inspecting
+    from lrcompress.verbs import inspect
 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inspecting, "inspect", interrupted)
+    monkeypatch.setattr(inspect, "inspect", interrupted)
 
     result = run("inspect", "model.h5")
 

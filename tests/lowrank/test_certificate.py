@@ -182,12 +182,16 @@ def test_small_kernels_start_light() -> None:
     assert finished.returncode == 0
 
 
-RANK_3 = np.random.default_rng(0).normal(size=(64, 3)) @ np.random.default_rng(1).normal(size=(3, 20))
+RANK_3 = np.random.default_rng(0).normal(size=(64, 3)) @ np.random.default_rng(1).normal(
+    size=(3, 20)
+)
 EQUAL = np.repeat(np.random.default_rng(0).normal(size=(64, 1)), 20, axis=1)
 
 
 @pytest.mark.parametrize("method", ["svd", "centered", "whitened", "refined"])
-@pytest.mark.parametrize("kernel", [RANK_3, EQUAL, np.zeros((64, 20))], ids=["rank 3", "equal", "zero"])
+@pytest.mark.parametrize(
+    "kernel", [RANK_3, EQUAL, np.zeros((64, 20))], ids=["rank 3", "equal", "zero"]
+)
 def test_a_kernel_of_low_rank_is_exact_by_every_method(method: str, kernel: np.ndarray) -> None:
     """At its true rank and above the error is rounding: exact, and no ratio of two roundings."""
     inputs = np.random.default_rng(2).normal(size=(300, 64)).astype(np.float32)
@@ -218,7 +222,8 @@ def test_each_method_is_measured_against_what_it_minimises() -> None:
         assert found.optimality == pytest.approx(1, abs=1e-9)
 
     whitened, refined = (
-        factorize_kernel(kernel, np.zeros(8), 3, method, **options) for method in ("whitened", "refined")
+        factorize_kernel(kernel, np.zeros(8), 3, method, **options)
+        for method in ("whitened", "refined")
     )
     best, other = whitened.certificate.minimised, refined.certificate.minimised
     assert whitened.method == "whitened"

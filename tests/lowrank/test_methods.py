@@ -186,7 +186,9 @@ def test_moments_of_many_inputs_are_gathered_in_blocks(monkeypatch: pytest.Monke
     monkeypatch.setattr("lrcompress.lowrank.moments.BLOCK", 28)
     seen: list[int] = []
     add = InputMoments._add
-    monkeypatch.setattr(InputMoments, "_add", lambda own, rows: (seen.append(rows.size), add(own, rows)))
+    monkeypatch.setattr(
+        InputMoments, "_add", lambda own, rows: (seen.append(rows.size), add(own, rows))
+    )
     moments = InputMoments(4)
 
     moments.update(x)

@@ -63,7 +63,9 @@ def test_long_spectra_are_thinned() -> None:
     assert found.ranks == sorted(set(found.ranks))
     at = np.asarray(found.ranks) - 1
     np.testing.assert_allclose(found.values, sigma[at], rtol=1e-4)
-    np.testing.assert_allclose(found.energy, (np.cumsum(sigma**2) / np.sum(sigma**2))[at], rtol=1e-6)
+    np.testing.assert_allclose(
+        found.energy, (np.cumsum(sigma**2) / np.sum(sigma**2))[at], rtol=1e-6
+    )
 
 
 def test_what_lies_beyond_the_known_values_counts() -> None:

@@ -21,7 +21,9 @@ def _layer(m: int, n: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 @pytest.mark.parametrize("softmax", [True, False])
 @pytest.mark.parametrize("with_bias", [True, False])
-@pytest.mark.parametrize(("m", "n", "count"), [(40, 7, 3000), (40, 7, 25), (12, 12, 500), (9, 1, 50)])
+@pytest.mark.parametrize(
+    ("m", "n", "count"), [(40, 7, 3000), (40, 7, 25), (12, 12, 500), (9, 1, 50)]
+)
 def test_outputs_tell_as_much_as_the_inputs(
     m: int, n: int, count: int, with_bias: bool, softmax: bool
 ) -> None:

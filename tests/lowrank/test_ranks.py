@@ -22,7 +22,9 @@ def inputs(samples: int = 600, m: int = 20, seed: int = 0) -> NDArray[np.float32
     return np.maximum(mixed + 0.3, 0).astype(np.float32)
 
 
-def layer(m: int = 20, n: int = 8, seed: int = 1) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def layer(
+    m: int = 20, n: int = 8, seed: int = 1
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return a kernel and a bias."""
     rng = np.random.default_rng(seed)
     return (
@@ -46,9 +48,7 @@ def test_closed_forms_of_all_ranks_are_those_of_each(method: str, dtype: str) ->
     assert sorted(together) == [1, 3, 5, 8]
     tolerance = 3e-3 if dtype == "float16" else 1e-5
     for rank, found in together.items():
-        alone = lowrank.factorize_kernel(
-            kernel, bias, rank, method, softmax=True, moments=moments
-        )
+        alone = lowrank.factorize_kernel(kernel, bias, rank, method, softmax=True, moments=moments)
         assert found.rank == rank
         assert found.method == method
         assert found.B.dtype == np.dtype(dtype)
@@ -97,7 +97,9 @@ def test_derivatives_of_activations(name: str) -> None:
     np.testing.assert_allclose(derivative[smooth], rise[smooth], atol=5e-3)
 
 
-@pytest.mark.parametrize("name", ["softmax", "sigmoid", "linear", "relu", "squared_sigmoid", "gelu"])
+@pytest.mark.parametrize(
+    "name", ["softmax", "sigmoid", "linear", "relu", "squared_sigmoid", "gelu"]
+)
 def test_slopes_of_objectives(name: str) -> None:
     """The slope of a loss is its finite difference, and zero at the target's own logits."""
     rng = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrcompress.lowrank.sharing import (
+from lrcompress.lowrank.allocation import (
     Curve,
     allocations,
     total_error,

@@ -199,9 +199,7 @@ def test_two_processes_give_the_same_bytes() -> None:
 
 def test_number_of_threads_changes_rounding_only() -> None:
     """With one thread and with two the ways are the same, and the errors to seven digits."""
-    one, two = (
-        [line.split() for line in printed(threads).splitlines()] for threads in ("1", "2")
-    )
+    one, two = ([line.split() for line in printed(threads).splitlines()] for threads in ("1", "2"))
 
     for first, second in zip(one, two, strict=True):
         assert first[3] == second[3]

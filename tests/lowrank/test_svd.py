@@ -201,9 +201,7 @@ def test_fallback_where_a_gram_matrix_loses_the_tail(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_fallback_where_an_eigensolver_fails(
-    monkeypatch: pytest.MonkeyPatch, dtype: str
-) -> None:
+def test_fallback_where_an_eigensolver_fails(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
     """Where iteration and LAPACK's eigenvectors fail, the triangle's SVD does the work."""
 
     def fails(*_: Any, **__: Any) -> Any:

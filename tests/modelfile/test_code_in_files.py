@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 
 from lrcompress.errors import LRCompressError, TrainingError
-from lrcompress.hashing import sha256
+from lrcompress.files.hashing import sha256
 from lrcompress.modelfile import check_loadable, open_for_keras, open_model
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,9 @@ def files(written: list[Path], run: Run, monkeypatch: pytest.MonkeyPatch) -> lis
 
 def ran() -> bool:
     """Return whether code of a file has run, or a module that it names was imported."""
-    return Path("RAN").exists() or bool({"helpers", "keras_cv", "keras_hub", "keras_nlp"} & sys.modules.keys())
+    return Path("RAN").exists() or bool(
+        {"helpers", "keras_cv", "keras_hub", "keras_nlp"} & sys.modules.keys()
+    )
 
 
 @pytest.mark.safety
@@ -72,7 +74,13 @@ def test_files_that_hold_code_are_refused(files: list[Path]) -> None:
         except LRCompressError as error:
             assert path.name in str(error)
             assert "\n" not in str(error)
-            assert error.code in ("holds_code", "keras_cannot_load", "npz_weights", "not_keras", "truncated")
+            assert error.code in (
+                "holds_code",
+                "keras_cannot_load",
+                "npz_weights",
+                "not_keras",
+                "truncated",
+            )
 
     assert len(files) > 200
     assert [name for name in passed if not any(part in name for part in HARMLESS)] == []
@@ -134,7 +142,12 @@ def test_the_code_is_live_and_kept_out_by_keras_too(files: list[Path]) -> None:
 @pytest.mark.safety
 def test_a_suffix_that_says_something_else(examples: Path, tmp_path: Path) -> None:
     """What is looked at is what Keras would read, which goes by the suffix."""
-    for source, suffix in ((".keras", ".h5"), (".h5", ".keras"), (".h5", ".H5"), (".keras", ".zip")):
+    for source, suffix in (
+        (".keras", ".h5"),
+        (".h5", ".keras"),
+        (".h5", ".H5"),
+        (".keras", ".zip"),
+    ):
         path = tmp_path / f"model{suffix}"
         path.write_bytes((examples / f"digits_cnn{source}").read_bytes())
         assert open_model(path).parameters
@@ -177,7 +190,12 @@ def test_what_the_caller_registered_is_loaded(
 
     name = f"{package}>own"
     for module in ("keras.utils", "os"):
-        trick = {"class_name": "function", "module": module, "config": "get_file", "registered_name": name}
+        trick = {
+            "class_name": "function",
+            "module": module,
+            "config": "get_file",
+            "registered_name": name,
+        }
         layer = kinds._layer("Lambda", function=trick)
         kinds.write_layer(examples / "digits_cnn.keras", tmp_path / "trick.keras", layer)
         with pytest.raises(TrainingError):
@@ -192,7 +210,7 @@ def test_what_the_caller_registered_is_loaded(
 @pytest.mark.keras
 def test_a_teacher_that_holds_code(files: list[Path]) -> None:
     """`finetune` does without an original that Keras must not see, and says why."""
-    from lrcompress.api.finetune_inputs import load_teacher
+    from lrcompress.verbs.finetune_inputs import load_teacher
 
     for name in ("lambda.keras", "lambda_bare.h5", "hdf5_first.keras", "pickle.keras"):
         path = Path(name)
@@ -229,10 +247,12 @@ def test_versions_of_keras() -> None:
     """Those that do not keep their own safe mode are refused, as pyproject.toml leaves them out."""
     from packaging.requirements import Requirement
 
-    from lrcompress.training.backend import check_version
+    from lrcompress.live.engine import check_version
 
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    wanted = Requirement(next(line for line in text.splitlines() if '"keras>=' in line).strip(' ",'))
+    wanted = Requirement(
+        next(line for line in text.splitlines() if '"keras>=' in line).strip(' ",')
+    )
     for version in (
         "3.6.0", "3.8.0", "3.10.0", "3.11.3", "3.12.0", "3.12.1", "3.12.3", "3.12.4", "3.12.5", "3.13.2",
         "3.14.1", "3.15.0", "3.15.1", "3.16.0", "4.0.0",

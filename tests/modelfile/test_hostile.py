@@ -16,7 +16,7 @@ import pytest
 
 from lrcompress.errors import LRCompressError, ModelFileError
 from lrcompress.modelfile import find_head, open_model
-from lrcompress.modelfile.decoding import MAX_CONFIG_DEPTH
+from lrcompress.modelfile.untrusted import MAX_CONFIG_DEPTH
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
@@ -261,7 +261,7 @@ def test_a_config_of_megabytes_is_refused_unparsed(
     make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit on a config's size is enforced before it is parsed."""
-    monkeypatch.setattr("lrcompress.modelfile.decoding.MAX_CONFIG_BYTES", 100)
+    monkeypatch.setattr("lrcompress.modelfile.untrusted.MAX_CONFIG_BYTES", 100)
     monkeypatch.setattr(json, "loads", lambda text: pytest.fail("parsed"))
 
     assert code_of(make.small_hdf5()) == "hostile"

@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 def chain(make: Maker, count: int, kind: str) -> Path:
     """Write `count` Dense of 4 x 4 in a row: Sequential, functional, or functional inside another."""
     names = [f"d{i}" for i in range(count)]
-    layers = [make.dense(name, 4, activation="relu" if i % 2 else "linear") for i, name in enumerate(names)]
+    layers = [
+        make.dense(name, 4, activation="relu" if i % 2 else "linear")
+        for i, name in enumerate(names)
+    ]
     arrays = {name: make.pair(name, 4, 4) for name in names}
     if kind == "sequential":
-        return make.hdf5(make.sequential(make.input(size=4), *layers), arrays, name=f"{kind}{count}.h5")
+        return make.hdf5(
+            make.sequential(make.input(size=4), *layers), arrays, name=f"{kind}{count}.h5"
+        )
     links = [(layer, [names[i - 1] if i else "x"]) for i, layer in enumerate(layers)]
     inner = make.functional([(make.input(size=4), []), *links], [names[-1]])
     if kind == "functional":
@@ -138,11 +143,15 @@ def chain_behind(make: Maker, heads: int, outputs: int) -> Path:
     arrays = {f"d{i}": make.pair(f"d{i}", 4, 4) for i in range(heads)}
     links = [(make.input(size=4), []), *((make.dense(name, 4), ["x"]) for name in arrays)]
     links.append((make.layer("Add", "r"), [*arrays]))
-    links += [(make.layer("Dropout", f"r{i}", rate=0.5), [f"r{i - 1}" if i else "r"]) for i in range(20)]
+    links += [
+        (make.layer("Dropout", f"r{i}", rate=0.5), [f"r{i - 1}" if i else "r"]) for i in range(20)
+    ]
     return make.hdf5(make.functional(links, [f"r{i}" for i in range(20)][-outputs:]), arrays)
 
 
-def test_ways_back_from_many_outputs_are_bounded(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ways_back_from_many_outputs_are_bounded(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Thousands of outputs with thousands of layers before each, in a file of a megabyte, took minutes."""
     model = open_model(chain_behind(make, heads=1, outputs=20))
     assert find_head(model).path == "d0"

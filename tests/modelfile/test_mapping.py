@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lrcompress
-from lrcompress.modelfile import find_head, open_model, read_kernel, reading
+from lrcompress.modelfile import find_head, open_model, read, read_kernel
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
@@ -29,7 +29,7 @@ def test_a_large_kernel_is_mapped(
     model = open_model(path)
     plain = read_kernel(model, find_head(model))
     first = lrcompress.factorize(path, rank=2, output=tmp_path / f"a{path.suffix}")
-    monkeypatch.setattr(reading, "MAPPED_BYTES", 0)
+    monkeypatch.setattr(read, "MAPPED_BYTES", 0)
 
     mapped = read_kernel(model, find_head(model))
     second = lrcompress.factorize(path, rank=2, output=tmp_path / f"b{path.suffix}")

@@ -130,7 +130,9 @@ def nested_keras(make: Maker) -> Path:
 
 def wrapped(make: Maker) -> Path:
     """A Dense under TimeDistributed, in an archive."""
-    config = make.sequential(make.input(), make.layer("TimeDistributed", "t", layer=make.dense("d", 5)))
+    config = make.sequential(
+        make.input(), make.layer("TimeDistributed", "t", layer=make.dense("d", 5))
+    )
     group = "layers/time_distributed/layer/vars"
     return make.keras(config, {f"{group}/0": make.array(6, 5), f"{group}/1": make.array(5)})
 
@@ -324,7 +326,9 @@ def test_what_training_will_miss_is_said(make: Maker, tmp_path: Path) -> None:
     """A regularizer that ends, one that changes its meaning, and a freeze are remarked on."""
     config = make.sequential(
         make.input(),
-        make.dense("b", 2, use_bias=False, kernel_regularizer={"class_name": "L2"}, trainable=False),
+        make.dense(
+            "b", 2, use_bias=False, kernel_regularizer={"class_name": "L2"}, trainable=False
+        ),
         make.dense("c", 5, use_bias=False, kernel_constraint={"class_name": "UnitNorm"}),
     )
     weights = {"b": {"b/kernel:0": make.array(6, 2)}, "c": {"c/kernel:0": make.array(2, 5)}}

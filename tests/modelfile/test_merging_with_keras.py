@@ -125,7 +125,9 @@ def saved(k: Any, build: Callable[[Any], Any], path: Path) -> list[np.ndarray]:
     """Save a model in which no two weights are alike; return its outputs."""
     k.backend.clear_session()
     model, rng = build(k), np.random.default_rng(4)
-    model.set_weights([rng.uniform(-0.5, 0.6, w.shape).astype(w.dtype) for w in model.get_weights()])
+    model.set_weights(
+        [rng.uniform(-0.5, 0.6, w.shape).astype(w.dtype) for w in model.get_weights()]
+    )
     # Variances are not negative.
     model.set_weights([np.abs(w) if w.ndim == 1 else w for w in model.get_weights()])
     model.save(path)

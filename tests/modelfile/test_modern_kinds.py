@@ -88,7 +88,9 @@ def test_slashes_in_nested_names(make: Maker) -> None:
     """Weights of a renamed layer in a renamed model are found, by Keras and by us."""
     inner = make.functional([(make.input("i"), ()), (make.dense("x/y", 4), ["i"])], ["x/y"])
     inner["config"]["name"] = "inner/model"
-    config = make.functional([(make.input(), ()), (inner, ["x"]), (make.dense("d", 3), ["inner/model"])], ["d"])
+    config = make.functional(
+        [(make.input(), ()), (inner, ["x"]), (make.dense("d", 3), ["inner/model"])], ["d"]
+    )
     weights = {"inner/model": make.pair("x/y", 6, 4), "d": make.pair("d", 4, 3)}
     x = make.array(5, 6)
 
@@ -103,11 +105,15 @@ def test_slashes_in_nested_names(make: Maker) -> None:
 @pytest.mark.keras
 def test_slashes_in_a_wrapped_model(make: Maker) -> None:
     """So are those inside a model that a wrapper applies to every step."""
-    inner = make.functional([(make.input("the/input"), ()), (make.dense("x/y", 4), ["the/input"])], ["x/y"])
+    inner = make.functional(
+        [(make.input("the/input"), ()), (make.dense("x/y", 4), ["the/input"])], ["x/y"]
+    )
     inner["config"]["name"] = "inner/model"
     steps = make.layer("InputLayer", "x", batch_input_shape=[None, 3, 6], dtype="float32")
     wrapper = make.layer("TimeDistributed", "steps", layer=inner)
-    config = make.functional([(steps, ()), (wrapper, ["x"]), (make.dense("d", 3), ["steps"])], ["d"])
+    config = make.functional(
+        [(steps, ()), (wrapper, ["x"]), (make.dense("d", 3), ["steps"])], ["d"]
+    )
     weights = {"steps": make.pair("x/y", 6, 4), "d": make.pair("d", 4, 3)}
     x = make.array(5, 3, 6)
 
@@ -138,7 +144,9 @@ def test_attention_in_hdf5(make: Maker) -> None:
     shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
     attended = shares / shares.sum(axis=-1, keepdims=True) @ x
     assert not warnings
-    np.testing.assert_allclose(computed(output, x), dense(attended, weights["d"]), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        computed(output, x), dense(attended, weights["d"]), rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +154,10 @@ def test_attention_in_hdf5(make: Maker) -> None:
     [
         ({"activation": "<lambda>"}, "activation <lambda>"),
         ({"activation": {"value": ["4wEAAAA=\n", None, None]}}, "activation a lambda"),
-        ({"activation": {"module": "builtins", "class_name": "function", "config": "mine"}}, "mine"),
+        (
+            {"activation": {"module": "builtins", "class_name": "function", "config": "mine"}},
+            "mine",
+        ),
         ({"kernel_constraint": {"class_name": "Positive", "config": {}}}, "constraint Positive"),
         ({"bias_regularizer": {"class_name": "Own", "config": {}}}, "regularizer Own"),
     ],
@@ -171,7 +182,10 @@ def test_an_initializer_of_ones_own_goes(make: Maker) -> None:
     output, warnings = modern(make.hdf5(config, {"d": make.pair("d", 6, 5)}))
 
     assert not warnings
-    assert open_model(output).config["config"]["layers"][1]["config"]["kernel_initializer"] == "glorot_uniform"
+    assert (
+        open_model(output).config["config"]["layers"][1]["config"]["kernel_initializer"]
+        == "glorot_uniform"
+    )
 
 
 @pytest.mark.keras
@@ -183,7 +197,9 @@ def test_the_shape_of_a_sequential(make: Maker) -> None:
     x = make.array(5, 6)
 
     output, warnings = modern(make.hdf5(noted, weights))
-    _, (warning,) = modern(make.hdf5(make.sequential(make.dense("d", 5)), weights, name="bare.h5"), "2.h5")
+    _, (warning,) = modern(
+        make.hdf5(make.sequential(make.dense("d", 5)), weights, name="bare.h5"), "2.h5"
+    )
 
     assert not warnings
     np.testing.assert_allclose(computed(output, x), dense(x, weights["d"]), rtol=1e-5, atol=1e-5)
@@ -282,7 +298,12 @@ def test_functions_of_tensorflow(
     class_name = "SlicingOpLambda" if "getitem" in function else "TFOpLambda"
     wrapped = make.layer(class_name, f"tf.{function}", function=function)
     config = make.functional(
-        [(make.input(), ()), (make.dense("a", 4), ["x"]), (make.dense("b", 4), ["x"]), (wrapped, ())],
+        [
+            (make.input(), ()),
+            (make.dense("a", 4), ["x"]),
+            (make.dense("b", 4), ["x"]),
+            (wrapped, ()),
+        ],
         [f"tf.{function}", "b"],
     )
     config["config"]["layers"][-1]["inbound_nodes"] = [node]
@@ -299,8 +320,12 @@ def test_functions_of_tensorflow(
 def test_functions_with_other_arguments_are_left(make: Maker) -> None:
     """A softmax over an axis that is a tensor, a matrix product of transposes: warned of."""
     wrapped = make.layer("TFOpLambda", "m", function="linalg.matmul")
-    config = make.functional([(make.input(), ()), (make.dense("a", 4), ["x"]), (wrapped, ())], ["m"])
-    config["config"]["layers"][-1]["inbound_nodes"] = [["a", 0, 0, {"b": ["a", 0, 0], "transpose_b": True}]]
+    config = make.functional(
+        [(make.input(), ()), (make.dense("a", 4), ["x"]), (wrapped, ())], ["m"]
+    )
+    config["config"]["layers"][-1]["inbound_nodes"] = [
+        ["a", 0, 0, {"b": ["a", 0, 0], "transpose_b": True}]
+    ]
     path = make.hdf5(config, {"a": make.pair("a", 6, 4), "m": {}})
 
     output, (warning,) = modern(path)
@@ -346,7 +371,10 @@ def test_check_loads_the_file(make: Maker, tmp_path: Path) -> None:
 def old(make: Maker, name: str) -> Path:
     """Write a file of Keras 2.2 that Keras 3 does not load."""
     first = make.dense("hidden", 8, batch_input_shape=[None, 6])
-    config: Json = {"class_name": "Sequential", "config": [first, make.dense("probs", 5, activation="softmax")]}
+    config: Json = {
+        "class_name": "Sequential",
+        "config": [first, make.dense("probs", 5, activation="softmax")],
+    }
     weights = {"hidden": make.pair("hidden", 6, 8), "probs": make.pair("probs", 8, 5)}
     return make.hdf5(config, weights, name=name, keras_version=b"2.2.2")
 

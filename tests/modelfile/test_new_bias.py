@@ -75,7 +75,9 @@ def test_keras_loads_the_new_bias(tmp_path: Path, kind: str, nested: bool) -> No
     ]
     model = keras.Sequential([keras.Input((6,)), *layers])
     if nested:
-        model = keras.Sequential([keras.Input((6,)), keras.Sequential([keras.Input((6,)), *layers])])
+        model = keras.Sequential(
+            [keras.Input((6,)), keras.Sequential([keras.Input((6,)), *layers])]
+        )
     model.save(tmp_path / f"m.{kind}")
     x = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
     opened = open_model(tmp_path / f"m.{kind}")

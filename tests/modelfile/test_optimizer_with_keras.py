@@ -224,8 +224,7 @@ def test_layers_of_several_parts(keras: Any, tmp_path: Path, halves: Splitter) -
         key.replace("/each/inside/", "/each/"): value for key, value in slots(original).items()
     }
     found = {
-        key.replace("/inside", ""): value
-        for key, value in slots(load(keras, written.path)).items()
+        key.replace("/inside", ""): value for key, value in slots(load(keras, written.path)).items()
     }
     kernels = [key for key in found if "/each" in key or "/middle" in key]
     for key in set(found) - {key for key in kernels if key.endswith("/kernel")}:

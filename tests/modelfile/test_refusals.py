@@ -28,7 +28,9 @@ from lrcompress.modelfile import (
     read_kernel,
     window,
     write_replaced,
-    writing,
+)
+from lrcompress.modelfile import (
+    write as writing,
 )
 
 if TYPE_CHECKING:

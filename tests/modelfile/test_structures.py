@@ -263,9 +263,7 @@ def test_packing_that_keras_never_uses_is_refused(make: Maker, compression: str)
     assert refusal(path).code == "hostile"
 
 
-def test_an_error_at_closing_is_one_of_ours(
-    make: Maker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_at_closing_is_one_of_ours(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """HDF5 may say at the very end that it cannot let go of an object."""
     path = make.small_hdf5()
 
@@ -278,13 +276,15 @@ def test_an_error_at_closing_is_one_of_ours(
         assert refusal(path).code == "config"
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the pool bounds memory as Linux does")
-def test_mutated_files_of_every_layout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the pool bounds memory as Linux does"
+)
+def test_mutated_files_of_every_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slice of benchmarks/attack.py mutation: no signal, no traceback, no hang, no file left."""
     monkeypatch.syspath_prepend(BENCHMARKS)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(BENCHMARKS), os.environ.get("PYTHONPATH", ""))))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join((str(BENCHMARKS), os.environ.get("PYTHONPATH", "")))
+    )
     from attacks.mutation import attack
 
     found = Counter(attack(tmp_path, 200))

@@ -20,7 +20,9 @@ from lrcompress.modelfile import (
     open_model,
     window,
     write_replaced,
-    writing,
+)
+from lrcompress.modelfile import (
+    write as writing,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +78,9 @@ def described(dataset: h5py.Dataset) -> dict[str, Any]:
         "made": (dataset.chunks, dataset.compression, dataset.shuffle, dataset.fletcher32),
         "fill": repr(dataset.fillvalue),
         "stored": dataset.id.get_storage_size(),
-        "values": repr(dataset[()].tolist()) if dataset.dtype.kind == "O" else dataset[()].tobytes(),
+        "values": repr(dataset[()].tolist())
+        if dataset.dtype.kind == "O"
+        else dataset[()].tobytes(),
         "attributes": {
             name: (dataset.attrs.get_id(name).get_type().encode(), repr(dataset.attrs[name]))
             for name in dataset.attrs

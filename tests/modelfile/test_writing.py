@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 import pytest
 
-from lrcompress import provenance
 from lrcompress.modelfile import (
     DenseLayer,
     ModelFile,
@@ -23,6 +22,7 @@ from lrcompress.modelfile import (
     read_kernel,
     write_replaced,
 )
+from lrcompress.records import provenance
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
@@ -254,4 +254,10 @@ def test_entries_that_are_no_layers_stay(make: Maker, tmp_path: Path) -> None:
     write_replaced(model, [first], tmp_path / "out.h5")
 
     layers = open_model(tmp_path / "out.h5").config["config"]["layers"]
-    assert [layer and layer["config"]["name"] for layer in layers] == ["x", None, "a_lowrank", "a", "d"]
+    assert [layer and layer["config"]["name"] for layer in layers] == [
+        "x",
+        None,
+        "a_lowrank",
+        "a",
+        "d",
+    ]

@@ -62,7 +62,11 @@ def test_the_head_is_the_one_in_the_index(zoo: Path, row: dict[str, str]) -> Non
         model = open_model(zoo / row["file"])
         head = find_head(model)
         shape = "x".join(map(str, head.kernel_shape))
-        assert (head.path, shape, head.dtype) == (row["last_dense"], row["kernel_shape"], row["dtype"])
+        assert (head.path, shape, head.dtype) == (
+            row["last_dense"],
+            row["kernel_shape"],
+            row["dtype"],
+        )
         # The index has the layer's own; what makes probabilities of its output counts as well.
         applied = row["activation"]
         if applied == "linear" and row["after_dense"].startswith("Activation"):

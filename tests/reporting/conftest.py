@@ -89,6 +89,7 @@ def sweep_document() -> dict[str, Any]:
 
 def comparison_document() -> dict[str, Any]:
     """Return a comparison with a full-rank network and two arms at rank 2."""
+
     def entry(arm: str, rank: int | None, error: float) -> dict[str, Any]:
         return {
             "arm": arm, "rank": rank, "seeds": [0], "error_rate": error, "error_rate_low": error / 2,
@@ -180,7 +181,9 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[tuple[dict[str, str], str]]:
         """Return attributes and text of every element of a tag."""
-        return [(attrs, "".join(text).strip()) for found, attrs, text in self.elements if found == tag]
+        return [
+            (attrs, "".join(text).strip()) for found, attrs, text in self.elements if found == tag
+        ]
 
 
 @pytest.fixture(scope="session")

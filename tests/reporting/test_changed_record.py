@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from lrcompress import runs
 from lrcompress.errors import RunRecordError
+from lrcompress.records import runs
 
 GONE = object()
 STRANGE = (GONE, None, "x", -1, [], {"a": 1})
@@ -32,12 +32,25 @@ def benchmark() -> dict[str, Any]:
          "samples_per_second": 1000.0, "speed": SPEED if model else None}
         for model in (0, 1)
     ]  # fmt: skip
-    return {"models": models, "rows": rows, "device": "cpu", "cores": 2, "versions": {}, "open_length": None}
+    return {
+        "models": models,
+        "rows": rows,
+        "device": "cpu",
+        "cores": 2,
+        "versions": {},
+        "open_length": None,
+    }
 
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the way to everything in a document, of lists the first two items."""
-    items = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value[:2])
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in items:
         yield (*place, key)
         yield from places(item, (*place, key))
@@ -70,7 +83,12 @@ def test_a_changed_record_is_read_or_refused(
             shown = run("report", record)
             written = run("report", record, "--format", kind, "-o", output, "--overwrite")
 
-            assert shown.exit_code == written.exit_code, (place, value, shown.output, written.output)
+            assert shown.exit_code == written.exit_code, (
+                place,
+                value,
+                shown.output,
+                written.output,
+            )
             assert shown.exit_code in (0, 1)
             if shown.exit_code:
                 assert len(shown.stderr.splitlines()) == 1

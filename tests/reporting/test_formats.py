@@ -50,11 +50,18 @@ def test_json_is_documented(run: Run, record: Path, attached: tuple[Path, Path])
     page = DOCS.read_text(encoding="utf-8")
 
     document = json.loads(
-        run("report", record, "--format", "json", "--sweep", attached[0], "--compare", attached[1]).stdout
+        run(
+            "report", record, "--format", "json", "--sweep", attached[0], "--compare", attached[1]
+        ).stdout
     )
 
     assert (document["schema_version"], document["kind"]) == (1, "report")
-    assert [s["name"] for s in document["stages"]] == ["original", "factorized", "finetuned", "scratch"]
+    assert [s["name"] for s in document["stages"]] == [
+        "original",
+        "factorized",
+        "finetuned",
+        "scratch",
+    ]
     assert [key for key in document if f"`{key}`" not in page and key != "schema_version"] == []
     assert [key for key in document["headline"] if f"`{key}`" not in page] == []
     assert document == json.loads(
@@ -79,8 +86,16 @@ def test_csv_has_a_row_an_output(run: Run, tmp_path: Path, made: SimpleNamespace
     """A model with several outputs has one row for each, with its own measure."""
     document = made.record()
     for stage in document["stages"]:
-        errors = {key: stage.pop(key) for key in ("error_rate", "error_rate_low", "error_rate_high")}
-        numbers = {"measure": "rmse", "rmse": 0.5, "rmse_low": 0.4, "rmse_high": 0.6, "samples": 200}
+        errors = {
+            key: stage.pop(key) for key in ("error_rate", "error_rate_low", "error_rate_high")
+        }
+        numbers = {
+            "measure": "rmse",
+            "rmse": 0.5,
+            "rmse_low": 0.4,
+            "rmse_high": 0.6,
+            "samples": 200,
+        }
         stage |= {"measure": "outputs", "error_rate": None}
         stage["outputs"] = {"a": errors | {"samples": 200}, "b": numbers}
         if "drop" in stage:
@@ -97,7 +112,7 @@ def test_csv_has_a_row_an_output(run: Run, tmp_path: Path, made: SimpleNamespace
     ]  # fmt: skip
     assert float(rows[3]["difference"]) == 0.1
     assert page.exit_code == 0
-    assert "<p class=\"headline\">final layer −47.6 %, model −4.52 %</p>" in page.stdout
+    assert '<p class="headline">final layer −47.6 %, model −4.52 %</p>' in page.stdout
 
 
 def test_a_spreadsheet_computes_nothing(run: Run, hostile: Path) -> None:
@@ -109,7 +124,12 @@ def test_a_spreadsheet_computes_nothing(run: Run, hostile: Path) -> None:
 
 def test_the_suffix_tells_the_format(run: Run, record: Path) -> None:
     """A file's suffix decides, `--format` overrules it, and stdout stays empty."""
-    for name, start in (("r.html", "<!doctype html>"), ("r.md", "## "), ("r.csv", "stage,"), ("r.json", "{")):
+    for name, start in (
+        ("r.html", "<!doctype html>"),
+        ("r.md", "## "),
+        ("r.csv", "stage,"),
+        ("r.json", "{"),
+    ):
         result = run("report", record, "-o", name)
 
         assert (result.exit_code, result.stdout) == (0, "")
@@ -120,7 +140,9 @@ def test_the_suffix_tells_the_format(run: Run, record: Path) -> None:
 
 def test_plots_are_files(run: Run, record: Path, attached: tuple[Path, Path]) -> None:
     """Each figure is there as PNG and SVG, its letters letters, beside the usual table."""
-    result = run("report", record, "--plots", "figures", "--sweep", attached[0], "--compare", attached[1])
+    result = run(
+        "report", record, "--plots", "figures", "--sweep", attached[0], "--compare", attached[1]
+    )
 
     names = ["compressed-or-trained", "error-by-rank", "error-by-reduction", "error-by-stage",
              "fine-tuning", "spectral-error", "spectrum"]  # fmt: skip
@@ -186,7 +208,9 @@ def test_documents_of_another_shape_are_refused(
     (document["rows"][1] if part == "row" else document).update(changes)
     path.write_text(json.dumps(document), encoding="utf-8")
 
-    result = run("report", record, "--compare" if part == "compare" else "--sweep", path, "-o", "page.html")
+    result = run(
+        "report", record, "--compare" if part == "compare" else "--sweep", path, "-o", "page.html"
+    )
 
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {path} has ") and result.stderr.count("\n") == 1

@@ -185,7 +185,10 @@ def luminance(color: str) -> float:
 @pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
 def test_colours_have_contrast(text: str, mode: int) -> None:
     """Text reaches 4.5 to 1 on every ground, lines of figures 3 to 1 (WCAG 2.2, level AA)."""
-    blocks = [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", text, re.S)]
+    blocks = [
+        dict(re.findall(r"--(\w+): (#\w{6})", block))
+        for block in re.findall(r":root \{(.*?)\}", text, re.S)
+    ]
     colors = blocks[mode]
 
     def contrast(first: str, second: str) -> float:
@@ -206,7 +209,9 @@ def test_figures_take_the_colours_of_the_page(text: str) -> None:
     drawings = re.findall(r"<svg .*?</svg>", text, re.S)
 
     assert len(drawings) == 7
-    assert [found for svg in drawings for found in re.findall(r"#[0-9a-f]{6}\b", svg) if ":" in svg] == []
+    assert [
+        found for svg in drawings for found in re.findall(r"#[0-9a-f]{6}\b", svg) if ":" in svg
+    ] == []
 
 
 def test_strangers_names_are_escaped(hostile: Path, read_page: Any, made: SimpleNamespace) -> None:

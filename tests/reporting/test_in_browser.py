@@ -55,7 +55,9 @@ def test_nothing_goes_wrong_and_nothing_goes_out(
     assert "CONSOLE" not in done.stderr
     assert shot.read_bytes().startswith(b"\x89PNG")
     # The browser's own update services aside, which no page has asked for.
-    asked = re.findall(r'"url":"([a-z]+://[^"]*)"', log.read_text(encoding="utf-8", errors="replace"))
+    asked = re.findall(
+        r'"url":"([a-z]+://[^"]*)"', log.read_text(encoding="utf-8", errors="replace")
+    )
     own = re.compile(r"https?://[a-z0-9.-]*\.(google|googleapis|gstatic|gvt1)\.com/")
     assert [url for url in asked if url.startswith("http") and not own.match(url)] == []
 
@@ -94,7 +96,9 @@ class Tab:
 
     def value(self, expression: str) -> Any:
         """Return what an expression is in the page."""
-        return self("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+        return self("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get(
+            "value"
+        )
 
     def press(self, key: str, code: int) -> None:
         """Press a key and let it go."""
@@ -103,7 +107,9 @@ class Tab:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._read:
-            assert select.select([self.from_browser], [], [], PATIENCE)[0], "the browser says nothing"
+            assert select.select([self.from_browser], [], [], PATIENCE)[0], (
+                "the browser says nothing"
+            )
             more = os.read(self.from_browser, 65536)
             assert more, "the browser has gone"
             self._read += more
@@ -152,7 +158,9 @@ def test_the_slider_moves_the_words(
         tab.press("ArrowRight", 39)
         assert tab.value(said).startswith("Rank 3, svd: test error 6.67 %")
         assert tab.value("document.getElementById('explorer-rank').ariaValueText") == "3"
-        assert tab.value("document.querySelector('#explorer-figures .big').textContent") == "6.67\xa0%"
+        assert (
+            tab.value("document.querySelector('#explorer-figures .big').textContent") == "6.67\xa0%"
+        )
         tab.value("document.getElementById('explorer-method').focus()")
         tab.press("ArrowDown", 40)
         assert tab.value(said).startswith("Rank 3, refined: test error 6.67 %")

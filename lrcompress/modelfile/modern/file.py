@@ -10,11 +10,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lrcompress.atomic import replacing
 from lrcompress.errors import UnsupportedModelError, VerificationError
+from lrcompress.files.atomic import replacing
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import METADATA, OpenModel, opened
-from lrcompress.modelfile.decoding import decoding, dump_json, parse_json
 from lrcompress.modelfile.hdf5 import StoredArray, cast, read_array, text
 from lrcompress.modelfile.legacy_names import list_attributes
 from lrcompress.modelfile.model import ModelFile
@@ -26,12 +25,13 @@ from lrcompress.modelfile.modern.weights import Origin, conversions, uses_hard_s
 from lrcompress.modelfile.numbering import Numbering
 from lrcompress.modelfile.plan import NewArray, Plan
 from lrcompress.modelfile.planning import json_attribute, plan_config, plan_origin
-from lrcompress.modelfile.reading import changed, describe
+from lrcompress.modelfile.read import changed, describe
 from lrcompress.modelfile.rewriting import check_place
 from lrcompress.modelfile.topology import Container, Item, build
 from lrcompress.modelfile.topology import Path as LayerPath
+from lrcompress.modelfile.untrusted import decoding, dump_json, parse_json
 from lrcompress.modelfile.verify import read_back
-from lrcompress.modelfile.writing import write_model
+from lrcompress.modelfile.write import write_model
 
 # What a modernized file says of itself: the conventions of the first Keras 3, which all keep.
 KERAS_VERSION = "3.0.0"

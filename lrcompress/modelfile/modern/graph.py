@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from lrcompress.modelfile.decoding import as_dict
-from lrcompress.modelfile.layers import is_built_in, own_input_shape, shape
+from lrcompress.kinds.terms import is_built_in, own_input_shape, shape
 from lrcompress.modelfile.modern.calls import modern_calls
 from lrcompress.modelfile.modern.layers import MODELS, modern_layer, wrapped_layers
 from lrcompress.modelfile.modern.masks import explicit_masks
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.operations import modern_operations
 from lrcompress.modelfile.topology import OPERATIONS, Container, Item, build, is_leaf, unused_name
+from lrcompress.modelfile.untrusted import as_dict
 
 # Where Keras 3 finds a class; all layers are exported from one place.
 _MODULES = {"Functional": "keras.src.models.functional", "Sequential": "keras"}

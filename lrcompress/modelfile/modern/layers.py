@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.modelfile.decoding import as_dict, as_list
-from lrcompress.modelfile.layers import is_built_in
+from lrcompress.kinds.terms import is_built_in
 from lrcompress.modelfile.modern.keras1 import to_keras_2
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.terms import arguments, knows_name
 from lrcompress.modelfile.topology import OPERATIONS
+from lrcompress.modelfile.untrusted import as_dict, as_list
 
 # Classes of Keras 2 that Keras 3 has under another name.
 _CLASSES = {
@@ -74,7 +74,9 @@ def modern_layer(entry: dict[str, Any], path: str, era: int, notes: Notes) -> No
     for key in unknown:
         _drop(config, key, new_class, path, notes)
     if unknown:
-        what = f"{', '.join(sorted(unknown))} dropped: {new_class} of Keras 3 has nothing of that name"
+        what = (
+            f"{', '.join(sorted(unknown))} dropped: {new_class} of Keras 3 has nothing of that name"
+        )
         notes.changed(what, path)
     _dtype(config, path, notes)
     for key, value in config.items():
@@ -215,6 +217,7 @@ def _activation(value: Any, path: str, notes: Notes) -> Any:  # noqa: ANN401 - J
         return value
     shown = name if isinstance(name, str) else "a lambda"
     notes.warn(
-        f"Keras 3 has no activation {shown}; left as it is: load the model with custom_objects.", path
+        f"Keras 3 has no activation {shown}; left as it is: load the model with custom_objects.",
+        path,
     )
     return value

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from lrcompress.modelfile.decoding import as_dict, as_list
 from lrcompress.modelfile.modern.calls import holds_tensor, tensors_in
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.topology import Container, Item
+from lrcompress.modelfile.untrusted import as_dict, as_list
 
 _CONSTANT = "_CONSTANT_VALUE"
 

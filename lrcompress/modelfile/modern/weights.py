@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.endings import activation_name
-from lrcompress.modelfile.decoding import as_dict
-from lrcompress.modelfile.layers import is_built_in, units
+from lrcompress.kinds.endings import activation_name
+from lrcompress.kinds.terms import is_built_in, units
 from lrcompress.modelfile.modern.keras1 import CLASSES
+from lrcompress.modelfile.untrusted import as_dict
 
 HARD_SIGMOID = 1.2
 Arrays = list[NDArray[Any]]

@@ -1,0 +1,1 @@
+"""`factorize` without Keras: a file is read, ranks are chosen, a smaller file is written."""

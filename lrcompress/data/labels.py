@@ -1,0 +1,194 @@
+"""What labels mean: classes, any number of labels, or numbers; decided with the model's head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.errors import DatasetError
+from lrcompress.kinds.endings import ONE_SIDED
+
+if TYPE_CHECKING:
+    from lrcompress.live.outputs import Head
+
+Kind = Literal["classes", "labels", "regression"]
+Parts = dict[str, NDArray[Any]]
+
+
+def kind_of(labels: NDArray[Any]) -> Kind:
+    """Return what labels that were fitted to a model mean, which their dtype carries.
+
+    Integers are class numbers, (samples, ...); booleans say which labels hold, and floats are the
+    numbers of a regression, both shaped as the model's outputs, (samples, ..., n).
+    """
+    if labels.dtype.kind == "b":
+        return "labels"
+    return "regression" if labels.dtype.kind == "f" else "classes"
+
+
+def read_labels(parts: Parts) -> Parts:
+    """Return the labels of all parts as class numbers where all can be; else as they are.
+
+    What is left as it is may still be 0 and 1 for labels, or numbers: `fit_labels` decides.
+    """
+    hot = {key: one_hot(y) for key, y in parts.items()}
+    widths = {y.shape[1:] for key, y in parts.items() if hot[key]}
+    # Rows that are one-hot in one part alone, as few may happen to be, are no class numbers.
+    mixed = any(y.shape[1:] in widths for key, y in parts.items() if not hot[key])
+    try:
+        return {
+            key: class_numbers(y) if not mixed else whole_numbers(y) for key, y in parts.items()
+        }
+    except DatasetError:
+        return {key: np.asarray(y, np.float32) for key, y in parts.items()}
+
+
+def fit_labels(parts: Parts, head: Head, data: str) -> Parts:
+    """Return labels in the form that the head's kind has, see `kind_of`.
+
+    Args:
+        parts: Arrays by what they are called: class numbers, zeros and ones, or numbers. None of them for
+            data without labels: then the output alone is checked.
+        head: The model's output.
+        data: What the data set is called.
+
+    Raises:
+        DatasetError: If they cannot be labels of this head.
+    """
+    if not head.shape or "float" not in head.dtype:
+        msg = (
+            f"Output {head.name} gives {head.dtype} of shape {head.shape} a sample; expected "
+            "probabilities, logits or numbers along a last axis, not decisions: give the model without "
+            "its last step."
+        )
+        raise DatasetError(msg, code="model_outputs")
+    if not parts:
+        return {}
+    fitting = {key: _fitting(y, head) for key, y in parts.items()}
+    numbers = {key: y for key, y in fitting.items() if y is not None}
+    if len(numbers) < len(parts):
+        return {key: _as_classes(y, head, key, data) for key, y in parts.items()}
+    integral = all(y.dtype.kind in "iu" for y in parts.values())
+    single = head.shape[-1] == 1
+    may_hold_several = head.is_sigmoid or (head.is_logits and not head.regression)
+    if not single and may_hold_several and _binary(*numbers.values()):
+        _check_two_sided(head)
+        return {key: y.astype(np.bool_) for key, y in numbers.items()}
+    # One unit tells two classes apart; other whole numbers it can only say as such.
+    two_classes = integral and single and max(y.max() for y in parts.values()) <= 1
+    two_classes = two_classes and not (head.is_logits and head.regression)
+    speaks_numbers = head.is_logits or (head.regression and not integral)
+    if speaks_numbers and not two_classes:
+        return {key: y.astype(np.float32) for key, y in numbers.items()}
+    if single:
+        _check_two_sided(head)
+    return {key: _as_classes(y, head, key, data) for key, y in parts.items()}
+
+
+def _check_two_sided(head: Head) -> None:
+    """Refuse outputs that stay on one side of 0, where logits would part yes from no."""
+    if head.activation in ONE_SIDED:
+        msg = (
+            f"Output {head.name} ends in {head.activation}, which never crosses 0, so that what it says "
+            "of yes and no cannot be told; expected sigmoid, logits, or labels that are numbers."
+        )
+        raise DatasetError(msg, code="dataset_labels")
+
+
+def _fitting(labels: NDArray[Any], head: Head) -> NDArray[Any] | None:
+    """Return labels in the shape of the outputs, None if they are not so many."""
+    options = [labels, labels[..., None]]
+    return next((y for y in options if matches(y.shape[1:], head.shape)), None)
+
+
+def _as_classes(labels: NDArray[Any], head: Head, key: str, data: str) -> NDArray[np.int64]:
+    what = f"{key} of data set {data}"
+    outputs = f"output {head.name} ({head.activation}, shape {head.shape})"
+    if labels.dtype.kind not in "iu":
+        wanted = "class numbers or one-hot rows"
+        if head.is_sigmoid and head.shape[-1] != 1:
+            wanted += f", or rows of {head.shape[-1]} zeros and ones"
+        elif head.is_logits:
+            wanted += f", or numbers of shape {head.shape} a sample"
+        msg = (
+            f"{what} has {labels.dtype} of shape {labels.shape[1:]} a sample that are not class "
+            f"numbers; {outputs} expects {wanted}: give the data set that the model was trained on."
+        )
+        raise DatasetError(msg, code="dataset_labels")
+    predicted = head.shape[:-1]
+    if not matches(labels.shape[1:], predicted):
+        msg = (
+            f"{what} has shape {labels.shape[1:]} a sample; {outputs} makes predictions of shape "
+            f"{predicted}: give one class number for each prediction."
+        )
+        raise DatasetError(msg, code="dataset_labels")
+    units = head.shape[-1]
+    classes = None if units is None else max(units, 2)
+    if classes is not None and labels.max() >= classes:
+        msg = (
+            f"{what} has class numbers up to {labels.max()}; {outputs} tells {classes} classes "
+            f"apart (0 to {classes - 1}): give the data set that it was trained on."
+        )
+        raise DatasetError(msg, code="dataset_classes")
+    return np.asarray(labels, np.int64)
+
+
+def matches(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Return whether a shape is the one wanted, where None is any length."""
+    pairs_up = len(shape) == len(wanted)
+    return pairs_up and all(w is None or w == s for s, w in zip(shape, wanted, strict=True))
+
+
+def _binary(*parts: NDArray[Any]) -> bool:
+    return all(bool(((y == 0) | (y == 1)).all()) for y in parts)
+
+
+def one_hot(y: NDArray[Any]) -> bool:
+    """Return whether every row holds a single 1 among zeros."""
+    rows = y.ndim >= 2 and y.shape[-1] > 1 and y.size > 0
+    return rows and _binary(y) and bool((y.sum(axis=-1) == 1).all())
+
+
+def class_numbers(labels: NDArray[Any], what: str = "labels") -> NDArray[np.int64]:
+    """Return class numbers from class numbers or one-hot rows.
+
+    Raises:
+        DatasetError: If the labels are neither.
+    """
+    check_numeric(labels, what)
+    if one_hot(labels):
+        return np.asarray(labels.argmax(axis=-1), np.int64)
+    return whole_numbers(labels, what)
+
+
+def check_numeric(labels: NDArray[Any], what: str) -> None:
+    """Refuse labels that are not numbers.
+
+    Raises:
+        DatasetError: With code ``dataset_labels``.
+    """
+    if labels.dtype.kind not in "uifb" or labels.size == 0:
+        msg = (
+            f"{what} has shape {labels.shape} and dtype {labels.dtype}; expected class numbers, "
+            "one-hot rows, rows of zeros and ones, or the numbers of a regression."
+        )
+        raise DatasetError(msg, code="dataset_labels")
+
+
+def whole_numbers(labels: NDArray[Any], what: str = "labels") -> NDArray[np.int64]:
+    """Return class numbers as they are, int64; a last axis of one is dropped.
+
+    Raises:
+        DatasetError: If they are not whole numbers from 0.
+    """
+    if labels.ndim >= 2 and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    # NaN and what is too large become some number, which the comparison then finds to differ.
+    with np.errstate(invalid="ignore"):
+        numbers = labels.astype(np.int64)
+    if (numbers != labels).any() or numbers.min() < 0:
+        msg = f"{what} holds values that are not class numbers 0, 1, 2, ...; expected those or one-hot rows."
+        raise DatasetError(msg, code="dataset_labels")
+    return numbers

@@ -1,0 +1,77 @@
+"""Reading `.npz` files that may be broken or hostile."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from lrcompress.errors import DatasetError
+from lrcompress.files.hashing import regular
+
+
+def read_npz(
+    path: Path,
+    wanted: Sequence[str],
+    choose: Callable[[list[str]], list[str] | None],
+) -> dict[str, NDArray[Any]]:
+    """Return some arrays of an existing file; nothing is unpickled.
+
+    Args:
+        path: The file.
+        wanted: What the least is that it should hold, for messages.
+        choose: Returns which of the file's names to read, None if some are missing.
+
+    Raises:
+        DatasetError: If the file is broken or lacks one of them.
+    """
+    try:
+        members, arrays = _read(path, choose)
+    except Exception as error:  # zipfile, its decompressors and NumPy raise a dozen kinds
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        msg = (
+            f"Data set {path} is not a readable .npz file ({reason}); expected plain arrays "
+            "written by numpy.savez, without pickled objects."
+        )
+        raise DatasetError(msg) from error
+    if not arrays:
+        msg = (
+            f"Data set {path} holds {', '.join(members) or 'no named arrays'}; expected "
+            f"{', '.join(wanted)}; save it with numpy.savez(path, {wanted[0]}=..., ...)."
+        )
+        raise DatasetError(msg)
+    return arrays
+
+
+def _read(
+    path: Path, choose: Callable[[list[str]], list[str] | None]
+) -> tuple[list[str], dict[str, NDArray[Any]]]:
+    """Return the names of all arrays, and the wanted arrays if none of them is missing."""
+    with regular(path).open("rb") as file:
+        if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
+            return [], {}  # a single array, without a name
+        with zipfile.ZipFile(file) as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            names = choose(list(members)) or []
+            return list(members), {name: _array(archive, members[name]) for name in names}
+
+
+def _array(archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
+    with archive.open(member) as file:
+        # Versions 2 and 3 differ in the encoding of field names only.
+        version = npy.read_magic(file)
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+    claimed, size = math.prod(shape) * dtype.itemsize, archive.getinfo(member).file_size
+    # NumPy asks for memory by the header before it reads; objects it refuses by itself.
+    if claimed > size and not dtype.hasobject:
+        msg = f"{member} has {size:,} bytes, its header claims {claimed:,}"
+        raise ValueError(msg)
+    with archive.open(member) as file:
+        return np.asarray(npy.read_array(file, allow_pickle=False))

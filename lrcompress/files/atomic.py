@@ -1,0 +1,313 @@
+"""Files and folders that appear whole or not at all, and never in the place of something else.
+
+An output is made in a workspace, a hidden folder beside it that a lock marks as in use. What a
+killed process left in one is removed by the next that writes beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from lrcompress.errors import OutputError
+from lrcompress.files.interrupts import uninterrupted
+from lrcompress.files.workspaces import NEW, OLD, longest_name, tidy, workspace
+
+
+def check_output(path: Path, *, inputs: tuple[Path, ...] = (), overwrite: bool = False) -> None:
+    """Refuse an output path before any work is done.
+
+    Args:
+        path: Where the output would go.
+        inputs: Files that must not be overwritten, also not through a link.
+        overwrite: Whether an existing `path` may be replaced.
+
+    Raises:
+        OutputError: If `path` cannot be a file's name, is a directory, a pipe or a device, is one
+            of `inputs`, exists without `overwrite`, or its folder is missing or not writable.
+    """
+    _check_place(path)
+    for source in inputs:
+        if path.exists() and source.exists() and path.samefile(source):
+            msg = f"Output {path} is the input itself; give another name with --output."
+            raise OutputError(msg, code="output_is_input")
+    _check_kind(path)
+    if os.path.lexists(path) and not overwrite:
+        raise _exists(path)
+
+
+def check_output_folder(
+    path: Path,
+    what_else: Callable[[Path], str | None],
+    *,
+    inputs: tuple[Path, ...] = (),
+    overwrite: bool = False,
+) -> None:
+    """Refuse an output that is a folder before any work is done.
+
+    Args:
+        path: The folder that would be made.
+        what_else: What a folder holds that this output would not, None for nothing: only such a
+            folder is replaced.
+        inputs: Files that must not be lost with it.
+        overwrite: Whether an existing one may be replaced.
+
+    Raises:
+        OutputError: If `path` is or holds something else, an input or the current folder, exists
+            without `overwrite`, or its parent is missing or not writable.
+    """
+    real = _real(path)
+    _check_place(real)
+    if not os.path.lexists(real):
+        return
+    for kept in (*inputs, Path()):
+        whole = Path(os.path.realpath(kept))
+        if real.resolve() in (whole, *whole.parents):
+            what = "the current folder" if kept == Path() else f"the input {kept}"
+            msg = f"Output {path} is or holds {what}; give another name with --output."
+            raise OutputError(msg, code="output_is_input")
+    found = what_else(real)
+    if found is not None:
+        msg = f"Output {path} exists and holds {found}; give another name with --output."
+        raise OutputError(msg, code="output_exists")
+    if not overwrite:
+        raise _exists(path)
+
+
+def _exists(path: Path) -> OutputError:
+    msg = f"Output {path} already exists; pass --overwrite to replace it, or another --output."
+    return OutputError(msg, code="output_exists")
+
+
+def _real(path: Path) -> Path:
+    """Return a folder's path without dots and links, but for a link that its name is itself."""
+    is_dots = path.name in ("", "..")
+    return Path(
+        os.path.realpath(path if is_dots else path.parent), *([] if is_dots else [path.name])
+    )
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a name that cannot be, and a folder that is missing or not writable."""
+    folder = path.parent
+    try:
+        str(path).encode()
+        for longest in (path, longest_name(folder, path.name)):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                longest.lstat()
+    except (OSError, ValueError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)
+        reason = getattr(error, "strerror", reason)
+        msg = f"Output {path} cannot be the name of a file ({reason}); give another with --output."
+        raise OutputError(msg, code="output_name") from error
+    if not folder.is_dir():
+        msg = f"Output folder {folder} does not exist; create it, or give another --output."
+        raise OutputError(msg, code="output_folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        msg = f"Output folder {folder} is not writable; give another --output."
+        raise OutputError(msg, code="output_folder")
+    tidy(folder)
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what is there and no file: it is never replaced."""
+    if path.is_dir():
+        msg = f"Output {path} is a directory; give a file name with --output."
+        raise OutputError(msg, code="output_is_directory")
+    # A link such as /dev/stdout may lead to a file, and is none.
+    is_stream = path.is_symlink() and str(path.readlink()).startswith("/proc/")
+    if (path.exists() and not path.is_file()) or is_stream:
+        msg = f"Output {path} is a pipe or a device; expected a file: give another name with --output."
+        raise OutputError(msg, code="output_is_special")
+
+
+class Pending:
+    """Files that are written and not yet in their places.
+
+    Attributes:
+        stack: Closes their workspaces.
+        names: The files that are meant.
+        files: Of those that are written, where they are, and whether they replace what is there.
+    """
+
+    def __init__(self, stack: contextlib.ExitStack, names: set[Path]) -> None:
+        """Begin with none."""
+        self.stack = stack
+        self.names = names
+        self.files: dict[Path, tuple[Path, bool]] = {}
+
+    def at(self, path: Path) -> Path:
+        """Return where the file that will be `path` can be read."""
+        return self.files[path][0] if path in self.files else path
+
+    def place(self) -> None:
+        """Put the files in their places: all, or none of those that are new there."""
+        made: list[Path] = []
+        try:
+            for path, (temporary, overwrite) in self.files.items():
+                with _written(path):
+                    _place(temporary, path, overwrite=overwrite)
+                if not overwrite:
+                    made.append(path)
+        except BaseException:
+            for path in made:
+                path.unlink(missing_ok=True)
+            raise
+
+
+_pending: ContextVar[Pending | None] = ContextVar("pending", default=None)
+
+
+@contextlib.contextmanager
+def together(*names: Path) -> Iterator[Pending]:
+    """Put some files that are written in the body in their places at its end, and no signal between.
+
+    Raises:
+        OutputError: If one cannot be put in its place.
+    """
+    with contextlib.ExitStack() as stack:
+        pending = Pending(stack, set(names))
+        token = _pending.set(pending)
+        try:
+            yield pending
+        finally:
+            _pending.reset(token)
+        with uninterrupted():
+            pending.place()
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, overwrite: bool = False, like: Path | None = None) -> Iterator[Path]:
+    """Yield an empty temporary file; on success flush it to disk and put it at `path`.
+
+    It bears the same name, because Keras chooses the format by the suffix. On any exception,
+    KeyboardInterrupt included, it is removed and `path` stays as it was.
+
+    Args:
+        path: The output.
+        overwrite: Whether it replaces what is there by then; its permissions stay.
+        like: What it is made from: it is not readable for more users than that.
+
+    Raises:
+        OutputError: If the file cannot be created or moved (no permission, disk full), or there is
+            one without `overwrite`.
+    """
+    outer = _pending.get()
+    group: AbstractContextManager[Pending] = together(path)
+    if outer is not None and path in outer.names:
+        group = contextlib.nullcontext(outer)
+    with _written(path), group as pending:
+        temporary = pending.stack.enter_context(workspace(path.parent)) / NEW / path.name
+        temporary.touch()
+        yield temporary
+        temporary.chmod(_mode(path, like, 0o666))
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        pending.files[path] = (temporary, overwrite)
+
+
+@contextlib.contextmanager
+def replacing_folder(
+    path: Path,
+    what_else: Callable[[Path], str | None],
+    *,
+    overwrite: bool = False,
+    like: Path | None = None,
+) -> Iterator[Path]:
+    """Yield an empty temporary folder; on success rename it to `path`.
+
+    On any exception, KeyboardInterrupt included, it is removed and `path` stays as it was. A
+    process that is killed while it replaces a folder leaves the old one to be put back by the next.
+
+    Args:
+        path: The output.
+        what_else: As for `check_output_folder`.
+        overwrite: Whether it replaces what is there by then; its permissions stay.
+        like: What it is made from: it is not readable for more users than that.
+
+    Raises:
+        OutputError: If the folder cannot be created or moved, or there is something else, or a
+            folder without `overwrite`.
+    """
+    path = _real(path)
+    with _written(path), workspace(path.parent) as beside:
+        temporary = beside / NEW / path.name
+        temporary.mkdir()
+        yield temporary
+        temporary.chmod(_mode(path, like, 0o777))
+        with uninterrupted():
+            if os.path.lexists(path):
+                check_output_folder(path, what_else, overwrite=overwrite)
+                # A folder cannot be renamed onto one that is not empty.
+                path.replace(beside / OLD / path.name)
+            temporary.replace(path)
+
+
+def write_json(
+    path: Path, document: dict[str, Any], *, overwrite: bool = False, like: Path | None = None
+) -> None:
+    """Write `document` to `path` as UTF-8 JSON, as `replacing` does; NaN is refused."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path, overwrite=overwrite, like=like) as temporary:
+        # Of names that are not UTF-8, in command lines for example.
+        temporary.write_bytes(text.encode("utf-8", "replace"))
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Let what the system says of writing end in one line."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"Cannot write {path} ({error.strerror or error}); free some space or give another --output."
+        raise OutputError(msg, code="output_write") from error
+
+
+def _place(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    _check_kind(path)
+    if overwrite:
+        temporary.replace(path)
+        return
+    try:
+        # Unlike renaming, this fails where a file has appeared meanwhile.
+        os.link(temporary, path)
+    except FileExistsError as error:
+        raise _exists(path) from error
+    except OSError:
+        _place_without_link(temporary, path)
+
+
+def _place_without_link(temporary: Path, path: Path) -> None:
+    """Put a file in its place where the file system knows no second names."""
+    try:
+        path.open("xb").close()
+    except FileExistsError as error:
+        raise _exists(path) from error
+    try:
+        temporary.replace(path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _mode(path: Path, like: Path | None, mode: int) -> int:
+    """Return the permissions of an output: those of what it replaces, at most those of its source."""
+    mask = os.umask(0)  # It can only be read by setting it.
+    os.umask(mask)
+    mode &= ~mask
+    with contextlib.suppress(OSError):
+        if not path.is_symlink():
+            mode = stat.S_IMODE(path.stat().st_mode) & 0o777
+    with contextlib.suppress(OSError):
+        if like is not None:
+            theirs = like.stat().st_mode
+            # Of a folder, who may list it may also enter.
+            mode &= 0o700 | theirs & 0o066 | (theirs & 0o044) >> 2
+    return mode

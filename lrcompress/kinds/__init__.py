@@ -1,0 +1,1 @@
+"""What a layer kind is, from its config and arrays alone: no Keras, no files."""

@@ -1,0 +1,1 @@
+"""A Keras model that runs: loading, predicting, measuring and watching it."""

@@ -1,0 +1,259 @@
+"""Making a data set fit a model, or saying in one line why it does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.data.arrays import Arrays, count, take
+from lrcompress.data.dataset import Dataset, named
+from lrcompress.data.labels import fit_labels, kind_of, matches
+from lrcompress.data.leaving_out import counted
+from lrcompress.errors import DatasetError
+from lrcompress.live.outputs import Head, heads, input_names
+
+VALIDATION_FRACTION = 0.1
+VALIDATION_MOST = 5_000
+# Steps of one sequence are alike: of these, at least so many where there are so many.
+VALIDATION_FEWEST = 500
+# What labels a model would give raw inputs.
+Decide = Callable[[Arrays], Arrays]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training data with a validation part held out, and the test data; unscaled.
+
+    Every choice (rank, epoch, scaling) is made on `x_val`; `x_test` is only for reported figures.
+
+    Attributes:
+        x_train: Inputs as the model takes them, (samples, ...); by input name where it has several.
+        y_train: Labels, see `labels.kind_of`; by output name where the model has several. None where the
+            data have none: then the original's own decisions are `y_val` and `y_test`.
+        x_val: As `x_train`.
+        y_val: As `y_train`.
+        x_test: As `x_train`.
+        y_test: As `y_train`.
+        w_train: Weights, (samples,) or (samples, steps), float32; None if all weigh alike.
+        w_val: As `w_train`.
+        w_test: As `w_train`.
+        class_weight: By which training multiplies the samples of each class, (classes,).
+        by_labels: Whether `x_val` was given as such: new to the model, so that its labels decide; or the
+            labels are the original's own decisions.
+    """
+
+    x_train: Arrays
+    y_train: Any  # Arrays, or None
+    x_val: Arrays
+    y_val: Arrays
+    x_test: Arrays
+    y_test: Arrays
+    w_train: NDArray[np.float32] | None = None
+    w_val: NDArray[np.float32] | None = None
+    w_test: NDArray[np.float32] | None = None
+    class_weight: NDArray[np.float32] | None = None
+    by_labels: bool = False
+
+
+def fit_to_model(data: Dataset, model: Any) -> Dataset:
+    """Return the data set with inputs and labels as the model has them.
+
+    A missing channel axis is added and images are flattened for a model that takes vectors; arrays
+    of several inputs or outputs are matched by name, or by order where they are called 0, 1, ...;
+    labels take the form that says what they mean, see `labels.kind_of`.
+
+    Raises:
+        DatasetError: If the shapes, the labels or the classes cannot belong together.
+    """
+    ends = heads(model)
+    inputs = dict(zip(input_names(model), model.inputs, strict=True))
+    parts = ["train", "test"] if data.x_val is None else ["train", "test", "val"]
+    names, aliases = {name: name for name in inputs}, {head.name: head.layer for head in ends}
+    fitted_inputs: dict[str, Any] = {
+        f"x_{part}": _only(
+            _inputs(
+                _by_name(getattr(data, f"x_{part}"), "x_train", names, data, model), inputs, data
+            )
+        )
+        for part in parts
+    }
+    given = {
+        f"y_{part}": _by_name(getattr(data, f"y_{part}"), "y_train", aliases, data, model)
+        for part in (parts if data.labelled else ())
+    }
+    labels = {
+        head.name: fit_labels({key: y[head.name] for key, y in given.items()}, head, data.name)
+        for head in ends
+    }
+    fitted_labels: dict[str, Any] = {
+        key: _only({name: found[key] for name, found in labels.items()}) for key in given
+    }
+    fitted = dataclasses.replace(data, **fitted_inputs, **fitted_labels)
+    _check_weights(fitted, ends)
+    return fitted
+
+
+def _only(x: dict[str, NDArray[Any]]) -> Arrays:
+    """Return the array itself where there is one."""
+    return x if len(x) > 1 else next(iter(x.values()))
+
+
+def _by_name(
+    x: Arrays, key: str, aliases: dict[str, str], data: Dataset, model: Any
+) -> dict[str, NDArray[Any]]:
+    """Return arrays under the model's names, in its order.
+
+    Args:
+        x: As the data set has them.
+        key: What they are called there.
+        aliases: By each name of the model another one that serves.
+        data: The data set, for messages.
+        model: The model, for messages.
+    """
+    if not isinstance(x, dict):
+        x = {"0": x}
+    places = {str(place): name for place, name in enumerate(aliases)}
+    if set(x) == set(places) and set(x) != set(aliases):
+        return {name: x[place] for place, name in places.items()}
+    if set(x) == set(aliases.values()) and len(x) == len(aliases):
+        return {name: x[alias] for name, alias in aliases.items()}
+    if set(x) == set(aliases):
+        return {name: x[name] for name in aliases}
+    several = {name: np.empty(0) for name in aliases}
+    one = len(aliases) == 1
+    has = (
+        f"{len(aliases)} {'input' if key[0] == 'x' else 'output'}{'s' if len(aliases) > 1 else ''}"
+    )
+    msg = (
+        f"Model {model.name} has {has} ({', '.join(aliases)}), data set {data.name} has "
+        f"{', '.join(named(x, key)) if list(x) != ['0'] else f'one array {key}'}; expected "
+        f"{f'one array {key}' if one else ', '.join(named(several, key))}."
+    )
+    raise DatasetError(msg, code="model_inputs" if key[0] == "x" else "model_outputs")
+
+
+def _inputs(
+    x: dict[str, NDArray[Any]], inputs: dict[str, Any], data: Dataset
+) -> dict[str, NDArray[Any]]:
+    """Return inputs in the shapes that the model takes."""
+    fitted = {}
+    for name, tensor in inputs.items():
+        wanted = tuple(tensor.shape[1:])
+        array = _channels(x[name], wanted)
+        have = array.shape[1:]
+        shape = _fitting_shape(have, wanted)
+        if shape is None:
+            which = f" for its input {name}" if len(inputs) > 1 else ""
+            msg = (
+                f"Data set {data.name} has inputs of shape {have}{which}; the model expects "
+                f"{wanted}: give the data set that it was trained on."
+            )
+            raise DatasetError(msg, code="dataset_shape")
+        fitted[name] = array.reshape(-1, *shape)
+    return fitted
+
+
+def _channels(x: NDArray[Any], wanted: tuple[int | None, ...]) -> NDArray[Any]:
+    """Return 8-bit images grey or in colour, as the model takes them and Keras' own loaders do."""
+    if x.dtype != np.uint8 or x.ndim != 4 or len(wanted) != 3:
+        return x
+    if (x.shape[-1], wanted[-1]) == (1, 3):
+        return np.repeat(x, 3, axis=-1)
+    if (x.shape[-1], wanted[-1]) == (3, 1):
+        # The luma of ITU-R 601, in the integers of Pillow.
+        luma = x.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32) + 0x8000
+        return (luma >> 16).astype(np.uint8)[..., None]
+    return x
+
+
+def _fitting_shape(have: tuple[int, ...], wanted: tuple[int | None, ...]) -> tuple[int, ...] | None:
+    without = have[:-1] if have and have[-1] == 1 else have
+    options = [have, (*have, 1), without, (int(np.prod(have)),)]
+    return next((shape for shape in options if matches(shape, wanted)), None)
+
+
+def _check_weights(data: Dataset, ends: list[Head]) -> None:
+    """Refuse weights that have no predictions or no classes to belong to."""
+    for part, weights, y in (
+        ("train", data.w_train, data.y_train),
+        ("test", data.w_test, data.y_test),
+        ("val", data.w_val, data.y_val),
+    ):
+        if weights is None or y is None or weights.ndim == 1:
+            continue
+        for name, labels in named(y, "labels").items():
+            predictions = labels.shape if kind_of(labels) == "classes" else labels.shape[:-1]
+            if weights.shape != predictions:
+                msg = (
+                    f"sample_weight_{part} of data set {data.name} has shape {weights.shape} for "
+                    f"predictions of shape {predictions} ({name}); expected one weight a sample, or "
+                    "one for each prediction."
+                )
+                raise DatasetError(msg, code="sample_weight")
+    if data.class_weight is None:
+        return
+    units = ends[0].shape[-1]
+    y = data.y_train
+    single = y is not None and not isinstance(y, dict) and kind_of(y) == "classes"
+    if not single or (units is not None and len(data.class_weight) != max(units, 2)):
+        msg = (
+            f"Data set {data.name} has {len(data.class_weight)} class weights; expected them for a "
+            f"classifier with one output, one for each of its classes: it has "
+            f"{len(ends)} outputs, the first of {units} units."
+        )
+        raise DatasetError(msg, code="class_weight")
+
+
+def hold_out(data: Dataset, seed: int, decide: Decide | None = None) -> Split:
+    """Take the validation data that are given, or hold a seeded tenth of the training data out.
+
+    At most 5,000 samples; of sequences with a label at each step 5,000 labels, and 500 samples.
+
+    Args:
+        data: Fitted to a model.
+        seed: Of the tenth.
+        decide: Returns the original's own decisions on raw inputs, for data without labels.
+    """
+    if not data.labelled:
+        if decide is None:
+            raise AssertionError  # `session.prepare` gives it
+        y_test = decide(data.x_test)
+        data = dataclasses.replace(data, y_test=y_test)
+    if data.x_val is not None:
+        y_val: Any = decide(data.x_val) if data.y_val is None and decide else data.y_val
+        return Split(
+            data.x_train, data.y_train, data.x_val, y_val, data.x_test, data.y_test,
+            data.w_train, data.w_val, data.w_test, data.class_weight, by_labels=True,
+        )  # fmt: skip
+    n = count(data.x_train)
+    known = data.y_test if data.y_train is None else data.y_train
+    labels = known.values() if isinstance(known, dict) else [known]
+    each = [math.prod(y.shape[1:]) for y in labels if y is not None and kind_of(y) == "classes"]
+    most = max(VALIDATION_MOST // max([1, *each]), VALIDATION_FEWEST)
+    order = np.random.default_rng(seed).permutation(counted(n, data.w_train))
+    size = min(max(1, int(VALIDATION_FRACTION * len(order))), most)
+    # Sorted, so that reading stays sequential; fit shuffles anyway.
+    val = np.sort(order[:size])
+    train = np.delete(np.arange(n), val)
+    if len(order) < 2:
+        what = (
+            "training samples" if data.w_train is None else "training samples with a weight above 0"
+        )
+        msg = f"Data set {data.name} has {len(order)} {what}; expected at least two."
+        raise DatasetError(msg, code="dataset_shape")
+    weights, y, x_val = data.w_train, data.y_train, take(data.x_train, val)
+    y_val = take(y, val) if y is not None else decide(x_val) if decide else None
+    return Split(
+        take(data.x_train, train), None if y is None else take(y, train),
+        x_val, y_val,
+        data.x_test, data.y_test,
+        None if weights is None else weights[train],
+        None if weights is None else weights[val],
+        data.w_test, data.class_weight, by_labels=y is None,
+    )  # fmt: skip

@@ -1,0 +1,218 @@
+"""A model, its data set and its scaling, checked against each other before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.data.arrays import Arrays, count
+from lrcompress.data.dataset import Dataset
+from lrcompress.data.labels import kind_of
+from lrcompress.data.scaling import Scaling, image_like, parse
+from lrcompress.errors import DatasetError
+from lrcompress.events import Progress, silent
+from lrcompress.live.detecting import find, is_pixels, scales_itself
+from lrcompress.live.evaluate import Evaluation, evaluate
+from lrcompress.live.fit import Split, fit_to_model, hold_out
+from lrcompress.live.own_labels import decisions, told
+from lrcompress.live.padding import masked_weights, masks_of, spread
+
+# By so much, in points and of the test error, held-out data are easier where they were trained on.
+MEMORY_POINTS, MEMORY_SHARE = 2.0, 0.2
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """How to use a data set, as the user or the record says.
+
+    Attributes:
+        data_dir: The folder in which its name was sought first, for the record.
+        scaling: A scaling's name, or None to detect it.
+        seed: Of every split.
+    """
+
+    data_dir: Path | None = None
+    scaling: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data that fit a model.
+
+    Attributes:
+        split: Training, validation and test arrays, unscaled.
+        scaling: To be applied to inputs.
+        description: Name, scaling and where it came from, for the run record.
+        labelled: Whether the labels are the data's; else they are the original's own decisions, and
+            what is an error by them is told as a disagreement with it.
+    """
+
+    split: Split
+    scaling: Scaling
+    description: dict[str, Any]
+    labelled: bool = True
+
+    def test(self) -> tuple[Arrays, Arrays]:
+        """Return the scaled test data; its weights are `split.w_test`."""
+        return self.scaling(self.split.x_test), self.split.y_test
+
+    def told(self, figures: Any) -> Any:
+        """Return figures as they are told, see `own_labels.told`."""
+        return told(figures, labelled=self.labelled)
+
+    def taught(self, teacher: Any, progress: Progress = silent) -> Prepared:
+        """Return the data with a teacher's decisions on the training part, where they have no labels."""
+        if self.labelled:
+            return self
+        y = decisions(teacher, self.scaling(self.split.x_train), progress)
+        return replace(self, split=replace(self.split, y_train=y))
+
+    def notes(self) -> list[str]:
+        """Return what the user should know of the parts."""
+        if self.description["test_given"]:
+            return []
+        return [
+            f"The data have no test part: {count(self.split.x_test):,} samples, drawn by the seed and used for "
+            "nothing else, serve as one."
+        ]
+
+
+def countable(
+    model: Any, x: Arrays, y: Arrays, weights: NDArray[np.float32] | None
+) -> NDArray[np.int64] | None:
+    """Return class numbers that a layer alone can be judged by, -1 for padding and where the weight is 0.
+
+    None where labels are not the class numbers of one output, or where weights tell samples apart
+    otherwise than by leaving some out.
+    """
+    if isinstance(y, dict) or kind_of(y) != "classes":
+        return None
+    (mask,) = masks_of(model, x)
+    weights = masked_weights(weights, mask, y.shape)
+    if weights is None:
+        return y
+    if len(np.unique(weights[weights > 0])) != 1:
+        return None
+    return np.where(spread(weights, y.shape) > 0, y, -1)
+
+
+def prepare(loaded: Dataset, original: Any, request: DataRequest) -> Prepared:
+    """Fit a data set to a model and find its scaling with that model.
+
+    Args:
+        loaded: The data set as it was found.
+        original: The original Keras model; scaling is detected by its loss on training data.
+        request: Scaling and seed.
+
+    Raises:
+        DatasetError: If the data do not fit, or no scaling convinces.
+    """
+    data = fit_to_model(loaded, original)
+    if data.labelled:
+        split = hold_out(data, request.seed)
+        scaling, scores = _scaling(request, data, split, original)
+    else:
+        scaling, scores = _scaling_without_labels(request, data, original), None
+        split = hold_out(data, request.seed, lambda x: decisions(original, scaling(x)))
+    description = {
+        "name": data.name,
+        "source": Path(data.source).name,
+        "scaling": scaling.name,
+        "scaling_scores": scores,
+        "train_samples": count(split.x_train),
+        "validation_samples": count(split.x_val),
+        "test_samples": count(split.x_test),
+        "validation_given": data.x_val is not None,
+        "test_given": data.test_given,
+        "labelled": data.labelled,
+    }
+    if request.data_dir is not None:
+        description["data_dir"] = str(request.data_dir)
+    return Prepared(split, scaling, description, data.labelled)
+
+
+def trained_on(held_out: float, test: float) -> bool:
+    """Return whether error rates, in percent, show that a model was trained on the held-out data."""
+    return test - held_out > max(MEMORY_POINTS, MEMORY_SHARE * test)
+
+
+def about_memory(model: Any, data: Prepared, test: Evaluation) -> list[str]:
+    """Return a remark where the original errs far less on the held-out data than on test data."""
+    if data.split.by_labels or test.percent_wrong is None:
+        return []
+    x, y = data.scaling(data.split.x_val), data.split.y_val
+    held_out = evaluate(model, x, y, sample_weight=data.split.w_val).percent_wrong
+    if held_out is None or not trained_on(held_out, test.percent_wrong):
+        return []
+    return [
+        f"The original errs on {held_out:.2f} % of the held-out part of its training data and on "
+        f"{test.percent_wrong:.2f} % of the test data: it was trained on that part, and choices made there "
+        "may be off. Give data new to it, as x_val and y_val or with --validation."
+    ]
+
+
+def takes_words(model: Any) -> bool:
+    """Return whether inputs are numbers of words or the like, which mean nothing once scaled."""
+    if all("int" in str(tensor.dtype) for tensor in model.inputs):
+        return True
+    # Models often leave the type of their inputs open; what then takes them tells.
+    taken = {id(tensor) for tensor in model.inputs}
+    return any(
+        id(tensor) in taken
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Embedding)
+        for node in layer._inbound_nodes
+        for tensor in node.input_tensors
+    )
+
+
+def _scaling(
+    request: DataRequest, data: Dataset, split: Split, original: Any
+) -> tuple[Scaling, dict[str, float | None] | None]:
+    if request.scaling is not None:
+        return parse(request.scaling, split.x_train), None
+    x, y = split.x_train, split.y_train
+    classifies = not isinstance(y, dict) and kind_of(y) == "classes"
+    if not _may_be_scaled(x, original, classifies=classifies):
+        return parse("as-is", split.x_train), None
+
+    name, scores = find(original, x, y, data.classes if classifies else None)
+    # Judged on some samples, applied with the statistics of all. JSON has no word for infinity.
+    told = {name: score if math.isfinite(score) else None for name, score in scores.items()}
+    return parse(name, split.x_train), told
+
+
+def _scaling_without_labels(request: DataRequest, data: Dataset, original: Any) -> Scaling:
+    """Return the scaling that is given, or none where none is usual: nothing tells which is right.
+
+    Raises:
+        DatasetError: If the inputs are images, which most models see scaled.
+    """
+    if request.scaling is not None:
+        return parse(request.scaling, data.x_train)
+    x = data.x_train
+    arrays = x.values() if isinstance(x, dict) else [x]
+    pixels = any(map(is_pixels, arrays)) and _may_be_scaled(x, original, classifies=True)
+    if pixels and not scales_itself(original):
+        msg = (
+            f"Data set {data.name} has no labels to find the scaling of its images by; say what the model was "
+            "trained on: --scaling as-is, /255, /127.5-1, ..."
+        )
+        raise DatasetError(msg, code="scaling_unknown")
+    return parse("as-is", x)
+
+
+def _may_be_scaled(x: Arrays, model: Any, *, classifies: bool) -> bool:
+    """Return whether another scaling than none is to be looked for."""
+    if isinstance(x, dict):
+        return any(image_like(array) for array in x.values())
+    if takes_words(model):
+        return False
+    return classifies or image_like(x) or x.dtype == np.uint8

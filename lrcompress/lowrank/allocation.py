@@ -1,0 +1,207 @@
+"""Ranks for several layers at once: the next parameter goes where it lowers the error most.
+
+Each layer has a curve, its error by rank, and one more point: left whole, at its full price and
+without error. The lower convex hull of the points gives the steps that pay most first; going along
+the hulls of all layers in the order of their slopes is the best allocation at every budget that it
+passes through (Shoham & Gersho, IEEE Trans. ASSP 36, 1988, on bit allocation).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+
+from lrcompress.lowrank.ranks import largest_useful_rank, parameters
+
+# Rank of each layer, None where it stays whole.
+Ranks = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The error of one layer by rank.
+
+    Attributes:
+        shape: (m, n) of its kernel.
+        errors: Error by rank, at some ranks from 1 to the break-even rank; what is between is
+            taken to lie on a line. Of any unit that is the same for all layers and adds up.
+        whole: Error of the layer as it is.
+        split: Rank at which it is stored as two factors already, None where it is one kernel.
+    """
+
+    shape: tuple[int, int]
+    errors: dict[int, float]
+    whole: float = 0.0
+    split: int | None = None
+
+    @property
+    def most(self) -> int:
+        """The largest rank that saves anything."""
+        return largest_useful_rank(*self.shape, self.split)
+
+    def price(self, rank: int | None) -> int:
+        """Return the parameters at a rank, without bias; of None, as it is stored."""
+        return parameters(*self.shape, self.split if rank is None else rank)
+
+    def error(self, rank: int | None) -> float:
+        """Return the error at a rank."""
+        if rank is None:
+            return self.whole
+        if rank in self.errors:
+            return self.errors[rank]
+        known = sorted(self.errors)
+        return float(np.interp(rank, known, [self.errors[r] for r in known]))
+
+
+def total_price(curves: Sequence[Curve], ranks: Ranks) -> int:
+    """Return the parameters of an allocation."""
+    return sum(curve.price(rank) for curve, rank in zip(curves, ranks, strict=True))
+
+
+def total_error(curves: Sequence[Curve], ranks: Ranks) -> float:
+    """Return the summed error of an allocation."""
+    return sum(curve.error(rank) for curve, rank in zip(curves, ranks, strict=True))
+
+
+def allocations(curves: Sequence[Curve]) -> Allocations:
+    """Return allocations of rising price and falling error, from rank 1 everywhere to all whole.
+
+    Args:
+        curves: One a layer; each has a rank that saves something.
+    """
+    steps = sorted(
+        (step for layer, curve in enumerate(curves) for step in _steps(layer, curve)),
+        key=lambda step: (-step.slope, step.layer, step.place),
+    )
+    return Allocations(len(curves), [(s.layer, rank) for s in steps for rank in s.ranks])
+
+
+class Allocations(Sequence[Ranks]):
+    """Allocations of which each differs from the one before in one layer.
+
+    Attributes:
+        layers: Number of layers; the first allocation has rank 1 in each.
+        changes: Layer and its new rank, by which each further one differs.
+    """
+
+    def __init__(self, layers: int, changes: Sequence[tuple[int, int | None]]) -> None:
+        """Take the changes; nothing is made of them until an allocation is asked for."""
+        self.layers, self.changes = layers, changes
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.changes) + 1
+
+    @overload
+    def __getitem__(self, place: int) -> Ranks: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Ranks]: ...
+
+    def __getitem__(self, place: int | slice) -> Ranks | list[Ranks]:
+        """Return one allocation, or several."""
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        ranks: list[int | None] = [1] * self.layers
+        for layer, rank in self.changes[: range(len(self))[place]]:
+            ranks[layer] = rank
+        return tuple(ranks)
+
+    def last_below(self, most: float, cost: Callable[[int, int | None], float]) -> int:
+        """Return the place of the last allocation whose costs, summed over layers, stay at most `most`.
+
+        Args:
+            most: The limit.
+            cost: Of a layer at a rank; its sum does not fall along the allocations.
+
+        Returns:
+            Its place; -1 where the first is above the limit already.
+        """
+        at = [cost(layer, 1) for layer in range(self.layers)]
+        total = math.fsum(at)
+        if total > most:
+            return -1
+        for place, (layer, rank) in enumerate(self.changes):
+            new = cost(layer, rank)
+            total += new - at[layer]
+            at[layer] = new
+            if total > most:
+                return place
+        return len(self.changes)
+
+
+def within_budget(curves: Sequence[Curve], most_parameters: int) -> Ranks | None:
+    """Return the allocation of least error within a number of parameters, None if there is none.
+
+    Along the hulls first; what is left of the budget then goes to single ranks, best first.
+    """
+    path = allocations(curves)
+    last = path.last_below(most_parameters, lambda layer, rank: curves[layer].price(rank))
+    if last < 0:
+        return None
+    current = list(path[last])
+    left = most_parameters - total_price(curves, tuple(current))
+    gains = [
+        gain
+        for layer, (curve, rank) in enumerate(zip(curves, current, strict=True))
+        for gain in _next(curve, rank, layer)
+    ]
+    heapq.heapify(gains)
+    while gains:
+        _, layer, cost, rank = heapq.heappop(gains)
+        # What does not fit now never will: what is left only shrinks.
+        if cost <= left:
+            current[layer] = rank
+            left -= cost
+            for gain in _next(curves[layer], rank, layer):
+                heapq.heappush(gains, gain)
+    return tuple(current)
+
+
+def _next(
+    curve: Curve, rank: int | None, layer: int
+) -> Iterator[tuple[float, int, int, int | None]]:
+    """Yield what one more rank of a layer gains a parameter (negated), the layer, its price and that rank."""
+    if rank is not None and rank <= curve.most:
+        more = rank + 1 if rank < curve.most else None
+        cost = curve.price(more) - curve.price(rank)
+        yield (curve.error(more) - curve.error(rank)) / cost, layer, cost, more
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One piece of a layer's hull: the ranks it goes through, at one gain a parameter."""
+
+    slope: float
+    layer: int
+    place: int
+    ranks: tuple[int | None, ...]
+
+
+def _steps(layer: int, curve: Curve) -> Iterator[_Step]:
+    """Yield the pieces of the lower convex hull of a layer's points, in order of rank."""
+    known = [r for r in sorted(curve.errors) if r <= curve.most]
+    points: list[int | None] = [1, *(r for r in known if r > 1), None]
+    hull: list[int | None] = []
+    for point in points:
+        while len(hull) > 1 and _slope(curve, hull[-2], hull[-1]) <= _slope(curve, hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    for place, (start, end) in enumerate(itertools.pairwise(hull)):
+        if start is None:
+            raise AssertionError  # only the last point is the whole layer
+        between: tuple[int | None, ...] = (None,)
+        if end is not None:
+            between = tuple(range(start + 1, end + 1))
+        yield _Step(_slope(curve, start, end), layer, place, between)
+
+
+def _slope(curve: Curve, start: int | None, end: int | None) -> float:
+    """Return the error that each parameter between two points takes away."""
+    return (curve.error(start) - curve.error(end)) / (curve.price(end) - curve.price(start))

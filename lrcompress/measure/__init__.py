@@ -1,0 +1,1 @@
+"""What predictions are worth: scores, intervals and tests, in NumPy and SciPy alone."""

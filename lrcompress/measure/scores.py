@@ -1,0 +1,133 @@
+"""What single predictions are worth, by kind of label; chunks of them are joined before a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.data.labels import Kind
+from lrcompress.measure.judging import FEW_CLASSES
+
+# Per prediction (samples, or samples x steps in one row): arrays by what they hold.
+Scores = dict[str, NDArray[Any]]
+# With so many classes a guess among five is a measure of its own.
+MANY_CLASSES = 100
+# What probabilities of exactly 0 and 1 count as, which `hard_sigmoid` gives; in float32, as in Keras.
+IMPOSSIBLE = 1e-7
+CERTAIN = float(1 - np.float32(IMPOSSIBLE))
+
+
+def class_scores(outputs: NDArray[np.float32], y: NDArray[np.int64], is_logits: bool) -> Scores:
+    """Score outputs, (..., classes) or one unit, against class numbers, (...).
+
+    Returns:
+        ``wrong``, ``loss`` in nats; up to `FEW_CLASSES` the class that is ``true`` and the one
+        ``picked``, of two classes how much likelier the second is, ``scores``; from `MANY_CLASSES`
+        up ``beyond5``: whether the class is none of the five likeliest.
+    """
+    values: NDArray[Any] = outputs
+    if outputs.shape[-1] == 1 or is_logits:
+        values = _log_probabilities(outputs.astype(np.float64), is_logits)
+        own = np.take_along_axis(values, y[..., None], axis=-1)
+        log_own = own
+    else:
+        # Only one of thousands of probabilities needs its logarithm. Sigmoid outputs over exclusive
+        # classes need not sum to one.
+        own = np.take_along_axis(values, y[..., None], axis=-1)
+        total = values.sum(axis=-1, keepdims=True, dtype=np.float64)
+        total += IMPOSSIBLE * np.count_nonzero(values <= 0, axis=-1, keepdims=True)
+        log_own = np.log(np.maximum(np.where(own <= 0, IMPOSSIBLE, own) / total, 1e-30))
+    found: Scores = {
+        "wrong": (values.argmax(axis=-1) != y).reshape(-1),
+        "loss": -log_own.reshape(-1),
+    }
+    if values.shape[-1] <= FEW_CLASSES:
+        found |= {"true": y.reshape(-1), "picked": values.argmax(axis=-1).reshape(-1)}
+    if values.shape[-1] == 2:
+        found["scores"] = (values[..., 1] - values[..., 0]).reshape(-1)
+    if values.shape[-1] >= MANY_CLASSES:
+        # Written so that NaN, which is in no order, counts as beyond.
+        within = np.count_nonzero(values <= own, axis=-1) > values.shape[-1] - 5
+        found["beyond5"] = ~within.reshape(-1)
+    return found
+
+
+def label_scores(outputs: NDArray[np.float32], y: NDArray[np.bool_], is_logits: bool) -> Scores:
+    """Score outputs, (..., n), against which of n labels hold, of the same shape.
+
+    Returns:
+        ``wrong``: the share of labels decided wrongly; ``loss``: their mean cross-entropy in nats;
+        ``outputs`` and ``holds``, (k, n), for ranking.
+    """
+    n = outputs.shape[-1]
+    logits = outputs.astype(np.float64)
+    decided = logits > (0.0 if is_logits else 0.5)
+    if not is_logits:
+        logits = _logit(logits)
+    # log(1 + exp(z)) - y z, without overflow.
+    loss = np.logaddexp(0.0, logits) - y * logits
+    return {
+        "wrong": (decided != y).mean(axis=-1).reshape(-1),
+        "loss": loss.mean(axis=-1).reshape(-1),
+        "outputs": outputs.reshape(-1, n),
+        "holds": y.reshape(-1, n),
+        "decided": decided.reshape(-1, n),
+    }
+
+
+def number_scores(outputs: NDArray[np.float32], y: NDArray[np.float32], is_logits: bool) -> Scores:
+    """Score outputs against numbers of the same shape, (..., n).
+
+    Returns:
+        ``squared`` and ``absolute``: errors, averaged over the n numbers.
+    """
+    apart = outputs.astype(np.float64) - y
+    return {
+        "squared": np.square(apart).mean(axis=-1).reshape(-1),
+        "absolute": np.abs(apart).mean(axis=-1).reshape(-1),
+    }
+
+
+SCORERS: dict[Kind, Callable[..., Scores]] = {
+    "classes": class_scores,
+    "labels": label_scores,
+    "regression": number_scores,
+}
+
+
+def _log_probabilities(outputs: NDArray[np.float64], is_logits: bool) -> NDArray[np.float64]:
+    """Return those of logits, or of one unit that says how likely class 1 is."""
+    if outputs.shape[-1] == 1:
+        logits = outputs if is_logits else _logit(outputs)
+        outputs = np.concatenate([np.zeros_like(logits), logits], axis=-1)
+    from scipy.special import log_softmax
+
+    return np.asarray(log_softmax(outputs, axis=-1))
+
+
+def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    p = np.where(p <= 0, IMPOSSIBLE, np.where(p >= 1, CERTAIN, p))
+    p = np.clip(p, 1e-12, 1 - 1e-12)
+    return np.log(p) - np.log1p(-p)
+
+
+def classes_of(outputs: NDArray[np.float32], is_logits: bool) -> NDArray[np.int64]:
+    """Return the predicted classes, (samples, ...); one unit says whether it is class 1."""
+    if outputs.shape[-1] > 1:
+        return np.asarray(outputs.argmax(axis=-1))
+    return np.asarray(outputs[..., 0] > (0.0 if is_logits else 0.5), np.int64)
+
+
+def logits_of(outputs: NDArray[np.float32], is_logits: bool) -> NDArray[np.float32]:
+    """Return logits for outputs: of several probabilities their logarithms, of a sigmoid's its own.
+
+    Probabilities that sum to 1 over the last axis are of softmax; all others are of a unit each.
+    """
+    if is_logits:
+        return outputs
+    if outputs.shape[-1] > 1 and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3):
+        return np.log(np.maximum(outputs, np.float32(1e-30)))
+    return _logit(outputs.astype(np.float64)).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Every document that is written, read or printed: run records, results, provenance."""

@@ -1,0 +1,223 @@
+"""What `factorize` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from lrcompress.compression.choose import RankChoice
+from lrcompress.lowrank import Factors, minimises, outline
+
+SCHEMA_VERSION = 1
+
+
+def text_of(path: Path | None) -> str | None:
+    """Return a path as JSON has it."""
+    return None if path is None else str(path)
+
+
+class Shown:
+    """A result that tells itself in one line, and in a notebook in a small table."""
+
+    def facts(self) -> dict[str, str]:
+        """Return what is told, by name."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Return the facts in one line."""
+        told = ", ".join(f"{name} {text}" for name, text in self.facts().items())
+        return f"<{type(self).__name__}: {told}>"
+
+    def _repr_html_(self) -> str:
+        """Return the facts as a table, which a notebook shows."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in self.facts().items()
+        )
+        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+
+
+def figure_of(figures: dict[str, Any] | None) -> str:
+    """Return the main figure of what an evaluation found, in a few words."""
+    if figures is None:
+        return "not measured"
+    measure = figures["measure"]
+    if measure == "outputs":
+        return f"loss {figures['loss']:.4g}"
+    return f"{measure.replace('_', ' ')} {figures[measure]:.4g}"
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One Dense layer that became two.
+
+    Attributes:
+        name: The layer's name, kept by the second of the two.
+        path: The name behind those of the nested models the layer stands in.
+        first_name: Name of the new first layer.
+        kernel_shape: (m, n) of the original kernel.
+        dtype: Of the stored kernel and its factors.
+        activation: Kept on the second layer.
+        softmax: Whether softmax along the classes is what follows.
+        rank: r.
+        choice: How the rank was chosen.
+        method_reason: Why the method of `factors`, in a few words.
+        parameters_before: m n, and n where there is a bias.
+        parameters_after: r (m + n), and n where there is a bias.
+        factors: B (m, r), C (r, n), bias and certificate.
+        is_head: Whether it makes predictions; a hidden layer otherwise.
+    """
+
+    name: str
+    path: str
+    first_name: str
+    kernel_shape: tuple[int, int]
+    dtype: str
+    activation: str
+    softmax: bool
+    rank: int
+    choice: RankChoice
+    method_reason: str
+    parameters_before: int
+    parameters_after: int
+    factors: Factors = field(repr=False)
+    is_head: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a script reads: no arrays but an outline of the spectrum."""
+        certificate, spectrum = self.factors.certificate, outline(self.factors)
+        return {
+            "name": self.name,
+            "path": self.path,
+            "first_name": self.first_name,
+            "is_head": self.is_head,
+            "kernel_shape": list(self.kernel_shape),
+            "dtype": self.dtype,
+            "activation": self.activation,
+            "softmax": self.softmax,
+            "rank": self.rank,
+            "rank_choice": self.choice.to_json(),
+            "method": self.factors.method,
+            "method_reason": self.method_reason,
+            "parameters_before": self.parameters_before,
+            "parameters_after": self.parameters_after,
+            "frobenius_error": certificate.frobenius_error,
+            "spectral_error": certificate.spectral_error,
+            "optimality": certificate.minimised.optimality,
+            "optimality_of": minimises(self.factors.method),
+            "minimised_error": certificate.minimised.frobenius_error,
+            "minimised_optimum": certificate.minimised.optimum_frobenius_error,
+            "exact": certificate.minimised.exact,
+            "algorithm": certificate.algorithm,
+            "spectrum_of": spectrum.of,
+            "singular_values": spectrum.values,
+            "singular_value_ranks": spectrum.ranks,
+            "energy": spectrum.energy,
+        }
+
+
+@dataclass(repr=False)
+class FactorizeResult(Shown):
+    """What `factorize` did.
+
+    Attributes:
+        input: The original file, untouched; None for a model in memory.
+        output: The compressed file; None for a model in memory, unless one was asked for.
+        record: Its run record, likewise.
+        method: svd, centered, whitened or refined; "several" where layers differ.
+        method_reason: Why this method, in a few words.
+        layers: One entry a factorized layer.
+        parameters_before: Of the whole model.
+        parameters_after: Of the whole model.
+        bytes_before: File size, optimizer state included.
+        bytes_after: File size.
+        optimizer_bytes: Stored optimizer state of the original, in `bytes_before`; no part of what
+            the factorization saves.
+        optimizer_bytes_after: What of it the compressed file still holds, in `bytes_after`; 0 where
+            it was dropped.
+        warnings: What the user should know.
+        seconds: Wall time of the parts.
+        error_rate_before: Of the original on the test data, in percent; None without data, and for
+            models that are not classifiers with one output.
+        error_rate_after: Of the compressed model.
+        measured_before: All that was measured of the original on the test data, the key ``measure``
+            naming the main figure; None without data.
+        measured_after: The same of the compressed model.
+        drop: The second against the first, paired on the same samples, see docs/run-record.md.
+        modernized: What was put in the terms of Keras 3, a line each; empty unless asked for.
+        model: The compressed Keras model, where the input was a model in memory.
+    """
+
+    input: Path | None
+    output: Path | None
+    record: Path | None
+    method: str
+    method_reason: str
+    layers: list[LayerResult]
+    parameters_before: int
+    parameters_after: int
+    bytes_before: int
+    bytes_after: int
+    optimizer_bytes: int
+    optimizer_bytes_after: int
+    warnings: list[str]
+    seconds: dict[str, float]
+    error_rate_before: float | None = None
+    error_rate_after: float | None = None
+    measured_before: dict[str, Any] | None = None
+    measured_after: dict[str, Any] | None = None
+    drop: dict[str, Any] | None = None
+    modernized: list[str] = field(default_factory=list)
+    model: Any = None
+
+    @property
+    def rank(self) -> int:
+        """Rank of the first layer, which is the only one unless several were named."""
+        return self.layers[0].rank
+
+    @property
+    def factors(self) -> Factors:
+        """Factors of the first layer."""
+        return self.layers[0].factors
+
+    def facts(self) -> dict[str, str]:
+        """Return what was made, and what it costs."""
+        layers = ", ".join(f"{layer.path} at rank {layer.rank}" for layer in self.layers)
+        found = {
+            "layers": layers,
+            "method": self.method,
+            "parameters": f"{self.parameters_before:,} to {self.parameters_after:,}",
+        }
+        if self.measured_before is not None:
+            before, after = figure_of(self.measured_before), figure_of(self.measured_after)
+            found["test data"] = f"{before} to {after}"
+        return found | {"output": str(self.output or "in memory")}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `lrcompress factorize --json` prints."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "input": text_of(self.input),
+            "output": text_of(self.output),
+            "record": text_of(self.record),
+            "rank": self.rank,
+            "method": self.method,
+            "method_reason": self.method_reason,
+            "layers": [layer.to_json() for layer in self.layers],
+            "parameters_before": self.parameters_before,
+            "parameters_after": self.parameters_after,
+            "bytes_before": self.bytes_before,
+            "bytes_after": self.bytes_after,
+            "optimizer_bytes": self.optimizer_bytes,
+            "optimizer_bytes_after": self.optimizer_bytes_after,
+            "error_rate_before": self.error_rate_before,
+            "error_rate_after": self.error_rate_after,
+            "measured_before": self.measured_before,
+            "measured_after": self.measured_after,
+            "drop": self.drop,
+            "warnings": self.warnings,
+            "modernized": self.modernized,
+            "seconds": self.seconds,
+        }

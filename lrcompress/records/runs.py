@@ -1,0 +1,270 @@
+"""The record of a run: what was compressed from what, how, and every measurement so far.
+
+`factorize` writes ``<output stem>.lrcompress.json`` beside the model it writes, and `finetune`
+extends it. Paths in it are relative to its own folder, so that it travels with the
+model. Fields it does not know survive a rewrite. The schema is in docs/run-record.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lrcompress.errors import OutputError, RunRecordError
+from lrcompress.files.atomic import Pending, check_output, together, write_json
+from lrcompress.files.hashing import regular, sha256
+from lrcompress.files.workspaces import alone_in
+from lrcompress.records.provenance import Origin, unpack
+from lrcompress.records.run_shape import is_record
+from lrcompress.records.shapes import parse
+
+SCHEMA_VERSION = 1
+SUFFIX = ".lrcompress.json"
+# A record is a few kilobytes, with a fine-tuning history perhaps a hundred.
+LARGEST = 32 * 2**20
+
+
+class RunRecord:
+    """A JSON document and the file it lives in.
+
+    Attributes:
+        path: The record's file.
+        document: Its content; change it, then `save`.
+    """
+
+    def __init__(self, path: Path, document: dict[str, Any]) -> None:
+        """Hold the document; nothing is written yet."""
+        self.path = path
+        self.document = document
+
+    def save(self, *, overwrite: bool = False, like: Path | None = None) -> None:
+        """Write the record atomically, with the time.
+
+        Args:
+            overwrite: Whether an existing record is replaced.
+            like: The model, whose permissions it keeps.
+        """
+        self.document["updated"] = _now()
+        write_json(self.path, self.document, overwrite=overwrite, like=like)
+
+    def resolve(self, path: str) -> Path:
+        """Return a file named in the record, as seen from the current directory."""
+        return self.path.parent / path
+
+    def relative(self, path: Path) -> str:
+        """Return how this record names a file."""
+        try:
+            return Path(os.path.relpath(path.absolute(), self.path.parent.absolute())).as_posix()
+        except ValueError:  # another drive on Windows
+            return path.absolute().as_posix()
+
+    @property
+    def origin(self) -> Origin:
+        """What the record says of the data, as far as it is believed."""
+        return unpack(self.document.get("dataset"), self.path)
+
+    def stage(self, name: str) -> dict[str, Any] | None:
+        """Return the stage of that name: original, factorized, finetuned or scratch."""
+        stages: list[dict[str, Any]] = self.document["stages"]
+        return next((stage for stage in stages if stage["name"] == name), None)
+
+    def set_stage(
+        self,
+        name: str,
+        path: Path,
+        parameters: int,
+        *,
+        digest: str | None = None,
+        made: Path | None = None,
+        **figures: Any,  # noqa: ANN401
+    ) -> None:
+        """Add a stage, or update it; figures measured before stay if the file is the same.
+
+        Args:
+            name: original, factorized, finetuned or scratch.
+            path: The model file.
+            parameters: Number of its weights.
+            digest: Its SHA-256 where that is known; None reads the file for it.
+            made: Where the file can be read until it is in its place.
+            figures: What was measured, as JSON values.
+        """
+        stage = self.stage(name)
+        made = made or path
+        digest = digest or sha256(made)
+        if stage is None or stage.get("sha256") != digest:
+            self.document["stages"] = [s for s in self.document["stages"] if s["name"] != name]
+            stage = {"name": name, "error_rate": None}
+            self.document["stages"].append(stage)
+        stage |= {
+            "path": self.relative(path),
+            "sha256": digest,
+            "parameters": parameters,
+            "bytes": made.stat().st_size,
+            **figures,
+        }
+
+
+def record_path(model: Path) -> Path:
+    """Return where the record of a compressed model lives: ``<stem>.lrcompress.json`` beside it.
+
+    Where that is the record of another model, still there, with the same stem (``a.h5`` beside
+    ``a.keras``), the suffix joins the name, so that neither record is lost.
+    """
+    path = model.with_name(model.stem + SUFFIX)
+    try:
+        stage = read(path).stage("factorized") or {}
+        other = path.parent / str(stage["path"])
+        taken = other.is_file() and other.name != model.name
+    except (RunRecordError, KeyError):
+        taken = False
+    return model.with_name(model.name + SUFFIX) if taken else path
+
+
+def intact(path: Path, stage: dict[str, Any]) -> bool:
+    """Return whether a file is the one that a stage of a record speaks of.
+
+    Only a file of that many bytes is read.
+    """
+    with contextlib.suppress(OSError):
+        is_alike = path.is_file() and path.stat().st_size == stage.get("bytes")
+        return is_alike and sha256(path) == stage.get("sha256")
+    return False
+
+
+def check_record(output: Path, source: Path, *, overwrite: bool) -> None:
+    """Refuse an output whose run record would take the place of the input, or of another record.
+
+    A link by the record's name is replaced itself; what it leads to stays.
+
+    Raises:
+        OutputError: If the input goes by the record's name, or the record cannot be written or
+            exists without `overwrite`.
+    """
+    record = record_path(output)
+    if record.parent.resolve() / record.name == source.resolve():
+        msg = (
+            f"The run record of {output} would be {record}, which is the input itself; "
+            "give another name with --output."
+        )
+        raise OutputError(msg, code="output_is_input")
+    check_output(record, overwrite=overwrite)
+    try:
+        RunRecord(record, {}).relative(source).encode()
+    except UnicodeError as error:
+        msg = (
+            f"The run record cannot name {source}, which is not UTF-8; give the file another name."
+        )
+        raise OutputError(msg, code="output_name") from error
+
+
+@contextlib.contextmanager
+def updating(
+    record: RunRecord, *also: Path, like: Path | None = None
+) -> Iterator[tuple[RunRecord, Pending]]:
+    """Yield a record as it is on the disk by now, and save it: no other process writes meanwhile.
+
+    Args:
+        record: As it was read, or a new one.
+        also: Files that the body writes, which appear together with it.
+        like: The model, whose permissions a new one keeps.
+
+    Raises:
+        RunRecordError: If it cannot be read any more.
+        OutputError: If it cannot be written.
+    """
+    with alone_in(record.path.parent), together(record.path, *also) as pending:
+        exists = record.path.exists()
+        current = read(record.path) if exists else record
+        yield current, pending
+        current.save(overwrite=exists, like=like)
+
+
+def new_record(model: Path, command: list[str], seed: int) -> RunRecord:
+    """Return a fresh record for an output model, not yet saved."""
+    return RunRecord(
+        record_path(model),
+        {
+            "schema_version": SCHEMA_VERSION,
+            "created": _now(),
+            "updated": _now(),
+            "command": command,
+            "seed": seed,
+            "versions": versions(),
+            "warnings": [],
+            "layers": [],
+            "stages": [],
+            "finetune": [],
+        },
+    )
+
+
+def read(path: Path) -> RunRecord:
+    """Read a record.
+
+    Raises:
+        RunRecordError: If the file is missing or is not a record of this schema.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            msg = f"{path} has {path.stat().st_size} bytes; a run record has at most {LARGEST}."
+            raise RunRecordError(msg)
+        document = parse(regular(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"Cannot read run record {path} ({error.strerror}); expected a file that `lrcompress factorize` wrote."
+        raise RunRecordError(msg, code="no_run") from error
+    except ValueError as error:
+        raise _no_record(path) from error
+    ours = isinstance(document, dict) and document.get("schema_version") == SCHEMA_VERSION
+    if not ours or not is_record(document):
+        raise _no_record(path)
+    return RunRecord(path, document)
+
+
+def _no_record(path: Path) -> RunRecordError:
+    msg = (
+        f"{path} is not a run record of schema {SCHEMA_VERSION}; "
+        "run `lrcompress factorize` again, or name another with --run."
+    )
+    return RunRecordError(msg)
+
+
+def newest(folder: Path) -> RunRecord:
+    """Return the record of `folder` that was written last.
+
+    Raises:
+        RunRecordError: If there is none, or the newest cannot be read.
+    """
+    try:
+        # The name breaks ties, so that the choice never depends on the directory's order.
+        found = sorted(folder.glob(f"*{SUFFIX}"), key=lambda p: (p.stat().st_mtime_ns, p.name))
+    except OSError as error:
+        msg = f"Cannot list folder {folder} ({error.strerror}); name the record with --run."
+        raise RunRecordError(msg, code="no_run") from error
+    if not found:
+        msg = (
+            f"No run record (*{SUFFIX}) in folder {folder.absolute()}; run `lrcompress factorize "
+            "MODEL --rank 4` here first, or name a record with --run."
+        )
+        raise RunRecordError(msg, code="no_run")
+    return read(found[-1])
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide a factorization, without importing anything."""
+    found = {"python": platform.python_version()}
+    for name in ("lrcompress", "numpy", "scipy", "h5py"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            found[name] = "unknown"
+    return found
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")

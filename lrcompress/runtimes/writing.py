@@ -1,0 +1,143 @@
+"""Writing a model in the format of a runtime, by Keras' own exporters."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from lrcompress.errors import LRCompressWarning, TrainingError
+from lrcompress.runtimes.target import Format
+
+
+def write(model: Any, path: Path, form: Format, *, int8: bool = False) -> None:
+    """Export a model's predictions.
+
+    A LiteRT file takes one sample a call, which is what phones do: with a free number of samples
+    recurrent layers would need TensorFlow's own operations there. The other formats leave it free.
+
+    Args:
+        model: A functional or Sequential Keras model.
+        path: A file ending in ``.tflite`` or ``.onnx``, or an empty folder.
+        form: The format.
+        int8: LiteRT only: weights as 8-bit integers (dynamic range); small ones stay as they are.
+
+    Raises:
+        TrainingError: If Keras or a converter cannot, or Keras does not run on TensorFlow, whose
+            exporters these are.
+    """
+    engine = keras.backend.backend()
+    if engine != "tensorflow":
+        msg = (
+            f"Keras runs on {engine}; models are exported under TensorFlow: set "
+            "KERAS_BACKEND=tensorflow for this command."
+        )
+        raise TrainingError(msg, code="export_engine")
+    samples = 1 if form.name == "litert" else None
+    model = _as_it_predicts(_in_float32(model, form))
+    signature = [keras.tree.map_structure(lambda tensor: _spec(tensor, samples), _inputs(model))]
+    options: dict[str, Any] = {"input_signature": signature}
+    if int8:
+        import tensorflow as tf
+
+        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    try:
+        with _no_notes():
+            model.export(str(path), format=form.keras_name, verbose=False, **options)
+    except OSError:
+        raise
+    except Exception as error:  # converters raise anything, and fail on operations they lack
+        reason = " ".join(str(error).split())[:200]
+        hint = (
+            "LiteRT needs Keras 3.13; "
+            if form.name == "litert" and "Unrecognized" in reason
+            else ""
+        )
+        msg = (
+            f"Keras {keras.__version__} cannot export {model.name} to {form.name} "
+            f"({type(error).__name__}: {reason}); {hint}try another --format."
+        )
+        raise TrainingError(msg, code="export_failed") from error
+
+
+def _in_float32(model: Any, form: Format) -> Any:
+    """Return a copy that computes in float32 where a runtime lacks the type that the model computes in."""
+    if form.is_folder:
+        return model
+    wrong = r"float16|bfloat16|float64" if form.name == "litert" else r"bfloat16"
+    policies = {layer.dtype_policy.name for layer in model._flatten_layers()}
+    found = sorted(name for name in policies if re.fullmatch(rf"(mixed_)?({wrong})", name))
+    if not found:
+        return model
+    config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)
+    twin = keras.saving.deserialize_keras_object(_with_dtype(config, set(found)))
+    twin.set_weights(model.get_weights())
+    warnings.warn(
+        f"The model computes in {', '.join(found)}, which {form.name} does not run: exported in float32.",
+        LRCompressWarning,
+        stacklevel=3,
+    )
+    return twin
+
+
+def _with_dtype(config: Any, wrong: set[str]) -> Any:
+    """Return a config in which some data types and policies are float32."""
+    if isinstance(config, list):
+        return [_with_dtype(item, wrong) for item in config]
+    if not isinstance(config, dict):
+        return config
+    names = wrong | {name.removeprefix("mixed_") for name in wrong}
+    made = {}
+    for key, value in config.items():
+        policy = (value.get("config") or {}).get("name") if isinstance(value, dict) else value
+        is_wrong = key == "dtype" and isinstance(policy, str) and policy in names
+        made[key] = "float32" if is_wrong else _with_dtype(value, wrong)
+    return made
+
+
+def _as_it_predicts(model: Any) -> Any:
+    """Return the model with whatever is random in training switched off for good."""
+    # Augmenting layers are on unless they are told otherwise, and exporters do not tell them.
+    if not any(variable.name.endswith("seed_generator_state") for variable in model.variables):
+        return model
+    graph = getattr(model, "_functional", None) or model
+    outputs = model(graph._inputs_struct, training=False)
+    return keras.Model(graph._inputs_struct, outputs, name=model.name)
+
+
+def _inputs(model: Any) -> Any:
+    """Return the input tensors in the structure that the model takes them in."""
+    structure = getattr(model, "_inputs_struct", None)  # a Sequential model has none
+    return model.inputs[0] if structure is None else structure
+
+
+def _spec(tensor: Any, samples: int | None) -> Any:
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return keras.InputSpec(
+        shape=(samples, *tensor.shape[1:]), dtype=dtype, name=exported_name(tensor.name)
+    )
+
+
+def exported_name(name: str) -> str:
+    """Return what an input is called in exported models: TensorFlow fails on a blank in a name."""
+    return re.sub(r"\W", "_", name)
+
+
+@contextlib.contextmanager
+def _no_notes() -> Iterator[None]:
+    """Hold back what exporters log and warn of: names NumPy has dropped, their own progress."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

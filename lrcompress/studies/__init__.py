@@ -1,0 +1,1 @@
+"""Tables of trained networks: from scratch, and compared rank by rank."""

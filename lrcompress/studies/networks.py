@@ -1,0 +1,201 @@
+"""The networks of the paper's repetition, and a small one of the same shape for `digits`.
+
+Each `build` takes the rank of the final layer, None for full rank, and returns a compiled model
+whose last layer is named `predictions`, with `predictions_lowrank` before it where there is a rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import layers
+
+from lrcompress.errors import RankError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One network and how it is trained.
+
+    Attributes:
+        build: From the rank (None for full) to a compiled model.
+        features: Inputs m of the final layer.
+        classes: Outputs n of the final layer.
+        ranks: The published ranks; None is full rank.
+        epochs: Passes over the training data.
+        batch_size: Samples a step.
+        scaling: What the inputs go through.
+        paper_base: Parameters outside the final layer, counted by the paper's rule; None for a
+            network that is not the paper's.
+        published: Rank to (error in %, its parameter count, its seconds); empty if unpublished.
+        use_bias: Whether the final layer has a bias.
+    """
+
+    build: Callable[[int | None], Any]
+    features: int
+    classes: int
+    ranks: tuple[int | None, ...]
+    epochs: int
+    batch_size: int
+    scaling: str
+    paper_base: int | None
+    published: dict[int | None, tuple[float, int, int]]
+    use_bias: bool = True
+
+    def layer_parameters(self, rank: int | None) -> int:
+        """Return the true count of the final layer, one or two Dense layers, bias included."""
+        m, n = self.features, self.classes
+        return (m * n if rank is None else rank * (m + n)) + (n if self.use_bias else 0)
+
+    def paper_parameters(self, rank: int | None) -> int | None:
+        """Return the count by the paper's rule, None for a network that is not the paper's.
+
+        It leaves out the first convolution and every bias, and counts Flatten -> Dense as
+        channels x units. MNIST: 17,408 + 266 r (full 19,968, printed 19,962); CIFAR-100:
+        97,280 + 612 r (full 148,480).
+        """
+        if self.paper_base is None:
+            return None
+        m, n = self.features, self.classes
+        return self.paper_base + (m * n if rank is None else rank * (m + n))
+
+    def check_rank(self, rank: int) -> None:
+        """Refuse a rank that the final layer cannot have.
+
+        Raises:
+            RankError: If it does not lie between 1 and the smaller side.
+        """
+        most = min(self.features, self.classes)
+        if not 1 <= rank <= most:
+            shape = f"{self.features} x {self.classes}"
+            msg = (
+                f"Rank {rank} does not fit a final layer of {shape}; expected 1 to {most}, or full."
+            )
+            raise RankError(msg)
+
+
+def _head(rank: int | None, classes: int) -> list[Any]:
+    low_rank = (
+        [] if rank is None else [layers.Dense(rank, use_bias=False, name="predictions_lowrank")]
+    )
+    return [*low_rank, layers.Dense(classes, activation="softmax", name="predictions")]
+
+
+def mnist(rank: int | None) -> Any:
+    """Return the MNIST network: 1,192,042 parameters at full rank."""
+    return _two_convolutions("mnist_cnn", (28, 28, 1), 32, rank)
+
+
+def digits(rank: int | None) -> Any:
+    """Return a small network of the same shape for 8x8 images: 40,394 parameters at full rank."""
+    return _two_convolutions("digits_cnn", (8, 8, 1), 16, rank)
+
+
+def _two_convolutions(name: str, shape: tuple[int, ...], filters: int, rank: int | None) -> Any:
+    model = keras.Sequential(
+        [
+            keras.Input(shape),
+            layers.Conv2D(filters, 3, activation="relu"),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Dropout(0.25),
+            layers.Flatten(),
+            layers.Dense(256, activation="relu"),
+            layers.Dropout(0.5),
+            *_head(rank, 10),
+        ],
+        name=name,
+    )
+    return _compiled(model, keras.optimizers.Adam())
+
+
+def cifar100(rank: int | None) -> Any:
+    """Return the CIFAR-100 network: 1,297,028 parameters at full rank."""
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(32, 3, padding="same", activation="relu"),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Dropout(0.25),
+            layers.Conv2D(64, 3, padding="same", activation="relu"),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Dropout(0.25),
+            layers.Flatten(),
+            layers.Dense(512, activation="relu"),
+            layers.Dropout(0.5),
+            *_head(rank, 100),
+        ],
+        name="cifar100_cnn",
+    )
+    # "RMSprop, learning rate 1e-4, decay 1e-6" of Keras 2: rate / (1 + decay * steps).
+    rate = keras.optimizers.schedules.InverseTimeDecay(1e-4, decay_steps=1, decay_rate=1e-6)
+    return _compiled(model, keras.optimizers.RMSprop(rate))
+
+
+def _compiled(model: Any, optimizer: Any) -> Any:
+    from lrcompress.live.engine import jit_compile
+
+    model.compile(
+        optimizer=optimizer,
+        loss="categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=jit_compile(),
+    )
+    return model
+
+
+RECIPES = {
+    "mnist": Recipe(
+        build=mnist,
+        features=256,
+        classes=10,
+        ranks=(None, 8, 6, 4, 2, 1),
+        epochs=10,
+        batch_size=32,
+        scaling="/255",
+        paper_base=9_216 + 8_192,
+        published={
+            None: (0.99, 19_962, 1170),
+            8: (1.18, 19_536, 926),
+            6: (1.01, 19_004, 885),
+            4: (1.14, 18_472, 893),
+            2: (6.94, 17_940, 875),
+            1: (7.33, 17_674, 815),
+        },
+    ),
+    "cifar100": Recipe(
+        build=cifar100,
+        features=512,
+        classes=100,
+        ranks=(None, 75, 60, 40, 20, 10, 1),
+        epochs=50,
+        batch_size=32,
+        scaling="/255",
+        paper_base=9_216 + 18_432 + 36_864 + 32_768,
+        published={
+            None: (56.38, 148_480, 8174),
+            75: (58.11, 143_180, 7860),
+            60: (59.04, 134_000, 7656),
+            40: (61.44, 121_760, 7693),
+            20: (66.10, 109_520, 7788),
+            10: (75.62, 103_400, 7750),
+            1: (96.97, 97_872, 7668),
+        },
+    ),
+    "digits": Recipe(
+        build=digits,
+        features=256,
+        classes=10,
+        ranks=(None, 8, 6, 4, 2, 1),
+        epochs=20,
+        batch_size=32,
+        scaling="/16",
+        paper_base=16 * 32 * 9 + 32 * 256,
+        published={},
+    ),
+}

@@ -1,0 +1,160 @@
+"""Rows that earlier runs left: taken over by a comparison instead of being trained again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrcompress.errors import OutputError
+from lrcompress.files.atomic import replacing
+from lrcompress.files.hashing import LARGEST_DOCUMENT, regular, sha256
+from lrcompress.records.provenance import inside
+from lrcompress.records.shapes import ROW, fits, parse
+
+Row = dict[str, Any]
+# Names of results documents, and the settings in them that must agree.
+DOCUMENTS = ("results.json", "compare.json")
+_SAME = ("dataset", "network", "scaling", "batch_size")
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """One results document of an earlier run.
+
+    Attributes:
+        folder: Where it and its models lie.
+        epochs: Epochs of training by arm, ``full`` and ``scratch``.
+        rows: Its rows, each with its arm, rank and seed.
+        whole: Whether all of its arms were made as they would be here.
+    """
+
+    folder: Path
+    epochs: dict[str, int | None]
+    rows: list[Row]
+    whole: bool
+
+
+def find_earlier(
+    folders: Sequence[Path], settings: dict[str, Any], epochs: dict[str, int | None]
+) -> list[Earlier]:
+    """Return the documents in some folders whose rows may stand in this comparison.
+
+    Args:
+        folders: Those of `train-from-scratch` or `compare`.
+        settings: Of this comparison.
+        epochs: What its arms ``full`` and ``scratch`` are trained for.
+
+    Raises:
+        OutputError: If a folder has no results, or none that were made with these settings.
+    """
+    found = []
+    for folder in folders:
+        paths = [folder / name for name in DOCUMENTS if (folder / name).is_file()]
+        documents = [_read(path) for path in paths]
+        if not documents:
+            msg = f"Folder {folder} holds no {' or '.join(DOCUMENTS)}; expected one of train-from-scratch or compare."
+            raise OutputError(msg, code="results_unreadable")
+        fitting = [d for d in documents if _fits(d, settings, epochs)]
+        if not fitting:
+            msg = (
+                f"{paths[0]} was made with {documents[0]['settings']}, this run asks for {settings}; "
+                "leave that folder out, or ask for the same epochs and batch size."
+            )
+            raise OutputError(msg, code="results_differ")
+        found += [Earlier(folder, _epochs(d), _rows(d), d["settings"] == settings) for d in fitting]
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    reason: Exception | None = None
+    try:
+        document: dict[str, Any] = parse(
+            regular(path, LARGEST_DOCUMENT).read_text(encoding="utf-8")
+        )
+        if document["schema_version"] == 1 and document["kind"] == "scratch":
+            seed = document["settings"].pop("seed")
+            about = {"seed": seed, "device": document.get("device")}
+            document["rows"] = [about | row for row in document["rows"]]
+        known = document["kind"] in ("scratch", "compare")
+        known = known and fits(document, {"settings": {"dataset": str}, "rows": [ROW]})
+        known = known and all({"rank", "seed", "model"} <= row.keys() for row in document["rows"])
+        if known:
+            _epochs(document)
+            known = document["kind"] == "scratch" or all("arm" in row for row in document["rows"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        known, reason = False, error
+    if not known:
+        msg = (
+            f"{path} is not a results file of train-from-scratch or compare; leave its folder out."
+        )
+        raise OutputError(msg, code="results_unreadable") from reason
+    return document
+
+
+def _epochs(document: dict[str, Any]) -> dict[str, int | None]:
+    settings = document["settings"]
+    if document["kind"] == "scratch":
+        return dict.fromkeys(("full", "scratch"), settings["epochs"])
+    return {arm: settings.get(f"{arm}_epochs") for arm in ("full", "scratch")}
+
+
+def _rows(document: dict[str, Any]) -> list[Row]:
+    if document["kind"] == "compare":
+        return list(document["rows"])
+    # A full-rank row of `train-from-scratch` is both: the network to be compressed, and, where
+    # epochs agree, what as many epochs give at full rank.
+    arms = (("full", True), ("scratch", False))
+    return [
+        {**row, "arm": arm}
+        for row in document["rows"]
+        for arm, only_full in arms
+        if row["rank"] is None or not only_full
+    ]
+
+
+def _fits(
+    document: dict[str, Any], settings: dict[str, Any], epochs: dict[str, int | None]
+) -> bool:
+    theirs = document["settings"]
+    same = all(theirs.get(key) == settings.get(key) for key in _SAME)
+    return same and any(
+        wanted is not None and _epochs(document).get(arm) == wanted
+        for arm, wanted in epochs.items()
+    )
+
+
+def take_row(
+    earlier: Sequence[Earlier],
+    epochs: dict[str, int | None],
+    arm: str,
+    rank: int | None,
+    seed: int | None,
+) -> tuple[Row, Path | None] | None:
+    """Return an earlier row of an arm and its model, if it kept one that is still there; or None."""
+    for run in earlier:
+        if not run.whole and (epochs.get(arm) is None or epochs[arm] != run.epochs.get(arm)):
+            continue
+        for row in run.rows:
+            if (row["arm"], row["rank"], row["seed"]) != (arm, rank, seed):
+                continue
+            path = None if row["model"] is None else run.folder / str(row["model"])
+            if path is None or (inside(run.folder, path.absolute()) and path.is_file()):
+                return row, path
+    return None
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """Copy a model file whole or not at all; nothing is done where it lies in its place already.
+
+    Nor where a run that was killed before it kept the row has copied it.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    if target.is_file() and (target.samefile(source) or sha256(target) == sha256(source)):
+        return
+    with replacing(target, like=source) as temporary:
+        shutil.copyfile(source, temporary)

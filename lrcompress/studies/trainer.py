@@ -1,0 +1,185 @@
+"""Training one network from random weights, with its state on disk, to one row of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress import __version__
+from lrcompress.data.arrays import Arrays, count
+from lrcompress.data.labels import kind_of
+from lrcompress.data.scaling import parse
+from lrcompress.data.sources import Dataset
+from lrcompress.errors import DatasetError, OutputError
+from lrcompress.events import Progress, silent
+from lrcompress.files.atomic import check_output
+from lrcompress.live import engine
+from lrcompress.live.evaluate import evaluate
+from lrcompress.live.fit import fit_to_model
+from lrcompress.live.storing import save_model
+from lrcompress.live.team import current
+from lrcompress.studies.networks import Recipe
+from lrcompress.studies.predictions import figures
+from lrcompress.studies.rows import UNFINISHED, Row
+from lrcompress.train.loop import Schedule, train
+
+
+@dataclass(frozen=True)
+class ScratchSettings:
+    """What decides the numbers of a table: rows of equal settings may stand in one.
+
+    Attributes:
+        dataset: What names it.
+        epochs: Passes over the training data.
+        batch_size: Samples a step.
+        network: A user's own network: what names it; None for the data set's.
+        scaling: What the inputs of such a network go through.
+    """
+
+    dataset: str
+    epochs: int
+    batch_size: int
+    network: str | None = None
+    scaling: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is set."""
+        return {key: value for key, value in self.__dict__.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains rows of one recipe on one data set.
+
+    Attributes:
+        data: The unscaled data set.
+        recipe: The network.
+        settings: Epochs and batch size.
+        folder: Gets the models, and the states of unfinished rows.
+        suffix: ``.keras`` or ``.h5``.
+        progress: Told of every step.
+    """
+
+    data: Dataset
+    recipe: Recipe
+    settings: ScratchSettings
+    folder: Path
+    suffix: str = ".keras"
+    progress: Progress = silent
+
+    def rows(self, rank: int | None, seed: int, *, name: str | None = None) -> Iterator[Row]:
+        """Train one network from random weights, save it, and yield its row.
+
+        The state of its training goes when the caller, who has kept the row by then, comes back.
+
+        Args:
+            rank: None for full rank.
+            seed: Of the weights, the order of samples and dropout.
+            name: Of the model's file, without suffix; default from data set, rank and seed.
+        """
+        label = row_label(rank, seed)
+        name = name or model_name(self.settings.dataset, rank, seed)
+        engine.forget_models()
+        engine.seed_everything(seed)
+        model = self.recipe.build(rank)
+        fitted = fit_to_model(self.data, model)
+        scaling = parse(self.recipe.scaling, fitted.x_train)
+        path = self.folder / f"{name}{self.suffix}"
+        state = self.folder / UNFINISHED / f"{name}.npz"
+        # A model whose row is not kept yet has the state of its training beside it.
+        is_left = state.is_file()
+        check_output(path, overwrite=True)
+        if path.exists() and not is_left:
+            msg = f"{path} exists, and belongs to no row here; move it away, or give another --output."
+            raise OutputError(msg, code="output_exists")
+        batch_size = current().rounded(self.settings.batch_size)
+        schedule = Schedule(self.settings.epochs, batch_size, seed)
+        seconds = train(
+            model, scaling(fitted.x_train), targets(model, fitted.y_train), schedule, state,
+            label=label, progress=self.progress,
+        )  # fmt: skip
+        x_test, task = scaling(fitted.x_test), f"{label}, test"
+        result = evaluate(model, x_test, fitted.y_test, self.progress, task)
+        save_model(model, path, self._origin(), overwrite=is_left)
+        yield {
+            "rank": rank,
+            "seed": seed,
+            **figures(result),
+            "paper_parameters": self.recipe.paper_parameters(rank),
+            "layer_parameters": self.recipe.layer_parameters(rank),
+            "model_parameters": int(model.count_params()),
+            "seconds": seconds,
+            "images": self.images,
+            "images_per_second": self.images / max(seconds, 1e-9),
+            "device": engine.describe_device(),
+            "batch_size": batch_size,
+            "model": path.name,
+            "bytes": path.stat().st_size,
+            "published": self._published(rank),
+        }
+        state.unlink(missing_ok=True)
+
+    @property
+    def images(self) -> int:
+        """Training images that a row sees, each as often as there are epochs."""
+        return self.settings.epochs * count(self.data.x_train)
+
+    def measured(self, path: Path) -> Row:
+        """Return what a row holds of a model that an earlier run trained."""
+        model = engine.load_model(path)
+        fitted = fit_to_model(self.data, model)
+        x_test = parse(self.recipe.scaling, fitted.x_train)(fitted.x_test)
+        result = evaluate(model, x_test, fitted.y_test, self.progress, f"test, {path.name}")
+        return figures(result)
+
+    def _origin(self) -> dict[str, Any]:
+        return {
+            "dataset": self.settings.dataset,
+            "scaling": self.recipe.scaling,
+            "trained_by": __version__,
+        }
+
+    def _published(self, rank: int | None) -> dict[str, Any] | None:
+        found = self.recipe.published.get(rank)
+        names = ("error_rate", "parameters", "seconds")
+        return None if found is None else dict(zip(names, found, strict=True))
+
+
+def targets(model: Any, y: Arrays) -> NDArray[Any]:
+    """Return class numbers in the form that the model's loss wants.
+
+    Raises:
+        DatasetError: If the labels are not class numbers of one output.
+    """
+    if isinstance(y, dict) or kind_of(y) != "classes":
+        msg = f"Model {model.name} is no classifier with one output; expected one class number a sample."
+        raise DatasetError(msg, code="not_a_classifier")
+    loss = model.loss
+    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
+    if name in ("categorical_crossentropy", "categorical_focal_crossentropy", "kl_divergence"):
+        return np.asarray(keras.utils.to_categorical(y, model.outputs[0].shape[-1]))
+    if model.outputs[0].shape[-1] == 1:
+        return y.astype(np.float32)[..., None]
+    return y
+
+
+def row_label(rank: int | None, seed: int) -> str:
+    """Return how a row is called in progress, for example ``rank 4, seed 0``."""
+    return f"{'full' if rank is None else f'rank {rank}'}, seed {seed}"
+
+
+def model_name(dataset: str, rank: int | None, seed: int) -> str:
+    """Return the stem of a row's file: ``mnist-rank4``, and with its seed where that is not 0."""
+    name = f"{file_stem(dataset)}-{'full' if rank is None else f'rank{rank}'}"
+    return name if seed == 0 else f"{name}-seed{seed}"
+
+
+def file_stem(dataset: str) -> str:
+    """Return what names of files begin with for a data set, which may be a path or a function."""
+    return Path(dataset.replace(":", "-")).stem

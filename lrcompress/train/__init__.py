@@ -1,0 +1,1 @@
+"""Fitting a Keras model: fine-tuning and training from random weights."""

@@ -1,0 +1,186 @@
+"""The state of an unfinished training run in one file, written whole or not at all.
+
+A NumPy archive: every array of the model, of its best weights so far and of the optimizer, and a
+JSON header with the epochs done, their history, and what the run was asked to do. It lies beside
+the output, and goes when the output is there.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.data.arrays import Arrays
+from lrcompress.errors import TrainingError
+from lrcompress.files.atomic import replacing
+from lrcompress.files.hashing import regular
+from lrcompress.records.shapes import NUMBER, fits, look, parse
+
+VERSION = 1
+_HEADER = {
+    "version": lambda value: value == VERSION, "identity": {}, "epoch": int, "best_epoch": int,
+    "merit": [NUMBER], "seconds": NUMBER, "fit_seconds": NUMBER,
+    "history": lambda value: fits(value, [look]) and fits(value, [{"kept": bool}]) and value != [],
+    "counts": {"weights": int, "best": int, "optimizer": int},
+}  # fmt: skip
+Weights = list[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands after an epoch.
+
+    Attributes:
+        epoch: Epochs done.
+        history: As in the outcome.
+        best_epoch: See `FinetuneOutcome`.
+        merit: Of the best weights; lower is better.
+        seconds: Spent so far, of them `fit_seconds` training.
+        fit_seconds: See there.
+        weights: The model's, in Keras' order.
+        best: The best weights so far, in the same order.
+        optimizer: The optimizer's variables, in its order.
+    """
+
+    epoch: int
+    history: list[dict[str, Any]]
+    best_epoch: int
+    merit: tuple[float, ...]
+    seconds: float
+    fit_seconds: float
+    weights: Weights
+    best: Weights
+    optimizer: Weights
+
+
+class Checkpoint:
+    """A checkpoint file and what the run that it belongs to was asked to do.
+
+    Attributes:
+        path: The file.
+        identity: JSON values that must be equal for a run to go on: model, data, settings.
+        like: The model, whose permissions the file keeps; None for the usual ones.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any], *, like: Path | None = None) -> None:
+        """Name the file; nothing is read or written yet."""
+        self.path = path
+        self.identity = identity
+        self.like = like
+
+    def save(self, state: State) -> None:
+        """Write a state in the place of the last one.
+
+        Raises:
+            OutputError: If the file cannot be written; the last one is still there then.
+        """
+        parts = {"weights": state.weights, "best": state.best, "optimizer": state.optimizer}
+        header = {k: v for k, v in state.__dict__.items() if k not in parts} | {
+            "version": VERSION,
+            "identity": self.identity,
+            "counts": {name: len(arrays) for name, arrays in parts.items()},
+        }
+        arrays = {f"{name}{i}": a for name, many in parts.items() for i, a in enumerate(many)}
+        place = replacing(self.path, overwrite=True, like=self.like)
+        with place as temporary, temporary.open("wb") as file:
+            arrays["header"] = np.array(json.dumps(header))
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # none of them is called allow_pickle
+
+    def load(self) -> State | None:
+        """Return the state that an unfinished run left; None if there is no file.
+
+        Raises:
+            TrainingError: If the file cannot be read, or belongs to a run that was asked for
+                something else.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with (
+                regular(self.path).open("rb") as file,
+                np.load(file, allow_pickle=False) as archive,
+            ):
+                header = parse(str(archive["header"]))
+                if not fits(header, _HEADER):
+                    raise ValueError(header.keys())
+                parts = {
+                    name: [archive[f"{name}{i}"] for i in range(size)]
+                    for name, size in header["counts"].items()
+                }
+                state = State(
+                    epoch=header["epoch"],
+                    history=header["history"],
+                    best_epoch=header["best_epoch"],
+                    merit=tuple(header["merit"]),
+                    seconds=header["seconds"],
+                    fit_seconds=header["fit_seconds"],
+                    weights=parts["weights"],
+                    best=parts["best"],
+                    optimizer=parts["optimizer"],
+                )
+                theirs = dict(header["identity"])
+        except Exception as error:  # zipfile, its decompressors and NumPy raise a dozen kinds
+            msg = f"{self.path} is not a checkpoint of this version; delete it to begin anew."
+            raise TrainingError(msg, code="checkpoint_unreadable") from error
+        # What JSON makes of a value is what the file can hold of it.
+        ours = json.loads(json.dumps(self.identity))
+        differ = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+        if differ:
+            what = "; ".join(f"{k} was {theirs.get(k)}, now {ours.get(k)}" for k in differ)
+            msg = (
+                f"{self.path} belongs to a run of other settings ({what}); repeat its command, or "
+                "leave --resume out and pass --overwrite."
+            )
+            raise TrainingError(msg, code="checkpoint_differs")
+        return state
+
+    def remove(self) -> None:
+        """Delete the file."""
+        self.path.unlink(missing_ok=True)
+
+
+def digest(arrays: Arrays) -> int:
+    """Return a checksum of arrays, in which another data set of the same size shows."""
+    parts = [arrays[name] for name in sorted(arrays)] if isinstance(arrays, dict) else [arrays]
+    found = 0
+    for part in parts:
+        found = zlib.crc32(np.ascontiguousarray(part).data.cast("B"), found)
+    return found
+
+
+def assign(variables: list[Any], values: Weights) -> None:
+    """Give Keras variables the values that were saved of them.
+
+    Raises:
+        TrainingError: If they are not as many, or not of these shapes.
+    """
+    now = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    for variable, value in zip(variables, all_as_saved(values, now), strict=True):
+        variable.assign(value)
+
+
+def all_as_saved(values: Weights, like: Weights) -> Weights:
+    """Return saved arrays in the types of others.
+
+    Raises:
+        TrainingError: If they are not as many, or not of these shapes and types.
+    """
+    if [v.shape for v in values] == [a.shape for a in like]:
+        found = [as_saved(v, a) for v, a in zip(values, like, strict=True)]
+        if [v.dtype for v in found] == [a.dtype for a in like]:
+            return found
+    msg = "The checkpoint's arrays are not this model's; delete it to begin anew."
+    raise TrainingError(msg, code="checkpoint_differs")
+
+
+def as_saved(value: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    """Return an array in the type of another: NumPy saves bfloat16 as two nameless bytes."""
+    nameless = value.dtype.kind == "V" and value.dtype.itemsize == like.dtype.itemsize
+    return value.view(like.dtype) if nameless else value

@@ -1,0 +1,96 @@
+"""Batches for `fit`: picked, scaled and handed over one at a time, in an order that a seed fixes.
+
+The data set stays as it was read (bytes stay bytes, a mapped file stays on disk); only a batch is
+ever copied. The order is NumPy's, so it is the same under every engine, and an epoch's is known
+without those before it, which is what lets a killed run go on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.data.arrays import Arrays, count, take
+from lrcompress.data.scaling import Scaling
+from lrcompress.live import engine
+
+
+def seed_epoch(model: Any, seed: int, epoch: int) -> None:
+    """Seed all that an epoch may draw from, so that it does not depend on those before it.
+
+    Args:
+        model: A Keras model; the states of its dropout are set.
+        seed: Of the run.
+        epoch: Numbered from 1.
+    """
+    states = [v for v in model.variables if v.name.endswith("seed_generator_state")]
+    # 31 bits: what the PyTorch backend's states can hold.
+    first, *seeds = np.random.SeedSequence([seed, epoch]).generate_state(1 + len(states)) >> 1
+    engine.seed_everything(int(first))
+    for state, value in zip(states, seeds, strict=True):
+        state.assign([int(value), 0])
+
+
+def epoch_order(samples: int, batch_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the samples of an epoch in order, each once; full batches only, if there is one.
+
+    The last batch is filled up from the order's begin: a batch of another size would have the
+    engine compile the step anew, and leaving it out would leave samples out.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(samples)
+    missing = -samples % batch_size
+    return np.concatenate([order, order[:missing]]) if samples >= batch_size else order
+
+
+class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
+    """One epoch's batches.
+
+    Args:
+        x: Raw inputs.
+        y: Targets: an array, or any structure of them that `fit` takes.
+        order: Samples in order, see `epoch_order`.
+        batch_size: Samples a step.
+        scaling: Applied to each batch.
+        sample_weight: A weight a sample, or a prediction, in the structure of `y` or one for all; None
+            weighs all alike.
+        share: Which part of each batch this process feeds, of how many; all of it by default.
+    """
+
+    def __init__(
+        self,
+        x: Arrays,
+        y: Any,
+        order: NDArray[np.int64],
+        batch_size: int,
+        scaling: Scaling,
+        *,
+        sample_weight: Any = None,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        super().__init__()
+        self._x, self._y, self._weight = x, y, sample_weight
+        self._order, self._batch_size, self._scaling = order, batch_size, scaling
+        self._part, self._parts = share
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return -(-len(self._order) // self._batch_size)
+
+    def __getitem__(self, step: int) -> tuple[Any, ...]:
+        """Return inputs, targets and, where there are any, weights of a step."""
+        index = self._order[step * self._batch_size : (step + 1) * self._batch_size]
+        index = np.array_split(index, self._parts)[self._part]
+        # In the order of the file, which a mapped one reads faster; a batch has no order.
+        index = np.sort(index)
+        x = self._scaling(take(self._x, index))
+        fed = (self._y,) if self._weight is None else (self._y, self._weight)
+        return (x, *keras.tree.map_structure(lambda array: array[index], fed))
+
+
+def samples_an_epoch(x: Arrays, batch_size: int) -> int:
+    """Return how many samples an epoch of full batches goes through."""
+    samples = count(x)
+    return samples if samples < batch_size else samples + -samples % batch_size

@@ -1,0 +1,84 @@
+"""A better start for fine-tuning: the factorized head re-fitted on the inputs it gets.
+
+Without data, `factorize` can only be near the original's kernel; with data and the original at
+hand, the `refined` method (see `lrcompress.lowrank.refine`) is near its predictions, in seconds,
+and the epochs that follow begin from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lrcompress.data.arrays import Arrays, evenly
+from lrcompress.events import Progress, silent
+from lrcompress.live.activations import find_layer, inputs_of, samples_for
+from lrcompress.lowrank import factorize_kernel, most_inputs
+
+# Low ranks gain from more inputs, also after the epochs that follow: MNIST at rank 2, the loss on
+# validation data after two epochs is 0.073 from 55,000 and 0.077 from 10,000. The pass through the
+# network is a third of the price of an epoch over as many.
+SAMPLES = 60_000
+
+
+@dataclass(frozen=True)
+class SplitHead:
+    """Where the factors are in the factorized model, and what they came from.
+
+    Attributes:
+        path: The original layer, which the second of the two is named after.
+        first_path: The first of the two.
+        activation: The layer's own.
+        softmax: Whether softmax along the classes is what follows.
+    """
+
+    path: str
+    first_path: str
+    activation: str
+    softmax: bool
+
+
+def refit_head(
+    student: Any,
+    teacher: Any,
+    head: SplitHead,
+    x: Arrays,
+    progress: Progress = silent,
+) -> None:
+    """Put the refined factors of the teacher's kernel into the student, in place.
+
+    Args:
+        student: The factorized Keras model; must not have been trained since.
+        teacher: The original Keras model.
+        head: The layer in both.
+        x: Scaled, unlabelled training inputs; some `SAMPLES` are enough.
+        progress: Told of batches and ranks.
+
+    Raises:
+        TrainingError: If either model lacks the layer.
+    """
+    source = find_layer(teacher, head.path)
+    first, second = find_layer(student, head.first_path), find_layer(student, head.path)
+    kernel, *rest = (np.asarray(weight) for weight in _dense(source).get_weights())
+    some = evenly(x, samples_for(teacher, x, most_inputs(kernel.shape[1])))
+    inputs = inputs_of(teacher, [head.path], some, progress, pack=True)[head.path]
+    factors = factorize_kernel(
+        kernel,
+        rest[0] if rest else None,
+        _dense(first).get_weights()[0].shape[1],
+        "refined",
+        softmax=head.softmax,
+        activation=head.activation,
+        activations=inputs,
+        progress=lambda done, total: progress("re-fitting the head", done, total, {}),
+    )
+    _dense(first).set_weights([factors.B])
+    bias = [factors.bias if factors.bias is not None else rest[0]] if rest else []
+    _dense(second).set_weights([factors.C, *bias])
+
+
+def _dense(layer: Any) -> Any:  # a Keras layer
+    """Return the Dense layer inside a wrapper such as TimeDistributed, or the layer itself."""
+    return getattr(layer, "layer", layer)

@@ -1,0 +1,113 @@
+"""How to fine-tune: what a user may say, and what is decided for the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from lrcompress.errors import TrainingError, did_you_mean
+from lrcompress.live.team import current
+from lrcompress.train import precision
+from lrcompress.train.refit import SAMPLES
+from lrcompress.train.teacher import TEMPERATURE, WEIGHT
+
+# Chosen on validation data; see benchmarks/finetune_choices.py.
+LEARNING_RATE = 1e-3
+BATCH_SIZE = {"model": 128, "head": 256}
+SMALLEST_BATCH = 16
+# Outputs of a step: about ten arrays of so many, teacher and gradients included, are in memory.
+MOST_OUTPUTS = 2**24
+# An epoch should have at least so many steps.
+STEPS = {"model": 50, "head": 20}
+# Epochs of each scope; those of the head alone take a moment.
+EPOCHS = {"model": 2, "head": 5}
+# What the settings that are words may be.
+NAMES = {
+    "scope": ("model", "head"),
+    "optimizer": ("adam", "original"),
+    # The last is what auto and mixed come to.
+    "precision": ("auto", "float32", "mixed", precision.MIXED),
+}
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How to fine-tune; the defaults are the everyday case.
+
+    Attributes:
+        epochs: Passes over the training part; None takes 2, and 5 for the head alone.
+        learning_rate: Peak of Adam's warm-up and cosine decay; None takes 0.001, or with the
+            original's optimizer that one's own.
+        batch_size: Samples a step; None takes 128 (256 for the head), and fewer where that would leave few steps, or
+            where each has so many outputs (a word a step of a sequence) that memory would not do.
+        seed: Of the order of samples and of dropout.
+        dropout: Whether the network's own dropout stays on. Off by default: a few epochs beside
+            the original do not overfit, and dropout before a narrow layer hides its signal.
+        scope: ``model``, or ``head``: B, C and the bias alone, on cached activations.
+        distill: Whether the original teaches too, where it is at hand.
+        temperature: Of the teacher.
+        teacher_weight: The teacher's share of the loss.
+        optimizer: ``adam``, or ``original``: as the model was compiled.
+        patience: Epochs without a better one after which to stop; None never stops.
+        precision: ``auto``, ``float32`` or ``mixed``; auto is mixed where the device gains from it.
+        refit_samples: Training inputs, at most, that the head is re-fitted on before the first epoch.
+    """
+
+    epochs: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    dropout: bool = False
+    scope: str = "model"
+    distill: bool = True
+    temperature: float = TEMPERATURE
+    teacher_weight: float = WEIGHT
+    optimizer: str = "adam"
+    patience: int | None = None
+    precision: str = "auto"
+    refit_samples: int = SAMPLES
+
+    def __post_init__(self) -> None:
+        """Refuse what is no scope, optimizer or precision.
+
+        Raises:
+            TrainingError: With code ``bad_setting``.
+        """
+        for setting, names in NAMES.items():
+            value = getattr(self, setting)
+            if value not in names:
+                near = did_you_mean(str(value), names)
+                msg = (
+                    f"Received {setting}={value!r}; expected {' or '.join(map(repr, names))}.{near}"
+                )
+                raise TrainingError(msg, code="bad_setting")
+
+    def decided(self, samples: int, outputs: int = 1) -> FinetuneSettings:
+        """Return the settings with nothing left open.
+
+        Args:
+            samples: For training.
+            outputs: Numbers that the model gives out for each.
+        """
+        rate = self.learning_rate
+        if rate is None and self.optimizer == "adam":
+            rate = LEARNING_RATE
+        return dataclasses.replace(
+            self,
+            epochs=self.epochs or EPOCHS[self.scope],
+            learning_rate=rate,
+            batch_size=current().rounded(
+                self.batch_size or _batch_size(self.scope, samples, outputs)
+            ),
+            precision=precision.choose(self.precision),
+        )
+
+
+def _batch_size(scope: str, samples: int, outputs: int) -> int:
+    """Return the scope's size, halved until an epoch has enough steps and the outputs fit in memory."""
+    size = BATCH_SIZE[scope]
+    while size > 1 and size * outputs > MOST_OUTPUTS:
+        size //= 2
+    while size > SMALLEST_BATCH and samples // size < STEPS[scope]:
+        size //= 2
+    return size

@@ -1,0 +1,226 @@
+"""`benchmark`: how fast models predict, side by side."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrcompress.errors import RunRecordError, TrainingError, UnsupportedModelError
+from lrcompress.events import Progress, nothing, silent
+from lrcompress.files.hashing import sha256
+from lrcompress.modelfile import ModelFile, dense_layers, find_head, open_for_keras
+from lrcompress.records import runs
+from lrcompress.records.results import Shown
+from lrcompress.verbs.in_memory import takes_live_models
+
+if TYPE_CHECKING:
+    from lrcompress.live.latency import Subject
+
+SCHEMA_VERSION = 1
+BATCH_SIZES = (1, 32, 256)
+
+
+@dataclass(frozen=True, repr=False)
+class BenchmarkResult(Shown):
+    """How fast models predict.
+
+    Attributes:
+        models: A dictionary a model, the first being what the others are compared with: ``model``,
+            ``parameters``, ``multiplications`` and those of its head.
+        rows: A dictionary for each of ``what`` (``model``, ``head``, or ``layers`` where others than
+            the head were factorized, which are then timed alone), ``batch_size`` and model:
+            ``median``, ``q1`` and ``q3`` in seconds, ``runs``, ``samples_per_second``, and
+            ``speed`` against the first model: ``ratio`` with its 95 % interval ``low``, ``high``
+            and its ``verdict``.
+        device: What computed.
+        cores: How many cores the process might use.
+        versions: Of Keras and its engine.
+        open_length: What stood for a length that the models leave open; None if they leave none.
+        record: The run record that took the result in; None without one.
+    """
+
+    models: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+    device: str
+    cores: int
+    versions: dict[str, str]
+    open_length: int | None
+    record: Path | None = field(default=None)
+
+    def facts(self) -> dict[str, str]:
+        """Return the latency of whole models, one a batch size."""
+        names = [str(one["model"]) for one in self.models]
+        return {
+            f"{names[row['model']]}, batch {row['batch_size']}": f"{1e3 * row['median']:.3g} ms"
+            for row in self.rows
+            if row["what"] == "model"
+        } | {"device": self.device}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `lrcompress benchmark --json` prints."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "kind": "benchmark",
+            "models": self.models,
+            "rows": self.rows,
+            "device": self.device,
+            "cores": self.cores,
+            "versions": self.versions,
+            "open_length": self.open_length,
+            "record": None if self.record is None else str(self.record),
+        }
+
+
+@takes_live_models()
+def benchmark(
+    models: Any = (),  # noqa: ANN401  # paths, or Keras models: one, or several in a list
+    *,
+    run: str | Path | None = None,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    seconds: float = 2.0,
+    progress: Progress = silent,
+    before_keras: Callable[[], None] = nothing,
+) -> BenchmarkResult:
+    """Time the predictions of models, whole and their heads alone, in turns.
+
+    If another layer than the head was factorized, it is timed alone instead of the head.
+
+    The inputs are random: a dense network takes as long for any. Each call includes what
+    `predict_on_batch` does about it: handing the inputs over and fetching the outputs.
+
+    Args:
+        models: Model files or Keras models, or a single one; the first is what the others are compared
+            with. Default: the original of a run and the last model that was made of it.
+        run: That run's record; default the newest in the current directory. The result is added
+            to it, for the report.
+        batch_sizes: Samples a call.
+        seconds: Time for each model, whole or head, and batch size.
+        progress: Told of every round.
+        before_keras: Called before Keras is loaded.
+
+    Returns:
+        Latency, throughput, multiplications and what they say.
+
+    Raises:
+        RunRecordError: If there is no record, or its models are gone.
+        ModelFileError: If a file cannot be read.
+        TrainingError: If Keras cannot load a model, or must not, or models take different inputs.
+    """
+    record = None
+    single = isinstance(models, (str, Path))
+    if single or models:
+        paths = [Path(model) for model in ([models] if single else models)]
+    else:
+        record = runs.newest(Path()) if run is None else runs.read(Path(run))
+        paths = _of_record(record)
+    opened = [open_for_keras(path) for path in paths]
+    before_keras()
+    from lrcompress.live import engine, latency
+
+    layers = _factorized(opened)
+    subjects = [latency.subject(path, rows) for path, rows in zip(paths, layers, strict=True)]
+    _check_inputs(subjects)
+    alone = "head" if layers[0] is None else "layers"
+    rows = [
+        row
+        for batch in batch_sizes
+        for what in ("model", alone)
+        for row in _measured(subjects, what, batch, seconds, progress)
+    ]
+    first = subjects[0].model
+    is_open = latency.open_lengths(first)
+    side = any(len(tensor.shape) > 3 for tensor in first.inputs)
+    result = BenchmarkResult(
+        models=[one.to_json() for one in subjects],
+        rows=rows,
+        device=engine.describe_device(),
+        cores=latency.cores(),
+        versions=engine.versions(),
+        open_length=(latency.SIDE if side else latency.STEPS) if is_open else None,
+        record=None if record is None else record.path,
+    )
+    if record is not None:
+        kept = result.to_json() | {"batch_sizes": list(batch_sizes)}
+        kept["models"] = [
+            entry | {"model": record.relative(path), "sha256": sha256(path)}
+            for entry, path in zip(result.models, paths, strict=True)
+        ]
+        del kept["record"]
+        with runs.updating(record) as (current, _):
+            current.document["benchmark"] = kept
+    return result
+
+
+def _of_record(record: runs.RunRecord) -> list[Path]:
+    """Return the original and the last model that was made of it."""
+    stages = [record.stage("original"), record.stage("finetuned") or record.stage("factorized")]
+    paths = [record.resolve(str(stage["path"])) for stage in stages if stage]
+    lost = [path for path in paths if not path.is_file()]
+    if lost or len(paths) < 2:
+        what = f"{lost[0]}, which is not there" if lost else "no pair of models"
+        msg = f"{record.path} names {what}; name the models: lrcompress benchmark ORIGINAL COMPRESSED."
+        raise RunRecordError(msg, code="models_lost")
+    return paths
+
+
+def _factorized(models: Sequence[ModelFile]) -> list[list[tuple[str, ...]] | None]:
+    """Return, for each model, the paths of the layers that are two factors in one of the models.
+
+    None where that is the head, or where not every model has all of them.
+    """
+    found = [{layer.path: layer for layer in dense_layers(model)} for model in models]
+    factored = [p for p in found[0] if any(p in one and one[p].first is not None for one in found)]
+    with contextlib.suppress(UnsupportedModelError):
+        if factored == [find_head(models[0]).path]:
+            factored = []
+    if not factored or any(path not in one for one in found for path in factored):
+        return [None] * len(models)
+    return [[tuple(dict.fromkeys((one[p].input_path, p))) for p in factored] for one in found]
+
+
+def _check_inputs(subjects: list[Subject]) -> None:
+    """Refuse models that do not take the same inputs."""
+    first, *others = ([tuple(t.shape[1:]) for t in one.model.inputs] for one in subjects)
+    for one, shapes in zip(subjects[1:], others, strict=True):
+        if shapes != first:
+            msg = (
+                f"{subjects[0].path} takes inputs of shape {first}, {one.path} of {shapes}; expected "
+                "models of the same inputs."
+            )
+            raise TrainingError(msg, code="inputs_differ")
+
+
+def _measured(
+    subjects: list[Subject], what: str, batch: int, seconds: float, progress: Progress
+) -> list[dict[str, Any]]:
+    """Time all models at one batch size, whole or their heads; empty where a head cannot stand alone."""
+    from lrcompress.live import latency
+    from lrcompress.live.timing import interleaved, speed
+
+    models = [one.model if what == "model" else one.head for one in subjects]
+    if any(model is None for model in models):
+        return []
+    # The same inputs for all, those of the first: heads of one network take the same activations.
+    x = latency.random_inputs(models[0], batch)
+    calls = {str(i): latency.predicts(model, x) for i, model in enumerate(models)}
+    name = {"model": "whole model", "head": "head alone"}.get(what, "factorized layers alone")
+    name += f", batch {batch}"
+
+    def tell(share: float) -> None:
+        progress(f"timing, {name}", round(100 * share), 100, {})
+
+    timings = list(interleaved(calls, seconds=seconds, after_round=tell).values())
+    return [
+        {
+            "what": what,
+            "batch_size": batch,
+            "model": index,
+            **timing.to_json(),
+            "samples_per_second": batch / timing.median,
+            "speed": None if index == 0 else speed(timings[0], timing).to_json(),
+        }
+        for index, timing in enumerate(timings)
+    ]

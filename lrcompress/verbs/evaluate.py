@@ -1,0 +1,145 @@
+"""`evaluate`: the error of one or several models on the same test data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrcompress.events import Progress, nothing, silent
+from lrcompress.modelfile import open_for_keras
+from lrcompress.records.provenance import choose
+from lrcompress.records.results import Shown, figure_of
+from lrcompress.verbs.calibration import recorded_scaling
+from lrcompress.verbs.in_memory import takes_live_models
+
+
+@dataclass(frozen=True, repr=False)
+class EvaluateResult(Shown):
+    """One model on the test data.
+
+    Attributes:
+        model: The file, or the name of a model in memory.
+        samples: Number of predictions, without those of weight 0.
+        measure: What the model is measured by: ``error_rate`` (top-1, in percent), ``binary_error``
+            (of multi-label models, in percent), ``rmse`` (in the labels' unit), or
+            ``outputs`` where it has several.
+        value: That figure; for several outputs the loss.
+        loss: Mean cross-entropy in nats, or mean squared error; the sum over several outputs.
+        figures: All that was measured, by name; for several outputs ``outputs`` holds the figures
+            of each.
+        scaling: What the inputs went through.
+        device: What computed it.
+        difference: Against the first model, paired on the same samples; None for the first.
+    """
+
+    model: str
+    samples: int
+    measure: str
+    value: float
+    loss: float
+    figures: dict[str, Any]
+    scaling: str
+    device: str
+    difference: dict[str, Any] | None
+
+    @property
+    def error_rate(self) -> float | None:
+        """Top-1 error in percent; None for a model that is not a classifier with one output."""
+        return self.figures.get("error_rate")
+
+    def facts(self) -> dict[str, str]:
+        """Return the main figure."""
+        return {
+            "model": self.model,
+            "test data": figure_of(self.figures),
+            "loss": f"{self.loss:.4g}",
+            "samples": f"{self.samples:,}",
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return one entry of what `lrcompress evaluate --json` prints."""
+        return {
+            "model": self.model,
+            **self.figures,
+            "scaling": self.scaling,
+            "device": self.device,
+            "difference": self.difference,
+        }
+
+
+@takes_live_models()
+def evaluate(
+    models: Any,  # noqa: ANN401  # paths, or Keras models: one, or several in a list
+    *,
+    dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
+    data_dir: str | Path | None = None,
+    scaling: str | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+    before_keras: Callable[[], None] = nothing,
+) -> list[EvaluateResult]:
+    """Measure models on the test part of one data set.
+
+    Args:
+        models: Model files or Keras models, or a single one; the first is the one the others are compared
+            with, and the one whose loss decides an unknown scaling.
+        dataset: As for `lrcompress.factorize`; default the one that the first model's file names. Of data
+            without a test part all are measured.
+        data_dir: First folder in which a named data set is sought.
+        scaling: Default the first model's own, or detected.
+        seed: Of the split of an image folder.
+        progress: Told of steps done.
+        before_keras: Called before Keras is loaded.
+
+    Raises:
+        ModelFileError: If a file cannot be read.
+        DatasetError: If the data set is missing or does not fit a model.
+        TrainingError: If Keras cannot load a model, or must not.
+    """
+    paths = [Path(model) for model in (models if isinstance(models, (list, tuple)) else [models])]
+    opened = [open_for_keras(path) for path in paths]
+    dataset = choose(dataset, data_dir, opened[0].origin).dataset
+
+    from lrcompress.data.sources import load
+
+    folder = None if data_dir is None else Path(data_dir)
+    loaded = load(
+        dataset, folder, seed=seed, whole=True, progress=progress, before_keras=before_keras
+    )
+    loaded.check_labelled(
+        "evaluate counts errors against labels (sweep and factorize measure agreement without)"
+    )
+    before_keras()
+    from lrcompress.live import engine
+    from lrcompress.live.evaluate import evaluate as measure
+    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.measure.evaluation import compare
+
+    scaling = scaling or recorded_scaling(opened[0], dataset)
+    results: list[EvaluateResult] = []
+    first = None
+    for path in paths:
+        model = engine.load_model(path)
+        # Prepared for each model: all must fit the data, and see it scaled alike.
+        data = prepare(loaded, model, DataRequest(folder, scaling, seed))
+        scaling = data.scaling.name
+        (x, y), weights = data.test(), data.split.w_test
+        found = measure(model, x, y, progress, f"test, {path.name}", sample_weight=weights)
+        difference = None if first is None else compare(first, found).to_json()
+        first = first or found
+        results.append(
+            EvaluateResult(
+                model=str(path),
+                samples=found.samples,
+                measure=found.measure,
+                value=found.value,
+                loss=found.loss,
+                figures=found.to_json(),
+                scaling=scaling,
+                device=engine.describe_device(),
+                difference=difference,
+            )
+        )
+    return results

@@ -1,0 +1,320 @@
+"""`export`: a model in the format of the runtime that it is shipped with, run and compared there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrcompress.errors import TrainingError
+from lrcompress.events import Progress, nothing, silent
+from lrcompress.files.atomic import check_output, check_output_folder, replacing, replacing_folder
+from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, model_of, open_for_keras
+from lrcompress.records.results import Shown, text_of
+from lrcompress.verbs.export_inputs import (
+    COMPARED_SAMPLES,
+    Inputs,
+    Wanted,
+    find_inputs,
+    original_of,
+    record_of,
+)
+from lrcompress.verbs.in_memory import takes_live_models
+
+if TYPE_CHECKING:
+    from lrcompress.runtimes.runtime import Runtime
+
+SCHEMA_VERSION = 1
+
+Quietly = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, repr=False)
+class ExportResult(Shown):
+    """What `export` wrote, and what it does in its runtime.
+
+    Attributes:
+        input: The Keras model file, untouched; None for a model in memory.
+        output: The exported file; a folder for a SavedModel.
+        format: ``litert``, ``onnx`` or ``saved-model``.
+        int8: Whether its weights are 8-bit integers, but for small ones.
+        bytes_before: Size of the input without optimizer state.
+        bytes_after: Size of the output, of all its files.
+        layers: An entry for each layer that is two factors: ``path``, ``first_path``,
+            ``kernel_shape``, ``rank`` and ``factors``: ``two`` where both are in the output and
+            their product is not, ``one`` where the product is, ``unknown`` where neither is found.
+        runtime: What ran the output, with its version.
+        threads: How many it was given; None where it takes as many as it sees fit.
+        inputs: What both models ran on: ``dataset`` and ``scaling``, or ``why_random``.
+        difference: Of the outputs: ``samples``, ``largest_difference``, ``largest_output`` and
+            ``agreement``, how often both predict the same, in percent.
+        errors: On labelled test data: ``keras``, ``exported`` and their paired ``difference``, as
+            `evaluate` has them; None without labels.
+        latency: Seconds at one sample a call: ``median``, ``q1``, ``q3``, ``runs``.
+        original: The original, exported the same way: ``model``, ``bytes_before``, ``bytes_after``,
+            ``latency``, and ``speed``, how many times as fast the output is; None without one.
+        device: What computed.
+        cores: How many cores the process might use.
+        versions: Of Keras and its engine.
+    """
+
+    input: Path | None
+    output: Path
+    format: str
+    int8: bool
+    bytes_before: int
+    bytes_after: int
+    layers: tuple[dict[str, Any], ...]
+    runtime: str
+    threads: int | None
+    inputs: dict[str, Any]
+    difference: dict[str, Any]
+    errors: dict[str, Any] | None
+    latency: dict[str, Any]
+    original: dict[str, Any] | None
+    device: str
+    cores: int
+    versions: dict[str, str]
+
+    def facts(self) -> dict[str, str]:
+        """Return what was written, and how far its outputs are off."""
+        return {
+            "format": f"{self.format}{', 8-bit weights' if self.int8 else ''}",
+            "file": f"{self.bytes_before:,} to {self.bytes_after:,} bytes",
+            "largest difference of outputs": f"{self.difference['largest_difference']:.3g}",
+            "latency": f"{1e3 * self.latency['median']:.3g} ms",
+            "output": str(self.output),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `lrcompress export --json` prints."""
+        document = {"schema_version": SCHEMA_VERSION, "kind": "export", **self.__dict__}
+        paths = {key: text_of(document[key]) for key in ("input", "output")}
+        return document | {"layers": list(self.layers)} | paths
+
+
+@takes_live_models()
+def export(
+    model: Any,  # noqa: ANN401  # a path, or a Keras model
+    *,
+    format: str | None = None,
+    int8: bool = False,
+    against: Any = None,  # noqa: ANN401
+    dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
+    data_dir: str | Path | None = None,
+    scaling: str | None = None,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    seconds: float = 1.0,
+    progress: Progress = silent,
+    before_keras: Callable[[], None] = nothing,
+    quietly: Quietly = nullcontext,
+) -> ExportResult:
+    """Write a model for LiteRT, ONNX Runtime or TensorFlow, and run it there.
+
+    The exported model runs on test data, or random inputs, and its outputs are compared with those
+    of the Keras model before it is put in place.
+
+    Args:
+        model: A `.h5`, `.hdf5` or `.keras` file that Keras loads, or a Keras model in memory.
+        format: ``litert``, ``onnx`` or ``saved-model``; default by the output's suffix
+            (``.tflite``, ``.onnx``, none), or ``litert``.
+        int8: LiteRT only: weights as 8-bit integers (dynamic range).
+        against: The original, which is exported the same way and timed in turns; default the one that the
+            model's run record names.
+        dataset: Whose test part to run on, as for `lrcompress.factorize`. Default the one that the model
+            file or its record names, where it is at hand, else random inputs.
+        data_dir: First folder in which a named data set is sought.
+        scaling: Default the recorded one, or detected.
+        output: Default ``<stem>.tflite`` (or as the format has it) beside the model; of a model in
+            memory ``<its name>.tflite`` in the current directory.
+        overwrite: Replace an existing output.
+        seconds: Time for each model's latency.
+        progress: Told of batches.
+        before_keras: Called before Keras is loaded.
+        quietly: Returns a context in which exporters and runtimes may write to stderr.
+
+    Raises:
+        ModelFileError: If a file cannot be read.
+        MissingExtraError: If a package of that format is missing.
+        DatasetError: If the data set asked for is missing or does not fit the model.
+        OutputError: If the output exists, has another suffix, or cannot be written.
+        TrainingError: If Keras cannot load or export the model, or its runtime cannot run it.
+        VerificationError: If the outputs are not those of the Keras model.
+    """
+    from lrcompress.runtimes.target import beside_saved_model, check_packages, choose
+
+    path = Path(model)
+    opened = open_for_keras(path)
+    live = model_of(path)
+    place_of = path if live is None else Path(f"{live.name}{path.suffix}".replace("/", "-"))
+    form, target = choose(place_of, format, None if output is None else Path(output), int8=int8)
+    check_packages(form)
+    record = record_of(path)
+    original = original_of(record, against)
+    named = None if record is None else record.path
+    sources = tuple(file for file in (path, original, named) if file is not None)
+    if form.is_folder:
+        check_output_folder(target, beside_saved_model, inputs=sources, overwrite=overwrite)
+        place = replacing_folder(target, beside_saved_model, overwrite=overwrite, like=path)
+    else:
+        check_output(target, inputs=sources, overwrite=overwrite)
+        place = replacing(target, overwrite=overwrite, like=path)
+    opened_original = None if original is None else open_for_keras(original)
+
+    before_keras()
+    from lrcompress.data.arrays import take
+    from lrcompress.live import engine, latency
+    from lrcompress.runtimes.runtime import open_runtime
+    from lrcompress.runtimes.writing import write
+
+    network, teacher = _load(path), None if original is None else _load(original)
+    if original is not None:
+        _check_alike(network, teacher, path, original)
+    wanted = Wanted(dataset, data_dir, scaling)
+    inputs = find_inputs(network, opened, record, wanted, progress, before_keras)
+    pairs = [layer for layer in dense_layers(opened) if layer.first is not None]
+    few = take(inputs.x, slice(0, 2))
+
+    def made(network: Any, path: Path) -> Runtime:  # noqa: ANN401  # a Keras model
+        progress(f"exporting {network.name}", 0, 1, {})
+        with quietly():
+            write(network, path, form, int8=int8)
+            return open_runtime(path, form, network, few)
+
+    with place as temporary, tempfile.TemporaryDirectory() as folder:
+        runtime = made(network, temporary)
+        beside, about = None, None
+        if opened_original is not None:
+            copy = Path(folder) / f"original{form.suffix}"
+            beside = made(teacher, copy)
+            about = {
+                "model": str(original),
+                "bytes_before": _without_optimizer(opened_original),
+                "bytes_after": size_of(copy),
+            }
+        found = _measured(network, runtime, inputs, pairs, int8=int8, progress=progress)
+        times = _timed(runtime, beside, inputs, seconds, progress)
+        bytes_after = size_of(temporary)
+    return ExportResult(
+        input=path,
+        output=target,
+        format=form.name,
+        int8=int8,
+        bytes_before=_without_optimizer(opened),
+        bytes_after=bytes_after,
+        runtime=runtime.name,
+        threads=runtime.threads,
+        inputs=inputs.about,
+        latency=times["exported"],
+        original=None if about is None else about | times["original"],
+        device=engine.describe_device(),
+        cores=latency.cores(),
+        versions=engine.versions(),
+        **found,
+    )
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
+
+
+def _load(path: Path) -> Any:  # noqa: ANN401  # a Keras model
+    from lrcompress.live import engine
+
+    network = engine.load_model(path)
+    if not getattr(network, "inputs", None):
+        msg = f"{path} does not say what it takes in; expected a functional or Sequential model."
+        raise TrainingError(msg, code="no_inputs")
+    return network
+
+
+def _check_alike(network: Any, teacher: Any, path: Path, original: Path) -> None:  # noqa: ANN401
+    """Refuse an original that takes other inputs."""
+    shapes = [[tuple(tensor.shape[1:]) for tensor in one.inputs] for one in (network, teacher)]
+    if shapes[0] != shapes[1]:
+        msg = (
+            f"{path} takes inputs of shape {shapes[0]}, {original} of {shapes[1]}; expected models of "
+            "the same inputs."
+        )
+        raise TrainingError(msg, code="inputs_differ")
+
+
+def _without_optimizer(opened: ModelFile) -> int:
+    return opened.size - opened.optimizer_bytes
+
+
+def _measured(
+    network: Any,  # noqa: ANN401  # a Keras model
+    runtime: Runtime,
+    inputs: Inputs,
+    pairs: list[DenseLayer],
+    *,
+    int8: bool,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Return what became of the factors, the difference of outputs, and the errors."""
+    from lrcompress.data.arrays import evenly
+    from lrcompress.live.evaluate import evaluate
+    from lrcompress.measure.evaluation import compare
+    from lrcompress.runtimes.check import check, difference, factors_kept
+
+    found = difference(network, runtime, evenly(inputs.x, COMPARED_SAMPLES), progress)
+    if not int8:
+        check(found)
+    errors = None
+    if inputs.y is not None:
+        before, after = (
+            evaluate(network, inputs.x, inputs.y, progress, f"test, {name}",
+                     sample_weight=inputs.weights, run=run)
+            for name, run in (("Keras", None), ("exported", runtime))
+        )  # fmt: skip
+        errors = {
+            "keras": before.to_json(),
+            "exported": after.to_json(),
+            "difference": compare(before, after).to_json(),
+        }
+    paths = [(layer.input_path, layer.path) for layer in pairs]
+    layers = tuple(
+        {
+            "path": layer.path,
+            "first_path": layer.input_path,
+            "kernel_shape": list(layer.kernel_shape),
+            "rank": layer.rank,
+            "factors": kept,
+        }
+        for layer, kept in zip(pairs, factors_kept(network, paths, runtime), strict=True)
+    )
+    return {"layers": layers, "difference": found.to_json(), "errors": errors}
+
+
+def _timed(
+    runtime: Runtime,
+    beside: Runtime | None,
+    inputs: Inputs,
+    seconds: float,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Return seconds at one sample a call, in turns with the original where there is one."""
+    from lrcompress.data.arrays import take
+    from lrcompress.live.timing import interleaved, speed
+
+    one = take(inputs.x, slice(0, 1))
+    calls = {"exported": lambda: runtime(one)}
+    if beside is not None:
+        calls["original"] = lambda: beside(one)
+    found = interleaved(
+        calls,
+        seconds=seconds,
+        after_round=lambda share: progress("timing", round(100 * share), 100, {}),
+    )
+    times: dict[str, Any] = {"exported": found["exported"].to_json()}
+    if beside is not None:
+        ratio = speed(found["original"], found["exported"])
+        times["original"] = {"latency": found["original"].to_json(), "speed": ratio.to_json()}
+    return times

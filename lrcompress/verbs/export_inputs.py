@@ -1,0 +1,115 @@
+"""What `export` goes by: the original of the model, and inputs to compare outputs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrcompress.errors import DatasetError, LRCompressError, RunRecordError
+from lrcompress.events import Progress
+from lrcompress.modelfile import ModelFile
+from lrcompress.records import runs
+from lrcompress.records.provenance import choose
+
+# Of random inputs, and of test data whose outputs are compared one by one.
+RANDOM_SAMPLES, COMPARED_SAMPLES = 100, 1_000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How to find a data set; the fields are those of the command line."""
+
+    dataset: Any
+    data_dir: str | Path | None
+    scaling: str | None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs that both models run on.
+
+    Attributes:
+        x: Scaled, (samples, ...), or a dictionary of them by input name.
+        y: Their labels; None for random inputs.
+        weights: Of the samples; None if all weigh alike.
+        about: Where they are from, for people and programs.
+    """
+
+    x: Any
+    y: Any
+    weights: Any
+    about: dict[str, Any]
+
+
+def record_of(model: Path) -> runs.RunRecord | None:
+    """Return the run record beside a model file that names it as what was made, if there is one."""
+    for path in sorted(model.parent.glob(f"*{runs.SUFFIX}")):
+        try:
+            record = runs.read(path)
+        except RunRecordError:
+            continue
+        stages = [record.stage(name) or {} for name in ("factorized", "finetuned")]
+        made = [
+            record.resolve(stage["path"]) for stage in stages if isinstance(stage.get("path"), str)
+        ]
+        if any(file.is_file() and file.samefile(model) for file in made):
+            return record
+    return None
+
+
+def original_of(record: runs.RunRecord | None, against: str | Path | None) -> Path | None:
+    """Return the original to compare with: the one named, or the record's if it is still that file."""
+    if against is not None:
+        return Path(against)
+    stage = (record.stage("original") if record else None) or {}
+    if record is None or not isinstance(stage.get("path"), str):
+        return None
+    path = record.resolve(stage["path"])
+    return path if runs.intact(path, stage) else None
+
+
+def find_inputs(
+    model: Any,  # noqa: ANN401  # a Keras model
+    opened: ModelFile,
+    record: runs.RunRecord | None,
+    wanted: Wanted,
+    progress: Progress,
+    before_keras: Callable[[], None],
+) -> Inputs:
+    """Return the test data that were asked for, else those that file or record names, else random.
+
+    Nothing is downloaded that was not asked for.
+
+    Raises:
+        DatasetError: If the data set asked for is missing or does not fit the model.
+        TrainingError: If no inputs can be drawn at random.
+    """
+    from lrcompress.data.named import NAMED, locate
+    from lrcompress.data.sources import load
+    from lrcompress.live.latency import random_inputs
+    from lrcompress.live.prepare import DataRequest, prepare
+
+    origins = [opened.origin, *([record.origin] if record else [])]
+    reason = "no data set is named"
+    try:
+        if wanted.dataset is not None or any(origin.named for origin in origins):
+            chosen = choose(wanted.dataset, wanted.data_dir, *origins)
+            name, data_dir = chosen.dataset, wanted.data_dir or chosen.data_dir
+            folder = None if data_dir is None else Path(data_dir)
+            if wanted.dataset is None and name in NAMED and locate(name, folder) is None:
+                msg = f"data set {name} is not at hand"
+                raise DatasetError(msg)
+            loaded = load(name, folder, whole=True, progress=progress, before_keras=before_keras)
+            scaling = wanted.scaling or chosen.scaling
+            data = prepare(loaded, model, DataRequest(folder, scaling))
+            (x, y), weights = data.test(), data.split.w_test
+            about = {"dataset": loaded.name, "scaling": data.scaling.name, "why_random": None}
+            return Inputs(x, y if data.labelled else None, weights, about)
+    except LRCompressError as error:
+        if wanted.dataset is not None:
+            raise
+        reason = str(error)
+    about = {"dataset": None, "scaling": None, "why_random": reason}
+    return Inputs(random_inputs(model, RANDOM_SAMPLES), None, None, about)

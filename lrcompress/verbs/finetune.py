@@ -1,0 +1,262 @@
+"""`finetune`: recover the accuracy that a factorization cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lrcompress.errors import OutputError
+from lrcompress.events import Progress, nothing, silent
+from lrcompress.files.atomic import check_output
+from lrcompress.files.hashing import sha256
+from lrcompress.modelfile import model_of, open_for_keras, open_model
+from lrcompress.records import runs
+from lrcompress.records.finetune_result import FinetuneResult
+from lrcompress.records.provenance import choose
+from lrcompress.verbs.finetune_inputs import factorized_file, find_record, load_teacher, split_head
+from lrcompress.verbs.in_memory import takes_live_models
+
+# After the output's stem.
+CHECKPOINT_SUFFIX = ".checkpoint.npz"
+
+
+@takes_live_models("finetuned.keras")
+def finetune(
+    model: Any = None,  # noqa: ANN401  # a path, or a Keras model
+    *,
+    run: str | Path | None = None,
+    scope: str = "model",
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    optimizer: str = "adam",
+    distill: bool | None = None,
+    temperature: float | None = None,
+    patience: int | None = None,
+    precision: str = "auto",
+    distribute: str = "auto",
+    dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
+    data_dir: str | Path | None = None,
+    validation: Any = None,  # noqa: ANN401
+    scaling: str | None = None,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    tensorboard: str | Path | None = None,
+    seed: int = 0,
+    command: list[str] | None = None,
+    progress: Progress = silent,
+    before_keras: Callable[[], None] = nothing,
+) -> FinetuneResult:
+    """Train a factorized model on its data set and keep the best epoch by validation.
+
+    The original model teaches it (distillation) where it is still at hand. Test data are only
+    measured, before and after. After each epoch the state is kept beside the output, in
+    ``<output stem>.checkpoint.npz``, until the output is there. A KeyboardInterrupt while it trains
+    ends the training: the best so far is saved, and `resume` can go on.
+
+    Args:
+        model: A factorized model file; default that of the run record. Or a Keras model, of which a copy
+            is trained: what `lrcompress.factorize` returned is taught by the original while that lives.
+        run: A run record; default the model's own, or the newest in the current directory.
+        scope: ``model`` trains all of it; ``head`` the two factors and the bias alone, in seconds.
+        epochs: Passes over the training part; default 2, and 5 for the head.
+        learning_rate: Peak of Adam's schedule, default 0.001; or in the place of the original
+            optimizer's own.
+        batch_size: Samples a step; default 128, fewer for small data sets.
+        optimizer: ``adam`` with warm-up and cosine decay, or ``original``: the one that the model
+            was compiled with, with its settings.
+        distill: Whether the original model teaches; default where it is at hand.
+        temperature: Of its outputs; default 2.
+        patience: Epochs without a better one after which to stop; default never.
+        precision: ``float32``, ``mixed``, or ``auto``: mixed where the device gains from it.
+        distribute: ``auto`` shares each batch out where there are several accelerators or hosts,
+            ``data`` also among CPU devices, ``none`` never; see docs/devices.md.
+        dataset: As for `lrcompress.factorize`; default the run record's, or the one that the model file
+            names. Data in memory are given again. Without labels the original alone teaches.
+        data_dir: First folder in which a named data set is sought.
+        validation: A `.npz` file to choose the best epoch on, see `lrcompress.factorize`.
+        scaling: Default the recorded one, or detected with the original model.
+        output: Default ``<stem>-finetuned<suffix>`` beside the factorized model; a copy of a model in
+            memory is kept on disk only where this is given.
+        overwrite: Replace an existing output, and an unfinished run's checkpoint.
+        resume: Go on with an unfinished run of the same command; it ends as a run that was
+            never interrupted.
+        tensorboard: Folder that gets each epoch's figures for TensorBoard.
+        seed: Of the validation split, the order of samples and dropout.
+        command: Stored in the run record.
+        progress: Told of steps done.
+        before_keras: Called before Keras is loaded.
+
+    Raises:
+        RunRecordError: If there is no run record to go by.
+        ModelFileError: If a model file is missing or unreadable.
+        DatasetError: If the data set is unknown, missing or does not fit the model.
+        OutputError: If the output or an unfinished run exists, or the output cannot be written.
+        TrainingError: If Keras cannot load the model, `scope` or `optimizer` does not fit it, or
+            the checkpoint is another run's.
+    """
+    record = find_record(model, run)
+    path = Path(model) if model is not None else factorized_file(record)
+    opened = open_for_keras(path)
+    chosen = choose(dataset, data_dir, record.origin, opened.origin)
+    spec, scaling = chosen.dataset, scaling or chosen.scaling
+    data_dir = data_dir or chosen.data_dir
+    original_stage = record.stage("original") or {}
+    original = record.resolve(str(original_stage.get("path", "")))
+    target = Path(output) if output is not None else path.with_stem(f"{path.stem}-finetuned")
+    unfinished = target.with_name(f"{target.stem}{CHECKPOINT_SUFFIX}")
+    inputs = (path, original, record.path)
+    goes_on = _check_target(target, unfinished, inputs, resume=resume, overwrite=overwrite)
+    check_output(record.path, overwrite=True)
+
+    from lrcompress.data.sources import load
+
+    folder = None if data_dir is None else Path(data_dir)
+    loaded = load(
+        spec, folder, seed=seed, progress=progress, before_keras=before_keras,
+        validation=validation,
+    )  # fmt: skip
+    name = loaded.name
+    before_keras()
+    from lrcompress.live import compiling, engine
+    from lrcompress.live.devices import over
+    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.live.storing import check_writable, save_model
+    from lrcompress.measure.rare import lost_classes
+    from lrcompress.train.checkpoint import Checkpoint, digest
+    from lrcompress.train.finetune import finetune as train
+    from lrcompress.train.settings import FinetuneSettings
+    from lrcompress.train.teacher import TEMPERATURE, WEIGHT
+
+    with over(distribute) as team:
+        student = engine.load_model(path)
+        teacher, warnings = load_teacher(original, original_stage)
+        if resume and not goes_on:
+            warnings.append(f"There is no unfinished run ({unfinished.name}): began anew.")
+        if teacher is None or distill is False:
+            # Without labels a teacher is all that there is to learn from.
+            why = "the original" + (
+                ", which --no-distill leaves out" if teacher else ", which is not at hand"
+            )
+            loaded.check_labelled(f"fine-tuning without them learns from {why}")
+        data = prepare(loaded, teacher or student, DataRequest(folder, scaling, seed))
+        data = data.taught(teacher, progress)
+        warnings += data.notes()
+        settings = FinetuneSettings(
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            seed=seed,
+            scope=scope,
+            optimizer=optimizer,
+            patience=patience,
+            precision=precision,
+            distill=distill is not False,
+            temperature=temperature or TEMPERATURE,
+            teacher_weight=WEIGHT if data.labelled else 1.0,
+        )
+        identity = settings.__dict__ | {
+            "model": sha256(path),
+            "original": None if teacher is None else original_stage.get("sha256"),
+            "output": target.name,
+            "dataset": name,
+            "scaling": data.scaling.name,
+            "labels": digest(data.split.y_train),
+        }
+        checkpoint = Checkpoint(unfinished, identity, like=path)
+        if team.writes:
+            check_writable(student, target)
+        outcome = train(
+            student,
+            teacher,
+            data,
+            settings,
+            head=split_head(record, path),
+            checkpoint=checkpoint,
+            resume=resume,
+            tensorboard=None if tensorboard is None else Path(tensorboard),
+            progress=progress,
+        )
+        device = engine.describe_device()
+    warnings += outcome.warnings()
+    if outcome.original is not None:
+        warnings += lost_classes(outcome.original, outcome.after)
+    result = FinetuneResult.of(
+        outcome,
+        told=data.told,
+        input=path,
+        output=target,
+        record=record.path,
+        device=device,
+        dataset=name,
+        scaling=data.scaling.name,
+        warnings=warnings,
+    )
+    live = model_of(path)
+    if live is not None:
+        compiling.compile_like(student, live)
+        result = dataclasses.replace(result, model=student)
+    if not team.writes:
+        return result
+    with runs.updating(record, target, like=path) as (record, pending):
+        origin = opened.origin.kept | {"dataset": name, "scaling": data.scaling.name}
+        # Compile settings as they were: what Keras makes of the user's own would be less.
+        same = (target.suffix == ".keras") == (opened.format == "keras")
+        save_model(
+            student, target, origin, overwrite=overwrite or goes_on, like=path,
+            compiled=opened.compile_config if same else None,
+        )  # fmt: skip
+        made = pending.at(target)
+        said = record.document.get("dataset") or {}
+        # As the record spells it, which is by its own folder.
+        name = said["name"] if name == record.origin.dataset else name
+        record.document["dataset"] = said | data.description | {"name": name}
+        if outcome.original:
+            record.set_stage(
+                "original", original, int(original_stage["parameters"]), **(result.original or {})
+            )
+        drop_before = data.told(outcome.drop_before.to_json()) if outcome.drop_before else None
+        record.set_stage("factorized", path, opened.parameters, **result.before, drop=drop_before)
+        record.set_stage(
+            "finetuned", target, open_model(made).parameters, made=made,
+            **result.after, drop=result.drop,
+        )  # fmt: skip
+        record.document["finetune"].append(
+            result.to_record()
+            | {
+                "input": record.relative(path),
+                "output": record.relative(target),
+                "command": command or [],
+                "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                "versions": engine.versions(),
+            }
+        )
+    if not result.interrupted:
+        checkpoint.remove()
+    return result
+
+
+def _check_target(
+    target: Path,
+    unfinished: Path,
+    inputs: tuple[Path, ...],
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> bool:
+    """Refuse an output before any work is done; return whether an unfinished run will go on."""
+    if target.suffix not in (".keras", ".h5", ".hdf5"):
+        msg = f"Output {target} must end in .keras, .h5 or .hdf5, which decides its format."
+        raise OutputError(msg, code="output_suffix")
+    goes_on = resume and unfinished.exists()
+    # An output beside its own checkpoint is what an interrupted run kept.
+    check_output(target, inputs=inputs, overwrite=overwrite or goes_on)
+    check_output(unfinished, inputs=inputs, overwrite=True)
+    if unfinished.exists() and not resume and not overwrite:
+        msg = f"{unfinished} holds an unfinished run; pass --resume to go on with it, or --overwrite to begin anew."
+        raise OutputError(msg, code="unfinished_run")
+    return goes_on

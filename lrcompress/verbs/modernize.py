@@ -1,0 +1,178 @@
+"""`modernize`: an old model file in the terms of Keras 3."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrcompress.compression.run import check_suffix, fitting_suffix
+from lrcompress.errors import TrainingError, in_place_of
+from lrcompress.events import nothing
+from lrcompress.files.atomic import check_output
+from lrcompress.modelfile import SUFFIXES, ModelFile, open_for_keras, open_model
+from lrcompress.modelfile.modern import Modernized, write_modernized
+from lrcompress.verbs.in_memory import check_file
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModernizeResult:
+    """What `modernize` did.
+
+    Attributes:
+        input: The old file, untouched.
+        output: The new file.
+        keras_version: What wrote the old file, None where it does not say.
+        changes: What was rewritten, a line each; the model computes the same.
+        warnings: What may differ, or what Keras 3 cannot load without the model's own code.
+        bytes_before: File size.
+        bytes_after: File size.
+        optimizer_bytes: Optimizer state of the old file, which the new one does without.
+        checked: Whether Keras has loaded the new file.
+    """
+
+    input: Path
+    output: Path
+    keras_version: str | None
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    bytes_before: int
+    bytes_after: int
+    optimizer_bytes: int
+    checked: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `lrcompress modernize --json` prints."""
+        document = {"schema_version": SCHEMA_VERSION, **self.__dict__}
+        lists = {key: list(document[key]) for key in ("changes", "warnings")}
+        return document | lists | {key: str(document[key]) for key in ("input", "output")}
+
+
+def modernize(
+    model: str | Path,
+    *,
+    output: str | Path | None = None,
+    check: bool = False,
+    overwrite: bool = False,
+    before_keras: Callable[[], None] = nothing,
+) -> ModernizeResult:
+    """Write a copy of an old model file that plain Keras 3 loads, as far as its layers allow.
+
+    Configs, calls and compile settings of Keras 1 and 2 are put in the terms of Keras 3. Weights
+    are copied bit by bit but for those that Keras 3 holds otherwise or computes with otherwise
+    (one kernel for all gates, cuDNN layouts, Theano's mirrored kernels, `hard_sigmoid`); every
+    change is named. Keras is loaded only for an output of the other format, and to check.
+
+    Args:
+        model: A `.h5`, `.hdf5` or `.keras` file of any Keras.
+        output: Default ``<stem>-keras3<suffix>`` in the current directory. Its suffix decides the
+            format.
+        check: Load the new file in Keras before it is put in place.
+        overwrite: Replace an existing output.
+        before_keras: Called before Keras is loaded.
+
+    Raises:
+        ModelFileError: If the file cannot be read.
+        UnsupportedModelError: If it lists no layers, or its weights do not follow them.
+        OutputError: If the output exists, is the input, or cannot be written.
+        TrainingError: If Keras cannot load the result, which the other format and `check` need.
+        VerificationError: If the written file differs from what was meant.
+    """
+    check_file(model, "modernize")
+    path = Path(model)
+    opened = open_model(path)
+    target = Path(output) if output is not None else _default_output(path, opened)
+    check_suffix(target, opened, can_convert=True)
+    check_output(target, inputs=(path,), overwrite=overwrite)
+    same_format = target.suffix.lower() in SUFFIXES[opened.format]
+    if check or not same_format:
+        with modern_copy(opened) as (copy, made):
+            if same_format:
+                _check(copy.path, before_keras)
+            else:
+                convert(copy.path, target, before_keras, overwrite=overwrite)
+    if same_format:
+        made = write_modernized(opened, target, overwrite=overwrite)
+    return ModernizeResult(
+        input=path,
+        output=target,
+        keras_version=opened.keras_version,
+        changes=made.changes,
+        warnings=made.warnings,
+        bytes_before=opened.size,
+        bytes_after=target.stat().st_size,
+        optimizer_bytes=made.optimizer_bytes,
+        checked=check or not same_format,
+    )
+
+
+@contextlib.contextmanager
+def modern_copy(opened: ModelFile) -> Iterator[tuple[ModelFile, Modernized]]:
+    """Yield a temporary copy of a model file in the terms of Keras 3, and what was changed.
+
+    Errors that are raised meanwhile name the file of the user, not the copy.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"{opened.path.stem}{fitting_suffix(opened.path, opened)}"
+        with in_place_of(copy, opened.path):
+            made = write_modernized(opened, copy)
+            yield open_model(copy), made
+
+
+def needs_modern_terms(opened: ModelFile, output: Path | None) -> bool:
+    """Return whether a file has to be modernized for an output, which Keras 3 is to write."""
+    if output is None or output.suffix.lower() in SUFFIXES[opened.format]:
+        return False
+    return not (opened.keras_version or "1").startswith("3")
+
+
+def convert(
+    source: Path, target: Path, before_keras: Callable[[], None], *, overwrite: bool
+) -> None:
+    """Save a model file in the other format, through Keras."""
+    try:
+        origin = open_for_keras(source).origin
+        before_keras()
+        from lrcompress.live import storing
+
+        storing.convert(source, target, origin.kept or None, overwrite=overwrite)
+    except TrainingError as error:
+        if error.code not in ("keras_cannot_load", "holds_code"):
+            raise
+        msg = (
+            f"{target} was not written: only Keras writes the other format, and it cannot load {source} "
+            f"({_reason(error)}); name an output that ends in {source.suffix}, which needs no Keras."
+        )
+        raise TrainingError(msg, code=error.code) from error
+
+
+def _check(copy: Path, before_keras: Callable[[], None]) -> None:
+    """Load a modernized file in Keras, as its user will."""
+    try:
+        open_for_keras(copy)
+        before_keras()
+        from lrcompress.live import engine
+
+        engine.load_model(copy)
+    except TrainingError as error:
+        msg = f"{copy} was modernized, but Keras still cannot load it ({_reason(error)}); nothing was written."
+        raise TrainingError(msg, code=error.code) from error
+
+
+def _reason(error: TrainingError) -> str:
+    """Return what Keras said, or why it was not asked."""
+    said = error.__cause__
+    return (
+        str(error)
+        if said is None
+        else f"{type(said).__name__}: {' '.join(str(said).split())[:160]}"
+    )
+
+
+def _default_output(path: Path, opened: ModelFile) -> Path:
+    return Path(f"{path.stem}-keras3{fitting_suffix(path, opened)}")

@@ -1,0 +1,301 @@
+"""`sweep`: every rank of one layer at once, by one method or several."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrcompress.compression.choose import rank_grid
+from lrcompress.compression.layer import LayerTask, Request, Target, check_layer
+from lrcompress.compression.trial import Calibration
+from lrcompress.events import Progress, nothing, silent
+from lrcompress.lowrank import (
+    Factors,
+    largest_useful_rank,
+    one_blas_thread,
+    parameters,
+    singular_values,
+)
+from lrcompress.modelfile import DenseLayer, ModelFile, find_head, head_paths, open_model
+from lrcompress.records.results import Shown, text_of
+from lrcompress.verbs.calibration import DataOptions, Meter, NetworkMeter, held_out_meter, open_live
+from lrcompress.verbs.in_memory import takes_live_models
+
+SCHEMA_VERSION = 1
+# A continuation pass costs seconds a rank; up to so many it goes through every one.
+EVERY_RANK = 24
+# Multiplications in which the outputs of all inputs are measured at one rank, a second or so.
+QUICK = 2**35
+
+
+@dataclass(frozen=True, repr=False)
+class SweepResult(Shown):
+    """What `sweep` found.
+
+    Attributes:
+        model: The file; None for a model in memory.
+        layer: Path of the layer.
+        kernel_shape: (m, n).
+        parameters: Of the whole model.
+        break_even_rank: The largest rank that saves anything.
+        singular_values: Of the kernel, descending.
+        dataset: Name, scaling and sample counts; None without data.
+        original: What the original is measured by on held-out data, and on test data with its
+            interval: error rates in percent, or what ``measure`` names; empty without data.
+        rows: One a method and rank; see docs/cli.md.
+        seconds: Wall time: ``activations`` and each method.
+    """
+
+    model: Path | None
+    layer: str
+    kernel_shape: tuple[int, int]
+    parameters: int
+    break_even_rank: int
+    singular_values: list[float]
+    dataset: dict[str, Any] | None
+    original: dict[str, Any]
+    rows: list[dict[str, Any]]
+    seconds: dict[str, float]
+
+    def facts(self) -> dict[str, str]:
+        """Return the layer and what was tried."""
+        methods = ", ".join(dict.fromkeys(row["method"] for row in self.rows))
+        m, n = self.kernel_shape
+        return {
+            "layer": f"{self.layer}, Dense {m} x {n}",
+            "methods": methods,
+            "ranks": str(len({row["rank"] for row in self.rows})),
+            "data set": "none" if self.dataset is None else str(self.dataset["name"]),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `lrcompress sweep --json` prints."""
+        document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **self.__dict__}
+        return document | {"model": text_of(self.model), "kernel_shape": list(self.kernel_shape)}
+
+
+@one_blas_thread()
+@takes_live_models()
+def sweep(
+    model: Any,  # noqa: ANN401  # a path, or a Keras model
+    *,
+    method: str | Sequence[str] = "auto",
+    ranks: Sequence[int] | None = None,
+    layer: Any = None,  # noqa: ANN401  # its name, or itself
+    dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
+    data_dir: str | Path | None = None,
+    validation: Any = None,  # noqa: ANN401
+    scaling: str | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+    before_keras: Callable[[], None] = nothing,
+) -> SweepResult:
+    """Measure what every rank of a Dense layer would save and cost; no model is written.
+
+    The network below the layer runs once over each part of the data; every rank comes from one
+    decomposition, or one pass of refinement.
+
+    Args:
+        model: A `.h5`, `.hdf5` or `.keras` file, or a Keras model in memory.
+        method: auto, svd, centered, whitened, refined, or several of them.
+        ranks: Default every rank that saves something. Where there are more than 24, ranks in even
+            ratios for `refined`, and for all methods where measuring one takes seconds.
+        layer: Another Dense layer than the final one.
+        dataset: As for `lrcompress.factorize`, with labels or without; without a data set only the
+            kernel is judged, and Keras is not loaded.
+        data_dir: First folder in which a named data set is sought.
+        validation: A `.npz` file to choose on, with ``x_val`` and ``y_val`` or ``x`` and ``y``, new to
+            the model; default the data set's own ``x_val``, or a held-out tenth of the training data.
+        scaling: Default the model's own, or detected.
+        samples: Calibration inputs; default all of the training part.
+        seed: Of the held-out split.
+        progress: Told of steps done.
+        before_keras: Called before Keras is loaded.
+
+    Raises:
+        RankError: If a rank does not fit the kernel, none saves anything, or a method lacks data.
+        ModelFileError: If the file cannot be read.
+        UnsupportedModelError: If there is no such Dense layer.
+        DatasetError: If the data set is missing or does not fit the model.
+    """
+    path = Path(model)
+    opened = open_model(path)
+    target = _target(opened, layer)
+    m, n = target.layer.kernel_shape
+    wanted = _ranks(ranks, target.layer)
+    methods = [method] if isinstance(method, str) else list(method)
+    for name in methods:
+        # What cannot work is refused before Keras starts.
+        LayerTask(opened, target, Request(method=name), _NOTHING if dataset is not None else None)
+    live, calibration, samples_used = None, None, 0
+    started = time.perf_counter()
+    if dataset is not None:
+        options = DataOptions(dataset, data_dir, scaling, samples, seed, validation)
+        live = open_live(path, opened, options, progress, before_keras)
+        calibration, samples_used = live.calibration([target], methods, with_network=False)
+    tasks = {
+        task.method: task
+        for task in (
+            LayerTask(opened, target, Request(method=name), calibration, _steps(progress, name))
+            for name in methods
+        )
+    }
+    first = next(iter(tasks.values()))
+    meters = None if live is None else (held_out_meter(first), live.test_meter(first))
+    seconds = {"activations": time.perf_counter() - started}
+    rows: list[dict[str, Any]] = []
+    for name, task in tasks.items():
+        started = time.perf_counter()
+        chosen = wanted
+        takes_long = name == "refined" or _work(meters, m, n) > QUICK
+        if ranks is None and takes_long and len(wanted) > EVERY_RANK:
+            chosen = sorted(rank_grid(len(wanted)))
+        for rank, factors in task.at_ranks(chosen).items():
+            progress(f"measuring {name}", rank, max(chosen), {})
+            measures = (
+                {} if live is None or meters is None else live.data.told(_measure(*meters, factors))
+            )
+            rows.append(_row(opened, target, name, factors) | _UNMEASURED | measures)
+        seconds[name] = time.perf_counter() - started
+    description = None
+    if live is not None:
+        description = live.described(samples_used)
+    original = {} if live is None or meters is None else live.data.told(_original(*meters))
+    if description is not None and not description["validation_given"]:
+        from lrcompress.live.prepare import trained_on
+
+        easy, hard = original.get("held_out_error_rate"), original.get("error_rate")
+        if easy is not None and hard is not None:
+            description["trained_on_held_out"] = trained_on(easy, hard)
+    return SweepResult(
+        model=path,
+        layer=target.layer.path,
+        kernel_shape=(m, n),
+        parameters=opened.parameters,
+        break_even_rank=largest_useful_rank(m, n, target.layer.rank),
+        singular_values=[float(s) for s in singular_values(first.kernel)],
+        dataset=description,
+        original=original,
+        rows=rows,
+        seconds=seconds,
+    )
+
+
+def _work(meters: tuple[Meter | None, Meter] | None, m: int, n: int) -> int:
+    """Return the multiplications in which one head is measured."""
+    wrong = [meter.original_wrong for meter in meters or () if meter is not None]
+    return m * n * sum(part.size for part in wrong if part is not None)
+
+
+def _target(opened: ModelFile, layer: str | None) -> Target:
+    found = find_head(opened, layer)
+    return Target(found, is_head=layer is None or found.path in head_paths(opened))
+
+
+def _ranks(ranks: Sequence[int] | None, layer: DenseLayer) -> list[int]:
+    if ranks is None:
+        check_layer(layer, 1)
+        return list(range(1, largest_useful_rank(*layer.kernel_shape, layer.rank) + 1))
+    for rank in ranks:
+        check_layer(layer, rank, force=True)
+    return sorted(set(ranks))
+
+
+def _steps(progress: Progress, name: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(f"factorizing, {name}", done, total, {})
+
+
+def _row(opened: ModelFile, target: Target, method: str, factors: Factors) -> dict[str, Any]:
+    """Return what a rank saves, and how far its factors are from the kernel."""
+    m, n = target.layer.kernel_shape
+    stored = parameters(m, n, target.layer.rank)
+    saved = stored - parameters(m, n, factors.rank)
+    certificate = factors.certificate
+    truncated = certificate if method == "svd" else certificate.truncated
+    return {
+        "method": method,
+        # Another one where that was better on held-out inputs.
+        "method_used": factors.method,
+        "rank": factors.rank,
+        "parameters_after": opened.parameters - saved,
+        "layer_reduction": saved / stored,
+        "model_reduction": saved / max(opened.parameters, 1),
+        # Of the matrix that was truncated; refinement truncates none.
+        "energy": None if truncated is None else 1 - truncated.frobenius_error**2,
+        "frobenius_error": certificate.frobenius_error,
+        "spectral_error": certificate.spectral_error,
+    }
+
+
+_NOTHING = Calibration({})
+_UNMEASURED: dict[str, Any] = dict.fromkeys(
+    ("output_error", "agreement", "held_out_error_rate", "held_out_drop",
+     "error_rate", "error_rate_low", "error_rate_high", "drop")
+)  # fmt: skip
+
+
+def _measure(held_out: Meter | None, test: Meter, factors: Factors) -> dict[str, Any]:
+    """Return errors of the outputs: what to choose by from held-out data, what to report from test."""
+    from lrcompress.measure.evaluation import compare
+    from lrcompress.measure.paired import compare_paired
+
+    found: dict[str, Any] = {}
+    if held_out is not None:
+        measured = held_out(factors)
+        found = {
+            "output_error": measured.output_error,
+            "agreement": measured.agreement,
+            "held_out_error_rate": measured.error_rate,
+            "held_out_drop": measured.drop,
+        } | _held_out(measured)
+    measured = test(factors)
+    before, after = test.original_wrong, measured.wrong
+    if before is not None and after is not None:
+        return found | _rate(after) | {"drop": compare_paired(before, after).to_json()}
+    if isinstance(test, NetworkMeter) and measured.evaluation is not None:
+        figures: dict[str, Any] = measured.evaluation.to_json()
+        drop = compare(test.original.evaluation, measured.evaluation)
+        return found | figures | {"drop": drop.to_json()}
+    return found
+
+
+def _held_out(measured: Any) -> dict[str, Any]:  # noqa: ANN401  # Measured, or Probed
+    """Return the main figure on held-out data, where it is no error rate."""
+    evaluation = getattr(measured, "evaluation", None)
+    if evaluation is None or measured.error_rate is not None:
+        return {}
+    return {f"held_out_{evaluation.measure}": evaluation.value}
+
+
+def _original(held_out: Meter | None, test: Meter) -> dict[str, Any]:
+    """Return what the original is measured by on both parts, with the numbers of samples."""
+    found: dict[str, Any] = {}
+    if held_out is not None and held_out.original_wrong is not None:
+        found = {
+            "held_out_error_rate": 100 * float(held_out.original_wrong.mean()),
+            "held_out_samples": int(held_out.original_wrong.size),
+        }
+    elif isinstance(held_out, NetworkMeter) and held_out.original.evaluation is not None:
+        found = {
+            "held_out_error_rate": held_out.original.error_rate,
+            "held_out_samples": held_out.original.evaluation.samples,
+        } | _held_out(held_out.original)
+    wrong = test.original_wrong
+    if wrong is not None:
+        return found | _rate(wrong) | {"samples": int(wrong.size)}
+    if isinstance(test, NetworkMeter) and test.original.evaluation is not None:
+        figures: dict[str, Any] = test.original.evaluation.to_json()
+        return found | figures
+    return found
+
+
+def _rate(wrong: Any) -> dict[str, float]:  # noqa: ANN401  # a boolean array
+    from lrcompress.measure.statistics import wilson_interval
+
+    low, high = wilson_interval(int(wrong.sum()), wrong.size)
+    rate = 100 * float(wrong.mean())
+    return {"error_rate": rate, "error_rate_low": low, "error_rate_high": high}

@@ -1,0 +1,275 @@
+"""Files that appear whole or not at all, run records, provenance and errors."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lrcompress import errors
+from lrcompress.errors import LRCompressError, OutputError, RunRecordError
+from lrcompress.files.atomic import check_output, replacing, write_json
+from lrcompress.records import provenance, runs
+
+
+def test_replacing_writes_whole_files(tmp_path: Path) -> None:
+    """The file appears with the content, ordinary permissions, and nothing beside it."""
+    path = tmp_path / "out.keras"
+
+    with replacing(path) as temporary:
+        temporary.write_text("content")
+        assert temporary.suffix == ".keras"
+        assert not path.exists()
+
+    mask = os.umask(0)
+    os.umask(mask)
+    assert path.read_text() == "content"
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt])
+def test_replacing_leaves_nothing_of_a_failure(
+    tmp_path: Path, problem: type[BaseException]
+) -> None:
+    """On any exception the old file stays and the new one is gone."""
+    path = tmp_path / "out.h5"
+    path.write_text("old")
+
+    with pytest.raises(problem), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise problem
+
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_replacing_in_a_missing_folder(tmp_path: Path) -> None:
+    """A folder that is not there is named in one line."""
+    with (
+        pytest.raises(OutputError, match="nowhere") as refused,
+        replacing(tmp_path / "nowhere" / "x"),
+    ):
+        pass
+
+    assert refused.value.code == "output_folder"
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    """A number that JSON does not have is refused, and no file appears."""
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"value": float("nan")})
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_that_are_refused(tmp_path: Path) -> None:
+    """Folders, inputs, existing files and missing folders are refused with their codes."""
+    existing = tmp_path / "existing"
+    existing.touch()
+    link = tmp_path / "link"
+    link.symlink_to(existing)
+
+    def code(path: Path, *, overwrite: bool = False) -> str:
+        with pytest.raises(OutputError) as refused:
+            check_output(path, inputs=(existing,), overwrite=overwrite)
+        return refused.value.code
+
+    assert code(tmp_path) == "output_is_directory"
+    assert code(existing, overwrite=True) == "output_is_input"
+    assert code(link, overwrite=True) == "output_is_input"
+    assert code(tmp_path / "no" / "x") == "output_folder"
+    with pytest.raises(OutputError, match="--overwrite"):
+        check_output(existing)
+    check_output(existing, overwrite=True)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> runs.RunRecord:
+    """Return a saved record of two small files."""
+    for name in ("model.h5", "model-rank4.h5"):
+        (tmp_path / name).write_text(name)
+    made = runs.new_record(tmp_path / "model-rank4.h5", ["lrcompress", "factorize"], 0)
+    made.set_stage("original", tmp_path / "model.h5", 100)
+    made.set_stage("factorized", tmp_path / "model-rank4.h5", 90, error_rate=1.5)
+    made.save()
+    return made
+
+
+def test_records_travel(record: runs.RunRecord, tmp_path: Path) -> None:
+    """Paths in a record are relative to it, and still lead to the files after a move."""
+    moved = tmp_path.with_name(tmp_path.name + "-moved")
+    tmp_path.rename(moved)
+
+    found = runs.newest(moved)
+
+    stage = found.stage("factorized")
+    assert stage is not None
+    assert stage["path"] == "model-rank4.h5"
+    assert found.resolve(stage["path"]).read_text() == "model-rank4.h5"
+
+
+def test_unknown_fields_survive(record: runs.RunRecord) -> None:
+    """What this version does not know is kept, at every level that is rewritten."""
+    document = json.loads(record.path.read_text())
+    document["new"] = {"a": 1}
+    document["stages"][0]["later"] = 2
+    record.path.write_text(json.dumps(document))
+
+    again = runs.read(record.path)
+    again.set_stage("original", record.path.parent / "model.h5", 100, error_rate=0.5)
+    again.save(overwrite=True)
+
+    final = json.loads(record.path.read_text())
+    assert final["new"] == {"a": 1}
+    assert final["stages"][0]["later"] == 2
+    assert final["stages"][0]["error_rate"] == 0.5
+
+
+def test_figures_of_another_file_are_dropped(record: runs.RunRecord, tmp_path: Path) -> None:
+    """Where the model's bytes have changed, its old error rate does not stay."""
+    (tmp_path / "model-rank4.h5").write_text("other")
+
+    record.set_stage("factorized", tmp_path / "model-rank4.h5", 80)
+
+    stage = record.stage("factorized")
+    assert stage is not None
+    assert stage["error_rate"] is None
+    assert [s["name"] for s in record.document["stages"]] == ["original", "factorized"]
+
+
+def test_the_newest_record_is_taken(record: runs.RunRecord, tmp_path: Path) -> None:
+    """The one written last counts, whatever its name."""
+    older = tmp_path / f"zzz{runs.SUFFIX}"
+    older.write_text(record.path.read_text())
+    os.utime(older, (1, 1))
+
+    assert runs.newest(tmp_path).path == record.path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{", "null", "[]", "{}", '{"schema_version": 2, "stages": []}',
+        '{"schema_version": 1, "stages": {}, "layers": [], "finetune": []}',
+        '{"schema_version": 1, "stages": [1], "layers": [], "finetune": []}',
+        '{"schema_version": 1, "stages": [{}], "layers": [], "finetune": []}',
+        '{"schema_version": 1, "stages": [], "layers": [2], "finetune": []}',
+        "[" * 100_000, "\x00\xff",
+    ],
+)  # fmt: skip
+def test_what_is_no_record(tmp_path: Path, content: str) -> None:
+    """Anything else is refused by name, in one line."""
+    path = tmp_path / f"x{runs.SUFFIX}"
+    path.write_text(content, encoding="latin-1")
+
+    with pytest.raises(RunRecordError, match=r"x\.lrcompress\.json") as refused:
+        runs.read(path)
+
+    assert "\n" not in str(refused.value)
+
+
+def test_no_record_here(tmp_path: Path) -> None:
+    """An empty folder says how to get one."""
+    with pytest.raises(RunRecordError, match="lrcompress factorize") as refused:
+        runs.newest(tmp_path)
+
+    assert refused.value.code == "no_run"
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (provenance.pack({"dataset": "mnist"}), {"dataset": "mnist"}),
+        (b'{"dataset": "mnist"}', {"dataset": "mnist"}),
+        ({"dataset": "mnist"}, {"dataset": "mnist"}),
+        ("{", {}), ("[" * 100_000, {}), (b"\xff\xfe", {}), (3, {}), ("[1]", {}), (None, {}),
+        ('{"dataset": "mnist", "x": NaN}', {}), ({"dataset": "mnist", "x": float("inf")}, {}),
+        ('{"dataset": "mnist", "x": "\\ud800"}', {}), ({"x": json.loads("[" * 60 + "]" * 60)}, {}),
+    ],
+)  # fmt: skip
+def test_provenance_of_strangers(value: object, found: dict[str, str]) -> None:
+    """What is not a provenance is none, whatever a file holds in its place; the rest can be written again."""
+    origin = provenance.unpack(value, Path("model.keras"))
+
+    assert origin.kept == found
+    assert origin.altered == (value is not None and not found)
+    provenance.pack(origin.kept)
+
+
+def test_every_error_has_a_code_and_an_exit_code() -> None:
+    """Errors are children of one base, with a stable code; only usage errors exit with 2."""
+    kinds: list[type[LRCompressError]] = [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and value not in (LRCompressError, errors.LRCompressWarning)
+    ]
+
+    assert all(issubclass(kind, LRCompressError) for kind in kinds)
+    assert len({kind.code for kind in kinds}) == len(kinds)
+    assert {kind.__name__ for kind in kinds if kind.exit_code == 2} == {"UnknownDatasetError"}
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    """Names from a stranger's file are shown without escape sequences and without markup."""
+    from rich.console import Console
+
+    from lrcompress.printable import printable
+    from lrcompress.reporting.tables import plain, table
+
+    evil = "a\x1b[31mred\x07 [bold]b[/bold]\n"
+    console = Console(width=200, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table("t", ["x", "y"], [[evil, "1"]]), plain([evil]))
+
+    assert "\x1b" not in capture.get()
+    assert "\x07" not in capture.get()
+    assert capture.get().count("[bold]b[/bold]") == 2
+    assert printable("größe λ") == "größe λ"
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "text"),
+    [
+        ("count", 1192042, "1,192,042"), ("size", 4_800_000, "4.80 MB"), ("size", 12, "12 bytes"),
+        ("share", 0.0013, "0.13 %"), ("share", 0.584, "58.4 %"), ("points", 0.151, "+0.15 pt"),
+        ("seconds", 0.5, "0.50 s"), ("seconds", 1170.0, "1,170 s"), ("small", None, "-"),
+    ],
+)  # fmt: skip
+def test_numbers_as_people_read_them(function: str, value: float | None, text: str) -> None:
+    """Every table writes a kind of number in one way."""
+    from lrcompress.reporting import words
+
+    render: Callable[[float | None], str] = getattr(words, function)
+
+    assert render(value) == text
+
+
+def test_the_scratch_table_joins_the_story(record: runs.RunRecord, tmp_path: Path) -> None:
+    """A finished row of the same data set and rank becomes a stage; a broken table becomes none."""
+    from lrcompress.reporting.story import tell
+
+    record.document |= {
+        "dataset": {"name": "digits"},
+        "layers": [{"rank": 4}],
+        "optimizer_bytes": 0,
+    }
+    row = {"rank": 4, "model": "m.keras", "model_parameters": 70, "bytes": 5, "seconds": 1.0,
+           "error_rate": 2.0, "error_rate_low": 1.0, "error_rate_high": 3.0, "samples": 9, "loss": 0.1}  # fmt: skip
+    folder = tmp_path / "scratch-digits"
+    folder.mkdir()
+
+    before = [stage["name"] for stage in tell(record)["stages"]]
+    (folder / "results.json").write_text("{")
+    broken = [stage["name"] for stage in tell(record)["stages"]]
+    (folder / "results.json").write_text(json.dumps({"rows": [row]}))
+    story = tell(record)
+
+    assert before == broken == ["original", "factorized"]
+    assert [stage["name"] for stage in story["stages"]] == ["original", "factorized", "scratch"]
+    assert story["stages"][2]["error_rate"] == 2.0
+    assert story["stages"][1]["parameters_saved"] == 10
+    assert story["stages"][1]["parameters_reduction"] == pytest.approx(0.1)

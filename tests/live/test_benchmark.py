@@ -1,0 +1,197 @@
+"""`benchmark`: what is timed, what is counted, what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+import lrcompress
+from lrcompress.errors import RunRecordError, TrainingError
+
+pytestmark = pytest.mark.keras
+
+
+def count(layers: list[Any], shape: tuple[int | None, ...], length: int = 7) -> Any:
+    """Return what is counted for a Sequential model of some layers."""
+    import keras
+
+    from lrcompress.live.multiplications import multiplications
+
+    return multiplications(keras.Sequential([keras.Input(shape), *layers]), length)
+
+
+def test_multiplications_are_those_of_the_kernels() -> None:
+    """Each kind of layer by its own rule, worked out by hand."""
+    from keras import layers as k
+
+    assert count([k.Dense(5)], (3,)) == (15, [])
+    assert count([k.Dense(5)], (None, 3)) == (7 * 15, [])
+    assert count([k.Conv2D(4, 3, strides=2)], (9, 9, 2)) == (4 * 4 * 9 * 2 * 4, [])
+    assert count([k.Conv2D(4, 3, groups=2)], (9, 9, 2)) == (7 * 7 * 9 * 1 * 4, [])
+    assert count([k.DepthwiseConv2D(3)], (5, 5, 2)) == (9 * 9 * 2, [])
+    assert count([k.SeparableConv2D(4, 3)], (5, 5, 2)) == (9 * (9 * 2 + 2 * 4), [])
+    assert count([k.Conv2DTranspose(4, 3)], (5, 5, 2)) == (25 * 9 * 2 * 4, [])
+    assert count([k.LSTM(6)], (10, 3)) == (10 * (3 + 6) * 24, [])
+    assert count([k.Bidirectional(k.GRU(6))], (10, 3)) == (2 * 10 * (3 + 6) * 18, [])
+    assert count([k.TimeDistributed(k.Dense(5))], (10, 3)) == (150, [])
+    assert count([k.Embedding(50, 3), k.BatchNormalization(), k.Dense(2)], (4,)) == (24, [])
+
+
+def test_what_cannot_be_counted_is_named() -> None:
+    """A layer of unknown work leaves the whole uncounted."""
+    from keras import layers as k
+
+    assert count([k.EinsumDense("ab,bc->ac", 4), k.Dense(2)], (3,)) == (None, ["EinsumDense"])
+    assert count([k.Conv1D(2, 3)], (None, 3)) == (None, ["Conv1D"])
+
+
+def test_layers_of_nested_and_shared_models_are_counted_once_a_use() -> None:
+    """A layer that is called twice works twice."""
+    import keras
+
+    from lrcompress.live.multiplications import multiplications
+
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.layers.Dense(3)(inner(inner(x))))
+
+    assert multiplications(model, 1) == (2 * 16 + 12, [])
+
+
+def test_inputs_suit_the_model() -> None:
+    """Indices stay below the smallest embedding, several inputs come by name, lengths are filled."""
+    import keras
+
+    from lrcompress.live.latency import STEPS, random_inputs
+
+    words, more = keras.Input((None,), name="words"), keras.Input((3,), name="more")
+    embedded = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(5, 2)(words))
+    model = keras.Model([words, more], keras.layers.Concatenate()([embedded, more]))
+
+    found = random_inputs(model, 200)
+
+    assert isinstance(found, dict)
+    assert (found["words"].shape, found["more"].shape) == ((200, STEPS), (200, 3))
+    assert set(np.unique(found["words"])) == set(range(5))
+
+
+@pytest.fixture
+def pair(trained_file: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Return a model and what rank 2 makes of it, with its record."""
+    small = tmp_path / f"small{trained_file.suffix}"
+    lrcompress.factorize(trained_file, rank=2, output=small)
+    return trained_file, small
+
+
+def test_the_last_run_is_timed_and_its_report_tells(
+    pair: tuple[Path, Path], run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """Without models the record names them, takes the result in, and the report shows it."""
+    result = run("benchmark", "--seconds", "0", "--batch-sizes", "1,3")
+
+    assert result.exit_code == 0, result.stderr
+    assert "Whole model, at" in result.stdout
+    assert "multiplications a sample, small" in result.stdout
+    record = json.loads((tmp_path / "small.lrcompress.json").read_text(encoding="utf-8"))
+    rows = record["benchmark"]["rows"]
+    places = [(row["batch_size"], row["what"], row["model"]) for row in rows]
+    assert places == [(b, w, i) for b in (1, 3) for w in ("model", "head") for i in (0, 1)]
+    assert all(0 < row["q1"] <= row["median"] <= row["q3"] for row in rows)
+    before, after = record["benchmark"]["models"]
+    saved = before["multiplications"] - after["multiplications"]
+    m, n = record["layers"][0]["kernel_shape"]
+    assert saved == m * n - 2 * (m + n)
+    assert before["head_multiplications"] == m * n
+    assert "speed: Whole model" in run("report").stdout
+    assert "### Speed" in run("report", "--format", "markdown").stdout
+    page = run("report", "--format", "html").stdout
+    assert 'id="latency-title"' in page
+
+
+def test_models_that_take_other_inputs_are_refused(
+    trained_file: Path, examples: Path, run: Callable[..., Result]
+) -> None:
+    """Only models of the same inputs can be compared."""
+    import keras
+
+    other = Path("other.keras").absolute()
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(other)
+
+    with pytest.raises(TrainingError, match="takes inputs of shape") as refused:
+        lrcompress.benchmark([trained_file, other], seconds=0)
+    assert refused.value.code == "inputs_differ"
+
+
+def test_a_record_whose_models_are_gone_is_refused(pair: tuple[Path, Path]) -> None:
+    """The line names what is missing and the way out."""
+    pair[1].unlink()
+
+    with pytest.raises(RunRecordError, match="lrcompress benchmark ORIGINAL COMPRESSED"):
+        lrcompress.benchmark(run=pair[1].with_suffix(".lrcompress.json"))
+
+
+def test_a_head_that_does_not_stand_alone_is_left_out(tmp_path: Path) -> None:
+    """A model with two outputs is timed as a whole only, and alone it is compared with nothing."""
+    import keras
+
+    x = keras.Input((4,))
+    model = keras.Model(x, [keras.layers.Dense(2)(x), keras.layers.Dense(3)(x)])
+    model.save(tmp_path / "two.keras")
+
+    found = lrcompress.benchmark([tmp_path / "two.keras"], seconds=0, batch_sizes=(2,))
+
+    assert [(row["what"], row["speed"]) for row in found.rows] == [("model", None)]
+    assert found.models[0]["head_multiplications"] is None
+
+
+@pytest.mark.parametrize("value", ["", "0", "1,x", "-1"])
+def test_wrong_batch_sizes_are_a_usage_error(
+    run: Callable[..., Result], examples: Path, value: str
+) -> None:
+    """Refused before Keras starts."""
+    result = run("benchmark", examples / "digits_cnn.h5", f"--batch-sizes={value}")
+
+    assert result.exit_code == 2
+    assert "is not a list of batch sizes" in result.stderr
+
+
+def test_the_layers_that_were_factorized_are_timed_alone(
+    tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    """Not the head, where that is the same in both: 30 x 20 became 30 x 3 x 20."""
+    import keras
+
+    keras.Sequential([
+        keras.Input((12,)),
+        keras.layers.Dense(30, activation="relu", name="first"),
+        keras.layers.Dense(20, activation="relu", name="hidden"),
+        keras.layers.Dense(4, name="head"),
+    ]).save(tmp_path / "model.keras")  # fmt: skip
+    one, two = tmp_path / "one.keras", tmp_path / "two.keras"
+    lrcompress.factorize(tmp_path / "model.keras", layer="hidden", rank=3, output=one)
+    lrcompress.factorize(tmp_path / "model.keras", layer=["first", "hidden"], rank=3, output=two)
+
+    done = run("benchmark", "model.keras", one, "--batch-sizes", "2", "--seconds", "0")
+    found = lrcompress.benchmark([tmp_path / "model.keras", two], batch_sizes=(2,), seconds=0)
+
+    assert "Factorized layers alone, at batch 2" in done.stdout
+    assert (
+        "multiplications a sample, one.keras: 590, of them 150 by the factorized layers"
+        in done.stdout
+    )
+    assert (
+        "multiplications a sample, model.keras: 1,040, of them 600 by the factorized layers"
+        in done.stdout
+    )
+    assert [(row["what"], row["model"]) for row in found.rows] == [
+        ("model", 0), ("model", 1), ("layers", 0), ("layers", 1)
+    ]  # fmt: skip
+    counts = [(one["head_multiplications"], one["head_parameters"]) for one in found.models]
+    # 12 x 30 and 30 x 20, with their biases; r (m + n) of each.
+    assert counts == [(960, 1010), (3 * 42 + 3 * 50, 3 * 42 + 3 * 50 + 50)]

@@ -1,0 +1,162 @@
+"""Models with so many outputs, one for each step and word, that not all of them fit in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lrcompress.live import evaluate as evaluating
+
+pytestmark = pytest.mark.keras
+STEPS, WORDS = 6, 50
+
+
+@pytest.fixture(scope="module")
+def language_model() -> Any:
+    """Return a tiny untrained network with a prediction for every step, of any number of steps."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            keras.layers.Embedding(WORDS, 4),
+            keras.layers.SimpleRNN(5, return_sequences=True),
+            keras.layers.Dense(WORDS, activation="softmax", name="next_word"),
+        ]
+    )
+
+
+def test_evaluation_in_blocks_is_that_of_the_whole(
+    language_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors and loss do not depend on how many outputs are held at a time; few are."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, WORDS, (2, 23, STEPS))
+    whole = evaluating.evaluate(language_model, x, y)
+    monkeypatch.setattr(evaluating, "MOST_OUTPUTS", 4 * STEPS * WORDS)
+
+    sizes = [outputs.size for _, outputs in evaluating.predicted(language_model, x)]
+    in_blocks = evaluating.evaluate(language_model, x, y)
+
+    assert max(sizes) == 4 * STEPS * WORDS
+    assert sum(sizes) == 23 * STEPS * WORDS
+    assert (in_blocks.samples, in_blocks.errors) == (23 * STEPS, whole.errors)
+    assert in_blocks.loss == pytest.approx(whole.loss, rel=1e-6)
+    np.testing.assert_array_equal(in_blocks.wrong, whole.wrong)
+    assert in_blocks.error_rate_low == whole.error_rate_low
+    # Epochs of a language model are chosen by what it says of all words, not of the likeliest.
+    assert whole.merit == (whole.loss, whole.error_rate)
+    assert whole.value == whole.error_rate
+    assert not {"each_step", "wrong"} & set(whole.to_json())
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_inputs_of_the_head_spare_the_head(
+    language_model: Any, monkeypatch: pytest.MonkeyPatch, nested: bool
+) -> None:
+    """No batch goes through the layer itself, inside a nested model only the first one."""
+    import keras
+
+    from lrcompress.live.activations import layer_inputs
+
+    monkeypatch.setattr(evaluating, "MOST_OUTPUTS", 4 * STEPS * WORDS)
+    x = np.random.default_rng(0).integers(0, WORDS, (23, STEPS))
+    head, runs = language_model.get_layer("next_word"), []
+    call = head.call
+
+    def counting(inputs: Any, training: bool | None = None) -> Any:
+        runs.append(inputs.shape[0])
+        return call(inputs)
+
+    monkeypatch.setattr(head, "call", counting)
+
+    model, path = language_model, "next_word"
+    if nested:
+        model = keras.Sequential([keras.Input((None,), dtype="int32"), language_model])
+        path = f"{language_model.name}/{path}"
+        runs.clear()  # of the symbolic call that built it
+    found = layer_inputs(model, path, x)
+    ran = list(runs)
+    after = language_model.predict(x, verbose=0)
+
+    trunk = keras.Model(language_model.inputs, head.input)
+    np.testing.assert_allclose(found, trunk.predict(x, verbose=0), atol=1e-6)
+    assert ran == ([4] if nested else [])
+    assert after.shape == (23, STEPS, WORDS)
+    np.testing.assert_allclose(after[:2], language_model.predict(x[:2], verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_numbers_of_words_are_not_scaled(dtype: str) -> None:
+    """What an embedding takes is used as it is, whatever type the model gives its inputs."""
+    import keras
+
+    from lrcompress.data.sources import Dataset
+    from lrcompress.live.prepare import DataRequest, prepare
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((STEPS,), dtype=dtype),
+            keras.layers.Embedding(WORDS, 4),
+            keras.layers.Dense(WORDS, activation="softmax"),
+        ]
+    )
+    x, y = np.random.default_rng(0).integers(0, WORDS, (2, 30, STEPS))
+
+    # The untrained model is near chance, which a search for a scaling would refuse.
+    prepared = prepare(Dataset("text", "text.npz", x, y, x, y), model, DataRequest())
+
+    assert prepared.scaling.name == "as-is"
+    np.testing.assert_array_equal(prepared.test()[0], x)
+
+
+def test_calibration_takes_as_many_samples_as_it_uses(language_model: Any) -> None:
+    """A sequence gives an input of the head at each step; pictures give one each."""
+    import keras
+
+    from lrcompress.live.activations import FEWEST_SAMPLES, samples_for
+    from lrcompress.lowrank import most_inputs
+
+    pictures = keras.Sequential(
+        [keras.Input((4, 4)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    x = np.zeros((5, 40), np.int32)
+
+    assert samples_for(pictures, np.zeros((5, 4, 4)), 70_000) == 70_000
+    assert samples_for(language_model, x, 80_001) == 2_001
+    assert samples_for(language_model, x, 100) == FEWEST_SAMPLES
+    # Enough for the digits and words of any data set, and no more than memory holds.
+    assert most_inputs(10) > 1_000_000
+    assert most_inputs(100_000) * 100_000 * 4 < 2**31
+
+
+def test_a_step_of_fine_tuning_has_bounded_outputs(language_model: Any) -> None:
+    """Where each sample has many outputs a batch has fewer samples; a size that was asked for stays."""
+    from lrcompress.train.settings import MOST_OUTPUTS, FinetuneSettings
+
+    each = evaluating.outputs_each(language_model, np.zeros((3, 7), np.int32))
+    many = MOST_OUTPUTS // 40
+
+    assert each == 7 * WORDS
+    assert FinetuneSettings().decided(100_000, each).batch_size == 128
+    assert FinetuneSettings().decided(100_000, many).batch_size == 32
+    assert FinetuneSettings().decided(100_000, 2 * MOST_OUTPUTS).batch_size == 1
+    assert FinetuneSettings(batch_size=100).decided(100_000, many).batch_size == 100
+
+
+@pytest.mark.parametrize(("shape", "held_out"), [((), 1_000), ((40,), 500), ((4,), 1_000)])
+def test_sequences_need_fewer_samples_to_choose_by(shape: tuple[int, ...], held_out: int) -> None:
+    """The held-out part counts the labels of a sequence, and is a tenth at most."""
+    from lrcompress.data.dataset import Dataset
+    from lrcompress.live.fit import hold_out
+
+    x, y = np.zeros((10_000, 2)), np.zeros((10_000, *shape), np.int64)
+
+    split = hold_out(Dataset("made", "made", x, y, x, y), seed=0)
+
+    assert len(split.x_val) == held_out
+    assert len(split.x_train) == 10_000 - held_out

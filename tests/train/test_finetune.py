@@ -1,0 +1,360 @@
+"""What `finetune` trains, and how: scopes, teachers, optimizers, precision, kinds of outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lrcompress.data.sources import Dataset
+from lrcompress.errors import DatasetError, TrainingError
+
+pytestmark = pytest.mark.keras
+
+Tune = Callable[..., tuple[Any, Any]]
+
+
+@pytest.fixture
+def tune(small_file: Path, trained_file: Path, few_digits: Dataset) -> Tune:
+    """Return a function that fine-tunes the small model with some settings; outcome and model."""
+    from lrcompress.live import engine
+    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.train.finetune import finetune
+    from lrcompress.train.settings import FinetuneSettings
+
+    def call(teacher: Any = "original", **settings: Any) -> tuple[Any, Any]:
+        student = engine.load_model(small_file)
+        teacher = engine.load_model(trained_file) if teacher == "original" else teacher
+        data = prepare(few_digits, student, DataRequest(scaling="/16"))
+        chosen = FinetuneSettings(**{"epochs": 1, "learning_rate": 3e-3} | settings)
+        return finetune(student, teacher, data, chosen), student
+
+    return call
+
+
+def changed(model: Any, path: Path) -> list[str]:
+    """Return the layers of a model whose weights are not those in a file."""
+    from lrcompress.live.engine import load_model
+
+    pairs = zip(model.layers, load_model(path).layers, strict=True)
+    return [
+        new.name
+        for new, old in pairs
+        if not all(map(np.array_equal, new.get_weights(), old.get_weights()))
+    ]
+
+
+def test_the_head_alone(tune: Tune, small_file: Path, few_digits: Dataset) -> None:
+    """The factors and the bias are trained, nothing else; the figures are the whole model's."""
+    from lrcompress.live.engine import load_model
+    from lrcompress.live.evaluate import evaluate
+
+    outcome, model = tune(scope="head", epochs=8, learning_rate=0.02)
+
+    x = few_digits.x_test.astype(np.float32) / 16
+    after = evaluate(model, x, few_digits.y_test)
+    assert changed(model, small_file) == ["predictions_lowrank", "predictions"]
+    assert outcome.distilled
+    assert outcome.original.errors < outcome.after.errors < outcome.before.errors
+    assert after.errors == outcome.after.errors
+    assert after.loss == pytest.approx(outcome.after.loss, rel=1e-5)
+    # Keras numbers optimizers in a process: the file's own name, whatever ran before this test.
+    assert type(model.optimizer).__name__ == "Adam"
+    assert model.optimizer.name == load_model(small_file).optimizer.name
+
+
+def test_the_head_of_another_network(tune: Tune, trained_file: Path) -> None:
+    """Where the original is another below its head, it is measured and does not teach."""
+    from lrcompress.live.engine import load_model
+
+    other = load_model(trained_file)
+    hidden = other.get_layer("hidden")
+    hidden.set_weights([1.01 * weight for weight in hidden.get_weights()])
+
+    outcome, _ = tune(other, scope="head")
+
+    assert not outcome.distilled
+    assert outcome.original is not None
+    assert outcome.drop is not None
+
+
+def test_a_tail_inside_a_nested_model() -> None:
+    """The head is found at any depth, with what follows it, and computes what it did there."""
+    import keras
+
+    from lrcompress.live.activations import layer_inputs
+    from lrcompress.live.head import tail_of
+
+    layers = keras.layers
+    head = [layers.Dense(2, use_bias=False, name="first"), layers.Dense(4, name="second")]
+    inner = keras.Sequential([keras.Input((5, 6)), layers.Dense(3, "relu"), *head], name="inner")
+    model = keras.Sequential([keras.Input((5, 6)), inner, layers.Reshape((20,)), layers.Softmax()])
+    x = np.random.default_rng(0).standard_normal((7, 5, 6)).astype(np.float32)
+
+    tail = tail_of(model)
+    inputs = layer_inputs(model, tail.path, x)
+    alone = tail.alone(inputs.shape[1:])
+
+    assert tail.path == "inner/first"
+    np.testing.assert_allclose(
+        alone.predict(inputs, verbose=0), model.predict(x, verbose=0), atol=1e-6
+    )
+    trainable = [weight.path for weight in alone.trainable_weights]
+    assert len(trainable) == 3
+
+
+@pytest.mark.parametrize("what", ["no dense", "two outputs"])
+def test_heads_that_cannot_stand_alone(what: str) -> None:
+    """What has no head in one line before its only output is told to train as a whole."""
+    import keras
+
+    from lrcompress.live.head import tail_of
+
+    layers = keras.layers
+    x = keras.Input((8,))
+    h = layers.Embedding(9, 4)(x)
+    outputs: Any = layers.Dense(3)(layers.LSTM(4)(h))
+    if what == "no dense":
+        outputs = layers.LSTM(4)(h)
+    elif what == "two outputs":
+        outputs = [outputs, layers.Dense(3)(layers.Flatten()(h))]
+
+    with pytest.raises(TrainingError, match="--scope model") as refused:
+        tail_of(keras.Model(x, outputs))
+
+    assert refused.value.code == "no_head"
+
+
+@pytest.mark.parametrize(
+    ("setting", "typed", "meant"),
+    [("scope", "modle", "model"), ("optimizer", "adan", "adam"), ("precision", "mixd", "mixed")],
+)
+def test_a_misspelt_setting(setting: str, typed: str, meant: str) -> None:
+    """From Python, where no command line has checked it, it is answered with the one that was meant."""
+    from lrcompress.train.settings import FinetuneSettings
+
+    with pytest.raises(
+        TrainingError, match=f"{setting}='{typed}'.* Did you mean '{meant}'"
+    ) as refused:
+        FinetuneSettings(**{setting: typed})
+
+    assert refused.value.code == "bad_setting"
+
+
+def test_a_teacher_asked_at_every_step(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its outputs would not fit into memory, student and teacher run side by side."""
+    from lrcompress.train import teacher as distill
+
+    remembered, first = tune()
+    monkeypatch.setattr(distill, "IN_MEMORY_BYTES", 0)
+    asked, second = tune()
+
+    assert asked.history[-1]["loss"] == pytest.approx(remembered.history[-1]["loss"], rel=1e-4)
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_a_teacher_of_other_classes(tune: Tune) -> None:
+    """An original with another number of classes is refused, unless it does not teach."""
+    import keras
+
+    other = keras.Sequential(
+        [keras.Input((8, 8)), keras.layers.Flatten(), keras.layers.Dense(12, "softmax")]
+    )
+
+    with pytest.raises(DatasetError, match="--no-distill") as refused:
+        tune(other)
+    outcome, _ = tune(other, distill=False)
+
+    assert refused.value.code == "teacher_classes"
+    assert not outcome.distilled
+    assert outcome.original is not None
+
+
+def test_the_originals_own_optimizer() -> None:
+    """Class and settings are those of the compile config; its state is not, nor a rate that is given."""
+    import keras
+
+    from lrcompress.train.optimizers import original
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.RMSprop(3e-4, rho=0.8, clipnorm=1.5), "mse")
+    model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
+
+    own = original(model.get_compile_config(), None)
+    faster = original(model.get_compile_config(), 0.25)
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.5, 9, 0.1)))
+    scheduled = original(model.get_compile_config(), None)
+
+    assert isinstance(own, keras.optimizers.RMSprop)
+    assert (own.rho, own.clipnorm, int(own.iterations)) == (0.8, 1.5, 0)
+    assert float(own.learning_rate) == pytest.approx(3e-4)
+    assert (float(faster.learning_rate), faster.rho) == (0.25, 0.8)
+    assert scheduled.get_config()["learning_rate"]["config"]["decay_steps"] == 9
+    with pytest.raises(TrainingError, match="without its optimizer"):
+        original(None, None)
+
+
+def test_mixed_precision_is_for_training_only(tune: Tune, small_file: Path) -> None:
+    """Weights, layers and figures are float32 again; the steps between were not."""
+    outcome, model = tune(precision="mixed", distill=False)
+    plain, _ = tune(precision="float32", distill=False)
+
+    assert outcome.settings.precision == "mixed_bfloat16"
+    assert plain.settings.precision == "float32"
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    assert {weight.dtype for weight in model.get_weights()} == {np.dtype(np.float32)}
+    losses = [entry["validation_loss"] for entry in outcome.history]
+    assert losses[-1] < losses[0]
+    # bfloat16 has three digits.
+    assert outcome.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=0.02)
+    assert outcome.history[-1]["loss"] != plain.history[-1]["loss"]
+
+
+def test_mixed_precision_leaves_words_and_outputs_alone() -> None:
+    """Numbers of words stay apart, also in a nested model; what makes the outputs is float32."""
+    import keras
+
+    from lrcompress.train.precision import MIXED, training_in
+
+    layers = keras.layers
+    words = layers.Embedding(3000, 1, embeddings_initializer="glorot_normal")
+    body = keras.Sequential([keras.Input((5,)), words, layers.Dense(4, name="middle")])
+    model = keras.Sequential([keras.Input((5,)), body, layers.Dense(3, "softmax", name="end")])
+    x = np.arange(2000, 2010, dtype=np.float32).reshape(2, 5)
+    before = np.asarray(keras.ops.convert_to_numpy(model(x)))
+
+    with training_in(model, MIXED):
+        policies = [layer.dtype_policy.name for layer in (words, body.layers[-1], model.layers[-1])]
+        during = np.asarray(keras.ops.convert_to_numpy(model(x)))
+
+    # The last layer of any model is what another may take for its outputs.
+    assert policies == [MIXED, "float32", "float32"]
+    assert during.dtype == np.float32
+    np.testing.assert_allclose(during, before, rtol=0.02)
+    assert len(np.unique(during.round(4), axis=1)) == len(np.unique(before.round(4), axis=1))
+    assert words.dtype_policy.name == "float32"
+
+
+def test_precision_is_mixed_only_where_the_device_gains() -> None:
+    """A CPU never gains; what was asked is done."""
+    from lrcompress.live import engine
+    from lrcompress.train import precision
+
+    assert precision.choose("float32") == "float32"
+    assert precision.choose("mixed") == "mixed_bfloat16"
+    assert engine.has_accelerator() or precision.choose("auto") == "float32"
+
+
+def test_patience_and_divergence(tune: Tune) -> None:
+    """It stops when no better epoch comes, and at once when the loss is no number any more."""
+    waited, _ = tune(None, epochs=9, learning_rate=1e-12, patience=2)
+
+    assert (waited.stopped, waited.epochs_done) == ("patience", waited.best_epoch + 2)
+    with pytest.raises(TrainingError, match=r"diverged in epoch [1-8]: .* --learning-rate"):
+        tune(None, epochs=9, learning_rate=1e30)
+
+
+def test_every_kind_of_output_at_once() -> None:
+    """Two inputs; classes, labels and numbers; sample weights: all outputs come nearer."""
+    import keras
+
+    from lrcompress.live import engine
+    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.train.finetune import finetune
+    from lrcompress.train.settings import FinetuneSettings
+
+    rng = np.random.default_rng(0)
+    x = {"a": rng.standard_normal((300, 3)), "b": rng.standard_normal((300, 4))}
+    mixed = np.concatenate([x["a"], x["b"]], axis=1) @ rng.standard_normal((7, 5))
+    y = {"kind": mixed.argmax(axis=1), "tags": (mixed > 0).astype(np.int64), "size": mixed}
+    layers, ends = keras.layers, [keras.Input((3,), name="a"), keras.Input((4,), name="b")]
+    engine.seed_everything(0)
+    hidden = layers.Dense(16, "relu")(layers.Concatenate()(ends))
+    outputs = [
+        layers.Dense(5, "softmax", name="kind")(hidden),
+        layers.Dense(5, "sigmoid", name="tags")(hidden),
+        layers.Dense(5, name="size")(hidden),
+    ]
+    model = keras.Model(ends, outputs)
+    model.compile("adam", ["sparse_categorical_crossentropy", "binary_crossentropy", "mse"])
+    few = {name: array[:60] for name, array in x.items()}, {k: v[:60] for k, v in y.items()}
+    data = Dataset("made", "made", x, y, *few, w_train=np.ones(300, np.float32))
+    prepared = prepare(data, model, DataRequest(scaling="as-is"))
+    teacher = keras.models.clone_model(model)
+
+    outcome = finetune(
+        model, teacher, prepared, FinetuneSettings(epochs=3, learning_rate=0.02, teacher_weight=0.1)
+    )
+
+    before, after = outcome.before.to_json()["outputs"], outcome.after.to_json()["outputs"]
+    assert after["kind"]["error_rate"] < before["kind"]["error_rate"]
+    assert after["tags"]["binary_error"] < before["tags"]["binary_error"]
+    assert after["size"]["rmse"] < before["size"]["rmse"]
+    assert outcome.best_epoch > 0
+
+
+def test_weights_of_samples_and_classes_multiply() -> None:
+    """A sample's loss weighs what it weighs times its class; one a sample holds for all steps."""
+    from lrcompress.live.fit import Split
+    from lrcompress.train.targets import training_weights
+
+    x, y = np.zeros((2, 3)), np.array([[0, 1, 1], [2, 0, 0]])
+    by_class = np.array([1.0, 10.0, 100.0], np.float32)
+    each = np.array([2.0, 3.0], np.float32)
+
+    def found(w: Any, classes: Any) -> Any:
+        return training_weights(Split(x, y, x, y, x, y, w, None, None, classes))
+
+    assert found(None, None) is None
+    assert found(each, None) is each
+    np.testing.assert_array_equal(found(None, by_class), [[1, 10, 10], [100, 1, 1]])
+    np.testing.assert_array_equal(found(each, by_class), [[2, 20, 20], [300, 3, 3]])
+
+
+def test_batches() -> None:
+    """An epoch takes each sample, in full batches, in an order that only its number and the seed decide."""
+    from lrcompress.data.scaling import parse
+    from lrcompress.train.feed import Feed, epoch_order
+
+    x = np.arange(10, dtype=np.uint8)[:, None]
+    first, again, second = (epoch_order(10, 4, seed=3, epoch=e) for e in (1, 1, 2))
+    feed = Feed(x, x[:, 0], first, 4, parse("/5", x), sample_weight=x[:, 0].astype(np.float32))
+    halves = [Feed(x, x, first, 4, parse("/5", x), share=(part, 2)) for part in range(2)]
+
+    batches = [feed[step] for step in range(len(feed))]
+
+    assert sorted(set(first)) == list(range(10))
+    assert len(first) == 12
+    np.testing.assert_array_equal(first, again)
+    assert (first != second).any()
+    for inputs, targets, weights in batches:
+        assert inputs.dtype == np.float32
+        np.testing.assert_allclose(inputs[:, 0], targets / 5, rtol=1e-6)
+        np.testing.assert_array_equal(weights, targets)
+    seen = np.concatenate([targets for _, targets, _ in batches])
+    np.testing.assert_array_equal(np.sort(seen), np.sort(first))
+    assert len(epoch_order(3, 4, seed=0, epoch=1)) == 3
+    for step in range(3):
+        shared = np.concatenate([half[step][1] for half in halves])[:, 0]
+        np.testing.assert_array_equal(np.sort(shared), np.sort(batches[step][1]))
+
+
+def test_events_are_read_by_tensorflow(tmp_path: Path) -> None:
+    """TensorFlow, whose format it is, reads the scalars and finds every checksum right."""
+    summary_iterator = pytest.importorskip("tensorflow").compat.v1.train.summary_iterator
+    from lrcompress.train.tensorboard import EventFile
+
+    events = EventFile(tmp_path / "logs")
+    events.add(1, {"loss": 0.25, "validation_loss": float("nan")})
+    events.add(300, {"loss": -1.5, "a/b": 2.0})
+
+    found = [
+        (event.step, {value.tag: value.simple_value for value in event.summary.value})
+        for event in summary_iterator(str(events.path))
+    ]
+
+    assert found == [(0, {}), (1, {"loss": 0.25}), (300, {"loss": -1.5, "a/b": 2.0})]

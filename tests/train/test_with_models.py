@@ -1,0 +1,376 @@
+"""What the training room does with real, tiny Keras models."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lrcompress.data.sources import Dataset, load
+from lrcompress.errors import DatasetError, OutputError, RankError, TrainingError
+
+pytestmark = pytest.mark.keras
+
+
+def dense_model(
+    inputs: tuple[int, ...] = (6,), classes: int = 3, activation: str = "softmax"
+) -> Any:
+    """Return a tiny compiled classifier."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input(inputs),
+            keras.layers.Flatten(),
+            keras.layers.Dense(8, activation="relu", name="hidden"),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(classes, activation=activation, name="predictions"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def dataset(x: NDArray[Any], classes: int) -> Dataset:
+    """Return a data set with every class in both parts."""
+    y = np.arange(len(x)) % classes
+    return Dataset("made", "made", x, y, x, y)
+
+
+def test_shapes_are_made_to_fit() -> None:
+    """A channel axis is added, and images are flattened for a model that takes vectors."""
+    from lrcompress.live.fit import fit_to_model
+
+    pictures = dataset(np.zeros((6, 4, 5), np.uint8), 3)
+
+    assert fit_to_model(pictures, dense_model((4, 5, 1))).x_train.shape == (6, 4, 5, 1)
+    assert fit_to_model(pictures, dense_model((20,))).x_test.shape == (6, 20)
+    assert fit_to_model(pictures, dense_model((4, 5))).x_train.shape == (6, 4, 5)
+
+
+def test_data_that_do_not_fit() -> None:
+    """Other shapes and more classes than the model has are refused with both sides."""
+    from lrcompress.live.fit import fit_to_model
+
+    with pytest.raises(DatasetError, match=r"\(4, 5\).*\(9,\)") as shape:
+        fit_to_model(dataset(np.zeros((6, 4, 5)), 3), dense_model((9,)))
+    with pytest.raises(DatasetError, match=r"up to 4.*3 classes") as classes:
+        fit_to_model(dataset(np.zeros((6, 9)), 5), dense_model((9,)))
+
+    assert shape.value.code == "dataset_shape"
+    assert classes.value.code == "dataset_classes"
+
+
+def test_hold_out_is_seeded_disjoint_and_complete() -> None:
+    """Training and validation parts share nothing and together are all of the training data."""
+    from lrcompress.live.fit import hold_out
+
+    data = dataset(np.arange(200)[:, None], 4)
+
+    first, again, other = (hold_out(data, seed) for seed in (0, 0, 1))
+
+    both = np.concatenate([first.x_train, first.x_val])[:, 0]
+    assert sorted(both) == list(range(200))
+    assert len(first.x_val) == 20
+    np.testing.assert_array_equal(first.x_val, again.x_val)
+    assert not np.array_equal(first.x_val, other.x_val)
+
+
+def test_scores() -> None:
+    """Probabilities and logits of the same model give the same score; errors are counted per step."""
+    from lrcompress.live.evaluate import score
+
+    logits = np.array([[2.0, 0, 0], [0, 1, 0], [0, 0, -1]], np.float32)
+    y = np.array([0, 1, 2])
+    p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+
+    by_logits, by_p = score(logits, y, is_logits=True), score(p, y, is_logits=False)
+    by_step = score(np.stack([p, p]), np.stack([y, y]), is_logits=False)
+
+    assert by_logits.errors == by_p.errors == 1
+    assert by_logits.wrong.tolist() == [False, False, True]
+    expected = -np.log(p[np.arange(3), y]).mean()
+    assert by_logits.loss == pytest.approx(expected, rel=1e-6)
+    assert by_p.loss == pytest.approx(expected, rel=1e-6)
+    assert (by_step.samples, by_step.errors) == (6, 2)
+
+
+def test_score_of_one_unit() -> None:
+    """One unit says how likely class 1 is, as a probability or as a logit."""
+    from lrcompress.live.evaluate import score
+
+    p = np.array([[0.9], [0.2], [0.6]], np.float32)
+    y = np.array([1, 0, 0])
+
+    by_p = score(p, y, is_logits=False)
+    by_logit = score(np.log(p / (1 - p)), y, is_logits=True)
+
+    assert by_p.wrong.tolist() == by_logit.wrong.tolist() == [False, False, True]
+    assert by_p.loss == pytest.approx(-np.log([0.9, 0.8, 0.4]).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "linear"])
+def test_evaluate_agrees_with_keras(activation: str) -> None:
+    """The error rate and the loss are those of Keras' own evaluation."""
+    import keras
+
+    from lrcompress.live.evaluate import evaluate, outputs_probabilities
+
+    model = dense_model(activation=activation)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=activation == "linear")
+    model.compile("sgd", loss, metrics=["accuracy"])
+    rng = np.random.default_rng(0)
+    x, y = rng.random((50, 6), np.float32), rng.integers(0, 3, 50)
+
+    found = evaluate(model, x, y)
+
+    theirs = model.evaluate(x, y, verbose=0)
+    assert outputs_probabilities(model) == (activation == "softmax")
+    assert found.loss == pytest.approx(theirs[0], rel=1e-4)
+    assert found.error_rate == pytest.approx(100 * (1 - theirs[1]), abs=1e-4)
+
+
+def test_probabilities_are_told_from_logits() -> None:
+    """The last activation counts, through dropout, reshaping, wrappers and nested models."""
+    import keras
+
+    from lrcompress.live.evaluate import outputs_probabilities
+
+    def ends_in(*layers: Any) -> bool:
+        return outputs_probabilities(keras.Sequential([keras.Input((4, 6)), *layers]))
+
+    dense, softmax = keras.layers.Dense, keras.layers.Softmax
+    nested = keras.Sequential([keras.Input((4, 6)), dense(3, activation="softmax")])
+
+    assert ends_in(dense(3, activation="softmax"))
+    assert ends_in(dense(3), softmax())
+    assert ends_in(dense(3), keras.layers.Activation("softmax"), keras.layers.Dropout(0.1))
+    assert ends_in(keras.layers.TimeDistributed(dense(3, activation="softmax")))
+    assert ends_in(dense(3, activation="sigmoid"), keras.layers.Reshape((3, 4)))
+    assert ends_in(nested)
+    assert not ends_in(dense(3))
+    assert not ends_in(dense(3, activation="softmax"), dense(3))
+    assert not ends_in(dense(3, activation="relu"))
+    assert not ends_in(keras.layers.Flatten())
+
+
+def test_layer_inputs() -> None:
+    """What flows into a layer is what a sub-model up to it gives; the layer is left as it was."""
+    import keras
+
+    from lrcompress.live.activations import layer_inputs
+
+    model = dense_model()
+    x = np.random.default_rng(0).random((300, 6), np.float32)
+    before = model.get_layer("predictions").call
+
+    found = layer_inputs(model, "predictions", x)
+
+    trunk = keras.Model(model.inputs, model.get_layer("predictions").input)
+    np.testing.assert_allclose(found, trunk.predict(x, verbose=0), atol=1e-6)
+    assert model.get_layer("predictions").call == before
+
+
+def test_layer_inputs_inside_a_nested_model() -> None:
+    """A layer of a nested model is found by its path."""
+    import keras
+
+    from lrcompress.live.activations import layer_inputs
+
+    inner = dense_model()
+    inner.name = "inner"
+    inputs = keras.Input((6,))
+    outer = keras.Model(inputs, inner(inputs * 2.0))
+    x = np.random.default_rng(0).random((5, 6), np.float32)
+
+    found = layer_inputs(outer, "inner/predictions", x)
+
+    np.testing.assert_allclose(found, layer_inputs(inner, "predictions", 2 * x), atol=1e-6)
+    with pytest.raises(TrainingError, match="inner/nothing"):
+        layer_inputs(outer, "inner/nothing", x)
+
+
+@pytest.fixture
+def prepared(examples: Path) -> tuple[Any, Any]:
+    """Return the example model and the digits that fit it."""
+    from lrcompress.live import engine
+    from lrcompress.live.prepare import DataRequest, prepare
+
+    teacher = engine.load_model(examples / "digits_cnn.keras")
+    return teacher, prepare(load("digits"), teacher, DataRequest(scaling="/16"))
+
+
+def factorized(examples: Path, tmp_path: Path) -> Path:
+    """Return the example model at rank 3, by the literal truncated SVD."""
+    import lrcompress
+
+    result = lrcompress.factorize(
+        examples / "digits_cnn.keras", rank=3, method="svd", output=tmp_path / "small.keras"
+    )
+    return result.output
+
+
+def test_finetune_keeps_the_best_and_repeats(
+    prepared: tuple[Any, Any], examples: Path, tmp_path: Path
+) -> None:
+    """The kept weights are the best on validation, settings are back, a seed gives one result."""
+    from lrcompress.live import engine
+    from lrcompress.live.evaluate import evaluate
+    from lrcompress.train.finetune import FinetuneSettings, finetune
+
+    teacher, data = prepared
+    path = factorized(examples, tmp_path)
+    outcomes, weights = [], []
+    for _ in range(2):
+        student = engine.load_model(path)
+        rates = [layer.rate for layer in student.layers if "dropout" in layer.name]
+        outcomes.append(finetune(student, teacher, data, FinetuneSettings(epochs=2)))
+        weights.append(student.get_weights())
+
+    first, second = outcomes
+    errors = [(e["validation_error_rate"], e["validation_loss"]) for e in first.history]
+    kept = [entry["kept"] for entry in first.history]
+    assert len(first.history) == 3
+    assert kept.count(True) == 1
+    assert errors[kept.index(True)] == min(errors)
+    val = evaluate(student, data.scaling(data.split.x_val), data.split.y_val)
+    assert val.error_rate == pytest.approx(min(errors)[0])
+    assert [layer.rate for layer in student.layers if "dropout" in layer.name] == rates
+    assert student.optimizer.name == "adam"
+    assert student.loss == "categorical_crossentropy"
+    assert first.after.errors == second.after.errors
+    assert all(map(np.array_equal, *weights))
+
+
+def test_finetune_never_ends_worse_than_it_began(
+    prepared: tuple[Any, Any], examples: Path, tmp_path: Path
+) -> None:
+    """A learning rate that ruins the network leaves the start in place."""
+    from lrcompress.live import engine
+    from lrcompress.train.finetune import FinetuneSettings, finetune
+
+    teacher, data = prepared
+    student = engine.load_model(factorized(examples, tmp_path))
+    before = student.get_weights()
+
+    outcome = finetune(student, teacher, data, FinetuneSettings(epochs=1, learning_rate=100.0))
+
+    assert outcome.best_epoch == 0
+    assert outcome.after.errors == outcome.before.errors
+    assert all(map(np.array_equal, before, student.get_weights()))
+
+
+def test_finetune_without_the_original(
+    prepared: tuple[Any, Any], examples: Path, tmp_path: Path
+) -> None:
+    """Without a teacher the labels alone train, and nothing is said of a drop."""
+    from lrcompress.live import engine
+    from lrcompress.train.finetune import FinetuneSettings, finetune
+
+    _, data = prepared
+    student = engine.load_model(factorized(examples, tmp_path))
+
+    outcome = finetune(student, None, data, FinetuneSettings(epochs=2))
+
+    assert not outcome.distilled
+    assert outcome.drop is None
+    assert outcome.original is None
+    assert outcome.after.errors < outcome.before.errors
+
+
+def test_models_that_keras_cannot_load(examples: Path, tmp_path: Path) -> None:
+    """What Keras raises becomes one line that names the file."""
+    from lrcompress.live.engine import load_model
+
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(examples / "digits_cnn.keras") as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'"Flatten"', b'"Flattened"'))
+
+    with pytest.raises(TrainingError, match=r"model\.keras") as error:
+        load_model(path)
+
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_saved_models_carry_their_provenance(tmp_path: Path, suffix: str) -> None:
+    """A saved model names its data set where Keras ignores it, and Keras loads it."""
+    import lrcompress
+    from lrcompress.live.engine import load_model
+    from lrcompress.live.storing import save_model
+
+    model, path = dense_model(), tmp_path / f"model{suffix}"
+
+    save_model(model, path, {"dataset": "mnist", "scaling": "/255"})
+
+    assert lrcompress.inspect(path)["dataset"] == "mnist"
+    assert all(map(np.array_equal, load_model(path).get_weights(), model.get_weights()))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "rank", "by_rule", "layer"),
+    [
+        ("mnist", 1_192_042, 8, 19_536, 2_138),
+        ("mnist", 1_192_042, 4, 18_472, 1_074),
+        ("cifar100", 1_297_028, 75, 143_180, 46_000),
+        ("cifar100", 1_297_028, 60, 134_000, 36_820),
+    ],
+)
+def test_the_papers_networks(name: str, total: int, rank: int, by_rule: int, layer: int) -> None:
+    """True counts are those of Keras, the paper's counts those that it printed."""
+    from lrcompress.studies.networks import RECIPES
+
+    recipe = RECIPES[name]
+
+    assert recipe.build(None).count_params() == total
+    small = recipe.build(rank)
+    assert small.count_params() == total - recipe.layer_parameters(None) + layer
+    assert recipe.layer_parameters(rank) == layer
+    assert recipe.paper_parameters(rank) == by_rule
+    assert [item.name for item in small.layers[-2:]] == ["predictions_lowrank", "predictions"]
+
+
+def test_scratch_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are saved as each is done; a deleted model is trained again, other settings are refused."""
+    from lrcompress.studies import scratch
+
+    data = load("digits")
+    settings = scratch.default_settings("digits", 1, 0)
+    build: Callable[[int | None], Any] = scratch.RECIPES["digits"].build
+    calls = []
+
+    def one_at_a_time(rank: int | None) -> Any:
+        calls.append(rank)
+        if rank == 2 and calls.count(2) == 1:
+            raise KeyboardInterrupt
+        return build(rank)
+
+    monkeypatch.setitem(
+        scratch.RECIPES, "digits", scratch.RECIPES["digits"].__class__(
+            **{**scratch.RECIPES["digits"].__dict__, "build": one_at_a_time})
+    )  # fmt: skip
+
+    with pytest.raises(KeyboardInterrupt):
+        scratch.train_rows(data, settings, tmp_path, ranks=(4, 2))
+    interrupted = json.loads((tmp_path / "results.json").read_text())
+    resumed = scratch.train_rows(data, settings, tmp_path, ranks=(4, 2))
+    (tmp_path / "digits-rank4.keras").unlink()
+    scratch.train_rows(data, settings, tmp_path, ranks=(4, 2))
+
+    assert [row["rank"] for row in interrupted["rows"]] == [4]
+    assert [row["rank"] for row in resumed["rows"]] == [4, 2]
+    assert calls == [4, 2, 2, 4]
+    with pytest.raises(OutputError, match="epochs") as other:
+        scratch.train_rows(data, scratch.default_settings("digits", 2, 0), tmp_path, ranks=(4,))
+    with pytest.raises(RankError, match="Rank 11"):
+        scratch.train_rows(data, settings, tmp_path / "new", ranks=(11,))
+    assert other.value.code == "results_differ"

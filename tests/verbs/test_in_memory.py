@@ -1,0 +1,407 @@
+"""Live Keras models: a smaller one comes out, and the first stays as it was."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lrcompress
+from lrcompress.errors import LRCompressError, UnsupportedModelError
+
+keras = pytest.importorskip("keras")
+pytestmark = pytest.mark.keras
+
+X = np.random.default_rng(0).normal(size=(9, 12)).astype("float32")
+
+
+@keras.saving.register_keras_serializable("lrcompress_tests")
+class Block(keras.layers.Layer):
+    """A layer with a Dense inside and a weight of its own."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.inner = keras.layers.Dense(16, activation="relu", name="inner")
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        """Add a weight."""
+        self.scale = self.add_weight(shape=(16,), initializer="normal", name="scale")
+        self.inner.build(shape)
+
+    def call(self, x: Any) -> Any:
+        """Scale the Dense's output."""
+        return self.inner(x) * self.scale
+
+
+@keras.saving.register_keras_serializable("lrcompress_tests")
+class Network(keras.Model):
+    """A subclassed model with a custom layer, batch normalization and a head."""
+
+    def __init__(self, units: int = 8, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.block = Block()
+        self.norm = keras.layers.BatchNormalization()
+        self.head = keras.layers.Dense(units, activation="softmax", name="head")
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """Block, normalization, head."""
+        return self.head(self.norm(self.block(x), training=training))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what __init__ takes."""
+        return {"units": self.units, "name": self.name}
+
+
+def outputs(model: Any) -> np.ndarray:
+    """Return a model's outputs on some inputs."""
+    return np.asarray(keras.ops.convert_to_numpy(model(X)))
+
+
+def trained(model: Any) -> Any:
+    """Compile and train a little, so that no weight is at its start."""
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(X, np.arange(len(X)) % 8, epochs=2, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("layer", ["head", "inner"])
+def test_a_named_layer_of_a_subclassed_model(layer: str) -> None:
+    """At full rank the copy computes the same; the original keeps every bit."""
+    model = trained(Network())
+    before, expected = model.get_weights(), outputs(model)
+
+    result = lrcompress.factorize(model, layer=layer, rank=8 if layer == "head" else 12, force=True,
+                                  method="svd")  # fmt: skip
+
+    assert np.abs(outputs(result.model) - expected).max() < 1e-5
+    assert type(result.model) is Network
+    assert all(map(np.array_equal, before, model.get_weights()))
+    assert result.parameters_after == sum(w.size for w in result.model.get_weights())
+    result.model.fit(X, np.arange(len(X)) % 8, verbose=0)
+
+
+def test_a_low_rank_copy_has_the_product_in_it() -> None:
+    """The copy's outputs are those of the original with B C for its kernel."""
+    model = trained(Network())
+
+    result = lrcompress.factorize(model, layer="head", rank=2)
+
+    model.head.kernel.assign(result.factors.product().astype("float32"))
+    if result.factors.bias is not None:
+        model.head.bias.assign(result.factors.bias)
+    assert np.abs(outputs(result.model) - outputs(model)).max() < 1e-5
+    assert result.parameters_before - result.parameters_after == 16 * 8 - 2 * 24
+
+
+def test_a_subclassed_model_is_kept_where_asked(tmp_path: Path) -> None:
+    """With an output the copy is saved as Keras saves it, and loads with its class."""
+    result = lrcompress.factorize(
+        trained(Network()), layer="head", rank=3, output=tmp_path / "small.keras"
+    )
+
+    assert result.output == tmp_path / "small.keras"
+    assert result.output.exists()
+
+
+@pytest.mark.parametrize("layer", [None, "nowhere", "block"])
+def test_what_cannot_be_found_is_refused(layer: str | None) -> None:
+    """Without a name, or with a wrong one, the Dense layers that could be named are listed."""
+    with pytest.raises(UnsupportedModelError, match="head, inner") as refused:
+        lrcompress.factorize(trained(Network()), layer=layer, rank=2)
+
+    assert refused.value.code in ("subclassed", "no_such_layer")
+
+
+def test_what_cannot_be_rebuilt_is_refused() -> None:
+    """A class whose layers come from nowhere is left alone, in one line that says what to do."""
+
+    class Odd(keras.Model):
+        def __init__(self, parts: Any) -> None:
+            super().__init__()
+            self.parts = parts
+
+        def call(self, x: Any) -> Any:
+            for part in self.parts:
+                x = part(x)
+            return x
+
+    model = Odd([keras.layers.Dense(9, name="a"), keras.layers.Dense(7, name="b")])
+    model(X)
+    before = model.get_weights()
+
+    with pytest.raises(UnsupportedModelError, match="yourself") as refused:
+        lrcompress.factorize(model, layer="b", rank=2)
+
+    assert refused.value.code == "subclassed"
+    assert "\n" not in str(refused.value)
+    assert all(map(np.array_equal, before, model.get_weights()))
+
+
+def test_custom_layers_and_lambdas_in_a_functional_model() -> None:
+    """Classes of the live model are at hand: nothing has to be registered for the way back."""
+
+    class Doubling(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return 2 * x
+
+    inputs = keras.Input((12,))
+    hidden = keras.layers.Lambda(lambda t: t + 1)(Doubling()(inputs))
+    encoder = keras.Sequential([keras.Input((12,)), keras.layers.Dense(10, activation="relu")])
+    outputs_ = keras.layers.Dense(8, activation="softmax", name="head")(encoder(hidden))
+    model = keras.Model(inputs, outputs_)
+
+    result = lrcompress.factorize(model, rank=8, force=True, method="svd")
+
+    assert np.abs(outputs(result.model) - outputs(model)).max() < 1e-5
+
+
+DRAW = np.random.default_rng(2)
+LABELS = DRAW.integers(0, 6, 300)
+INPUTS = ((DRAW.normal(size=(6, 12)) * 2)[LABELS] + DRAW.normal(size=(300, 12))).astype("float32")
+ARRAYS = {
+    "x_train": INPUTS[:200],
+    "y_train": LABELS[:200],
+    "x_test": INPUTS[200:],
+    "y_test": LABELS[200:],
+}
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Any:
+    """Return a trained network of two Dense layers, in a model of its own one of them."""
+    keras.utils.set_random_seed(0)
+    encoder = keras.Sequential(
+        [keras.Input((12,)), keras.layers.Dense(24, activation="relu", name="hidden")],
+        name="encoder",
+    )
+    head = keras.layers.Dense(6, activation="softmax", name="head")
+    model = keras.Sequential([keras.Input((12,)), encoder, head], name="classifier")
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(INPUTS[:200], LABELS[:200], epochs=12, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def small(classifier: Any) -> Any:
+    """Return what came of it at rank 2, by the kernel alone."""
+    return lrcompress.factorize(classifier, rank=2, method="svd", dataset=ARRAYS)
+
+
+def test_data_in_memory_give_what_a_file_gives(classifier: Any, tmp_path: Path) -> None:
+    """The same factors and figures; the original stays as it was, and nothing is left on disk."""
+    before, place = classifier.get_weights(), list(Path().iterdir())
+    classifier.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", **ARRAYS)
+
+    live = lrcompress.factorize(classifier, rank=3, dataset=ARRAYS)
+    of_file = lrcompress.factorize(
+        tmp_path / "model.keras",
+        rank=3,
+        dataset=tmp_path / "data.npz",
+        output=tmp_path / "small.keras",
+    )
+
+    assert np.allclose(live.factors.product(), of_file.factors.product(), atol=1e-5)
+    assert live.measured_after == of_file.measured_after
+    assert live.input is live.output is live.record is None
+    assert "lrcompress-" not in str(live.to_json())
+    assert of_file.model is None
+    assert all(map(np.array_equal, before, classifier.get_weights()))
+    assert list(Path().iterdir()) == place
+    wrong = np.asarray(live.model(INPUTS[200:])).argmax(-1) != LABELS[200:]
+    assert live.error_rate_after == pytest.approx(100 * wrong.mean())
+
+
+def test_an_output_is_a_file_that_stays(classifier: Any, tmp_path: Path) -> None:
+    """It and its record are there, and neither speaks of files that are gone."""
+    result = lrcompress.factorize(
+        classifier, rank=3, dataset=ARRAYS, output=tmp_path / "small.keras"
+    )
+
+    assert result.output is not None and result.record is not None and result.input is None
+    assert outputs(keras.saving.load_model(result.output)).shape == (9, 6)
+    text = result.record.read_text()
+    assert "lrcompress-" not in text
+    assert '"in memory"' in text
+    assert lrcompress.report(result)["stages"][0]["path"] == "in memory"
+    with pytest.raises(LRCompressError, match="dataset=") as refused:
+        lrcompress.finetune(result.output, epochs=1)
+    assert refused.value.code == "no_dataset"
+    assert lrcompress.finetune(result.output, epochs=1, dataset=ARRAYS).dataset == "in memory"
+
+
+def test_layers_themselves_are_named(classifier: Any) -> None:
+    """A layer object, at any depth, or several; by its name for a file."""
+    hidden, head = classifier.layers[0].layers[0], classifier.layers[-1]
+
+    one = lrcompress.factorize(classifier, rank=2, layer=hidden)
+    two = lrcompress.factorize(classifier, rank=2, layer=[hidden, head])
+
+    assert [layer.path for layer in one.layers] == ["encoder/hidden"]
+    assert [layer.path for layer in two.layers] == ["encoder/hidden", "head"]
+    assert lrcompress.inspect(classifier, layer=head)["head"]["name"] == "head"
+    assert {
+        row["rank"] for row in lrcompress.sweep(classifier, layer=hidden, ranks=[2, 3]).rows
+    } == {2, 3}
+
+
+def test_verbs_on_live_models(classifier: Any, small: Any, tmp_path: Path) -> None:
+    """Each names models by their names, and measures what Keras does."""
+    document = lrcompress.inspect(classifier)
+    found = lrcompress.sweep(classifier, dataset=ARRAYS, method="svd", ranks=[2])
+    first, second = lrcompress.evaluate([classifier, small.model], dataset=ARRAYS)
+    timed = lrcompress.benchmark([classifier, small.model], seconds=0.02, batch_sizes=[1])
+
+    assert document["model"] == "classifier"
+    assert document["parameters"] == classifier.count_params()
+    assert found.model is None
+    assert found.rows[0]["error_rate"] == pytest.approx(small.error_rate_after)
+    assert [first.model, second.model] == ["classifier", "classifier (2)"]
+    loss, accuracy = classifier.evaluate(INPUTS[200:], LABELS[200:], verbose=0)
+    assert first.loss == pytest.approx(loss, rel=1e-4)
+    assert first.error_rate == pytest.approx(100 * (1 - accuracy), abs=1e-3)
+    assert second.error_rate == small.error_rate_after
+    assert lrcompress.evaluate(classifier, dataset=(INPUTS, LABELS))[0].samples == 300
+    assert [one["model"] for one in timed.models] == ["classifier", "classifier (2)"]
+
+
+def test_finetuning_trains_a_copy(small: Any, classifier: Any) -> None:
+    """What was made in this process is taught by its original, and its story goes on."""
+    before, original = small.model.get_weights(), classifier.get_weights()
+
+    result = lrcompress.finetune(small.model, dataset=ARRAYS, epochs=3)
+
+    assert result.distilled
+    assert result.history[1]["what"] == "head re-fitted"
+    assert result.model is not small.model
+    assert all(map(np.array_equal, before, small.model.get_weights()))
+    assert all(map(np.array_equal, original, classifier.get_weights()))
+    wrong = np.asarray(result.model(INPUTS[200:])).argmax(-1) != LABELS[200:]
+    assert result.error_rate_after == pytest.approx(100 * wrong.mean())
+    assert result.error_rate_after < result.error_rate_before
+    assert result.input is result.output is result.record is None
+    story = lrcompress.report(result.model)
+    assert [stage["name"] for stage in story["stages"]] == ["original", "factorized", "finetuned"]
+    assert story["record"] is None
+    again = lrcompress.finetune(result.model, dataset=INPUTS, epochs=1)
+    assert again.measure == "disagreement"
+    result.model.fit(INPUTS, LABELS, verbose=0)
+
+
+def test_a_copy_that_was_trained_since_is_not_fitted_anew(classifier: Any) -> None:
+    """Its head is no more what the kernel alone gave."""
+    made = lrcompress.factorize(classifier, rank=3, method="svd").model
+    made.fit(INPUTS, LABELS, verbose=0)
+
+    result = lrcompress.finetune(made, dataset=ARRAYS, epochs=1)
+
+    assert result.distilled
+    assert [entry["what"] for entry in result.history] == ["start", "trained"]
+
+
+def test_losses_and_layers_of_ones_own_come_back(tmp_path: Path) -> None:
+    """Through every verb, without registering anything: the copy is compiled with the same function."""
+
+    def own_loss(y: Any, p: Any) -> Any:
+        return keras.losses.sparse_categorical_crossentropy(y, p)
+
+    class Doubling(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return 2 * x
+
+    model = keras.Sequential([
+        keras.Input((12,)), Doubling(), keras.layers.Dense(20, activation="relu"),
+        keras.layers.Dense(6, activation="softmax", name="head"),
+    ])  # fmt: skip
+    model.compile("adam", own_loss)
+
+    result = lrcompress.factorize(
+        model, rank=2, dataset=ARRAYS, scaling="as-is", output=tmp_path / "own.keras"
+    )
+    trained = lrcompress.finetune(result.model, dataset=ARRAYS, scaling="as-is", epochs=1)
+
+    other = lrcompress.factorize(model, rank=2, output=tmp_path / "own.h5")
+    assert np.allclose(outputs(other.model), outputs(lrcompress.factorize(model, rank=2).model))
+    assert result.model.loss is own_loss
+    assert trained.model.loss is own_loss
+    assert type(trained.model.layers[0]) is Doubling
+    assert (
+        lrcompress.evaluate([model, trained.model], dataset=ARRAYS, scaling="as-is")[1].samples
+        == 100
+    )
+
+
+SCALE = 3.0
+
+
+def test_a_lambda_that_uses_a_global_runs() -> None:
+    """Its function is given back as it is, with or without data."""
+    inputs = keras.Input((12,))
+    scaled = keras.layers.Lambda(lambda tensor: tensor * SCALE, output_shape=(12,))(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(9, activation="softmax", name="head")(scaled))
+
+    for data in (None, INPUTS):
+        made = lrcompress.factorize(
+            model, rank=9, force=True, layer="head", dataset=data, method="svd"
+        ).model
+        assert np.abs(outputs(made) - outputs(model)).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: lrcompress.inspect(42),
+        lambda: lrcompress.sweep(None),
+        lambda: lrcompress.factorize([1]),
+        lambda: lrcompress.evaluate([object()], dataset=ARRAYS),
+        lambda: lrcompress.merge(keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])),
+        lambda: lrcompress.modernize(3.5),
+        lambda: lrcompress.evaluate(trained(Network()), dataset=ARRAYS),
+        lambda: lrcompress.factorize(trained(Network()), layer="head", rank=2, dataset=ARRAYS),
+        lambda: lrcompress.factorize(keras.Sequential([keras.layers.Dense(3)]), rank=1),
+        lambda: lrcompress.report(keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])),
+        lambda: lrcompress.sweep(
+            keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)]), layer=7
+        ),
+    ],
+)
+def test_every_refusal_is_ours(call: Any) -> None:
+    """In one line, and without the name of a file that is gone."""
+    with pytest.raises(LRCompressError) as refused:
+        call()
+
+    assert "\n" not in str(refused.value)
+    assert "lrcompress-" not in str(refused.value)
+
+
+def test_results_tell_themselves_shortly(classifier: Any, small: Any) -> None:
+    """In a line, and in a table for a notebook, in which names are text."""
+    found = lrcompress.evaluate([classifier], dataset=ARRAYS)[0]
+
+    assert repr(small).startswith(
+        "<FactorizeResult: layers head at rank 2, method svd, parameters "
+    )
+    assert len(repr(small)) < 200
+    assert f"error rate {found.error_rate:.4g}" in repr(found)
+    assert "<table>" in small._repr_html_()
+    found.figures["measure"] = "outputs"
+    object.__setattr__(found, "model", "<script>")
+    assert "<script>" not in found._repr_html_()
+
+
+def test_no_warnings_of_retracing(classifier: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Many models in one program are what this is for; warnings of the program's own still come."""
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(caplog.handler)
+    try:
+        for _ in range(4):
+            lrcompress.evaluate([classifier, classifier], dataset=(INPUTS[:20], LABELS[:20]))
+        assert "retracing" not in caplog.text
+        logger.warning("something triggered tf.function retracing")
+        assert "retracing" in caplog.text
+    finally:
+        logger.removeHandler(caplog.handler)
