@@ -73,12 +73,12 @@ def command() -> list[str]:
 
 def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Fill one table and write its document."""
-    from lrcompress.cli.console import progress_bar, show
-    from lrcompress.cli.engine import keras_starter
+    from lrcompress.cli.console import show
+    from lrcompress.cli.engine import following
 
     folder = arguments.output / f"compare-{name}"
     started = time.perf_counter()
-    with progress_bar(quiet=False) as bar:
+    with following(quiet=False, verbose=False, command=command()):
         document = lrcompress.compare(
             dataset=name,
             ranks=arguments.ranks and [int(rank) for rank in arguments.ranks.split(",")],
@@ -90,9 +90,6 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             finetune_epochs=arguments.finetune_epochs,
             rows_from=arguments.rows_from,
             output=folder,
-            command=command(),
-            progress=bar,
-            before_keras=keras_starter(quiet=False, verbose=False),
         )
     seconds = time.perf_counter() - started
     # One document a call of this script: the folder's own may have been begun by another.

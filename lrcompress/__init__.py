@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lrcompress.errors import LRCompressError, LRCompressWarning
+    from lrcompress.events import listening
     from lrcompress.lowrank import Factors, truncated_svd
     from lrcompress.records.finetune_result import FinetuneResult
     from lrcompress.records.results import FactorizeResult
@@ -54,6 +55,7 @@ __all__ = [
     "factorize",
     "finetune",
     "inspect",
+    "listening",
     "merge",
     "modernize",
     "report",
@@ -66,6 +68,7 @@ __all__ = [
 _HOMES = {
     "LRCompressError": "lrcompress.errors",
     "LRCompressWarning": "lrcompress.errors",
+    "listening": "lrcompress.events",
     "Factors": "lrcompress.lowrank",
     "truncated_svd": "lrcompress.lowrank",
     "FinetuneResult": "lrcompress.records.finetune_result",

@@ -24,7 +24,8 @@ class _Listener:
     command: tuple[str, ...] = ()
 
 
-_LISTENER: ContextVar[_Listener] = ContextVar("listener", default=_Listener())
+_NOBODY = _Listener()
+_LISTENER: ContextVar[_Listener] = ContextVar("listener", default=_NOBODY)
 
 
 @contextlib.contextmanager

@@ -156,7 +156,9 @@ def test_keras_is_loaded_late() -> None:
             wrong += [
                 f"{path.relative_to(PACKAGE)}: {name}"
                 for name in names
-                if name.startswith("lrcompress.") and name.split(".")[1] in KERAS and name not in LIGHT
+                if name.startswith("lrcompress.")
+                and name.split(".")[1] in KERAS
+                and name not in LIGHT
             ]
 
     assert wrong == []

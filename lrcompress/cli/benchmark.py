@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import note, progress_bar, show, show_json
-from lrcompress.cli.engine import keras_starter
+from lrcompress.cli.console import note, show, show_json
+from lrcompress.cli.engine import following
 from lrcompress.cli.options import model_argument, numbers_of, output_options
 
 
@@ -47,13 +47,11 @@ def command(
     if models and run is not None:
         msg = "--run names a record for models that are not named; leave out the one or the other."
         raise click.UsageError(msg)
-    with progress_bar(quiet=quiet) as bar:
+    with following(quiet=quiet, verbose=verbose):
         result = benchmark(
             models,
             run=run,
             batch_sizes=batch_sizes,
-            progress=bar,
-            before_keras=keras_starter(quiet=quiet, verbose=verbose),
             **options,
         )
     if as_json:

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from lrcompress.cli.completing import files, words_among
-from lrcompress.cli.console import note, progress_bar, show, show_json
-from lrcompress.cli.engine import keras_starter
+from lrcompress.cli.console import note, show, show_json
+from lrcompress.cli.engine import following
 from lrcompress.cli.options import (
     data_options,
     distribute_option,
@@ -103,12 +103,14 @@ def command(
         # The figure is replaced where the table that it shows is ours.
         is_ours = (folder / "compare.json").exists()
         check_output(folder / "compare.png", overwrite=is_ours)
-    with resumable(folder), progress_bar(quiet=quiet) as bar:
+    with (
+        resumable(folder),
+        following(
+            quiet=quiet, verbose=verbose, command=arguments, distribute=options["distribute"]
+        ),
+    ):
         results = compare(
-            model, arms=arms, output=output, command=arguments, progress=bar,
-            before_keras=keras_starter(
-                quiet=quiet, verbose=verbose, distribute=options["distribute"]
-            ),
+            model, arms=arms, output=output,
             **options,
         )  # fmt: skip
     folder = folder or default_folder(results["settings"]["dataset"])

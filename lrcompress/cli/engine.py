@@ -8,26 +8,31 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 
-from lrcompress.cli.console import note
+from lrcompress.cli.console import note, progress_bar
 from lrcompress.errors import LRCompressWarning
+from lrcompress.events import listening
 
 
-def keras_starter(
-    *, quiet: bool, verbose: bool, distribute: str | None = None
-) -> Callable[[], None]:
-    """Return a function that starts Keras and says so, the first time that it is called.
+@contextlib.contextmanager
+def following(
+    *, quiet: bool, verbose: bool, command: Sequence[str] = (), distribute: str | None = None
+) -> Iterator[None]:
+    """Show a bar for what a verb does in a ``with`` block; start Keras, and say so, when it needs it.
 
     Args:
         quiet: Say nothing.
         verbose: Let the engine speak, too.
+        command: The command line, for the run record.
         distribute: For a command that can use several devices, what the user said of them.
     """
-    return functools.cache(
+    start = functools.cache(
         lambda: _start_keras(quiet=quiet, verbose=verbose, distribute=distribute or "none")
     )
+    with progress_bar(quiet=quiet) as bar, listening(bar, start, command):
+        yield
 
 
 def _start_keras(*, quiet: bool, verbose: bool, distribute: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import progress_bar, show, show_json
-from lrcompress.cli.engine import keras_starter
+from lrcompress.cli.console import show, show_json
+from lrcompress.cli.engine import following
 from lrcompress.cli.options import data_options, model_argument, output_options, seed_option
 
 
@@ -37,11 +37,9 @@ def command(
     from lrcompress.reporting.measured import render_evaluate
     from lrcompress.verbs.evaluate import evaluate
 
-    with progress_bar(quiet=quiet) as bar:
+    with following(quiet=quiet, verbose=verbose):
         found = evaluate(
             list(models),
-            progress=bar,
-            before_keras=keras_starter(quiet=quiet, verbose=verbose),
             **options,
         )
     results = [entry.to_json() for entry in found]

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import progress_bar, show, show_json
-from lrcompress.cli.engine import keras_starter, nothing_on
+from lrcompress.cli.console import show, show_json
+from lrcompress.cli.engine import following, nothing_on
 from lrcompress.cli.options import (
     OneOf,
     data_options,
@@ -57,10 +57,8 @@ def command(
         # Converters and runtimes write to stderr from native code.
         return nullcontext() if verbose else nothing_on(2)
 
-    with progress_bar(quiet=quiet) as bar:
+    with following(quiet=quiet, verbose=verbose):
         result = export(
-            progress=bar,
-            before_keras=keras_starter(quiet=quiet, verbose=verbose),
             quietly=quietly,
             **options,
         )

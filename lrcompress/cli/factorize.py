@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from lrcompress.cli.completing import layers
-from lrcompress.cli.console import note, progress_bar, show, show_json
-from lrcompress.cli.engine import keras_starter
+from lrcompress.cli.console import note, show, show_json
+from lrcompress.cli.engine import following
 from lrcompress.cli.options import (
     OneOf,
     data_options,
@@ -84,12 +84,9 @@ def command(
     from lrcompress.reporting.compressed import render_factorize
     from lrcompress.verbs.factorize import factorize
 
-    with progress_bar(quiet=quiet) as bar:
+    with following(quiet=quiet, verbose=verbose, command=arguments):
         result = factorize(
             model,
-            command=arguments,
-            progress=bar,
-            before_keras=keras_starter(quiet=quiet, verbose=verbose),
             **options,
         )
     for warning in result.warnings:

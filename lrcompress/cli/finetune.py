@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.console import note, progress_bar, show, show_json
-from lrcompress.cli.engine import keras_starter
+from lrcompress.cli.console import note, show, show_json
+from lrcompress.cli.engine import following
 from lrcompress.cli.options import (
     OneOf,
     data_options,
@@ -89,14 +89,11 @@ def command(
         # Found before Keras starts, so that an empty folder is refused at once.
         options["run"] = runs.newest(Path()).path
         note(f"Taking the newest run here: {options['run']}", quiet=quiet)
-    with progress_bar(quiet=quiet) as bar:
+    with following(
+        quiet=quiet, verbose=verbose, command=arguments, distribute=options["distribute"]
+    ):
         result = finetune(
             model,
-            command=arguments,
-            progress=bar,
-            before_keras=keras_starter(
-                quiet=quiet, verbose=verbose, distribute=options["distribute"]
-            ),
             **options,
         )
     for warning in result.warnings:

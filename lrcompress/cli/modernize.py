@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lrcompress.cli.console import note, show, show_json
-from lrcompress.cli.engine import keras_starter
+from lrcompress.cli.engine import following
 from lrcompress.cli.options import model_argument, output_option, output_options, overwrite_option
 
 
@@ -40,8 +40,8 @@ def command(
     from lrcompress.reporting.compressed import render_modernize
     from lrcompress.verbs.modernize import modernize
 
-    starter = keras_starter(quiet=quiet, verbose=verbose)
-    result = modernize(model, output=output, check=check, overwrite=overwrite, before_keras=starter)
+    with following(quiet=quiet, verbose=verbose):
+        result = modernize(model, output=output, check=check, overwrite=overwrite)
     for warning in result.warnings:
         note(f"Warning: {warning}", quiet=quiet)
     if as_json:

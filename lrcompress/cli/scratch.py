@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from lrcompress.cli.completing import datasets, files, scalings
-from lrcompress.cli.console import note, progress_bar, show, show_json
-from lrcompress.cli.engine import keras_starter
+from lrcompress.cli.console import note, show, show_json
+from lrcompress.cli.engine import following
 from lrcompress.cli.options import (
     OneOf,
     distribute_option,
@@ -109,12 +109,14 @@ def command(
 
     folder = output or default_folder(dataset)
     note(f"Results go to {folder}", quiet=quiet)
-    with resumable(folder), progress_bar(quiet=quiet) as bar:
+    with (
+        resumable(folder),
+        following(
+            quiet=quiet, verbose=verbose, command=arguments, distribute=options["distribute"]
+        ),
+    ):
         results = train_from_scratch(
-            dataset, output=folder, command=arguments, progress=bar,
-            before_keras=keras_starter(
-                quiet=quiet, verbose=verbose, distribute=options["distribute"]
-            ),
+            dataset, output=folder,
             **options,
         )  # fmt: skip
     if as_json:

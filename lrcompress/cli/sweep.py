@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from lrcompress.cli.completing import layers, words_among
-from lrcompress.cli.console import note, progress_bar, show, show_json
-from lrcompress.cli.engine import keras_starter
+from lrcompress.cli.console import note, show, show_json
+from lrcompress.cli.engine import following
 from lrcompress.cli.options import (
     data_options,
     model_argument,
@@ -69,12 +69,10 @@ def command(
 
     if plot is not None:
         check_figure(plot, inputs=(model,), overwrite=overwrite)
-    with progress_bar(quiet=quiet) as bar:
+    with following(quiet=quiet, verbose=verbose):
         result = sweep(
             model,
             method=methods,
-            progress=bar,
-            before_keras=keras_starter(quiet=quiet, verbose=verbose),
             **options,
         )
     document = result.to_json()

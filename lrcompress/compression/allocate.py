@@ -10,7 +10,7 @@ from lrcompress.compression.layer import Factorized, LayerTask, Request, check_l
 from lrcompress.compression.selection import largest_useful
 from lrcompress.compression.trial import Calibration, Kernels
 from lrcompress.errors import RankError
-from lrcompress.events import Progress
+from lrcompress.events import progress
 from lrcompress.lowrank import (
     Allocations,
     Curve,
@@ -36,7 +36,6 @@ def factorize_several(
     tasks: Sequence[LayerTask],
     request: Request,
     calibration: Calibration | None,
-    progress: Progress,
 ) -> Shared:
     """Choose ranks for several layers under one rule and factorize their kernels.
 
@@ -48,7 +47,6 @@ def factorize_several(
         tasks: The layers.
         request: Rank rule and method.
         calibration: Their inputs and the network, where there is data.
-        progress: Told of every trial.
 
     Raises:
         RankError: If no ranks fit the request.
@@ -63,7 +61,7 @@ def factorize_several(
         return _at_one_rank(tasks, int(value), request)
     for task in tasks:
         check_layer(task.target.layer, 1)
-    curves = [_curve(task, calibration, progress) for task in tasks]
+    curves = [_curve(task, calibration) for task in tasks]
     judged = "" if calibration is None else f" {calibration.judged}"
     asked = {
         "reduction": f"to save {100 * value:g} % of them",
@@ -79,7 +77,7 @@ def factorize_several(
             ranks = tuple(curve.most for curve in curves)
             asked = f"to keep the most energy that still saves something ({100 * value:g} % would save nothing)"
     else:
-        ranks = _within_drop(tasks, curves, value, calibration, progress)
+        ranks = _within_drop(tasks, curves, value, calibration)
     return _result(tasks, curves, ranks, rule, value, is_default, asked)
 
 
@@ -102,7 +100,7 @@ def _at_one_rank(tasks: Sequence[LayerTask], rank: int, request: Request) -> Sha
     return Shared(found, remarks)
 
 
-def _curve(task: LayerTask, calibration: Calibration | None, progress: Progress) -> Curve:
+def _curve(task: LayerTask, calibration: Calibration | None) -> Curve:
     """Return a layer's error by rank."""
     layer = task.target.layer
     most = largest_useful(layer)
@@ -118,7 +116,7 @@ def _curve(task: LayerTask, calibration: Calibration | None, progress: Progress)
         trial = calibration.probe(in_network(layer, factors), f"{layer.name}, rank {rank}")
         # More rank cannot be worse but for noise.
         errors[rank] = min(trial.output_error, *errors.values()) if errors else trial.output_error
-        progress(f"trying {layer.name} alone", done, len(ranks), {})
+        progress(f"trying {layer.name} alone", done, len(ranks))
     return Curve(layer.kernel_shape, errors, split=layer.rank)
 
 
@@ -157,7 +155,6 @@ def _within_drop(
     curves: Sequence[Curve],
     allowed: float,
     calibration: Calibration | None,
-    progress: Progress,
 ) -> Ranks:
     """Bisect along the allocations for the smallest network whose drop is allowed."""
     if calibration is None or calibration.probe is None:
@@ -176,7 +173,7 @@ def _within_drop(
                 kernels = {**kernels, **in_network(task.target.layer, task.at_ranks(ranks)[rank])}
         trial = probe(kernels, "trying all together")
         done = len(path) - (high - low)
-        progress("looking for the smallest within the drop", done, len(path), {})
+        progress("looking for the smallest within the drop", done, len(path))
         drop = float(trial.drop or 0.0)
         low, high = (low, middle) if drop <= allowed else (middle, high)
     if all(rank is None for rank in path[high]):

@@ -49,7 +49,6 @@ class Request:
     force: bool = False
     modernize: bool = False
     seed: int = 0
-    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ class LayerTask:
                     is_head=self.target.is_head,
                     moments=moments,
                     activations=self.inputs if needs_data else None,
-                    allow_bias=self._request.add_bias, progress=self._progress,
+                    allow_bias=self._request.add_bias,
                 )  # fmt: skip
             self._known |= {(method, rank): factors for rank, factors in found.items()}
         return {rank: self._known[method, rank] for rank in ranks}

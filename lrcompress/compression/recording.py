@@ -119,7 +119,7 @@ def new_record(
     """
     if result.output is None:
         raise AssertionError  # of a file
-    record = runs.new_record(result.output, list(request.command), request.seed)
+    record = runs.new_record(result.output, request.seed)
     record.document |= {
         "method": result.method,
         "method_reason": result.method_reason,

@@ -21,7 +21,7 @@ from lrcompress.compression.recording import (
 from lrcompress.compression.selection import find_targets, finite
 from lrcompress.compression.trial import Calibration
 from lrcompress.errors import OutputError, in_place_of
-from lrcompress.events import Progress, silent
+from lrcompress.events import progress
 from lrcompress.files.atomic import check_output, together
 from lrcompress.files.hashing import sha256_meanwhile
 from lrcompress.modelfile import SUFFIXES, ModelFile, Replacement, check_loadable, write_replaced
@@ -57,7 +57,6 @@ def factorize_file(
     *,
     calibration: Calibration | None = None,
     dataset: dict[str, Any] | None = None,
-    progress: Progress = silent,
     convert: Convert | None = None,
 ) -> FactorizeResult:
     """Compress the final Dense layer of a model file; see `lrcompress.factorize`.
@@ -67,12 +66,11 @@ def factorize_file(
         request: Rank, method and output.
         calibration: Activations, where there is data.
         dataset: Name and scaling of that data, for the record.
-        progress: Told of steps done and in all.
         convert: Writes a model file anew in the other format, which only Keras can do; None
             refuses an output of the other format.
     """
     with sha256_meanwhile(source.file.path) as digest:
-        return _factorize(source, request, digest, calibration, dataset, progress, convert)
+        return _factorize(source, request, digest, calibration, dataset, convert)
 
 
 def check_target(output: Path, source: Path, request: Request) -> None:
@@ -91,7 +89,6 @@ def _factorize(
     digest: Callable[[], str],
     calibration: Calibration | None,
     dataset: dict[str, Any] | None,
-    progress: Progress,
     convert: Convert | None,
 ) -> FactorizeResult:
     """Compress a model file while its hash, for the record, is taken in another thread."""
@@ -104,16 +101,13 @@ def _factorize(
         if request.output.suffix.lower() not in SUFFIXES[model.format] and convert is not None:
             check_loadable(model)
         check_target(request.output, path, request)
-    tasks = [
-        LayerTask(model, target, request, calibration, _steps(progress, target))
-        for target in targets
-    ]
+    tasks = [LayerTask(model, target, request, calibration, _steps(target)) for target in targets]
     tasks, left_out = finite(model, tasks, request)
     remarks += left_out
     if len(tasks) == 1:
         shared = Shared([factorize_layer(tasks[0], request)], [])
     else:
-        shared = factorize_several(tasks, request, calibration, progress)
+        shared = factorize_several(tasks, request, calibration)
     factorized = time.perf_counter()
     output = request.output or default_output(path, model, shared.layers)
     check_target(output, path, request)
@@ -173,8 +167,8 @@ def _factorize(
     return result
 
 
-def _steps(progress: Progress, target: Target) -> Callable[[int, int], None]:
-    return lambda done, total: progress(f"factorizing {target.layer.name}", done, total, {})
+def _steps(target: Target) -> Callable[[int, int], None]:
+    return lambda done, total: progress(f"factorizing {target.layer.name}", done, total)
 
 
 def default_output(path: Path, model: ModelFile, layers: Sequence[Factorized]) -> Path:

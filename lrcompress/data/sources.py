@@ -27,7 +27,7 @@ from lrcompress.data.labels import class_numbers
 from lrcompress.data.named import NAMED, is_there, locate, search_folders
 from lrcompress.data.npz import read_npz
 from lrcompress.errors import DatasetError, UnknownDatasetError, did_you_mean
-from lrcompress.events import Progress, nothing, silent
+from lrcompress.events import before_keras, progress
 from lrcompress.records.provenance import IN_MEMORY, name_of
 
 __all__ = ["ARRAYS", "NAMED", "Dataset", "class_numbers", "load", "locate", "search_folders"]
@@ -40,8 +40,6 @@ def load(
     validation: Any = None,
     seed: int = 0,
     whole: bool = False,
-    progress: Progress = silent,
-    before_keras: Callable[[], None] = nothing,
 ) -> Dataset:
     """Load a data set.
 
@@ -53,8 +51,6 @@ def load(
             before `x_val` of the data set.
         seed: For the split of data that have no test part.
         whole: Whether that part is all of them, where they are only measured.
-        progress: Told of a download.
-        before_keras: Called before Keras is loaded, which happens only for a download.
 
     Raises:
         UnknownDatasetError: If `spec` is none of these.
@@ -64,7 +60,7 @@ def load(
     if not isinstance(spec, (str, Path)):
         source, arrays = f"the data {IN_MEMORY}", in_memory.read(spec)
     else:
-        source, arrays = _sought(name, data_dir, seed, progress, before_keras)
+        source, arrays = _sought(name, data_dir, seed)
     if validation is not None:
         arrays = {k: v for k, v in arrays.items() if not k.endswith("_val")} | _validation(
             validation
@@ -76,8 +72,6 @@ def _sought(
     spec: str,
     data_dir: Path | None,
     seed: int,
-    progress: Progress,
-    before_keras: Callable[[], None],
 ) -> tuple[str, dict[str, Any]]:
     """Return where data are from, and their arrays by name."""
     path = Path(spec)
@@ -86,7 +80,7 @@ def _sought(
         if found is not None:
             return _from_npz(found)
         before_keras()
-        progress(f"download {spec}", 0, 1, {})
+        progress(f"download {spec}", 0, 1)
         return _from_keras(spec, data_dir)
     if path.suffix == ".npz":
         return _from_npz(path)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, chunks, count, take
 from lrcompress.errors import TrainingError
-from lrcompress.events import Progress, silent
+from lrcompress.events import progress
 from lrcompress.live.evaluate import batch_size
 from lrcompress.live.padding import Asked, Mask, masks_of, packed
 from lrcompress.live.team import current
@@ -44,15 +44,13 @@ def find_layer(model: Any, path: str) -> Any:
     return layer
 
 
-def layer_inputs(
-    model: Any, path: str, x: Arrays, progress: Progress = silent
-) -> NDArray[np.float32]:
+def layer_inputs(model: Any, path: str, x: Arrays) -> NDArray[np.float32]:
     """Return what flows into one layer; see `inputs_of`."""
-    return inputs_of(model, [path], x, progress)[path]
+    return inputs_of(model, [path], x)[path]
 
 
 def inputs_of(
-    model: Any, paths: Sequence[str], x: Arrays, progress: Progress = silent, *, pack: bool = False
+    model: Any, paths: Sequence[str], x: Arrays, *, pack: bool = False
 ) -> dict[str, NDArray[np.float32]]:
     """Return what flows into some layers, in inference mode, from one pass over the data.
 
@@ -64,7 +62,6 @@ def inputs_of(
         model: A Keras model.
         paths: The layers, see `find_layer`.
         x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
-        progress: Told of every batch.
         pack: Leave padding out, see `padding.packed`: moments and fits are not of that.
 
     Returns:
@@ -78,7 +75,7 @@ def inputs_of(
         if not isinstance(x, dict) and all(tensor is below.inputs[0] for tensor in below.outputs):
             # A head alone: there is nothing below it.
             return dict.fromkeys(paths, np.asarray(x, np.float32))
-        found = _outputs_of(below, paths, x, progress)
+        found = _outputs_of(below, paths, x)
         if not pack:
             return found
         masks = dict(zip(paths, masks_of(below, x), strict=True))
@@ -112,7 +109,7 @@ def inputs_of(
                     kept[path] = _room((samples, *inputs.shape[1:]), len(paths))
                 kept[path][part] = inputs
                 masked[path] += [] if mask is None else [mask]
-            progress("penultimate activations", part.stop, samples, {})
+            progress("penultimate activations", part.stop, samples)
     if not pack:
         return kept
     return {
@@ -139,9 +136,7 @@ def _below(model: Any, paths: Sequence[str]) -> Any | None:
     return keras.Model(graph._inputs_struct, [node.input_tensors[0] for (node,) in uses])
 
 
-def _outputs_of(
-    below: Any, paths: Sequence[str], x: Arrays, progress: Progress
-) -> dict[str, NDArray[np.float32]]:
+def _outputs_of(below: Any, paths: Sequence[str], x: Arrays) -> dict[str, NDArray[np.float32]]:
     """Return what `inputs_of` does, from a model that gives it out."""
     kept: dict[str, NDArray[np.float32]] = {}
     samples, batch = count(x), batch_size(below, x)
@@ -151,7 +146,7 @@ def _outputs_of(
             if path not in kept:
                 kept[path] = _room((samples, *inputs.shape[1:]), len(paths))
             kept[path][part] = inputs
-        progress("penultimate activations", part.stop, samples, {})
+        progress("penultimate activations", part.stop, samples)
     return kept
 
 

@@ -15,7 +15,7 @@ from lrcompress.data.arrays import Arrays, chunks, count, reaching_back, take
 from lrcompress.data.finite import check_outputs
 from lrcompress.data.labels import kind_of
 from lrcompress.errors import DatasetError
-from lrcompress.events import Progress, silent
+from lrcompress.events import progress
 from lrcompress.live import devices
 from lrcompress.live.outputs import Head, heads, output_names
 from lrcompress.live.padding import Mask, masked_weights, masks_of, spread
@@ -38,19 +38,17 @@ __all__ = [
 ]  # fmt: skip
 
 
-def predict(
-    model: Any, x: Arrays, progress: Progress = silent, task: str = "predict"
-) -> NDArray[np.float32]:
+def predict(model: Any, x: Arrays, task: str = "predict") -> NDArray[np.float32]:
     """Return the model's only output on `x`, float32, (samples, ..., classes).
 
     Raises:
         DatasetError: If the model has several outputs.
     """
-    return np.concatenate([outputs for _, outputs in predicted(model, x, progress, task)])
+    return np.concatenate([outputs for _, outputs in predicted(model, x, task)])
 
 
 def predicted(
-    model: Any, x: Arrays, progress: Progress = silent, task: str = "predict"
+    model: Any, x: Arrays, task: str = "predict"
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Yield samples and the model's only output on them, a few batches at a time.
 
@@ -62,15 +60,13 @@ def predicted(
             f"Model {model.name} has {len(model.outputs)} outputs; expected a classifier with one."
         )
         raise DatasetError(msg, code="model_outputs")
-    for part, outputs in run_over(model, x, progress, task):
+    for part, outputs in run_over(model, x, task):
         yield part, outputs[0]
 
 
-def predict_all(
-    model: Any, x: Arrays, progress: Progress = silent, task: str = "predict"
-) -> dict[str, NDArray[np.float32]]:
+def predict_all(model: Any, x: Arrays, task: str = "predict") -> dict[str, NDArray[np.float32]]:
     """Return every output on `x` by its name, float32, (samples, ..., units)."""
-    parts = [outputs for _, outputs in run_over(model, x, progress, task)]
+    parts = [outputs for _, outputs in run_over(model, x, task)]
     columns = zip(*parts, strict=True)
     return {
         name: np.concatenate(column)
@@ -79,7 +75,7 @@ def predict_all(
 
 
 def run_over(
-    model: Any, x: Arrays, progress: Progress, task: str, run: Run | None = None
+    model: Any, x: Arrays, task: str, run: Run | None = None
 ) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
     """Yield samples and all outputs on them, in the model's order."""
     total, batch = count(x), batch_size(model, x)
@@ -94,7 +90,7 @@ def run_over(
         for name, values in zip(output_names(model), outputs, strict=True):
             check_outputs(model, name, values, part.start)
         yield part, outputs
-        progress(task, part.stop, total, {})
+        progress(task, part.stop, total)
 
 
 def batch_size(model: Any, x: Arrays) -> int:
@@ -120,7 +116,6 @@ def evaluate(
     model: Any,
     x: Arrays,
     y: Arrays,
-    progress: Progress = silent,
     task: str = "evaluate",
     *,
     sample_weight: NDArray[Any] | None = None,
@@ -133,7 +128,6 @@ def evaluate(
         x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
         y: Labels as `fit_to_model` makes them: class numbers, booleans of labels, or numbers; a
             dictionary of them by output name for a model with several outputs.
-        progress: Told of every chunk.
         task: Its name there.
         sample_weight: (samples,), or (samples, steps) for a prediction each step; None weighs all
             alike.
@@ -144,7 +138,7 @@ def evaluate(
     """
     found, ends = _by_output(model, y), heads(model)
     parts: list[list[Scores]] = [[] for _ in ends]
-    for part, outputs in run_over(model, x, progress, task, run):
+    for part, outputs in run_over(model, x, task, run):
         for scores, output, labels, head in zip(parts, outputs, found, ends, strict=True):
             scores.append(_score(output, labels[part], head.is_logits))
     evaluations = [
@@ -171,7 +165,6 @@ def evaluate_classes(
     model: Any,
     x: Arrays,
     y: Arrays,
-    progress: Progress = silent,
     task: str = "evaluate",
     *,
     sample_weight: NDArray[Any] | None = None,
@@ -181,7 +174,7 @@ def evaluate_classes(
     Raises:
         DatasetError: If the model is something else.
     """
-    found = evaluate(model, x, y, progress, task, sample_weight=sample_weight)
+    found = evaluate(model, x, y, task, sample_weight=sample_weight)
     if not isinstance(found, ClassEvaluation):
         msg = f"Model {model.name} is measured by its {found.measure}; expected a classifier with one output."
         raise DatasetError(msg, code="not_a_classifier")

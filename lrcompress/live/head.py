@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from lrcompress.data.arrays import Arrays, evenly
 from lrcompress.data.scaling import parse
 from lrcompress.errors import TrainingError
-from lrcompress.events import Progress, silent
 from lrcompress.live.activations import layer_inputs, samples_for
 from lrcompress.live.padding import masked_weights, masks_of, packed
 from lrcompress.live.prepare import Prepared
@@ -153,7 +152,6 @@ def reduce_to_head(
     teacher: Any | None,
     data: Prepared,
     head: SplitHead | None,
-    progress: Progress = silent,
 ) -> Part:
     """Run the network below the head once over all data and return what is left to do.
 
@@ -162,7 +160,6 @@ def reduce_to_head(
         teacher: The original; None if it is not at hand.
         data: The data set.
         head: The factorized layer as in the record; None if that is not known.
-        progress: Told of batches.
 
     Raises:
         TrainingError: If the student's head cannot stand alone, see `tail_of`, or another layer
@@ -176,7 +173,7 @@ def reduce_to_head(
     weights = sum(math.prod(w.shape) for layer in tail.layers for w in layer.trainable_weights)
     samples = samples_for(student, split.x_train, max(FEWEST, PREDICTIONS_A_WEIGHT * weights))
     x_train, x_val, x_test = (
-        layer_inputs(student, tail.path, data.scaling(x), progress)
+        layer_inputs(student, tail.path, data.scaling(x))
         for x in (evenly(split.x_train, samples), split.x_val, split.x_test)
     )
     train, val, test = (

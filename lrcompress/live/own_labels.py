@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
-from lrcompress.events import Progress, silent
 from lrcompress.live.evaluate import run_over
 from lrcompress.live.outputs import Head, heads
 from lrcompress.measure.scores import classes_of
@@ -25,13 +24,12 @@ _CALLED = {
 _LEFT_OUT = ("auc",)
 
 
-def decisions(model: Any, x: Arrays, progress: Progress = silent) -> Arrays:
+def decisions(model: Any, x: Arrays) -> Arrays:
     """Return what a model decides, in the form of labels, see `labels.kind_of`.
 
     Args:
         model: The original Keras model.
         x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
-        progress: Told of batches.
 
     Returns:
         Class numbers, booleans of labels, or the outputs themselves where they are no decisions; a
@@ -39,7 +37,7 @@ def decisions(model: Any, x: Arrays, progress: Progress = silent) -> Arrays:
     """
     ends = heads(model)
     parts: list[list[NDArray[Any]]] = [[] for _ in ends]
-    for _, outputs in run_over(model, x, progress, "the original's decisions"):
+    for _, outputs in run_over(model, x, "the original's decisions"):
         for found, head, output in zip(parts, ends, outputs, strict=True):
             found.append(_decided(head, output))
     labels = {head.name: np.concatenate(found) for head, found in zip(ends, parts, strict=True)}

@@ -16,7 +16,6 @@ from lrcompress.data.dataset import Dataset
 from lrcompress.data.labels import kind_of
 from lrcompress.data.scaling import Scaling, image_like, parse
 from lrcompress.errors import DatasetError
-from lrcompress.events import Progress, silent
 from lrcompress.live.detecting import find, is_pixels, scales_itself
 from lrcompress.live.evaluate import Evaluation, evaluate
 from lrcompress.live.fit import Split, fit_to_model, hold_out
@@ -67,11 +66,11 @@ class Prepared:
         """Return figures as they are told, see `own_labels.told`."""
         return told(figures, labelled=self.labelled)
 
-    def taught(self, teacher: Any, progress: Progress = silent) -> Prepared:
+    def taught(self, teacher: Any) -> Prepared:
         """Return the data with a teacher's decisions on the training part, where they have no labels."""
         if self.labelled:
             return self
-        y = decisions(teacher, self.scaling(self.split.x_train), progress)
+        y = decisions(teacher, self.scaling(self.split.x_train))
         return replace(self, split=replace(self.split, y_train=y))
 
     def notes(self) -> list[str]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
 from lrcompress.data.labels import kind_of
-from lrcompress.events import Progress, silent
 from lrcompress.live.activations import find_layer
 from lrcompress.live.evaluate import predict_all, score, together
 from lrcompress.live.outputs import Head, heads, output_names
@@ -63,7 +62,6 @@ class Probe:
         model: Any,
         x: Arrays,
         y: Arrays | None,
-        progress: Progress = silent,
         task: str = "original",
         *,
         outputs: Sequence[str] | None = None,
@@ -76,17 +74,16 @@ class Probe:
             model: A Keras model; given back unchanged after each trial.
             x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
             y: Labels as `fit_to_model` makes them, or None.
-            progress: Told of each run.
             task: What the first run is called.
             outputs: Names of the outputs to measure; None for all.
             sample_weight: Of the samples, see `evaluate`; None weighs all alike.
             by_labels: Whether the labels are new to the original, and a drop counts them.
         """
-        self._model, self._x, self._progress = model, x, progress
+        self._model, self._x = model, x
         self._heads = [head for head in heads(model) if outputs is None or head.name in outputs]
         labels = y if isinstance(y, dict) or y is None else {self._heads[0].name: y}
         self._y = labels
-        self._original = predict_all(model, x, progress, task)
+        self._original = predict_all(model, x, task)
         masks = dict(zip(output_names(model), masks_of(model, x), strict=True))
         self._weights = {
             head.name: masked_weights(
@@ -104,7 +101,7 @@ class Probe:
     def __call__(self, kernels: Kernels, task: str = "trial") -> Probed:
         """Return what the network does with these kernels."""
         with substituted(self._model, kernels):
-            return self._measure(predict_all(self._model, self._x, self._progress, task))
+            return self._measure(predict_all(self._model, self._x, task))
 
     def _measure(self, outputs: dict[str, NDArray[np.float32]]) -> Probed:
         pairs = [

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import OutputError, RunRecordError
+from lrcompress.events import command
 from lrcompress.files.atomic import Pending, check_output, together, write_json
 from lrcompress.files.hashing import regular, sha256
 from lrcompress.files.workspaces import alone_in
@@ -185,7 +186,7 @@ def updating(
         current.save(overwrite=exists, like=like)
 
 
-def new_record(model: Path, command: list[str], seed: int) -> RunRecord:
+def new_record(model: Path, seed: int) -> RunRecord:
     """Return a fresh record for an output model, not yet saved."""
     return RunRecord(
         record_path(model),
@@ -193,7 +194,7 @@ def new_record(model: Path, command: list[str], seed: int) -> RunRecord:
             "schema_version": SCHEMA_VERSION,
             "created": _now(),
             "updated": _now(),
-            "command": command,
+            "command": command(),
             "seed": seed,
             "versions": versions(),
             "warnings": [],

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import OutputError
 from lrcompress.files.atomic import check_output, replacing
 from lrcompress.printable import printable
 from lrcompress.reporting.drawn import unit_of
 from lrcompress.reporting.words import PERCENT
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
 # Okabe & Ito's colours, told apart by colour-blind readers too; markers tell them apart in print.
@@ -142,7 +145,11 @@ def draw_arms(document: dict[str, Any], names: dict[str, str], axis: Any) -> Non
 
 
 def _save(
-    figure: Any, path: Path, *, overwrite: bool, like: Path | None = None  # noqa: ANN401
+    figure: Figure,
+    path: Path,
+    *,
+    overwrite: bool,
+    like: Path | None = None,
 ) -> None:
     import matplotlib as mpl
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lrcompress.data.arrays import Arrays, chunks, count, take
 from lrcompress.data.finite import check_outputs
 from lrcompress.errors import VerificationError
-from lrcompress.events import Progress, silent
+from lrcompress.events import progress
 from lrcompress.live.activations import find_layer
 from lrcompress.live.evaluate import batch_size
 from lrcompress.live.outputs import Head, heads
@@ -52,14 +52,13 @@ class Difference:
         }
 
 
-def difference(model: Any, runtime: Runtime, x: Arrays, progress: Progress = silent) -> Difference:
+def difference(model: Any, runtime: Runtime, x: Arrays) -> Difference:
     """Run both on the same inputs.
 
     Args:
         model: The Keras model.
         runtime: The exported model.
         x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
-        progress: Told of each batch.
 
     Raises:
         VerificationError: If the shapes of outputs differ, or the exported model gives NaN or
@@ -80,7 +79,7 @@ def difference(model: Any, runtime: Runtime, x: Arrays, progress: Progress = sil
             same = _decisions(head, old, new)
             if same is not None:
                 decided.append(same)
-        progress("comparing outputs", part.stop, samples, {})
+        progress("comparing outputs", part.stop, samples)
     agreement = 100 * float(np.concatenate(decided).mean()) if decided else None
     return Difference(samples, largest, scale, agreement)
 

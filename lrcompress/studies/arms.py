@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.events import Progress, silent
 from lrcompress.files.atomic import check_output
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.studies.full_rank import Data, FullRank, head_figures, open_full, split_head
@@ -38,7 +37,6 @@ class Plan:
         earlier: Runs whose rows are taken over.
         finetune_epochs: The extra epochs.
         keep_models: Whether every row's model is kept, not only those that are trained for long.
-        progress: Told of every step.
     """
 
     rows: RowFile
@@ -49,7 +47,6 @@ class Plan:
     earlier: Sequence[Earlier] = ()
     finetune_epochs: int = 2
     keep_models: bool = False
-    progress: Progress = silent
 
     def full_rank(self, seed: int | None) -> FullRank:
         """Open the full-rank model of a seed, which a row holds by now."""
@@ -58,7 +55,7 @@ class Plan:
             key = ("full", None, seed)
             row = next(row for row in self.rows.read()["rows"] if self.rows.key(row) == key)
             path = self.rows.folder / str(row["model"])
-        return open_full(path, self.data, seed, self.progress)
+        return open_full(path, self.data, seed)
 
     def settings(self, seed: int) -> FinetuneSettings:
         """Return how students are fine-tuned."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.compression.layer import LayerTask, Request, Target
 from lrcompress.compression.trial import Calibration
 from lrcompress.errors import DatasetError
-from lrcompress.events import Progress, silent
+from lrcompress.events import progress
 from lrcompress.lowrank import Factors, parameters
 from lrcompress.modelfile import DenseLayer, ModelFile, find_head, open_model
 from lrcompress.verbs.calibration import DataOptions, LiveModel, Meter, recorded_scaling
@@ -78,11 +78,10 @@ class FullRank:
         calibration, samples = Calibration({}), 0
         if arm != "svd":
             calibration, samples = self.live.calibration([target], [method], with_network=False)
-        steps = self.live.progress
         request = Request(method=method)
         return LayerTask(
             self.opened, target, request, calibration,
-            lambda done, total: steps(f"{arm}{_of(self.seed)}", done, total, {}),
+            lambda done, total: progress(f"{arm}{_of(self.seed)}", done, total),
         ), samples  # fmt: skip
 
     def meter(self, task: LayerTask) -> Meter:
@@ -99,9 +98,7 @@ class FullRank:
         from lrcompress.studies.measured_arms import finetuned
 
         live = self.live
-        return finetuned(
-            student, live.keras_model, live.data, settings, head=head, progress=live.progress
-        )
+        return finetuned(student, live.keras_model, live.data, settings, head=head)
 
     def measured(self) -> Row:
         """Return what a row holds of the model itself."""
@@ -109,10 +106,10 @@ class FullRank:
 
         live = self.live
         task = f"test, {self.path.name}"
-        return measured(live.keras_model, live.data, live.progress, task)
+        return measured(live.keras_model, live.data, task)
 
 
-def open_full(path: Path, data: Data, seed: int | None, progress: Progress = silent) -> FullRank:
+def open_full(path: Path, data: Data, seed: int | None) -> FullRank:
     """Open a full-rank model and fit the data to it.
 
     Raises:
@@ -129,7 +126,7 @@ def open_full(path: Path, data: Data, seed: int | None, progress: Progress = sil
     scaling = data.scaling or recorded_scaling(opened, data.name)
     prepared = prepare(data.loaded, model, DataRequest(data.folder, scaling, seed or 0))
     options = DataOptions(data.name, data.folder, scaling, None, seed or 0)
-    return FullRank(path, seed, opened, layer, LiveModel(model, prepared, options, progress))
+    return FullRank(path, seed, opened, layer, LiveModel(model, prepared, options))
 
 
 def head_figures(meter: Meter, factors: Factors) -> Row:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import Any
 
 from lrcompress.data.arrays import count
-from lrcompress.events import Progress, silent
 from lrcompress.live import engine
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.prepare import Prepared
@@ -27,10 +26,10 @@ from lrcompress.train.settings import FinetuneSettings
 Row = dict[str, Any]
 
 
-def measured(model: Any, data: Prepared, progress: Progress, task: str) -> Row:
+def measured(model: Any, data: Prepared, task: str) -> Row:
     """Return what a row holds of a model that is only measured."""
     x, y = data.test()
-    found = evaluate(model, x, y, progress, task, sample_weight=data.split.w_test)
+    found = evaluate(model, x, y, task, sample_weight=data.split.w_test)
     return {**figures(found), "device": engine.describe_device()}
 
 
@@ -41,7 +40,6 @@ def finetuned(
     settings: FinetuneSettings,
     *,
     head: SplitHead | None = None,
-    progress: Progress = silent,
 ) -> Row:
     """Fine-tune a model in place, as `lrcompress finetune` does, and return what a row holds of it.
 
@@ -51,12 +49,11 @@ def finetuned(
         data: The data set, fitted and scaled.
         settings: Epochs and seed.
         head: The factorized layer, None for a full-rank student.
-        progress: Told of every step.
 
     Raises:
         KeyboardInterrupt: If it was interrupted; only fine-tuning ends well then.
     """
-    outcome = finetune(student, teacher, data, settings, head=head, progress=progress)
+    outcome = finetune(student, teacher, data, settings, head=head)
     if outcome.stopped == "interrupted":
         raise KeyboardInterrupt
     return {

@@ -11,7 +11,7 @@ import numpy as np
 from lrcompress import __version__
 from lrcompress.data.sources import Dataset
 from lrcompress.errors import OutputError, TrainingError
-from lrcompress.events import Progress, silent
+from lrcompress.events import command
 from lrcompress.live import engine
 from lrcompress.records.shapes import ROW
 from lrcompress.studies.networks import RECIPES, Recipe
@@ -59,8 +59,6 @@ def train_rows(
     seeds: Sequence[int] = (0,),
     recipe: Recipe | None = None,
     suffix: str = ".keras",
-    command: list[str] | None = None,
-    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train one network a rank and seed; save each, and the table after each.
 
@@ -77,8 +75,6 @@ def train_rows(
         seeds: One row each.
         recipe: The network; default the data set's.
         suffix: ``.keras`` or ``.h5``.
-        command: Stored in the results.
-        progress: Told of every step.
 
     Returns:
         The results document; see docs/comparing.md.
@@ -93,8 +89,8 @@ def train_rows(
         if rank is not None:
             recipe.check_rank(rank)
     make_folder(folder)
-    rows = results_file(folder, settings, command)
-    trainer = Trainer(data, recipe, settings, folder, suffix, progress)
+    rows = results_file(folder, settings)
+    trainer = Trainer(data, recipe, settings, folder, suffix)
     jobs = [_job(trainer, rank, seed) for seed in seeds for rank in ranks]
     return work_through(rows, jobs)
 
@@ -117,13 +113,13 @@ def make_folder(folder: Path) -> None:
         raise OutputError(msg, code="output_folder") from error
 
 
-def results_file(folder: Path, settings: ScratchSettings, command: list[str] | None) -> RowFile:
+def results_file(folder: Path, settings: ScratchSettings) -> RowFile:
     """Return the results document of a folder, there or new."""
     head = {
         "schema_version": SCHEMA_VERSION,
         "kind": "scratch",
         "settings": settings.to_json(),
-        "command": command or [],
+        "command": command(),
         "device": engine.describe_device(),
         "versions": engine.versions() | {"lrcompress": __version__},
     }

@@ -17,7 +17,6 @@ from lrcompress.data.labels import kind_of
 from lrcompress.data.scaling import parse
 from lrcompress.data.sources import Dataset
 from lrcompress.errors import DatasetError, OutputError
-from lrcompress.events import Progress, silent
 from lrcompress.files.atomic import check_output
 from lrcompress.live import engine
 from lrcompress.live.evaluate import evaluate
@@ -63,7 +62,6 @@ class Trainer:
         settings: Epochs and batch size.
         folder: Gets the models, and the states of unfinished rows.
         suffix: ``.keras`` or ``.h5``.
-        progress: Told of every step.
     """
 
     data: Dataset
@@ -71,7 +69,6 @@ class Trainer:
     settings: ScratchSettings
     folder: Path
     suffix: str = ".keras"
-    progress: Progress = silent
 
     def rows(self, rank: int | None, seed: int, *, name: str | None = None) -> Iterator[Row]:
         """Train one network from random weights, save it, and yield its row.
@@ -102,10 +99,10 @@ class Trainer:
         schedule = Schedule(self.settings.epochs, batch_size, seed)
         seconds = train(
             model, scaling(fitted.x_train), targets(model, fitted.y_train), schedule, state,
-            label=label, progress=self.progress,
+            label=label,
         )  # fmt: skip
         x_test, task = scaling(fitted.x_test), f"{label}, test"
-        result = evaluate(model, x_test, fitted.y_test, self.progress, task)
+        result = evaluate(model, x_test, fitted.y_test, task)
         save_model(model, path, self._origin(), overwrite=is_left)
         yield {
             "rank": rank,
@@ -135,7 +132,7 @@ class Trainer:
         model = engine.load_model(path)
         fitted = fit_to_model(self.data, model)
         x_test = parse(self.recipe.scaling, fitted.x_train)(fitted.x_test)
-        result = evaluate(model, x_test, fitted.y_test, self.progress, f"test, {path.name}")
+        result = evaluate(model, x_test, fitted.y_test, f"test, {path.name}")
         return figures(result)
 
     def _origin(self) -> dict[str, Any]:

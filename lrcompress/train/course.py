@@ -13,7 +13,6 @@ import keras
 import numpy as np
 
 from lrcompress.data.finite import NotFiniteError
-from lrcompress.events import Progress
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.prepare import Prepared
 from lrcompress.train.checkpoint import Checkpoint, State, all_as_saved, assign
@@ -99,7 +98,6 @@ class Course:
         patience: Epochs without a better one after which to stop; None never stops.
         checkpoint: Written after each epoch; None writes nothing.
         events: Told of each epoch.
-        progress: Told of each step.
         seconds: Spent so far.
         fit_seconds: Of them in `fit`.
         epoch: Epochs done.
@@ -115,7 +113,6 @@ class Course:
     patience: int | None
     checkpoint: Checkpoint | None
     events: EventFile | None
-    progress: Progress
     seconds: float = 0.0
     fit_seconds: float = 0.0
     epoch: int = 0
@@ -137,7 +134,7 @@ class Course:
 
         KeyboardInterrupt is one; the epoch that it breaks off is not kept.
         """
-        reporter = StepReporter(self.progress, "fine-tuning", self.epochs)
+        reporter = StepReporter("fine-tuning", self.epochs)
         try:
             while self.epoch < self.epochs:
                 reason = self._reason_to_stop()

@@ -8,7 +8,6 @@ from typing import Any
 
 from lrcompress.data.arrays import count
 from lrcompress.errors import TrainingError
-from lrcompress.events import Progress, silent
 from lrcompress.live import compiling, engine
 from lrcompress.live.evaluate import Evaluation, evaluate, outputs_each
 from lrcompress.live.head import Part, reduce_to_head
@@ -34,7 +33,6 @@ def finetune(
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
     tensorboard: Path | None = None,
-    progress: Progress = silent,
 ) -> FinetuneOutcome:
     """Train a factorized model, keep its best epoch by validation, measure it on test data.
 
@@ -50,7 +48,6 @@ def finetune(
         checkpoint: Written after each epoch, left for the caller to remove; None writes nothing.
         resume: Go on from the checkpoint, if there is one.
         tensorboard: Folder of event files; None writes none.
-        progress: Told of every step.
 
     Raises:
         DatasetError: If the labels cannot be trained on.
@@ -65,16 +62,16 @@ def finetune(
         checkpoint = tensorboard = None
     part = Part(student, teacher, data, head)
     if settings.scope == "head":
-        part = reduce_to_head(student, teacher, data, head, progress)
+        part = reduce_to_head(student, teacher, data, head)
     x = part.data.split.x_train
     settings = settings.decided(count(x), outputs_each(part.student, x))
-    before = _tested(part.student, part.data, progress, "before")
+    before = _tested(part.student, part.data, "before")
     original = None
     if part.teacher is not None:
-        original = _tested(part.teacher, part.data, progress, "original")
+        original = _tested(part.teacher, part.data, "original")
     elif teacher is not None:
-        original = _tested(teacher, data, progress, "original")
-    training = Training(part, settings, compiled, progress)
+        original = _tested(teacher, data, "original")
+    training = Training(part, settings, compiled)
     with contextlib.suppress(KeyboardInterrupt):
         events = None if tensorboard is None else EventFile(tensorboard)
         training.run(state, checkpoint, events)
@@ -90,7 +87,7 @@ def finetune(
         )
         raise TrainingError(msg, code="diverged")
     part.student.set_weights(training.best.weights)
-    after = _tested(part.student, part.data, progress, "after")
+    after = _tested(part.student, part.data, "after")
     part.take_back()
     compiling.compile_without_slots(student, compiled)
     return FinetuneOutcome(
@@ -113,6 +110,6 @@ def finetune(
     )
 
 
-def _tested(model: Any, data: Prepared, progress: Progress, what: str) -> Evaluation:
+def _tested(model: Any, data: Prepared, what: str) -> Evaluation:
     x, y = data.test()
-    return evaluate(model, x, y, progress, f"test, {what}", sample_weight=data.split.w_test)
+    return evaluate(model, x, y, f"test, {what}", sample_weight=data.split.w_test)

@@ -12,7 +12,6 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.events import Progress, silent
 from lrcompress.files.atomic import replacing
 from lrcompress.files.hashing import regular
 from lrcompress.live import devices, engine
@@ -46,7 +45,6 @@ def train(
     state: Path,
     *,
     label: str = "training",
-    progress: Progress = silent,
 ) -> float:
     """Fit a compiled model and return the seconds that took, those before a kill included.
 
@@ -61,12 +59,11 @@ def train(
         state: A `.npz` file: read if it is there and belongs to this training, written after each
             epoch, left for the caller to delete once the result is kept.
         label: The task's name in `progress`.
-        progress: Told of every step.
     """
     asked = {**schedule.__dict__, "label": label}
     model.optimizer.build(model.trainable_variables)
     done, seconds = _restore(model, state, asked)
-    reporter = StepReporter(progress, label, schedule.epochs)
+    reporter = StepReporter(label, schedule.epochs)
     model.steps_per_execution = _steps_at_once()
     for epoch in range(done, schedule.epochs):
         seed = _seed_of(schedule.seed, epoch)

@@ -10,7 +10,6 @@ from typing import Any
 import keras
 
 from lrcompress.data.arrays import count
-from lrcompress.events import Progress
 from lrcompress.live import engine
 from lrcompress.live.anew import frozen_weights, thawed
 from lrcompress.live.head import Part
@@ -41,9 +40,8 @@ class Training:
         part: Part,
         settings: FinetuneSettings,
         compiled: dict[str, Any] | None,
-        progress: Progress,
     ) -> None:
-        self._part, self._settings, self._progress = part, settings, progress
+        self._part, self._settings = part, settings
         self._compiled = compiled
         self._course: Course | None = None
         self._started = time.perf_counter()
@@ -65,7 +63,7 @@ class Training:
         quiet = contextlib.nullcontext() if settings.dropout else _without_dropout(part.student)
         with quiet, thawed(part.student) as self.thawed:
             self.weights_frozen = frozen_weights(part.student)
-            aim = aim_for(part.student, self.teacher, part.data, settings, self._progress)
+            aim = aim_for(part.student, self.teacher, part.data, settings)
             self._compile(aim)
             course = Course(
                 trained=aim.model,
@@ -78,7 +76,6 @@ class Training:
                 patience=settings.patience,
                 checkpoint=checkpoint,
                 events=events,
-                progress=self._progress,
             )
             if state is not None:
                 course.restore(state)
@@ -90,7 +87,7 @@ class Training:
     def _refit(self) -> None:
         part, most = self._part, self._settings.refit_samples
         if part.head is not None and part.teacher is not None:
-            refit_head(part.student, part.teacher, part.head, part.inputs(most), self._progress)
+            refit_head(part.student, part.teacher, part.head, part.inputs(most))
             self.best.look({"epoch": 0, "what": "head re-fitted"})
 
     def _compile(self, aim: Aim) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lrcompress.data.arrays import Arrays, evenly
-from lrcompress.events import Progress, silent
+from lrcompress.events import progress
 from lrcompress.live.activations import find_layer, inputs_of, samples_for
 from lrcompress.lowrank import factorize_kernel, most_inputs
 
@@ -45,7 +45,6 @@ def refit_head(
     teacher: Any,
     head: SplitHead,
     x: Arrays,
-    progress: Progress = silent,
 ) -> None:
     """Put the refined factors of the teacher's kernel into the student, in place.
 
@@ -54,7 +53,6 @@ def refit_head(
         teacher: The original Keras model.
         head: The layer in both.
         x: Scaled, unlabelled training inputs; some `SAMPLES` are enough.
-        progress: Told of batches and ranks.
 
     Raises:
         TrainingError: If either model lacks the layer.
@@ -63,7 +61,7 @@ def refit_head(
     first, second = find_layer(student, head.first_path), find_layer(student, head.path)
     kernel, *rest = (np.asarray(weight) for weight in _dense(source).get_weights())
     some = evenly(x, samples_for(teacher, x, most_inputs(kernel.shape[1])))
-    inputs = inputs_of(teacher, [head.path], some, progress, pack=True)[head.path]
+    inputs = inputs_of(teacher, [head.path], some, pack=True)[head.path]
     factors = factorize_kernel(
         kernel,
         rest[0] if rest else None,
@@ -72,7 +70,7 @@ def refit_head(
         softmax=head.softmax,
         activation=head.activation,
         activations=inputs,
-        progress=lambda done, total: progress("re-fitting the head", done, total, {}),
+        progress=lambda done, total: progress("re-fitting the head", done, total),
     )
     _dense(first).set_weights([factors.B])
     bias = [factors.bias if factors.bias is not None else rest[0]] if rest else []

@@ -7,23 +7,23 @@ from typing import Any
 
 import keras
 
-from lrcompress.events import Progress
+from lrcompress.events import progress
 
 # Reading a loss waits for the device, which should have its next steps already.
 READ_SECONDS = 0.2
 
 
 class StepReporter(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
-    """A Keras callback that forwards every step of `fit` to a `Progress`.
+    """A Keras callback that tells of every step of `fit`.
 
     Attributes:
         figures: Shown with each step beside its loss, for example the last validation error.
     """
 
-    def __init__(self, progress: Progress, task: str, epochs: int) -> None:
+    def __init__(self, task: str, epochs: int) -> None:
         """Name the task, for example ``rank 4``."""
         super().__init__()
-        self._progress, self._task, self._epochs = progress, task, epochs
+        self._task, self._epochs = task, epochs
         self._epoch = 0
         self._read = 0.0
         self._loss: dict[str, float] = {}
@@ -42,4 +42,4 @@ class StepReporter(keras.callbacks.Callback):  # type: ignore[misc]  # keras shi
             self._loss = {key: float(value) for key, value in (logs or {}).items() if key == "loss"}
         task = f"{self._task}, epoch {self._epoch + 1}/{self._epochs}"
         done, total = self._epoch * steps + batch + 1, self._epochs * steps
-        self._progress(task, done, total, self._loss | self.figures)
+        progress(task, done, total, self._loss | self.figures)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count
 from lrcompress.data.labels import kind_of
-from lrcompress.events import Progress
 from lrcompress.live.evaluate import predictions_of
 from lrcompress.live.fit import Split
 from lrcompress.live.outputs import Head, heads
@@ -46,7 +45,6 @@ def aim_for(
     teacher: Any | None,
     data: Prepared,
     settings: FinetuneSettings,
-    progress: Progress,
 ) -> Aim:
     """Return what a student is to be fitted to.
 
@@ -55,7 +53,6 @@ def aim_for(
         teacher: The original; None leaves labels alone.
         data: The data set.
         settings: Temperature and weight of the teacher.
-        progress: Told of the teacher's batches.
 
     Raises:
         DatasetError: If the teacher speaks of other classes.
@@ -71,7 +68,7 @@ def aim_for(
         blend = losses.Blend(settings.teacher_weight, settings.temperature)
         loss = [losses.blended_loss(*pair, blend) for pair in zip(outputs, theirs, strict=True)]
         if distill.fits_in_memory(teacher, count(data.split.x_train)):
-            taught = distill.remembered(teacher, data.split.x_train, data.scaling, progress)
+            taught = distill.remembered(teacher, data.split.x_train, data.scaling)
             targets = [np.concatenate(pair, axis=-1) for pair in zip(targets, taught, strict=True)]
         else:
             model = distill.SideBySide(model, teacher)

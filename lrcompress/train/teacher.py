@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lrcompress.data.arrays import Arrays, chunks, count, take
 from lrcompress.data.scaling import Scaling
 from lrcompress.errors import DatasetError
-from lrcompress.events import Progress, silent
+from lrcompress.events import progress
 from lrcompress.live.evaluate import predict_all
 
 TEMPERATURE = 2.0
@@ -53,14 +53,12 @@ def fits_in_memory(teacher: Any, samples: int) -> bool:
     return 4 * samples * sum(map(math.prod, shapes)) <= IN_MEMORY_BYTES
 
 
-def remembered(
-    teacher: Any, x: Arrays, scaling: Scaling, progress: Progress = silent
-) -> list[NDArray[np.float32]]:
+def remembered(teacher: Any, x: Arrays, scaling: Scaling) -> list[NDArray[np.float32]]:
     """Return a teacher's outputs on raw inputs, in its order, each (samples, ..., units)."""
     parts = []
     for part in chunks(count(x), SCALED_AT_ONCE):
         parts.append(list(predict_all(teacher, scaling(take(x, part))).values()))
-        progress("teacher's outputs", part.stop, count(x), {})
+        progress("teacher's outputs", part.stop, count(x))
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 

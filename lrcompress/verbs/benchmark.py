@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import RunRecordError, TrainingError, UnsupportedModelError
-from lrcompress.events import Progress, nothing, silent
+from lrcompress.events import before_keras, progress
 from lrcompress.files.hashing import sha256
 from lrcompress.modelfile import ModelFile, dense_layers, find_head, open_for_keras
 from lrcompress.records import runs
@@ -81,8 +81,6 @@ def benchmark(
     run: str | Path | None = None,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     seconds: float = 2.0,
-    progress: Progress = silent,
-    before_keras: Callable[[], None] = nothing,
 ) -> BenchmarkResult:
     """Time the predictions of models, whole and their heads alone, in turns.
 
@@ -98,8 +96,6 @@ def benchmark(
             to it, for the report.
         batch_sizes: Samples a call.
         seconds: Time for each model, whole or head, and batch size.
-        progress: Told of every round.
-        before_keras: Called before Keras is loaded.
 
     Returns:
         Latency, throughput, multiplications and what they say.
@@ -128,7 +124,7 @@ def benchmark(
         row
         for batch in batch_sizes
         for what in ("model", alone)
-        for row in _measured(subjects, what, batch, seconds, progress)
+        for row in _measured(subjects, what, batch, seconds)
     ]
     first = subjects[0].model
     is_open = latency.open_lengths(first)
@@ -194,7 +190,7 @@ def _check_inputs(subjects: list[Subject]) -> None:
 
 
 def _measured(
-    subjects: list[Subject], what: str, batch: int, seconds: float, progress: Progress
+    subjects: list[Subject], what: str, batch: int, seconds: float
 ) -> list[dict[str, Any]]:
     """Time all models at one batch size, whole or their heads; empty where a head cannot stand alone."""
     from lrcompress.live import latency
@@ -210,7 +206,7 @@ def _measured(
     name += f", batch {batch}"
 
     def tell(share: float) -> None:
-        progress(f"timing, {name}", round(100 * share), 100, {})
+        progress(f"timing, {name}", round(100 * share), 100)
 
     timings = list(interleaved(calls, seconds=seconds, after_round=tell).values())
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lrcompress.compression.layer import LayerTask, Target, in_network, measures_alone
 from lrcompress.compression.trial import Calibration
 from lrcompress.errors import RankError
-from lrcompress.events import Progress, silent
+from lrcompress.events import before_keras
 from lrcompress.lowrank import Factors, most_inputs
 from lrcompress.modelfile import DenseLayer, ModelFile, check_loadable
 from lrcompress.records.provenance import name_of
@@ -45,13 +45,11 @@ class LiveModel:
         keras_model: The original.
         data: Training, validation and test parts, unscaled, with their scaling.
         options: What was asked for.
-        progress: Told of every pass.
     """
 
     keras_model: Any
     data: Prepared
     options: DataOptions
-    progress: Progress
 
     def calibration(
         self, targets: Sequence[Target], methods: Sequence[str], *, with_network: bool
@@ -78,12 +76,10 @@ class LiveModel:
         probe = None
         if with_network or labels is None or not all(measures_alone(t) for t in targets):
             probe = self._probe(targets, held_out, split.y_val, split.w_val, "original")
-        known = inputs_of(self.keras_model, paths, scaling(some), self.progress, pack=True)
+        known = inputs_of(self.keras_model, paths, scaling(some), pack=True)
         calibration = Calibration(
             activations=self._by_layer(targets, known),
-            held_out=self._by_layer(
-                targets, inputs_of(self.keras_model, paths, held_out, self.progress)
-            ),
+            held_out=self._by_layer(targets, inputs_of(self.keras_model, paths, held_out)),
             labels=labels,
             probe=probe,
             by_labels=split.by_labels,
@@ -105,7 +101,7 @@ class LiveModel:
         from lrcompress.live.trial import Probe
 
         return Probe(
-            self.keras_model, x, y, self.progress, task,
+            self.keras_model, x, y, task,
             outputs=self.outputs(targets), sample_weight=weights,
             by_labels=task == "test" or self.data.split.by_labels,
         )  # fmt: skip
@@ -168,7 +164,7 @@ class LiveModel:
         (x, y), split, layer = self.data.test(), self.data.split, task.target.layer
         labels = countable(self.keras_model, x, y, split.w_test)
         if measures_alone(task.target) and labels is not None:
-            inputs = layer_inputs(self.keras_model, layer.input_path, x, self.progress)
+            inputs = layer_inputs(self.keras_model, layer.input_path, x)
             meter = task.head_meter(inputs, labels)
             if meter is not None:
                 return meter
@@ -188,8 +184,6 @@ def open_live(
     path: Path,
     opened: ModelFile,
     options: DataOptions,
-    progress: Progress = silent,
-    before_keras: Callable[[], None] = lambda: None,
 ) -> LiveModel:
     """Load a data set and the model in Keras, and check them against each other.
 
@@ -202,7 +196,7 @@ def open_live(
 
     folder = None if options.data_dir is None else Path(options.data_dir)
     loaded = load(
-        options.dataset, folder, seed=options.seed, progress=progress, before_keras=before_keras,
+        options.dataset, folder, seed=options.seed,
         validation=options.validation,
     )  # fmt: skip
     before_keras()
@@ -212,7 +206,7 @@ def open_live(
     original = engine.load_model(path)
     scaling = options.scaling or recorded_scaling(opened, options.dataset)
     data = prepare(loaded, original, DataRequest(folder, scaling, options.seed))
-    return LiveModel(original, data, options, progress)
+    return LiveModel(original, data, options)
 
 
 class Meter(Protocol):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress import __version__
 from lrcompress.errors import RankError
-from lrcompress.events import Progress, nothing, silent
+from lrcompress.events import before_keras, command
 from lrcompress.modelfile import find_head, open_for_keras, open_model
 from lrcompress.records.provenance import check_named, choose
 from lrcompress.records.shapes import ROW
@@ -47,9 +47,6 @@ def compare(
     keep_models: bool = False,
     distribute: str = "auto",
     output: str | Path | None = None,
-    command: list[str] | None = None,
-    progress: Progress = silent,
-    before_keras: Callable[[], None] = nothing,
 ) -> dict[str, Any]:
     """Measure ways to a small network against each other, on the same test samples.
 
@@ -81,9 +78,6 @@ def compare(
         distribute: ``auto`` shares each batch out where there are several accelerators or hosts,
             ``data`` also among CPU devices, ``none`` never; see docs/devices.md.
         output: Folder for ``compare.json`` and models; default ``compare-<dataset>``.
-        command: Stored in the results.
-        progress: Told of every step.
-        before_keras: Called before Keras is loaded.
 
     Returns:
         The results document, see docs/comparing.md.
@@ -106,7 +100,7 @@ def compare(
     from lrcompress.data import sources
 
     folder = None if data_dir is None else Path(data_dir)
-    loaded = sources.load(dataset, folder, progress=progress, before_keras=before_keras)
+    loaded = sources.load(dataset, folder)
     loaded.check_labelled("training from scratch needs them")
     before_keras()
     from lrcompress.live.devices import over
@@ -129,7 +123,7 @@ def compare(
         scratch.make_folder(target)
         counts = asked.trained_epochs(recipe)
         settings = asked.settings(dataset, recipe, scaling)
-        rows = _rows(target, settings, command)
+        rows = _rows(target, settings)
         # Other settings are refused before anything is trained.
         rows.read()
         trainers = {}
@@ -137,7 +131,7 @@ def compare(
             trainers = {
                 arm: Trainer(
                     loaded, recipe, ScratchSettings(dataset, count, settings["batch_size"]),
-                    target, progress=progress,
+                    target,
                 )
                 for arm, count in counts.items() if count is not None
             }  # fmt: skip
@@ -150,7 +144,6 @@ def compare(
             earlier=find_earlier([Path(earlier) for earlier in rows_from], settings, counts),
             finetune_epochs=finetune_epochs,
             keep_models=keep_models,
-            progress=progress,
         )
         wanted_seeds = range(seed, seed + seeds)
         todo = [job for one in wanted_seeds for job in jobs(plan, asked.arms, wanted, one)]
@@ -179,7 +172,7 @@ def _ranks(ranks: Sequence[int] | None, recipe: Recipe | None, file: Path | None
     return sorted(set(ranks), reverse=True)
 
 
-def _rows(folder: Path, settings: dict[str, Any], command: list[str] | None) -> RowFile:
+def _rows(folder: Path, settings: dict[str, Any]) -> RowFile:
     """Return the results document of a folder, there or new."""
     from lrcompress.live import engine
     from lrcompress.studies.rows import RowFile
@@ -188,7 +181,7 @@ def _rows(folder: Path, settings: dict[str, Any], command: list[str] | None) -> 
         "schema_version": SCHEMA_VERSION,
         "kind": "compare",
         "settings": settings,
-        "command": command or [],
+        "command": command(),
         "device": engine.describe_device(),
         "versions": engine.versions() | {"lrcompress": __version__},
     }

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrcompress.events import Progress, nothing, silent
+from lrcompress.events import before_keras
 from lrcompress.modelfile import open_for_keras
 from lrcompress.records.provenance import choose
 from lrcompress.records.results import Shown, figure_of
@@ -77,8 +76,6 @@ def evaluate(
     data_dir: str | Path | None = None,
     scaling: str | None = None,
     seed: int = 0,
-    progress: Progress = silent,
-    before_keras: Callable[[], None] = nothing,
 ) -> list[EvaluateResult]:
     """Measure models on the test part of one data set.
 
@@ -90,8 +87,6 @@ def evaluate(
         data_dir: First folder in which a named data set is sought.
         scaling: Default the first model's own, or detected.
         seed: Of the split of an image folder.
-        progress: Told of steps done.
-        before_keras: Called before Keras is loaded.
 
     Raises:
         ModelFileError: If a file cannot be read.
@@ -105,9 +100,7 @@ def evaluate(
     from lrcompress.data.sources import load
 
     folder = None if data_dir is None else Path(data_dir)
-    loaded = load(
-        dataset, folder, seed=seed, whole=True, progress=progress, before_keras=before_keras
-    )
+    loaded = load(dataset, folder, seed=seed, whole=True)
     loaded.check_labelled(
         "evaluate counts errors against labels (sweep and factorize measure agreement without)"
     )
@@ -126,7 +119,7 @@ def evaluate(
         data = prepare(loaded, model, DataRequest(folder, scaling, seed))
         scaling = data.scaling.name
         (x, y), weights = data.test(), data.split.w_test
-        found = measure(model, x, y, progress, f"test, {path.name}", sample_weight=weights)
+        found = measure(model, x, y, f"test, {path.name}", sample_weight=weights)
         difference = None if first is None else compare(first, found).to_json()
         first = first or found
         results.append(

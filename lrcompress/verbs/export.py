@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import TrainingError
-from lrcompress.events import Progress, nothing, silent
+from lrcompress.events import before_keras, progress
 from lrcompress.files.atomic import check_output, check_output_folder, replacing, replacing_folder
 from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, model_of, open_for_keras
 from lrcompress.records.results import Shown, text_of
@@ -109,8 +109,6 @@ def export(
     output: str | Path | None = None,
     overwrite: bool = False,
     seconds: float = 1.0,
-    progress: Progress = silent,
-    before_keras: Callable[[], None] = nothing,
     quietly: Quietly = nullcontext,
 ) -> ExportResult:
     """Write a model for LiteRT, ONNX Runtime or TensorFlow, and run it there.
@@ -133,8 +131,6 @@ def export(
             memory ``<its name>.tflite`` in the current directory.
         overwrite: Replace an existing output.
         seconds: Time for each model's latency.
-        progress: Told of batches.
-        before_keras: Called before Keras is loaded.
         quietly: Returns a context in which exporters and runtimes may write to stderr.
 
     Raises:
@@ -175,12 +171,12 @@ def export(
     if original is not None:
         _check_alike(network, teacher, path, original)
     wanted = Wanted(dataset, data_dir, scaling)
-    inputs = find_inputs(network, opened, record, wanted, progress, before_keras)
+    inputs = find_inputs(network, opened, record, wanted)
     pairs = [layer for layer in dense_layers(opened) if layer.first is not None]
     few = take(inputs.x, slice(0, 2))
 
     def made(network: Any, path: Path) -> Runtime:  # noqa: ANN401  # a Keras model
-        progress(f"exporting {network.name}", 0, 1, {})
+        progress(f"exporting {network.name}", 0, 1)
         with quietly():
             write(network, path, form, int8=int8)
             return open_runtime(path, form, network, few)
@@ -196,8 +192,8 @@ def export(
                 "bytes_before": _without_optimizer(opened_original),
                 "bytes_after": size_of(copy),
             }
-        found = _measured(network, runtime, inputs, pairs, int8=int8, progress=progress)
-        times = _timed(runtime, beside, inputs, seconds, progress)
+        found = _measured(network, runtime, inputs, pairs, int8=int8)
+        times = _timed(runtime, beside, inputs, seconds)
         bytes_after = size_of(temporary)
     return ExportResult(
         input=path,
@@ -256,7 +252,6 @@ def _measured(
     pairs: list[DenseLayer],
     *,
     int8: bool,
-    progress: Progress,
 ) -> dict[str, Any]:
     """Return what became of the factors, the difference of outputs, and the errors."""
     from lrcompress.data.arrays import evenly
@@ -264,13 +259,13 @@ def _measured(
     from lrcompress.measure.evaluation import compare
     from lrcompress.runtimes.check import check, difference, factors_kept
 
-    found = difference(network, runtime, evenly(inputs.x, COMPARED_SAMPLES), progress)
+    found = difference(network, runtime, evenly(inputs.x, COMPARED_SAMPLES))
     if not int8:
         check(found)
     errors = None
     if inputs.y is not None:
         before, after = (
-            evaluate(network, inputs.x, inputs.y, progress, f"test, {name}",
+            evaluate(network, inputs.x, inputs.y, f"test, {name}",
                      sample_weight=inputs.weights, run=run)
             for name, run in (("Keras", None), ("exported", runtime))
         )  # fmt: skip
@@ -298,7 +293,6 @@ def _timed(
     beside: Runtime | None,
     inputs: Inputs,
     seconds: float,
-    progress: Progress,
 ) -> dict[str, Any]:
     """Return seconds at one sample a call, in turns with the original where there is one."""
     from lrcompress.data.arrays import take
@@ -311,7 +305,7 @@ def _timed(
     found = interleaved(
         calls,
         seconds=seconds,
-        after_round=lambda share: progress("timing", round(100 * share), 100, {}),
+        after_round=lambda share: progress("timing", round(100 * share), 100),
     )
     times: dict[str, Any] = {"exported": found["exported"].to_json()}
     if beside is not None:

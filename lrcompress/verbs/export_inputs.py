@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import DatasetError, LRCompressError, RunRecordError
-from lrcompress.events import Progress
 from lrcompress.modelfile import ModelFile
 from lrcompress.records import runs
 from lrcompress.records.provenance import choose
@@ -75,8 +73,6 @@ def find_inputs(
     opened: ModelFile,
     record: runs.RunRecord | None,
     wanted: Wanted,
-    progress: Progress,
-    before_keras: Callable[[], None],
 ) -> Inputs:
     """Return the test data that were asked for, else those that file or record names, else random.
 
@@ -101,7 +97,7 @@ def find_inputs(
             if wanted.dataset is None and name in NAMED and locate(name, folder) is None:
                 msg = f"data set {name} is not at hand"
                 raise DatasetError(msg)
-            loaded = load(name, folder, whole=True, progress=progress, before_keras=before_keras)
+            loaded = load(name, folder, whole=True)
             scaling = wanted.scaling or chosen.scaling
             data = prepare(loaded, model, DataRequest(folder, scaling))
             (x, y), weights = data.test(), data.split.w_test

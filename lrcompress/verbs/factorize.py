@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,6 @@ from lrcompress.compression.layer import Request, check_layer
 from lrcompress.compression.run import Convert, Source, check_target, factorize_file
 from lrcompress.compression.selection import find_targets
 from lrcompress.errors import DatasetError, RankError, UnsupportedModelError
-from lrcompress.events import Progress, nothing, silent
 from lrcompress.files.atomic import check_output
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import made_of, model_of, open_model
@@ -49,9 +48,6 @@ def factorize(
     force: bool = False,
     modernize: bool = False,
     seed: int = 0,
-    command: list[str] | None = None,
-    progress: Progress = silent,
-    before_keras: Callable[[], None] = nothing,
 ) -> FactorizeResult:
     """Replace the kernel A (m, n) of the final Dense layer by B (m, r) C (r, n).
 
@@ -84,9 +80,6 @@ def factorize(
         force: Allow a rank that saves nothing.
         modernize: Put an old file in the terms of Keras 3 first; see `lrcompress.modernize`.
         seed: Of the held-out split and of refinement.
-        command: Stored in the run record.
-        progress: Told of steps done.
-        before_keras: Called before Keras is loaded.
 
     Raises:
         RankError: If the rank does not fit the kernel or would save nothing.
@@ -114,7 +107,6 @@ def factorize(
         force=force,
         modernize=modernize,
         seed=seed,
-        command=tuple(command or ()),
     )
     if is_live(model):
         return _factorize_subclassed(model, request, has_dataset=dataset is not None)
@@ -126,12 +118,12 @@ def factorize(
         raise DatasetError(msg, code="no_dataset")
     with _source(path, request) as source:
         if dataset is None:
-            convert = _converter(before_keras, path)
-            result = factorize_file(source, request, progress=progress, convert=convert)
+            convert = _converter(path)
+            result = factorize_file(source, request, convert=convert)
             result.model = None if result.output is None else loaded(result.output)
             return result
         options = DataOptions(dataset, data_dir, scaling, samples, seed, validation)
-        return _factorize_with_data(source, request, options, progress, before_keras)
+        return _factorize_with_data(source, request, options)
 
 
 @contextlib.contextmanager
@@ -150,13 +142,13 @@ def _source(path: Path, request: Request) -> Iterator[Source]:
         yield Source(opened, copy, made.changes, made.warnings, made.optimizer_bytes)
 
 
-def _converter(before_keras: Callable[[], None], original: Path) -> Convert:
+def _converter(original: Path) -> Convert:
     """Return a function that saves what was made of an original in the other format, through Keras."""
 
     def converted(source: Path, target: Path, overwrite: bool) -> None:  # as `Convert` has it
         live = model_of(original)
         with contextlib.nullcontext() if live is None else made_of(live, source):
-            convert(source, target, before_keras, overwrite=overwrite)
+            convert(source, target, overwrite=overwrite)
 
     return converted
 
@@ -165,11 +157,9 @@ def _factorize_with_data(
     source: Source,
     request: Request,
     options: DataOptions,
-    progress: Progress,
-    before_keras: Callable[[], None],
 ) -> FactorizeResult:
     targets, _ = find_targets(source.model, request)
-    live = open_live(source.model.path, source.model, options, progress, before_keras)
+    live = open_live(source.model.path, source.model, options)
     if request.max_drop is not None:
         live.check_drop(targets)
     calibration, samples = live.calibration(
@@ -183,18 +173,18 @@ def _factorize_with_data(
 
     # Before anything is written: an original that gives no numbers on these data is refused.
     (x, y), weights = live.data.test(), live.data.split.w_test
-    before = evaluate(live.keras_model, x, y, progress, "test, original", sample_weight=weights)
+    before = evaluate(live.keras_model, x, y, "test, original", sample_weight=weights)
     result = factorize_file(
         source, request, calibration=calibration,
         dataset=live.described(samples),
-        progress=progress, convert=_converter(before_keras, source.file.path),
+        convert=_converter(source.file.path),
     )  # fmt: skip
     output, record_path = result.output, result.record
     if output is None or record_path is None:
         raise AssertionError  # of a file
     small = engine.load_model(output)
     result.model = None if model_of(output) is None else small
-    after = evaluate(small, x, y, progress, "test, factorized", sample_weight=weights)
+    after = evaluate(small, x, y, "test, factorized", sample_weight=weights)
     told = live.data.told
     result.measured_before, result.measured_after = told(before.to_json()), told(after.to_json())
     result.error_rate_before = result.measured_before.get("error_rate")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import OutputError
-from lrcompress.events import Progress, nothing, silent
+from lrcompress.events import before_keras, command
 from lrcompress.files.atomic import check_output
 from lrcompress.files.hashing import sha256
 from lrcompress.modelfile import model_of, open_for_keras, open_model
@@ -47,9 +46,6 @@ def finetune(
     resume: bool = False,
     tensorboard: str | Path | None = None,
     seed: int = 0,
-    command: list[str] | None = None,
-    progress: Progress = silent,
-    before_keras: Callable[[], None] = nothing,
 ) -> FinetuneResult:
     """Train a factorized model on its data set and keep the best epoch by validation.
 
@@ -87,9 +83,6 @@ def finetune(
             never interrupted.
         tensorboard: Folder that gets each epoch's figures for TensorBoard.
         seed: Of the validation split, the order of samples and dropout.
-        command: Stored in the run record.
-        progress: Told of steps done.
-        before_keras: Called before Keras is loaded.
 
     Raises:
         RunRecordError: If there is no run record to go by.
@@ -117,7 +110,7 @@ def finetune(
 
     folder = None if data_dir is None else Path(data_dir)
     loaded = load(
-        spec, folder, seed=seed, progress=progress, before_keras=before_keras,
+        spec, folder, seed=seed,
         validation=validation,
     )  # fmt: skip
     name = loaded.name
@@ -144,7 +137,7 @@ def finetune(
             )
             loaded.check_labelled(f"fine-tuning without them learns from {why}")
         data = prepare(loaded, teacher or student, DataRequest(folder, scaling, seed))
-        data = data.taught(teacher, progress)
+        data = data.taught(teacher)
         warnings += data.notes()
         settings = FinetuneSettings(
             epochs=epochs,
@@ -179,7 +172,6 @@ def finetune(
             checkpoint=checkpoint,
             resume=resume,
             tensorboard=None if tensorboard is None else Path(tensorboard),
-            progress=progress,
         )
         device = engine.describe_device()
     warnings += outcome.warnings()
@@ -230,7 +222,7 @@ def finetune(
             | {
                 "input": record.relative(path),
                 "output": record.relative(target),
-                "command": command or [],
+                "command": command(),
                 "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
                 "versions": engine.versions(),
             }

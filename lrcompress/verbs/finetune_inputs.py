@@ -20,7 +20,7 @@ def find_record(model: str | Path | None, run: str | Path | None) -> runs.RunRec
     if model is None:
         return runs.newest(Path())
     own = runs.record_path(Path(model))
-    return runs.read(own) if own.exists() else runs.new_record(Path(model), [], 0)
+    return runs.read(own) if own.exists() else runs.new_record(Path(model), 0)
 
 
 def factorized_file(record: runs.RunRecord) -> Path:

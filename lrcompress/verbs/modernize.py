@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lrcompress.compression.run import check_suffix, fitting_suffix
 from lrcompress.errors import TrainingError, in_place_of
-from lrcompress.events import nothing
+from lrcompress.events import before_keras
 from lrcompress.files.atomic import check_output
 from lrcompress.modelfile import SUFFIXES, ModelFile, open_for_keras, open_model
 from lrcompress.modelfile.modern import Modernized, write_modernized
@@ -59,7 +59,6 @@ def modernize(
     output: str | Path | None = None,
     check: bool = False,
     overwrite: bool = False,
-    before_keras: Callable[[], None] = nothing,
 ) -> ModernizeResult:
     """Write a copy of an old model file that plain Keras 3 loads, as far as its layers allow.
 
@@ -74,7 +73,6 @@ def modernize(
             format.
         check: Load the new file in Keras before it is put in place.
         overwrite: Replace an existing output.
-        before_keras: Called before Keras is loaded.
 
     Raises:
         ModelFileError: If the file cannot be read.
@@ -93,9 +91,9 @@ def modernize(
     if check or not same_format:
         with modern_copy(opened) as (copy, made):
             if same_format:
-                _check(copy.path, before_keras)
+                _check(copy.path)
             else:
-                convert(copy.path, target, before_keras, overwrite=overwrite)
+                convert(copy.path, target, overwrite=overwrite)
     if same_format:
         made = write_modernized(opened, target, overwrite=overwrite)
     return ModernizeResult(
@@ -131,9 +129,7 @@ def needs_modern_terms(opened: ModelFile, output: Path | None) -> bool:
     return not (opened.keras_version or "1").startswith("3")
 
 
-def convert(
-    source: Path, target: Path, before_keras: Callable[[], None], *, overwrite: bool
-) -> None:
+def convert(source: Path, target: Path, *, overwrite: bool) -> None:
     """Save a model file in the other format, through Keras."""
     try:
         origin = open_for_keras(source).origin
@@ -151,7 +147,7 @@ def convert(
         raise TrainingError(msg, code=error.code) from error
 
 
-def _check(copy: Path, before_keras: Callable[[], None]) -> None:
+def _check(copy: Path) -> None:
     """Load a modernized file in Keras, as its user will."""
     try:
         open_for_keras(copy)

@@ -11,7 +11,7 @@ from typing import Any
 from lrcompress.compression.choose import rank_grid
 from lrcompress.compression.layer import LayerTask, Request, Target, check_layer
 from lrcompress.compression.trial import Calibration
-from lrcompress.events import Progress, nothing, silent
+from lrcompress.events import progress
 from lrcompress.lowrank import (
     Factors,
     largest_useful_rank,
@@ -91,8 +91,6 @@ def sweep(
     scaling: str | None = None,
     samples: int | None = None,
     seed: int = 0,
-    progress: Progress = silent,
-    before_keras: Callable[[], None] = nothing,
 ) -> SweepResult:
     """Measure what every rank of a Dense layer would save and cost; no model is written.
 
@@ -113,8 +111,6 @@ def sweep(
         scaling: Default the model's own, or detected.
         samples: Calibration inputs; default all of the training part.
         seed: Of the held-out split.
-        progress: Told of steps done.
-        before_keras: Called before Keras is loaded.
 
     Raises:
         RankError: If a rank does not fit the kernel, none saves anything, or a method lacks data.
@@ -135,12 +131,12 @@ def sweep(
     started = time.perf_counter()
     if dataset is not None:
         options = DataOptions(dataset, data_dir, scaling, samples, seed, validation)
-        live = open_live(path, opened, options, progress, before_keras)
+        live = open_live(path, opened, options)
         calibration, samples_used = live.calibration([target], methods, with_network=False)
     tasks = {
         task.method: task
         for task in (
-            LayerTask(opened, target, Request(method=name), calibration, _steps(progress, name))
+            LayerTask(opened, target, Request(method=name), calibration, _steps(name))
             for name in methods
         )
     }
@@ -155,7 +151,7 @@ def sweep(
         if ranks is None and takes_long and len(wanted) > EVERY_RANK:
             chosen = sorted(rank_grid(len(wanted)))
         for rank, factors in task.at_ranks(chosen).items():
-            progress(f"measuring {name}", rank, max(chosen), {})
+            progress(f"measuring {name}", rank, max(chosen))
             measures = (
                 {} if live is None or meters is None else live.data.told(_measure(*meters, factors))
             )
@@ -205,8 +201,8 @@ def _ranks(ranks: Sequence[int] | None, layer: DenseLayer) -> list[int]:
     return sorted(set(ranks))
 
 
-def _steps(progress: Progress, name: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(f"factorizing, {name}", done, total, {})
+def _steps(name: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(f"factorizing, {name}", done, total)
 
 
 def _row(opened: ModelFile, target: Target, method: str, factors: Factors) -> dict[str, Any]:

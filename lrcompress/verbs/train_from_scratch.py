@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import TrainingError, did_you_mean
-from lrcompress.events import Progress, nothing, silent
+from lrcompress.events import before_keras
 from lrcompress.modelfile import find_head, open_for_keras, open_model
 from lrcompress.records.provenance import check_named
 from lrcompress.verbs.calibration import recorded_scaling
@@ -41,9 +41,6 @@ def train_from_scratch(
     file_format: str = "keras",
     distribute: str = "auto",
     output: str | Path | None = None,
-    command: list[str] | None = None,
-    progress: Progress = silent,
-    before_keras: Callable[[], None] = nothing,
 ) -> dict[str, Any]:
     """Train networks of full and low rank from random weights, one a rank and seed.
 
@@ -67,9 +64,6 @@ def train_from_scratch(
         distribute: ``auto`` shares each batch out where there are several accelerators or hosts,
             ``data`` also among CPU devices, ``none`` never; see docs/devices.md.
         output: Folder for models and ``results.json``; default ``scratch-<dataset>``.
-        command: Stored in the results.
-        progress: Told of every step.
-        before_keras: Called before Keras is loaded.
 
     Returns:
         The results document, see docs/comparing.md.
@@ -89,7 +83,7 @@ def train_from_scratch(
     from lrcompress.data import sources
 
     folder = None if data_dir is None else Path(data_dir)
-    data = sources.load(dataset, folder, progress=progress, before_keras=before_keras)
+    data = sources.load(dataset, folder)
     data.check_labelled("training from scratch needs them")
     before_keras()
     from lrcompress.live.devices import over
@@ -113,8 +107,6 @@ def train_from_scratch(
             seeds=range(seed, seed + seeds),
             recipe=recipe,
             suffix=f".{file_format}",
-            command=command,
-            progress=progress,
         )
 
 

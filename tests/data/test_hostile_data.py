@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.sources import ARRAYS, NAMED, class_numbers, load, search_folders
 from lrcompress.errors import DatasetError, UnknownDatasetError
+from lrcompress.events import listening
 
 Refuses = Callable[..., AbstractContextManager[None]]
 
@@ -52,7 +53,7 @@ def test_reading_a_data_set_does_not_start_keras() -> None:
     """The bundled digits are read by NumPy alone."""
     code = (
         "import sys; from lrcompress.data import images, scaling, sources; from lrcompress.measure import statistics; "
-        "datasets.load('digits'); "
+        "sources.load('digits'); "
         "print(sorted({'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)))"
     )
 
@@ -100,11 +101,8 @@ def test_keras_is_announced_before_a_download(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.delenv("LRCOMPRESS_DATA", raising=False)
 
-    data = load(
-        "cifar10",
-        progress=lambda task, *_: told.append(task),
-        before_keras=lambda: told.append("keras"),
-    )
+    with listening(lambda task, *_: told.append(task), lambda: told.append("keras")):
+        data = load("cifar10")
 
     assert told == ["keras", "download cifar10", "fetched"]
     assert data.y_train.tolist() == [0, 1, 0, 1]

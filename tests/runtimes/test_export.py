@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import lrcompress
 from lrcompress.errors import MissingExtraError, OutputError, TrainingError, VerificationError
+from lrcompress.events import listening
 from lrcompress.runtimes.target import FORMATS
 from lrcompress.verbs.export import size_of
 
@@ -336,8 +337,8 @@ def test_outputs_that_do_not_go(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     Path("mine").mkdir()
 
-    with pytest.raises(OutputError) as refused:
-        lrcompress.export(small, before_keras=pytest.fail, **options)  # type: ignore[arg-type]
+    with pytest.raises(OutputError) as refused, listening(before_keras=pytest.fail):  # type: ignore[arg-type]
+        lrcompress.export(small, **options)
 
     assert words in str(refused.value)
     assert Path("mine").is_dir()
@@ -347,8 +348,9 @@ def test_missing_packages_name_the_extra(small: Path, monkeypatch: pytest.Monkey
     """One line with what to install, before Keras is loaded."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
-    with pytest.raises(MissingExtraError, match=r"needs ai-edge-litert; .*lrcompress\[export\]"):
-        lrcompress.export(small, before_keras=pytest.fail)  # type: ignore[arg-type]
+    expected = pytest.raises(MissingExtraError, match=r"needs ai-edge-litert; .*lrcompress\[export\]")
+    with expected, listening(before_keras=pytest.fail):  # type: ignore[arg-type]
+        lrcompress.export(small)
 
 
 def test_an_original_of_other_inputs_is_refused(small: Path) -> None:

@@ -14,6 +14,7 @@ from click.testing import Result
 
 import lrcompress
 from lrcompress.errors import DatasetError, OutputError, RankError, TrainingError
+from lrcompress.events import listening
 
 Run = Callable[..., Result]
 SHORT: dict[str, Any] = {"epochs": 1, "finetune_epochs": 1}
@@ -66,8 +67,8 @@ def compared(tmp_path_factory: pytest.TempPathFactory, data: str, model: Path) -
         if task == "test, after":
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        lrcompress.compare(model, arms=arms, progress=kill, **options)
+    with pytest.raises(KeyboardInterrupt), listening(kill):
+        lrcompress.compare(model, arms=arms, **options)
     begun = json.loads((folder / "compare.json").read_text())
     return folder, begun, lrcompress.compare(model, arms=arms, **options)
 
@@ -135,7 +136,8 @@ def test_a_comparison_goes_on_only_as_it_began(
     def never(task: str, done: int, total: int, figures: dict[str, float]) -> None:
         raise AssertionError(task)
 
-    again = lrcompress.compare(model, progress=never, **options, **SHORT)
+    with listening(never):
+        again = lrcompress.compare(model, **options, **SHORT)
     with pytest.raises(OutputError, match="finetune_epochs"):
         lrcompress.compare(model, **options, epochs=1, finetune_epochs=2)
     with pytest.raises(OutputError) as refused:

@@ -17,6 +17,7 @@ import pytest
 
 from lrcompress.data.sources import Dataset
 from lrcompress.errors import RankError, TrainingError
+from lrcompress.events import listening
 
 pytestmark = pytest.mark.keras
 
@@ -92,9 +93,10 @@ def test_a_killed_row_ends_as_an_unkilled_one(
         if "epoch" in task and task not in begun:
             begun.append(task)
 
-    with pytest.raises(KeyboardInterrupt):
-        table(few_digits, recipe, tmp_path, ranks=(2,), progress=kill)
-    resumed = table(few_digits, recipe, tmp_path, ranks=(2,), progress=watch)
+    with pytest.raises(KeyboardInterrupt), listening(kill):
+        table(few_digits, recipe, tmp_path, ranks=(2,))
+    with listening(watch):
+        resumed = table(few_digits, recipe, tmp_path, ranks=(2,))
     folder, unkilled = reference
 
     assert begun == [f"rank 2, seed 0, epoch {epoch}/3" for epoch in range(killed_in, 4)]

@@ -30,7 +30,9 @@ STEPS = 80  # an epoch of digits
 DRIVER = """
 import json, os, signal, sys, threading, time
 import lrcompress
-from lrcompress.training import backend, finetune
+from lrcompress.events import listening
+from lrcompress.live import engine
+from lrcompress.train import finetune
 
 def run(job):
     seen = 0
@@ -42,8 +44,8 @@ def run(job):
         seen += task.startswith("fine-tuning")
         if seen == job["step"] and task.startswith("fine-tuning"):
             threading.Thread(target=die).start()
-    lrcompress.finetune("small.keras", epochs=job["epochs"], output=job["output"],
-                        resume=True, progress=progress)
+    with listening(progress):
+        lrcompress.finetune("small.keras", epochs=job["epochs"], output=job["output"], resume=True)
 
 for line in sys.stdin:
     job = json.loads(line)

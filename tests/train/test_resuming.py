@@ -14,6 +14,7 @@ from click.testing import Result
 import lrcompress
 from lrcompress.data.sources import Dataset
 from lrcompress.errors import OutputError, TrainingError
+from lrcompress.events import listening
 
 pytestmark = pytest.mark.keras
 
@@ -67,8 +68,8 @@ def test_a_killed_run_ends_as_an_unbroken_one(
     """Killed in an epoch, in the midst of writing its state, and after all: the same weights, bit by bit."""
     whole, weights = tune("whole.npz")
 
-    with pytest.raises(Killed):
-        tune(progress=killer(at=30))
+    with pytest.raises(Killed), listening(killer(at=30)):
+        tune()
     first = (tmp_path / "state.npz").read_bytes()
 
     def half(file: Any, **arrays: Any) -> None:
@@ -82,7 +83,8 @@ def test_a_killed_run_ends_as_an_unbroken_one(
     assert (tmp_path / "state.npz").read_bytes() == first
     resumed, again = tune(resume=True)
     tasks: list[str] = []
-    done, once_more = tune(resume=True, progress=lambda task, *rest: tasks.append(task))
+    with listening(lambda task, *rest: tasks.append(task)):
+        done, once_more = tune(resume=True)
 
     assert [o.resumed_from for o in (whole, resumed, done)] == [0, 1, EPOCHS]
     assert not any(task.startswith("fine-tuning") for task in tasks)
@@ -170,8 +172,8 @@ def test_control_c_before_anything_was_looked_at_leaves_nothing(
     def press(task: str, *rest: Any) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        lrcompress.finetune(**digits_run, progress=press)
+    with pytest.raises(KeyboardInterrupt), listening(press):
+        lrcompress.finetune(**digits_run)
 
     assert not (tmp_path / "tuned.keras").exists()
 
@@ -184,8 +186,9 @@ def test_what_lies_there_is_refused_before_keras_starts(
     unfinished.write_bytes(b"something")
     started: list[bool] = []
 
-    with pytest.raises(OutputError, match="--resume to go on") as refused:
-        lrcompress.finetune(**digits_run, before_keras=lambda: started.append(True))
+    hook = listening(before_keras=lambda: started.append(True))
+    with pytest.raises(OutputError, match="--resume to go on") as refused, hook:
+        lrcompress.finetune(**digits_run)
     with pytest.raises(TrainingError, match="delete it") as unreadable:
         lrcompress.finetune(**digits_run, resume=True)
 
