@@ -46,6 +46,17 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:3])}{more}"
 
 
+def one_line(error: BaseException, most: int = 160) -> str:
+    """Return what an error of another program says, on one line and cut short, for a message of ours.
+
+    >>> one_line(ValueError("no such layer:     head"))
+    'no such layer: head'
+    >>> one_line(KeyError())
+    'KeyError'
+    """
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 class LRCompressError(Exception):
     """Base of every error raised on purpose by lrcompress; never raised itself.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.errors import DatasetError, MissingExtraError
+from lrcompress.errors import DatasetError, MissingExtraError, one_line
 from lrcompress.files.hashing import regular
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
@@ -139,7 +139,7 @@ def _read_classes(folder: Path, classes: list[str]) -> tuple[NDArray[np.uint8], 
             msg = f"Cannot read image {path}; expected the content of {', '.join(FORMATS)}: remove it or replace it."
             raise DatasetError(msg) from error
         except Exception as error:  # decoders of damaged images raise anything
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            reason = one_line(error)
             msg = f"Cannot read image {path} ({reason}); remove it or replace it."
             raise DatasetError(msg) from error
         if pictures and picture.shape[:2] != pictures[0].shape[:2]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lrcompress.data.dataset import ARRAYS, ROLES, grouped, wanted_names
-from lrcompress.errors import DatasetError
+from lrcompress.errors import DatasetError, one_line
 
 # Batches are read whole, up to so many bytes.
 MOST_BYTES = 2**32
@@ -106,7 +106,7 @@ def _array(value: Any, what: str) -> Any:
     except (
         Exception
     ) as error:  # rows of several lengths, a tensor on another device, a class of the user's
-        reason = (str(error) or type(error).__name__).splitlines()[0][:160]
+        reason = one_line(error)
         msg = f"{what} of type {type(value).__name__} is no array ({reason}); expected {EXPECTED}."
         raise DatasetError(msg) from error
 
@@ -166,7 +166,7 @@ def _elements(stream: Any) -> Iterator[Any]:
     except DatasetError:
         raise
     except Exception as error:  # whatever the user's own code says
-        reason = (str(error) or type(error).__name__).splitlines()[0][:160]
+        reason = one_line(error)
         msg = (
             f"The data of type {type(stream).__name__} failed ({type(error).__name__}: {reason}); expected "
             "what yields (inputs, labels)."

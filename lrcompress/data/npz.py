@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from lrcompress.errors import DatasetError
+from lrcompress.errors import DatasetError, one_line
 from lrcompress.files.hashing import regular
 
 
@@ -34,7 +34,7 @@ def read_npz(
     try:
         members, arrays = _read(path, choose)
     except Exception as error:  # zipfile, its decompressors and NumPy raise a dozen kinds
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = one_line(error)
         msg = (
             f"Data set {path} is not a readable .npz file ({reason}); expected plain arrays "
             "written by numpy.savez, without pickled objects."

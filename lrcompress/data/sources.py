@@ -26,7 +26,7 @@ from lrcompress.data.dataset import (
 from lrcompress.data.labels import class_numbers
 from lrcompress.data.named import NAMED, is_there, locate, search_folders
 from lrcompress.data.npz import read_npz
-from lrcompress.errors import DatasetError, UnknownDatasetError, did_you_mean
+from lrcompress.errors import DatasetError, UnknownDatasetError, did_you_mean, one_line
 from lrcompress.events import before_keras, progress
 from lrcompress.records.provenance import IN_MEMORY, name_of
 
@@ -151,7 +151,7 @@ def _call(spec: str) -> dict[str, Any]:
         function: Callable[[], Any] = getattr(importlib.import_module(module_name), function_name)
     except Exception as error:  # importing a module runs it
         msg = (
-            f"Cannot import {function_name!r} from {module_name!r} ({_first_line(error)}); expected "
+            f"Cannot import {function_name!r} from {module_name!r} ({one_line(error)}); expected "
             "package.module:function, importable from the current directory."
         )
         raise DatasetError(msg) from error
@@ -159,7 +159,7 @@ def _call(spec: str) -> dict[str, Any]:
         found = function()
     except Exception as error:  # whatever the user's own code says
         msg = (
-            f"{spec} failed ({type(error).__name__}: {_first_line(error)}); expected a function "
+            f"{spec} failed ({type(error).__name__}: {one_line(error)}); expected a function "
             f"without arguments that returns the arrays {', '.join(ARRAYS)}."
         )
         raise DatasetError(msg) from error
@@ -168,7 +168,3 @@ def _call(spec: str) -> dict[str, Any]:
     except DatasetError as error:
         msg = f"{spec} returned {type(found).__name__}: {error}"
         raise DatasetError(msg, code=error.code) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from lrcompress.errors import one_line
+
 
 def compile_with_known(model: Any, compiled: dict[str, Any]) -> list[str]:
     """Compile a model, loaded without, with the loss and optimizer of its file that Keras knows.
@@ -35,8 +37,7 @@ def compile_with_known(model: Any, compiled: dict[str, Any]) -> list[str]:
 
 def note(unknown: list[str], error: Exception) -> str:
     """Return what to tell the user of compile settings that Keras could not take."""
-    reason = " ".join(str(error).split())[:120]
-    what = f"does not know {', '.join(unknown)}" if unknown else f"reports {reason!r}"
+    what = f"does not know {', '.join(unknown)}" if unknown else f"reports {one_line(error, 120)!r}"
     return (
         f"Compile settings: Keras {what}, so that was left out. Measures and training go by the model's outputs and "
         "the labels; factorize and finetune copy the settings unchanged."

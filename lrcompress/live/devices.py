@@ -19,7 +19,7 @@ import numpy as np
 
 from lrcompress.data.arrays import Arrays, count, take
 from lrcompress.data.scaling import parse
-from lrcompress.errors import TrainingError
+from lrcompress.errors import TrainingError, one_line
 from lrcompress.live import engine as backend
 from lrcompress.live import processes
 from lrcompress.live.team import Team, at_work, current
@@ -66,7 +66,7 @@ def join(choice: str) -> None:
         except (RuntimeError, ValueError) as error:
             # A program that has met the others itself is welcome to.
             if keras.distribution.DataParallel(auto_shard_dataset=False).num_processes != number:
-                reason = " ".join(str(error).split())[:160]
+                reason = one_line(error)
                 msg = (
                     f"The other processes could not be met ({reason}); check the addresses and that "
                     f"all {number} have been started."

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from lrcompress.data.finite import check_weights
-from lrcompress.errors import LRCompressWarning, TrainingError
+from lrcompress.errors import LRCompressWarning, TrainingError, one_line
 from lrcompress.live import compiling
 from lrcompress.live.anew import start_each_anew
 from lrcompress.live.scopes import allow_names
@@ -172,9 +172,8 @@ def load_model(
                 unknown = error
                 model = keras.saving.load_model(path, compile=False, **options)
         except Exception as error:
-            said = " ".join(str(error).split())[:160]
             msg = (
-                f"Keras {keras.__version__} cannot load {path} ({type(error).__name__}: {said}); "
+                f"Keras {keras.__version__} cannot load {path} ({type(error).__name__}: {one_line(error)}); "
                 "`lrcompress modernize` helps where the file is only old; factorize, inspect and report work "
                 "on any, commands that run the model do not."
             )

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from lrcompress.errors import TrainingError, did_you_mean
+from lrcompress.errors import TrainingError, did_you_mean, one_line
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -21,7 +21,7 @@ def start() -> None:
         import keras  # noqa: F401
     except Exception as error:  # Keras and its engines raise anything here
         name, where = asked_for()
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error)
         msg = (
             f"Keras cannot start with backend {name!r}, {where} ({type(error).__name__}: {reason}); expected "
             f"one of {', '.join(BACKENDS)} that is installed: set KERAS_BACKEND to it.{did_you_mean(name, BACKENDS)}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.errors import OutputError, VerificationError, in_place_of
+from lrcompress.errors import OutputError, VerificationError, in_place_of, one_line
 from lrcompress.files.atomic import replacing
 from lrcompress.live import compiling, engine
 from lrcompress.live.anew import as_in_its_file
@@ -55,7 +55,7 @@ def save_model(
             except OSError:
                 raise
             except Exception as error:  # a stranger's get_config can fail in any way
-                reason = " ".join(str(error).split())[:160].replace(str(temporary), str(path))
+                reason = one_line(error).replace(str(temporary), str(path))
                 other = ".h5" if path.suffix == ".keras" else ".keras"
                 msg = (
                     f"Keras cannot save {model.name} as {path.name} ({type(error).__name__}: {reason}); "

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from lrcompress.errors import UnsupportedModelError, did_you_mean
+from lrcompress.errors import UnsupportedModelError, did_you_mean, one_line
 
 SUFFIX = "_lowrank"
 
@@ -98,7 +98,7 @@ def rebuilt(
     except UnsupportedModelError:
         raise
     except Exception as error:  # a stranger's class can fail in any way
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error)
         msg = (
             f"{kind} cannot be built anew ({type(error).__name__}: {reason}); expected a class with "
             "get_config whose layers are made in __init__: put two Dense layers there yourself, "

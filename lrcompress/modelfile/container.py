@@ -14,7 +14,7 @@ from typing import Literal
 
 import h5py
 
-from lrcompress.errors import LRCompressError, ModelFileError, UnsupportedModelError
+from lrcompress.errors import LRCompressError, ModelFileError, UnsupportedModelError, one_line
 from lrcompress.modelfile.hdf5 import Index, text
 from lrcompress.modelfile.sniff import sniff
 from lrcompress.modelfile.structures import read_index
@@ -96,7 +96,7 @@ def _hdf5(source: Path | ReadWindow, path: Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(source, "r")
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         msg = f"{path} cannot be opened as HDF5 ({reason}); save or download it again."
         raise ModelFileError(msg, code="truncated") from error
     try:

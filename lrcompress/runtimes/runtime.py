@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
-from lrcompress.errors import TrainingError
+from lrcompress.errors import TrainingError, one_line
 from lrcompress.live.latency import cores
 from lrcompress.live.outputs import output_names
 from lrcompress.runtimes.target import Format
@@ -82,7 +82,7 @@ def open_runtime(path: Path, form: Format, model: Any, x: Arrays) -> Runtime:
 
 
 def _does_not_run(error: Exception) -> TrainingError:
-    reason = " ".join(str(error).split())[:200]
+    reason = one_line(error, 200)
     msg = (
         f"The exported model does not run ({type(error).__name__}: {reason}); try another --format."
     )

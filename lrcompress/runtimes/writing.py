@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from lrcompress.errors import LRCompressWarning, TrainingError
+from lrcompress.errors import LRCompressWarning, TrainingError, one_line
 from lrcompress.runtimes.target import Format
 
 
@@ -53,7 +53,7 @@ def write(model: Any, path: Path, form: Format, *, int8: bool = False) -> None:
     except OSError:
         raise
     except Exception as error:  # converters raise anything, and fail on operations they lack
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         hint = (
             "LiteRT needs Keras 3.13; "
             if form.name == "litert" and "Unrecognized" in reason

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from lrcompress.errors import TrainingError
+from lrcompress.errors import TrainingError, one_line
 from lrcompress.live import compiling, engine
 from lrcompress.live.evaluate import outputs_probabilities
 
@@ -39,7 +39,7 @@ def from_function(spec: str, narrow: Narrow) -> Callable[[int | None], Any]:
         try:
             model = function(rank) if takes_rank else function()
         except Exception as error:  # whatever the user's own code says
-            msg = f"{spec} failed ({type(error).__name__}: {_first_line(error)}); expected it to return a Keras model."
+            msg = f"{spec} failed ({type(error).__name__}: {one_line(error)}); expected it to return a Keras model."
             raise TrainingError(msg, code="own_network") from error
         if not isinstance(model, keras.Model):
             msg = f"{spec} returned {type(model).__name__}; expected a Keras model."
@@ -74,7 +74,7 @@ def reinitialized(model: Any) -> Any:
         twin = keras.models.clone_model(model)
     except Exception as error:  # a layer's own from_config may raise anything
         msg = (
-            f"Model {model.name} cannot be made anew from its config ({_first_line(error)}); "
+            f"Model {model.name} cannot be made anew from its config ({one_line(error)}); "
             "give module:function instead."
         )
         raise TrainingError(msg, code="own_network") from error
@@ -113,7 +113,7 @@ def _imported(spec: str) -> Callable[..., Any]:
         function: Callable[..., Any] = getattr(importlib.import_module(module_name), function_name)
     except Exception as error:  # importing a module runs it
         msg = (
-            f"Cannot import {function_name!r} from {module_name!r} ({_first_line(error)}); expected a model "
+            f"Cannot import {function_name!r} from {module_name!r} ({one_line(error)}); expected a model "
             "file, or package.module:function importable from the current directory."
         )
         raise TrainingError(msg, code="own_network") from error
@@ -129,7 +129,3 @@ def _takes_rank(function: Callable[..., Any]) -> bool:
     if first is None or first.kind not in kinds:
         return False
     return first.name == "rank" or first.default is inspect.Parameter.empty
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

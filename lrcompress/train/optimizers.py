@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from lrcompress.errors import TrainingError
+from lrcompress.errors import TrainingError, one_line
 
 WARM_UP = 0.05
 # Share of the peak at which the warm-up begins.
@@ -47,7 +47,7 @@ def original(compiled: dict[str, Any] | None, learning_rate: float | None) -> An
     try:
         optimizer = keras.saving.deserialize_keras_object(config)
     except Exception as error:  # a stranger's class can fail in any way
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error)
         msg = (
             f"Keras cannot make the model's own optimizer ({type(error).__name__}: {reason}); "
             "leave --optimizer original out."

@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from lrcompress.errors import DatasetError, LRCompressError, TrainingError, UnsupportedModelError
+from lrcompress.errors import (
+    DatasetError,
+    LRCompressError,
+    TrainingError,
+    UnsupportedModelError,
+    one_line,
+)
 from lrcompress.modelfile import made_of, model_of
 from lrcompress.verbs.remembered import is_live, lay_out, remember
 
@@ -236,7 +242,7 @@ def _save(model: Any, path: Path) -> None:  # noqa: ANN401
     except LRCompressError:
         raise
     except Exception as error:  # whatever a layer of the user's own says
-        reason = (str(error) or type(error).__name__).splitlines()[0][:160]
+        reason = one_line(error)
         msg = (
             f"Keras cannot save model {model.name!r} ({type(error).__name__}: {reason}); expected a model that "
             "is built and whose layers have a config."

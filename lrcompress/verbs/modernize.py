@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.compression.run import check_suffix, fitting_suffix
-from lrcompress.errors import TrainingError, in_place_of
+from lrcompress.errors import TrainingError, in_place_of, one_line
 from lrcompress.events import before_keras
 from lrcompress.files.atomic import check_output
 from lrcompress.modelfile import SUFFIXES, ModelFile, open_for_keras, open_model
@@ -163,11 +163,7 @@ def _check(copy: Path) -> None:
 def _reason(error: TrainingError) -> str:
     """Return what Keras said, or why it was not asked."""
     said = error.__cause__
-    return (
-        str(error)
-        if said is None
-        else f"{type(said).__name__}: {' '.join(str(said).split())[:160]}"
-    )
+    return str(error) if said is None else f"{type(said).__name__}: {one_line(said)}"
 
 
 def _default_output(path: Path, opened: ModelFile) -> Path:
