@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +126,6 @@ def _factorize(
                 written = write_replaced(model, replacements, same_format)
                 with in_place_of(same_format, path):
                     convert(same_format, output, request.overwrite)
-                # Keras saves it there without slots.
-                written = replace(written, optimizer_bytes_after=0)
                 hashes = {}
         made = pending.at(output)
         finished = time.perf_counter()

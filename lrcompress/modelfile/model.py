@@ -201,8 +201,7 @@ class Written:
         size: Its bytes.
         sha256: Its SHA-256, in hexadecimal digits.
         optimizer_bytes: Bytes of optimizer state in the old file.
-        optimizer_bytes_after: Bytes of it in the new file: its slots moved to the places of their
-            variables, those of the new kernels at their start; 0 where all of it is left out.
+        optimizer_bytes_after: Bytes of it in the new file, which does without.
         parameters: Number of weights of the new model.
         first_names: Name of the first of two layers by path of the second: that is there, or that
             was there and is merged.

@@ -8,13 +8,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.modelfile import legacy
+from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.changes import Changes
 from lrcompress.modelfile.container import CONFIG, METADATA, OpenModel
 from lrcompress.modelfile.hdf5 import Index, text
 from lrcompress.modelfile.legacy_names import NewNames
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.optimizer import plan_optimizer
 from lrcompress.modelfile.plan import NewArray, Plan
 from lrcompress.modelfile.topology import Container, Item
 from lrcompress.modelfile.topology import Path as LayerPath
@@ -97,14 +96,14 @@ def _plan_archive(
 
     The paths count layers by class, so all are derived anew and whole groups move. Each new layer
     gets the groups of the one it was split from: Keras 2.14 and 2.15 ask for a ``vars`` group in
-    every layer, empty or not. Optimizer slots move along where it is certain whose they are.
+    every layer, empty or not. Optimizer state, which fits other variables, stays behind.
     """
     weights, firsts = model.weights, changes.firsts
     new_layers = set(firsts.values())
     new = weights.numbering.groups(
         tree, lambda path, _: path in new_layers or bool(weights.of_layer.get(path))
     )
-    plan = Plan(dropped={weights.groups[path] for path in changes.gone})
+    plan = Plan(dropped={archive.OPTIMIZER, *(weights.groups[path] for path in changes.gone)})
     plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
     items = {item.path: item for item in tree.walk()}
     below = _groups_below(weights.index, {weights.groups[path] for path in firsts})
@@ -125,7 +124,7 @@ def _plan_archive(
             kernel = weights.of_layer[path][0]
             place = plan.target(kernel) or kernel
             plan.arrays[f"{place.rpartition('/')[0]}/{number}"] = array
-    return plan, plan_optimizer(plan, model, list(new), changes)
+    return plan, []
 
 
 def _groups_below(index: Index, roots: set[str]) -> dict[str, list[str]]:

@@ -32,9 +32,8 @@ def write_replaced(
     Layer `name` with kernel (m, n) becomes `name_lowrank` (r units, no bias, linear) followed by
     `name` with kernel (r, n) and everything else as it was. A pair, which is two layers already,
     stays these two with new kernels; a bias of its first layer is folded into the second's. All
-    other weights are copied bit by bit. The optimizer state of an archive moves along where it is
-    certain which slot belongs to which variable; else, and in HDF5 files, it is left out. The file
-    is read back and compared before it takes its place. Equal input gives equal bytes.
+    other weights are copied bit by bit; optimizer state is left out, its settings stay. The file is
+    read back and compared before it takes its place. Equal input gives equal bytes.
 
     Args:
         model: The file to start from; it is not touched.

@@ -108,7 +108,7 @@ def _line(name: str, before: int, after: int, unit: Callable[[float], str]) -> l
 
 
 def _file_lines(result: dict[str, Any]) -> list[list[str]]:
-    """Return the sizes of the files; optimizer state, kept or dropped, is no credit to us."""
+    """Return the sizes of the files; optimizer state that is dropped is no credit to us."""
     before, after = result["bytes_before"], result["bytes_after"]
     if not result["optimizer_bytes"]:
         return [_line("file", before, after, size)]
@@ -123,15 +123,8 @@ def _optimizer_lines(result: dict[str, Any]) -> list[str]:
     """Say what became of the optimizer's state."""
     if not result["optimizer_bytes"]:
         return []
-    before, after = size(result["optimizer_bytes"]), size(result["optimizer_bytes_after"])
-    if not result["optimizer_bytes_after"]:
-        return [
-            f"{before} of the input are optimizer state, which is dropped and not counted as saved"
-        ]
-    return [
-        f"{before} of the input and {after} of the output are optimizer state: not counted as saved",
-        "optimizer state was kept for unchanged layers and starts anew for the new kernels",
-    ]
+    before = size(result["optimizer_bytes"])
+    return [f"{before} of the input are optimizer state, which is dropped and not counted as saved"]
 
 
 def _changes(changes: list[str]) -> list[str]:

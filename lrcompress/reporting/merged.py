@@ -38,13 +38,7 @@ def render_merge(result: dict[str, Any]) -> list[RenderableType]:
     ]
     gone = ", ".join(layer["first_name"] for layer in layers)
     lines = [f"removed: {gone}, multiplied into the layer that follows"]
-    if result["optimizer_bytes"] and not result["optimizer_bytes_after"]:
+    if result["optimizer_bytes"]:
         lines.append(f"{size(result['optimizer_bytes'])} of optimizer state are dropped")
-    elif result["optimizer_bytes"]:
-        before, after = size(result["optimizer_bytes"]), size(result["optimizer_bytes_after"])
-        lines.append(
-            f"{before} of the input and {after} of the output are optimizer state, "
-            "which was kept for unchanged layers and starts anew for the merged kernels"
-        )
     lines.append(f"wrote {result['output']}")
     return [table("\n".join(titles), ["", "before", "after"], rows), plain(lines)]

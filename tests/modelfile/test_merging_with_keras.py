@@ -257,47 +257,28 @@ def step(model: Any) -> None:
     model.train_on_batch(np.linspace(-1, 1, 48).reshape(8, 6), np.eye(3)[[0, 1, 2, 0, 1, 2, 0, 1]])
 
 
-def slots(model: Any) -> dict[str, np.ndarray]:
-    """Return the optimizer's variables by name: layer, array and kind of slot."""
-    found = {}
-    for variable in model.optimizer.variables:
-        # A fresh model's own name stands before; a loaded one's does not.
-        found[variable.path.rpartition("/")[2].removeprefix("model_")] = np.asarray(variable)
-    return found
-
-
-@pytest.mark.parametrize("optimizer", ["Adam", "RMSprop", "Adagrad"])
+@pytest.mark.filterwarnings("ignore:Skipping variable loading:UserWarning")
 @pytest.mark.parametrize("change", ["merge", "rank 1"])
-def test_optimizer_state_stays_with_what_is_untouched(
-    keras: Any, tmp_path: Path, optimizer: str, change: str
+def test_training_starts_anew_with_the_same_optimizer(
+    keras: Any, tmp_path: Path, change: str
 ) -> None:
-    """Slots of other layers, and of c's bias, are the trained ones; new kernels start anew."""
-    make = getattr(keras.optimizers, optimizer)
-    before = slots(trained(keras, tmp_path / "model.keras", make(0.01)))
+    """The optimizer's settings stay and its state goes, so that the model trains on at once."""
+    original = trained(keras, tmp_path / "model.keras", keras.optimizers.Adam(0.0123))
     model = open_model(tmp_path / "model.keras")
     pair = find_head(model, "c")
     if change == "merge":
         written = write_merged(model, [pair], tmp_path / "out.keras")
-        gone, new = {"b_kernel", "b_bias"}, {"c_kernel": (8, 5)}
     else:
         ones = Replacement(pair, np.ones((8, 1)), np.ones((1, 5)))
         written = write_replaced(model, [ones], tmp_path / "out.keras")
-        gone, new = {"b_bias"}, {"b_kernel": (8, 1), "c_kernel": (1, 5)}
 
     loaded = keras.saving.load_model(written.path)
 
-    after = slots(loaded)
+    assert written.optimizer_bytes > written.optimizer_bytes_after == 0
+    assert open_model(written.path).optimizer_bytes == 0
     assert written.warnings == ()
-    assert written.optimizer_bytes_after == open_model(written.path).optimizer_bytes > 0
-    stays = {name for name in before if not name.startswith((*gone, *new))}
-    assert stays <= set(after)
-    for name in stays:
-        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
-    kinds = {name.removeprefix("h_kernel") for name in before if name.startswith("h_kernel")}
-    assert set(after) - stays == {f"{part}{kind}" for part in new for kind in kinds}
-    start = 0.1 if optimizer == "Adagrad" else 0.0
-    for name in set(after) - stays:
-        shape = next(shape for part, shape in new.items() if name.startswith(part))
-        np.testing.assert_array_equal(after[name], np.full(shape, start, "f4"), err_msg=name)
+    assert loaded.optimizer.get_config() == original.optimizer.get_config()
+    before = [np.asarray(weight) for weight in loaded.weights]
     step(loaded)
-    assert all(np.isfinite(values).all() for values in slots(loaded).values())
+    assert all(np.isfinite(weight).all() for weight in loaded.get_weights())
+    assert any((a != b).any() for a, b in zip(before, loaded.get_weights(), strict=True))

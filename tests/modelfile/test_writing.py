@@ -140,16 +140,27 @@ def test_an_archive_is_stored_as_keras_stores_it(make: Maker, tmp_path: Path) ->
         assert archive.read("assets/vocabulary.txt") == b"a\nb\n"
 
 
-def test_optimizer_state_of_hdf5_is_dropped_and_counted(make: Maker, tmp_path: Path) -> None:
-    """HDF5 files go without slots, and their bytes are told apart."""
-    model = open_model(make.small_hdf5(optimizer=True))
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_optimizer_state_is_dropped_and_counted(make: Maker, tmp_path: Path, suffix: str) -> None:
+    """Both formats go without slots, and their bytes are told apart; the settings stay."""
+    settings = {"optimizer": {"class_name": "Adam", "config": {}}, "loss": "mse"}
+    if suffix == ".h5":
+        path = make.small_hdf5(optimizer=True, training_config=json.dumps(settings))
+    else:
+        config = make.sequential(make.input(), make.dense("head", 5)) | {"compile_config": settings}
+        state = {f"optimizer/vars/{n}": make.array(5, 10) for n in range(2)}
+        path = make.keras(config, {
+            "layers/dense/vars/0": make.array(6, 5), "layers/dense/vars/1": make.array(5), **state,
+        })  # fmt: skip
+    model = open_model(path)
 
-    written = write_replaced(model, [factors(find_head(model))], tmp_path / "out.h5")
+    written = write_replaced(model, [factors(find_head(model))], tmp_path / f"out{suffix}")
 
-    assert model.optimizer_bytes == written.optimizer_bytes == 200
+    assert model.optimizer_bytes == written.optimizer_bytes == (400 if suffix == ".keras" else 200)
     assert written.optimizer_bytes_after == 0
     assert written.warnings == ()
     assert open_model(written.path).optimizer_bytes == 0
+    assert open_model(written.path).compile_config == model.compile_config == settings
 
 
 def test_provenance_and_compile_settings_are_kept(make: Maker, tmp_path: Path) -> None:
