@@ -11,6 +11,7 @@ import pytest
 
 from lrcompress import errors
 from lrcompress.errors import LRCompressError, OutputError, RunRecordError
+from lrcompress.events import listening
 from lrcompress.files.atomic import check_output, replacing, write_json
 from lrcompress.records import provenance, runs
 
@@ -92,7 +93,8 @@ def record(tmp_path: Path) -> runs.RunRecord:
     """Return a saved record of two small files."""
     for name in ("model.h5", "model-rank4.h5"):
         (tmp_path / name).write_text(name)
-    made = runs.new_record(tmp_path / "model-rank4.h5", ["lrcompress", "factorize"], 0)
+    with listening(command=["lrcompress", "factorize"]):
+        made = runs.new_record(tmp_path / "model-rank4.h5", 0)
     made.set_stage("original", tmp_path / "model.h5", 100)
     made.set_stage("factorized", tmp_path / "model-rank4.h5", 90, error_rate=1.5)
     made.save()
