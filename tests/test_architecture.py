@@ -57,8 +57,6 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
 OPEN = {
     ("data/labels.py", "live"),
     ("kinds/terms.py", "modelfile"),
-    ("live/devices.py", "train"),
-    ("live/head.py", "train"),
     ("measure/losing.py", "data"),
     ("measure/losing.py", "live"),
     ("measure/scores.py", "data"),

@@ -18,12 +18,10 @@ import keras
 import numpy as np
 
 from lrcompress.data.arrays import Arrays, count, take
-from lrcompress.data.scaling import parse
 from lrcompress.errors import TrainingError, one_line
 from lrcompress.live import engine as backend
 from lrcompress.live import processes
 from lrcompress.live.team import Team, at_work, current
-from lrcompress.train.feed import Feed
 
 _JAX = (
     "set KERAS_BACKEND=jax and, on each host, KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and "
@@ -126,7 +124,7 @@ def _devices(choice: str) -> list[str]:
 
 
 def _jax(team: Team) -> AbstractContextManager[Any]:
-    # Each process is fed its own share of a batch, see `batches` and `predict`.
+    # Each process is fed its own share of a batch, see `train.feed` and `predict`.
     extra = {"auto_shard_dataset": False} if team.processes > 1 else {}
     scope: AbstractContextManager[Any] = keras.distribution.DataParallel(**extra).scope()
     return scope
@@ -138,28 +136,6 @@ def _tensorflow(team: Team) -> AbstractContextManager[Any]:
     names = [name.upper() for name in team.devices]
     scope: AbstractContextManager[Any] = tf.distribute.MirroredStrategy(names).scope()
     return scope
-
-
-def batches(x: Any, targets: Any, batch_size: int) -> dict[str, Any]:
-    """Return what to hand to `fit` for one epoch over arrays in random order.
-
-    Under TensorFlow that is the arrays themselves, unless the devices' shares would not be equally
-    large. Else it is a feed in an order drawn from NumPy, which must have been seeded for the epoch,
-    in all processes alike: for arrays the other engines draw twice in a model's first `fit` and once
-    in later ones, so that a run that goes on after a kill would take another order.
-
-    Args:
-        x: Inputs as `fit` takes them.
-        targets: What it is trained towards.
-        batch_size: Samples a step, a multiple of the team's devices.
-    """
-    team, samples = current(), count(x)
-    even = batch_size % len(team.devices) == samples % batch_size % len(team.devices) == 0
-    if even and keras.backend.backend() == "tensorflow":
-        return {"x": x, "y": targets, "batch_size": batch_size}
-    order = team.evened(np.random.permutation(samples))
-    feed = Feed(x, targets, order, batch_size, parse("as-is", x), share=team.share)
-    return {"x": feed, "shuffle": False}
 
 
 def predict(model: Any, x: Arrays, batch_size: int) -> Any:

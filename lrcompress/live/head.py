@@ -21,12 +21,28 @@ from lrcompress.errors import TrainingError
 from lrcompress.live.activations import layer_inputs, samples_for
 from lrcompress.live.padding import masked_weights, masks_of, packed
 from lrcompress.live.prepare import Prepared
-from lrcompress.train.refit import SplitHead
 
 # A head has few weights: more predictions than so many for each cost a pass of the whole network
 # and tell it little.
 FEWEST = 10_000
 PREDICTIONS_A_WEIGHT = 20
+
+
+@dataclass(frozen=True)
+class SplitHead:
+    """Where the factors are in the factorized model, and what they came from.
+
+    Attributes:
+        path: The original layer, which the second of the two is named after.
+        first_path: The first of the two.
+        activation: The layer's own.
+        softmax: Whether softmax along the classes is what follows.
+    """
+
+    path: str
+    first_path: str
+    activation: str
+    softmax: bool
 
 
 @dataclass(frozen=True)

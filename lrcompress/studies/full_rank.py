@@ -16,8 +16,8 @@ from lrcompress.verbs.calibration import DataOptions, LiveModel, Meter, recorded
 
 if TYPE_CHECKING:
     from lrcompress.data.sources import Dataset
+    from lrcompress.live.head import SplitHead
     from lrcompress.records.results import LayerResult
-    from lrcompress.train.refit import SplitHead
     from lrcompress.train.settings import FinetuneSettings
 
 Row = dict[str, Any]
@@ -154,7 +154,7 @@ def head_figures(meter: Meter, factors: Factors) -> Row:
 
 def split_head(layer: LayerResult) -> SplitHead:
     """Return where the factors of a factorized layer are."""
-    from lrcompress.train.refit import SplitHead
+    from lrcompress.live.head import SplitHead
 
     outer = layer.path.removesuffix(layer.name)
     return SplitHead(layer.path, outer + layer.first_name, layer.activation, layer.softmax)

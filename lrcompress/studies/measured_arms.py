@@ -17,10 +17,10 @@ from typing import Any
 from lrcompress.data.arrays import count
 from lrcompress.live import engine
 from lrcompress.live.evaluate import evaluate
+from lrcompress.live.head import SplitHead
 from lrcompress.live.prepare import Prepared
 from lrcompress.studies.predictions import figures
 from lrcompress.train.finetune import finetune
-from lrcompress.train.refit import SplitHead
 from lrcompress.train.settings import FinetuneSettings
 
 Row = dict[str, Any]

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count, take
-from lrcompress.data.scaling import Scaling
+from lrcompress.data.scaling import Scaling, parse
 from lrcompress.live import engine
+from lrcompress.live.team import current
 
 
 def seed_epoch(model: Any, seed: int, epoch: int) -> None:
@@ -94,3 +95,20 @@ def samples_an_epoch(x: Arrays, batch_size: int) -> int:
     """Return how many samples an epoch of full batches goes through."""
     samples = count(x)
     return samples if samples < batch_size else samples + -samples % batch_size
+
+
+def batches(x: Any, targets: Any, batch_size: int) -> dict[str, Any]:
+    """Return what to hand to `fit` for one epoch over arrays in random order.
+
+    Under TensorFlow that is the arrays themselves, unless the devices' shares would not be equally
+    large. Else it is a feed in an order drawn from NumPy, which must have been seeded for the epoch,
+    in all processes alike: for arrays the other engines draw twice in a model's first `fit` and once
+    in later ones, so that a run that goes on after a kill would take another order.
+    """
+    team, samples = current(), count(x)
+    even = batch_size % len(team.devices) == samples % batch_size % len(team.devices) == 0
+    if even and keras.backend.backend() == "tensorflow":
+        return {"x": x, "y": targets, "batch_size": batch_size}
+    order = team.evened(np.random.permutation(samples))
+    feed = Feed(x, targets, order, batch_size, parse("as-is", x), share=team.share)
+    return {"x": feed, "shuffle": False}

@@ -10,7 +10,7 @@ from lrcompress.data.arrays import count
 from lrcompress.errors import TrainingError
 from lrcompress.live import compiling, engine
 from lrcompress.live.evaluate import Evaluation, evaluate, outputs_each
-from lrcompress.live.head import Part, reduce_to_head
+from lrcompress.live.head import Part, SplitHead, reduce_to_head
 from lrcompress.live.prepare import Prepared
 from lrcompress.live.team import current
 from lrcompress.measure.evaluation import compare
@@ -18,7 +18,6 @@ from lrcompress.train.checkpoint import Checkpoint
 from lrcompress.train.course import DIVERGED
 from lrcompress.train.outcome import FinetuneOutcome
 from lrcompress.train.recovery import Training
-from lrcompress.train.refit import SplitHead
 from lrcompress.train.settings import FinetuneSettings
 from lrcompress.train.tensorboard import EventFile
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from lrcompress.files.atomic import replacing
 from lrcompress.files.hashing import regular
-from lrcompress.live import devices, engine
+from lrcompress.live import engine
 from lrcompress.records.shapes import parse
+from lrcompress.train.feed import batches
 from lrcompress.train.steps import StepReporter
 
 # Reading the loss after every step would have an accelerator wait for its next one.
@@ -70,7 +71,7 @@ def train(
         engine.seed_everything(seed)
         started = time.perf_counter()
         model.fit(
-            **devices.batches(x, targets, schedule.batch_size),
+            **batches(x, targets, schedule.batch_size),
             initial_epoch=epoch,
             epochs=epoch + 1,
             verbose=0,

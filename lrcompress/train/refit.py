@@ -7,7 +7,6 @@ and the epochs that follow begin from there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,29 +14,13 @@ import numpy as np
 from lrcompress.data.arrays import Arrays, evenly
 from lrcompress.events import progress
 from lrcompress.live.activations import find_layer, inputs_of, samples_for
+from lrcompress.live.head import SplitHead
 from lrcompress.lowrank import factorize_kernel, most_inputs
 
 # Low ranks gain from more inputs, also after the epochs that follow: MNIST at rank 2, the loss on
 # validation data after two epochs is 0.073 from 55,000 and 0.077 from 10,000. The pass through the
 # network is a third of the price of an epoch over as many.
 SAMPLES = 60_000
-
-
-@dataclass(frozen=True)
-class SplitHead:
-    """Where the factors are in the factorized model, and what they came from.
-
-    Attributes:
-        path: The original layer, which the second of the two is named after.
-        first_path: The first of the two.
-        activation: The layer's own.
-        softmax: Whether softmax along the classes is what follows.
-    """
-
-    path: str
-    first_path: str
-    activation: str
-    softmax: bool
 
 
 def refit_head(

@@ -10,7 +10,7 @@ from lrcompress.records import runs
 from lrcompress.records.provenance import inside
 
 if TYPE_CHECKING:
-    from lrcompress.train.refit import SplitHead
+    from lrcompress.live.head import SplitHead
 
 
 def find_record(model: str | Path | None, run: str | Path | None) -> runs.RunRecord:
@@ -50,7 +50,7 @@ def factorized_file(record: runs.RunRecord) -> Path:
 
 def split_head(record: runs.RunRecord, path: Path) -> SplitHead | None:
     """Return the head to re-fit: only where its factors are still those that no data have touched."""
-    from lrcompress.train.refit import SplitHead
+    from lrcompress.live.head import SplitHead
 
     layers, stage = record.document["layers"], record.stage("factorized") or {}
     untouched = runs.intact(path, stage)
