@@ -57,13 +57,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
 OPEN = {
     ("data/labels.py", "live"),
     ("kinds/terms.py", "modelfile"),
-    ("measure/losing.py", "data"),
-    ("measure/losing.py", "live"),
-    ("measure/scores.py", "data"),
-    ("measure/tally.py", "data"),
     ("records/finetune_result.py", "train"),
-    ("records/results.py", "compression"),
-    ("records/results.py", "lowrank"),
     ("studies/arms.py", "verbs"),
     ("studies/full_rank.py", "verbs"),
     ("studies/request.py", "reporting"),
@@ -81,7 +75,6 @@ LIGHT = {
     "lrcompress.studies.request",
     "lrcompress.studies.reuse",
     "lrcompress.live.outputs",  # of types alone
-    "lrcompress.live.padding",  # until measure/losing has moved
 }
 # The modules that may name an engine or a runtime: Keras has no data parallelism of its own under
 # TensorFlow, and what it exports runs elsewhere.

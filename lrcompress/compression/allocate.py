@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lrcompress.compression.choose import RankChoice, Rule, in_points, pick_rule, rank_grid
+from lrcompress.compression.choose import Rule, in_points, pick_rule, rank_grid
 from lrcompress.compression.layer import Factorized, LayerTask, Request, check_layer, in_network
 from lrcompress.compression.selection import largest_useful
 from lrcompress.compression.trial import Calibration, Kernels
@@ -19,6 +19,7 @@ from lrcompress.lowrank import (
     total_price,
 )
 from lrcompress.lowrank import within_budget as best_within
+from lrcompress.records.results import RankChoice
 
 # Ranks at which a layer is tried in the network: its curve between them is a line.
 TRIED = 8

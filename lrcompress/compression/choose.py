@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from lrcompress.lowrank import (
     rank_for_reduction,
     rank_for_share,
 )
+from lrcompress.records.results import RankChoice
 
 Rule = Literal["rank", "energy", "reduction", "max_drop"]
 DEFAULT_ENERGY = 0.95
@@ -23,31 +24,6 @@ DEFAULT_MAX_DROP = 0.5
 GRID_RATIO = 0.8
 # Ranks that are tried at a time between two of the grid.
 BETWEEN = 6
-
-
-@dataclass(frozen=True)
-class RankChoice:
-    """A rank and how it came about.
-
-    Attributes:
-        rank: The rank.
-        rule: What decided it.
-        asked: The value asked for: a rank, a share in (0, 1], or percentage points.
-        default: Whether the user left the choice to us.
-        found: The measure at this rank and its neighbours, by rank.
-        message: One sentence for people.
-    """
-
-    rank: int
-    rule: Rule
-    asked: float
-    default: bool
-    found: dict[int, float]
-    message: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a plain dictionary."""
-        return {**self.__dict__, "found": {str(r): value for r, value in self.found.items()}}
 
 
 def pick_rule(

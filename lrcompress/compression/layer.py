@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.compression.choose import RankChoice, capped, choose_rank, pick_rule
+from lrcompress.compression.choose import capped, choose_rank, pick_rule
 from lrcompress.compression.trial import Calibration, HeadMeter, Kernels
 from lrcompress.errors import KernelError
 from lrcompress.lowrank import (
@@ -30,6 +30,7 @@ from lrcompress.lowrank import (
     singular_values,
 )
 from lrcompress.modelfile import DenseLayer, ModelFile, read_bias, read_kernel
+from lrcompress.records.results import RankChoice
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from lrcompress.compression.layer import Factorized, Request
 from lrcompress.compression.trial import Calibration
-from lrcompress.lowrank import calibration_warnings, parameters
+from lrcompress.lowrank import Factors, calibration_warnings, minimises, outline, parameters
 from lrcompress.modelfile import ModelFile, Written
 from lrcompress.records import runs
 from lrcompress.records.results import FactorizeResult, LayerResult
@@ -37,8 +37,27 @@ def layer_result(found: Factorized, written: Written) -> LayerResult:
         parameters_before=head.stored_parameters,
         parameters_after=parameters(m, n, choice.rank) + bias,
         factors=factors,
+        certified=_certified(factors),
         is_head=found.target.is_head,
     )
+
+
+def _certified(factors: Factors) -> dict[str, Any]:
+    certificate, spectrum = factors.certificate, outline(factors)
+    return {
+        "frobenius_error": certificate.frobenius_error,
+        "spectral_error": certificate.spectral_error,
+        "optimality": certificate.minimised.optimality,
+        "optimality_of": minimises(factors.method),
+        "minimised_error": certificate.minimised.frobenius_error,
+        "minimised_optimum": certificate.minimised.optimum_frobenius_error,
+        "exact": certificate.minimised.exact,
+        "algorithm": certificate.algorithm,
+        "spectrum_of": spectrum.of,
+        "singular_values": spectrum.values,
+        "singular_value_ranks": spectrum.ranks,
+        "energy": spectrum.energy,
+    }
 
 
 def about(model: ModelFile, layers: list[LayerResult], written: Written) -> list[str]:

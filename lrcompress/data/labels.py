@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +13,7 @@ from lrcompress.kinds.endings import ONE_SIDED
 if TYPE_CHECKING:
     from lrcompress.live.outputs import Head
 
-Kind = Literal["classes", "labels", "regression"]
 Parts = dict[str, NDArray[Any]]
-
-
-def kind_of(labels: NDArray[Any]) -> Kind:
-    """Return what labels that were fitted to a model mean, which their dtype carries.
-
-    Integers are class numbers, (samples, ...); booleans say which labels hold, and floats are the
-    numbers of a regression, both shaped as the model's outputs, (samples, ..., n).
-    """
-    if labels.dtype.kind == "b":
-        return "labels"
-    return "regression" if labels.dtype.kind == "f" else "classes"
 
 
 def read_labels(parts: Parts) -> Parts:
@@ -46,7 +34,7 @@ def read_labels(parts: Parts) -> Parts:
 
 
 def fit_labels(parts: Parts, head: Head, data: str) -> Parts:
-    """Return labels in the form that the head's kind has, see `kind_of`.
+    """Return labels in the form that the head's kind has, see `measure.scores.kind_of`.
 
     Args:
         parts: Arrays by what they are called: class numbers, zeros and ones, or numbers. None of them for

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count, drawn, take
 from lrcompress.data.finite import NotFiniteError
-from lrcompress.data.labels import kind_of
 from lrcompress.data.scaling import image_like, is_unit, parse
 from lrcompress.errors import DatasetError
 from lrcompress.live.evaluate import predict_all
 from lrcompress.live.outputs import heads
-from lrcompress.measure.scores import SCORERS
+from lrcompress.measure.scores import SCORERS, kind_of
 
 # An error rate must be this much better than guessing before a scaling is believed.
 CHANCE_MARGIN = 0.9

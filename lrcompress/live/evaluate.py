@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, chunks, count, reaching_back, take
 from lrcompress.data.finite import check_outputs
-from lrcompress.data.labels import kind_of
 from lrcompress.errors import DatasetError
 from lrcompress.events import progress
 from lrcompress.live import devices
@@ -22,7 +21,7 @@ from lrcompress.live.padding import Mask, masked_weights, masks_of, spread
 from lrcompress.live.team import current
 from lrcompress.measure.evaluation import ClassEvaluation, Evaluation, OutputsEvaluation
 from lrcompress.measure.paired import Weights
-from lrcompress.measure.scores import SCORERS, Scores
+from lrcompress.measure.scores import SCORERS, Scores, kind_of
 from lrcompress.measure.tally import summarize
 
 BATCH = 256

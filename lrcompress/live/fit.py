@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count, take
 from lrcompress.data.dataset import Dataset, named
-from lrcompress.data.labels import fit_labels, kind_of, matches
+from lrcompress.data.labels import fit_labels, matches
 from lrcompress.data.leaving_out import counted
 from lrcompress.errors import DatasetError
 from lrcompress.live.outputs import Head, heads, input_names
+from lrcompress.measure.scores import kind_of
 
 VALIDATION_FRACTION = 0.1
 VALIDATION_MOST = 5_000
@@ -34,7 +35,7 @@ class Split:
 
     Attributes:
         x_train: Inputs as the model takes them, (samples, ...); by input name where it has several.
-        y_train: Labels, see `labels.kind_of`; by output name where the model has several. None where the
+        y_train: Labels, see `scores.kind_of`; by output name where the model has several. None where the
             data have none: then the original's own decisions are `y_val` and `y_test`.
         x_val: As `x_train`.
         y_val: As `y_train`.
@@ -66,7 +67,7 @@ def fit_to_model(data: Dataset, model: Any) -> Dataset:
 
     A missing channel axis is added and images are flattened for a model that takes vectors; arrays
     of several inputs or outputs are matched by name, or by order where they are called 0, 1, ...;
-    labels take the form that says what they mean, see `labels.kind_of`.
+    labels take the form that says what they mean, see `scores.kind_of`.
 
     Raises:
         DatasetError: If the shapes, the labels or the classes cannot belong together.

@@ -25,7 +25,7 @@ _LEFT_OUT = ("auc",)
 
 
 def decisions(model: Any, x: Arrays) -> Arrays:
-    """Return what a model decides, in the form of labels, see `labels.kind_of`.
+    """Return what a model decides, in the form of labels, see `scores.kind_of`.
 
     Args:
         model: The original Keras model.

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count
 from lrcompress.data.dataset import Dataset
-from lrcompress.data.labels import kind_of
 from lrcompress.data.scaling import Scaling, image_like, parse
 from lrcompress.errors import DatasetError
 from lrcompress.live.detecting import find, is_pixels, scales_itself
@@ -21,6 +20,7 @@ from lrcompress.live.evaluate import Evaluation, evaluate
 from lrcompress.live.fit import Split, fit_to_model, hold_out
 from lrcompress.live.own_labels import decisions, told
 from lrcompress.live.padding import masked_weights, masks_of, spread
+from lrcompress.measure.scores import kind_of
 
 # By so much, in points and of the test error, held-out data are easier where they were trained on.
 MEMORY_POINTS, MEMORY_SHARE = 2.0, 0.2

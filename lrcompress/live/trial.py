@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
-from lrcompress.data.labels import kind_of
 from lrcompress.live.activations import find_layer
 from lrcompress.live.evaluate import predict_all, score, together
+from lrcompress.live.losing import Losing
 from lrcompress.live.outputs import Head, heads, output_names
 from lrcompress.live.padding import masked_weights, masks_of
 from lrcompress.measure.evaluation import ClassEvaluation, Evaluation, OutputsEvaluation
-from lrcompress.measure.losing import Losing
-from lrcompress.measure.scores import classes_of
+from lrcompress.measure.scores import classes_of, kind_of
 
 # Kernel (m, n) and bias (n,), or None to keep the layer's own, by path of the layer.
 Kernels = Mapping[str, tuple[NDArray[Any], NDArray[Any] | None]]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.labels import Kind
 from lrcompress.measure.judging import FEW_CLASSES
 
+# What labels mean: classes, any number of labels, or numbers.
+Kind = Literal["classes", "labels", "regression"]
 # Per prediction (samples, or samples x steps in one row): arrays by what they hold.
 Scores = dict[str, NDArray[Any]]
 # With so many classes a guess among five is a measure of its own.
@@ -18,6 +19,17 @@ MANY_CLASSES = 100
 # What probabilities of exactly 0 and 1 count as, which `hard_sigmoid` gives; in float32, as in Keras.
 IMPOSSIBLE = 1e-7
 CERTAIN = float(1 - np.float32(IMPOSSIBLE))
+
+
+def kind_of(labels: NDArray[Any]) -> Kind:
+    """Return what labels that were fitted to a model mean, which their dtype carries.
+
+    Integers are class numbers, (samples, ...); booleans say which labels hold, and floats are the
+    numbers of a regression, both shaped as the model's outputs, (samples, ..., n).
+    """
+    if labels.dtype.kind == "b":
+        return "labels"
+    return "regression" if labels.dtype.kind == "f" else "classes"
 
 
 def class_scores(outputs: NDArray[np.float32], y: NDArray[np.int64], is_logits: bool) -> Scores:

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from lrcompress.data.labels import Kind
 from lrcompress.errors import DatasetError
 from lrcompress.measure.evaluation import (
     ClassEvaluation,
@@ -16,7 +15,7 @@ from lrcompress.measure.evaluation import (
 )
 from lrcompress.measure.paired import Weights
 from lrcompress.measure.rare import of_classes, of_labels
-from lrcompress.measure.scores import Scores
+from lrcompress.measure.scores import Kind, Scores
 from lrcompress.measure.statistics import (
     Z95,
     effective_samples,

@@ -7,9 +7,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lrcompress.compression.choose import RankChoice
-from lrcompress.lowrank import Factors, minimises, outline
-
 SCHEMA_VERSION = 1
 
 
@@ -50,6 +47,31 @@ def figure_of(figures: dict[str, Any] | None) -> str:
 
 
 @dataclass(frozen=True)
+class RankChoice:
+    """A rank and how it came about.
+
+    Attributes:
+        rank: The rank.
+        rule: What decided it.
+        asked: The value asked for: a rank, a share in (0, 1], or percentage points.
+        default: Whether the user left the choice to us.
+        found: The measure at this rank and its neighbours, by rank.
+        message: One sentence for people.
+    """
+
+    rank: int
+    rule: str
+    asked: float
+    default: bool
+    found: dict[int, float]
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a plain dictionary."""
+        return {**self.__dict__, "found": {str(r): value for r, value in self.found.items()}}
+
+
+@dataclass(frozen=True)
 class LayerResult:
     """One Dense layer that became two.
 
@@ -66,7 +88,8 @@ class LayerResult:
         method_reason: Why the method of `factors`, in a few words.
         parameters_before: m n, and n where there is a bias.
         parameters_after: r (m + n), and n where there is a bias.
-        factors: B (m, r), C (r, n), bias and certificate.
+        factors: `lrcompress.Factors`: B (m, r), C (r, n), bias and certificate.
+        certified: What the certificate says, and an outline of the spectrum; see docs/run-record.md.
         is_head: Whether it makes predictions; a hidden layer otherwise.
     """
 
@@ -82,12 +105,12 @@ class LayerResult:
     method_reason: str
     parameters_before: int
     parameters_after: int
-    factors: Factors = field(repr=False)
+    factors: Any = field(repr=False)
+    certified: dict[str, Any] = field(repr=False)
     is_head: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return what a script reads: no arrays but an outline of the spectrum."""
-        certificate, spectrum = self.factors.certificate, outline(self.factors)
         return {
             "name": self.name,
             "path": self.path,
@@ -103,18 +126,7 @@ class LayerResult:
             "method_reason": self.method_reason,
             "parameters_before": self.parameters_before,
             "parameters_after": self.parameters_after,
-            "frobenius_error": certificate.frobenius_error,
-            "spectral_error": certificate.spectral_error,
-            "optimality": certificate.minimised.optimality,
-            "optimality_of": minimises(self.factors.method),
-            "minimised_error": certificate.minimised.frobenius_error,
-            "minimised_optimum": certificate.minimised.optimum_frobenius_error,
-            "exact": certificate.minimised.exact,
-            "algorithm": certificate.algorithm,
-            "spectrum_of": spectrum.of,
-            "singular_values": spectrum.values,
-            "singular_value_ranks": spectrum.ranks,
-            "energy": spectrum.energy,
+            **self.certified,
         }
 
 
@@ -178,7 +190,7 @@ class FactorizeResult(Shown):
         return self.layers[0].rank
 
     @property
-    def factors(self) -> Factors:
+    def factors(self) -> Any:  # noqa: ANN401  # `lrcompress.Factors`, which records do not know
         """Factors of the first layer."""
         return self.layers[0].factors
 

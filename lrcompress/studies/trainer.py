@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from lrcompress import __version__
 from lrcompress.data.arrays import Arrays, count
-from lrcompress.data.labels import kind_of
 from lrcompress.data.scaling import parse
 from lrcompress.data.sources import Dataset
 from lrcompress.errors import DatasetError, OutputError
@@ -23,6 +22,7 @@ from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import fit_to_model
 from lrcompress.live.storing import save_model
 from lrcompress.live.team import current
+from lrcompress.measure.scores import kind_of
 from lrcompress.studies.networks import Recipe
 from lrcompress.studies.predictions import figures
 from lrcompress.studies.rows import UNFINISHED, Row

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count
-from lrcompress.data.labels import kind_of
 from lrcompress.live.evaluate import predictions_of
 from lrcompress.live.fit import Split
 from lrcompress.live.outputs import Head, heads
 from lrcompress.live.padding import spread
 from lrcompress.live.prepare import Prepared
+from lrcompress.measure.scores import kind_of
 from lrcompress.train import losses
 from lrcompress.train import teacher as distill
 from lrcompress.train.settings import FinetuneSettings

@@ -119,7 +119,7 @@ class LiveModel:
         Raises:
             RankError: If an output that the layers lead to is numbers.
         """
-        from lrcompress.data.labels import kind_of
+        from lrcompress.measure.scores import kind_of
 
         y = self.data.split.y_val
         labels = (

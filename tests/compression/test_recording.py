@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrcompress.compression.choose import RankChoice
 from lrcompress.compression.recording import about_calibration
 from lrcompress.compression.trial import Calibration
+from lrcompress.records.results import RankChoice
 
 
 def _layer(method: str, rule: Any, asked: float) -> Any:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrcompress.data.labels import fit_labels, kind_of, read_labels
+from lrcompress.data.labels import fit_labels, read_labels
 from lrcompress.errors import DatasetError
 from lrcompress.live.outputs import Head
+from lrcompress.measure.scores import kind_of
 
 pytestmark = pytest.mark.keras
 Refuses = Callable[..., AbstractContextManager[None]]

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.labels import kind_of
 from lrcompress.live.outputs import Head
 from lrcompress.live.padding import spread
 from lrcompress.measure.judging import FITTED_ON, Judge, Judged, judge_labels, temperature
-from lrcompress.measure.scores import classes_of, logits_of
+from lrcompress.measure.scores import classes_of, kind_of, logits_of
 
 
 class Losing:
@@ -31,7 +30,7 @@ class Losing:
         Args:
             head: The output.
             outputs: The original's, (samples, ..., units).
-            labels: Fitted to the model, see `labels.kind_of`.
+            labels: Fitted to the model, see `scores.kind_of`.
             weights: Of samples or predictions, see `evaluate`; None weighs all alike.
             by_labels: Whether the labels are new to the original.
         """
