@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lrcompress.verbs.merge import MergeResult, merge
     from lrcompress.verbs.modernize import ModernizeResult, modernize
     from lrcompress.verbs.report import report
+    from lrcompress.verbs.split import split
     from lrcompress.verbs.sweep import SweepResult, sweep
     from lrcompress.verbs.train_from_scratch import train_from_scratch
 
@@ -59,6 +60,7 @@ __all__ = [
     "merge",
     "modernize",
     "report",
+    "split",
     "sweep",
     "train_from_scratch",
     "truncated_svd",
@@ -88,6 +90,7 @@ _HOMES = {
     "ModernizeResult": "lrcompress.verbs.modernize",
     "modernize": "lrcompress.verbs.modernize",
     "report": "lrcompress.verbs.report",
+    "split": "lrcompress.verbs.split",
     "SweepResult": "lrcompress.verbs.sweep",
     "sweep": "lrcompress.verbs.sweep",
     "train_from_scratch": "lrcompress.verbs.train_from_scratch",

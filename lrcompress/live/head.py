@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,26 +58,34 @@ class Tail:
     path: str
     layers: list[Any]
 
-    def alone(self, inputs: tuple[int, ...], name: str = "head") -> Any:
-        """Return a copy as a Keras model of its own.
-
-        Only the Dense layers of the head train in it.
-
-        Args:
-            inputs: Shape of a sample of what flows into the head.
-            name: Of the model.
-        """
-        copies = [type(layer).from_config(layer.get_config()) for layer in self.layers]
-        model = keras.Sequential([keras.Input(inputs), *copies], name=name)
-        for layer, copy in zip(self.layers, copies, strict=True):
-            copy.set_weights(layer.get_weights())
-            copy.trainable = layer.trainable and isinstance(_core(layer), keras.layers.Dense)
-        return model
-
     def take_back(self, model: Any) -> None:
         """Give the layers the weights of such a copy."""
         for layer, copy in zip(self.layers, model.layers, strict=True):
             layer.set_weights(copy.get_weights())
+
+
+def alone(layers: Sequence[Any], inputs: tuple[int, ...], name: str = "head") -> Any:
+    """Return copies of layers as a model of their own, in which only Dense layers train.
+
+    Args:
+        layers: In the order of their use.
+        inputs: Shape of a sample of what flows into the first.
+        name: Of the model.
+    """
+    copies = [type(layer).from_config(layer.get_config()) for layer in layers]
+    model = keras.Sequential([keras.Input(inputs), *copies], name=name)
+    for layer, copy in zip(layers, copies, strict=True):
+        copy.set_weights(layer.get_weights())
+        copy.trainable = layer.trainable and isinstance(_core(layer), keras.layers.Dense)
+    return model
+
+
+def copied(layer: Any) -> Any:
+    """Return a copy of a built layer, which belongs to no model."""
+    copy = type(layer).from_config(layer.get_config())
+    copy.build(layer.get_build_config()["input_shape"])
+    copy.set_weights(layer.get_weights())
+    return copy
 
 
 def tail_of(model: Any) -> Tail:
@@ -215,9 +224,9 @@ def reduce_to_head(
         with contextlib.suppress(TrainingError):
             theirs = tail_of(teacher)
             if _same_below(student, tail, teacher, theirs):
-                small_teacher = theirs.alone(inputs)
+                small_teacher = alone(theirs.layers, inputs)
     return Part(
-        student=tail.alone(inputs),
+        student=alone(tail.layers, inputs),
         teacher=small_teacher,
         data=replace(data, split=split, scaling=parse("as-is", np.zeros(1))),
         head=head and replace(head, path=_name(head.path), first_path=_name(head.first_path)),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lrcompress.errors import TrainingError
 from lrcompress.live import engine
 from lrcompress.live.activations import find_layer
-from lrcompress.live.head import Tail, tail_of
+from lrcompress.live.head import Tail, alone, tail_of
 from lrcompress.live.multiplications import multiplications
 from lrcompress.live.outputs import input_names
 
@@ -104,7 +104,7 @@ def _alone(tails: Sequence[Tail]) -> Any:
     models = []
     for number, tail in enumerate(tails):
         shape = keras.tree.flatten(tail.layers[0].input)[0].shape[1:]
-        models.append(tail.alone(tuple(n or STEPS for n in shape), f"part_{number}"))
+        models.append(alone(tail.layers, tuple(n or STEPS for n in shape), f"part_{number}"))
     if len(models) == 1:
         return models[0]
     entries = [keras.Input(model.input_shape[1:], name=f"into_{model.name}") for model in models]

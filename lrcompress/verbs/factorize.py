@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +10,7 @@ from typing import Any, Literal
 from lrcompress.compression.layer import Request, check_layer
 from lrcompress.compression.run import Convert, Source, check_target, factorize_file
 from lrcompress.compression.selection import find_targets
-from lrcompress.errors import DatasetError, RankError, UnsupportedModelError
-from lrcompress.files.atomic import check_output
+from lrcompress.errors import DatasetError, RankError
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import made_of, model_of, open_model
 from lrcompress.records.results import FactorizeResult
@@ -22,11 +19,10 @@ from lrcompress.records.runs import updating
 from lrcompress.verbs.calibration import DataOptions, open_live
 from lrcompress.verbs.in_memory import loaded, takes_live_models
 from lrcompress.verbs.modernize import convert, modern_copy, needs_modern_terms
-from lrcompress.verbs.remembered import is_live
 
 
 @one_blas_thread()
-@takes_live_models("factorized.keras", own_class=True)
+@takes_live_models("factorized.keras")
 def factorize(
     model: Any,  # noqa: ANN401  # a path, or a Keras model, which this room cannot name
     *,
@@ -108,8 +104,6 @@ def factorize(
         modernize=modernize,
         seed=seed,
     )
-    if is_live(model):
-        return _factorize_subclassed(model, request, has_dataset=dataset is not None)
     path = Path(model)
     if dataset is None and any(
         given is not None for given in (data_dir, scaling, samples, validation)
@@ -203,48 +197,3 @@ def _factorize_with_data(
         )
         record.document["warnings"] = [*record.document.get("warnings", []), *remarks]
     return result
-
-
-def _factorize_subclassed(
-    model: Any,  # noqa: ANN401
-    request: Request,
-    *,
-    has_dataset: bool,
-) -> FactorizeResult:
-    """Factorize one named Dense of a subclassed model.
-
-    The Dense goes through a temporary file alone; its factors go into a copy of the model.
-    """
-    if has_dataset:
-        msg = (
-            f"{type(model).__name__} is a subclassed model, through which no data set is run; leave dataset out, or "
-            "build the model as a functional one."
-        )
-        raise UnsupportedModelError(msg, code="subclassed")
-    from lrcompress.live.compiling import compile_like
-    from lrcompress.live.storing import save_model
-    from lrcompress.live.subclassed import as_sequential, count_weights, find_dense, rebuilt
-
-    name = request.layers[0] if len(request.layers) == 1 else None
-    dense = find_dense(model, name)
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "layer.keras", Path(folder) / "factors.keras"
-        save_model(as_sequential(dense), source, None)
-        alone = dataclasses.replace(request, output=target)
-        opened = open_model(source)
-        result = factorize_file(Source(opened, opened), alone)
-    factors = result.factors
-    small = rebuilt(model, dense, factors.B, factors.C, factors.bias)
-    compile_like(small, model)
-    if request.output is not None:
-        check_output(request.output, overwrite=request.overwrite)
-        save_model(small, request.output, None, overwrite=request.overwrite)
-    return dataclasses.replace(
-        result,
-        input=None,
-        output=request.output,
-        record=None,
-        parameters_before=count_weights(model),
-        parameters_after=count_weights(small),
-        model=small,
-    )

@@ -52,7 +52,7 @@ def loaded(path: Path) -> Any | None:  # noqa: ANN401  # a Keras model
 
 
 def takes_live_models(
-    output: str | None = None, *, own_class: bool = False
+    output: str | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a verb that takes model files take Keras models too.
 
@@ -61,7 +61,6 @@ def takes_live_models(
     Args:
         output: What the verb's output is called while it works, where it keeps one only if that is
             asked for; None for a verb that has none, or writes where it is told.
-        own_class: Whether the verb takes a subclassed model as it is.
     """
 
     def adapt(verb: Callable[P, R]) -> Callable[P, R]:
@@ -73,10 +72,7 @@ def takes_live_models(
             given = bound.arguments
             for key in MODELS:
                 if key in given and given[key] is not signature.parameters[key].default:
-                    _check(given[key], several=key == "models", own_class=own_class)
-            if own_class and _is_subclassed(given["model"]):
-                _name_layers(given, None)
-                return verb(*bound.args, **bound.kwargs)
+                    _check(given[key], several=key == "models")
             with contextlib.ExitStack() as stack:
                 stack.enter_context(_without_retracing())
                 stand_ins: list[_StandIn] = []
@@ -113,14 +109,6 @@ def takes_live_models(
     return adapt
 
 
-def _is_subclassed(model: Any) -> bool:  # noqa: ANN401
-    if not is_live(model):
-        return False
-    from lrcompress.live.subclassed import is_subclassed
-
-    return is_subclassed(model)
-
-
 @contextlib.contextmanager
 def _without_retracing() -> Iterator[None]:
     """Keep TensorFlow from warning that a program traces often: each model here is another one."""
@@ -150,15 +138,16 @@ def check_file(model: object, verb: str) -> None:
         raise DatasetError(msg, code="not_a_model")
 
 
-def _check(value: Any, *, several: bool, own_class: bool) -> None:  # noqa: ANN401
+def _check(value: Any, *, several: bool) -> None:  # noqa: ANN401
     for one in value if several and isinstance(value, (list, tuple)) else [value]:
         if not isinstance(one, (str, Path)) and not is_live(one):
             msg = f"Received {type(one).__name__}; expected the path of a model file, or a Keras model."
             raise DatasetError(msg, code="not_a_model")
-        if not own_class and _is_subclassed(one):
+        # Keras exports no name for its functional class; a Sequential lists its operations only once built.
+        if is_live(one) and not (hasattr(one, "operations") or hasattr(one, "_functional")):
             msg = (
-                f"{type(one).__name__} is a subclassed model; expected a Sequential or functional one. factorize "
-                "takes such a model where the layer is named."
+                f"{type(one).__name__} is a subclassed model; expected a Sequential or functional one. Give its layer "
+                "to lrcompress.split and put the two that come back in its place."
             )
             raise UnsupportedModelError(msg, code="subclassed")
 
