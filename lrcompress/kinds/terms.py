@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from lrcompress.modelfile.topology import Item
+from lrcompress.modelfile.graph import Item
 from lrcompress.modelfile.untrusted import as_dict, as_list
 
 # Prefixes of the modules that built-in layers come from; files without a module (legacy ones) are

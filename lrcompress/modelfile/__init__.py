@@ -21,8 +21,8 @@ from lrcompress.modelfile.finite import not_finite
 from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Replacement, Written
 from lrcompress.modelfile.ours import made_of, model_of
 from lrcompress.modelfile.read import open_model, read_bias, read_kernel
+from lrcompress.modelfile.rewrite.replace import write_merged, write_replaced
 from lrcompress.modelfile.sniff import SUFFIXES
-from lrcompress.modelfile.surgery import write_merged, write_replaced
 
 __all__ = [
     "SUFFIXES",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import h5py
 
+from lrcompress.modelfile.graph import Container, Item
+from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, text
 from lrcompress.modelfile.model import Weights
 from lrcompress.modelfile.numbering import DOUBLING, PREFIXES, Numbering
-from lrcompress.modelfile.topology import Container, Item
-from lrcompress.modelfile.topology import Path as LayerPath
 from lrcompress.printable import printable
 
 OPTIMIZER = "optimizer"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.kinds.terms import dense_entry, has_bias, quantization, units
 from lrcompress.modelfile.archive import is_shared
+from lrcompress.modelfile.dimensions import input_dimensions
+from lrcompress.modelfile.graph import Item
 from lrcompress.modelfile.hdf5 import StoredArray
 from lrcompress.modelfile.model import DenseLayer, ModelFile
 from lrcompress.modelfile.order import leads_to_output
-from lrcompress.modelfile.ranks import input_dimensions
 from lrcompress.modelfile.tail import ends_in, following
-from lrcompress.modelfile.topology import Item
 from lrcompress.modelfile.untrusted import as_dict
 
 FLOATS = ("float32", "float16", "bfloat16", "float64")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from lrcompress.errors import UnsupportedModelError, did_you_mean, listed
 from lrcompress.kinds.terms import dense_entry
 from lrcompress.modelfile.describing import describe_dense
+from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.model import DenseLayer, ModelFile
 from lrcompress.modelfile.pairs import as_pair, find_pairs
 from lrcompress.modelfile.tail import Tail, tails
-from lrcompress.modelfile.topology import Container, Item
 from lrcompress.modelfile.untrusted import decoding
 
 

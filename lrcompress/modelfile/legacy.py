@@ -11,10 +11,10 @@ from typing import Any
 
 import h5py
 
+from lrcompress.modelfile.graph import Container, Item
+from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, names
 from lrcompress.modelfile.model import Weights
-from lrcompress.modelfile.topology import Container, Item
-from lrcompress.modelfile.topology import Path as LayerPath
 from lrcompress.modelfile.untrusted import as_dict
 from lrcompress.printable import printable
 

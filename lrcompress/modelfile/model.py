@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from lrcompress.modelfile.graph import Container
+from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, StoredArray
 from lrcompress.modelfile.numbering import Numbering
-from lrcompress.modelfile.topology import Container
-from lrcompress.modelfile.topology import Path as LayerPath
 from lrcompress.records.provenance import Origin
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lrcompress.kinds.terms import is_input
+from lrcompress.modelfile.graph import Container, Item
+from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.order import layer_order
-from lrcompress.modelfile.topology import Container, Item
-from lrcompress.modelfile.topology import Path as LayerPath
 
 # Keras up to 2.14 named the groups of layers after an internal attribute.
 PREFIXES = ("layers", "_layer_checkpoint_dependencies")

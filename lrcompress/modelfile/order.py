@@ -8,7 +8,7 @@ functional models found in the wild.
 
 from __future__ import annotations
 
-from lrcompress.modelfile.topology import Container, Item, Ref
+from lrcompress.modelfile.graph import Container, Item, Ref
 
 _Call = tuple[Item, int]
 

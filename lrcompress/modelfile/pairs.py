@@ -13,8 +13,8 @@ from lrcompress.errors import UnsupportedModelError
 from lrcompress.kinds.endings import activation_name
 from lrcompress.kinds.terms import dense_entry
 from lrcompress.modelfile.describing import dense_arrays
+from lrcompress.modelfile.graph import Container, Item, Ref
 from lrcompress.modelfile.model import DenseLayer, ModelFile
-from lrcompress.modelfile.topology import Container, Item, Ref
 from lrcompress.modelfile.untrusted import as_dict
 
 

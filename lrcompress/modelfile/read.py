@@ -13,9 +13,9 @@ from lrcompress.kinds.products import folded_bias, product
 from lrcompress.kinds.terms import is_input, own_input_shape, units
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import OpenModel, opened
+from lrcompress.modelfile.graph import Container, build
 from lrcompress.modelfile.hdf5 import Index, StoredArray, read_array, text
 from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Weights
-from lrcompress.modelfile.topology import Container, build
 from lrcompress.modelfile.untrusted import decoding, parse_json
 from lrcompress.records import provenance
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from lrcompress.kinds.endings import HANDS_ON, ORDER_KEEPING, RESHAPED, activation_name, applied
 from lrcompress.kinds.terms import PASSED_OVER, dense_entry, is_built_in, is_input, is_passed_over
-from lrcompress.modelfile.ranks import input_dimensions
-from lrcompress.modelfile.topology import Container, Item, Ref
+from lrcompress.modelfile.dimensions import input_dimensions
+from lrcompress.modelfile.graph import Container, Item, Ref
 from lrcompress.modelfile.untrusted import as_dict
 
 # Thousands of layers behind each of thousands of outputs, or of Dense layers, are no model.

@@ -13,10 +13,10 @@ import pytest
 from lrcompress import factorize, inspect, merge, modernize
 from lrcompress.errors import ModelFileError
 from lrcompress.modelfile import find_head, open_model, order, survey_dense, tail
-from lrcompress.modelfile.topology import build
+from lrcompress.modelfile.graph import build
 
 if TYPE_CHECKING:
-    from lrcompress.modelfile.topology import Container, Item
+    from lrcompress.modelfile.graph import Container, Item
     from tests.modelfile.conftest import Maker
 
 

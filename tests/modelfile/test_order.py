@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lrcompress.modelfile.graph import build
 from lrcompress.modelfile.numbering import Numbering
 from lrcompress.modelfile.order import layer_order
-from lrcompress.modelfile.topology import build
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker

@@ -338,7 +338,7 @@ def test_ended_by_a_signal(name: str, model: Path) -> None:
     default = "default_int_handler" if name == "SIGINT" else "SIG_DFL"
     program = (
         f"import signal, sys, time; signal.signal(signal.{name}, signal.{default})\n"
-        "from lrcompress.modelfile import rewriting\n"
+        "from lrcompress.modelfile.rewrite import rewriting\n"
         "def wait(*arguments): print('now', flush=True); time.sleep(60)\n"
         "rewriting.write_model = wait\n"
         "from lrcompress.cli import main\n"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lrcompress.modelfile.graph import Container, Item, first_calls, is_leaf, tensors
 from lrcompress.modelfile.modern.notes import Notes
-from lrcompress.modelfile.topology import Container, Item, first_calls, is_leaf, tensors
 from lrcompress.modelfile.untrusted import as_dict, as_list
 
 RECURRENT = ("RNN", "LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "Bidirectional")

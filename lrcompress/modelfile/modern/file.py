@@ -14,8 +14,9 @@ from lrcompress.errors import UnsupportedModelError, VerificationError
 from lrcompress.files.atomic import replacing
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import METADATA, OpenModel, opened
+from lrcompress.modelfile.graph import Container, Item, build
+from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import StoredArray, cast, read_array, text
-from lrcompress.modelfile.legacy_names import list_attributes
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.modern.compiling import modern_compile_settings
 from lrcompress.modelfile.modern.graph import modern_model
@@ -23,15 +24,14 @@ from lrcompress.modelfile.modern.names import rename
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.weights import Origin, conversions, uses_hard_sigmoid_inside
 from lrcompress.modelfile.numbering import Numbering
-from lrcompress.modelfile.plan import NewArray, Plan
-from lrcompress.modelfile.planning import json_attribute, plan_config, plan_origin
 from lrcompress.modelfile.read import changed, describe
-from lrcompress.modelfile.rewriting import check_place
-from lrcompress.modelfile.topology import Container, Item, build
-from lrcompress.modelfile.topology import Path as LayerPath
+from lrcompress.modelfile.rewrite.legacy_names import list_attributes
+from lrcompress.modelfile.rewrite.plan import NewArray, Plan
+from lrcompress.modelfile.rewrite.planning import json_attribute, plan_config, plan_origin
+from lrcompress.modelfile.rewrite.rewriting import check_place
+from lrcompress.modelfile.rewrite.verify import read_back
+from lrcompress.modelfile.rewrite.write import write_model
 from lrcompress.modelfile.untrusted import decoding, dump_json, parse_json
-from lrcompress.modelfile.verify import read_back
-from lrcompress.modelfile.write import write_model
 
 # What a modernized file says of itself: the conventions of the first Keras 3, which all keep.
 KERAS_VERSION = "3.0.0"

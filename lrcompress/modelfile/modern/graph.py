@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from lrcompress.kinds.terms import is_built_in, own_input_shape, shape
+from lrcompress.modelfile.graph import OPERATIONS, Container, Item, build, is_leaf, unused_name
 from lrcompress.modelfile.modern.calls import modern_calls
 from lrcompress.modelfile.modern.layers import MODELS, modern_layer, wrapped_layers
 from lrcompress.modelfile.modern.masks import explicit_masks
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.operations import modern_operations
-from lrcompress.modelfile.topology import OPERATIONS, Container, Item, build, is_leaf, unused_name
 from lrcompress.modelfile.untrusted import as_dict
 
 # Where Keras 3 finds a class; all layers are exported from one place.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from lrcompress.modelfile.graph import Container, Item, Path, build, unused_name
 from lrcompress.modelfile.modern.layers import wrapped_layers
 from lrcompress.modelfile.modern.notes import Notes
-from lrcompress.modelfile.topology import Container, Item, Path, build, unused_name
 from lrcompress.modelfile.untrusted import as_dict
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.modern.calls import holds_tensor, tensors_in
 from lrcompress.modelfile.modern.notes import Notes
-from lrcompress.modelfile.topology import Container, Item
 from lrcompress.modelfile.untrusted import as_dict, as_list
 
 _CONSTANT = "_CONSTANT_VALUE"

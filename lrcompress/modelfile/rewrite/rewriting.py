@@ -7,17 +7,17 @@ from pathlib import Path
 from lrcompress.errors import LRCompressError, UnsupportedModelError, VerificationError
 from lrcompress.files.atomic import check_output, replacing
 from lrcompress.files.hashing import sha256_meanwhile
-from lrcompress.modelfile.changes import Changes
 from lrcompress.modelfile.container import opened
 from lrcompress.modelfile.find import find_layers
+from lrcompress.modelfile.graph import build
 from lrcompress.modelfile.model import ModelFile, Written
-from lrcompress.modelfile.planning import plan_config, plan_origin, plan_weights
 from lrcompress.modelfile.read import changed, describe
+from lrcompress.modelfile.rewrite.changes import Changes
+from lrcompress.modelfile.rewrite.planning import plan_config, plan_origin, plan_weights
+from lrcompress.modelfile.rewrite.verify import read_back
+from lrcompress.modelfile.rewrite.write import write_model
 from lrcompress.modelfile.sniff import SUFFIXES
-from lrcompress.modelfile.topology import build
 from lrcompress.modelfile.untrusted import decoding
-from lrcompress.modelfile.verify import read_back
-from lrcompress.modelfile.write import write_model
 
 
 def check_place(model: ModelFile, output: Path, *, overwrite: bool) -> Path:

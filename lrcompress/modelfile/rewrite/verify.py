@@ -13,8 +13,8 @@ from lrcompress.modelfile.comparing import equal, holds, same_array
 from lrcompress.modelfile.container import WEIGHTS, OpenModel, check_sum, opened
 from lrcompress.modelfile.hdf5 import Index
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.plan import Plan
 from lrcompress.modelfile.read import check_unchanged, describe
+from lrcompress.modelfile.rewrite.plan import Plan
 from lrcompress.modelfile.untrusted import decoding
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrcompress.kinds.terms import compute_dtype, dense_entry
-from lrcompress.modelfile.topology import Item, is_leaf
+from lrcompress.modelfile.graph import Item, is_leaf
 from lrcompress.modelfile.untrusted import as_dict, as_list
 
 SUFFIX = "_lowrank"

@@ -10,7 +10,8 @@ import copy
 from typing import Any
 
 from lrcompress.kinds.terms import dense_entry
-from lrcompress.modelfile.splitting import (
+from lrcompress.modelfile.graph import Item
+from lrcompress.modelfile.rewrite.splitting import (
     INPUT_KEYS,
     ON_KERNEL,
     REGULARIZERS,
@@ -20,7 +21,6 @@ from lrcompress.modelfile.splitting import (
     set_bias,
     set_units,
 )
-from lrcompress.modelfile.topology import Item
 from lrcompress.modelfile.untrusted import as_dict
 
 

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.modelfile import archive, legacy
-from lrcompress.modelfile.changes import Changes
 from lrcompress.modelfile.container import CONFIG, METADATA, OpenModel
+from lrcompress.modelfile.graph import Container, Item
+from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, text
-from lrcompress.modelfile.legacy_names import NewNames
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.plan import NewArray, Plan
-from lrcompress.modelfile.topology import Container, Item
-from lrcompress.modelfile.topology import Path as LayerPath
+from lrcompress.modelfile.rewrite.changes import Changes
+from lrcompress.modelfile.rewrite.legacy_names import NewNames
+from lrcompress.modelfile.rewrite.plan import NewArray, Plan
 from lrcompress.modelfile.untrusted import as_dict, dump_json, parse_json
 from lrcompress.records import provenance
 

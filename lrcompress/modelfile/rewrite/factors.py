@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lrcompress.errors import KernelError, RankError
 from lrcompress.modelfile.hdf5 import cast
 from lrcompress.modelfile.model import DenseLayer, ModelFile, Replacement
-from lrcompress.modelfile.plan import NewArray
+from lrcompress.modelfile.rewrite.plan import NewArray
 
 
 def stored_factors(model: ModelFile, replacement: Replacement) -> dict[str, NewArray]:

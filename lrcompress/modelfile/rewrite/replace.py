@@ -11,16 +11,16 @@ import numpy as np
 
 from lrcompress.errors import RankError, UnsupportedModelError
 from lrcompress.kinds.products import folded_bias, product
-from lrcompress.modelfile import joining
-from lrcompress.modelfile.changes import Changes
-from lrcompress.modelfile.factors import rounded, stored_factors
 from lrcompress.modelfile.find import find_layers
+from lrcompress.modelfile.graph import Container, Item, build, unused_name
 from lrcompress.modelfile.model import DenseLayer, ModelFile, Replacement, Written
-from lrcompress.modelfile.plan import NewArray
 from lrcompress.modelfile.read import changed, read_bias, read_kernel
-from lrcompress.modelfile.rewriting import check_place, rewrite
-from lrcompress.modelfile.splitting import SUFFIX, put_before, remarks, split, take_out
-from lrcompress.modelfile.topology import Container, Item, build, unused_name
+from lrcompress.modelfile.rewrite import joining
+from lrcompress.modelfile.rewrite.changes import Changes
+from lrcompress.modelfile.rewrite.factors import rounded, stored_factors
+from lrcompress.modelfile.rewrite.plan import NewArray
+from lrcompress.modelfile.rewrite.rewriting import check_place, rewrite
+from lrcompress.modelfile.rewrite.splitting import SUFFIX, put_before, remarks, split, take_out
 from lrcompress.modelfile.untrusted import decoding
 
 

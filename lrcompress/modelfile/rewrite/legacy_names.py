@@ -11,12 +11,12 @@ import h5py
 import numpy as np
 
 from lrcompress.modelfile import legacy
+from lrcompress.modelfile.graph import Container
+from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, name_parts
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.nested_order import FlatOrder, check_order
 from lrcompress.modelfile.order import layer_order
-from lrcompress.modelfile.topology import Container
-from lrcompress.modelfile.topology import Path as LayerPath
+from lrcompress.modelfile.rewrite.nested_order import FlatOrder, check_order
 
 # An attribute above this does not fit a group's header; Keras splits its lists there too.
 ATTRIBUTE_LIMIT = 64_512

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrcompress.kinds.terms import own_input_shape, shape
-from lrcompress.modelfile.topology import Item
+from lrcompress.modelfile.graph import Item
 from lrcompress.modelfile.untrusted import as_dict
 
 _TO_VECTOR = ("Flatten", "Global")

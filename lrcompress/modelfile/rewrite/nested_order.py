@@ -7,10 +7,10 @@ layers; Keras loads them by position.
 from __future__ import annotations
 
 from lrcompress.errors import UnsupportedModelError
+from lrcompress.modelfile.graph import Container, Item
+from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.order import layer_order
-from lrcompress.modelfile.topology import Container, Item
-from lrcompress.modelfile.topology import Path as LayerPath
 
 # Layers without frozen weights of their own, unless they are frozen as a whole.
 _ALL_TRAINABLE = (

@@ -12,7 +12,7 @@ import h5py
 
 from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, OpenModel
 from lrcompress.modelfile.hdf5 import Index
-from lrcompress.modelfile.plan import Plan, write_plan
+from lrcompress.modelfile.rewrite.plan import Plan, write_plan
 from lrcompress.modelfile.untrusted import decoding
 from lrcompress.modelfile.window import WriteWindow
 

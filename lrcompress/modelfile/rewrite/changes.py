@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from lrcompress.modelfile.plan import NewArray
-from lrcompress.modelfile.topology import Path as LayerPath
+from lrcompress.modelfile.graph import Path as LayerPath
+from lrcompress.modelfile.rewrite.plan import NewArray
 
 
 @dataclass
