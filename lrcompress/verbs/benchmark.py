@@ -14,6 +14,7 @@ from lrcompress.files.hashing import sha256
 from lrcompress.modelfile import ModelFile, dense_layers, find_head, open_for_keras
 from lrcompress.records import runs
 from lrcompress.records.results import Shown
+from lrcompress.verbs.context import find_record
 from lrcompress.verbs.in_memory import takes_live_models
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def benchmark(
     if single or models:
         paths = [Path(model) for model in ([models] if single else models)]
     else:
-        record = runs.newest(Path()) if run is None else runs.read(Path(run))
+        record = find_record(None, run)
         paths = _of_record(record)
     opened = [open_for_keras(path) for path in paths]
     before_keras()

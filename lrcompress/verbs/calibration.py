@@ -17,6 +17,7 @@ from lrcompress.events import before_keras
 from lrcompress.lowrank import Factors, most_inputs
 from lrcompress.modelfile import DenseLayer, ModelFile, check_loadable
 from lrcompress.records.provenance import name_of
+from lrcompress.verbs.context import find_data
 
 if TYPE_CHECKING:
     from lrcompress.live.prepare import Prepared
@@ -192,21 +193,16 @@ def open_live(
         TrainingError: If Keras cannot load the model.
     """
     check_loadable(opened)
-    from lrcompress.data.sources import load
-
-    folder = None if options.data_dir is None else Path(options.data_dir)
-    loaded = load(
-        options.dataset, folder, seed=options.seed,
-        validation=options.validation,
+    source = find_data(
+        options.dataset, options.data_dir, options.scaling, opened.origin,
+        seed=options.seed, validation=options.validation,
     )  # fmt: skip
+    loaded = source.load()
     before_keras()
     from lrcompress.live import engine
-    from lrcompress.live.prepare import DataRequest, prepare
 
     original = engine.load_model(path)
-    scaling = options.scaling or recorded_scaling(opened, options.dataset)
-    data = prepare(loaded, original, DataRequest(folder, scaling, options.seed))
-    return LiveModel(original, data, options)
+    return LiveModel(original, source.prepare(loaded, original), options)
 
 
 class Meter(Protocol):

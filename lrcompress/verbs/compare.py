@@ -10,14 +10,14 @@ from lrcompress import __version__
 from lrcompress.errors import RankError
 from lrcompress.events import before_keras, command
 from lrcompress.modelfile import find_head, open_for_keras, open_model
-from lrcompress.records.provenance import check_named, choose
+from lrcompress.records.provenance import check_named
 from lrcompress.records.shapes import ROW
 from lrcompress.reporting.compared import ARMS
 from lrcompress.studies.arms import Plan, jobs
 from lrcompress.studies.full_rank import Data
 from lrcompress.studies.request import Asked
 from lrcompress.studies.reuse import find_earlier
-from lrcompress.verbs.calibration import recorded_scaling
+from lrcompress.verbs.context import find_data
 from lrcompress.verbs.in_memory import check_file
 from lrcompress.verbs.train_from_scratch import check_published, own_recipe
 
@@ -95,12 +95,10 @@ def compare(
         None if model is None else str(model), arms, epochs, budget, finetune_epochs, batch_size
     )
     origins = [open_for_keras(asked.file).origin] if asked.file else []
-    dataset = choose(dataset, data_dir, *origins).dataset
+    source = find_data(dataset, data_dir, scaling, *origins)
+    dataset, folder = source.dataset, source.folder
     check_published(dataset, model)
-    from lrcompress.data import sources
-
-    folder = None if data_dir is None else Path(data_dir)
-    loaded = sources.load(dataset, folder)
+    loaded = source.load()
     loaded.check_labelled("training from scratch needs them")
     before_keras()
     from lrcompress.live.devices import over
@@ -116,7 +114,7 @@ def compare(
         elif asked.file is None or "scratch" in asked.arms:
             recipe = own_recipe(model, loaded, scaling=scaling, batch_size=batch_size)
         if asked.file is not None:
-            scaling = scaling or recorded_scaling(open_model(asked.file), dataset)
+            scaling = source.scaling
         elif recipe is not None:
             scaling = recipe.scaling
         wanted = _ranks(ranks, recipe, asked.file)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lrcompress.events import before_keras
 from lrcompress.modelfile import open_for_keras
-from lrcompress.records.provenance import choose
 from lrcompress.records.results import Shown, figure_of
-from lrcompress.verbs.calibration import recorded_scaling
+from lrcompress.verbs.context import find_data
 from lrcompress.verbs.in_memory import takes_live_models
 
 
@@ -95,29 +94,23 @@ def evaluate(
     """
     paths = [Path(model) for model in (models if isinstance(models, (list, tuple)) else [models])]
     opened = [open_for_keras(path) for path in paths]
-    dataset = choose(dataset, data_dir, opened[0].origin).dataset
-
-    from lrcompress.data.sources import load
-
-    folder = None if data_dir is None else Path(data_dir)
-    loaded = load(dataset, folder, seed=seed, whole=True)
+    source = find_data(dataset, data_dir, scaling, opened[0].origin, seed=seed)
+    loaded = source.load(whole=True)
     loaded.check_labelled(
         "evaluate counts errors against labels (sweep and factorize measure agreement without)"
     )
     before_keras()
     from lrcompress.live import engine
     from lrcompress.live.evaluate import evaluate as measure
-    from lrcompress.live.prepare import DataRequest, prepare
     from lrcompress.measure.evaluation import compare
 
-    scaling = scaling or recorded_scaling(opened[0], dataset)
     results: list[EvaluateResult] = []
     first = None
     for path in paths:
         model = engine.load_model(path)
         # Prepared for each model: all must fit the data, and see it scaled alike.
-        data = prepare(loaded, model, DataRequest(folder, scaling, seed))
-        scaling = data.scaling.name
+        data = source.prepare(loaded, model)
+        source = replace(source, scaling=data.scaling.name)
         (x, y), weights = data.test(), data.split.w_test
         found = measure(model, x, y, f"test, {path.name}", sample_weight=weights)
         difference = None if first is None else compare(first, found).to_json()
@@ -130,7 +123,7 @@ def evaluate(
                 value=found.value,
                 loss=found.loss,
                 figures=found.to_json(),
-                scaling=scaling,
+                scaling=data.scaling.name,
                 device=engine.describe_device(),
                 difference=difference,
             )

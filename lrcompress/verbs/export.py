@@ -14,14 +14,8 @@ from lrcompress.events import before_keras, progress
 from lrcompress.files.atomic import check_output, check_output_folder, replacing, replacing_folder
 from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, model_of, open_for_keras
 from lrcompress.records.results import Shown, text_of
-from lrcompress.verbs.export_inputs import (
-    COMPARED_SAMPLES,
-    Inputs,
-    Wanted,
-    find_inputs,
-    original_of,
-    record_of,
-)
+from lrcompress.verbs.context import original_of, record_beside
+from lrcompress.verbs.export_inputs import COMPARED_SAMPLES, Inputs, Wanted, find_inputs
 from lrcompress.verbs.in_memory import takes_live_models
 
 if TYPE_CHECKING:
@@ -149,8 +143,8 @@ def export(
     place_of = path if live is None else Path(f"{live.name}{path.suffix}".replace("/", "-"))
     form, target = choose(place_of, format, None if output is None else Path(output), int8=int8)
     check_packages(form)
-    record = record_of(path)
-    original = original_of(record, against)
+    record = record_beside(path)
+    original = original_of(record) if against is None else Path(against)
     named = None if record is None else record.path
     sources = tuple(file for file in (path, original, named) if file is not None)
     if form.is_folder:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrcompress.errors import DatasetError, LRCompressError, RunRecordError
+from lrcompress.errors import DatasetError, LRCompressError
 from lrcompress.modelfile import ModelFile
 from lrcompress.records import runs
-from lrcompress.records.provenance import choose
+from lrcompress.verbs.context import find_data
 
 # Of random inputs, and of test data whose outputs are compared one by one.
 RANDOM_SAMPLES, COMPARED_SAMPLES = 100, 1_000
@@ -41,33 +41,6 @@ class Inputs:
     about: dict[str, Any]
 
 
-def record_of(model: Path) -> runs.RunRecord | None:
-    """Return the run record beside a model file that names it as what was made, if there is one."""
-    for path in sorted(model.parent.glob(f"*{runs.SUFFIX}")):
-        try:
-            record = runs.read(path)
-        except RunRecordError:
-            continue
-        stages = [record.stage(name) or {} for name in ("factorized", "finetuned")]
-        made = [
-            record.resolve(stage["path"]) for stage in stages if isinstance(stage.get("path"), str)
-        ]
-        if any(file.is_file() and file.samefile(model) for file in made):
-            return record
-    return None
-
-
-def original_of(record: runs.RunRecord | None, against: str | Path | None) -> Path | None:
-    """Return the original to compare with: the one named, or the record's if it is still that file."""
-    if against is not None:
-        return Path(against)
-    stage = (record.stage("original") if record else None) or {}
-    if record is None or not isinstance(stage.get("path"), str):
-        return None
-    path = record.resolve(stage["path"])
-    return path if runs.intact(path, stage) else None
-
-
 def find_inputs(
     model: Any,  # noqa: ANN401  # a Keras model
     opened: ModelFile,
@@ -83,23 +56,19 @@ def find_inputs(
         TrainingError: If no inputs can be drawn at random.
     """
     from lrcompress.data.named import NAMED, locate
-    from lrcompress.data.sources import load
     from lrcompress.live.latency import random_inputs
-    from lrcompress.live.prepare import DataRequest, prepare
 
     origins = [opened.origin, *([record.origin] if record else [])]
     reason = "no data set is named"
     try:
         if wanted.dataset is not None or any(origin.named for origin in origins):
-            chosen = choose(wanted.dataset, wanted.data_dir, *origins)
-            name, data_dir = chosen.dataset, wanted.data_dir or chosen.data_dir
-            folder = None if data_dir is None else Path(data_dir)
-            if wanted.dataset is None and name in NAMED and locate(name, folder) is None:
+            source = find_data(wanted.dataset, wanted.data_dir, wanted.scaling, *origins)
+            name = source.dataset
+            if wanted.dataset is None and name in NAMED and locate(name, source.folder) is None:
                 msg = f"data set {name} is not at hand"
                 raise DatasetError(msg)
-            loaded = load(name, folder, whole=True)
-            scaling = wanted.scaling or chosen.scaling
-            data = prepare(loaded, model, DataRequest(folder, scaling))
+            loaded = source.load(whole=True)
+            data = source.prepare(loaded, model)
             (x, y), weights = data.test(), data.split.w_test
             about = {"dataset": loaded.name, "scaling": data.scaling.name, "why_random": None}
             return Inputs(x, y if data.labelled else None, weights, about)

@@ -14,8 +14,8 @@ from lrcompress.files.hashing import sha256
 from lrcompress.modelfile import model_of, open_for_keras, open_model
 from lrcompress.records import runs
 from lrcompress.records.finetune_result import FinetuneResult
-from lrcompress.records.provenance import choose
-from lrcompress.verbs.finetune_inputs import factorized_file, find_record, load_teacher, split_head
+from lrcompress.verbs.context import factorized_file, find_data, find_record
+from lrcompress.verbs.finetune_inputs import load_teacher, split_head
 from lrcompress.verbs.in_memory import takes_live_models
 
 # After the output's stem.
@@ -95,9 +95,9 @@ def finetune(
     record = find_record(model, run)
     path = Path(model) if model is not None else factorized_file(record)
     opened = open_for_keras(path)
-    chosen = choose(dataset, data_dir, record.origin, opened.origin)
-    spec, scaling = chosen.dataset, scaling or chosen.scaling
-    data_dir = data_dir or chosen.data_dir
+    source = find_data(
+        dataset, data_dir, scaling, record.origin, opened.origin, seed=seed, validation=validation
+    )
     original_stage = record.stage("original") or {}
     original = record.resolve(str(original_stage.get("path", "")))
     target = Path(output) if output is not None else path.with_stem(f"{path.stem}-finetuned")
@@ -106,18 +106,11 @@ def finetune(
     goes_on = _check_target(target, unfinished, inputs, resume=resume, overwrite=overwrite)
     check_output(record.path, overwrite=True)
 
-    from lrcompress.data.sources import load
-
-    folder = None if data_dir is None else Path(data_dir)
-    loaded = load(
-        spec, folder, seed=seed,
-        validation=validation,
-    )  # fmt: skip
+    loaded = source.load()
     name = loaded.name
     before_keras()
     from lrcompress.live import compiling, engine
     from lrcompress.live.devices import over
-    from lrcompress.live.prepare import DataRequest, prepare
     from lrcompress.live.storing import check_writable, save_model
     from lrcompress.measure.rare import lost_classes
     from lrcompress.train.checkpoint import Checkpoint, digest
@@ -136,8 +129,7 @@ def finetune(
                 ", which --no-distill leaves out" if teacher else ", which is not at hand"
             )
             loaded.check_labelled(f"fine-tuning without them learns from {why}")
-        data = prepare(loaded, teacher or student, DataRequest(folder, scaling, seed))
-        data = data.taught(teacher)
+        data = source.prepare(loaded, teacher or student).taught(teacher)
         warnings += data.notes()
         settings = FinetuneSettings(
             epochs=epochs,

@@ -1,51 +1,15 @@
-"""What `finetune` begins with: the record, the factorized model, its head, the original."""
+"""What `finetune` begins with: the head of the factorized model, and the original."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.errors import LRCompressError, ModelFileError, RunRecordError
+from lrcompress.errors import LRCompressError
 from lrcompress.records import runs
-from lrcompress.records.provenance import inside
 
 if TYPE_CHECKING:
     from lrcompress.live.head import SplitHead
-
-
-def find_record(model: str | Path | None, run: str | Path | None) -> runs.RunRecord:
-    """Return the record named, the model's own, the newest here, or a new one for a lone model."""
-    if run is not None:
-        return runs.read(Path(run))
-    if model is None:
-        return runs.newest(Path())
-    own = runs.record_path(Path(model))
-    return runs.read(own) if own.exists() else runs.new_record(Path(model), 0)
-
-
-def factorized_file(record: runs.RunRecord) -> Path:
-    """Return the factorized model that a record names.
-
-    Raises:
-        RunRecordError: If it names none, or one outside the record's folder.
-        ModelFileError: If that is not there.
-    """
-    stage = record.stage("factorized")
-    if stage is None or not isinstance(stage.get("path"), str):
-        msg = f"{record.path} names no factorized model; run `lrcompress factorize` again, or name the model."
-        raise RunRecordError(msg)
-    path = record.resolve(stage["path"])
-    if not inside(record.path.parent, stage["path"]):
-        # The output goes beside the model: where that is, no record decides.
-        msg = f"{record.path} names {path}, outside its own folder; if you trust it, give that model yourself."
-        raise RunRecordError(msg, code="not_from_a_file")
-    if not path.is_file():
-        msg = (
-            f"{record.path} names {path}, which is not there; "
-            "name the factorized model, or run `lrcompress factorize` again."
-        )
-        raise ModelFileError(msg, code="missing")
-    return path
 
 
 def split_head(record: runs.RunRecord, path: Path) -> SplitHead | None:

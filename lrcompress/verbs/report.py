@@ -11,6 +11,7 @@ from lrcompress.records import runs
 from lrcompress.reporting.attached import read_comparison, read_sweep, scratch_stage
 from lrcompress.reporting.facts import headline
 from lrcompress.reporting.story import tell
+from lrcompress.verbs.context import find_record
 from lrcompress.verbs.remembered import record_at
 
 
@@ -40,7 +41,7 @@ def report(
         OutputError: If a file cannot be written, or its suffix tells no format.
     """
     with record_at(run) as path:
-        record = runs.newest(Path()) if path is None else runs.read(Path(path))
+        record = find_record(None, path)
         story = tell(record)
         story["headline"] = headline(story)
         if sweep is not None:

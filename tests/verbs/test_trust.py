@@ -221,7 +221,7 @@ def test_rows_of_others_lead_nowhere_else(tmp_path: Path) -> None:
 
 def test_records_without_a_model_are_refused(tmp_path: Path) -> None:
     """A path that no file system holds is no way out either."""
-    from lrcompress.verbs.finetune_inputs import factorized_file
+    from lrcompress.verbs.context import factorized_file
 
     for path in ("x" * 5000, "a\0b", "/dev/stdin"):  # none is a file of the folder
         record = runs.RunRecord(

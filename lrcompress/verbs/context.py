@@ -1,0 +1,146 @@
+"""What a verb works with, asked in one place: data set and scaling, run record, original.
+
+What the user says comes first, then what the run record says, then what the model file says. Every
+verb that takes data calls `find_data`, loads them with `DataSource.load` before Keras starts, and
+fits them to its model with `DataSource.prepare`; every verb that goes by a run calls `find_record`
+or `record_beside`, and takes models from it with `factorized_file` and `original_of`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrcompress.errors import ModelFileError, RunRecordError
+from lrcompress.records import runs
+from lrcompress.records.provenance import Origin, choose, inside
+
+if TYPE_CHECKING:
+    from lrcompress.data.sources import Dataset
+    from lrcompress.live.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set by its name, or the data themselves, and how to use it.
+
+    Attributes:
+        dataset: What the user or a file names, or the data.
+        folder: The folder in which a name is sought first.
+        scaling: A scaling's name; None to detect it.
+        seed: Of every split.
+        validation: Data to choose on, new to the model; None for a part of the data set.
+    """
+
+    dataset: Any
+    folder: Path | None = None
+    scaling: str | None = None
+    seed: int = 0
+    validation: Any = None
+
+    def load(self, *, whole: bool = False) -> Dataset:
+        """Return the data; `whole` takes all of those without a test part for one."""
+        from lrcompress.data.sources import load
+
+        return load(
+            self.dataset, self.folder, seed=self.seed, validation=self.validation, whole=whole
+        )
+
+    def prepare(self, loaded: Dataset, model: Any) -> Prepared:  # noqa: ANN401  # a Keras model
+        """Return the data fitted to a model, with their scaling."""
+        from lrcompress.live.prepare import DataRequest, prepare
+
+        return prepare(loaded, model, DataRequest(self.folder, self.scaling, self.seed))
+
+
+def find_data(
+    dataset: Any,  # noqa: ANN401  # a name, data in any arrangement, or None
+    data_dir: str | Path | None,
+    scaling: str | None,
+    *origins: Origin,
+    seed: int = 0,
+    validation: Any = None,  # noqa: ANN401
+) -> DataSource:
+    """Return the data set that the user names, else the first one that a file does.
+
+    Args:
+        dataset: As the user says, like the next two.
+        data_dir: First folder in which a name is sought.
+        scaling: Of the inputs.
+        origins: What files say, the nearest first; one that agrees with the user adds its scaling.
+        seed: Of every split.
+        validation: Data to choose on.
+
+    Raises:
+        DatasetError: If nobody names a data set, or a file names what only a user may.
+    """
+    chosen = choose(dataset, data_dir, *origins)
+    folder = data_dir or chosen.data_dir
+    return DataSource(
+        chosen.dataset,
+        None if folder is None else Path(folder),
+        scaling or chosen.scaling,
+        seed,
+        validation,
+    )
+
+
+def find_record(model: str | Path | None, run: str | Path | None) -> runs.RunRecord:
+    """Return the record named, the model's own, the newest here, or a new one for a lone model."""
+    if run is not None:
+        return runs.read(Path(run))
+    if model is None:
+        return runs.newest(Path())
+    own = runs.record_path(Path(model))
+    return runs.read(own) if own.exists() else runs.new_record(Path(model), 0)
+
+
+def record_beside(model: Path) -> runs.RunRecord | None:
+    """Return the run record beside a model file that names it as what was made, if there is one."""
+    for path in sorted(model.parent.glob(f"*{runs.SUFFIX}")):
+        try:
+            record = runs.read(path)
+        except RunRecordError:
+            continue
+        stages = [record.stage(name) or {} for name in ("factorized", "finetuned")]
+        made = [
+            record.resolve(stage["path"]) for stage in stages if isinstance(stage.get("path"), str)
+        ]
+        if any(file.is_file() and file.samefile(model) for file in made):
+            return record
+    return None
+
+
+def factorized_file(record: runs.RunRecord) -> Path:
+    """Return the factorized model that a record names.
+
+    Raises:
+        RunRecordError: If it names none, or one outside the record's folder.
+        ModelFileError: If that is not there.
+    """
+    stage = record.stage("factorized")
+    if stage is None or not isinstance(stage.get("path"), str):
+        msg = f"{record.path} names no factorized model; run `lrcompress factorize` again, or name the model."
+        raise RunRecordError(msg)
+    path = record.resolve(stage["path"])
+    if not inside(record.path.parent, stage["path"]):
+        # The output goes beside the model: where that is, no record decides.
+        msg = f"{record.path} names {path}, outside its own folder; if you trust it, give that model yourself."
+        raise RunRecordError(msg, code="not_from_a_file")
+    if not path.is_file():
+        msg = (
+            f"{record.path} names {path}, which is not there; "
+            "name the factorized model, or run `lrcompress factorize` again."
+        )
+        raise ModelFileError(msg, code="missing")
+    return path
+
+
+def original_of(record: runs.RunRecord | None) -> Path | None:
+    """Return the original that a record names, where it is still that file."""
+    stage = (record.stage("original") if record else None) or {}
+    if record is None or not isinstance(stage.get("path"), str):
+        return None
+    path = record.resolve(stage["path"])
+    return path if runs.intact(path, stage) else None
