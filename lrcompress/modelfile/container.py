@@ -15,9 +15,8 @@ from typing import Literal
 import h5py
 
 from lrcompress.errors import LRCompressError, ModelFileError, UnsupportedModelError, one_line
-from lrcompress.modelfile.hdf5 import Index, text
+from lrcompress.modelfile.hdf5 import Index, read_index, text
 from lrcompress.modelfile.sniff import sniff
-from lrcompress.modelfile.structures import read_index
 from lrcompress.modelfile.untrusted import MAX_CONFIG_BYTES, decoding
 from lrcompress.modelfile.window import ReadWindow
 

@@ -13,7 +13,7 @@ import lrcompress
 from lrcompress.errors import LRCompressError, UnsupportedModelError
 from lrcompress.modelfile import legacy, open_model
 from lrcompress.modelfile.hdf5 import names
-from lrcompress.modelfile.structures import MAX_CHUNKS, MAX_DEPTH
+from lrcompress.modelfile.hdf5.index import MAX_CHUNKS, MAX_DEPTH
 
 if TYPE_CHECKING:
     from pathlib import Path

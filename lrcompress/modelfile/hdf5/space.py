@@ -13,11 +13,7 @@ NOWHERE = 2**64 - 1
 
 
 class Space:
-    """Hands out bytes of a file once; so no structure is read twice, and none without end.
-
-    Attributes:
-        size: Bytes of the file behind its user block.
-    """
+    """Hands out bytes of a file once; so no structure is read twice, and none without end."""
 
     def __init__(self, file: ReadWindow, path: Path, base: int) -> None:
         """Read `file`, called `path` in messages; addresses count from `base`."""
@@ -26,21 +22,13 @@ class Space:
         self._spans: dict[int, int] = {}
 
     def peek(self, start: int, size: int, what: str) -> bytes:
-        """Return bytes that are still to be taken.
-
-        Raises:
-            ModelFileError: If they end behind the file.
-        """
+        """Return bytes that are still to be taken; none of them lies behind the file."""
         if start + size > self.size:
             self.fail(f"{what} behind its end")
         return self._file.read_at(self._base + start, size)
 
     def claim(self, start: int, size: int, what: str) -> None:
-        """Take bytes without reading them.
-
-        Raises:
-            ModelFileError: If they end behind the file, or were taken before.
-        """
+        """Take bytes without reading them; nothing took them before."""
         if start + size > self.size:
             self.fail(f"{what} behind its end")
         self._free -= size
@@ -54,11 +42,7 @@ class Space:
         return self._file.read_at(self._base + start, size)
 
     def settle(self) -> None:
-        """Make sure that nothing that was taken overlaps.
-
-        Raises:
-            ModelFileError: If anything does.
-        """
+        """Make sure that nothing that was taken overlaps."""
         free = 0
         for start, end in sorted(self._spans.items()):
             if start < free:

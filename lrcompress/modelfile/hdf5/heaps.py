@@ -1,11 +1,11 @@
-"""The heaps of HDF5: a group's names, and text of variable length."""
+"""The heaps of HDF5's old layout: a group's names, and text of variable length."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from struct import unpack_from
 
-from lrcompress.modelfile.space import Space
+from lrcompress.modelfile.hdf5.space import Space
 
 # The end of a list of free places.
 _END = 1
@@ -16,11 +16,7 @@ class Names:
     """The local heap of a group, which holds the names of what is in it."""
 
     def __init__(self, space: Space, address: int) -> None:
-        """Read the heap.
-
-        Raises:
-            ModelFileError: If it is damaged.
-        """
+        """Read the heap and check that its list of free places ends."""
         self._space = space
         head = space.take(address, 32, "a heap")
         signature, version, size, free, segment = unpack_from("<4sB3xQQQ", head)
@@ -52,27 +48,23 @@ class Texts:
     def __init__(self, space: Space) -> None:
         """Read the heaps of a file as they are referred to."""
         self._space = space
+        # Start and size by heap and number; those of what was found before by minus the number.
         self._places: dict[int, dict[int, tuple[int, int]]] = {}
 
     def check(self, references: bytes) -> None:
-        """Follow references of 16 bytes each.
-
-        Raises:
-            ModelFileError: If one leads to nothing, to less than it claims, or to where another
-                led before: so all text together is never more than the file.
-        """
+        """Follow references of 16 bytes each, none where another led: all text is within the file."""
         for at in range(0, len(references), 16):
-            self._find(references[at : at + 16])
+            self._find(*unpack_from("<IQI", references, at))
 
     def read(self, reference: bytes) -> bytes:
         """Return the text that a checked reference leads to."""
         length, address, number = unpack_from("<IQI", reference)
-        return (
-            self._space.peek(self._places[address][-number][0], length, "text") if address else b""
-        )
+        if not address:
+            return b""
+        return self._space.peek(self._places[address][-number][0], length, "text")
 
-    def _find(self, reference: bytes) -> None:
-        length, address, number = unpack_from("<IQI", reference)
+    def _find(self, length: int, address: int, number: int) -> None:
+        """Check that a text of this length is there, and mark it as found."""
         if not address and not length:
             return
         if address not in self._places:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -51,10 +50,11 @@ class Index:
     def under(self, prefix: str) -> Iterator[tuple[str, StoredArray]]:
         """Yield path and array of everything below the group `prefix`."""
         start = prefix + "/"
-        places = range(bisect.bisect_left(self._sorted, start), len(self._sorted))
-        paths = map(self._sorted.__getitem__, places)
-        inside = itertools.takewhile(lambda path: path.startswith(start), paths)
-        return ((path, self.arrays[path]) for path in inside)
+        for place in range(bisect.bisect_left(self._sorted, start), len(self._sorted)):
+            path = self._sorted[place]
+            if not path.startswith(start):
+                return
+            yield path, self.arrays[path]
 
     @cached_property
     def _sorted(self) -> list[str]:
@@ -62,26 +62,15 @@ class Index:
 
 
 def text(value: object) -> str | None:
-    """Return an attribute's value as text, or None where it is not text.
-
-    Raises:
-        UnicodeError: If it is not UTF-8; h5py passes such bytes on as characters of their own.
-    """
+    """Return an attribute's value as text, or None where it is not text."""
     if isinstance(value, str):
+        # h5py passes bytes that are not UTF-8 on as characters of their own.
         value = value.encode("utf-8")
     return value.decode("utf-8") if isinstance(value, bytes) else None
 
 
 def names(group: h5py.Group, attribute: str) -> list[str]:
-    """Return a list of names, also where Keras split it into numbered parts past 64,512 bytes.
-
-    Args:
-        group: Where the attribute stands.
-        attribute: ``layer_names`` or ``weight_names``.
-
-    Returns:
-        The names in file order; empty where there is none.
-    """
+    """Return a list of names, also where Keras split it into numbered parts past 64,512 bytes."""
     parts = name_parts(group, attribute)
     found = [text(item) for part in parts for item in np.ravel(group.attrs[part]).tolist()]
     if None in found:
@@ -112,20 +101,12 @@ def read_array(file: h5py.File, array: StoredArray) -> NDArray[Any]:
 
 
 def cast(values: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Return `values` as the file will store them in `dtype`.
-
-    Args:
-        values: Any real array.
-        dtype: A name as in `StoredArray.dtype`.
-
-    Returns:
-        The rounded values; for bfloat16 the opaque two-byte form (``V2``) that Keras writes,
-        rounded to nearest, ties to even.
-    """
+    """Return `values` rounded to `dtype`; to bfloat16 in the opaque two bytes that Keras writes."""
     with np.errstate(over="ignore"):  # inf is caught by the caller, with a sentence
         wide = np.ascontiguousarray(values, np.float32 if dtype == "bfloat16" else np.dtype(dtype))
     if dtype != "bfloat16":
         return wide
+    # To nearest, ties to even.
     bits = wide.view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
     # Rounding up must not turn a NaN into infinity or a number.

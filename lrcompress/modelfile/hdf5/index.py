@@ -16,14 +16,14 @@ from struct import error as StructError
 from struct import unpack_from
 
 from lrcompress.errors import ModelFileError
-from lrcompress.modelfile import messages
-from lrcompress.modelfile.chunks import leaves, read_chunks
-from lrcompress.modelfile.dense_links import dense_links
-from lrcompress.modelfile.hdf5 import Index, StoredArray
-from lrcompress.modelfile.heaps import Names, Texts
-from lrcompress.modelfile.messages import Filters, Header, Shape, Type
+from lrcompress.modelfile.hdf5 import messages
+from lrcompress.modelfile.hdf5.arrays import Index, StoredArray
+from lrcompress.modelfile.hdf5.dense_links import dense_links
+from lrcompress.modelfile.hdf5.heaps import Texts
+from lrcompress.modelfile.hdf5.messages import Filters, Header, Shape, Type
+from lrcompress.modelfile.hdf5.space import NOWHERE, Space
+from lrcompress.modelfile.hdf5.trees import Child, Place, read_chunks, read_names
 from lrcompress.modelfile.sniff import HDF5_MAGIC, HDF5_OFFSETS
-from lrcompress.modelfile.space import NOWHERE, Space
 from lrcompress.modelfile.window import ReadWindow
 
 # The largest models have a few thousand arrays; listing one object costs tens of microseconds.
@@ -41,9 +41,6 @@ MAX_CHUNKS = 20_000
 _SPARE_BYTES = 2**24
 _SPARE_RATIO = 10
 
-_Place = tuple[int, int]  # of the tree that lists a group, and of the heap of its names
-_Child = tuple[str, int, _Place | None]  # name or path, address, and where a group says it lists
-
 
 def read_index(file: ReadWindow, path: Path, *, backslashes: bool = False) -> Index:
     """List all objects of an HDF5 file, and refuse it where HDF5 could come to harm.
@@ -52,9 +49,6 @@ def read_index(file: ReadWindow, path: Path, *, backslashes: bool = False) -> In
         file: The file.
         path: Its name, for messages.
         backslashes: Whether a backslash in a name separates groups (archives from Windows).
-
-    Returns:
-        Its groups and arrays.
 
     Raises:
         ModelFileError: With code ``truncated`` for what is damaged; with code ``hostile`` for what
@@ -73,7 +67,7 @@ def read_index(file: ReadWindow, path: Path, *, backslashes: bool = False) -> In
     return walk.index
 
 
-def _root(space: Space, base: int) -> tuple[int, _Place | None]:
+def _root(space: Space, base: int) -> tuple[int, Place | None]:
     """Return address and place of the root group."""
     if space.peek(8, 1, "its beginning")[0]:
         space.refuse_layout()
@@ -98,9 +92,9 @@ class _Walk:
         self._space, self._texts = space, Texts(space)
         self._objects = self._letters = self._attributes = self._chunks = self._bytes = 0
 
-    def run(self, root: int, place: _Place | None, backslashes: bool) -> None:
+    def run(self, root: int, place: Place | None, backslashes: bool) -> None:
         """Note every object."""
-        pending: list[_Child] = [("", root, place)]
+        pending: list[Child] = [("", root, place)]
         while pending:
             where, address, cached = pending.pop()
             header = messages.read_header(self._space, address)
@@ -113,7 +107,7 @@ class _Walk:
                 own = unpack_from("<QQ", symbols)
                 if cached not in (None, own) or header.messages or header.links:
                     self._space.fail("a group that does not fit together")
-                below = _children(self._space, own)
+                below = read_names(self._space, own)
             elif messages.LINK_INFO in header.messages:
                 below = [(name, at, None) for name, at in self._links(header).items()]
             elif where and not cached and not header.links:
@@ -135,7 +129,7 @@ class _Walk:
             self._space.fail("two links of one name")
         return dict(found)
 
-    def _counted(self, prefix: str, below: list[_Child]) -> list[_Child]:
+    def _counted(self, prefix: str, below: list[Child]) -> list[Child]:
         """Return what is in a group, last first, each with its path, and count it."""
         found = [(prefix + name, at, own) for name, at, own in below]
         if found and prefix.count("/") > MAX_DEPTH:
@@ -223,28 +217,3 @@ class _Walk:
         if found.dtype.hasobject:
             return self._texts.read(found.data)
         return found.data.rstrip(b"\0")
-
-
-def _children(space: Space, place: _Place) -> list[_Child]:
-    """Return names and addresses of a group, and where a group in it says its own list is."""
-    names, found, before = Names(space, place[1]), [], b""
-    for used, entries in leaves(space, place[0], None):
-        bounds = [names.at(unpack_from("<Q", entries, 16 * n)[0]) for n in range(used + 1)]
-        for n in range(used):
-            (node,) = unpack_from("<Q", entries, 16 * n + 8)
-            table = space.take(node, 328, "a list of names")
-            signature, count = unpack_from("<6sH", table)
-            if signature != b"SNOD\1\0" or not 0 < count <= 8:
-                space.fail("an invalid list of names")
-            for at in range(8, 8 + 40 * count, 40):
-                offset, address, kind, tree, heap = unpack_from("<QQI4xQQ", table, at)
-                name = names.at(offset)
-                if kind > 1 or address == NOWHERE:
-                    space.refuse(f"a link at {name.decode()}")
-                # HDF5 searches by order: what is out of it, it would not find.
-                fits = max(before, bounds[n]) < name <= bounds[n + 1]
-                if not fits or b"/" in name or name == b".":
-                    space.fail("names out of order")
-                before = name
-                found.append((name.decode(), address, (tree, heap) if kind else None))
-    return found

@@ -9,26 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.modelfile.space import NOWHERE, Space
+from lrcompress.modelfile.hdf5.space import NOWHERE, Space
 
-# Message types of the format's specification that Keras' files hold.
+# Types of messages, by the format's specification, that Keras' files hold.
 DATASPACE, DATATYPE, OLD_FILL, FILL, LAYOUT, FILTERS = 0x1, 0x3, 0x4, 0x5, 0x8, 0xB
 ATTRIBUTE, CONTINUATION, SYMBOLS = 0xC, 0x10, 0x11
 _NIL, _MODIFIED = 0x0, 0x12
 # A group with a name beyond ASCII in it lists its links one by one.
 LINK_INFO, _LINK, GROUP_INFO = 0x2, 0x6, 0xA
 _KNOWN = {
-    DATASPACE,
-    DATATYPE,
-    OLD_FILL,
-    FILL,
-    LAYOUT,
-    FILTERS,
-    SYMBOLS,
-    LINK_INFO,
-    GROUP_INFO,
-    _MODIFIED,
-}
+    DATASPACE, DATATYPE, OLD_FILL, FILL, LAYOUT, FILTERS, SYMBOLS, LINK_INFO, GROUP_INFO, _MODIFIED,
+}  # fmt: skip
 # How the newer layout keeps many attributes.
 _ATTRIBUTE_INFO = 0x15
 # Constant, and never to be shared; a shared message stands elsewhere.
@@ -91,23 +82,17 @@ class Header:
 
 
 def read_header(space: Space, address: int) -> Header:
-    """Return the messages of an object.
-
-    Raises:
-        ModelFileError: If the header is damaged, of the newer layout, or holds what no file of
-            Keras holds.
-    """
-    what = "an object"
-    prefix = space.peek(address, 16, what)
+    """Return the messages of an object, whose header must be of the older layout."""
+    prefix = space.peek(address, 16, "an object")
     version, messages, links, size = unpack_from("<BxHII", prefix)
     if prefix.startswith(b"OHDR"):
         space.refuse_layout()
     if version != 1:
-        space.fail(f"{what} of version {version}")
+        space.fail(f"an object of version {version}")
     if links != 1:
         space.refuse(f"an object of {links} names")
     found, seen = Header(), 0
-    pending = [space.take(address, 16 + size, what)[16:]]
+    pending = [space.take(address, 16 + size, "an object")[16:]]
     while pending:
         block, at = pending.pop(0), 0
         while at < len(block):
@@ -115,14 +100,14 @@ def read_header(space: Space, address: int) -> Header:
             body = block[at + 8 : at + 8 + size]
             at, seen = at + 8 + size, seen + 1
             if at > len(block) or size % 8 or seen > messages:
-                space.fail(f"{what} whose messages do not fit")
+                space.fail("an object whose messages do not fit")
             if kind == CONTINUATION:
                 start, length = unpack_from("<QQ", body)
-                pending.append(space.take(start, length, f"the rest of {what}"))
+                pending.append(space.take(start, length, "the rest of an object"))
             elif kind != _NIL:
                 _note(space, found, kind, flags, body)
     if seen != messages:
-        space.fail(f"{what} of {seen} messages instead of {messages}")
+        space.fail(f"an object of {seen} messages instead of {messages}")
     return found
 
 
@@ -150,11 +135,7 @@ def _note(space: Space, found: Header, kind: int, flags: int, body: bytes) -> No
 
 
 def read_link(space: Space, body: bytes) -> tuple[str, int]:
-    """Return name and address of what a link leads to.
-
-    Raises:
-        ModelFileError: If it is damaged, or of another kind than the plain one.
-    """
+    """Return name and address of what a plain link leads to."""
     version, flags = unpack_from("<BB", body)
     at = 2 + (flags >> 2 & 1) * 8
     if version != 1 or flags & ~0b11111:
@@ -175,22 +156,15 @@ def read_link(space: Space, body: bytes) -> tuple[str, int]:
 
 
 def links_elsewhere(space: Space, header: Header) -> tuple[int, int] | None:
-    """Return where a group keeps links outside its header, heap and tree; None if it does not.
-
-    Raises:
-        ModelFileError: If it keeps them in the order of their making, or says it oddly.
-    """
+    """Return where a group keeps links outside its header, heap and tree; None if it does not."""
     info, about = (header.messages.pop(kind, None) for kind in (LINK_INFO, GROUP_INFO))
     if info is None or about is None or any(info[:2]) or any(about[:2]):
         space.refuse_layout()
     heap, tree = unpack_from("<QQ", info, 2)
-    if (
-        header.messages
-        or (heap == NOWHERE) != (tree == NOWHERE)
-        or (header.links and heap != NOWHERE)
-    ):
+    nowhere = heap == NOWHERE
+    if header.messages or nowhere != (tree == NOWHERE) or (header.links and not nowhere):
         space.fail("a group that does not fit together")
-    return None if heap == NOWHERE else (heap, tree)
+    return None if nowhere else (heap, tree)
 
 
 def _attribute(space: Space, body: bytes) -> tuple[str, Attribute]:
@@ -218,11 +192,7 @@ def stored_size(dtype: Type) -> int:
 
 
 def read_type(space: Space, data: bytes) -> Type:
-    """Return the type of the elements of an array or attribute.
-
-    Raises:
-        ModelFileError: If it is none that Keras writes.
-    """
+    """Return the type of the elements of an array or attribute."""
     for length in _LENGTHS:
         if data[:length] in _TYPES:
             return _TYPES[data[:length]]
@@ -235,11 +205,7 @@ def read_type(space: Space, data: bytes) -> Type:
 
 
 def read_shape(space: Space, data: bytes, dtype: Type) -> tuple[Shape | None, Shape]:
-    """Return a shape, None where there is nothing, and how far it may grow.
-
-    Raises:
-        ModelFileError: If it is damaged or too large to be addressed.
-    """
+    """Return a shape, None where there is nothing, and how far it may grow."""
     version, rank, flags, kind = unpack_from("<4B", data)
     if (version, rank, flags, kind) == (2, 0, 0, 2):
         return None, ()
@@ -255,11 +221,7 @@ def read_shape(space: Space, data: bytes, dtype: Type) -> tuple[Shape | None, Sh
 
 
 def check_fill(space: Space, header: Header, dtype: Type) -> None:
-    """Check what an array holds where nothing was written.
-
-    Raises:
-        ModelFileError: If it does not fit the array's type.
-    """
+    """Check what an array holds where nothing was written."""
     sizes = []
     if FILL in header.messages:
         body = header.messages[FILL]
@@ -277,11 +239,7 @@ def check_fill(space: Space, header: Header, dtype: Type) -> None:
 
 
 def read_filters(space: Space, data: bytes | None, dtype: Type) -> Filters:
-    """Return the filters of an array, each with whether it may be left out of a piece.
-
-    Raises:
-        ModelFileError: If there are others than shuffle, deflate and Fletcher's checksum.
-    """
+    """Return the filters of an array, each with whether it may be left out of a piece."""
     if data is None:
         return []
     version, count = unpack_from("<BB", data)
@@ -294,11 +252,8 @@ def read_filters(space: Space, data: bytes | None, dtype: Type) -> Filters:
         at += 8 + -(-name // 8) * 8
         settings = unpack_from(f"<{values}I", data, at)
         at += 4 * (values + values % 2)
-        fits = {
-            1: values == 1 and settings[0] <= 9,
-            2: settings == (dtype.itemsize,),
-            3: not values,
-        }
+        shuffle, fletcher = settings == (dtype.itemsize,), not values
+        fits = {1: values == 1 and settings[0] <= 9, 2: shuffle, 3: fletcher}
         if not fits.get(kind) or flags > 1 or kind in (k for k, _ in found):
             space.refuse(f"an array packed by filter {kind}")
         found.append((kind, bool(flags)))
@@ -308,11 +263,7 @@ def read_filters(space: Space, data: bytes | None, dtype: Type) -> Filters:
 
 
 def read_layout(space: Space, header: Header) -> tuple[int, bytes]:
-    """Return how an array is stored, and the bytes that say where.
-
-    Raises:
-        ModelFileError: If it is stored otherwise.
-    """
+    """Return how an array is stored, contiguous or chunked, and the bytes that say where."""
     body = header.messages[LAYOUT]
     version, kind = unpack_from("<BB", body)
     if version == 4:

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from struct import unpack_from
 
-from lrcompress.modelfile.space import NOWHERE, Space
+from lrcompress.modelfile.hdf5.space import NOWHERE, Space
 
 _ROW = 4
 _FIRST, _LARGEST = 512, 65_536
@@ -18,16 +18,7 @@ _ID_BYTES, _RECORD_BYTES, _NODE_BYTES = 7, 11, 512
 
 
 def dense_links(space: Space, heap: int, tree: int) -> Iterator[bytes]:
-    """Yield the links of a group as messages, in the order of its heap.
-
-    Args:
-        space: The file.
-        heap: Address of the heap that holds the links.
-        tree: Address of the tree that finds them by name.
-
-    Raises:
-        ModelFileError: If anything is damaged, or larger than a group of Keras needs.
-    """
+    """Yield the links of a group as messages, in the order of the heap; a tree finds them by name."""
     starts, blocks = _blocks(space, heap)
     free = 0
     found = sorted(unpack_from("<IHB", r[5:] + r[4:5]) for r in _records(space, tree))
@@ -55,8 +46,7 @@ def _blocks(space: Space, address: int) -> tuple[list[int], list[bytes]]:
         space.refuse("a group of more links than any model")
     addresses = [root]
     if rows:
-        size = 21 + 8 * _ROW * rows
-        block = space.take(root, size, "a list of blocks")
+        block = space.take(root, 21 + 8 * _ROW * rows, "a list of blocks")
         if block[:5] != b"FHIB\0" or unpack_from("<QI", block, 5) != (address, 0):
             space.fail("an invalid list of blocks")
         addresses = list(unpack_from(f"<{_ROW * rows}Q", block, 17))
@@ -78,10 +68,8 @@ def _blocks(space: Space, address: int) -> tuple[list[int], list[bytes]]:
 def _records(space: Space, address: int) -> Iterator[bytes]:
     """Yield the records of a tree of names."""
     head = space.take(address, 38, "a tree of links")
-    signature, kind, node, record, depth, _, _, root, count, total = unpack_from(
-        "<5sBIHHBBQHQ", head
-    )
-    if (signature, kind, node, record) != (b"BTHD\0", 5, _NODE_BYTES, _RECORD_BYTES) or depth > 3:
+    own, depth, _, _, root, count, total = unpack_from("<12sHBBQHQ", head)
+    if unpack_from("<5sBIH", own) != (b"BTHD\0", 5, _NODE_BYTES, _RECORD_BYTES) or depth > 3:
         space.fail("an invalid tree of links")
     seen = 0
     below = {depth: [(root, count)]}

@@ -1,0 +1,25 @@
+"""HDF5 files of strangers: every structure is checked before HDF5 itself sees a byte of it."""
+
+from __future__ import annotations
+
+from lrcompress.modelfile.hdf5.arrays import (
+    Index,
+    StoredArray,
+    cast,
+    name_parts,
+    names,
+    read_array,
+    text,
+)
+from lrcompress.modelfile.hdf5.index import read_index
+
+__all__ = [
+    "Index",
+    "StoredArray",
+    "cast",
+    "name_parts",
+    "names",
+    "read_array",
+    "read_index",
+    "text",
+]
