@@ -31,7 +31,7 @@ from lrcompress.live.latency import random_inputs
 from lrcompress.live.prepare import DataRequest, prepare
 from lrcompress.live.timing import Timing, interleaved, speed
 from lrcompress.measure.evaluation import compare
-from lrcompress.modelfile import DenseLayer, find_head, open_model
+from lrcompress.modelfile import Site, find_head, open_model
 from lrcompress.runtimes.check import factors_kept
 from lrcompress.runtimes.runtime import Runtime, open_runtime
 from lrcompress.runtimes.target import FORMATS
@@ -102,7 +102,7 @@ def head_of(model: keras.Model, units: int) -> keras.Model:
     return head
 
 
-def kept(variant: Variant, head: DenseLayer, *, alone: bool) -> str:
+def kept(variant: Variant, head: Site, *, alone: bool) -> str:
     """Return what became of the two factors in an exported model."""
     paths = (head.input_path, head.path)
     if alone:

@@ -49,12 +49,12 @@ def layers(
     words = [ctx.params.get("model"), *ctx.args]
     paths = [Path(word).expanduser() for word in words if word]
     try:
-        from lrcompress.modelfile import dense_layers, open_model
+        from lrcompress.modelfile import open_model
 
         model = open_model(next(path for path in paths if path.is_file()))
         return [
             CompletionItem(layer.path, help=" x ".join(map(str, layer.kernel_shape)))
-            for layer in dense_layers(model)
+            for layer in model.sites
             # A name that no line can hold is none to complete.
             if layer.path.startswith(incomplete) and printable(layer.path) == layer.path
         ]

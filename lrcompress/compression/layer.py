@@ -29,7 +29,7 @@ from lrcompress.lowrank import (
     largest_useful_rank,
     singular_values,
 )
-from lrcompress.modelfile import DenseLayer, ModelFile, read_bias, read_kernel
+from lrcompress.modelfile import ModelFile, Site, read_bias, read_kernel
 from lrcompress.records.results import RankChoice
 
 
@@ -62,7 +62,7 @@ class Target:
             that output. That of any other is its own.
     """
 
-    layer: DenseLayer
+    layer: Site
     is_head: bool
 
 
@@ -215,13 +215,13 @@ class LayerTask:
             raise KernelError(msg, code=error.code) from error
 
 
-def check_layer(layer: DenseLayer, rank: int, *, force: bool = False) -> None:
+def check_layer(layer: Site, rank: int, *, force: bool = False) -> None:
     """Refuse a rank that does not fit a layer or saves nothing; see `lowrank.check_rank`."""
     m, n = layer.kernel_shape
     check_rank(rank, m, n, split=layer.rank, force=force)
 
 
-def in_network(layer: DenseLayer, factors: Factors) -> Kernels:
+def in_network(layer: Site, factors: Factors) -> Kernels:
     """Return the kernels by which a live network computes what it will with these factors."""
     if layer.first is None:
         return {layer.path: (factors.product(), factors.bias)}

@@ -9,19 +9,17 @@ from lrcompress.compression.layer import LayerTask, Request, Target
 from lrcompress.errors import RankError, UnsupportedModelError, listed
 from lrcompress.lowrank import largest_useful_rank
 from lrcompress.modelfile import (
-    DenseLayer,
     ModelFile,
-    check_has_dense,
-    dense_layers,
+    Site,
+    check_has_sites,
     find_head,
-    find_layers,
+    find_sites,
     head_paths,
     not_finite,
-    survey_dense,
 )
 
 
-def largest_useful(layer: DenseLayer) -> int:
+def largest_useful(layer: Site) -> int:
     """Return the largest rank that makes a layer smaller, 0 if none does."""
     return largest_useful_rank(*layer.kernel_shape, layer.rank)
 
@@ -37,13 +35,13 @@ def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list
         return [Target(_final(model, request), is_head=True)], []
     heads = head_paths(model)
     if request.layers:
-        named = find_layers(model, request.layers)
+        named = find_sites(model, request.layers)
         if len({layer.path for layer in named}) < len(named):
             msg = f"Received layers {', '.join(request.layers)}; expected each once."
             raise RankError(msg, code="layer_twice")
         return [Target(layer, layer.path in heads) for layer in named], []
-    check_has_dense(model)
-    dense, refused = survey_dense(model)
+    check_has_sites(model)
+    dense, refused = model.sites, model.refused
     useful = [layer for layer in dense if largest_useful(layer)]
     if not useful and refused:
         raise next(iter(refused.values()))
@@ -59,7 +57,7 @@ def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list
     return [Target(layer, layer.path in heads) for layer in useful], remarks
 
 
-def _final(model: ModelFile, request: Request) -> DenseLayer:
+def _final(model: ModelFile, request: Request) -> Site:
     """Return the final Dense; where it is not there or nothing to gain, say which layers are worth it.
 
     Raises:
@@ -82,7 +80,7 @@ def _final(model: ModelFile, request: Request) -> DenseLayer:
 
 def _worth_it(model: ModelFile) -> str:
     """Return a sentence with the layers that are worth factorizing, and the command that does."""
-    useful = [layer for layer in dense_layers(model) if largest_useful(layer)]
+    useful = [layer for layer in model.sites if largest_useful(layer)]
     if not useful or model.weights.problem is not None:
         return ""
     useful.sort(key=lambda layer: -layer.stored_parameters)

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from lrcompress.modelfile.code import check_loadable, open_for_keras
 from lrcompress.modelfile.find import (
-    check_has_dense,
-    dense_layers,
+    check_has_sites,
     find_head,
-    find_layers,
+    find_sites,
     head_paths,
-    survey_dense,
 )
 from lrcompress.modelfile.finite import not_finite
-from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Replacement, Written
+from lrcompress.modelfile.model import LayerInfo, ModelFile, Replacement, Site, Written
 from lrcompress.modelfile.ours import made_of, model_of
 from lrcompress.modelfile.read import open_model, read_bias, read_kernel
 from lrcompress.modelfile.rewrite.replace import write_merged, write_replaced
@@ -26,16 +24,15 @@ from lrcompress.modelfile.sniff import SUFFIXES
 
 __all__ = [
     "SUFFIXES",
-    "DenseLayer",
     "LayerInfo",
     "ModelFile",
     "Replacement",
+    "Site",
     "Written",
-    "check_has_dense",
+    "check_has_sites",
     "check_loadable",
-    "dense_layers",
     "find_head",
-    "find_layers",
+    "find_sites",
     "head_paths",
     "made_of",
     "model_of",
@@ -44,7 +41,6 @@ __all__ = [
     "open_model",
     "read_bias",
     "read_kernel",
-    "survey_dense",
     "write_merged",
     "write_replaced",
 ]

@@ -8,7 +8,7 @@ from lrcompress.modelfile.archive import is_shared
 from lrcompress.modelfile.dimensions import input_dimensions
 from lrcompress.modelfile.graph import Item
 from lrcompress.modelfile.hdf5 import StoredArray
-from lrcompress.modelfile.model import DenseLayer, ModelFile
+from lrcompress.modelfile.model import ModelFile, Site
 from lrcompress.modelfile.order import leads_to_output
 from lrcompress.modelfile.tail import ends_in, following
 from lrcompress.modelfile.untrusted import as_dict
@@ -16,7 +16,7 @@ from lrcompress.modelfile.untrusted import as_dict
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
-def describe_dense(model: ModelFile, item: Item) -> DenseLayer:
+def describe_dense(model: ModelFile, item: Item) -> Site:
     """Return a Dense by itself, with its arrays found and checked.
 
     Args:
@@ -31,7 +31,7 @@ def describe_dense(model: ModelFile, item: Item) -> DenseLayer:
     after = following(model.tree, item) if model.tree is not None else []
     activation, keeps_order = ends_in(item, after)
     dimensions = input_dimensions(item)
-    return DenseLayer(
+    return Site(
         name=item.name,
         path="/".join(item.path),
         kernel_shape=(kernel.shape[0], kernel.shape[1]),

@@ -8,29 +8,16 @@ from lrcompress.errors import UnsupportedModelError, did_you_mean, listed
 from lrcompress.kinds.terms import dense_entry
 from lrcompress.modelfile.describing import describe_dense
 from lrcompress.modelfile.graph import Container, Item
-from lrcompress.modelfile.model import DenseLayer, ModelFile
+from lrcompress.modelfile.model import ModelFile, Site
 from lrcompress.modelfile.pairs import as_pair, find_pairs
 from lrcompress.modelfile.tail import Tail, tails
 from lrcompress.modelfile.untrusted import decoding
 
 
-def dense_layers(model: ModelFile) -> tuple[DenseLayer, ...]:
-    """Return all Dense layers that can be factorized, in config order.
-
-    Args:
-        model: The file.
-
-    Returns:
-        The layers, those of nested models and those under TimeDistributed included; quantized
-        ones, ones with LoRA, and shared ones are not. Two that make up one matrix are one.
-    """
-    return survey_dense(model)[0]
-
-
-def survey_dense(
+def survey(
     model: ModelFile,
-) -> tuple[tuple[DenseLayer, ...], dict[str, UnsupportedModelError]]:
-    """Return all Dense layers that can be factorized, and by path why the others cannot be."""
+) -> tuple[tuple[Site, ...], dict[str, UnsupportedModelError]]:
+    """Return all sites of a model in config order, and by path why other layers of the kinds are none."""
     found, refused = [], {}
     with decoding(model.path):
         pairs = find_pairs(model)
@@ -45,7 +32,7 @@ def survey_dense(
     return tuple(found), refused
 
 
-def check_has_dense(model: ModelFile) -> None:
+def check_has_sites(model: ModelFile) -> None:
     """Refuse a model that lists no layers, or no Dense layer among them.
 
     Raises:
@@ -88,7 +75,7 @@ def _wraps_dense(item: Item) -> bool:
     return False
 
 
-def find_head(model: ModelFile, layer: str | None = None) -> DenseLayer:
+def find_head(model: ModelFile, layer: str | None = None) -> Site:
     """Return the final Dense layer, or the one asked for.
 
     Args:
@@ -106,10 +93,10 @@ def find_head(model: ModelFile, layer: str | None = None) -> DenseLayer:
             ``several_heads``, ``shared_dense``, ``quantized``, ``quantize_wrapper``, ``lora``,
             ``tied_embedding``, ``config``.
     """
-    return find_layers(model, [layer])[0]
+    return find_sites(model, [layer])[0]
 
 
-def find_layers(model: ModelFile, layers: Sequence[str | None]) -> list[DenseLayer]:
+def find_sites(model: ModelFile, layers: Sequence[str | None]) -> list[Site]:
     """Return the Dense layers of some names or paths, as `find_head` does each of them.
 
     Raises:
@@ -117,7 +104,7 @@ def find_layers(model: ModelFile, layers: Sequence[str | None]) -> list[DenseLay
     """
     with decoding(model.path):
         if model.tree is None:
-            check_has_dense(model)
+            check_has_sites(model)
             raise AssertionError  # it is subclassed, which was refused
         by_name: dict[str, list[Item]] = {}
         for item in _dense_items(model):
@@ -142,7 +129,7 @@ def head_paths(model: ModelFile) -> list[str]:
     return list(dict.fromkeys("/".join(i.path) for tail in tails(model.tree) for i in tail.heads))
 
 
-def _describe(model: ModelFile, item: Item, pairs: dict[Item, Item]) -> DenseLayer:
+def _describe(model: ModelFile, item: Item, pairs: dict[Item, Item]) -> Site:
     """Return a Dense, together with the one before it where the two make up one matrix."""
     layer = describe_dense(model, item)
     return as_pair(describe_dense(model, pairs[item]), layer) if item in pairs else layer
@@ -190,7 +177,7 @@ def _head(model: ModelFile, tree: Container) -> Item:
     items, ends = _dense_items(model), tails(tree)
     for tail in ends:
         _check_blocks(model, tail)
-    check_has_dense(model)
+    check_has_sites(model)
     for tail in ends:
         _check_branches(model, tail)
     heads = list(dict.fromkeys(item for tail in ends for item in tail.heads))

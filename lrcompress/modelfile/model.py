@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from lrcompress.errors import UnsupportedModelError
 from lrcompress.modelfile.graph import Container
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, StoredArray
@@ -36,7 +38,7 @@ class LayerInfo:
 
 
 @dataclass(frozen=True)
-class DenseLayer:
+class Site:
     """A Dense layer that can be factorized, or two that are one already factorized.
 
     A pair computes x (B C) + b and is described as one layer of kernel B C: under the name of the
@@ -73,7 +75,7 @@ class DenseLayer:
     per_step: bool
     kernel: StoredArray = field(repr=False)
     bias: StoredArray | None = field(repr=False)
-    first: DenseLayer | None = None
+    first: Site | None = None
 
     @property
     def softmax(self) -> bool:
@@ -86,7 +88,7 @@ class DenseLayer:
         return None if self.first is None else self.first.kernel_shape[1]
 
     @property
-    def second(self) -> DenseLayer:
+    def second(self) -> Site:
         """Of a pair, the second layer by itself, kernel C (r, n); a single layer itself."""
         if self.first is None:
             return self
@@ -171,6 +173,23 @@ class ModelFile:
     weights: Weights = field(repr=False)
     stamp: tuple[int, int] = field(repr=False)
 
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Every matrix that can be factorized, in config order; two layers that are one matrix are one."""
+        return self._survey[0]
+
+    @property
+    def refused(self) -> dict[str, UnsupportedModelError]:
+        """Why the other layers of the known kinds cannot be factorized, by path."""
+        return self._survey[1]
+
+    @cached_property
+    def _survey(self) -> tuple[tuple[Site, ...], dict[str, UnsupportedModelError]]:
+        """Look for the sites once, when they are first asked for."""
+        from lrcompress.modelfile.find import survey
+
+        return survey(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Replacement:
@@ -186,7 +205,7 @@ class Replacement:
     All are rounded to the layer's stored type on writing.
     """
 
-    layer: DenseLayer
+    layer: Site
     first: NDArray[Any]
     second: NDArray[Any]
     bias: NDArray[Any] | None = None

@@ -14,7 +14,7 @@ from lrcompress.kinds.endings import activation_name
 from lrcompress.kinds.terms import dense_entry
 from lrcompress.modelfile.describing import dense_arrays
 from lrcompress.modelfile.graph import Container, Item, Ref
-from lrcompress.modelfile.model import DenseLayer, ModelFile
+from lrcompress.modelfile.model import ModelFile, Site
 from lrcompress.modelfile.untrusted import as_dict
 
 
@@ -42,7 +42,7 @@ def find_pairs(model: ModelFile) -> dict[Item, Item]:
     return found
 
 
-def as_pair(first: DenseLayer, second: DenseLayer) -> DenseLayer:
+def as_pair(first: Site, second: Site) -> Site:
     """Return the description of a matrix that two layers make up.
 
     Args:

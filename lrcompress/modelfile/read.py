@@ -15,7 +15,7 @@ from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import OpenModel, opened
 from lrcompress.modelfile.graph import Container, build
 from lrcompress.modelfile.hdf5 import Index, StoredArray, read_array, text
-from lrcompress.modelfile.model import DenseLayer, LayerInfo, ModelFile, Weights
+from lrcompress.modelfile.model import LayerInfo, ModelFile, Site, Weights
 from lrcompress.modelfile.untrusted import decoding, parse_json
 from lrcompress.records import provenance
 
@@ -146,7 +146,7 @@ def _input_shapes(tree: Container | None) -> list[list[int | None]] | None:
     return shapes
 
 
-def read_kernel(model: ModelFile, layer: DenseLayer) -> NDArray[Any]:
+def read_kernel(model: ModelFile, layer: Site) -> NDArray[Any]:
     """Return a Dense layer's kernel; of a pair, B C.
 
     Args:
@@ -167,7 +167,7 @@ def read_kernel(model: ModelFile, layer: DenseLayer) -> NDArray[Any]:
         return product(_read(model, file, layer.first.kernel), kernel, _wide(layer))
 
 
-def read_bias(model: ModelFile, layer: DenseLayer) -> NDArray[Any] | None:
+def read_bias(model: ModelFile, layer: Site) -> NDArray[Any] | None:
     """Return a Dense layer's bias, None where it has none; of a pair, b1 C + b2.
 
     Args:
@@ -190,7 +190,7 @@ def read_bias(model: ModelFile, layer: DenseLayer) -> NDArray[Any] | None:
         return folded_bias(first, kernel, bias, _wide(layer))
 
 
-def _wide(layer: DenseLayer) -> str:
+def _wide(layer: Site) -> str:
     """Return the type in which a product is handed on."""
     return "float64" if layer.dtype == "float64" else "float32"
 

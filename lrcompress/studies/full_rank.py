@@ -11,7 +11,7 @@ from lrcompress.compression.trial import Calibration
 from lrcompress.errors import DatasetError
 from lrcompress.events import progress
 from lrcompress.lowrank import Factors, parameters
-from lrcompress.modelfile import DenseLayer, ModelFile, find_head, open_model
+from lrcompress.modelfile import ModelFile, Site, find_head, open_model
 from lrcompress.verbs.calibration import DataOptions, LiveModel, Meter, recorded_scaling
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class FullRank:
     path: Path
     seed: int | None
     opened: ModelFile
-    layer: DenseLayer
+    layer: Site
     live: LiveModel
 
     def counts(self, rank: int | None) -> Row:

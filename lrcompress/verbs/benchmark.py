@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.errors import RunRecordError, TrainingError, UnsupportedModelError
 from lrcompress.events import before_keras, progress
 from lrcompress.files.hashing import sha256
-from lrcompress.modelfile import ModelFile, dense_layers, find_head, open_for_keras
+from lrcompress.modelfile import ModelFile, find_head, open_for_keras
 from lrcompress.records import runs
 from lrcompress.records.results import Shown
 from lrcompress.verbs.context import find_record
@@ -168,7 +168,7 @@ def _factorized(models: Sequence[ModelFile]) -> list[list[tuple[str, ...]] | Non
 
     None where that is the head, or where not every model has all of them.
     """
-    found = [{layer.path: layer for layer in dense_layers(model)} for model in models]
+    found = [{layer.path: layer for layer in model.sites} for model in models]
     factored = [p for p in found[0] if any(p in one and one[p].first is not None for one in found)]
     with contextlib.suppress(UnsupportedModelError):
         if factored == [find_head(models[0]).path]:

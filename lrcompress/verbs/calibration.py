@@ -15,7 +15,7 @@ from lrcompress.compression.trial import Calibration
 from lrcompress.errors import RankError
 from lrcompress.events import before_keras
 from lrcompress.lowrank import Factors, most_inputs
-from lrcompress.modelfile import DenseLayer, ModelFile, check_loadable
+from lrcompress.modelfile import ModelFile, Site, check_loadable
 from lrcompress.records.provenance import name_of
 from lrcompress.verbs.context import find_data
 
@@ -219,7 +219,7 @@ class Meter(Protocol):
 class NetworkMeter:
     """Measures a layer by running the whole network, where the layer alone does not tell."""
 
-    def __init__(self, probe: Any, layer: DenseLayer) -> None:  # noqa: ANN401  # a `probing.Probe`
+    def __init__(self, probe: Any, layer: Site) -> None:  # noqa: ANN401  # a `probing.Probe`
         """Take the network and the layer."""
         self._probe, self._layer = probe, layer
 

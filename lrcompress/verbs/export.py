@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.errors import TrainingError
 from lrcompress.events import before_keras, progress
 from lrcompress.files.atomic import check_output, check_output_folder, replacing, replacing_folder
-from lrcompress.modelfile import DenseLayer, ModelFile, dense_layers, model_of, open_for_keras
+from lrcompress.modelfile import ModelFile, Site, model_of, open_for_keras
 from lrcompress.records.results import Shown, text_of
 from lrcompress.verbs.context import original_of, record_beside
 from lrcompress.verbs.export_inputs import COMPARED_SAMPLES, Inputs, Wanted, find_inputs
@@ -166,7 +166,7 @@ def export(
         _check_alike(network, teacher, path, original)
     wanted = Wanted(dataset, data_dir, scaling)
     inputs = find_inputs(network, opened, record, wanted)
-    pairs = [layer for layer in dense_layers(opened) if layer.first is not None]
+    pairs = [layer for layer in opened.sites if layer.first is not None]
     few = take(inputs.x, slice(0, 2))
 
     def made(network: Any, path: Path) -> Runtime:  # noqa: ANN401  # a Keras model
@@ -243,7 +243,7 @@ def _measured(
     network: Any,  # noqa: ANN401  # a Keras model
     runtime: Runtime,
     inputs: Inputs,
-    pairs: list[DenseLayer],
+    pairs: list[Site],
     *,
     int8: bool,
 ) -> dict[str, Any]:

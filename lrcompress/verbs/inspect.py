@@ -14,9 +14,8 @@ from lrcompress.lowrank import (
     singular_values,
 )
 from lrcompress.modelfile import (
-    DenseLayer,
     ModelFile,
-    dense_layers,
+    Site,
     find_head,
     not_finite,
     open_model,
@@ -82,7 +81,7 @@ def inspect(
                 "rank": dense.rank,
                 "break_even_rank": largest_useful_rank(*dense.kernel_shape, dense.rank),
             }
-            for dense in dense_layers(opened)
+            for dense in opened.sites
         ],
         "head": None,
         "reason": None,
@@ -97,7 +96,7 @@ def inspect(
     return document
 
 
-def _describe_head(opened: ModelFile, head: DenseLayer) -> dict[str, Any]:
+def _describe_head(opened: ModelFile, head: Site) -> dict[str, Any]:
     m, n = head.kernel_shape
     kernel = read_kernel(opened, head)
     try:

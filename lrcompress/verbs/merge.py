@@ -12,10 +12,9 @@ from lrcompress.errors import UnsupportedModelError
 from lrcompress.files.atomic import check_output
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import (
-    DenseLayer,
     ModelFile,
-    dense_layers,
-    find_layers,
+    Site,
+    find_sites,
     open_model,
     write_merged,
 )
@@ -120,7 +119,7 @@ def merge(
     opened = open_model(path)
     named: Sequence[str | None] = [layer] if isinstance(layer, str) else layer or [None]
     # Either name of a pair will do, and so may both.
-    pairs = list({found.path: found for found in find_layers(opened, named)}.values())
+    pairs = list({found.path: found for found in find_sites(opened, named)}.values())
     for found in pairs:
         _check_pair(opened, found)
     target = Path(output) if output is not None else _default_output(path, opened)
@@ -141,11 +140,11 @@ def merge(
     )
 
 
-def _check_pair(opened: ModelFile, found: DenseLayer) -> None:
+def _check_pair(opened: ModelFile, found: Site) -> None:
     """Refuse a layer that is no pair, and say which pairs there are."""
     if found.first is not None:
         return
-    pairs = [layer.path for layer in dense_layers(opened) if layer.first is not None]
+    pairs = [layer.path for layer in opened.sites if layer.first is not None]
     more = f": choose with --layer: {', '.join(pairs[:3])}" if pairs else "; this model has no such"
     msg = (
         f"Layer {found.path} of {opened.path} is one Dense; expected two in a row that are one "
@@ -154,7 +153,7 @@ def _check_pair(opened: ModelFile, found: DenseLayer) -> None:
     raise UnsupportedModelError(msg, code="not_split")
 
 
-def _describe(pair: DenseLayer) -> MergedLayer:
+def _describe(pair: Site) -> MergedLayer:
     m, n = pair.kernel_shape
     return MergedLayer(
         name=pair.name,

@@ -19,7 +19,7 @@ from lrcompress.lowrank import (
     parameters,
     singular_values,
 )
-from lrcompress.modelfile import DenseLayer, ModelFile, find_head, head_paths, open_model
+from lrcompress.modelfile import ModelFile, Site, find_head, head_paths, open_model
 from lrcompress.records.results import Shown, text_of
 from lrcompress.verbs.calibration import DataOptions, Meter, NetworkMeter, held_out_meter, open_live
 from lrcompress.verbs.in_memory import takes_live_models
@@ -192,7 +192,7 @@ def _target(opened: ModelFile, layer: str | None) -> Target:
     return Target(found, is_head=layer is None or found.path in head_paths(opened))
 
 
-def _ranks(ranks: Sequence[int] | None, layer: DenseLayer) -> list[int]:
+def _ranks(ranks: Sequence[int] | None, layer: Site) -> list[int]:
     if ranks is None:
         check_layer(layer, 1)
         return list(range(1, largest_useful_rank(*layer.kernel_shape, layer.rank) + 1))

@@ -13,7 +13,7 @@ from click.testing import Result
 
 import lrcompress
 from lrcompress.errors import RankError
-from lrcompress.modelfile import dense_layers, find_head, open_model, read_kernel
+from lrcompress.modelfile import find_head, open_model, read_kernel
 
 Run = Callable[..., Result]
 
@@ -71,7 +71,7 @@ def test_inspect_and_sweep_see_one_matrix(run: Run, split: Path) -> None:
 
 def test_every_dense_layer_counts_once(split: Path) -> None:
     """--layers dense takes the pair as one layer beside the hidden Dense."""
-    assert [layer.path for layer in dense_layers(open_model(split))] == ["dense", "predictions"]
+    assert [layer.path for layer in open_model(split).sites] == ["dense", "predictions"]
 
     result = lrcompress.factorize(split, layers="dense", rank=2, output=split.with_stem("all"))
 

@@ -13,7 +13,7 @@ from click.testing import Result
 
 import lrcompress
 from lrcompress.errors import RankError, UnsupportedModelError
-from lrcompress.modelfile import dense_layers, find_head, open_model, read_kernel
+from lrcompress.modelfile import find_head, open_model, read_kernel
 
 Run = Callable[..., Result]
 
@@ -45,7 +45,7 @@ def test_a_reduction_is_shared_out(model: Path, tmp_path: Path) -> None:
     opened = open_model(model)
     sigma = {
         layer.name: np.linalg.svd(read_kernel(opened, layer).astype("f8"), compute_uv=False)
-        for layer in dense_layers(opened)
+        for layer in opened.sites
     }
     centred = read_kernel(opened, find_head(opened)).astype("f8")
     centred -= centred.mean(axis=1, keepdims=True)

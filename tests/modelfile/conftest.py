@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lrcompress.modelfile import DenseLayer, ModelFile, Replacement, open_model, read_kernel
+from lrcompress.modelfile import ModelFile, Replacement, Site, open_model, read_kernel
 
 Json = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
@@ -157,10 +157,10 @@ def make(tmp_path: Path) -> Maker:
 
 
 @pytest.fixture
-def halves() -> Callable[[ModelFile, DenseLayer], Replacement]:
+def halves() -> Callable[[ModelFile, Site], Replacement]:
     """Return a function that splits a layer exactly: its kernel times the identity."""
 
-    def split(model: ModelFile, layer: DenseLayer) -> Replacement:
+    def split(model: ModelFile, layer: Site) -> Replacement:
         kernel = read_kernel(model, layer).astype("float64")
         m, n = kernel.shape
         if m <= n:

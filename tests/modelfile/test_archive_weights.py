@@ -13,10 +13,9 @@ import pytest
 
 from lrcompress.errors import KernelError
 from lrcompress.modelfile import (
-    DenseLayer,
     ModelFile,
     Replacement,
-    dense_layers,
+    Site,
     find_head,
     open_model,
     read_kernel,
@@ -26,7 +25,7 @@ from lrcompress.modelfile import (
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
 
-Splitter = Callable[[ModelFile, DenseLayer], Replacement]
+Splitter = Callable[[ModelFile, Site], Replacement]
 
 
 @pytest.mark.parametrize("prefix", ["layers", "_layer_checkpoint_dependencies"])
@@ -46,7 +45,7 @@ def test_a_windows_archive_is_read_and_written_canonically(
     write_replaced(model, [halves(model, find_head(model))], tmp_path / "out.keras")
 
     new = open_model(tmp_path / "out.keras")
-    layers = [half for layer in dense_layers(new) for half in (layer.first, layer.second) if half]
+    layers = [half for layer in new.sites for half in (layer.first, layer.second) if half]
     sources = [layer.kernel.source for layer in layers]
     assert sources == [f"{prefix}/dense{s}/vars/0" for s in ("", "_1", "_2")]
 
@@ -82,7 +81,7 @@ def test_an_archive_of_keras_2_13_keeps_its_way_of_counting(
     write_replaced(model, [halves(model, find_head(model))], tmp_path / "out.keras")
 
     new = open_model(tmp_path / "out.keras")
-    layers = [half for layer in dense_layers(new) for half in (layer.first, layer.second) if half]
+    layers = [half for layer in new.sites for half in (layer.first, layer.second) if half]
     sources = [layer.kernel.source for layer in layers]
     assert sources == [f"{prefix}/dense{n}/vars/0" for n in ("", "_2", "_4")]
 

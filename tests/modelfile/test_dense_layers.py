@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lrcompress.errors import UnsupportedModelError
-from lrcompress.modelfile import ModelFile, dense_layers, find_head, open_model
+from lrcompress.modelfile import ModelFile, find_head, open_model
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
@@ -87,7 +87,7 @@ def test_a_kernel_that_is_not_the_whole_layer_is_refused(
     model = chain(**config)
 
     assert refusal(model).code == code
-    assert dense_layers(model) == ()
+    assert model.sites == ()
 
 
 def test_a_policy_by_dictionary_is_not_quantized(chain: Callable[..., ModelFile]) -> None:
@@ -131,7 +131,7 @@ def test_a_dense_that_leads_nowhere_is_not_offered(make: Maker) -> None:
     weights = {name: make.pair(name, 6, 6) for name in ("used", "lost")}
     model = open_model(make.hdf5(make.functional(links, ["used"]), weights))
 
-    assert [layer.name for layer in dense_layers(model)] == ["used"]
+    assert [layer.name for layer in model.sites] == ["used"]
     assert refusal(model, "lost").code == "config"
 
 

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from lrcompress.modelfile import (
-    DenseLayer,
     ModelFile,
     Replacement,
-    dense_layers,
+    Site,
     find_head,
     open_model,
     read_kernel,
@@ -25,7 +24,7 @@ from lrcompress.modelfile import (
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
 
-Splitter = Callable[[ModelFile, DenseLayer], Replacement]
+Splitter = Callable[[ModelFile, Site], Replacement]
 
 
 def names_of(path: Path, group: str, attribute: str) -> list[str]:
@@ -180,7 +179,7 @@ def test_layers_of_one_name_in_two_nested_models_are_told_apart(make: Maker) -> 
     flat = make.pair("both/enc/d", 6, 6) | make.pair("both/dec/d", 6, 6)
     model = open_model(make.hdf5(make.sequential(make.input(), both), {"both": flat}))
 
-    kernels = {layer.path: layer.kernel.source for layer in dense_layers(model)}
+    kernels = {layer.path: layer.kernel.source for layer in model.sites}
 
     assert kernels == {
         "both/enc/d": "model_weights/both/both/enc/d/kernel:0",
@@ -241,14 +240,14 @@ def test_a_nested_model_without_a_name_takes_the_saved_one(
         "head": make.pair("head", 6, 5),
     }
     model = open_model(make.hdf5(config, weights))
-    layers = dense_layers(model)
+    layers = model.sites
     assert [layer.path for layer in layers] == ["sequential_7/a", "sequential_7/b", "head"]
 
     write_replaced(model, [halves(model, layer) for layer in layers], tmp_path / "out.h5")
 
     order = names_of(tmp_path / "out.h5", "model_weights", "layer_names")
     assert order == ["sequential_7", "head_lowrank", "head"]
-    split = dense_layers(open_model(tmp_path / "out.h5"))
+    split = open_model(tmp_path / "out.h5").sites
     assert [(layer.path, layer.first.name) for layer in split] == [
         ("sequential_7/a", "a_lowrank"),
         ("sequential_7/b", "b_lowrank"),

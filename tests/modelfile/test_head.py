@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lrcompress.errors import UnsupportedModelError
-from lrcompress.modelfile import ModelFile, dense_layers, find_head, head_paths, open_model
+from lrcompress.modelfile import ModelFile, find_head, head_paths, open_model
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
@@ -115,7 +115,7 @@ def test_a_subclassed_model_is_refused(make: Maker) -> None:
     model = open_model(make.hdf5(config, {}))
 
     assert refusal(model).code == "subclassed"
-    assert (model.class_name, model.layers, dense_layers(model)) == ("Mine", (), ())
+    assert (model.class_name, model.layers, model.sites) == ("Mine", (), ())
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_a_head_inside_a_nested_model_has_a_path(make: Maker) -> None:
     head = find_head(model)
 
     assert (head.name, head.path, head.kernel_shape) == ("last", "decoder/last", (6, 5))
-    assert [layer.path for layer in dense_layers(model)] == ["first", "decoder/last"]
+    assert [layer.path for layer in model.sites] == ["first", "decoder/last"]
     assert find_head(model, "last") == find_head(model, "decoder/last") == head
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from lrcompress.errors import LRCompressError
 from lrcompress.modelfile import (
     Replacement,
-    dense_layers,
     find_head,
     open_model,
     read_bias,
@@ -48,7 +47,7 @@ def drive(path: Path, out: Path) -> None:
     """Use a file in every way; errors of ours are answers, one line each."""
     try:
         model = open_model(path)
-        layers = list(dense_layers(model))
+        layers = list(model.sites)
         for layer in layers:
             kernel = read_kernel(model, layer)
             read_bias(model, layer)

@@ -12,7 +12,7 @@ import pytest
 
 from lrcompress import factorize, inspect, merge, modernize
 from lrcompress.errors import ModelFileError
-from lrcompress.modelfile import find_head, open_model, order, survey_dense, tail
+from lrcompress.modelfile import find_head, open_model, order, tail
 from lrcompress.modelfile.graph import build
 
 if TYPE_CHECKING:
@@ -165,9 +165,9 @@ def test_ways_back_from_many_outputs_are_bounded(
 def test_what_follows_many_dense_is_bounded(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a chain behind a thousand Dense the first layers are looked at for each; then no order is taken for kept."""
     path = chain_behind(make, heads=2, outputs=1)
-    whole = survey_dense(open_model(path))[0]
+    whole = open_model(path).sites
     monkeypatch.setattr(tail, "LONGEST_WAY", 10)
-    cut = survey_dense(open_model(path))[0]
+    cut = open_model(path).sites
 
     assert [len(layer.following) for layer in (*whole, *cut)] == [21, 21, 10, 10]
     drops = [make.layer("Dropout", f"r{i}", rate=0.5) for i in range(10)]

@@ -14,10 +14,9 @@ import pytest
 
 from lrcompress.errors import KernelError, RankError, UnsupportedModelError
 from lrcompress.modelfile import (
-    DenseLayer,
     ModelFile,
     Replacement,
-    dense_layers,
+    Site,
     find_head,
     open_model,
     write_merged,
@@ -27,7 +26,7 @@ from lrcompress.modelfile import (
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Json, Maker
 
-Splitter = Callable[[ModelFile, DenseLayer], Replacement]
+Splitter = Callable[[ModelFile, Site], Replacement]
 
 
 def stored(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
@@ -159,12 +158,12 @@ def test_split_and_merged_is_as_it_was(
 ) -> None:
     """Kernel times identity, merged: all arrays, names, places and settings are the old ones."""
     model = open_model(design(make))
-    layers = dense_layers(model)
+    layers = model.sites
     out, back = (tmp_path / f"{name}{model.path.suffix}" for name in ("out", "back"))
 
     write_replaced(model, [halves(model, layer) for layer in layers], out)
     split = open_model(out)
-    pairs = [layer for layer in dense_layers(split) if layer.first is not None]
+    pairs = [layer for layer in split.sites if layer.first is not None]
     written = write_merged(split, pairs, back)
 
     assert [pair.path for pair in pairs] == [layer.path for layer in layers]

@@ -11,7 +11,6 @@ import pytest
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.modelfile import (
     ModelFile,
-    dense_layers,
     find_head,
     open_model,
     read_bias,
@@ -66,7 +65,7 @@ def test_a_pair_is_one_layer_by_either_name(make: Maker, name: str | None) -> No
     assert (head.kernel_shape, head.activation, head.softmax) == ((M, N), "softmax", True)
     assert head.stored_parameters == M * R + R * N + N
     assert (head.first.kernel_shape, head.second.kernel_shape) == ((M, R), (R, N))
-    assert dense_layers(model) == (head,)
+    assert model.sites == (head,)
     expected = (first.astype("f8") @ second.astype("f8")).astype("f4")
     np.testing.assert_array_equal(read_kernel(model, head), expected, strict=True)
     np.testing.assert_array_equal(read_kernel(model, head.second), second, strict=True)
@@ -98,7 +97,7 @@ def test_anything_between_makes_two_matrices(make: Maker, class_name: str, confi
     model = pair(make, make.layer(class_name, "between", **config))
 
     assert find_head(model).first is None
-    assert [layer.path for layer in dense_layers(model)] == ["b", "c"]
+    assert [layer.path for layer in model.sites] == ["b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +136,7 @@ def test_an_output_used_twice_is_no_inside_of_a_matrix(make: Maker) -> None:
     seen = fork(make, (make.dense("c", N), ["b"]), outputs=["b", "c"])
 
     for model in (two, seen):
-        assert all(layer.first is None for layer in dense_layers(model))
+        assert all(layer.first is None for layer in model.sites)
         assert find_head(model, "b").kernel_shape == (M, R)
 
 
@@ -164,8 +163,8 @@ def test_of_three_in_a_row_the_last_two_are_the_pair(make: Maker) -> None:
     sizes = {"a": (M, R), "b": (R, R), "c": (R, R), "d": (R, N)}
     layers = [make.dense(name, shape[1]) for name, shape in sizes.items()]
 
-    four = dense_layers(chain(make, *layers, shapes=sizes))
-    three = dense_layers(chain(make, *layers[1:], shapes={**sizes, "b": (M, R)}))
+    four = chain(make, *layers, shapes=sizes).sites
+    three = chain(make, *layers[1:], shapes={**sizes, "b": (M, R)}).sites
 
     assert [(pair.path, pair.input_path) for pair in four] == [("b", "a"), ("d", "c")]
     assert [(pair.path, pair.input_path) for pair in three] == [("b", "b"), ("d", "c")]

@@ -19,9 +19,9 @@ from lrcompress.errors import (
     VerificationError,
 )
 from lrcompress.modelfile import (
-    DenseLayer,
     ModelFile,
     Replacement,
+    Site,
     find_head,
     open_model,
     read_bias,
@@ -29,15 +29,13 @@ from lrcompress.modelfile import (
     window,
     write_replaced,
 )
-from lrcompress.modelfile import (
-    write as writing,
-)
+from lrcompress.modelfile.rewrite import write as writing
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
 
 
-def factors(layer: DenseLayer, rank: int = 2, seed: int = 1) -> Replacement:
+def factors(layer: Site, rank: int = 2, seed: int = 1) -> Replacement:
     """Return two random factors for a layer."""
     rng, (m, n) = np.random.default_rng(seed), layer.kernel_shape
     return Replacement(layer, rng.normal(size=(m, rank)), rng.normal(size=(rank, n)))

@@ -21,9 +21,7 @@ from lrcompress.modelfile import (
     window,
     write_replaced,
 )
-from lrcompress.modelfile import (
-    write as writing,
-)
+from lrcompress.modelfile.rewrite import write as writing
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from lrcompress.modelfile import (
-    DenseLayer,
     ModelFile,
     Replacement,
-    dense_layers,
+    Site,
     find_head,
     open_model,
     write_replaced,
@@ -22,7 +21,7 @@ from lrcompress.modelfile import (
 
 pytestmark = pytest.mark.keras
 
-Splitter = Callable[[ModelFile, DenseLayer], Replacement]
+Splitter = Callable[[ModelFile, Site], Replacement]
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +163,7 @@ def test_full_rank_splits_change_no_output(
     expected = outputs(keras, original)
     original.save(tmp_path / f"model{suffix}")
     model = open_model(tmp_path / f"model{suffix}")
-    layers = dense_layers(model)
+    layers = model.sites
     assert model.parameters == original.count_params()
     assert layers
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from lrcompress.modelfile import (
-    DenseLayer,
     ModelFile,
     Replacement,
+    Site,
     find_head,
     open_model,
     read_bias,
@@ -46,7 +46,7 @@ def _keep(found: dict[str, bytes], name: str, item: Any) -> None:
         found[name] = item[()].tobytes()
 
 
-def factors(layer: DenseLayer, rank: int = 2, seed: int = 1) -> Replacement:
+def factors(layer: Site, rank: int = 2, seed: int = 1) -> Replacement:
     """Return two random factors for a layer."""
     rng, (m, n) = np.random.default_rng(seed), layer.kernel_shape
     return Replacement(layer, rng.normal(size=(m, rank)), rng.normal(size=(rank, n)))

@@ -20,17 +20,16 @@ import pytest
 
 from lrcompress.errors import LRCompressError, UnsupportedModelError
 from lrcompress.modelfile import (
-    DenseLayer,
     ModelFile,
     Replacement,
-    dense_layers,
+    Site,
     find_head,
     open_model,
     write_merged,
     write_replaced,
 )
 
-Splitter = Callable[[ModelFile, DenseLayer], Replacement]
+Splitter = Callable[[ModelFile, Site], Replacement]
 
 
 def rows() -> list[Any]:
@@ -92,7 +91,7 @@ def test_every_dense_can_be_split_twice_alike(
         model = open_model(zoo / row["file"])
     except LRCompressError:
         pytest.skip("not a whole model")
-    layers = dense_layers(model)
+    layers = model.sites
     if not layers:
         pytest.skip("no Dense layer")
     suffix = ".keras" if model.format == "keras" else ".h5"
@@ -107,7 +106,7 @@ def test_every_dense_can_be_split_twice_alike(
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
-def _growth(layer: DenseLayer) -> int:
+def _growth(layer: Site) -> int:
     """Return how many parameters a layer has more once it is split at full rank."""
     m, n = layer.kernel_shape
     if layer.first is None:
@@ -127,13 +126,13 @@ def test_what_was_split_is_merged_to_the_same(
         model = open_model(zoo / row["file"])
     except LRCompressError:
         pytest.skip("not a whole model")
-    layers = [layer for layer in dense_layers(model) if layer.first is None]
+    layers = [layer for layer in model.sites if layer.first is None]
     if not layers:
         pytest.skip("no Dense layer that is one")
     split, back = tmp_path / "split", tmp_path / "back"
     write_replaced(model, [halves(model, layer) for layer in layers], split)
     names = {layer.path for layer in layers}
-    pairs = [pair for pair in dense_layers(open_model(split)) if pair.path in names]
+    pairs = [pair for pair in open_model(split).sites if pair.path in names]
 
     write_merged(open_model(split), pairs, back)
 
@@ -178,7 +177,7 @@ def test_a_full_rank_split_says_the_same_in_keras(
     try:
         layers = [find_head(model)]
     except UnsupportedModelError:
-        layers = list(dense_layers(model))
+        layers = list(model.sites)
     if not layers:
         pytest.skip("no Dense layer")
     suffix = ".keras" if model.format == "keras" else ".h5"

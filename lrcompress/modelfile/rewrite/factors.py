@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError, RankError
 from lrcompress.modelfile.hdf5 import cast
-from lrcompress.modelfile.model import DenseLayer, ModelFile, Replacement
+from lrcompress.modelfile.model import ModelFile, Replacement, Site
 from lrcompress.modelfile.rewrite.plan import NewArray
 
 
@@ -46,7 +46,7 @@ def stored_factors(model: ModelFile, replacement: Replacement) -> dict[str, NewA
     return {name: rounded(model, layer, name, values) for name, values in given.items()}
 
 
-def rounded(model: ModelFile, layer: DenseLayer, name: str, values: NDArray[Any]) -> NewArray:
+def rounded(model: ModelFile, layer: Site, name: str, values: NDArray[Any]) -> NewArray:
     """Return new values for a layer in the type that it stores.
 
     Args:

@@ -11,9 +11,9 @@ import numpy as np
 
 from lrcompress.errors import RankError, UnsupportedModelError
 from lrcompress.kinds.products import folded_bias, product
-from lrcompress.modelfile.find import find_layers
+from lrcompress.modelfile.find import find_sites
 from lrcompress.modelfile.graph import Container, Item, build, unused_name
-from lrcompress.modelfile.model import DenseLayer, ModelFile, Replacement, Written
+from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
 from lrcompress.modelfile.read import changed, read_bias, read_kernel
 from lrcompress.modelfile.rewrite import joining
 from lrcompress.modelfile.rewrite.changes import Changes
@@ -63,7 +63,7 @@ def write_replaced(
 
 
 def write_merged(
-    model: ModelFile, layers: Sequence[DenseLayer], output: Path, *, overwrite: bool = False
+    model: ModelFile, layers: Sequence[Site], output: Path, *, overwrite: bool = False
 ) -> Written:
     """Write a copy of a model file in which each given pair of Dense layers is one again.
 
@@ -126,7 +126,7 @@ def _replace(
     return changes
 
 
-def _merge(model: ModelFile, layers: Sequence[DenseLayer]) -> Changes:
+def _merge(model: ModelFile, layers: Sequence[Site]) -> Changes:
     """Return what becomes of a model in which pairs are made one."""
     changes, tree = _start(model, layers)
     items = {"/".join(item.path): item for item in tree.walk()}
@@ -158,14 +158,14 @@ def _arrays(model: ModelFile, replacement: Replacement) -> dict[str, NewArray]:
     return found if bias is None else {**found, "bias": bias}
 
 
-def _product(model: ModelFile, layer: DenseLayer, first: DenseLayer) -> NewArray:
+def _product(model: ModelFile, layer: Site, first: Site) -> NewArray:
     """Return B C in the stored type."""
     wide = "float32" if layer.dtype == "bfloat16" else layer.dtype
     made = product(read_kernel(model, first), read_kernel(model, layer.second), wide)
     return rounded(model, layer, "merged kernel", made)
 
 
-def _folded(model: ModelFile, layer: DenseLayer) -> NewArray | None:
+def _folded(model: ModelFile, layer: Site) -> NewArray | None:
     """Return b1 C + b2 in the stored type, None where the first of two layers has no bias."""
     if layer.first is None or not layer.first.use_bias:
         return None
@@ -177,18 +177,18 @@ def _folded(model: ModelFile, layer: DenseLayer) -> NewArray | None:
     return None if made is None else rounded(model, layer, "merged bias", made)
 
 
-def _start(model: ModelFile, layers: Sequence[DenseLayer]) -> tuple[Changes, Container]:
+def _start(model: ModelFile, layers: Sequence[Site]) -> tuple[Changes, Container]:
     """Return an architecture to edit, also as a tree, having checked the layers to be changed."""
     changes = Changes(copy.deepcopy(model.config))
     tree = build(changes.config)
     if tree is None:
         raise changed(model.path)
     seen: set[str] = set()
-    for layer, found in zip(layers, find_layers(model, [e.path for e in layers]), strict=True):
+    for layer, found in zip(layers, find_sites(model, [e.path for e in layers]), strict=True):
         if found != layer:
             msg = (
                 f"Layer {layer.path} was not read from {model.path}; "
-                "expected one that find_head or dense_layers gave for it."
+                "expected one that find_head or find_sites gave for it."
             )
             raise UnsupportedModelError(msg, code="no_such_layer")
         if layer.path in seen:

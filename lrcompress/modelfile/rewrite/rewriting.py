@@ -8,7 +8,7 @@ from lrcompress.errors import LRCompressError, UnsupportedModelError, Verificati
 from lrcompress.files.atomic import check_output, replacing
 from lrcompress.files.hashing import sha256_meanwhile
 from lrcompress.modelfile.container import opened
-from lrcompress.modelfile.find import find_layers
+from lrcompress.modelfile.find import find_sites
 from lrcompress.modelfile.graph import build
 from lrcompress.modelfile.model import ModelFile, Written
 from lrcompress.modelfile.read import changed, describe
@@ -98,7 +98,7 @@ def _check(model: ModelFile, written: ModelFile, changes: Changes, output: Path)
         raise VerificationError(msg)
     try:
         changed_layers = {*changes.firsts, *changes.kernels, *(path for path, _ in changes.values)}
-        find_layers(written, ["/".join(path) for path in changed_layers])
+        find_sites(written, ["/".join(path) for path in changed_layers])
     except LRCompressError as error:
         raise VerificationError(msg) from error
 
