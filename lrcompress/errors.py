@@ -7,6 +7,7 @@ A message is one line: what was received, what was expected, what to do.
 from __future__ import annotations
 
 import contextlib
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,21 +15,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Controls, format characters (those that change the direction of text among them), surrogates,
+# private and unassigned characters, and separators of lines and paragraphs.
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def printable(text: object) -> str:
+    r"""Return text on one line in which nothing drives a terminal: what would is spelt out.
+
+    >>> print(printable("\x1b[31mred\n"))
+    \x1b[31mred\n
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in _UNSEEN else c
+        for c in text
+    )
+
+
 def did_you_mean(given: str, names: Iterable[str], most: int = 1) -> str:
-    """Return a sentence that suggests the names nearest to a misspelt one, to end a message with.
+    """Return a sentence that suggests at most so many names near to a misspelt one, to end a message with.
 
     >>> did_you_mean("predcitions", ["conv2d", "predictions"])
     " Did you mean 'predictions'?"
     >>> did_you_mean("housing", ["mnist", "cifar10"])
     ''
-
-    Args:
-        given: What was typed.
-        names: What would have been understood.
-        most: How many to suggest at most.
-
-    Returns:
-        The sentence with a space before it; an empty string where nothing is near.
     """
     import difflib
 
@@ -58,12 +71,7 @@ def one_line(error: BaseException, most: int = 160) -> str:
 
 
 class LRCompressError(Exception):
-    """Base of every error raised on purpose by lrcompress; never raised itself.
-
-    Args:
-        message: One line for the user.
-        code: Stable reason, for example ``"no_dense"``; the class has a default.
-    """
+    """Base of every error raised on purpose by lrcompress; never raised itself."""
 
     code: str = "error"
     exit_code: int = 1

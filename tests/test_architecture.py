@@ -15,12 +15,11 @@ import lrcompress
 PACKAGE = Path(lrcompress.__file__).parent
 ENGINES = {"keras", "tensorflow", "jax", "torch"}
 # These any room but the three of pure arrays may import.
-FOUNDATIONS = {"errors", "events", "files", "printable"}
+FOUNDATIONS = {"errors", "events", "files"}
 # Room to (rooms of ours, other packages) that it may import; the standard library is free.
 DOORS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "events": (set(), set()),
-    "printable": (set(), set()),
     "files": ({"errors"}, {"filelock"}),
     "records": ({"errors", "events", "files"}, {"msgspec"}),
     "lowrank": ({"errors"}, {"numpy", "scipy", "threadpoolctl"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -14,8 +15,7 @@ from lrcompress import __version__
 from lrcompress.cli.console import drop_stdout, escaping, make_streams_safe, show_error
 from lrcompress.cli.engine import libraries_held_back
 from lrcompress.errors import LRCompressError, did_you_mean
-from lrcompress.files.interrupts import ended_like_control_c
-from lrcompress.files.workspaces import temporary_files_together
+from lrcompress.files import ended_like_control_c, temporary_files_together
 
 # Name of a command to (module, one line for the list of commands). A command's module is
 # imported when it is run or its own help is shown, so that `lrcompress --help` starts at once.
@@ -102,7 +102,9 @@ class Application(click.Group):
         if args is not None:
             return self._run(arguments, prog_name, complete_var, own_process=False, **extra)
         make_streams_safe()
-        with ended_like_control_c(), temporary_files_together():
+        # The list of commands starts without what locks load.
+        alone = nullcontext() if arguments in (["--help"], ["-h"]) else temporary_files_together()
+        with ended_like_control_c(), alone:
             return self._run(arguments, prog_name, complete_var, own_process=True, **extra)
 
     def _run(

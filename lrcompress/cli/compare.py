@@ -20,7 +20,7 @@ from lrcompress.cli.options import (
     seeds_options,
 )
 from lrcompress.cli.scratch import resumable
-from lrcompress.files.atomic import check_output
+from lrcompress.files import check_output
 from lrcompress.reporting.compared import ARMS
 
 

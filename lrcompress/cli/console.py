@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrcompress.printable import printable
+from lrcompress.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -22,8 +22,7 @@ from lrcompress.compression.selection import find_targets, finite
 from lrcompress.compression.trial import Calibration
 from lrcompress.errors import OutputError, in_place_of
 from lrcompress.events import progress
-from lrcompress.files.atomic import check_output, together
-from lrcompress.files.hashing import sha256_meanwhile
+from lrcompress.files import check_output, sha256_meanwhile, together
 from lrcompress.modelfile import SUFFIXES, ModelFile, Replacement, check_loadable, write_replaced
 from lrcompress.records import runs
 from lrcompress.records.results import FactorizeResult

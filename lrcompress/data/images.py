@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError, MissingExtraError, one_line
-from lrcompress.files.hashing import regular
+from lrcompress.files import regular
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 # Pillow goes by the content, and would hand what it takes for EPS to Ghostscript.

@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError, one_line
-from lrcompress.files.hashing import regular
+from lrcompress.files import regular
 
 
 def read_npz(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lrcompress.errors import OutputError, VerificationError, in_place_of, one_line
-from lrcompress.files.atomic import replacing
+from lrcompress.files import replacing
 from lrcompress.live import compiling, engine
 from lrcompress.live.anew import as_in_its_file
 from lrcompress.modelfile import made_of, model_of

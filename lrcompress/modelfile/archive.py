@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import h5py
 
+from lrcompress.errors import printable
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, text
 from lrcompress.modelfile.model import Weights
 from lrcompress.modelfile.numbering import DOUBLING, PREFIXES, Numbering
-from lrcompress.printable import printable
 
 OPTIMIZER = "optimizer"
 

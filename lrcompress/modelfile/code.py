@@ -14,13 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lrcompress.errors import TrainingError
+from lrcompress.errors import TrainingError, printable
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.ours import model_of
 from lrcompress.modelfile.read import open_model
 from lrcompress.modelfile.sniff import SUFFIXES
 from lrcompress.modelfile.untrusted import as_dict
-from lrcompress.printable import printable
 
 # Packages of Keras from which models are made, and those of them that have functions for models.
 _FUNCTIONS = frozenset(

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lrcompress.errors import LRCompressError, ModelFileError
-from lrcompress.printable import printable
+from lrcompress.errors import LRCompressError, ModelFileError, printable
 from lrcompress.records.shapes import deeper
 
 # The largest architecture found in the wild is 85 kB; 64 MB leaves room for Lambda byte code and

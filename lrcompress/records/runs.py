@@ -18,9 +18,7 @@ from typing import Any
 
 from lrcompress.errors import OutputError, RunRecordError
 from lrcompress.events import command
-from lrcompress.files.atomic import Pending, check_output, together, write_json
-from lrcompress.files.hashing import regular, sha256
-from lrcompress.files.workspaces import alone_in
+from lrcompress.files import Pending, alone_in, check_output, regular, sha256, together, write_json
 from lrcompress.records.provenance import Origin, unpack
 from lrcompress.records.run_shape import is_record
 from lrcompress.records.shapes import parse

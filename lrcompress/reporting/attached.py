@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import RunRecordError
-from lrcompress.files.hashing import LARGEST_DOCUMENT, regular
+from lrcompress.files import LARGEST_DOCUMENT, regular
 from lrcompress.records.shapes import (
     NUMBER,
     difference,

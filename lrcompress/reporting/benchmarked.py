@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.printable import printable
+from lrcompress.errors import printable
 from lrcompress.reporting.tables import plain, table
 from lrcompress.reporting.words import count
 from lrcompress.reporting.words import share as percent

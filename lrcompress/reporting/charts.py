@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from lrcompress.printable import printable
+from lrcompress.errors import printable
 from lrcompress.reporting.benchmarked import WHAT, duration, short_names, times, verdicts
 from lrcompress.reporting.drawn import (
     ACCENT,

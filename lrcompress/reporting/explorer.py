@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.printable import printable
+from lrcompress.errors import printable
 from lrcompress.reporting.facts import interval, layers_name, minus, saved, sentence
 from lrcompress.reporting.spectra import KERNELS
 from lrcompress.reporting.words import (

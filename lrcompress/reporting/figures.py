@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.errors import OutputError
-from lrcompress.files.atomic import check_output, replacing
-from lrcompress.printable import printable
+from lrcompress.errors import OutputError, printable
+from lrcompress.files import check_output, replacing
 from lrcompress.reporting.drawn import unit_of
 from lrcompress.reporting.words import PERCENT
 

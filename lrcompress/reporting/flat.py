@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from lrcompress.printable import printable
+from lrcompress.errors import printable
 
 COLUMNS = (
     "stage", "path", "sha256", "bytes", "bytes_reduction", "parameters", "parameters_reduction",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import OutputError
-from lrcompress.files.atomic import replacing
+from lrcompress.files import replacing
 
 # Format to the suffix that tells it.
 SUFFIXES = {

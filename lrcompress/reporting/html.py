@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from lrcompress.printable import printable
+from lrcompress.errors import printable
 from lrcompress.reporting.charts import charts_of
 from lrcompress.reporting.explorer import explorer_of
 from lrcompress.reporting.page import page_of

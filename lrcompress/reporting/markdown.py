@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lrcompress.printable import printable
+from lrcompress.errors import printable
 from lrcompress.reporting.benchmarked import verdicts
 from lrcompress.reporting.facts import headline, sentence, verdict
 from lrcompress.reporting.page import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lrcompress.files.hashing import LARGEST_DOCUMENT, regular
+from lrcompress.files import LARGEST_DOCUMENT, regular
 from lrcompress.records.runs import RunRecord
 from lrcompress.records.shapes import NUMBER, ROW, fits, parse, place
 

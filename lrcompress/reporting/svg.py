@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lrcompress.errors import OutputError
-from lrcompress.files.atomic import check_output, replacing
-from lrcompress.printable import printable
+from lrcompress.errors import OutputError, printable
+from lrcompress.files import check_output, replacing
 from lrcompress.reporting.charts import Chart
 
 WIDTH = 4.8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.printable import printable
+from lrcompress.errors import printable
 from lrcompress.reporting.fitting import FittedTable
 from lrcompress.reporting.words import change, points, share, small
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.files.atomic import check_output
+from lrcompress.files import check_output
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.studies.full_rank import Data, FullRank, head_figures, open_full, split_head
 from lrcompress.studies.reuse import Earlier, copy_model, take_row

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import OutputError
-from lrcompress.files.atomic import replacing
-from lrcompress.files.hashing import LARGEST_DOCUMENT, regular, sha256
+from lrcompress.files import LARGEST_DOCUMENT, regular, replacing, sha256
 from lrcompress.records.provenance import inside
 from lrcompress.records.shapes import ROW, fits, parse
 

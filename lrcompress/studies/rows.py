@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import OutputError
-from lrcompress.files.atomic import write_json
-from lrcompress.files.hashing import LARGEST_DOCUMENT, regular
-from lrcompress.files.locking import locked
+from lrcompress.files import LARGEST_DOCUMENT, locked, regular, write_json
 from lrcompress.records.shapes import fits, parse
 
 Row = dict[str, Any]

@@ -16,7 +16,7 @@ from lrcompress.data.arrays import Arrays, count
 from lrcompress.data.scaling import parse
 from lrcompress.data.sources import Dataset
 from lrcompress.errors import DatasetError, OutputError
-from lrcompress.files.atomic import check_output
+from lrcompress.files import check_output
 from lrcompress.live import engine
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import fit_to_model

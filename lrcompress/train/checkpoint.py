@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
 from lrcompress.errors import TrainingError
-from lrcompress.files.atomic import replacing
-from lrcompress.files.hashing import regular
+from lrcompress.files import regular, replacing
 from lrcompress.records.shapes import NUMBER, fits, look, parse
 
 VERSION = 1

@@ -12,8 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.files.atomic import replacing
-from lrcompress.files.hashing import regular
+from lrcompress.files import regular, replacing
 from lrcompress.live import engine
 from lrcompress.records.shapes import parse
 from lrcompress.train.feed import batches

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import RunRecordError, TrainingError, UnsupportedModelError
 from lrcompress.events import before_keras, progress
-from lrcompress.files.hashing import sha256
+from lrcompress.files import sha256
 from lrcompress.modelfile import ModelFile, find_head, open_for_keras
 from lrcompress.records import runs
 from lrcompress.records.results import Shown

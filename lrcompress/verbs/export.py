@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import TrainingError
 from lrcompress.events import before_keras, progress
-from lrcompress.files.atomic import check_output, check_output_folder, replacing, replacing_folder
+from lrcompress.files import check_output, check_output_folder, replacing, replacing_folder
 from lrcompress.modelfile import ModelFile, Site, model_of, open_for_keras
 from lrcompress.records.results import Shown, text_of
 from lrcompress.verbs.context import original_of, record_beside

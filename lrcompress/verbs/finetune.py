@@ -9,8 +9,7 @@ from typing import Any
 
 from lrcompress.errors import OutputError
 from lrcompress.events import before_keras, command
-from lrcompress.files.atomic import check_output
-from lrcompress.files.hashing import sha256
+from lrcompress.files import check_output, sha256
 from lrcompress.modelfile import model_of, open_for_keras, open_model
 from lrcompress.records import runs
 from lrcompress.records.finetune_result import FinetuneResult

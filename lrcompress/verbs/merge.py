@@ -9,7 +9,7 @@ from typing import Any
 
 from lrcompress.compression.run import check_suffix, fitting_suffix
 from lrcompress.errors import UnsupportedModelError
-from lrcompress.files.atomic import check_output
+from lrcompress.files import check_output
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import (
     ModelFile,

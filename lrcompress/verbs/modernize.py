@@ -12,7 +12,7 @@ from typing import Any
 from lrcompress.compression.run import check_suffix, fitting_suffix
 from lrcompress.errors import TrainingError, in_place_of, one_line
 from lrcompress.events import before_keras
-from lrcompress.files.atomic import check_output
+from lrcompress.files import check_output
 from lrcompress.modelfile import SUFFIXES, ModelFile, open_for_keras, open_model
 from lrcompress.modelfile.modern import Modernized, write_modernized
 from lrcompress.verbs.in_memory import check_file

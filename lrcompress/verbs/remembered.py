@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import DatasetError
-from lrcompress.files.hashing import sha256
+from lrcompress.files import sha256
 from lrcompress.modelfile import made_of
 from lrcompress.records import runs
 from lrcompress.records.provenance import IN_MEMORY

@@ -79,7 +79,7 @@ def write_report(
     Raises:
         OutputError: If a file cannot be written, or its suffix tells no format.
     """
-    from lrcompress.files.atomic import check_output
+    from lrcompress.files import check_output
     from lrcompress.reporting.formats import format_of, render, write
 
     written: list[Path] = []

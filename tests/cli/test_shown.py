@@ -17,7 +17,7 @@ import pytest
 from click.testing import Result
 
 from lrcompress.cli import console
-from lrcompress.printable import printable
+from lrcompress.errors import printable
 
 EVIL = "\x1b]0;TITLE\x07\x9b31m\u202e[red]a\r\nb\x7f\udcff"
 KEPT = "größe λ 日本\N{NO-BREAK SPACE}%"

@@ -16,7 +16,7 @@ import pytest
 from click.testing import Result
 
 from lrcompress.errors import OutputError
-from lrcompress.files.workspaces import alone_in, tidy
+from lrcompress.files import alone_in, tidy
 from lrcompress.modelfile import open_model
 from lrcompress.records import runs
 
@@ -40,7 +40,7 @@ def count(job, found):
     armed = False
     def step(frame, event, argument):
         nonlocal armed
-        armed = armed or frame.f_code.co_filename.endswith("atomic.py") and (
+        armed = armed or frame.f_code.co_filename.endswith("files/output.py") and (
             frame.f_code.co_name == "replacing")
         if armed:
             found["any"] += 1
@@ -510,7 +510,7 @@ def test_a_lock_that_cannot_be_made_is_not_tried_forever(
     lock.parent.mkdir()
     lock.symlink_to(tmp_path / "nowhere" / "lock")
     tidy(tmp_path)
-    with pytest.raises(OutputError, match="No such file"), alone_in(tmp_path):
+    with pytest.raises(OutputError, match=r"Too many levels|No such file"), alone_in(tmp_path):
         pass
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -12,7 +12,7 @@ import pytest
 from lrcompress import errors
 from lrcompress.errors import LRCompressError, OutputError, RunRecordError
 from lrcompress.events import listening
-from lrcompress.files.atomic import check_output, replacing, write_json
+from lrcompress.files import check_output, replacing, write_json
 from lrcompress.records import provenance, runs
 
 
@@ -219,7 +219,7 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     """Names from a stranger's file are shown without escape sequences and without markup."""
     from rich.console import Console
 
-    from lrcompress.printable import printable
+    from lrcompress.errors import printable
     from lrcompress.reporting.tables import plain, table
 
     evil = "a\x1b[31mred\x07 [bold]b[/bold]\n"

@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 
 from lrcompress.errors import LRCompressError, TrainingError
-from lrcompress.files.hashing import sha256
+from lrcompress.files import sha256
 from lrcompress.modelfile import check_loadable, open_for_keras, open_model
 
 ROOT = Path(__file__).parents[2]

@@ -348,7 +348,9 @@ def test_missing_packages_name_the_extra(small: Path, monkeypatch: pytest.Monkey
     """One line with what to install, before Keras is loaded."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
-    expected = pytest.raises(MissingExtraError, match=r"needs ai-edge-litert; .*lrcompress\[export\]")
+    expected = pytest.raises(
+        MissingExtraError, match=r"needs ai-edge-litert; .*lrcompress\[export\]"
+    )
     with expected, listening(before_keras=pytest.fail):  # type: ignore[arg-type]
         lrcompress.export(small)
 

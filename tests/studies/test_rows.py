@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lrcompress.errors import DatasetError, OutputError
-from lrcompress.files.locking import locked
+from lrcompress.files import locked
 from lrcompress.studies.rows import UNFINISHED, Job, RowFile, work_through
 
 # Seconds: of threads that wait for each other for ever, not of a busy machine.
@@ -68,7 +68,7 @@ def test_a_lock_goes_with_its_dead_holder(tmp_path: Path) -> None:
     """A process that is killed while it holds a lock leaves it free, though its file is there."""
     path = tmp_path / "x.lock"
     code = (
-        "import os, sys; from pathlib import Path; from lrcompress.files.locking import locked\n"
+        "import os, sys; from pathlib import Path; from lrcompress.files import locked\n"
         "with locked(Path(sys.argv[1]), wait=False) as held:\n    os._exit(0 if held else 1)\n"
     )
 

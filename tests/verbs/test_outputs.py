@@ -20,7 +20,7 @@ from click.testing import Result
 
 import lrcompress
 from lrcompress.errors import LRCompressError, OutputError
-from lrcompress.files.atomic import (
+from lrcompress.files import (
     check_output,
     check_output_folder,
     replacing,
@@ -369,7 +369,7 @@ def test_pipes_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name in ("pipe.npz", "pipe.lrcompress.json", "compare.json"):
         os.mkfifo(name)
     from lrcompress.data.npz import read_npz
-    from lrcompress.files.hashing import sha256
+    from lrcompress.files import sha256
     from lrcompress.studies.reuse import find_earlier
 
     signal.alarm(20)
@@ -476,7 +476,7 @@ def test_signal_in_code_made_from_text(name: str, status: int) -> None:
     default = "default_int_handler" if name == "SIGINT" else "SIG_DFL"
     program = (
         f"import signal; signal.signal(signal.{name}, signal.{default})\n"
-        "from lrcompress.files.interrupts import ended_like_control_c\n"
+        "from lrcompress.files import ended_like_control_c\n"
         "with ended_like_control_c():\n"
         "    try:\n"
         f"        exec('import signal; signal.raise_signal(signal.{name})')\n"

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from lrcompress.errors import UnsupportedModelError, VerificationError
-from lrcompress.files.atomic import replacing
+from lrcompress.files import replacing
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import METADATA, OpenModel, opened
 from lrcompress.modelfile.graph import Container, Item, build

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lrcompress.errors import LRCompressError, UnsupportedModelError, VerificationError
-from lrcompress.files.atomic import check_output, replacing
-from lrcompress.files.hashing import sha256_meanwhile
+from lrcompress.files import check_output, replacing, sha256_meanwhile
 from lrcompress.modelfile.container import opened
 from lrcompress.modelfile.find import find_sites
 from lrcompress.modelfile.graph import build

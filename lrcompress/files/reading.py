@@ -1,4 +1,4 @@
-"""SHA-256 of files, in a second thread where there is other work to do meanwhile; and what is a file."""
+"""What is a file, and its SHA-256, in a second thread where there is other work to do meanwhile."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _PIECE_BYTES = 2**21
-
-
 # A table of results with which samples were wrong has a few megabytes.
 LARGEST_DOCUMENT = 2**28
 
@@ -21,12 +19,8 @@ LARGEST_DOCUMENT = 2**28
 def regular(path: Path, most: int | None = None) -> Path:
     """Return a path that leads to a regular file: a pipe would be waited for, a device has no end.
 
-    Args:
-        path: The file, or a link to it.
-        most: Bytes that it may have.
-
     Raises:
-        OSError: If it does not, or is larger.
+        OSError: If it does not, or has more than `most` bytes.
     """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
@@ -43,14 +37,10 @@ def sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def sha256_meanwhile(path: Path) -> Iterator[Callable[[], str]]:
-    """Hash a file while the body runs; neither hashing nor reading holds other threads up.
+    """Hash a file while the body runs; yield a function that waits for the SHA-256 and returns it.
 
-    Args:
-        path: The file; it must not change meanwhile.
-
-    Yields:
-        A function that waits for the hexadecimal SHA-256 and returns it. It raises `OSError` where
-        the file cannot be read. What is not asked for by the end of the body is given up.
+    It raises `OSError` where the file cannot be read. What is not asked for by the end of the body
+    is given up.
     """
     stop, found = threading.Event(), []
 

@@ -18,21 +18,11 @@ from typing import Any
 
 from lrcompress.errors import OutputError
 from lrcompress.files.interrupts import uninterrupted
-from lrcompress.files.workspaces import NEW, OLD, longest_name, tidy, workspace
+from lrcompress.files.workspace import NEW, OLD, longest_name, tidy, workspace
 
 
 def check_output(path: Path, *, inputs: tuple[Path, ...] = (), overwrite: bool = False) -> None:
-    """Refuse an output path before any work is done.
-
-    Args:
-        path: Where the output would go.
-        inputs: Files that must not be overwritten, also not through a link.
-        overwrite: Whether an existing `path` may be replaced.
-
-    Raises:
-        OutputError: If `path` cannot be a file's name, is a directory, a pipe or a device, is one
-            of `inputs`, exists without `overwrite`, or its folder is missing or not writable.
-    """
+    """Refuse an output path before any work is done; `inputs` are not overwritten through links either."""
     _check_place(path)
     for source in inputs:
         if path.exists() and source.exists() and path.samefile(source):
@@ -52,16 +42,7 @@ def check_output_folder(
 ) -> None:
     """Refuse an output that is a folder before any work is done.
 
-    Args:
-        path: The folder that would be made.
-        what_else: What a folder holds that this output would not, None for nothing: only such a
-            folder is replaced.
-        inputs: Files that must not be lost with it.
-        overwrite: Whether an existing one may be replaced.
-
-    Raises:
-        OutputError: If `path` is or holds something else, an input or the current folder, exists
-            without `overwrite`, or its parent is missing or not writable.
+    Only a folder is replaced of which `what_else` names nothing that this output would not hold.
     """
     real = _real(path)
     _check_place(real)
@@ -129,18 +110,12 @@ def _check_kind(path: Path) -> None:
 
 
 class Pending:
-    """Files that are written and not yet in their places.
-
-    Attributes:
-        stack: Closes their workspaces.
-        names: The files that are meant.
-        files: Of those that are written, where they are, and whether they replace what is there.
-    """
+    """Files that are written and not yet in their places."""
 
     def __init__(self, stack: contextlib.ExitStack, names: set[Path]) -> None:
-        """Begin with none."""
-        self.stack = stack
+        self.stack = stack  # closes their workspaces
         self.names = names
+        # Of those that are written, where they are, and whether they replace what is there.
         self.files: dict[Path, tuple[Path, bool]] = {}
 
     def at(self, path: Path) -> Path:
@@ -167,11 +142,7 @@ _pending: ContextVar[Pending | None] = ContextVar("pending", default=None)
 
 @contextlib.contextmanager
 def together(*names: Path) -> Iterator[Pending]:
-    """Put some files that are written in the body in their places at its end, and no signal between.
-
-    Raises:
-        OutputError: If one cannot be put in its place.
-    """
+    """Put some files that are written in the body in their places at its end, and no signal between."""
     with contextlib.ExitStack() as stack:
         pending = Pending(stack, set(names))
         token = _pending.set(pending)
@@ -188,16 +159,8 @@ def replacing(path: Path, *, overwrite: bool = False, like: Path | None = None) 
     """Yield an empty temporary file; on success flush it to disk and put it at `path`.
 
     It bears the same name, because Keras chooses the format by the suffix. On any exception,
-    KeyboardInterrupt included, it is removed and `path` stays as it was.
-
-    Args:
-        path: The output.
-        overwrite: Whether it replaces what is there by then; its permissions stay.
-        like: What it is made from: it is not readable for more users than that.
-
-    Raises:
-        OutputError: If the file cannot be created or moved (no permission, disk full), or there is
-            one without `overwrite`.
+    KeyboardInterrupt included, it is removed and `path` stays as it was. It is not readable for more
+    users than what it is made from (`like`), or than what it replaces.
     """
     outer = _pending.get()
     group: AbstractContextManager[Pending] = together(path)
@@ -223,18 +186,8 @@ def replacing_folder(
 ) -> Iterator[Path]:
     """Yield an empty temporary folder; on success rename it to `path`.
 
-    On any exception, KeyboardInterrupt included, it is removed and `path` stays as it was. A
-    process that is killed while it replaces a folder leaves the old one to be put back by the next.
-
-    Args:
-        path: The output.
-        what_else: As for `check_output_folder`.
-        overwrite: Whether it replaces what is there by then; its permissions stay.
-        like: What it is made from: it is not readable for more users than that.
-
-    Raises:
-        OutputError: If the folder cannot be created or moved, or there is something else, or a
-            folder without `overwrite`.
+    As `replacing`; a process that is killed while it replaces a folder leaves the old one to be put
+    back by the next.
     """
     path = _real(path)
     with _written(path), workspace(path.parent) as beside:
