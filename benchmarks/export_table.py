@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count, evenly, take
 from lrcompress.data.sources import load
-from lrcompress.live import engine
+from lrcompress.live import engine, storing
 from lrcompress.live.evaluate import Evaluation, evaluate
 from lrcompress.live.head import tail_of
 from lrcompress.live.latency import random_inputs
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     files = {"original": arguments.original, "factorized": arguments.factorized}
-    models = {name: engine.load_model(path) for name, path in files.items()}
+    models = {name: storing.load_model(path) for name, path in files.items()}
     head = find_head(open_model(arguments.factorized))
     m, n = head.kernel_shape
     data, scaling = None, None

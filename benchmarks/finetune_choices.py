@@ -23,7 +23,7 @@ import numpy as np
 import lrcompress
 from lrcompress.data.arrays import evenly
 from lrcompress.data.sources import load
-from lrcompress.live import engine
+from lrcompress.live import engine, storing
 from lrcompress.live.head import SplitHead
 from lrcompress.live.prepare import DataRequest, Prepared, prepare
 from lrcompress.train.finetune import finetune
@@ -76,7 +76,7 @@ def run(
     chosen = {"epochs": epochs, "seed": seed} | VARIANTS[name]
     refit = chosen.pop("refit", True)
     settings = FinetuneSettings(**chosen)
-    student = engine.load_model(small)
+    student = storing.load_model(small)
     outcome = finetune(student, teacher, data, settings, head=head if refit else None)
     settings = outcome.settings
     return {
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    teacher = engine.load_model(arguments.model)
+    teacher = storing.load_model(arguments.model)
     origin = lrcompress.inspect(arguments.model)["head"]
     request = DataRequest(scaling=SCALINGS.get(arguments.dataset))
     data = with_samples(prepare(load(arguments.dataset), teacher, request), arguments.samples)

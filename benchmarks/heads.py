@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from lrcompress import lowrank
 from lrcompress.data.sources import load
-from lrcompress.live import engine
+from lrcompress.live import engine, storing
 from lrcompress.live.activations import layer_inputs
 from lrcompress.lowrank import Factors, InputMoments
 
@@ -51,7 +51,7 @@ class Network:
 
     def __init__(self, path: Path, name: str) -> None:
         """Run the network below its head once."""
-        model = engine.load_model(path)
+        model = storing.load_model(path)
         data = load(name)
         head = model.layers[-1]
         self.kernel, self.bias = (np.asarray(weight) for weight in head.get_weights())

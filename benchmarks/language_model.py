@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import lrcompress
 from lrcompress import lowrank
-from lrcompress.live import engine
+from lrcompress.live import engine, storing
 from lrcompress.live.activations import layer_inputs
 from lrcompress.lowrank import Factors
 
@@ -81,7 +81,7 @@ class Bench:
             np.savez_compressed(self.dataset, **self.data)
         self.full = work / "full.keras"
         self.training = self.kept("full", self._train)
-        self.model = engine.load_model(self.full)
+        self.model = storing.load_model(self.full)
         head = self.model.get_layer(HEAD)
         self.kernel, self.bias = (np.asarray(weight) for weight in head.get_weights())
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.live import engine
+from lrcompress.live import storing
 from lrcompress.live.head import tail_of
 from lrcompress.live.timing import interleaved
 
@@ -22,7 +22,7 @@ def speed(
     full_file: Path, small_file: Path, data: dict[str, NDArray[np.int32]], batch: int
 ) -> dict[str, Any]:
     """Return seconds of the head, of the whole model and of a training step, and their ratios."""
-    full, small = engine.load_model(full_file), engine.load_model(small_file)
+    full, small = storing.load_model(full_file), storing.load_model(small_file)
     x, y = data["x_train"][:batch], data["y_train"][:batch]
     steps, units = x.shape[1], full.get_layer(HEAD).kernel.shape[0]
     activations = np.random.default_rng(0).standard_normal((batch * steps, units), np.float32)

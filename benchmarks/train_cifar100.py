@@ -36,7 +36,7 @@ def main() -> None:
     recipe = RECIPES["cifar100"]
     data = sources.load("cifar100")
     scaling = parse(recipe.scaling, data.x_train)
-    engine.seed_everything(SEED)
+    keras.utils.set_random_seed(SEED)
     model = recipe.build(None)
     model.compile(
         optimizer=keras.optimizers.Adam(), loss="categorical_crossentropy", metrics=["accuracy"],

@@ -142,6 +142,6 @@ def small_file(trained_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def load_keras() -> Callable[[Path], Any]:
     """Return the function that loads a whole Keras model."""
-    from lrcompress.live.engine import load_model
+    from lrcompress.live.storing import load_model
 
     return load_model

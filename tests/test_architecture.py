@@ -66,7 +66,7 @@ OPEN = {
 KERAS = {"live", "train", "runtimes", "studies"}
 # What stands in those rooms and loads no Keras.
 LIGHT = {
-    "lrcompress.live.processes",
+    "lrcompress.live.environment",
     "lrcompress.live.timing",
     "lrcompress.runtimes.target",
     "lrcompress.studies.arms",

@@ -60,7 +60,7 @@ def test_language_model_through_the_commands(
 ) -> None:
     """It trains, is factorized on its own data, recovers, and predicts a word at every step."""
     import lrcompress
-    from lrcompress.live.engine import load_model
+    from lrcompress.live.storing import load_model
 
     monkeypatch.setattr("sys.argv", ["language_model.py", "--text", str(text), "--tiny"])
     script["main"]()

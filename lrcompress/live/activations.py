@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from lrcompress.data.arrays import Arrays, chunks, count, take
 from lrcompress.errors import TrainingError
 from lrcompress.events import progress
+from lrcompress.live.devices import replicas
 from lrcompress.live.evaluate import batch_size
 from lrcompress.live.padding import Asked, Mask, masks_of, packed
-from lrcompress.live.team import current
 
 # From here on what is kept lies on disk, in a nameless file that the system pages in.
 IN_MEMORY_BYTES = 2**31
@@ -129,7 +129,7 @@ def _below(model: Any, paths: Sequence[str]) -> Any | None:
     nodes = [node for level in getattr(graph, "_nodes_by_depth", {}).values() for node in level]
     layers = [find_layer(model, path) for path in paths]
     uses = [[node for node in nodes if node.operation is layer] for layer in layers]
-    if len(current().devices) > 1 or any(
+    if len(replicas().devices) > 1 or any(
         len(found) != 1 or len(found[0].input_tensors) != 1 for found in uses
     ):
         return None

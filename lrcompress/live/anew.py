@@ -1,53 +1,13 @@
-"""What of a model's own habits is set aside while it is run here, and stands again in its file."""
+"""What of a model's own habits is set aside while it is trained here."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import keras
-
-from lrcompress.errors import LRCompressWarning
-
-_KEPT = "stateful_in_its_file"
-
-
-def start_each_anew(model: Any) -> None:
-    """Let recurrent layers that carry their state over begin each sample anew, and say so.
-
-    What a sample gives would depend on those before it, and a batch would have one size only.
-    """
-    layers = [
-        x
-        for x in model._flatten_layers()
-        if getattr(x, "stateful", False) and hasattr(x, "reset_state")
-    ]
-    for layer in layers:
-        layer.stateful = False
-        setattr(layer, _KEPT, True)
-    if layers:
-        warnings.warn(
-            f"Stateful layers ({', '.join(layer.name for layer in layers)}) begin each sample anew here; "
-            "files keep them stateful.",
-            LRCompressWarning,
-            stacklevel=3,
-        )
-
-
-@contextlib.contextmanager
-def as_in_its_file(model: Any) -> Iterator[None]:
-    """Make recurrent layers stateful again while a model is saved."""
-    layers = [layer for layer in model._flatten_layers() if getattr(layer, _KEPT, False)]
-    try:
-        for layer in layers:
-            layer.stateful = True
-        yield
-    finally:
-        for layer in layers:
-            layer.stateful = False
 
 
 def frozen_weights(model: Any) -> int:

@@ -1,27 +1,34 @@
-"""Training on several devices or machines, by the engines' own means.
+"""Devices that share each batch, on one host or several, by the engines' own means.
 
 JAX, one host or several: `keras.distribution.DataParallel`. TensorFlow, one host:
 `tf.distribute.MirroredStrategy`, the one thing here that Keras has no name for. TensorFlow's
 strategy for several hosts does not work with Keras 3 (it fails on its PerReplica values), and Keras'
 PyTorch backend has none.
+
+A step's gradient is that of the whole batch, so that the results are those of one device up to
+rounding. For that every device's share must be equally large: batches grow to the next multiple
+of the devices.
 """
 
 from __future__ import annotations
 
 import contextlib
+import shutil
+import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count, take
 from lrcompress.errors import TrainingError, one_line
-from lrcompress.live import engine as backend
-from lrcompress.live import processes
-from lrcompress.live.team import Team, at_work, current
+from lrcompress.live import environment
 
 _JAX = (
     "set KERAS_BACKEND=jax and, on each host, KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and "
@@ -29,29 +36,133 @@ _JAX = (
 )
 
 
-# The others can be met once.
+@dataclass(frozen=True)
+class Replicas:
+    """Devices that keep the same weights and compute a share of each batch.
+
+    Attributes:
+        devices: Their names, those of other processes included.
+        index: Of this process; the first, 0, writes and prints.
+        processes: How many take part, one a host as a rule.
+    """
+
+    devices: tuple[str, ...] = ("",)
+    index: int = 0
+    processes: int = 1
+
+    def __str__(self) -> str:
+        """Return how batches are shared."""
+        over = f" in {self.processes} processes" if self.processes > 1 else ""
+        return f"each batch shared by {len(self.devices)} devices{over}"
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files."""
+        return self.index == 0
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """Which part of each batch this process feeds, and of how many."""
+        return self.index, self.processes
+
+    def rounded(self, batch_size: int) -> int:
+        """Return the next multiple of the devices."""
+        return batch_size + -batch_size % len(self.devices)
+
+    def evened(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return samples in order, filled up from its begin to a multiple of the devices."""
+        return np.resize(order, self.rounded(len(order))) if len(order) else order
+
+    @contextlib.contextmanager
+    def folder(self, folder: Path) -> Iterator[Path]:
+        """Yield where this process may write what belongs in a folder.
+
+        The first process writes there. Each other one reads what was there and writes in a copy of
+        its own, which is gone afterwards, so that all take the same way.
+        """
+        if self.writes:
+            yield folder
+            return
+        with tempfile.TemporaryDirectory(prefix="lrcompress-") as scratch:
+            own = Path(scratch) / folder.name
+            if folder.is_dir():
+                # Files are replaced, never written into: a link will do.
+                unlocked = shutil.ignore_patterns("*.lock")
+                shutil.copytree(folder, own, copy_function=_link, ignore=unlocked)
+            yield own
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).symlink_to(Path(source).resolve())
+
+
+_current = Replicas()
+# The other processes can be met once.
 _joined = False
 
 
-def join(choice: str) -> None:
-    """Meet the other processes, if the environment names any; before anything is computed.
+def replicas() -> Replicas:
+    """Return the devices at work; a single nameless one where nothing is shared."""
+    return _current
+
+
+def available() -> list[str]:
+    """Return the names of the devices that can compute, accelerators only if there are any."""
+    try:
+        return [str(device).lower() for device in keras.distribution.list_devices()]
+    except (NotImplementedError, AttributeError, ValueError):
+        # The PyTorch backend of older Keras cannot list its devices.
+        return ["cpu:0"]
+
+
+def has_accelerator() -> bool:
+    """Return whether Keras sees a GPU or TPU."""
+    return any(not device.startswith("cpu") for device in available())
+
+
+@contextlib.contextmanager
+def over(choice: str) -> Iterator[Replicas]:
+    """Load, build and train models in this context to have each batch shared by the devices.
 
     Args:
-        choice: One of `processes.CHOICES`; none leaves this process alone.
+        choice: ``auto`` shares where this host has several accelerators, or the environment names
+            several processes; ``data`` also among CPU devices; ``none`` never does.
 
     Raises:
-        TrainingError: If `choice` is another word, the engine cannot share work with others, or
-            they cannot be met.
+        TrainingError: If the engine cannot do what is asked, or the other processes cannot be met.
     """
+    global _current
+    found = replicas_for(choice)
+    scope: AbstractContextManager[Any] = contextlib.nullcontext()
+    if len(found.devices) > 1:
+        scope = _jax(found) if keras.backend.backend() == "jax" else _tensorflow(found)
+    before = _current
+    with scope:
+        _current = found
+        try:
+            yield found
+        finally:
+            _current = before
+
+
+def replicas_for(choice: str) -> Replicas:
+    """Return the devices that `over` would have share each batch; meets the other processes."""
+    join(choice)
+    found = _sharing(choice)
+    return Replicas(tuple(found), *environment.read_processes()) if len(found) > 1 else Replicas()
+
+
+def join(choice: str) -> None:
+    """Meet the other processes, if the environment names any; before anything is computed."""
     global _joined
-    if choice not in processes.CHOICES:
-        msg = f"Received distribute={choice!r}; expected {', '.join(processes.CHOICES)}."
+    if choice not in environment.CHOICES:
+        msg = f"Received distribute={choice!r}; expected {', '.join(environment.CHOICES)}."
         raise TrainingError(msg, code="distribute")
     if choice == "none":
         return
     engine = keras.backend.backend()
-    _, number = processes.read_processes()
-    workers = processes.tensorflow_workers() if engine == "tensorflow" else 0
+    _, number = environment.read_processes()
+    workers = environment.tensorflow_workers() if engine == "tensorflow" else 0
     if max(number, workers) > 1 and engine != "jax":
         msg = (
             f"{max(number, workers)} processes are set up, and Keras cannot train on several under "
@@ -64,53 +175,17 @@ def join(choice: str) -> None:
         except (RuntimeError, ValueError) as error:
             # A program that has met the others itself is welcome to.
             if keras.distribution.DataParallel(auto_shard_dataset=False).num_processes != number:
-                reason = one_line(error)
                 msg = (
-                    f"The other processes could not be met ({reason}); check the addresses and that "
+                    f"The other processes could not be met ({one_line(error)}); check the addresses and that "
                     f"all {number} have been started."
                 )
                 raise TrainingError(msg, code="processes") from error
         _joined = True
 
 
-@contextlib.contextmanager
-def over(choice: str) -> Iterator[Team]:
-    """Load, build and train models in this context to have each batch shared by the devices.
-
-    Args:
-        choice: ``auto`` shares where this host has several accelerators, or the environment names
-            several processes; ``data`` also among CPU devices; ``none`` never does.
-
-    Yields:
-        The devices.
-
-    Raises:
-        TrainingError: If the engine cannot do what is asked.
-    """
-    team = team_for(choice)
-    scope: AbstractContextManager[Any] = contextlib.nullcontext()
-    if len(team.devices) > 1:
-        scope = _jax(team) if keras.backend.backend() == "jax" else _tensorflow(team)
-    with scope, at_work(team):
-        yield team
-
-
-def team_for(choice: str) -> Team:
-    """Return the devices that `over` would have share each batch.
-
-    Raises:
-        TrainingError: As `over`.
-    """
-    join(choice)
-    devices = _devices(choice)
-    return Team(tuple(devices), *processes.read_processes()) if len(devices) > 1 else Team()
-
-
-def _devices(choice: str) -> list[str]:
+def _sharing(choice: str) -> list[str]:
     """Return the devices to share batches among; fewer than two if there is nothing to share."""
     engine = keras.backend.backend()
-    if choice == "none":
-        return []
     if engine not in ("jax", "tensorflow"):
         if choice == "data":
             msg = (
@@ -119,55 +194,56 @@ def _devices(choice: str) -> list[str]:
             )
             raise TrainingError(msg, code="engine_cannot_distribute")
         return []
-    wanted = choice == "data" or backend.has_accelerator() or processes.read_processes()[1] > 1
-    return backend.devices() if wanted else []
+    wanted = choice == "data" or (
+        choice == "auto" and (has_accelerator() or environment.read_processes()[1] > 1)
+    )
+    return available() if wanted else []
 
 
-def _jax(team: Team) -> AbstractContextManager[Any]:
+def _jax(found: Replicas) -> AbstractContextManager[Any]:
     # Each process is fed its own share of a batch, see `train.feed` and `predict`.
-    extra = {"auto_shard_dataset": False} if team.processes > 1 else {}
+    extra = {"auto_shard_dataset": False} if found.processes > 1 else {}
     scope: AbstractContextManager[Any] = keras.distribution.DataParallel(**extra).scope()
     return scope
 
 
-def _tensorflow(team: Team) -> AbstractContextManager[Any]:
+def _tensorflow(found: Replicas) -> AbstractContextManager[Any]:
     import tensorflow as tf
 
-    names = [name.upper() for name in team.devices]
+    names = [name.upper() for name in found.devices]
     scope: AbstractContextManager[Any] = tf.distribute.MirroredStrategy(names).scope()
     return scope
 
 
 def predict(model: Any, x: Arrays, batch_size: int) -> Any:
-    """Return the model's outputs on `x` as `model.predict` does, from all devices of the team.
+    """Return the model's outputs on `x` as `model.predict` does, from all devices at work.
 
     Args:
         model: A Keras model.
         x: Inputs; one batch where there is one device.
         batch_size: Samples that all devices together run at once.
     """
-    team = current()
-    if len(team.devices) == 1:
+    found = replicas()
+    if len(found.devices) == 1:
         # `predict` would set up a pipeline each time, which takes longer than a small model.
         return model.predict_on_batch(x)
     if keras.backend.backend() == "tensorflow":
         return model.predict(x, batch_size=batch_size, verbose=0)
     samples = count(x)
-    batch = team.rounded(min(batch_size, samples))
+    batch = found.rounded(min(batch_size, samples))
     order = np.resize(np.arange(samples), samples + -samples % batch)
-    each = batch // team.processes
-    own = order.reshape(-1, team.processes, each)[:, team.index].reshape(-1)
-    found = _gathering(model, team).predict(take(x, own), batch_size=each, verbose=0)
-    return keras.tree.map_structure(lambda output: output[:samples], found)
+    each = batch // found.processes
+    own = order.reshape(-1, found.processes, each)[:, found.index].reshape(-1)
+    whole = model if found.processes == 1 else _gathering(model)
+    outputs = whole.predict(take(x, own), batch_size=each, verbose=0)
+    return keras.tree.map_structure(lambda output: output[:samples], outputs)
 
 
 _gathered: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
-def _gathering(model: Any, team: Team) -> Any:
+def _gathering(model: Any) -> Any:
     """Return a model with the same layers whose outputs every process gets whole."""
-    if team.processes == 1:
-        return model
     if model not in _gathered:
         outputs = [_Gather()(output) for output in model.outputs]
         _gathered[model] = keras.Model(model.inputs, outputs)

@@ -1,28 +1,21 @@
-"""The device, the seed and the compile options: what differs between Keras' engines."""
+"""The engine behind Keras: its device, versions and compile options, and how a model is compiled."""
 
 from __future__ import annotations
 
 import platform
 import re
-import warnings
-from pathlib import Path
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import keras
 import numpy as np
 
-from lrcompress.data.finite import check_weights
-from lrcompress.errors import LRCompressWarning, TrainingError, one_line
-from lrcompress.live import compiling
-from lrcompress.live.anew import start_each_anew
-from lrcompress.live.scopes import allow_names
-from lrcompress.live.team import current
-from lrcompress.modelfile import model_of, open_for_keras
+from lrcompress.live.devices import available, replicas, replicas_for
+from lrcompress.live.devices import has_accelerator as has_accelerator
 
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and the backend: training draws weights, dropout and order from them."""
-    keras.utils.set_random_seed(seed)
+# What TensorFlow's graphs do not take in a name.
+_ODD = re.compile(r"[^A-Za-z0-9_./>-]|^[^A-Za-z0-9.]")
 
 
 def forget_models() -> None:
@@ -31,7 +24,7 @@ def forget_models() -> None:
     Nothing is freed while several devices share the batches: Keras would forget that too, and so
     would TensorFlow, whose strategy belongs to the graph that is thrown away.
     """
-    if len(current().devices) == 1:
+    if len(replicas().devices) == 1:
         keras.backend.clear_session()
 
 
@@ -42,35 +35,16 @@ def describe_device(choice: str | None = None) -> str:
     batch shared by 2 devices``.
 
     Args:
-        choice: What the user said of several devices, before they are at work; None to go by the
-            team that is.
+        choice: What the user said of several devices, before they are at work; None to go by those
+            that are.
     """
     name = keras.backend.backend()
-    if choice is None:
-        team = current()
-    else:
-        from lrcompress.live.devices import team_for
-
-        team = team_for(choice)
-    if len(team.devices) > 1:
-        return f"{', '.join(team.devices)} ({name}), {team}"
+    sharing = replicas() if choice is None else replicas_for(choice)
+    if len(sharing.devices) > 1:
+        return f"{', '.join(sharing.devices)} ({name}), {sharing}"
     # One of several computes where nothing is shared.
-    first = devices()[0]
+    first = available()[0]
     return f"cpu, {platform.machine()} ({name})" if first.startswith("cpu") else f"{first} ({name})"
-
-
-def has_accelerator() -> bool:
-    """Return whether Keras sees a GPU or TPU."""
-    return any(not device.startswith("cpu") for device in devices())
-
-
-def devices() -> list[str]:
-    """Return the names of the devices that can compute, accelerators only if there are any."""
-    try:
-        return [str(device).lower() for device in keras.distribution.list_devices()]
-    except (NotImplementedError, AttributeError, ValueError):
-        # The PyTorch backend of older Keras cannot list its devices.
-        return ["cpu:0"]
 
 
 def jit_compile() -> bool | str:
@@ -80,109 +54,127 @@ def jit_compile() -> bool | str:
 
 def versions() -> dict[str, str]:
     """Return the versions that decide the numbers."""
+    backend = keras.backend.backend()
+    try:
+        number = version(backend)
+    except PackageNotFoundError:  # built by hand, or named otherwise (tensorflow-cpu)
+        number = "unknown"
     return {
         "keras": keras.__version__,
-        "backend": f"{keras.backend.backend()} {_backend_version()}",
+        "backend": f"{backend} {number}",
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
 
 
-def _backend_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+def allow_names(model: Any) -> None:
+    """Let TensorFlow run a model whose layers are called what its graphs do not take.
 
+    Only the graph's own names of its parts change, which nothing reads: the layers keep theirs.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    if not any(_ODD.search(layer.name) for layer in (model, *model._flatten_layers())):
+        return
+    from keras.src.backend.tensorflow import core
+
+    graph = core.tf.Graph
+    if not hasattr(graph.name_scope, "takes_any"):
+        graph.name_scope = _lenient(graph.name_scope)
+
+
+def _lenient(name_scope: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def lenient(graph: Any, name: Any) -> Any:
+        return name_scope(graph, _ODD.sub(".", name) if isinstance(name, str) else name)
+
+    lenient.takes_any = True  # type: ignore[attr-defined]  # so that it is not done twice
+    return lenient
+
+
+def compile_without_slots(model: Any, compiled: dict[str, Any] | None) -> None:
+    """Give a model the optimizer, loss and metrics of a `get_compile_config`; None leaves it not compiled.
+
+    Not by `compile_from_config`, which would also build the optimizer's slots: they would be
+    zeros, and triple the file.
+    """
     try:
-        return version(keras.backend.backend())
-    except PackageNotFoundError:  # built by hand, or named otherwise (tensorflow-cpu)
-        return "unknown"
+        settings = keras.saving.deserialize_keras_object(compiled) if compiled else None
+    except Exception:  # functions and classes of a program, which `compile_like` knows
+        settings = None
+    if settings:
+        model.compile(**settings)
+    else:
+        # Keras would otherwise store whatever loss it was trained with, which need not be stock.
+        model.compiled = False
 
 
-# HDF5 files name a loss as `compile` was given it; Keras finds these in its losses only when told.
-SHORT_LOSSES = {
-    "bce": "binary_crossentropy",
-    "kld": "kl_divergence",
-    "mae": "mean_absolute_error",
-    "mape": "mean_absolute_percentage_error",
-    "mse": "mean_squared_error",
-    "msle": "mean_squared_logarithmic_error",
-}
+def compile_like(model: Any, like: Any) -> None:
+    """Compile a model as another one is in this process, with the same functions and classes."""
+    if not like.compiled:
+        model.compiled = False
+        return
+    # An archive would spell functions by names that only the caller's program can read.
+    settings = dict(like._compile_config.config) | {"optimizer": like.optimizer}
+    model.compile(**keras.tree.map_structure(_without_state, settings))
 
 
-def check_version(version: str) -> None:
-    """Refuse a Keras that does not keep its own safe mode; pyproject.toml leaves these out too.
+def _without_state(setting: Any) -> Any:
+    """Return a new optimizer or metric of the same settings; anything else as it is."""
+    if isinstance(setting, keras.Metric):
+        return type(setting).from_config(setting.get_config())
+    if isinstance(setting, keras.optimizers.Optimizer):
+        config = setting.get_config()
+        rate = setting._learning_rate
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            config["learning_rate"] = rate
+        return type(setting).from_config(config)
+    return setting
 
-    The repairs of 2026 are in 3.12.4, the last for Python 3.10, and from 3.15 on.
 
-    Raises:
-        TrainingError: With code ``unsafe_keras``.
+def compile_with_known(model: Any, compiled: dict[str, Any]) -> list[str]:
+    """Compile a model with the loss and optimizer of its file that Keras knows; nothing needs its metrics.
+
+    Returns:
+        The names of what Keras does not know; empty where something else kept it from compiling.
     """
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
-    if numbers < (3, 12, 4) or (3, 13) <= numbers < (3, 15):
-        msg = (
-            f"Keras {version} can be made to run what a model file holds; expected 3.12.4 or from 3.15 "
-            "on: python -m pip install --upgrade keras."
-        )
-        raise TrainingError(msg, code="unsafe_keras")
+    unknown: list[str] = []
+    optimizer = compiled.get("optimizer") or compiled.get("optimizer_config")
+    loss = _known(compiled.get("loss"), keras.losses.get, unknown)
+    optimizer = _known(optimizer, keras.optimizers.get, unknown)
+    for key in ("metrics", "weighted_metrics"):
+        _known(compiled.get(key), _metric, unknown)
+    weights = compiled.get("loss_weights")
+    if loss is not None or optimizer is not None:
+        model.compile(optimizer=optimizer, loss=loss, loss_weights=weights)
+    return list(dict.fromkeys(unknown))
 
 
-def load_model(
-    path: Path,
-    *,
-    custom_objects: dict[str, Any] | None = None,
-    safe_mode: bool = True,
-    compiled: bool = True,
-) -> Any:
-    """Load a whole model: the one door by which files come to Keras.
+def _known(saved: Any, get: Callable[[Any], Any], unknown: list[str]) -> Any:
+    """Return what Keras makes of a setting, None in the place of what it does not know."""
+    if isinstance(saved, list):
+        return [_known(one, get, unknown) for one in saved]
+    if isinstance(saved, dict) and "class_name" not in saved:
+        return {name: _known(one, get, unknown) for name, one in saved.items()}
+    try:
+        return get(saved)
+    except Exception as error:  # a stranger's settings fail in any way
+        named = re.search(r"(?:class|function) '([^']+)'", str(error))
+        config = saved.get("config") if isinstance(saved, dict) else saved
+        name = config if isinstance(config, str) else saved["class_name"]
+        unknown.append(named[1] if named else str(name).strip("_"))
+        return None
 
-    A loss, metric, optimizer or schedule that Keras does not know keeps no model from being run: it
-    is left out, with an `LRCompressWarning`, and what Keras knows of the compile settings is kept.
 
-    Args:
-        path: The file.
-        custom_objects: Classes by name, for a model that came from this process.
-        safe_mode: False only for such a model, which may hold code.
-        compiled: Whether to compile it as the file says.
+def _metric(saved: Any) -> Any:
+    # These are made for the outputs' shapes as the model compiles.
+    return saved if saved in ("accuracy", "acc", "crossentropy", "ce") else keras.metrics.get(saved)
 
-    Raises:
-        ModelFileError: If the file is missing, damaged or hostile.
-        UnsupportedModelError: If it holds weights only, or keeps them as ``.npz``.
-        TrainingError: If this Keras cannot load it, or it holds code, NaN or infinity.
-    """
-    settings: dict[str, Any] = {}
-    like = model_of(path)
-    if safe_mode and like is not None:
-        from lrcompress.live.storing import reload_live  # which loads through here
 
-        model = reload_live(path, like)
-        check_weights(model, path)
-        return model
-    if safe_mode:
-        check_version(keras.__version__)
-        settings = open_for_keras(path).compile_config or {}
-    losses = {short: getattr(keras.losses, name) for short, name in SHORT_LOSSES.items()}
-    options = {"custom_objects": losses | (custom_objects or {}), "safe_mode": safe_mode}
-    with warnings.catch_warnings():
-        # Keras warns about optimizer slots that factorization dropped; the report says so.
-        warnings.simplefilter("ignore")
-        unknown: Exception | None = None
-        try:
-            try:
-                model = keras.saving.load_model(path, compile=compiled, **options)
-            except Exception as error:  # Keras raises anything here, from TypeError to its own
-                unknown = error
-                model = keras.saving.load_model(path, compile=False, **options)
-        except Exception as error:
-            msg = (
-                f"Keras {keras.__version__} cannot load {path} ({type(error).__name__}: {one_line(error)}); "
-                "`lrcompress modernize` helps where the file is only old; factorize, inspect and report work "
-                "on any, commands that run the model do not."
-            )
-            raise TrainingError(msg, code="keras_cannot_load") from error
-    allow_names(model)
-    start_each_anew(model)
-    if safe_mode:
-        check_weights(model, path)
-    if unknown is not None:
-        lost = compiling.compile_with_known(model, settings)
-        warnings.warn(compiling.note(lost, unknown), LRCompressWarning, stacklevel=2)
-    return model
+def load_model(path: Any) -> Any:
+    """`storing.load_model`, until the rooms above use that."""
+    from lrcompress.live import storing
+
+    return storing.load_model(path)
+
+
+seed_everything = keras.utils.set_random_seed

@@ -16,9 +16,9 @@ from lrcompress.data.finite import check_outputs
 from lrcompress.errors import DatasetError
 from lrcompress.events import progress
 from lrcompress.live import devices
+from lrcompress.live.devices import replicas
 from lrcompress.live.outputs import Head, heads, output_names
 from lrcompress.live.padding import Mask, masked_weights, masks_of, spread
-from lrcompress.live.team import current
 from lrcompress.measure.evaluation import ClassEvaluation, Evaluation, OutputsEvaluation
 from lrcompress.measure.paired import Weights
 from lrcompress.measure.scores import SCORERS, Scores, kind_of
@@ -80,7 +80,7 @@ def run_over(
     total, batch = count(x), batch_size(model, x)
     run = run or (lambda some: devices.predict(model, some, batch))
     # Several devices are started anew for each part: it holds several batches, unless those are large.
-    several = len(current().devices) > 1 and batch == BATCH
+    several = len(replicas().devices) > 1 and batch == BATCH
     for part in chunks(total, 8 * batch if several else batch):
         whole = part if several else reaching_back(part, batch)
         found = keras.tree.flatten(run(take(x, whole)))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import TrainingError
-from lrcompress.live import engine
+from lrcompress.live import storing
 from lrcompress.live.activations import find_layer
 from lrcompress.live.head import Tail, alone, tail_of
 from lrcompress.live.multiplications import multiplications
@@ -72,7 +72,7 @@ def subject(path: Path, layers: Sequence[Sequence[str]] | None = None) -> Subjec
     Raises:
         TrainingError: If Keras cannot load it, or it does not say what it takes in.
     """
-    model = engine.load_model(path)
+    model = storing.load_model(path)
     if not getattr(model, "inputs", None):
         msg = f"{path} does not say what it takes in; expected a functional or Sequential model."
         raise TrainingError(msg, code="no_inputs")

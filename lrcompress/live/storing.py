@@ -1,10 +1,11 @@
-"""Saving a trained model whole or not at all, with its provenance inside."""
+"""Model files and Keras: loading them safely, saving them whole or not at all, converting them."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
 import json
+import re
 import shutil
 import tempfile
 import warnings
@@ -13,14 +14,185 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
-from lrcompress.errors import OutputError, VerificationError, in_place_of, one_line
+from lrcompress.data.finite import check_weights
+from lrcompress.errors import (
+    LRCompressWarning,
+    OutputError,
+    TrainingError,
+    VerificationError,
+    in_place_of,
+    one_line,
+)
 from lrcompress.files import replacing
-from lrcompress.live import compiling, engine
-from lrcompress.live.anew import as_in_its_file
-from lrcompress.modelfile import made_of, model_of
+from lrcompress.live.engine import (
+    allow_names,
+    compile_like,
+    compile_with_known,
+    compile_without_slots,
+)
+from lrcompress.modelfile import made_of, model_of, open_for_keras
 from lrcompress.records import provenance
+
+# HDF5 files name a loss as `compile` was given it; Keras finds these in its losses only when told.
+SHORT_LOSSES = {
+    "bce": "binary_crossentropy",
+    "kld": "kl_divergence",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "mse": "mean_squared_error",
+    "msle": "mean_squared_logarithmic_error",
+}
+# The attribute of a layer that is stateful in its file, but not here.
+_STATEFUL = "stateful_in_its_file"
+
+
+def check_version(version: str) -> None:
+    """Refuse a Keras that does not keep its own safe mode; pyproject.toml leaves these out too.
+
+    The repairs of 2026 are in 3.12.4, the last for Python 3.10, and from 3.15 on.
+    """
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if numbers < (3, 12, 4) or (3, 13) <= numbers < (3, 15):
+        msg = (
+            f"Keras {version} can be made to run what a model file holds; expected 3.12.4 or from 3.15 "
+            "on: python -m pip install --upgrade keras."
+        )
+        raise TrainingError(msg, code="unsafe_keras")
+
+
+def load_model(path: Path) -> Any:
+    """Load a whole model: the one door by which files come to Keras.
+
+    A loss, metric, optimizer or schedule that Keras does not know keeps no model from being run: it
+    is left out, with an `LRCompressWarning`, and what Keras knows of the compile settings is kept.
+
+    Raises:
+        ModelFileError: If the file is missing, damaged or hostile.
+        UnsupportedModelError: If it holds weights only, or keeps them as ``.npz``.
+        TrainingError: If this Keras cannot load it, or it holds code, NaN or infinity.
+    """
+    like = model_of(path)
+    if like is not None:
+        model = _load_own(path, like)
+        check_weights(model, path)
+        return model
+    check_version(keras.__version__)
+    settings = open_for_keras(path).compile_config or {}
+    unknown: Exception | None = None
+    try:
+        model = _load(path)
+    except Exception as error:  # Keras raises anything here, from TypeError to its own
+        unknown = error
+        model = _load_alone(path)
+    _as_run_here(model)
+    check_weights(model, path)
+    if unknown is not None:
+        lost = compile_with_known(model, settings)
+        what = f"does not know {', '.join(lost)}" if lost else f"reports {one_line(unknown, 120)!r}"
+        warnings.warn(
+            f"Compile settings: Keras {what}, so that was left out. Measures and training go by the model's "
+            "outputs and the labels; factorize and finetune copy the settings unchanged.",
+            LRCompressWarning,
+            stacklevel=2,
+        )
+    return model
+
+
+def _load(path: Path, **options: Any) -> Any:
+    losses = {short: getattr(keras.losses, name) for short, name in SHORT_LOSSES.items()}
+    own = options.pop("custom_objects", {})
+    with warnings.catch_warnings():
+        # Keras warns about optimizer slots that factorization dropped; the report says so.
+        warnings.simplefilter("ignore")
+        return keras.saving.load_model(path, custom_objects=losses | own, **options)
+
+
+def _load_alone(path: Path, **options: Any) -> Any:
+    """Load a model without its compile settings."""
+    try:
+        return _load(path, compile=False, **options)
+    except Exception as error:
+        msg = (
+            f"Keras {keras.__version__} cannot load {path} ({type(error).__name__}: {one_line(error)}); "
+            "`lrcompress modernize` helps where the file is only old; factorize, inspect and report work "
+            "on any, commands that run the model do not."
+        )
+        raise TrainingError(msg, code="keras_cannot_load") from error
+
+
+def _load_own(path: Path, like: Any) -> Any:
+    """Load a file that was made from a live model, with that model's own classes and functions.
+
+    They are the caller's, and so is any Lambda: the file came from this process. A function that
+    was stored as code is given back as it is: it may need the names of the caller's module.
+    """
+    own: dict[str, Any] = {}
+    functions: dict[str, dict[str, Any]] = {}
+    for place, layer in _layers_of(like):
+        found = {key: value for key, value in vars(layer).items() if inspect.isfunction(value)}
+        functions[place] = {key: value for key, value in found.items() if not _is_stock(value)}
+        own |= {function.__name__: function for function in functions[place].values()}
+        for value in (layer, *vars(layer).values()):
+            if hasattr(value, "get_config") and not _is_stock(type(value)):
+                own[type(value).__name__] = type(value)
+    model = _load_alone(path, custom_objects=own, safe_mode=False)
+    _as_run_here(model)
+    for place, layer in _layers_of(model):
+        for key, function in functions.get(place, {}).items():
+            setattr(layer, key, function)
+    compile_like(model, like)
+    return model
+
+
+def _layers_of(model: Any, outer: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every layer of a model with its path, the model itself and layers inside wrappers too."""
+    yield outer, model
+    inner = [*getattr(model, "layers", []), *filter(None, [getattr(model, "layer", None)])]
+    for layer in inner:
+        yield from _layers_of(layer, f"{outer}/{layer.name}")
+
+
+def _is_stock(thing: Any) -> bool:
+    return str(thing.__module__).split(".")[0] == "keras"
+
+
+def _as_run_here(model: Any) -> None:
+    """Let layers have any name, and those that carry their state over begin each sample anew, and say so.
+
+    What a sample gives would depend on those before it, and a batch would have one size only.
+    """
+    allow_names(model)
+    layers = [
+        layer
+        for layer in model._flatten_layers()
+        if getattr(layer, "stateful", False) and hasattr(layer, "reset_state")
+    ]
+    for layer in layers:
+        layer.stateful = False
+        setattr(layer, _STATEFUL, True)
+    if layers:
+        warnings.warn(
+            f"Stateful layers ({', '.join(layer.name for layer in layers)}) begin each sample anew here; "
+            "files keep them stateful.",
+            LRCompressWarning,
+            stacklevel=3,
+        )
+
+
+@contextlib.contextmanager
+def _as_in_its_file(model: Any) -> Iterator[None]:
+    """Make such layers stateful again while a model is saved."""
+    layers = [layer for layer in model._flatten_layers() if getattr(layer, _STATEFUL, False)]
+    try:
+        for layer in layers:
+            layer.stateful = True
+        yield
+    finally:
+        for layer in layers:
+            layer.stateful = False
 
 
 def save_model(
@@ -47,23 +219,26 @@ def save_model(
         OutputError: If the file cannot be written.
     """
     with replacing(path, overwrite=overwrite, like=like) as temporary:
-        with warnings.catch_warnings(), as_in_its_file(model):
-            # Keras calls HDF5 a legacy format on every save; the user chose it.
-            warnings.simplefilter("ignore")
-            try:
-                _save_quietly(model, temporary)
-            except OSError:
-                raise
-            except Exception as error:  # a stranger's get_config can fail in any way
-                reason = one_line(error).replace(str(temporary), str(path))
-                other = ".h5" if path.suffix == ".keras" else ".keras"
-                msg = (
-                    f"Keras cannot save {model.name} as {path.name} ({type(error).__name__}: {reason}); "
-                    f"try the other format: an output that ends in {other}."
-                )
-                raise OutputError(msg, code="cannot_save") from error
+        try:
+            _save_quietly(model, temporary)
+        except OSError:
+            raise
+        except Exception as error:  # a stranger's get_config can fail in any way
+            reason = one_line(error).replace(str(temporary), str(path))
+            other = ".h5" if path.suffix == ".keras" else ".keras"
+            msg = (
+                f"Keras cannot save {model.name} as {path.name} ({type(error).__name__}: {reason}); "
+                f"try the other format: an output that ends in {other}."
+            )
+            raise OutputError(msg, code="cannot_save") from error
         if origin is not None or compiled is not None:
             _stamp(temporary, origin or {}, compiled)
+
+
+def check_writable(model: Any, path: Path) -> None:
+    """See that Keras can save a model in that format and place, before hours are spent on it."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lrcompress-") as folder:
+        save_model(model, Path(folder) / path.name, None)
 
 
 def convert(
@@ -82,8 +257,8 @@ def convert(
         VerificationError: If the weights read back are not those of the source.
         OutputError: If the file cannot be written.
     """
-    model = engine.load_model(source)
-    compiling.compile_without_slots(model, model.get_compile_config() if model.compiled else None)
+    model = load_model(source)
+    compile_without_slots(model, model.get_compile_config() if model.compiled else None)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         written = Path(folder) / target.name
         like = model_of(source)
@@ -91,7 +266,7 @@ def convert(
             stack.enter_context(made_of(like, written))
         save_model(model, written, origin)
         with in_place_of(written, target):
-            again = engine.load_model(written)
+            again = load_model(written)
         pairs = zip(model.get_weights(), again.get_weights(), strict=True)
         if not all(np.array_equal(a, b, equal_nan=True) for a, b in pairs):
             msg = (
@@ -102,53 +277,18 @@ def convert(
             shutil.copyfile(written, temporary)
 
 
-def reload_live(path: Path, like: Any) -> Any:
-    """Load a file that was made from a live model, with that model's own classes and functions.
-
-    They are the caller's, and so is any Lambda: the file came from this process. A function that
-    was stored as code is given back as it is: it may need the names of the caller's module.
-
-    Raises:
-        TrainingError: If Keras cannot load it.
-    """
-    own: dict[str, Any] = {}
-    functions: dict[str, dict[str, Any]] = {}
-    for path_of, layer in _layers_of(like):
-        found = {key: value for key, value in vars(layer).items() if inspect.isfunction(value)}
-        functions[path_of] = {k: f for k, f in found.items() if not _is_stock(f)}
-        own |= {f.__name__: f for f in functions[path_of].values()}
-        for value in (layer, *vars(layer).values()):
-            if hasattr(value, "get_config") and not _is_stock(type(value)):
-                own[type(value).__name__] = type(value)
-    model = engine.load_model(path, custom_objects=own, safe_mode=False, compiled=False)
-    for path_of, layer in _layers_of(model):
-        for key, function in functions.get(path_of, {}).items():
-            setattr(layer, key, function)
-    compiling.compile_like(model, like)
-    return model
-
-
-def _layers_of(model: Any, outer: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every layer of a model with its path, the model itself and layers inside wrappers too."""
-    yield outer, model
-    inner = [*getattr(model, "layers", []), *filter(None, [getattr(model, "layer", None)])]
-    for layer in inner:
-        yield from _layers_of(layer, f"{outer}/{layer.name}")
-
-
-def _is_stock(thing: Any) -> bool:
-    return str(thing.__module__).split(".")[0] == "keras"
-
-
 def _save_quietly(model: Any, path: Path) -> None:
     from absl import logging as absl_logging
 
     level = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     try:
-        _forget_tracking(model)
-        # Keras fails on a compiled model whose optimizer it does not know.
-        model.save(path, include_optimizer=getattr(model, "optimizer", None) is not None)
+        with warnings.catch_warnings(), _as_in_its_file(model):
+            # Keras calls HDF5 a legacy format on every save; the user chose it.
+            warnings.simplefilter("ignore")
+            _forget_tracking(model)
+            # Keras fails on a compiled model whose optimizer it does not know.
+            model.save(path, include_optimizer=getattr(model, "optimizer", None) is not None)
     finally:
         absl_logging.set_verbosity(level)
 
@@ -162,36 +302,9 @@ def _forget_tracking(model: Any) -> None:
                 vars(layer)[key] = list(value)
 
 
-def check_writable(model: Any, path: Path) -> None:
-    """See that Keras can save a model, before hours are spent on it.
-
-    Args:
-        model: The Keras model.
-        path: Where it is to be saved; nothing is left there.
-
-    Raises:
-        OutputError: If it cannot be saved in that format or place.
-    """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lrcompress-") as folder:
-        save_model(model, Path(folder) / path.name, None)
-
-
 def _stamp(path: Path, origin: dict[str, Any], compiled: dict[str, Any] | None) -> None:
     """Put into a saved file what Keras would not: where it is from, how another was compiled."""
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            members = {info: archive.read(info) for info in archive.infolist()}
-        with zipfile.ZipFile(path, "w") as archive:
-            for info, content in members.items():
-                more: dict[str, Any] = {}
-                if info.filename == "metadata.json" and origin:
-                    more = {provenance.KEY: origin}
-                if info.filename == "config.json" and compiled is not None:
-                    more = {"compile_config": compiled}
-                if more:
-                    content = json.dumps(json.loads(content) | more).encode()
-                archive.writestr(info, content)
-    else:
+    if path.suffix != ".keras":
         import h5py
 
         with h5py.File(path, "r+") as file:
@@ -199,3 +312,13 @@ def _stamp(path: Path, origin: dict[str, Any], compiled: dict[str, Any] | None) 
                 file.attrs[provenance.KEY] = provenance.pack(origin)
             if compiled is not None:
                 file.attrs["training_config"] = json.dumps(compiled)
+        return
+    more: dict[str, Any] = {"metadata.json": {provenance.KEY: origin} if origin else {}}
+    if compiled is not None:
+        more["config.json"] = {"compile_config": compiled}
+    with zipfile.ZipFile(path) as archive:
+        members = {info: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for info, content in members.items():
+            added = more.get(info.filename)
+            archive.writestr(info, json.dumps(json.loads(content) | added) if added else content)

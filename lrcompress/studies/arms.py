@@ -118,10 +118,10 @@ def given(plan: Plan) -> Iterator[Row]:
 
 def longer(plan: Plan, seed: int) -> Iterator[Row]:
     """Yield the row of the full-rank network given the extra epochs."""
-    from lrcompress.live import engine
+    from lrcompress.live import storing
 
     full = plan.full_rank(seed)
-    student = engine.load_model(full.path)
+    student = storing.load_model(full.path)
     row = _row("full-finetuned", None, seed) | full.counts(None)
     row |= full.finetuned(student, plan.settings(seed), None)
     yield row | {"model": plan.kept(student, full, f"full-finetuned-seed{seed}")}
@@ -129,13 +129,13 @@ def longer(plan: Plan, seed: int) -> Iterator[Row]:
 
 def finetuned(plan: Plan, rank: int, seed: int) -> Iterator[Row]:
     """Yield the row of the network that is factorized, then given the extra epochs."""
-    from lrcompress.live import engine
+    from lrcompress.live import storing
 
     full = plan.full_rank(seed)
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / f"small{full.path.suffix}"
         made = factorize(full.path, rank=rank, force=True, output=small)
-        student = engine.load_model(small)
+        student = storing.load_model(small)
     row = _row("finetuned", rank, seed) | full.counts(rank)
     row |= full.finetuned(student, plan.settings(seed), split_head(made.layers[0]))
     yield row | {"model": plan.kept(student, full, f"rank{rank}-finetuned-seed{seed}")}

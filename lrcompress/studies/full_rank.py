@@ -118,11 +118,11 @@ def open_full(path: Path, data: Data, seed: int | None) -> FullRank:
         DatasetError: If the data do not fit it.
         TrainingError: If Keras cannot load it.
     """
-    from lrcompress.live import engine
+    from lrcompress.live import storing
     from lrcompress.live.prepare import DataRequest, prepare
 
     opened = open_model(path)
-    layer, model = find_head(opened), engine.load_model(path)
+    layer, model = find_head(opened), storing.load_model(path)
     scaling = data.scaling or recorded_scaling(opened, data.name)
     prepared = prepare(data.loaded, model, DataRequest(data.folder, scaling, seed or 0))
     options = DataOptions(data.name, data.folder, scaling, None, seed or 0)

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from lrcompress.errors import TrainingError, one_line
-from lrcompress.live import compiling, engine
+from lrcompress.live import engine
 from lrcompress.live.evaluate import outputs_probabilities
 
 # From a model and a rank to the model with its final Dense made two.
@@ -87,7 +87,7 @@ def reinitialized(model: Any) -> Any:
                 new.finalize_state()
     twin.compiled = False
     if compiled:
-        compiling.compile_without_slots(twin, {**compiled, "jit_compile": engine.jit_compile()})
+        engine.compile_without_slots(twin, {**compiled, "jit_compile": engine.jit_compile()})
     return ready(twin)
 
 

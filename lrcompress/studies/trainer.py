@@ -17,11 +17,11 @@ from lrcompress.data.scaling import parse
 from lrcompress.data.sources import Dataset
 from lrcompress.errors import DatasetError, OutputError
 from lrcompress.files import check_output
-from lrcompress.live import engine
+from lrcompress.live import engine, storing
+from lrcompress.live.devices import replicas
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import fit_to_model
 from lrcompress.live.storing import save_model
-from lrcompress.live.team import current
 from lrcompress.measure.scores import kind_of
 from lrcompress.studies.networks import Recipe
 from lrcompress.studies.predictions import figures
@@ -83,7 +83,7 @@ class Trainer:
         label = row_label(rank, seed)
         name = name or model_name(self.settings.dataset, rank, seed)
         engine.forget_models()
-        engine.seed_everything(seed)
+        keras.utils.set_random_seed(seed)
         model = self.recipe.build(rank)
         fitted = fit_to_model(self.data, model)
         scaling = parse(self.recipe.scaling, fitted.x_train)
@@ -95,7 +95,7 @@ class Trainer:
         if path.exists() and not is_left:
             msg = f"{path} exists, and belongs to no row here; move it away, or give another --output."
             raise OutputError(msg, code="output_exists")
-        batch_size = current().rounded(self.settings.batch_size)
+        batch_size = replicas().rounded(self.settings.batch_size)
         schedule = Schedule(self.settings.epochs, batch_size, seed)
         seconds = train(
             model, scaling(fitted.x_train), targets(model, fitted.y_train), schedule, state,
@@ -129,7 +129,7 @@ class Trainer:
 
     def measured(self, path: Path) -> Row:
         """Return what a row holds of a model that an earlier run trained."""
-        model = engine.load_model(path)
+        model = storing.load_model(path)
         fitted = fit_to_model(self.data, model)
         x_test = parse(self.recipe.scaling, fitted.x_train)(fitted.x_test)
         result = evaluate(model, x_test, fitted.y_test, f"test, {path.name}")

@@ -115,11 +115,11 @@ def test_a_drop_is_kept_by_the_whole_network(examples: Path, tmp_path: Path) -> 
 def test_the_product_in_the_network_is_the_file(examples: Path, tmp_path: Path) -> None:
     """What the probe measures with other kernels is what the written model does."""
     from lrcompress.data import sources
-    from lrcompress.live import engine
+    from lrcompress.live import storing
     from lrcompress.live.trial import Probe
 
     x = (sources.load("digits").x_test / 16.0).astype("float32")[..., None]
-    original = engine.load_model(examples / "digits_cnn.keras")
+    original = storing.load_model(examples / "digits_cnn.keras")
     before = original.get_weights()
     result = lrcompress.factorize(
         examples / "digits_cnn.keras", layers="dense", rank=5, output=tmp_path / "small.keras"
@@ -130,7 +130,7 @@ def test_the_product_in_the_network_is_the_file(examples: Path, tmp_path: Path) 
         {layer.path: (layer.factors.product(), layer.factors.bias) for layer in result.layers}
     )
 
-    small = engine.load_model(result.output)
+    small = storing.load_model(result.output)
     ours, theirs = (model.predict(x, verbose=0).argmax(axis=-1) for model in (original, small))
     agreement = 100 * (ours == theirs).mean()
     assert trial.agreement == pytest.approx(agreement)

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from lrcompress.errors import TrainingError
-from lrcompress.live import processes
-from lrcompress.live.team import Team
+from lrcompress.live import environment
+from lrcompress.live.devices import Replicas
 from lrcompress.records.runs import record_path
 
 Refuses = Callable[..., Any]
@@ -42,7 +42,7 @@ COMMAND = "import sys; from lrcompress.cli import main; main(sys.argv[1:], prog_
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Return a monkeypatch after the environment has forgotten all processes."""
-    for name in (processes.ADDRESSES, processes.NUMBER, processes.INDEX, "TF_CONFIG"):
+    for name in (environment.ADDRESSES, environment.NUMBER, environment.INDEX, "TF_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -102,9 +102,9 @@ def assert_same(one: tuple[Any, Any], several: tuple[Any, Any]) -> None:
     ("variables", "found"),
     [
         ({}, (0, 1)),
-        ({processes.NUMBER: "1", processes.INDEX: "0"}, (0, 1)),
-        ({processes.ADDRESSES: "a:1,b:1", processes.INDEX: "1"}, (1, 2)),
-        ({processes.ADDRESSES: "a:1", processes.NUMBER: "3", processes.INDEX: "2"}, (2, 3)),
+        ({environment.NUMBER: "1", environment.INDEX: "0"}, (0, 1)),
+        ({environment.ADDRESSES: "a:1,b:1", environment.INDEX: "1"}, (1, 2)),
+        ({environment.ADDRESSES: "a:1", environment.NUMBER: "3", environment.INDEX: "2"}, (2, 3)),
     ],
 )
 def test_processes_are_read(
@@ -114,19 +114,19 @@ def test_processes_are_read(
     for name, value in variables.items():
         alone.setenv(name, value)
 
-    assert processes.read_processes() == found
-    assert processes.is_follower("auto") == (found[0] > 0)
-    assert not processes.is_follower("none")
+    assert environment.read_processes() == found
+    assert environment.is_follower("auto") == (found[0] > 0)
+    assert not environment.is_follower("none")
 
 
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({processes.NUMBER: "two"}, ("'two'", "whole number")),
-        ({processes.NUMBER: "2", processes.INDEX: "0"}, ("0 addresses", "2 processes")),
-        ({processes.ADDRESSES: "a:1,b:1,c:1", processes.NUMBER: "2"}, ("3 addresses",)),
-        ({processes.ADDRESSES: "a:1,b:1"}, ("is not set", "0 to 1")),
-        ({processes.ADDRESSES: "a:1,b:1", processes.INDEX: "2"}, ("is 2", "0 to 1")),
+        ({environment.NUMBER: "two"}, ("'two'", "whole number")),
+        ({environment.NUMBER: "2", environment.INDEX: "0"}, ("0 addresses", "2 processes")),
+        ({environment.ADDRESSES: "a:1,b:1,c:1", environment.NUMBER: "2"}, ("3 addresses",)),
+        ({environment.ADDRESSES: "a:1,b:1"}, ("is not set", "0 to 1")),
+        ({environment.ADDRESSES: "a:1,b:1", environment.INDEX: "2"}, ("is 2", "0 to 1")),
     ],
 )
 def test_processes_that_do_not_go_together(
@@ -137,16 +137,16 @@ def test_processes_that_do_not_go_together(
         alone.setenv(name, value)
 
     with refuses(TrainingError, "processes", *words):
-        processes.read_processes()
+        environment.read_processes()
 
 
 def test_shares_are_equally_large() -> None:
     """A batch grows to a multiple of the devices; samples are filled up from the order's begin."""
-    team = Team(("gpu:0", "gpu:1", "gpu:2"))
+    team = Replicas(("gpu:0", "gpu:1", "gpu:2"))
 
     assert [team.rounded(n) for n in (1, 3, 31, 32)] == [3, 3, 33, 33]
     assert team.evened(np.array([4, 2, 9, 7])).tolist() == [4, 2, 9, 7, 4, 2]
-    assert Team().evened(np.array([4, 2])).tolist() == [4, 2]
+    assert Replicas().evened(np.array([4, 2])).tolist() == [4, 2]
 
 
 def test_only_the_first_process_writes(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_only_the_first_process_writes(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "results.json").write_text("there")
     (folder / "row.lock").touch()
-    first, second = (Team(("cpu:0", "cpu:1"), index, 2) for index in range(2))
+    first, second = (Replicas(("cpu:0", "cpu:1"), index, 2) for index in range(2))
 
     with first.folder(folder) as own:
         assert own == folder
@@ -182,12 +182,14 @@ def test_hosts_need_jax(
     from lrcompress.live import devices
 
     alone.setattr(devices.keras.backend, "backend", lambda: engine)
-    alone.setenv(processes.ADDRESSES, "a:1,b:1")
-    alone.setenv(processes.INDEX, "0")
+    alone.setenv(environment.ADDRESSES, "a:1,b:1")
+    alone.setenv(environment.INDEX, "0")
 
-    with refuses(TrainingError, "hosts_need_jax", engine, "KERAS_BACKEND=jax", processes.ADDRESSES):
-        devices.team_for(choice)
-    assert devices.team_for("none") == Team()
+    with refuses(
+        TrainingError, "hosts_need_jax", engine, "KERAS_BACKEND=jax", environment.ADDRESSES
+    ):
+        devices.replicas_for(choice)
+    assert devices.replicas_for("none") == Replicas()
 
 
 @pytest.mark.keras
@@ -214,8 +216,8 @@ def test_pytorch_has_no_data_parallelism(alone: pytest.MonkeyPatch, refuses: Ref
     alone.setattr(devices.keras.backend, "backend", lambda: "torch")
 
     with refuses(TrainingError, "engine_cannot_distribute", "torch", "KERAS_BACKEND"):
-        devices.team_for("data")
-    assert devices.team_for("auto") == Team()
+        devices.replicas_for("data")
+    assert devices.replicas_for("auto") == Replicas()
 
 
 @pytest.mark.keras
@@ -288,10 +290,10 @@ def test_two_processes_under_jax(
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     words = ["finetune", small_file, "-o", "out.h5", *WORDS, "--batch-size", 15]
-    variables = {processes.ADDRESSES: address, processes.NUMBER: "2"}
+    variables = {environment.ADDRESSES: address, environment.NUMBER: "2"}
     before = record_path(small_file).read_text()
     programs = [
-        start("jax", words, tmp_path / str(i), **variables, **{processes.INDEX: str(i)})
+        start("jax", words, tmp_path / str(i), **variables, **{environment.INDEX: str(i)})
         for i in range(2)
     ]
 

@@ -148,7 +148,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, 
 
 def outputs_of(path: Path, data: Data, part: str = "test") -> Any:
     """Return what Keras itself predicts."""
-    from lrcompress.live.engine import load_model
+    from lrcompress.live.storing import load_model
 
     return load_model(path).predict(as_fed(data, f"x_{part}"), verbose=0)
 
@@ -225,7 +225,7 @@ def test_two_inputs(case: Any, run: Run, refuses: Refuses) -> None:
 
 def test_two_outputs(case: Any, run: Run, refuses: Refuses) -> None:
     """Each output has its own measure; the loss is Keras' own, and a layer is judged by its output."""
-    from lrcompress.live.engine import load_model
+    from lrcompress.live.storing import load_model
 
     model, npz, data = case("two_outputs")
 
@@ -270,8 +270,8 @@ def test_two_outputs(case: Any, run: Run, refuses: Refuses) -> None:
 
 def test_weights_of_samples_count(case: Any, tmp_path: Path) -> None:
     """Errors are weighted on test data and held-out data; the split keeps weights with samples."""
-    from lrcompress.live.engine import load_model
     from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.live.storing import load_model
 
     model, _, data = case("two_inputs")
     weights = np.random.default_rng(3).integers(0, 4, SAMPLES).astype(np.float32)

@@ -247,7 +247,7 @@ def test_versions_of_keras() -> None:
     """Those that do not keep their own safe mode are refused, as pyproject.toml leaves them out."""
     from packaging.requirements import Requirement
 
-    from lrcompress.live.engine import check_version
+    from lrcompress.live.storing import check_version
 
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     wanted = Requirement(

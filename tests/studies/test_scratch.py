@@ -72,7 +72,7 @@ def reference(
 
 def weights(path: Path) -> list[Any]:
     """Return the weights of a saved model."""
-    from lrcompress.live.engine import load_model
+    from lrcompress.live.storing import load_model
 
     found: list[Any] = load_model(path).get_weights()
     return found
@@ -208,12 +208,12 @@ def test_a_file_is_trained_anew(trained_file: Path, few_digits: Dataset) -> None
     """The architecture and the compile settings of a file stay, its weights are drawn anew."""
     import keras
 
-    from lrcompress.live.engine import load_model, seed_everything
+    from lrcompress.live.storing import load_model
     from lrcompress.verbs.train_from_scratch import own_recipe
 
     found = own_recipe(trained_file, few_digits, scaling="/16")
 
-    seed_everything(0)
+    keras.utils.set_random_seed(0)
     full, narrow = found.build(None), found.build(3)
     original = load_model(trained_file)
     assert (found.features, found.classes, found.paper_parameters(3)) == (24, 10, None)

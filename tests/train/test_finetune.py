@@ -20,14 +20,14 @@ Tune = Callable[..., tuple[Any, Any]]
 @pytest.fixture
 def tune(small_file: Path, trained_file: Path, few_digits: Dataset) -> Tune:
     """Return a function that fine-tunes the small model with some settings; outcome and model."""
-    from lrcompress.live import engine
+    from lrcompress.live import storing
     from lrcompress.live.prepare import DataRequest, prepare
     from lrcompress.train.finetune import finetune
     from lrcompress.train.settings import FinetuneSettings
 
     def call(teacher: Any = "original", **settings: Any) -> tuple[Any, Any]:
-        student = engine.load_model(small_file)
-        teacher = engine.load_model(trained_file) if teacher == "original" else teacher
+        student = storing.load_model(small_file)
+        teacher = storing.load_model(trained_file) if teacher == "original" else teacher
         data = prepare(few_digits, student, DataRequest(scaling="/16"))
         chosen = FinetuneSettings(**{"epochs": 1, "learning_rate": 3e-3} | settings)
         return finetune(student, teacher, data, chosen), student
@@ -37,7 +37,7 @@ def tune(small_file: Path, trained_file: Path, few_digits: Dataset) -> Tune:
 
 def changed(model: Any, path: Path) -> list[str]:
     """Return the layers of a model whose weights are not those in a file."""
-    from lrcompress.live.engine import load_model
+    from lrcompress.live.storing import load_model
 
     pairs = zip(model.layers, load_model(path).layers, strict=True)
     return [
@@ -49,8 +49,8 @@ def changed(model: Any, path: Path) -> list[str]:
 
 def test_the_head_alone(tune: Tune, small_file: Path, few_digits: Dataset) -> None:
     """The factors and the bias are trained, nothing else; the figures are the whole model's."""
-    from lrcompress.live.engine import load_model
     from lrcompress.live.evaluate import evaluate
+    from lrcompress.live.storing import load_model
 
     outcome, model = tune(scope="head", epochs=8, learning_rate=0.02)
 
@@ -68,7 +68,7 @@ def test_the_head_alone(tune: Tune, small_file: Path, few_digits: Dataset) -> No
 
 def test_the_head_of_another_network(tune: Tune, trained_file: Path) -> None:
     """Where the original is another below its head, it is measured and does not teach."""
-    from lrcompress.live.engine import load_model
+    from lrcompress.live.storing import load_model
 
     other = load_model(trained_file)
     hidden = other.get_layer("hidden")
@@ -262,7 +262,6 @@ def test_every_kind_of_output_at_once() -> None:
     """Two inputs; classes, labels and numbers; sample weights: all outputs come nearer."""
     import keras
 
-    from lrcompress.live import engine
     from lrcompress.live.prepare import DataRequest, prepare
     from lrcompress.train.finetune import finetune
     from lrcompress.train.settings import FinetuneSettings
@@ -272,7 +271,7 @@ def test_every_kind_of_output_at_once() -> None:
     mixed = np.concatenate([x["a"], x["b"]], axis=1) @ rng.standard_normal((7, 5))
     y = {"kind": mixed.argmax(axis=1), "tags": (mixed > 0).astype(np.int64), "size": mixed}
     layers, ends = keras.layers, [keras.Input((3,), name="a"), keras.Input((4,), name="b")]
-    engine.seed_everything(0)
+    keras.utils.set_random_seed(0)
     hidden = layers.Dense(16, "relu")(layers.Concatenate()(ends))
     outputs = [
         layers.Dense(5, "softmax", name="kind")(hidden),

@@ -31,7 +31,6 @@ DRIVER = """
 import json, os, signal, sys, threading, time
 import lrcompress
 from lrcompress.events import listening
-from lrcompress.live import engine
 from lrcompress.train import finetune
 
 def run(job):
@@ -99,7 +98,7 @@ def test_twenty_kills_change_nothing(examples: Path, tmp_path: Path) -> None:
     assert 5 < epochs[-1] == history[1]["resumed_from"] < EPOCHS
     assert history[0]["history"] == history[1]["history"]
     assert (tmp_path / "killed.keras").exists()
-    from lrcompress.live.engine import load_model
+    from lrcompress.live.storing import load_model
 
     whole, killed = (load_model(tmp_path / f"{name}.keras") for name in ("whole", "killed"))
     assert all(map(np.array_equal, whole.get_weights(), killed.get_weights()))

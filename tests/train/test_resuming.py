@@ -45,14 +45,14 @@ def tune(
     small_file: Path, trained_file: Path, few_digits: Dataset, tmp_path: Path
 ) -> Callable[..., tuple[Any, list[Any]]]:
     """Return a function that fine-tunes with dropout and a checkpoint; its outcome and weights."""
-    from lrcompress.live import engine
+    from lrcompress.live import storing
     from lrcompress.live.prepare import DataRequest, prepare
     from lrcompress.train.checkpoint import Checkpoint
     from lrcompress.train.finetune import finetune
     from lrcompress.train.settings import FinetuneSettings
 
     def call(name: str = "state.npz", **options: Any) -> tuple[Any, list[Any]]:
-        student, teacher = engine.load_model(small_file), engine.load_model(trained_file)
+        student, teacher = storing.load_model(small_file), storing.load_model(trained_file)
         data = prepare(few_digits, teacher, DataRequest(scaling=SCALING))
         settings = FinetuneSettings(epochs=EPOCHS, dropout=True, learning_rate=3e-3)
         checkpoint = Checkpoint(tmp_path / name, {"who": "test"})

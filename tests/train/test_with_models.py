@@ -200,10 +200,10 @@ def test_layer_inputs_inside_a_nested_model() -> None:
 @pytest.fixture
 def prepared(examples: Path) -> tuple[Any, Any]:
     """Return the example model and the digits that fit it."""
-    from lrcompress.live import engine
+    from lrcompress.live import storing
     from lrcompress.live.prepare import DataRequest, prepare
 
-    teacher = engine.load_model(examples / "digits_cnn.keras")
+    teacher = storing.load_model(examples / "digits_cnn.keras")
     return teacher, prepare(load("digits"), teacher, DataRequest(scaling="/16"))
 
 
@@ -221,7 +221,7 @@ def test_finetune_keeps_the_best_and_repeats(
     prepared: tuple[Any, Any], examples: Path, tmp_path: Path
 ) -> None:
     """The kept weights are the best on validation, settings are back, a seed gives one result."""
-    from lrcompress.live import engine
+    from lrcompress.live import storing
     from lrcompress.live.evaluate import evaluate
     from lrcompress.train.finetune import FinetuneSettings, finetune
 
@@ -229,7 +229,7 @@ def test_finetune_keeps_the_best_and_repeats(
     path = factorized(examples, tmp_path)
     outcomes, weights = [], []
     for _ in range(2):
-        student = engine.load_model(path)
+        student = storing.load_model(path)
         rates = [layer.rate for layer in student.layers if "dropout" in layer.name]
         outcomes.append(finetune(student, teacher, data, FinetuneSettings(epochs=2)))
         weights.append(student.get_weights())
@@ -253,11 +253,11 @@ def test_finetune_never_ends_worse_than_it_began(
     prepared: tuple[Any, Any], examples: Path, tmp_path: Path
 ) -> None:
     """A learning rate that ruins the network leaves the start in place."""
-    from lrcompress.live import engine
+    from lrcompress.live import storing
     from lrcompress.train.finetune import FinetuneSettings, finetune
 
     teacher, data = prepared
-    student = engine.load_model(factorized(examples, tmp_path))
+    student = storing.load_model(factorized(examples, tmp_path))
     before = student.get_weights()
 
     outcome = finetune(student, teacher, data, FinetuneSettings(epochs=1, learning_rate=100.0))
@@ -271,11 +271,11 @@ def test_finetune_without_the_original(
     prepared: tuple[Any, Any], examples: Path, tmp_path: Path
 ) -> None:
     """Without a teacher the labels alone train, and nothing is said of a drop."""
-    from lrcompress.live import engine
+    from lrcompress.live import storing
     from lrcompress.train.finetune import FinetuneSettings, finetune
 
     _, data = prepared
-    student = engine.load_model(factorized(examples, tmp_path))
+    student = storing.load_model(factorized(examples, tmp_path))
 
     outcome = finetune(student, None, data, FinetuneSettings(epochs=2))
 
@@ -287,7 +287,7 @@ def test_finetune_without_the_original(
 
 def test_models_that_keras_cannot_load(examples: Path, tmp_path: Path) -> None:
     """What Keras raises becomes one line that names the file."""
-    from lrcompress.live.engine import load_model
+    from lrcompress.live.storing import load_model
 
     path = tmp_path / "model.keras"
     with zipfile.ZipFile(examples / "digits_cnn.keras") as old, zipfile.ZipFile(path, "w") as new:
@@ -304,8 +304,7 @@ def test_models_that_keras_cannot_load(examples: Path, tmp_path: Path) -> None:
 def test_saved_models_carry_their_provenance(tmp_path: Path, suffix: str) -> None:
     """A saved model names its data set where Keras ignores it, and Keras loads it."""
     import lrcompress
-    from lrcompress.live.engine import load_model
-    from lrcompress.live.storing import save_model
+    from lrcompress.live.storing import load_model, save_model
 
     model, path = dense_model(), tmp_path / f"model{suffix}"
 
