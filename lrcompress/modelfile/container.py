@@ -16,9 +16,9 @@ import h5py
 
 from lrcompress.errors import LRCompressError, ModelFileError, UnsupportedModelError, one_line
 from lrcompress.modelfile.hdf5 import Index, read_index, text
+from lrcompress.modelfile.hdf5.window import ReadWindow
 from lrcompress.modelfile.sniff import sniff
 from lrcompress.modelfile.untrusted import MAX_CONFIG_BYTES, decoding
-from lrcompress.modelfile.window import ReadWindow
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # What all members become together when they are unpacked. Keras packs nothing, and weights stay

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lrcompress.modelfile.window import ReadWindow, WriteWindow
+from lrcompress.modelfile.hdf5.window import ReadWindow, WriteWindow
 
 Fill = Callable[[WriteWindow], None]
 
@@ -46,7 +46,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[..., Disk]]:
         file.close()
 
 
-def fill(window: WriteWindow) -> None:
+def fill(window: io.RawIOBase | io.BytesIO) -> None:
     """Write an HDF5 file with small and large arrays and many groups."""
     rng = np.random.default_rng(0)
     with h5py.File(window, "w") as file:
@@ -57,43 +57,27 @@ def fill(window: WriteWindow) -> None:
         file.create_dataset("large", data=rng.normal(size=40_000), track_times=False)
 
 
-def test_hdf5_writes_behind_other_bytes(disk: Callable[..., Disk]) -> None:
-    """What HDF5 writes from some place on is what it writes into a file of its own."""
-    alone, behind = disk(), disk()
-    behind.write(memoryview(b"header"))
-
-    for file, start in ((alone, 0), (behind, 6)):
-        window = WriteWindow(file, start, summed=True)
-        fill(window)
-        window.check()
-
-        file.seek(0)
-        content = file.readall()[start:]
-        assert window.size == len(content)
-        assert window.crc() == zlib.crc32(content)
-    alone.seek(0)
-    behind.seek(0)
-    assert behind.readall() == b"header" + alone.readall()
-
-
 def test_a_disk_that_takes_little_at_a_time(disk: Callable[..., Disk]) -> None:
     """A write that the system takes in parts is written to its end."""
     whole, parts = disk(), disk(piece=777)
 
     for file in (whole, parts):
-        window = WriteWindow(file, 0, summed=False)
+        window = WriteWindow(file)
         fill(window)
         window.check()
 
+        assert window.size == file.seek(0, io.SEEK_END)
+    alone = io.BytesIO()
+    fill(alone)
     whole.seek(0)
     parts.seek(0)
-    assert parts.readall() == whole.readall()
+    assert parts.readall() == whole.readall() == alone.getvalue()
 
 
 @pytest.mark.parametrize("room", [0, 100, 5_000, 50_000, 200_000, 370_000])
 def test_hdf5_never_hears_of_a_full_disk(disk: Callable[..., Disk], room: int) -> None:
     """Whatever HDF5 does after the disk is full succeeds, closing included; then the error is told."""
-    window = WriteWindow(disk(room=room), 0, summed=True)
+    window = WriteWindow(disk(room=room))
 
     fill(window)
 
@@ -103,7 +87,7 @@ def test_hdf5_never_hears_of_a_full_disk(disk: Callable[..., Disk], room: int) -
 
 def test_the_first_error_is_told(disk: Callable[..., Disk]) -> None:
     """What stopped the writing is not hidden by what follows from it."""
-    window = WriteWindow(disk(), 0, summed=False)
+    window = WriteWindow(disk())
 
     window.fail(KeyboardInterrupt())
     window.fail(OSError(errno.EIO, "too late"))

@@ -23,8 +23,8 @@ from lrcompress.modelfile.hdf5.heaps import Texts
 from lrcompress.modelfile.hdf5.messages import Filters, Header, Shape, Type
 from lrcompress.modelfile.hdf5.space import NOWHERE, Space
 from lrcompress.modelfile.hdf5.trees import Child, Place, read_chunks, read_names
+from lrcompress.modelfile.hdf5.window import ReadWindow
 from lrcompress.modelfile.sniff import HDF5_MAGIC, HDF5_OFFSETS
-from lrcompress.modelfile.window import ReadWindow
 
 # The largest models have a few thousand arrays; listing one object costs tens of microseconds.
 MAX_OBJECTS = 20_000

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lrcompress.errors import ModelFileError
-from lrcompress.modelfile.window import ReadWindow
+from lrcompress.modelfile.hdf5.window import ReadWindow
 
 # The address that stands for "nowhere".
 NOWHERE = 2**64 - 1

@@ -9,9 +9,9 @@ from typing import Any
 import h5py
 
 from lrcompress.errors import LRCompressError, VerificationError
-from lrcompress.modelfile.comparing import equal, holds, same_array
 from lrcompress.modelfile.container import WEIGHTS, OpenModel, check_sum, opened
 from lrcompress.modelfile.hdf5 import Index
+from lrcompress.modelfile.hdf5.equality import equal, holds, same_array
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.read import check_unchanged, describe
 from lrcompress.modelfile.rewrite.plan import Plan

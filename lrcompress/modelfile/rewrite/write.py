@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,9 +14,9 @@ import h5py
 
 from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, OpenModel
 from lrcompress.modelfile.hdf5 import Index
+from lrcompress.modelfile.hdf5.window import WriteWindow
 from lrcompress.modelfile.rewrite.plan import Plan, write_plan
 from lrcompress.modelfile.untrusted import decoding
-from lrcompress.modelfile.window import WriteWindow
 
 # The first date a zip archive can hold: a real one would make two runs differ.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -24,58 +26,65 @@ _PIECE_BYTES = 2**20
 
 
 def write_model(source: OpenModel, index: Index, plan: Plan, path: Path, original: Path) -> None:
-    """Write the new file.
+    """Write the new file over the empty one at `path`.
 
     Args:
         source: The old file, open.
         index: All objects of its weights.
         plan: What the new file holds.
-        path: Where to write; an empty file is there.
+        path: Where to write.
         original: The old file's name, for messages.
 
     Raises:
         OSError: If the new file cannot be written, because the disk is full for example.
         ModelFileError: If the old file cannot be read to its end.
     """
+    if source.archive is None:
+        with path.open("r+b", buffering=0) as file:
+            _write_weights(source, index, plan, file, original)
+        return
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for info in sorted(source.archive.infolist(), key=_member_order):
+            if info.is_dir():
+                continue
+            entry, size = zipfile.ZipInfo(plan.member(info.filename), _EPOCH), info.file_size
+            entry.external_attr = 0o644 << 16
+            if info.filename == WEIGHTS:
+                size += sum(array.values.nbytes for array in plan.arrays.values())
+            with archive.open(entry, "w", force_zip64=size > _LARGE_BYTES) as member:
+                if info.filename == WEIGHTS:
+                    # HDF5 writes in no order, and a zip archive in one: so beside it first.
+                    with tempfile.TemporaryFile(dir=path.parent, buffering=0) as weights:
+                        _write_weights(source, index, plan, weights, original)
+                        weights.seek(0)
+                        shutil.copyfileobj(weights, member, _PIECE_BYTES)
+                elif info.filename in plan.members:
+                    member.write(plan.members[info.filename])
+                else:
+                    for piece in _pieces(source.archive, info, original):
+                        member.write(piece)
 
-    def fill(window: WriteWindow) -> None:
+
+def _write_weights(
+    source: OpenModel, index: Index, plan: Plan, file: io.FileIO, original: Path
+) -> None:
+    """Write the HDF5 file of the new weights."""
+    window = WriteWindow(file)
+
+    def fill() -> None:
         # Whatever fails in here is the old file's doing: the window never does.
         with decoding(original), h5py.File(window, "w") as target:
             _keep_structures(target)
             write_plan(plan, source.weights, index, target, window.check)
 
-    def write_weights(start: int) -> tuple[int, int]:
-        with path.open("r+b", buffering=0) as file:
-            window = WriteWindow(file, start, summed=source.archive is not None)
-            # Python raises Control-C in the first thread only: in a second one HDF5, whose calls
-            # of the window would pass it on, is out of its reach.
-            with ThreadPoolExecutor(1) as second:
-                try:
-                    second.submit(fill, window).result()
-                except BaseException as error:
-                    window.fail(error)
-            window.check()
-            return window.size, window.crc()
-
-    if source.archive is None:
-        write_weights(0)
-        return
-    with path.open("r+b") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for info in sorted(source.archive.infolist(), key=_member_order):
-            if info.is_dir():
-                continue
-            entry = zipfile.ZipInfo(plan.member(info.filename), _EPOCH)
-            entry.external_attr = 0o644 << 16
-            if info.filename == WEIGHTS:
-                new_bytes = sum(array.values.nbytes for array in plan.arrays.values())
-                _add(archive, file, entry, info.file_size + new_bytes > _LARGE_BYTES, write_weights)
-                continue
-            with archive.open(entry, "w", force_zip64=info.file_size > _LARGE_BYTES) as member:
-                if info.filename in plan.members:
-                    member.write(plan.members[info.filename])
-                else:
-                    for piece in _pieces(source.archive, info, original):
-                        member.write(piece)
+    # Python raises Control-C in the first thread only: in a second one HDF5, whose calls of the
+    # window would pass it on, is out of its reach.
+    with ThreadPoolExecutor(1) as second:
+        try:
+            second.submit(fill).result()
+        except BaseException as error:
+            window.fail(error)
+    window.check()
 
 
 def _keep_structures(file: h5py.File) -> None:
@@ -89,37 +98,6 @@ def _keep_structures(file: h5py.File) -> None:
     # The sizes it would grow to and shrink to must stand still when nothing leaves.
     settings.incr_mode = settings.flash_incr_mode = settings.decr_mode = 0
     file.id.set_mdc_config(settings)
-
-
-def _add(
-    archive: zipfile.ZipFile,
-    file: io.BufferedRandom,
-    entry: zipfile.ZipInfo,
-    large: bool,
-    write: Callable[[int], tuple[int, int]],
-) -> None:
-    """Add a member that is written in place and in no order, which `ZipFile.open` cannot do.
-
-    Args:
-        archive: Open for writing.
-        file: The file it writes.
-        entry: Name and attributes of the member.
-        large: Whether it may have 2 GiB or more.
-        write: Given where the member begins, writes it and returns its size and its CRC-32.
-    """
-    entry.header_offset = archive.start_dir
-    entry.CRC = 0
-    file.seek(entry.header_offset)
-    file.write(entry.FileHeader(zip64=large))
-    file.flush()
-    start = file.tell()
-    entry.file_size, entry.CRC = write(start)
-    entry.compress_size = entry.file_size
-    file.seek(entry.header_offset)
-    file.write(entry.FileHeader(zip64=large))
-    archive.filelist.append(entry)
-    archive.NameToInfo[entry.filename] = entry
-    archive.start_dir = start + entry.file_size
 
 
 def _pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Iterator[bytes]:

@@ -11,32 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.modelfile.checksum import Checksum
-
-# Smaller pieces are mostly HDF5's own structures, which change until the end.
-_SUMMED_BYTES = 2**16
-
+_PIECE_BYTES = 2**20
 
 _File = io.FileIO | io.BufferedReader | io.BufferedRandom
 
 
 class _Window(io.RawIOBase):
-    """What both windows share: a part of a file, and a position in it.
-
-    Attributes:
-        sums: What is known of the checksum of the part.
-    """
+    """What both windows share: a part of a file, and a position in it."""
 
     def __init__(self, file: _File, start: int, size: int) -> None:
         """Show `size` bytes of `file` from `start` on."""
         super().__init__()
-        self._file, self._start, self._size, self._position = file, start, size, 0
-        self.sums = Checksum()
-
-    @property
-    def size(self) -> int:
-        """Bytes of the part."""
-        return self._size
+        self._file, self._start, self.size, self._position = file, start, size, 0
 
     def readable(self) -> bool:
         """Return True."""
@@ -52,21 +38,17 @@ class _Window(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move, as `io.IOBase.seek` does."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         self._position = max(base + offset, 0)
         return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read up to ``len(buffer)`` bytes that lie within the window."""
-        length = max(min(len(buffer), self._size - self._position), 0)
+        length = max(min(len(buffer), self.size - self._position), 0)
         self._file.seek(self._start + self._position)
         count = self._file.readinto(memoryview(buffer)[:length]) or 0
         self._position += count
         return count
-
-    def crc(self) -> int:
-        """Return the CRC-32 of the part; what `sums` does not know is read for it."""
-        return self.sums.total(self._file, self._start, self._size)
 
 
 class ReadWindow(_Window):
@@ -75,36 +57,33 @@ class ReadWindow(_Window):
     def read_at(self, start: int, size: int) -> bytes:
         """Return `size` bytes from `start` on, fewer where the file or the window ends."""
         self._file.seek(self._start + start)
-        return self._file.read(max(min(size, self._size - start), 0)) or b""
+        return self._file.read(max(min(size, self.size - start), 0)) or b""
+
+    def crc(self) -> int:
+        """Return the CRC-32 of the part."""
+        crc = 0
+        for start in range(0, self.size, _PIECE_BYTES):
+            crc = zlib.crc32(self.read_at(start, _PIECE_BYTES), crc)
+        return crc
 
     def mapped(self, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-        """Return an array that stands at `start` without reading it: the system pages it in.
-
-        Args:
-            start: Its first byte.
-            dtype: Its type as stored.
-            shape: Its shape.
-
-        Raises:
-            ValueError: If it does not end within the window.
-        """
-        if start + math.prod(shape) * dtype.itemsize > self._size:
+        """Return an array that stands at `start` without reading it: the system pages it in."""
+        if start + math.prod(shape) * dtype.itemsize > self.size:
             msg = f"an array ends behind the file, at {start} + {shape} x {dtype.itemsize} bytes"
             raise ValueError(msg)
         return np.memmap(self._file, dtype, "r", self._start + start, shape)
 
 
 class WriteWindow(_Window):
-    """A file from some place to its end, which HDF5 writes without ever seeing it fail.
+    """A new file, which HDF5 writes without ever seeing it fail.
 
     HDF5 crashes the whole process when it cannot write while it closes a file. So the first error
     is kept for `check`, and whatever follows it is said to be written but is not.
     """
 
-    def __init__(self, file: io.FileIO, start: int, *, summed: bool) -> None:
-        """Write `file` from `start` on; `summed` if the checksum will be asked for."""
-        super().__init__(file, start, 0)
-        self._summed = summed
+    def __init__(self, file: io.FileIO) -> None:
+        """Write `file`."""
+        super().__init__(file, 0, 0)
         self._error: BaseException | None = None
 
     def writable(self) -> bool:
@@ -113,18 +92,16 @@ class WriteWindow(_Window):
 
     def write(self, piece: memoryview) -> int:  # type: ignore[override]
         """Write a piece at the position."""
-        begin, end = self._position, self._position + len(piece)
-        self._attempt(lambda: self._put(memoryview(piece), begin, end))
-        self._position, self._size = end, max(self._size, end)
+        self._attempt(lambda: self._put(memoryview(piece)))
+        self._position += len(piece)
+        self.size = max(self.size, self._position)
         return len(piece)
 
     def truncate(self, size: int | None = None) -> int:
         """Cut or extend the file, as HDF5 does at the end."""
-        new = self._position if size is None else size
-        self._attempt(lambda: self._file.truncate(self._start + new))
-        self.sums.forget(new, self._size)
-        self._size = new
-        return new
+        self.size = self._position if size is None else size
+        self._attempt(lambda: self._file.truncate(self.size))
+        return self.size
 
     def fail(self, error: BaseException) -> None:
         """Write nothing from now on, and keep the reason for `check` unless there is an older one."""
@@ -143,13 +120,8 @@ class WriteWindow(_Window):
             except Exception as error:
                 self.fail(error)
 
-    def _put(self, piece: memoryview, begin: int, end: int) -> None:
+    def _put(self, left: memoryview) -> None:
         """Write a piece, which the system may take in parts."""
-        self._file.seek(self._start + begin)
-        left = piece
+        self._file.seek(self._position)
         while left:
             left = left[self._file.write(left) or 0 :]
-        if self._summed and len(piece) >= _SUMMED_BYTES:
-            self.sums.note(begin, end, zlib.crc32(piece))
-        elif self._summed:
-            self.sums.forget(begin, end)
