@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import lrcompress
-from lrcompress.reporting.compared import ARMS, render_compare
+from lrcompress.cli.commands.compare import render
+from lrcompress.reporting.arms import ARMS
 
 RESULTS = Path(__file__).parent / "results"
 # Training images, epochs and low ranks as published.
@@ -74,7 +75,7 @@ def command() -> list[str]:
 def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Fill one table and write its document."""
     from lrcompress.cli.console import show
-    from lrcompress.cli.engine import following
+    from lrcompress.cli.verb import following
 
     folder = arguments.output / f"compare-{name}"
     started = time.perf_counter()
@@ -94,7 +95,7 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     # One document a call of this script: the folder's own may have been begun by another.
     document |= {"command": command(), "seconds_of_this_call": seconds}
-    show(render_compare(document))
+    show(render(document))
     if not arguments.no_results:
         RESULTS.mkdir(exist_ok=True)
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"

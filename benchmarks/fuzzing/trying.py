@@ -14,8 +14,8 @@ from typing import NamedTuple
 from rich.console import Console
 
 import lrcompress
+from lrcompress.cli.commands.inspect import render
 from lrcompress.errors import LRCompressError, VerificationError
-from lrcompress.reporting.compressed import render_inspect
 
 FINDINGS = (
     "traceback", "message", "hang", "memory", "crash", "verification", "left files", "input changed",
@@ -100,7 +100,7 @@ def _show(document: dict[str, object]) -> None:
     """Print a description in both ways, to nowhere."""
     json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     sink = io.StringIO()
-    Console(file=sink, width=1_000).print(*render_inspect(document))
+    Console(file=sink, width=1_000).print(*render(document))
     sink.getvalue().encode()
 
 

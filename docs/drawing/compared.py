@@ -17,7 +17,7 @@ from drawing.sheet import (
     plain_log,
     read,
 )
-from lrcompress.reporting.compared import arm_names
+from lrcompress.reporting.arms import arm_names
 from lrcompress.reporting.drawn import NAMES, draw_stages
 from lrcompress.reporting.figures import draw_arms
 

@@ -1,4 +1,4 @@
-"""The command line: thin commands over `lrcompress.api`."""
+"""The command line: thin commands over `lrcompress.verbs`."""
 
 from __future__ import annotations
 

@@ -7,35 +7,38 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from lrcompress import __version__
 from lrcompress.cli.console import drop_stdout, escaping, make_streams_safe, show_error
-from lrcompress.cli.engine import libraries_held_back
+from lrcompress.cli.quiet import libraries_held_back
 from lrcompress.errors import LRCompressError, did_you_mean
 from lrcompress.files import ended_like_control_c, temporary_files_together
 
-# Name of a command to (module, one line for the list of commands). A command's module is
-# imported when it is run or its own help is shown, so that `lrcompress --help` starts at once.
-COMMANDS = {
-    "inspect": ("inspect", "List the layers, find the final Dense and say what ranks would save."),
-    "factorize": ("factorize", "Factorize the final Dense layer of a model file."),
-    "sweep": ("sweep", "Measure what every rank would save and cost."),
-    "finetune": ("finetune", "Recover the accuracy of the last factorized model."),
-    "report": ("report", "Show the errors, the parameters and the times of a run."),
-    "evaluate": ("evaluate", "Measure the test error of one or several models."),
-    "benchmark": ("benchmark", "Time the predictions of models, whole and their heads alone."),
-    "export": ("export", "Write a model for LiteRT, ONNX or TensorFlow, and run it there."),
-    "train-from-scratch": ("scratch", "Train the paper's low-rank networks, for comparison."),
-    "compare": ("compare", "Measure compressing a trained network against training a small one."),
-    "modernize": ("modernize", "Rewrite an old model file so that Keras 3 loads it."),
-    "merge": ("merge", "Multiply two Dense layers that are factors back into one."),
-    "datasets": ("datasets", "List the known data sets and where each is found."),
-}
+# In which they are used; others follow by name.
+ORDER = (
+    "inspect", "factorize", "sweep", "finetune", "report", "evaluate", "benchmark", "export",
+    "train-from-scratch", "compare", "modernize", "merge", "datasets",
+)  # fmt: skip
 
 
+def _commands() -> dict[str, str]:
+    """Return each file of `commands` by the command's name, with what its first line says.
+
+    None is imported before it is run or its own help is shown, so that `lrcompress --help` starts at once.
+    """
+    found = {}
+    for path in (Path(__file__).parent / "commands").glob("[!_]*.py"):
+        with path.open(encoding="utf-8") as file:
+            found[path.stem.replace("_", "-")] = file.readline().strip().strip('"')
+    places = {name: place for place, name in enumerate(ORDER)}
+    return dict(sorted(found.items(), key=lambda one: (places.get(one[0], len(ORDER)), one[0])))
+
+
+COMMANDS = _commands()
 # What users say for commands of ours.
 MEANT = {
     "compress": "factorize", "decompose": "factorize", "shrink": "factorize", "reduce": "factorize",
@@ -56,7 +59,7 @@ class Application(click.Group):
         """Import a command's module."""
         if name not in COMMANDS:
             return None
-        module = import_module(f"lrcompress.cli.{COMMANDS[name][0]}")
+        module = import_module(f"lrcompress.cli.commands.{name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 
@@ -84,7 +87,7 @@ class Application(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
     def main(
         self,

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
 
 # A pipe has no width: nothing should wrap there.
 PIPE_WIDTH = 100_000
-# Between two lines on the same task, where nobody watches a bar.
-LOG_SECONDS = 15.0
-# Columns from which on progress has a bar.
-WIDE = 80
 # What stands between lines and tabs, which are no names' but the layout's.
 _BETWEEN = re.compile(r"[^\n\t\x20-\x7e]+")
 
@@ -81,8 +76,11 @@ def escaping() -> Iterator[None]:
         sys.stderr = before[1] if sys.stderr is ours[1] else sys.stderr
 
 
-def show(parts: list[RenderableType]) -> None:
+def show(parts: list[RenderableType] | str) -> None:
     """Print a result for people on stdout: it fits a terminal, and is plain text anywhere else."""
+    if isinstance(parts, str):
+        click.echo(parts, nl=False)
+        return
     if sys.stdout.isatty():
         terminal().print(*parts)
         return
@@ -117,24 +115,26 @@ def is_dumb() -> bool:
 
 def show_json(document: Any) -> None:  # noqa: ANN401  # a dictionary, or a list of them
     """Print one JSON document on stdout."""
-    click.echo(_safe_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)))
+    click.echo(json_text(document), nl=False)
 
 
-def _safe_json(text: str) -> str:
-    """Return the same document without a character that drives a terminal: JSON has its own escapes."""
+def json_text(document: Any) -> str:  # noqa: ANN401
+    """Return a JSON document without a character that drives a terminal: JSON has its own escapes."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     return _BETWEEN.sub(
         lambda match: "".join(json.dumps(c)[1:-1] if printable(c) != c else c for c in match[0]),
         text,
     )
 
 
-def note(text: str, *, quiet: bool) -> None:
-    """Print a message on stderr, on one line."""
-    if not quiet:
-        _tell(printable(text))
+def note(text: str) -> None:
+    """Print a message on stderr, on one line, unless the command was told to be quiet."""
+    context = click.get_current_context(silent=True)
+    if context is None or not context.params.get("quiet"):
+        tell(printable(text))
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
     """Print a line on stderr; where that is full or closed, the work is still worth doing."""
     with contextlib.suppress(OSError):
         click.echo(line, err=True)
@@ -145,90 +145,10 @@ def show_error(code: str, message: str, *, as_json: bool) -> None:
     line = printable(" ".join(message.split()))
     if as_json:
         show_json({"schema_version": 1, "error": {"code": code, "message": line}})
-    _tell(f"Error: {line}")
+    tell(f"Error: {line}")
 
 
 def drop_stdout() -> None:
     """Send what stdout still holds nowhere, so that the end of the process does not stumble over it."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class Bar:
-    """A progress bar that serves one task after another; silent where nobody watches."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        """Draw only on a terminal; elsewhere say each task once, so that a log stays short."""
-        self._quiet = quiet
-        self._live = not quiet and sys.stderr.isatty() and not is_dumb()
-        self._progress: Any = None
-        self._task_id: Any = None
-        self._task = ""
-        self._logged = 0.0
-
-    def __call__(self, task: str, done: int, total: int, figures: dict[str, float]) -> None:
-        """Report `done` of `total` steps of `task`."""
-        if self._quiet:
-            return
-        task = printable(task)
-        if self._live:
-            if self._progress is None:
-                self._start()
-            if task.split(",")[0] != self._task.split(",")[0]:
-                self._task_id = self._progress.add_task(task, total=total)
-            text = task + "".join(f", {key} {value:.4f}" for key, value in figures.items())
-            self._progress.update(self._task_id, completed=done, total=total, description=text)
-        else:
-            self._log(task)
-        self._task = task
-
-    def _log(self, task: str) -> None:
-        """Name each task once in a log, and where it stands if it takes long."""
-        now = time.monotonic()
-        is_new = task.split(",")[0] != self._task.split(",")[0]
-        if is_new or (task != self._task and now - self._logged > LOG_SECONDS):
-            _tell(f"{task} ...")
-            self._logged = now
-
-    def _start(self) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            ProgressColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.table import Column
-
-        console = terminal(stderr=True)
-        columns: list[ProgressColumn] = [
-            # What does not fit is cut here, and not from the count or the time.
-            TextColumn(
-                "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)
-            ),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        ]
-        if console.width >= WIDE:
-            # Where there is little room, it goes to the task and its figures.
-            columns[1:1] = [BarColumn(min(40, max(10, console.width - 100)))]
-            columns.append(TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, transient=True, expand=True)
-        self._progress.start()
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        if self._progress is not None:
-            self._progress.stop()
-
-
-@contextlib.contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Bar]:
-    """Yield a `Bar` and close it whatever happens."""
-    bar = Bar(quiet=quiet)
-    try:
-        yield bar
-    finally:
-        bar.close()

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from lrcompress.cli.completing import datasets, scalings
-from lrcompress.cli.engine import let_libraries_speak
+from lrcompress.cli.complete import datasets, layers, scalings
+from lrcompress.cli.quiet import let_libraries_speak
 from lrcompress.errors import did_you_mean
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -87,15 +87,12 @@ def speak(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
 
 def output_options(command: Command) -> Command:
     """Add --json, --quiet and --verbose."""
-    for option in (
-        click.option(
-            "-v", "--verbose", is_flag=True, callback=speak, help="Show the engine's own messages."
-        ),
-        click.option("-q", "--quiet", is_flag=True, help="No progress and no messages."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
-    ):
-        command = option(command)
-    return command
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no messages.")
+    verbose = click.option(
+        "-v", "--verbose", is_flag=True, callback=speak, help="Show the engine's own messages."
+    )
+    return as_json(quiet(verbose(command)))
 
 
 def known_scaling(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -107,27 +104,29 @@ def known_scaling(ctx: click.Context, param: click.Parameter, value: str | None)
     return value
 
 
+data_dir_option = click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Folder with NAME.npz files, searched first.",
+)  # fmt: skip
+
+
 def data_options(command: Command) -> Command:
     """Add --dataset, --data-dir and --scaling."""
-    for option in (
-        click.option(
-            "--scaling", metavar="NAME", shell_complete=scalings, callback=known_scaling,
-            help="as-is, /255, /127.5-1, standardized, caffe, torch, bgr/255, x-128, ...; default: "
-                 "as recorded, or detected.",
-        ),
-        click.option(
-            "--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-            help="Folder with NAME.npz files, searched first.",
-        ),
-        click.option(
-            "--dataset", metavar="DATA", shell_complete=datasets,
-            help="Name (see `lrcompress datasets`), .npz file, image folder, or module:function.",
-        ),
-    ):  # fmt: skip
-        command = option(command)
-    return command
+    dataset = click.option(
+        "--dataset", metavar="DATA", shell_complete=datasets,
+        help="Name (see `lrcompress datasets`), .npz file, image folder, or module:function.",
+    )  # fmt: skip
+    scaling = click.option(
+        "--scaling", metavar="NAME", shell_complete=scalings, callback=known_scaling,
+        help="as-is, /255, /127.5-1, standardized, caffe, torch, bgr/255, x-128, ...; default: "
+             "as recorded, or detected.",
+    )  # fmt: skip
+    return dataset(data_dir_option(scaling(command)))
 
 
+samples_option = click.option(
+    "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay off."
+)
 validation_option = click.option(
     "--validation", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.npz",
     help="Validation data that the model was not trained on; default: x_val of the data, or a "
@@ -190,26 +189,23 @@ def numbers_of(
     return parse
 
 
-seed_option = click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True,
-    help="Of splits, order and dropout.",
-)  # fmt: skip
+def seed_of(what: str) -> Callable[[Command], Command]:
+    """Return --seed."""
+    return click.option(
+        "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help=what
+    )
+
+
+seed_option = seed_of("Of splits, order and dropout.")
 
 
 def seeds_options(command: Command) -> Command:
     """Add --seeds and --seed."""
-    for option in (
-        click.option(
-            "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True,
-            help="The first seed: of weights, order and dropout.",
-        ),
-        click.option(
-            "--seeds", type=click.IntRange(min=1), default=1, show_default=True,
-            help="How many, from the first on: mean and interval over them.",
-        ),
-    ):  # fmt: skip
-        command = option(command)
-    return command
+    seeds = click.option(
+        "--seeds", type=click.IntRange(min=1), default=1, show_default=True,
+        help="How many, from the first on: mean and interval over them.",
+    )  # fmt: skip
+    return seeds(seed_of("The first seed: of weights, order and dropout.")(command))
 
 
 def followed(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -234,9 +230,24 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an ex
 def output_option(default: str) -> Callable[[Command], Command]:
     """Return -o/--output with its default described."""
     return click.option(
-        "-o",
-        "--output",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help=f"Default: {default}.",
+        "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help=f"Default: {default}."
+    )  # fmt: skip
+
+
+def folder_option(default: str) -> Callable[[Command], Command]:
+    """Return -o/--output for a folder, with what it holds and its default described."""
+    return click.option(
+        "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help=default
+    )  # fmt: skip
+
+
+def run_option(what: str, name: str = "run") -> Callable[[Command], Command]:
+    """Return --run, a run record."""
+    return click.option("--run", name, type=click.Path(path_type=Path), metavar="FILE", help=what)
+
+
+def layer_option(what: str, *, multiple: bool = False) -> Callable[[Command], Command]:
+    """Return --layer, which completes the Dense layers of the model file on the line."""
+    return click.option(
+        "--layer", metavar="NAME", multiple=multiple, shell_complete=layers, help=what
     )

@@ -16,8 +16,8 @@ from lrcompress.records.shapes import (
     pair,
     parse,
 )
-from lrcompress.reporting.compared import ARMS
-from lrcompress.reporting.facts import stage_of
+from lrcompress.reporting.arms import ARMS
+from lrcompress.reporting.headline import stage_of
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
 LARGEST = 64 * 2**20

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from lrcompress.errors import printable
-from lrcompress.reporting.benchmarked import WHAT, duration, short_names, times, verdicts
 from lrcompress.reporting.drawn import (
     ACCENT,
     NAMES,
@@ -21,9 +20,10 @@ from lrcompress.reporting.drawn import (
     look_name,
     unit_of,
 )
-from lrcompress.reporting.facts import result_of, stage_of
 from lrcompress.reporting.figures import draw_arms, draw_errors, draw_spectral
-from lrcompress.reporting.spectra import break_even, energy_at, spectral_pairs, with_spectrum
+from lrcompress.reporting.headline import result_of, stage_of
+from lrcompress.reporting.latency import WHAT, duration, short_names, times, verdicts
+from lrcompress.reporting.layers import break_even, energy_at, spectral_pairs, with_spectrum
 from lrcompress.reporting.words import count, figure, rate, share, small
 
 # A report of a network with dozens of layers shows the spectra of the first ones.
@@ -167,7 +167,7 @@ def _comparison(story: dict[str, Any]) -> Iterator[Chart]:
     document = story.get("comparison")
     if not document:
         return
-    from lrcompress.reporting.compared import arm_names, rank_name
+    from lrcompress.reporting.arms import arm_names, rank_name
 
     names = arm_names(document["settings"]["finetune_epochs"])
     entries = document["summary"]

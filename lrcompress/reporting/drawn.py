@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.reporting.spectra import break_even, energy_at, spectral_pairs
+from lrcompress.reporting.layers import break_even, energy_at, spectral_pairs
 from lrcompress.reporting.words import PERCENT
 
 # Told apart by colour-blind readers, and against paper; see figures.py for the methods.

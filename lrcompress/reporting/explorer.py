@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lrcompress.errors import printable
-from lrcompress.reporting.facts import interval, layers_name, minus, saved, sentence
-from lrcompress.reporting.spectra import KERNELS
+from lrcompress.reporting.headline import interval, minus, saved_share, sentence
+from lrcompress.reporting.layers import KERNELS, layers_name
 from lrcompress.reporting.words import (
     NAMES,
     change,
@@ -64,7 +64,7 @@ def _row(document: dict[str, Any], layer: dict[str, Any], row: dict[str, Any]) -
     """Return one rank: a line for those who listen, and the figures."""
     whole, before = document["parameters"], layer["parameters_before"]
     less = whole - row["parameters_after"]
-    of_layer, of_model = (saved(less / part if part else None) for part in (before, whole))
+    of_layer, of_model = (saved_share(less / part if part else None) for part in (before, whole))
     used = row.get("method_used", row["method"])
     pairs = [
         *(_measured(row) if document["original"] else []),

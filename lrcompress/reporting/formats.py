@@ -48,7 +48,7 @@ def render(story: dict[str, Any], kind: str) -> str:
 
         return render_markdown(story)
     if kind == "csv":
-        from lrcompress.reporting.flat import render_csv
+        from lrcompress.reporting.csv import render_csv
 
         return render_csv(story)
     return json.dumps(story, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

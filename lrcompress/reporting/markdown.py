@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrcompress.errors import printable
-from lrcompress.reporting.benchmarked import verdicts
-from lrcompress.reporting.facts import headline, sentence, verdict
+from lrcompress.reporting.headline import headline, sentence, verdict
+from lrcompress.reporting.latency import verdicts
 from lrcompress.reporting.page import (
     CERTIFICATE,
     Cell,

@@ -9,26 +9,31 @@ from typing import Any
 
 from lrcompress.reporting.charts import finetuning_of
 from lrcompress.reporting.drawn import NAMES
-from lrcompress.reporting.facts import (
+from lrcompress.reporting.headline import (
     headline,
     interval,
-    layers_name,
     minus,
     result_of,
-    saved,
+    saved_share,
     sentence,
-    shape_of,
     stage_of,
     verdict,
     written_change,
 )
-from lrcompress.reporting.spectra import break_even, energy_at, with_spectrum
-from lrcompress.reporting.tables import drop, least_is_known
+from lrcompress.reporting.layers import (
+    break_even,
+    energy_at,
+    layers_name,
+    least_is_known,
+    shape_of,
+    with_spectrum,
+)
 from lrcompress.reporting.words import (
     BY_ORIGINAL,
     chance,
     change,
     count,
+    drop,
     rate,
     seconds,
     share,
@@ -92,9 +97,9 @@ def _tiles(story: dict[str, Any], found: dict[str, Any]) -> list[dict[str, str]]
     original, result = stage_of(story, "original") or {}, result_of(story) or {}
     before, after = found["layer_parameters_before"], found["layer_parameters_after"]
     tiles = [
-        (sentence(found["what"]), saved(found["layer_reduction"]),
+        (sentence(found["what"]), saved_share(found["layer_reduction"]),
          f"{count(before)} → {count(after)} parameters"),
-        ("Whole model", saved(found["model_reduction"]),
+        ("Whole model", saved_share(found["model_reduction"]),
          f"{count(original.get('parameters'))} → {count(result.get('parameters'))} parameters"),
     ]  # fmt: skip
     if found["measure"] is not None:
@@ -106,7 +111,7 @@ def _tiles(story: dict[str, Any], found: dict[str, Any]) -> list[dict[str, str]]
     if original.get("bytes") and result.get("bytes"):
         old, new = (size(s["bytes"] - s["optimizer_bytes"]) for s in (original, result))
         what = "File without optimizer state" if story["optimizer_bytes"] else "File"
-        tiles.append((what, saved(result["bytes_reduction"]), f"{old} → {new}"))
+        tiles.append((what, saved_share(result["bytes_reduction"]), f"{old} → {new}"))
     return [
         # A unit stays with its number.
         {"name": name, "value": value.replace(" %", "\N{NO-BREAK SPACE}%"), "under": under}
@@ -131,7 +136,7 @@ def results_of(story: dict[str, Any]) -> dict[str, Any]:
         own = whole if stage["name"] == "original" else smaller
         cells = [
             *_measured(stage),
-            Cell((count(own),), "" if own == whole else saved((whole - own) / whole)),
+            Cell((count(own),), "" if own == whole else saved_share((whole - own) / whole)),
             Cell((count(stage["parameters"]),), _saved(stage["parameters_reduction"])),
             Cell((size(stage["bytes"]),), _saved(stage["bytes_reduction"])),
         ]
@@ -179,7 +184,7 @@ def _chance(paired: dict[str, Any]) -> str:
 
 
 def _saved(part: float | None) -> str:
-    return "" if part is None else saved(part)
+    return "" if part is None else saved_share(part)
 
 
 def layer_of(story: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 # What an evaluation may be measured by, beside the top-1 error, which needs no name.
@@ -165,3 +166,19 @@ def seconds(value: float | None) -> str:
 def small(value: float | None) -> str:
     """Return a relative error."""
     return "-" if value is None else f"{value:.4g}"
+
+
+def saved(before: float, after: float, unit: Callable[[float], str]) -> list[str]:
+    """Return what was saved: in units, and as a share."""
+    return [unit(before - after), share((before - after) / before if before else None)]
+
+
+def drop(stage: dict[str, Any]) -> str:
+    """Return the difference to the original's figure, with its interval where it was paired."""
+    paired = stage.get("drop")
+    return change(paired) if isinstance(paired, dict) else points(stage["drop_points"])
+
+
+def changes(listed: list[str]) -> list[str]:
+    """Return lines on what was put in the terms of Keras 3, if anything."""
+    return ["in the terms of Keras 3:", *(f"  {change}" for change in listed)] if listed else []

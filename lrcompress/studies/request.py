@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import TrainingError, did_you_mean
 from lrcompress.files import sha256
-from lrcompress.reporting.compared import ARMS
+from lrcompress.reporting.arms import ARMS
 from lrcompress.verbs.train_from_scratch import BATCH_SIZE, EPOCHS, MODEL_SUFFIXES, network_name
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from lrcompress.events import before_keras, command
 from lrcompress.modelfile import find_head, open_for_keras, open_model
 from lrcompress.records.provenance import check_named
 from lrcompress.records.shapes import ROW
-from lrcompress.reporting.compared import ARMS
+from lrcompress.reporting.arms import ARMS
 from lrcompress.studies.arms import Plan, jobs
 from lrcompress.studies.full_rank import Data
 from lrcompress.studies.request import Asked

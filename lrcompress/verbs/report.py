@@ -9,7 +9,7 @@ from typing import Any
 from lrcompress.errors import ModelFileError, OutputError
 from lrcompress.records import runs
 from lrcompress.reporting.attached import read_comparison, read_sweep, scratch_stage
-from lrcompress.reporting.facts import headline
+from lrcompress.reporting.headline import headline
 from lrcompress.reporting.story import tell
 from lrcompress.verbs.context import find_record
 from lrcompress.verbs.remembered import record_at

@@ -14,7 +14,7 @@ from scipy.stats import binom, binomtest, ttest_1samp
 
 from lrcompress.measure.paired import compare_means, compare_paired, compare_shares, discordant
 from lrcompress.measure.statistics import wilson_interval
-from lrcompress.reporting.facts import verdict
+from lrcompress.reporting.headline import verdict
 
 
 @given(st.integers(1, 100_000), st.data())

@@ -98,7 +98,7 @@ def test_no_command_gives_them_to_keras(
     def start(**_: Any) -> None:
         pytest.fail("Keras was started")
 
-    monkeypatch.setattr("lrcompress.cli.engine._start_keras", start)
+    monkeypatch.setattr("lrcompress.cli.verb._start_keras", start)
     Path("good.keras").write_bytes((examples / "digits_cnn.keras").read_bytes())
     other = {".keras": ".h5", ".h5": ".keras"}[suffix]
     for kind in ("lambda", "lambda_os_system", "class_helpers_Evil", "saved_model"):

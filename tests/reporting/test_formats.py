@@ -17,8 +17,8 @@ import pytest
 from click.testing import Result
 
 import lrcompress
-from lrcompress.reporting.facts import headline
-from lrcompress.reporting.flat import COLUMNS
+from lrcompress.reporting.csv import COLUMNS
+from lrcompress.reporting.headline import headline
 
 Run = Callable[..., Result]
 DOCS = Path(__file__).parents[2] / "docs" / "report.md"

@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
+from lrcompress.cli.commands import evaluate, sweep
 from lrcompress.reporting.figures import draw_sweep
-from lrcompress.reporting.measured import render_evaluate
-from lrcompress.reporting.swept import render_sweep
-from lrcompress.reporting.tables import drop
-from lrcompress.reporting.words import beside, rate
+from lrcompress.reporting.words import beside, drop, rate
 
 ERRORS = {
     "measure": "error_rate", "samples": 200, "errors": 4, "error_rate": 2.0, "error_rate_low": 0.78,
@@ -80,7 +78,7 @@ def test_evaluations_are_shown(
     first = {"model": "large", **figures, **shared, "difference": None}
     second = {"model": "small", **figures, **shared, "difference": paired}
 
-    text = text_of(render_evaluate([first, second]))
+    text = text_of(evaluate.render([first, second]))
 
     assert [word for word in words if word not in text] == []
     assert ("McNemar" in text) == (figures is ERRORS)
@@ -117,7 +115,7 @@ def test_sweeps_are_shown_and_drawn(
         "original": {**held_out, **figures}, "rows": [row],
     }  # fmt: skip
 
-    text = text_of(render_sweep(document))
+    text = text_of(sweep.render(document))
     draw_sweep(document, tmp_path / "sweep.svg")
 
     assert [word for word in words if word not in text] == []

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lrcompress.cli.commands import compare, train_from_scratch
 from lrcompress.errors import LRCompressError
 from lrcompress.records import shapes
-from lrcompress.reporting.compared import ARMS, arm_names, render_compare, render_scratch
+from lrcompress.reporting.arms import ARMS, arm_names
 from lrcompress.studies import reuse, scratch
 from lrcompress.studies.predictions import pack
 from lrcompress.studies.trainer import ScratchSettings
@@ -118,10 +119,10 @@ def test_results_are_read_or_refused(tmp_path: Path, kind: str) -> None:
     }
     name = "compare.json" if compares else "results.json"
     if compares:
-        file, show = _rows(tmp_path, settings, None), render_compare
+        file, show = _rows(tmp_path, settings, None), compare.render
     else:
         file = scratch.results_file(tmp_path, ScratchSettings("d.npz", 3, 32, "n"), None)
-        show = render_scratch
+        show = train_from_scratch.render
     codes = []
     for what, text in [("whole", json.dumps(document)), *texts(document)]:
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -190,7 +190,7 @@ def test_what_users_say_is_understood(
 
 def test_tflite_is_litert() -> None:
     """The old name of the format is another name of it."""
-    from lrcompress.cli.export import command
+    from lrcompress.cli.commands.export import command
 
     option = next(p for p in command.params if p.name == "format")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.reporting.words import PERCENT, allowance, allowed_drop, balanced_rise, count, share
+from lrcompress.reporting.layers import layers_name
+from lrcompress.reporting.words import PERCENT, allowance, allowed_drop, balanced_rise, share
 
 # Measure to (its name in a sentence, its digits, its unit).
 _WRITTEN = {
@@ -54,15 +55,6 @@ def headline(story: dict[str, Any]) -> dict[str, Any]:
     return {"text": _text(found), **found}
 
 
-def layers_name(layers: list[dict[str, Any]]) -> str:
-    """Return what was factorized: the final layer, a hidden one by its name, several by number."""
-    if len(layers) != 1:
-        return f"{len(layers)} Dense layers"
-    (layer,) = layers
-    # Records of before `is_head` are of final layers, as far as they tell.
-    return "final layer" if layer.get("is_head", True) else f"layer {layer['name']}"
-
-
 def _measured(story: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     """Return the main figure before and after; of several outputs there is no single one."""
     original = stage_of(story, "original") or {}
@@ -76,7 +68,7 @@ def _measured(story: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
 def _text(found: dict[str, Any]) -> str:
     if not found["layers"]:
         return "no layer factorized"
-    text = f"{found['what']} {saved(found['layer_reduction'])}, model {saved(found['model_reduction'])}"
+    text = f"{found['what']} {saved_share(found['layer_reduction'])}, model {saved_share(found['model_reduction'])}"
     if found["before"] is None:
         return text
     name, change, lost = written_change(found)
@@ -104,7 +96,7 @@ def difference(found: dict[str, Any]) -> str:
     return minus(f"{lost:+{digits}}{unit}, 95 % interval {low:+{digits}} to {high:+{digits}}")
 
 
-def saved(part: float | None) -> str:
+def saved_share(part: float | None) -> str:
     """Return a share saved as a change: −58.2 %."""
     if part is None:
         return "-"
@@ -150,9 +142,3 @@ def _difference(paired: dict[str, Any]) -> str:
     if high < 0:
         return "The compressed model is better on these test samples by more than chance explains."
     return "No measurable difference between the two models on these test samples: the interval contains 0."
-
-
-def shape_of(layer: dict[str, Any]) -> str:
-    """Return what a layer became: 256 × 10 → 256 × 4 × 10."""
-    m, n = layer["kernel_shape"]
-    return f"{count(m)} × {count(n)} → {count(m)} × {count(layer['rank'])} × {count(n)}"

@@ -1,9 +1,14 @@
-"""Text of `evaluate`."""
+"""Measure the test error of one or several models."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from lrcompress.cli.options import data_options, model_argument, seed_option
+from lrcompress.cli.verb import Answer, verb
 from lrcompress.reporting.tables import plain, table
 from lrcompress.reporting.words import beside, chance, change, count, padding, rate, test_column
 
@@ -11,18 +16,45 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def render_evaluate(results: list[dict[str, Any]]) -> list[RenderableType]:
-    """Show what `evaluate` measured: a row a model, or a row a model and output."""
+@click.command("evaluate")
+@model_argument("models", nargs=-1, metavar="MODEL...")
+@data_options
+@seed_option
+@verb
+def command(models: tuple[Path, ...], **options: Any) -> Answer:  # noqa: ANN401
+    """Measure the test error of each MODEL, with a 95 % interval.
+
+    Top-1 error for classes, and top-5 from 100 classes up; balanced error where a class is rare;
+    binary error and AUC for multi-label models; RMSE for regression. Several models are compared with
+    the first, paired on the same samples (McNemar's test for top-1 errors).
+
+    \b
+    Example:
+        lrcompress evaluate model.h5 model-rank4.h5 --dataset mnist
+    """  # noqa: D301
+    from lrcompress.verbs.evaluate import evaluate
+
+    return Answer(evaluate(list(models), **options), render)
+
+
+def render(results: list[dict[str, Any]]) -> list[RenderableType]:
+    """Show what was measured: a row a model, or a row a model and output."""
     rows = [_row(name, entry, paired) for found in results for name, entry, paired in _each(found)]
     paired = [entry["difference"] for entry in results if entry["difference"] is not None]
     exact = all("only_first_wrong" in entry for entry in paired)
     p_value = "p (McNemar)" if exact else "p"
-    columns = ["model", test_column(results), "against the first", p_value, "loss", "samples"]
-    if any(row[-1] for row in rows):
-        columns.insert(2, "and")
-        rows = [[*row[:2], row[-1], *row[2:-1]] for row in rows]
-    else:
-        rows = [row[:-1] for row in rows]
+    columns = [
+        "model",
+        test_column(results),
+        "and",
+        "against the first",
+        p_value,
+        "loss",
+        "samples",
+    ]
+    if not any(row[2] for row in rows):
+        for cells in (columns, *rows):
+            del cells[2]
     note = f"scaling {results[0]['scaling']}; {results[0]['device']}"
     return [table("Evaluation", columns, rows), plain([*padding(results[0]), note])]
 
@@ -42,9 +74,9 @@ def _row(name: str, entry: dict[str, Any], paired: dict[str, Any] | None) -> lis
     return [
         name,
         rate(entry),
+        beside(entry),
         "-" if paired is None else change(paired),
         "-" if paired is None else chance(paired),
         f"{entry['loss']:.4f}",
         count(entry["samples"]),
-        beside(entry),
     ]

@@ -1,4 +1,4 @@
-"""Starting Keras from a command, and keeping what libraries have to say off the terminal."""
+"""Keeping what libraries have to say off the terminal."""
 
 from __future__ import annotations
 
@@ -8,48 +8,10 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
+from collections.abc import Callable, Iterator
 
-from lrcompress.cli.console import note, progress_bar
+from lrcompress.cli.console import note
 from lrcompress.errors import LRCompressWarning
-from lrcompress.events import listening
-
-
-@contextlib.contextmanager
-def following(
-    *, quiet: bool, verbose: bool, command: Sequence[str] = (), distribute: str | None = None
-) -> Iterator[None]:
-    """Show a bar for what a verb does in a ``with`` block; start Keras, and say so, when it needs it.
-
-    Args:
-        quiet: Say nothing.
-        verbose: Let the engine speak, too.
-        command: The command line, for the run record.
-        distribute: For a command that can use several devices, what the user said of them.
-    """
-    start = functools.cache(
-        lambda: _start_keras(quiet=quiet, verbose=verbose, distribute=distribute or "none")
-    )
-    with progress_bar(quiet=quiet) as bar, listening(bar, start, command):
-        yield
-
-
-def _start_keras(*, quiet: bool, verbose: bool, distribute: str) -> None:
-    """Import Keras and its engine with their start-up notes held back, unless they are wanted.
-
-    The notes come from native code that writes to file descriptor 2 before any setting is read; some
-    of what lets several processes talk writes to 1, which belongs to the results.
-    """
-    note("Starting Keras ...", quiet=quiet)
-    if quiet:
-        warnings.simplefilter("ignore", LRCompressWarning)
-    if verbose:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
-    with nothing_on(1), contextlib.nullcontext() if verbose else nothing_on(2):
-        import_module("lrcompress.live.starting").start()
-        device = import_module("lrcompress.live.engine").describe_device(distribute)
-    note(f"Device: {device}", quiet=quiet)
 
 
 @contextlib.contextmanager
@@ -97,7 +59,7 @@ def _show(
         others(message, *about)
     elif str(message) not in said:
         said.add(str(message))
-        note(f"Note: {message}", quiet=False)
+        note(f"Note: {message}")
 
 
 def let_libraries_speak() -> None:

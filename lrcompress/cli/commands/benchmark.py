@@ -1,0 +1,97 @@
+"""Time the predictions of models, whole and their heads alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrcompress.cli.options import model_argument, numbers_of, run_option
+from lrcompress.cli.verb import Answer, verb
+from lrcompress.errors import printable
+from lrcompress.reporting.latency import WHAT, duration, short_names, times, verdicts
+from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.words import count
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@click.command("benchmark")
+@model_argument("models", nargs=-1, required=False, metavar="[MODEL]...")
+@run_option("Run record that names the models. Default: the newest here.")
+@click.option("--batch-sizes", default="1,32,256", show_default=True, metavar="LIST",
+              callback=numbers_of("batch sizes", "1,32,256"), help="Samples a call.")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(min=0), default=2.0, show_default=True,
+              help="Time for each model at each batch size, whole and head; 7 runs at least.")  # fmt: skip
+@verb
+def command(models: tuple[Path, ...], run: Path | None, **options: Any) -> Answer:  # noqa: ANN401
+    """Time predictions: whole models and their heads alone, each MODEL against the first.
+
+    Runs take turns, so that what else the machine does slows all alike. Without MODEL the original
+    of the last run is timed against what was made of it, and the report shows the result. Models use
+    all cores that the process may use; for one core: taskset -c 0 lrcompress benchmark.
+
+    \b
+    Example:
+        lrcompress benchmark
+        lrcompress benchmark model.h5 model-rank4.h5 --batch-sizes 1,8
+    """  # noqa: D301
+    from lrcompress.verbs.benchmark import benchmark
+
+    if models and run is not None:
+        msg = "--run names a record for models that are not named; leave out the one or the other."
+        raise click.UsageError(msg)
+    result = benchmark(models, run=run, **options)
+    return Answer(result, render, [f"added to {result.record}"] if result.record else [])
+
+
+def render(result: dict[str, Any]) -> list[RenderableType]:
+    """Show what was measured, and what it comes to in words."""
+    names = short_names(result)
+    rows = [
+        [
+            WHAT[row["what"]],
+            count(row["batch_size"]),
+            names[row["model"]],
+            duration(row["median"]),
+            f"{duration(row['q1'])} to {duration(row['q3'])}",
+            count(row["samples_per_second"]),
+            "-" if row["speed"] is None else times(row["speed"]),
+            count(row["runs"]),
+        ]
+        for row in result["rows"]
+    ]
+    columns = ["", "batch", "model", "median", "middle half", "samples/s", "times as fast [95 %]", "runs"]  # fmt: skip
+    lines = [*verdicts(result), *_counted(result), *_computed(result)]
+    return [table("Latency, measured in turns", columns, rows, left=3), plain(lines)]
+
+
+def _counted(result: dict[str, Any]) -> list[str]:
+    """Return the multiplications of each model."""
+    layers = any(row["what"] == "layers" for row in result["rows"])
+    part = "the factorized layers" if layers else "the head"
+    lines = []
+    for name, entry in zip(short_names(result), result["models"], strict=True):
+        total, head = entry["multiplications"], entry["head_multiplications"]
+        if total is None:
+            missing = ", ".join(printable(kind) for kind in entry["not_counted"])
+            text = f"whole model not counted ({missing})"
+        else:
+            text = count(total)
+        alone = "" if head is None else f", of them {count(head)} by {part}"
+        lines.append(f"multiplications a sample, {printable(name)}: {text}{alone}")
+    return lines
+
+
+def _computed(result: dict[str, Any]) -> list[str]:
+    """Return what computed, and on what."""
+    cores, versions, length = result["cores"], result["versions"], result["open_length"]
+    lines = [
+        f"{result['device']}, {cores} core{'s' if cores > 1 else ''} to use; "
+        f"Keras {versions['keras']}, {versions['backend']}; random inputs"
+    ]
+    if length is not None:
+        lines.append(f"the models leave a length of their inputs open: {length} was taken")
+    return lines

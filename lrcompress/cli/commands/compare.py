@@ -1,0 +1,195 @@
+"""Measure compressing a trained network against training a small one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrcompress.cli.complete import files, words_among
+from lrcompress.cli.options import (
+    data_options,
+    distribute_option,
+    existing_model,
+    folder_option,
+    names_of,
+    numbers_of,
+    seeds_options,
+)
+from lrcompress.cli.verb import Answer, resumable, verb
+from lrcompress.files import check_output
+from lrcompress.reporting.arms import ARMS, arm_names, rank_name, seeds_name
+from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.words import count, drop, rate
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def parse_model(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return a model file that exists, or ``module:function`` as it is."""
+    is_function = value is not None and ":" in value and not Path(value).exists()
+    if value is not None and not is_function:
+        existing_model(ctx, param, Path(value))
+    return value
+
+
+@click.command("compare")
+@click.argument("model", required=False, callback=parse_model, shell_complete=files)
+@click.option("--ranks", callback=numbers_of("ranks", "75,60,40"), metavar="LIST",
+              help="For example 8,4,2; default: the published ones.")  # fmt: skip
+@click.option("--arms", metavar="LIST",
+              callback=names_of("arms", ARMS), shell_complete=words_among(ARMS),
+              help=f"Some of {','.join(ARMS)}; default: all, without scratch for a model "
+                   "file.")  # fmt: skip
+@click.option("--scratch", is_flag=True,
+              help="For a model file: train its architecture from scratch at each rank too.")  # fmt: skip
+@click.option("--budget", type=click.IntRange(min=2),
+              help="Epochs in all, the same for every arm: full rank gets so many less the "
+                   "fine-tuning, from scratch all of them.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1),
+              help="Of full rank and from scratch; default: as published, 10 for a network of "
+                   "your own.")  # fmt: skip
+@click.option("--finetune-epochs", type=click.IntRange(min=1), default=2, show_default=True,
+              help="The extra epochs.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1),
+              help="Of full rank and from scratch; default: as published, 32.")  # fmt: skip
+@data_options
+@click.option("--rows-from", multiple=True, metavar="DIR",
+              type=click.Path(path_type=Path, file_okay=False, exists=True),
+              help="Take over rows of an earlier train-from-scratch or compare; may be "
+                   "repeated.")  # fmt: skip
+@click.option("--keep-models", is_flag=True, help="Keep the fine-tuned models too.")
+@folder_option("Folder for compare.json, compare.png and models. Default: compare-<dataset>.")
+@distribute_option
+@seeds_options
+@verb
+def command(
+    model: str | None,
+    arms: tuple[str, ...] | None,
+    scratch: bool,
+    output: Path | None,
+    **options: Any,  # noqa: ANN401
+) -> Answer | None:
+    """Measure compressing a trained network against training a small one, rank by rank.
+
+    MODEL is a trained full-rank model file, or module:function building a network; without it the
+    paper's network for the data set is trained. At each rank and seed: full rank, its head
+    factorized, the same fine-tuned, low rank from scratch, and full rank given the same extra
+    epochs. Every row is saved as it ends: the same command again goes on where an interrupted one
+    stopped, and several at once share the rows.
+
+    \b
+    Example:
+        lrcompress compare --dataset mnist --ranks 8,4,2 --seeds 5 --budget 10
+        lrcompress compare model.keras --dataset data.npz --ranks 40,20,10
+    """  # noqa: D301
+    from lrcompress.live.processes import is_follower
+    from lrcompress.reporting.figures import draw_compare
+    from lrcompress.verbs.compare import compare, default_folder
+
+    if scratch:
+        arms = tuple(dict.fromkeys([*(arms or ARMS), "scratch"]))
+    dataset = options["dataset"]
+    folder = output or (None if dataset is None else default_folder(dataset))
+    if folder is not None and folder.is_dir():
+        # The figure is replaced where the table that it shows is ours.
+        is_ours = (folder / "compare.json").exists()
+        check_output(folder / "compare.png", overwrite=is_ours)
+    with resumable(folder):
+        results = compare(model, arms=arms, output=output, **options)
+    if is_follower(options["distribute"]):
+        return None
+    folder = folder or default_folder(results["settings"]["dataset"])
+    names = arm_names(results["settings"]["finetune_epochs"])
+    draw_compare(results, names, folder / "compare.png")
+    written = [f"wrote {folder / name}" for name in ("compare.json", "compare.png")]
+    return Answer(results, render, written)
+
+
+def render(results: dict[str, Any]) -> list[RenderableType]:
+    """Show the arms rank by rank, with their differences to full rank."""
+    settings, summary = results["settings"], results["summary"]
+    extra = settings["finetune_epochs"]
+    names = arm_names(extra)
+    rows = []
+    rank_before: object = ""
+    for entry in summary:
+        rows.append(
+            [
+                "" if entry["rank"] == rank_before else rank_name(entry["rank"]),
+                names[entry["arm"]],
+                rate(entry),
+                *_paired(entry["against_full"]),
+                count(entry["layer_parameters"]),
+                count(entry["model_parameters"]),
+                count(entry["seconds"]),
+                count(entry["images"]),
+                count(entry["images_total"]),
+            ]
+        )
+        rank_before = entry["rank"]
+    columns = [
+        "rank", "arm", "test error [95 %]", "against full rank [95 %]", "p", "layer",
+        "model", "seconds", "samples", "samples in all",
+    ]  # fmt: skip
+    seeds = sorted({seed for entry in summary for seed in entry["seeds"] if seed is not None})
+    title = f"Comparison: {_subject(settings)}, {_epochs(results)}{seeds_name(seeds)}"
+    return [table(title, columns, rows, left=2), plain(_notes(results, names))]
+
+
+def _subject(settings: dict[str, Any]) -> str:
+    network = settings.get("network")
+    return f"{settings['dataset']}, {network}" if network else str(settings["dataset"])
+
+
+def _epochs(results: dict[str, Any]) -> str:
+    settings = results["settings"]
+    full = settings.get("full_epochs")
+    parts = [] if full is None else [f"full rank {full} epochs"]
+    if any(entry["arm"] == "scratch" for entry in results["summary"]):
+        parts.append(f"from scratch {settings['scratch_epochs']} epochs")
+    return "".join(f"{part}, " for part in parts)
+
+
+def _paired(found: dict[str, Any] | None) -> list[str]:
+    if found is None:
+        return ["-", "-"]
+    return [drop({"drop": found}), _p(found["p_value"])]
+
+
+def _p(value: float) -> str:
+    """Return a p-value; what is beyond doubt is not told further."""
+    return f"{value:.2g}" if value >= 1e-16 else "< 1e-16"
+
+
+def _notes(results: dict[str, Any], names: dict[str, str]) -> list[str]:
+    lines = [
+        f"rank {entry['rank']}: {names['finetuned']} against from scratch "
+        f"{drop({'drop': found})}, p {_p(found['p_value'])}{_images(entry, results['summary'])}"
+        for entry in results["summary"]
+        if entry["arm"] == "finetuned" and (found := entry["against_scratch"]) is not None
+    ]
+    several = any(entry["interval"] == "t" for entry in results["summary"])
+    if several:
+        lines.append(
+            "several seeds: means over seeds, with Student's intervals and p-values; one seed: McNemar's test"
+        )
+    lines.append(
+        "samples: seen in training; in all, with those that the full-rank network saw before"
+    )
+    return [*lines, f"device: {results['device']}"]
+
+
+def _images(entry: dict[str, Any], summary: list[dict[str, Any]]) -> str:
+    """Say what share of the images of training from scratch the arm saw."""
+    scratch = next(
+        e["images"] for e in summary if (e["arm"], e["rank"]) == ("scratch", entry["rank"])
+    )
+    if not scratch or entry["images"] is None:
+        return ""
+    text = f", {entry['images'] / scratch:.0%} of its samples"
+    if entry["images_total"] is not None:
+        text += f" ({entry['images_total'] / scratch:.0%} with full rank's)"
+    return text

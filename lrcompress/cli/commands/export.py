@@ -1,0 +1,154 @@
+"""Write a model for LiteRT, ONNX or TensorFlow, and run it there."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrcompress.cli.options import (
+    OneOf,
+    data_options,
+    existing_model,
+    model_argument,
+    output_option,
+    overwrite_option,
+)
+from lrcompress.cli.quiet import nothing_on
+from lrcompress.cli.verb import Answer, given, verb
+from lrcompress.errors import printable
+from lrcompress.reporting.latency import duration, times
+from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.words import change, count, rate, size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+NAMES = {"litert": "LiteRT", "onnx": "ONNX", "saved-model": "SavedModel"}
+FACTORS = {
+    "two": "still two products, {m} x {r} and {r} x {n}",
+    "one": "the exporter multiplied them into one of {m} x {n}: nothing is saved here",
+    "unknown": "not found in the exported file as {m} x {r} and {r} x {n}, nor as {m} x {n}",
+}
+SPEED = {
+    "faster": "faster",
+    "slower": "slower",
+    "same": "as fast",
+    "unclear": "no measurable difference",
+}
+
+
+@click.command("export")
+@model_argument("model")
+@click.option("--format", type=OneOf(["litert", "onnx", "saved-model"]),
+              help="Default: by the suffix of --output (.tflite, .onnx, none), or litert.")  # fmt: skip
+@click.option("--int8", is_flag=True, help="LiteRT: weights as 8-bit integers (dynamic range).")
+@click.option("--against", type=click.Path(path_type=Path), callback=existing_model, metavar="FILE",
+              help="The original, exported the same way and timed in turns. Default: as recorded.")  # fmt: skip
+@data_options
+@output_option("<stem>.tflite, <stem>.onnx or <stem>-saved-model beside MODEL")
+@overwrite_option
+@verb
+def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
+    """Write MODEL for a phone or a server: LiteRT, ONNX or a SavedModel.
+
+    The exported model runs in its runtime, on test data where they are named or at hand, and its
+    outputs are compared with those of MODEL; what became of factorized layers is shown, and sizes
+    and latency beside those of the original. Nothing is written if the outputs differ.
+
+    \b
+    Example:
+        lrcompress export model-rank4.h5
+        lrcompress export model-rank4.h5 --int8
+        lrcompress export model-rank4.h5 -o model.onnx --dataset mnist
+    """  # noqa: D301
+    from lrcompress.verbs.export import export
+
+    def quietly() -> AbstractContextManager[None]:
+        # Converters and runtimes write to stderr from native code.
+        return nullcontext() if given("verbose") else nothing_on(2)
+
+    return Answer(export(model, quietly=quietly, **options), render)
+
+
+def render(result: dict[str, Any]) -> list[RenderableType]:
+    """Show sizes and latency, and that the exported model does what the Keras model does."""
+    original = result["original"]
+    rows = [] if original is None else [_row(original["model"], original)]
+    rows.append(_row(result["input"], result))
+    form = NAMES[result["format"]] + (", 8-bit weights" if result["int8"] else "")
+    columns = ["model", "Keras file", form, "latency", "middle half", "runs"]
+    lines = [*_factors(result), *_outputs(result), *_errors(result), *_latency(result)]
+    return [table("Exported", columns, rows), plain([*lines, f"wrote {result['output']}"])]
+
+
+def _row(model: str, entry: dict[str, Any]) -> list[str]:
+    timed = entry["latency"]
+    return [
+        PurePath(model).name,
+        size(entry["bytes_before"]),
+        size(entry["bytes_after"]),
+        duration(timed["median"]),
+        f"{duration(timed['q1'])} to {duration(timed['q3'])}",
+        count(timed["runs"]),
+    ]
+
+
+def _factors(result: dict[str, Any]) -> list[str]:
+    """Return what became of the factors."""
+    lines = []
+    for layer in result["layers"]:
+        m, n = layer["kernel_shape"]
+        text = FACTORS[layer["factors"]].format(m=m, n=n, r=layer["rank"])
+        lines.append(f"{printable(layer['path'])}: {text}")
+    return lines
+
+
+def _outputs(result: dict[str, Any]) -> list[str]:
+    """Return how far the outputs are from Keras', and on which inputs."""
+    found, inputs = result["difference"], result["inputs"]
+    name = inputs["dataset"]
+    data = "random inputs" if name is None else f"test samples of {printable(name)}"
+    text = (
+        f"outputs on {count(found['samples'])} {data}: at most {found['largest_difference']:.3g} from "
+        f"Keras', whose largest is {found['largest_output']:.3g}"
+    )
+    if found["agreement"] is not None:
+        text += f"; the same prediction for {_agreed(found['agreement'])}"
+    if name is not None:
+        return [f"{text}; scaling {printable(inputs['scaling'])}"]
+    why = printable(inputs["why_random"])
+    return [text, f"random inputs, because {why}; --dataset gives real ones"]
+
+
+def _agreed(percent: float) -> str:
+    """Return a share that is 100 % only where it is."""
+    return "all" if percent == 100 else f"{min(percent, 99.99):.2f} %"
+
+
+def _errors(result: dict[str, Any]) -> list[str]:
+    if result["errors"] is None:
+        return []
+    before, after = result["errors"]["keras"], result["errors"]["exported"]
+    return [
+        f"on all test data, {count(after['samples'])} predictions: {rate(before)} in Keras, "
+        f"{rate(after)} exported, {change(result['errors']['difference'])}"
+    ]
+
+
+def _latency(result: dict[str, Any]) -> list[str]:
+    lines = []
+    if result["original"] is not None:
+        speed = result["original"]["speed"]
+        lines.append(
+            f"latency against the original, exported the same way: {SPEED[speed['verdict']]}; {times(speed)} times "
+            "as fast [95 %]"
+        )
+    threads = "" if result["threads"] is None else f", {result['threads']} threads"
+    lines.append(
+        f"{printable(result['runtime'])}{threads}, one sample a call; exported by Keras "
+        f"{result['versions']['keras']}; sizes without optimizer state"
+    )
+    return lines

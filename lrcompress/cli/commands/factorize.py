@@ -1,0 +1,177 @@
+"""Factorize the final Dense layer of a model file."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrcompress.cli.options import (
+    OneOf,
+    data_options,
+    layer_option,
+    model_argument,
+    output_option,
+    overwrite_option,
+    samples_option,
+    seed_option,
+    validation_option,
+)
+from lrcompress.cli.verb import Answer, given, verb
+from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
+from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.words import (
+    BY_ORIGINAL,
+    NAMES,
+    allowance,
+    allowed_drop,
+    balanced_rise,
+    change,
+    changes,
+    count,
+    figure,
+    padding,
+    rate,
+    saved,
+    size,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+RULES = ("rank", "energy", "reduction", "max_drop")
+
+
+@click.command("factorize")
+@model_argument("model")
+@click.option("--rank", type=click.IntRange(min=1), help="Rank r of the two factors.")
+@click.option("--energy", type=click.FloatRange(0, 1, min_open=True),
+              help="Smallest rank that keeps this share of the squared singular values.")  # fmt: skip
+@click.option("--reduction", type=click.FloatRange(0, 1, min_open=True),
+              help="Largest rank that saves at least this share of the layer.")  # fmt: skip
+@click.option("--max-drop", type=click.FloatRange(min=0),
+              help="Smallest rank that loses at most so many points on held-out data.")  # fmt: skip
+@click.option("--method", default="auto", show_default=True,
+              type=OneOf(["auto", "svd", "centered", "whitened", "refined"]),
+              help="What the factors are best at; auto takes the best that the data allow.")  # fmt: skip
+@layer_option("Another Dense layer than the final one; repeat it for several.", multiple=True)
+@click.option("--layers", type=OneOf(["dense"]),
+              help="Every Dense layer that can be made smaller.")  # fmt: skip
+@click.option("--add-bias", is_flag=True,
+              help="Allow a layer without bias to be given one, with --dataset.")  # fmt: skip
+@data_options
+@validation_option
+@samples_option
+@output_option("<stem>-rank<r><suffix> in the current directory")
+@overwrite_option
+@click.option("--force", is_flag=True, help="Allow a rank that saves nothing.")
+@click.option("--modernize", is_flag=True,
+              help="Put an old file in the terms of Keras 3; every change is listed.")  # fmt: skip
+@seed_option
+@verb
+def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
+    """Factorize the final Dense layer of MODEL into two smaller Dense layers.
+
+    MODEL is a .h5, .hdf5 or .keras file; it is not changed. Writes the compressed model, which plain
+    Keras loads, and its run record. At most one of --rank, --energy, --reduction and --max-drop.
+    Keras is started only with --dataset, which allows better methods.
+
+    \b
+    Example:
+        lrcompress factorize model.h5 --rank 4
+    """  # noqa: D301
+    rules = [f"--{rule.replace('_', '-')}" for rule in RULES if options[rule] is not None]
+    if len(rules) > 1:
+        msg = f"Received {' and '.join(rules)}; give one of them."
+        raise click.UsageError(msg)
+    if options["layer"] and options["layers"]:
+        msg = "Received --layer and --layers; give one of them."
+        raise click.UsageError(msg)
+    from lrcompress.verbs.factorize import factorize
+
+    result = factorize(model, **options)
+    following = ["Next: lrcompress finetune --epochs 2"]
+    return Answer(result, partial(render, verbose=given("verbose")), following)
+
+
+def render(result: dict[str, Any], *, verbose: bool = False) -> list[RenderableType]:
+    """Show what became of the layers; the errors of the kernel itself only where more is asked for."""
+    layers = result["layers"]
+    single = len(layers) == 1
+    title = named_shape(layers[0]) if single else f"{len(layers)} Dense layers"
+    rows = [
+        *(_parameters("layer" if single else layer["name"], layer) for layer in layers),
+        _parameters("model", result),
+        *_files(result),
+    ]
+    lines: list[str] = []
+    for layer in layers:
+        prefix = "" if single else f"{named_shape(layer)}: "
+        lines += [
+            f"{prefix}{layer['rank_choice']['message']}; method {layer['method']}: {layer['method_reason']}",
+            certificate(layer),
+            *([kernel_errors(layer)] if verbose else []),
+        ]
+    if result["optimizer_bytes"]:
+        dropped = size(result["optimizer_bytes"])
+        lines.append(
+            f"{dropped} of the input are optimizer state, which is dropped and not counted as saved"
+        )
+    lines += [*_measured(result), *changes(result["modernized"])]
+    lines += [f"wrote {result['output']}", f"wrote {result['record']}"]
+    return [table(title, ["", "before", "after", "saved", ""], rows), plain(lines)]
+
+
+def _parameters(name: str, found: dict[str, Any]) -> list[str]:
+    before, after = found["parameters_before"], found["parameters_after"]
+    return [f"parameters, {name}", count(before), count(after), *saved(before, after, count)]
+
+
+def _files(result: dict[str, Any]) -> list[list[str]]:
+    """Return the sizes of the files; optimizer state that is dropped is no credit to us."""
+    before, after, state = result["bytes_before"], result["bytes_after"], result["optimizer_bytes"]
+    sizes = [size(before), size(after)]
+    if not state:
+        return [["file", *sizes, *saved(before, after, size)]]
+    less, rest = before - state, after - result["optimizer_bytes_after"]
+    return [
+        ["file", *sizes, "", ""],
+        ["without optimizer state", size(less), size(rest), *saved(less, rest, size)],
+    ]
+
+
+def _measured(result: dict[str, Any]) -> list[str]:
+    """Say what was measured before and after."""
+    before, after = result["measured_before"], result["measured_after"]
+    if before is None or after is None:
+        return []
+    groups = [("", before, after, result["drop"])]
+    if before["measure"] == "outputs":
+        drops = result["drop"]["outputs"]
+        groups = [
+            (f", {k}:", before["outputs"][k], after["outputs"][k], drops[k])
+            for k in before["outputs"]
+        ]
+    lines = []
+    for name, old, new, lost in groups:
+        key = old["measure"]
+        if key in BY_ORIGINAL:
+            lines.append(
+                f"against the original on test data{name or ':'} {rate(new)} (the data have no labels)"
+            )
+            continue
+        what = "test error" if key == "error_rate" else "test data"
+        lines.append(
+            f"{what}{name} {figure(key, old[key])} -> {figure(key, new[key])} ({change(lost)})"
+        )
+        lines += [
+            f"  {figure(k, old[k])} -> {figure(k, new[k]).removeprefix(NAMES[k])}"
+            for k in ("balanced_error", "auc") if old.get("balanced_error") and k in old and k in new
+        ]  # fmt: skip
+    allowed = allowed_drop(result["layers"])
+    if allowed is not None and len(groups) == 1:
+        rise, measure = balanced_rise(before, after), before["measure"]
+        lines.append(f"drop on the test data: {allowance(result['drop'], allowed, rise, measure)}")
+    return [*lines, *padding(before)]

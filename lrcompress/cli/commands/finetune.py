@@ -1,0 +1,168 @@
+"""Recover the accuracy of the last factorized model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrcompress.cli.console import note
+from lrcompress.cli.options import (
+    OneOf,
+    data_options,
+    distribute_option,
+    model_argument,
+    output_option,
+    overwrite_option,
+    run_option,
+    seed_option,
+    validation_option,
+)
+from lrcompress.cli.verb import Answer, verb
+from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.words import BY_ORIGINAL, padding, seconds
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+# Measure to (its name, unit of a figure, unit of a difference).
+NAMES = {
+    "error_rate": ("error", " %", " pt"),
+    "binary_error": ("error", " %", " pt"),
+    "rmse": ("RMSE", "", ""),
+    "disagreement": ("disagreement", " %", " pt"),
+    "deviation": ("deviation", "", ""),
+}
+
+
+@click.command("finetune")
+@model_argument("model", required=False)
+@click.option("--scope", type=OneOf(["model", "head"]), default="model", show_default=True,
+              help="Train the whole model, or only the two factors and the bias, in seconds.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1),
+              help="Passes over the training data; default 2, and 5 for the head.")  # fmt: skip
+@click.option("--patience", type=click.IntRange(min=1), metavar="EPOCHS",
+              help="Stop after so many without a better one; default: never.")  # fmt: skip
+@click.option("--distill/--no-distill", default=None,
+              help="Learn from the original too; default: if it is available.")  # fmt: skip
+@click.option("--temperature", type=click.FloatRange(0, min_open=True),
+              help="Of the original's outputs as a teacher; default 2.")  # fmt: skip
+@click.option("--optimizer", type=OneOf(["adam", "original"]), default="adam",
+              show_default=True,
+              help="Adam with warm-up and cosine decay, or what the model was compiled with.")  # fmt: skip
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True),
+              help="Peak of Adam's schedule, default 0.001; or in place of the original's own.")  # fmt: skip
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Samples a step; default 128, fewer for small data sets.",
+)
+@click.option("--precision", type=OneOf(["auto", "float32", "mixed"]), default="auto",
+              show_default=True,
+              help="While training: mixed is bfloat16, auto where the device gains from it.")  # fmt: skip
+@click.option("--resume", is_flag=True,
+              help="Go on with the unfinished run of the same command.")  # fmt: skip
+@click.option("--tensorboard", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+              help="Folder that gets each epoch's figures for TensorBoard.")  # fmt: skip
+@run_option("Run record; default: the newest here.")
+@data_options
+@validation_option
+@output_option("<stem>-finetuned<suffix> beside the factorized model")
+@overwrite_option
+@distribute_option
+@seed_option
+@verb
+def command(model: Path | None, run: Path | None, **options: Any) -> Answer:  # noqa: ANN401
+    """Recover the accuracy of MODEL, or of the last factorized model, on its data set.
+
+    Trains on the training data, keeps the epoch that is best on validation data, and measures on the
+    test data before and after. Uses a GPU where Keras sees one. After Control-C the best epoch so far
+    is saved; --resume continues an interrupted or killed run.
+
+    \b
+    Example:
+        lrcompress finetune --epochs 2
+        lrcompress finetune --scope head
+    """  # noqa: D301
+    from lrcompress.records import runs
+    from lrcompress.verbs.finetune import finetune
+
+    if model is None and run is None:
+        # Found before Keras starts, so that an empty folder is refused at once.
+        run = runs.newest(Path()).path
+        note(f"Taking the newest run here: {run}")
+    result = finetune(model, run=run, **options)
+    # Broken off is not done, whatever was kept.
+    code = 1 if result.interrupted else 0
+    return Answer(result, render, ["Next: lrcompress report"], exit_code=code)
+
+
+def render(result: dict[str, Any]) -> list[RenderableType]:
+    """Show each look at the held-out part, and what it came to on the test data."""
+    measure = result["measure"]
+    name, unit, _ = NAMES.get(measure, ("loss", "", ""))
+    key = f"validation_{measure}"
+    rows = [
+        [
+            entry["what"] if entry["epoch"] == 0 else f"epoch {entry['epoch']}",
+            _number(entry.get("loss")),
+            _number(entry.get(key), 2 if unit else 4) + unit,
+            _number(entry["validation_loss"]),
+            "kept" if entry["kept"] else "",
+        ]
+        for entry in result["history"]
+    ]
+    settings = result["settings"]
+    labels = "the original's outputs alone" if measure in BY_ORIGINAL else "labels alone"
+    teacher = (
+        "labels and the original's outputs"
+        if result["distilled"] and measure not in BY_ORIGINAL
+        else labels
+    )
+    lines = [
+        *_tested(result),
+        *padding(result["after"]),
+        f"{result['trained']} trained on {teacher} of {result['dataset']}, scaling {result['scaling']}: "
+        f"{seconds(result['seconds'])}, {result['images_per_second']:,.0f} samples/s on "
+        f"{result['device']}, {settings['precision']}",
+        f"wrote {result['output']}",
+        f"wrote {result['record']}",
+    ]
+    if result["resumed_from"]:
+        lines.insert(0, f"went on after epoch {result['resumed_from']} of an unfinished run")
+    columns = ["", "loss", f"validation {name}", "validation loss", ""]
+    return [table("Fine-tuning", columns, rows), plain(lines)]
+
+
+def _tested(result: dict[str, Any]) -> list[str]:
+    """Return a line on the test data, one an output where there are several."""
+    figures = [result["before"], result["after"], result["original"]]
+    if result["measure"] != "outputs":
+        return [_line("test", figures, result["drop"])]
+    drops = (result["drop"] or {}).get("outputs", {})
+    return [
+        _line(f"test, {name}:", [f and f["outputs"][name] for f in figures], drops.get(name))
+        for name in result["after"]["outputs"]
+    ]
+
+
+def _line(
+    what: str, figures: list[dict[str, Any] | None], difference: dict[str, Any] | None
+) -> str:
+    before, after, original = (found or {} for found in figures)
+    measure = after["measure"]
+    name, unit, step = NAMES[measure]
+    digits = 2 if unit else 4
+    text = f"{what} {name} {before[measure]:.{digits}f}{unit} -> {after[measure]:.{digits}f}{unit}"
+    if not original or difference is None:
+        return text
+    low, high = difference["low"], difference["high"]
+    return (
+        f"{text} (original {original[measure]:.{digits}f}{unit}, "
+        f"{difference['difference']:+.{digits}f}{step} [{low:+.{digits}f}, {high:+.{digits}f}])"
+    )
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

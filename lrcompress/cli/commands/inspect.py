@@ -1,0 +1,129 @@
+"""List the layers, find the final Dense and say what ranks would save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrcompress.cli.options import layer_option, model_argument
+from lrcompress.cli.verb import Answer, verb
+from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.words import count, share, size, small
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@click.command("inspect")
+@model_argument("model")
+@layer_option("Another Dense layer than the final one.")
+@verb
+def command(model: Path, layer: str | None) -> Answer:
+    """List the layers of MODEL, find its final Dense layer and say what each rank would save.
+
+    MODEL is a .h5, .hdf5 or .keras file; none of it is run.
+
+    \b
+    Example:
+        lrcompress inspect model.h5
+    """  # noqa: D301
+    from lrcompress.verbs.inspect import inspect
+
+    return Answer(inspect(model, layer=layer), render)
+
+
+def render(document: dict[str, Any]) -> list[RenderableType]:
+    """Show what is in a model file."""
+    parts = [_file(document), _layers(document)]
+    wrong = [
+        f"{x['path']} ({count(x['not_finite'])})" for x in document["layers"] if x["not_finite"]
+    ]
+    if wrong:
+        parts.append(plain([f"NaN or infinity among the weights of: {', '.join(wrong)}"]))
+    head = document["head"]
+    if head is None:
+        others = ", ".join(dense["path"] for dense in document["dense_layers"])
+        lines = [f"no final Dense layer to factorize: {document['reason']['message']}"]
+        if others:
+            lines.append(f"Dense layers that --layer could name: {others}")
+        return [*parts, plain(lines)]
+    parts.append(plain([*_head(head), *_elsewhere(document, head)]))
+    if head["ranks"]:
+        parts += _ranks(head["ranks"])
+    return parts
+
+
+def _file(document: dict[str, Any]) -> RenderableType:
+    version = document["keras_version"]
+    written = f"Keras {version}" if version else "Keras of unknown age"
+    optimizer = document["optimizer_bytes"]
+    of_them = f" (of them {size(optimizer)} optimizer state)" if optimizer else ""
+    return plain([
+        f"{document['model']}: {document['class_name']}, {written}, {document['format']}, "
+        f"{count(document['parameters'])} parameters, {size(document['bytes'])}{of_them}"
+    ])  # fmt: skip
+
+
+def _layers(document: dict[str, Any]) -> RenderableType:
+    whole = document["parameters"]
+    rows = [
+        [
+            layer["path"],
+            layer["class_name"],
+            count(layer["parameters"]),
+            share(layer["parameters"] / whole if whole else None),
+        ]
+        for layer in document["layers"]
+    ]
+    return table("Layers", ["layer", "class", "parameters", "share"], rows, left=2)
+
+
+def _head(head: dict[str, Any]) -> list[str]:
+    m, n = head["kernel_shape"]
+    follows = f", followed by {', '.join(head['following'])}" if head["following"] else ""
+    split = f", already split at rank {head['rank']}" if head["rank"] else ""
+    even = head["break_even_rank"]
+    saves = f"ranks up to {even} save parameters" if even else "no rank makes it smaller"
+    energy = ", ".join(f"{100 * float(k):g} % at rank {r}" for k, r in head["energy_ranks"].items())
+    return [
+        f"final Dense layer: {head['path']}, {m} x {n}, {head['dtype']}, {head['activation']}{follows}{split}",
+        f"  {count(head['parameters'])} parameters, {share(head['share_of_model'])} of the model; {saves}",
+        f"  energy {energy}",
+    ]
+
+
+def _elsewhere(document: dict[str, Any], head: dict[str, Any]) -> list[str]:
+    """Say which Dense layers hold more of the model than the final one does."""
+    larger = [
+        dense
+        for dense in document["dense_layers"]
+        if dense["path"] != head["path"]
+        and dense["parameters"] > head["parameters"]
+        and dense["break_even_rank"]
+    ]
+    return [
+        f"  more parameters are in {dense['path']}, {share(dense['parameters'] / document['parameters'])} "
+        f"of the model: --layer {dense['path']}, or --layers dense for all"
+        for dense in sorted(larger, key=lambda dense: -dense["parameters"])[:3]
+    ]
+
+
+def _ranks(ranks: list[dict[str, Any]]) -> list[RenderableType]:
+    columns = ["rank", "parameters", "of the layer", "of the model", "energy", "spectral error"]
+    rows = [
+        [
+            str(row["rank"]),
+            count(row["parameters_saved"]),
+            share(row["layer_reduction"]),
+            share(row["model_reduction"]),
+            share(row["energy"]),
+            small(row["spectral_error"]),
+        ]
+        for row in ranks
+    ]
+    said = (
+        "of the layer: share of its kernel, without bias; energy and spectral error: of method svd"
+    )
+    return [table("What a rank would save", columns, rows, left=0), plain([said])]

@@ -1,0 +1,164 @@
+"""Show the errors, the parameters and the times of a run."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrcompress.cli.console import json_text, note
+from lrcompress.cli.options import OneOf, overwrite_option, run_option
+from lrcompress.cli.verb import Answer, given, verb
+from lrcompress.reporting.latency import verdicts
+from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
+from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.words import (
+    count,
+    drop,
+    padding,
+    rate,
+    saved,
+    seconds,
+    share,
+    size,
+    test_column,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@click.command("report")
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@run_option("The same as the argument RUN.", "named")
+@click.option("--format", "kind", type=OneOf(["html", "markdown", "json", "csv"]),
+              help="Default: by the suffix of --output; else a table.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
+              help="Default: stdout.")  # fmt: skip
+@click.option("--plots", type=click.Path(path_type=Path), metavar="DIR",
+              help="Write the figures there, each as PNG and SVG.")  # fmt: skip
+@click.option("--sweep", type=click.Path(path_type=Path), metavar="FILE",
+              help="Errors of every rank, from `lrcompress sweep MODEL --json`.")  # fmt: skip
+@click.option("--compare", "comparison", type=click.Path(path_type=Path), metavar="FILE",
+              help="Rows from scratch, from a compare.json.")  # fmt: skip
+@overwrite_option
+@verb
+def command(
+    run: Path | None,
+    named: Path | None,
+    kind: str | None,
+    output: Path | None,
+    sweep: Path | None,
+    comparison: Path | None,
+    **options: Any,  # noqa: ANN401
+) -> Answer:
+    """Show the whole story of RUN, a run record, or of the newest run in this directory.
+
+    Original, factorized, fine-tuned and from scratch: error rates with 95 % intervals, parameters,
+    bytes, errors of the factorization with its certificate, times. As HTML it is one page with
+    figures, in one file that loads nothing from anywhere.
+
+    \b
+    Example:
+        lrcompress report
+        lrcompress report --sweep sweep.json -o report.html
+    """  # noqa: D301
+    from lrcompress.verbs.report import report, write_report
+
+    if given("as_json") and kind not in (None, "json"):
+        msg = f"--json prints JSON; --format {kind} asks for another document."
+        raise click.UsageError(msg)
+    wanted = run or named
+    story = report(wanted, sweep=sweep, comparison=comparison)
+    if wanted is None:
+        note(f"Taking the newest run here: {story['record']}")
+    inputs = tuple(file for file in (sweep, comparison) if file is not None)
+    written = write_report(story, output=output, kind=kind, inputs=inputs, **options)
+    return Answer(story, partial(_shown, kind), [f"wrote {path}" for path in written])
+
+
+def _shown(kind: str | None, story: dict[str, Any]) -> list[RenderableType] | str:
+    """Return the story as a format has it, or for people; nothing where it went to a file."""
+    from lrcompress.reporting.formats import render as as_text
+
+    if click.get_current_context().params["output"] is not None:
+        return ""
+    if kind is None:
+        return render(story)
+    return json_text(story) if kind == "json" else as_text(story, kind)
+
+
+def render(story: dict[str, Any]) -> list[RenderableType]:
+    """Show the story of a run."""
+    parts: list[RenderableType] = [
+        table(
+            f"Report of {story['record']}",
+            [
+                "",
+                test_column(story["stages"]),
+                "against original",
+                "parameters",
+                "saved",
+                "file",
+                "saved",
+            ],
+            [
+                [
+                    stage["name"],
+                    rate(stage),
+                    drop(stage),
+                    count(stage["parameters"]),
+                    share(stage["parameters_reduction"]),
+                    size(stage["bytes"]),
+                    share(stage["bytes_reduction"]),
+                ]
+                for stage in story["stages"]
+            ],
+        )
+    ]
+    lines: list[str] = []
+    for layer in story["layers"]:
+        before, after = layer["parameters_before"], layer["parameters_after"]
+        reason = layer.get("method_reason", story["method_reason"])
+        lines += [
+            f"layer {named_shape(layer)}, parameters "
+            f"{count(before)} -> {count(after)}, saved {' = '.join(saved(before, after, count))}",
+            f"  {layer['rank_choice']['message']}; method {layer['method']}: {reason}",
+            f"  {certificate(layer)}",
+            f"  {kernel_errors(layer)}",
+        ]
+    lines += _data_lines(story)
+    lines.append(_time_line(story))
+    if story.get("benchmark"):
+        lines += [f"speed: {line}" for line in verdicts(story["benchmark"])]
+    if story["optimizer_bytes"]:
+        kept = story["optimizer_bytes_after"]
+        lines.append(
+            f"files: {size(story['optimizer_bytes'])} of the original "
+            + (f"and {size(kept)} of the factorized model " if kept else "")
+            + "are optimizer state, not counted as saved"
+        )
+    lines += [f"note: {warning}" for warning in story["warnings"]]
+    return [*parts, plain(lines)]
+
+
+def _data_lines(story: dict[str, Any]) -> list[str]:
+    data = story["dataset"]
+    if not data:
+        return ["data set: none named; give --dataset to measure errors"]
+    stage: dict[str, Any] = next((s for s in story["stages"] if s.get("samples")), {})
+    samples = stage.get("samples")
+    measured = f", {count(samples)} test samples" if samples else ", nothing measured yet"
+    return [f"data set: {data['name']}, scaling {data['scaling']}{measured}", *padding(stage)]
+
+
+def _time_line(story: dict[str, Any]) -> str:
+    parts = [f"factorize {seconds(story['seconds'].get('total'))}"]
+    for entry in story["finetune"]:
+        parts.append(
+            f"finetune {seconds(entry['seconds'])} ({entry['epochs']} epoch{'' if entry['epochs'] == 1 else 's'}, "
+            f"{entry['images_per_second']:,.0f} samples/s, {entry['device']})"
+        )
+    return "time: " + "; ".join(parts)

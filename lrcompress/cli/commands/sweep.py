@@ -1,0 +1,173 @@
+"""Measure what every rank would save and cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrcompress.cli.complete import words_among
+from lrcompress.cli.options import (
+    data_options,
+    layer_option,
+    model_argument,
+    names_of,
+    numbers_of,
+    overwrite_option,
+    samples_option,
+    seed_option,
+    validation_option,
+)
+from lrcompress.cli.verb import Answer, verb
+from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.words import (
+    BY_ORIGINAL,
+    change,
+    count,
+    held_out,
+    padding,
+    points,
+    rate,
+    seconds,
+    share,
+    small,
+    test_column,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+METHODS = ("auto", "svd", "centered", "whitened", "refined")
+
+
+@click.command("sweep")
+@model_argument("model")
+@click.option("--method", default="auto", show_default=True, metavar="LIST",
+              callback=names_of("methods", METHODS), shell_complete=words_among(METHODS),
+              help="For example svd,centered,whitened,refined.")  # fmt: skip
+@click.option("--ranks", callback=numbers_of("ranks", "75,60,40"), metavar="LIST",
+              help="For example 75,60,40. Default: all that save something, or fewer in even "
+              "ratios where one takes seconds.")  # fmt: skip
+@layer_option("Another Dense layer than the final one.")
+@data_options
+@validation_option
+@samples_option
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Draw the errors: .png, .svg or .pdf.")  # fmt: skip
+@overwrite_option
+@seed_option
+@verb
+def command(model: Path, plot: Path | None, overwrite: bool, **options: Any) -> Answer:  # noqa: ANN401
+    """Measure what every rank of MODEL's final Dense layer would save and cost; write no model.
+
+    Choose by the held-out column; the test error is there to be reported. Without --dataset only the
+    kernel is judged, and Keras is not started.
+
+    \b
+    Example:
+        lrcompress sweep model.h5 --dataset mnist --method svd,refined --plot sweep.png
+    """  # noqa: D301
+    from lrcompress.reporting.figures import check_figure, draw_sweep
+    from lrcompress.verbs.sweep import sweep
+
+    if plot is not None:
+        check_figure(plot, inputs=(model,), overwrite=overwrite)
+    result = sweep(model, **options)
+    if plot is None:
+        return Answer(result, render)
+    draw_sweep(result.to_json(), plot, overwrite=overwrite)
+    return Answer(result, render, [f"wrote {plot}"])
+
+
+def render(document: dict[str, Any]) -> list[RenderableType]:
+    """Show one table a method."""
+    m, n = document["kernel_shape"]
+    measured = document["dataset"] is not None
+    parts: list[RenderableType] = []
+    for method in dict.fromkeys(row["method"] for row in document["rows"]):
+        rows = [row for row in document["rows"] if row["method"] == method]
+        columns = ["rank", "parameters", "layer saved", "model saved", "energy", "spectral error"]
+        cells = [_kernel(row) for row in rows]
+        if measured:
+            columns += _output_columns(rows)
+            cells = [[*one, *_outputs(row)] for one, row in zip(cells, rows, strict=True)]
+        parts.append(
+            table(f"{document['layer']}: Dense {m} x {n}, {method}", columns, cells, left=0)
+        )
+    times = ", ".join(f"{name} {seconds(value)}" for name, value in document["seconds"].items())
+    lines = [
+        *_replaced(document["rows"]),
+        f"the model has {count(document['parameters'])} parameters; ranks up to {document['break_even_rank']} "
+        "save some; layer saved: share of its kernel, without bias",
+        *(_original(document["original"], document["dataset"]) if document["original"] else []),
+        *(_data(document["dataset"]) if measured else []),
+        f"time: {times}",
+    ]
+    return [*parts, plain(lines)]
+
+
+def _original(original: dict[str, Any], data: dict[str, Any] | None) -> list[str]:
+    samples = count(original["samples"])
+    lines = [
+        f"no labels: everything is compared with the original on {samples} test samples; "
+        "choose by the held-out column, report the test column"
+        if original.get("measure") in BY_ORIGINAL
+        else f"the original: {held_out(original)} held out, {rate(original)} test"
+        f" ({samples} samples); choose by the held-out column, report the test error"
+    ]
+    if data and data.get("trained_on_held_out"):
+        lines.append(
+            "the original was trained on the held-out part: give data new to it with --validation"
+        )
+    return lines
+
+
+def _data(data: dict[str, Any]) -> list[str]:
+    lines = [f"data set: {data['name']}, scaling {data['scaling']}", *padding(data)]
+    if data.get("test_given") is False:
+        lines.insert(
+            0,
+            f"no test part was given: {count(data['test_samples'])} samples, drawn by the seed, serve as one",
+        )
+    return lines
+
+
+def _replaced(rows: list[dict[str, Any]]) -> list[str]:
+    """Say where a simpler method was better on held-out inputs and is shown instead."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["method_used"] != row["method"]:
+            found.setdefault((row["method"], row["method_used"]), []).append(str(row["rank"]))
+    return [
+        f"{method} at rank {', '.join(ranks)}: {used} was better on held-out inputs and is shown instead"
+        for (method, used), ranks in found.items()
+    ]
+
+
+def _kernel(row: dict[str, Any]) -> list[str]:
+    return [
+        str(row["rank"]),
+        count(row["parameters_after"]),
+        share(row["layer_reduction"]),
+        share(row["model_reduction"]),
+        share(row["energy"]),
+        small(row["spectral_error"]),
+    ]
+
+
+def _output_columns(rows: list[dict[str, Any]]) -> list[str]:
+    drops = any(row.get("held_out_drop") is not None for row in rows)
+    chosen_by = "drop, held out" if drops else "held out"
+    return ["output error", "agreement", chosen_by, test_column(rows), "drop [95 %]"]
+
+
+def _outputs(row: dict[str, Any]) -> list[str]:
+    drop = row["drop"]
+    return [
+        small(row["output_error"]),
+        "-" if row["agreement"] is None else f"{row['agreement']:.2f} %",
+        held_out(row) if row.get("held_out_drop") is None else points(row["held_out_drop"]),
+        rate(row),
+        "-" if drop is None else change(drop),
+    ]

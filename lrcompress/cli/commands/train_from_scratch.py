@@ -1,0 +1,126 @@
+"""Train the paper's low-rank networks, for comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrcompress.cli.complete import datasets, files, scalings
+from lrcompress.cli.console import note
+from lrcompress.cli.options import (
+    OneOf,
+    data_dir_option,
+    distribute_option,
+    folder_option,
+    known_scaling,
+    seeds_options,
+    words_of,
+)
+from lrcompress.cli.verb import Answer, resumable, verb
+from lrcompress.reporting.arms import rank_name, seeds_name
+from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.words import count, rate
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def parse_ranks(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int | None, ...] | None:
+    """Return comma-separated ranks; `full` (None) is the network without a low-rank layer."""
+    if value is None:
+        return None
+    words = words_of(value)
+    if not words or any(w != "full" and not (w.isdecimal() and int(w) >= 1) for w in words):
+        msg = f"{value!r} is not a list of ranks; expected for example full,8,4."
+        raise click.BadParameter(msg, ctx, param)
+    return tuple(dict.fromkeys(None if word == "full" else int(word) for word in words))
+
+
+@click.command("train-from-scratch")
+@click.option("--dataset", required=True, metavar="DATA", shell_complete=datasets,
+              help="mnist or cifar100 for the paper's networks, digits for a small one of the same "
+                   "shape; any other data set with --model.")  # fmt: skip
+@click.option("--model", metavar="NETWORK", shell_complete=files,
+              help="Your own: module:function returning a Keras model, or a model file whose "
+                   "architecture is trained anew.")  # fmt: skip
+@click.option("--ranks", callback=parse_ranks, metavar="LIST",
+              help="For example full,8,4; default: the published ones.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1),
+              help="Default: as published, 10 for mnist, 50 for cifar100; 20 for digits, 10 with "
+                   "--model.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), help="Default: as published, 32.")
+@data_dir_option
+@click.option("--scaling", metavar="NAME", shell_complete=scalings, callback=known_scaling,
+              help="With --model: as-is, /255, /127.5-1, standardized, caffe, torch, ...; default: "
+                   "as the file records or shows, /255 for bytes.")  # fmt: skip
+@click.option("--format", "file_format", type=OneOf(["keras", "h5"]), default="keras",
+              show_default=True, help="Of the saved models.")  # fmt: skip
+@folder_option("Folder for models and results.json. Default: scratch-<dataset>.")
+@distribute_option
+@seeds_options
+@verb
+def command(dataset: str, output: Path | None, **options: Any) -> Answer:  # noqa: ANN401
+    """Train networks of full and low rank from random weights, and print the paper's table.
+
+    Every model and the results are saved as each is done, and the state of training after each
+    epoch: the same command again goes on where an interrupted one stopped, and several at once
+    share the rows.
+
+    \b
+    Example:
+        lrcompress train-from-scratch --dataset mnist --seeds 5
+        lrcompress train-from-scratch --dataset data.npz --model mine:build --ranks full,20
+    """  # noqa: D301
+    from lrcompress.verbs.train_from_scratch import default_folder, train_from_scratch
+
+    folder = output or default_folder(dataset)
+    note(f"Results go to {folder}")
+    with resumable(folder):
+        results = train_from_scratch(dataset, output=folder, **options)
+    full = next((row["model"] for row in results["rows"] if row["rank"] is None), None)
+    following = [f"Next: lrcompress factorize {folder / full} --rank 4"] if full else []
+    return Answer(results, render, following)
+
+
+def render(results: dict[str, Any]) -> list[RenderableType]:
+    """Show a table of the networks, beside the published one where there is one."""
+    settings, summary = results["settings"], results["summary"]
+    is_papers = any(entry["paper_parameters"] is not None for entry in summary)
+    rows = []
+    for entry in summary:
+        published = entry["published"] or {}
+        papers = [
+            f"{published['error_rate']:.2f} %" if published else "-",
+            count(entry["paper_parameters"]),
+            count(published.get("parameters")),
+        ]
+        rows.append(
+            [
+                rank_name(entry["rank"]),
+                rate(entry),
+                *(papers if is_papers else []),
+                count(entry["layer_parameters"]),
+                count(entry["model_parameters"]),
+                count(entry["seconds"]),
+                *([count(published.get("seconds"))] if is_papers else []),
+            ]
+        )
+    columns = [
+        "rank", "test error [95 %]",
+        *(["published", "parameters, paper's count", "published"] if is_papers else []),
+        "layer, true", "model, true", "seconds", *(["published"] if is_papers else []),
+    ]  # fmt: skip
+    name = settings.get("network")
+    title = (
+        f"From scratch: {settings['dataset']}{f', {name}' if name else ''}, "
+        f"{settings['epochs']} epochs, batch {settings['batch_size']}, "
+        f"{seeds_name(sorted({seed for entry in summary for seed in entry['seeds']}))}"
+    )
+    lines = [f"device: {results['device']}"]
+    if any(entry["interval"] == "t" for entry in summary):
+        lines.insert(0, "test error: mean over seeds with Student's interval; seconds: mean")
+    return [table(title, columns, rows), plain(lines)]

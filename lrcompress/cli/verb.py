@@ -1,0 +1,143 @@
+"""What every command does beside its own call: follow the work, and print what was found."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrcompress.cli.bar import progress_bar
+from lrcompress.cli.console import note, show, show_json
+from lrcompress.cli.options import output_options
+from lrcompress.cli.quiet import nothing_on
+from lrcompress.errors import TrainingError
+from lrcompress.events import listening
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command has found and is about to say.
+
+    Attributes:
+        result: The document that --json prints, or a result that has one, or a list of these.
+        render: Turns the document into what people read.
+        then: Notes that follow it.
+        warning: What stands before each warning of the result.
+        exit_code: Of the command.
+    """
+
+    result: Any
+    render: Callable[[Any], list[RenderableType] | str]
+    then: Sequence[str] = ()
+    warning: str = "Note"
+    exit_code: int = 0
+
+
+def verb(call: Callable[..., Answer | None]) -> Callable[..., None]:
+    """Make what a command runs of a function that takes its options and returns its answer.
+
+    It adds --json, --quiet and --verbose, shows progress, starts Keras when it is needed, and prints
+    the answer; without one, where another process has it, nothing.
+    """
+
+    @output_options
+    @click.pass_context
+    @functools.wraps(call)
+    def command(
+        ctx: click.Context,
+        /,
+        as_json: bool,
+        quiet: bool,
+        verbose: bool,
+        **options: Any,  # noqa: ANN401  # the command's own
+    ) -> None:
+        with following(
+            quiet=quiet, verbose=verbose, command=ctx.obj, distribute=options.get("distribute")
+        ):
+            answer = call(**options)
+        if answer is None:
+            return
+        for warning in getattr(answer.result, "warnings", ()):
+            note(f"{answer.warning}: {warning}")
+        document = _document(answer.result)
+        if as_json:
+            show_json(document)
+        else:
+            show(answer.render(document))
+        if answer.exit_code:
+            ctx.exit(answer.exit_code)
+        for line in answer.then:
+            note(line)
+
+    return command
+
+
+def _document(result: Any) -> Any:  # noqa: ANN401
+    if isinstance(result, list):
+        return [_document(one) for one in result]
+    return result.to_json() if hasattr(result, "to_json") else result
+
+
+def given(flag: str) -> bool:
+    """Return whether the command that runs was given `verbose`, `quiet` or `as_json`."""
+    return bool(click.get_current_context().params.get(flag))
+
+
+@contextlib.contextmanager
+def following(
+    *, quiet: bool, verbose: bool, command: Sequence[str] = (), distribute: str | None = None
+) -> Iterator[None]:
+    """Show a bar for what a verb does in a ``with`` block; start Keras, and say so, when it needs it.
+
+    Args:
+        quiet: Say nothing.
+        verbose: Let the engine speak, too.
+        command: The command line, for the run record.
+        distribute: For a command that can use several devices, what the user said of them.
+    """
+    start = functools.cache(lambda: _start_keras(verbose=verbose, distribute=distribute or "none"))
+    with progress_bar(quiet=quiet) as bar, listening(bar, start, command or ()):
+        yield
+
+
+def _start_keras(*, verbose: bool, distribute: str) -> None:
+    """Import Keras and its engine with their start-up notes held back, unless they are wanted.
+
+    The notes come from native code that writes to file descriptor 2 before any setting is read; some
+    of what lets several processes talk writes to 1, which belongs to the results.
+    """
+    note("Starting Keras ...")
+    if verbose:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
+    with nothing_on(1), contextlib.nullcontext() if verbose else nothing_on(2):
+        import_module("lrcompress.live.starting").start()
+        device = import_module("lrcompress.live.engine").describe_device(distribute)
+    note(f"Device: {device}")
+
+
+@contextlib.contextmanager
+def resumable(folder: Path | None) -> Iterator[None]:
+    """Say what a Control-C leaves in a folder, and that the same command goes on with it.
+
+    Raises:
+        TrainingError: In the place of KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        msg = (
+            f"Interrupted; {folder or 'the folder'} holds the rows that are done and the state of the one in work: "
+            "the same command goes on there."
+        )
+        raise TrainingError(msg, code="interrupted") from None

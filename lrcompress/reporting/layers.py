@@ -1,0 +1,104 @@
+"""What a report tells of a layer that was factorized: its shape, its spectrum, its certificate."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any
+
+from lrcompress.reporting.words import count, small
+
+# What each method truncates.
+KERNELS = {"svd": "kernel", "centered": "mean-free kernel", "whitened": "whitened kernel"}
+
+
+def with_spectrum(layer: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a layer whose spectrum can be drawn, None where its record tells too little.
+
+    Records of before the energy was in them have all values, or only leading ones, which are not
+    enough; those of refined heads were of another matrix than the kernel.
+    """
+    sigma = layer.get("singular_values") or []
+    if len(sigma) < 2 or not sigma[0] > 0:
+        return None
+    if "energy" in layer:
+        return layer
+    if layer["method"] not in KERNELS or len(sigma) != min(layer["kernel_shape"]):
+        return None
+    kept = list(accumulate((s / sigma[0]) ** 2 for s in sigma))
+    return layer | {
+        "singular_value_ranks": list(range(1, len(sigma) + 1)),
+        "energy": [part / kept[-1] for part in kept],
+        "spectrum_of": KERNELS[layer["method"]],
+    }
+
+
+def break_even(layer: dict[str, Any]) -> int:
+    """Return the largest rank at which a layer has fewer parameters than it had."""
+    m, n = layer["kernel_shape"]
+    bias = layer["parameters_after"] - layer["rank"] * (m + n)
+    return int(max((layer["parameters_before"] - bias - 1) // (m + n), 0))
+
+
+def energy_at(layer: dict[str, Any], rank: int) -> float | None:
+    """Return the share of energy kept by a rank, where the record tells it."""
+    found = dict(zip(layer["singular_value_ranks"], layer["energy"], strict=False))
+    return found.get(rank)
+
+
+def spectral_pairs(layer: dict[str, Any]) -> list[tuple[int, float]]:
+    """Return (rank, σ of the next rank over the largest) as far as the record tells them."""
+    ranks, sigma = layer["singular_value_ranks"], layer["singular_values"]
+    return [(r - 1, s / sigma[0]) for r, s in zip(ranks, sigma, strict=False) if r > 1]
+
+
+def layers_name(layers: list[dict[str, Any]]) -> str:
+    """Return what was factorized: the final layer, a hidden one by its name, several by number."""
+    if len(layers) != 1:
+        return f"{len(layers)} Dense layers"
+    (layer,) = layers
+    # Records of before `is_head` are of final layers, as far as they tell.
+    return "final layer" if layer.get("is_head", True) else f"layer {layer['name']}"
+
+
+def shape_of(layer: dict[str, Any]) -> str:
+    """Return what a layer became: 256 × 10 → 256 × 4 × 10."""
+    m, n = layer["kernel_shape"]
+    return f"{count(m)} × {count(n)} → {count(m)} × {count(layer['rank'])} × {count(n)}"
+
+
+def named_shape(layer: dict[str, Any]) -> str:
+    """Return a layer's name and what it became, in letters that any terminal has."""
+    m, n = layer["kernel_shape"]
+    return f"{layer['name']}: Dense {m} x {n} -> {m} x {layer['rank']} x {n}"
+
+
+def kernel_errors(layer: dict[str, Any]) -> str:
+    """Return the errors of a factorized kernel, whatever its method minimises."""
+    return (
+        f"relative error of the kernel: Frobenius {small(layer['frobenius_error'])}, "
+        f"spectral {small(layer['spectral_error'])}"
+    )
+
+
+def least_is_known(layer: dict[str, Any]) -> bool:
+    """Return whether a layer's error has a known least: not once refinement has left least squares behind."""
+    error, least = layer.get("minimised_error"), layer.get("minimised_optimum")
+    return layer["method"] != "refined" or error is None or error <= 1.001 * (least or 0.0)
+
+
+def certificate(layer: dict[str, Any]) -> str:
+    """Return how near a layer comes to the best that its method could do at its rank."""
+    # Older records measured every method against the kernel.
+    what = layer.get("optimality_of") or "kernel"
+    rank, error, least = layer["rank"], layer.get("minimised_error"), layer.get("minimised_optimum")
+    if layer.get("exact"):
+        return f"certificate: exact at rank {rank}, but for rounding ({layer['algorithm']})"
+    if not least_is_known(layer):
+        return (
+            f"certificate: error of the {what} {small(error)}, {small(least)} by least squares at rank {rank}; "
+            "refined minimises a different loss, whose optimum is not known"
+        )
+    return (
+        f"certificate: {layer['optimality']:.6f} x the smallest possible error of the {what} at rank "
+        f"{rank} ({layer['algorithm']})"
+    )
