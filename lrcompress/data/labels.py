@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.data.output import Output
 from lrcompress.errors import DatasetError
 from lrcompress.kinds.endings import ONE_SIDED
-
-if TYPE_CHECKING:
-    from lrcompress.live.outputs import Head
 
 Parts = dict[str, NDArray[Any]]
 
@@ -33,7 +31,7 @@ def read_labels(parts: Parts) -> Parts:
         return {key: np.asarray(y, np.float32) for key, y in parts.items()}
 
 
-def fit_labels(parts: Parts, head: Head, data: str) -> Parts:
+def fit_labels(parts: Parts, head: Output, data: str) -> Parts:
     """Return labels in the form that the head's kind has, see `measure.scores.kind_of`.
 
     Args:
@@ -75,7 +73,7 @@ def fit_labels(parts: Parts, head: Head, data: str) -> Parts:
     return {key: _as_classes(y, head, key, data) for key, y in parts.items()}
 
 
-def _check_two_sided(head: Head) -> None:
+def _check_two_sided(head: Output) -> None:
     """Refuse outputs that stay on one side of 0, where logits would part yes from no."""
     if head.activation in ONE_SIDED:
         msg = (
@@ -85,13 +83,13 @@ def _check_two_sided(head: Head) -> None:
         raise DatasetError(msg, code="dataset_labels")
 
 
-def _fitting(labels: NDArray[Any], head: Head) -> NDArray[Any] | None:
+def _fitting(labels: NDArray[Any], head: Output) -> NDArray[Any] | None:
     """Return labels in the shape of the outputs, None if they are not so many."""
     options = [labels, labels[..., None]]
     return next((y for y in options if matches(y.shape[1:], head.shape)), None)
 
 
-def _as_classes(labels: NDArray[Any], head: Head, key: str, data: str) -> NDArray[np.int64]:
+def _as_classes(labels: NDArray[Any], head: Output, key: str, data: str) -> NDArray[np.int64]:
     what = f"{key} of data set {data}"
     outputs = f"output {head.name} ({head.activation}, shape {head.shape})"
     if labels.dtype.kind not in "iu":

@@ -16,21 +16,18 @@ from lrcompress.data.arrays import Arrays, chunks, count, take
 from lrcompress.errors import TrainingError
 from lrcompress.events import progress
 from lrcompress.live.devices import replicas
-from lrcompress.live.evaluate import batch_size
-from lrcompress.live.padding import Asked, Mask, masks_of, packed
+from lrcompress.live.predict import Mask, MaskReader, batch_size, masks_of, packed
 
 # From here on what is kept lies on disk, in a nameless file that the system pages in.
 IN_MEMORY_BYTES = 2**31
 # Steps of one sequence are alike; inputs of a layer come from so many samples, at least.
 FEWEST_SAMPLES = 1_000
+# A layer's inputs on one batch, and their mask.
+Seen = tuple[NDArray[np.float32], Mask | None]
 
 
 def find_layer(model: Any, path: str) -> Any:
-    """Return the layer at ``name`` or ``outer/inner/name``.
-
-    Raises:
-        TrainingError: If the loaded model has no such layer.
-    """
+    """Return the layer at ``name`` or ``outer/inner/name``."""
     layer = model
     for name in path.split("/"):
         # A wrapper such as TimeDistributed holds its one layer under its own name.
@@ -62,7 +59,7 @@ def inputs_of(
         model: A Keras model.
         paths: The layers, see `find_layer`.
         x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
-        pack: Leave padding out, see `padding.packed`: moments and fits are not of that.
+        pack: Leave padding out, see `predict.packed`: moments and fits are not of that.
 
     Returns:
         By path (samples, ..., m), float32; a file mapped into memory above `IN_MEMORY_BYTES`.
@@ -71,59 +68,22 @@ def inputs_of(
         TrainingError: If a layer is not there, or is used more than once.
     """
     below = _below(model, paths)
-    if below is not None:
-        if not isinstance(x, dict) and all(tensor is below.inputs[0] for tensor in below.outputs):
-            # A head alone: there is nothing below it.
-            return dict.fromkeys(paths, np.asarray(x, np.float32))
-        found = _outputs_of(below, paths, x)
-        if not pack:
-            return found
-        masks = dict(zip(paths, masks_of(below, x), strict=True))
-        return {path: packed(inputs, masks[path]) for path, inputs in found.items()}
-    kept: dict[str, NDArray[np.float32]] = {}
-    seen: dict[str, list[tuple[NDArray[np.float32], Mask | None]]] = {path: [] for path in paths}
-    masked: dict[str, list[Mask]] = {path: [] for path in paths}
-
-    def is_enough() -> bool:
-        # The first pass goes to the end: it tells whether a layer is used again.
-        return bool(kept) and all(seen.values())
-
-    with contextlib.ExitStack() as stack:
-        for path, batches in seen.items():
-            stack.enter_context(_watched(find_layer(model, path), batches, is_enough))
-        samples = count(x)
-        for part in chunks(samples, batch_size(model, x)):
-            for batches in seen.values():
-                batches.clear()
-            with contextlib.suppress(_Enough):
-                model(_tensors(take(x, part)), training=False)
-            for path, batches in seen.items():
-                if len(batches) != 1:
-                    msg = (
-                        f"Layer {path!r} ran {len(batches)} times in one pass; expected once: "
-                        "use --method svd without --dataset."
-                    )
-                    raise TrainingError(msg, code="shared_layer")
-                inputs, mask = batches[0]
-                if path not in kept:
-                    kept[path] = _room((samples, *inputs.shape[1:]), len(paths))
-                kept[path][part] = inputs
-                masked[path] += [] if mask is None else [mask]
-            progress("penultimate activations", part.stop, samples)
-    if not pack:
-        return kept
-    return {
-        path: packed(inputs, np.concatenate(masked[path]) if masked[path] else None)
-        for path, inputs in kept.items()
-    }
+    masks: dict[str, Mask | None] = {}
+    if below is None:
+        kept, masks = _from_watching(model, paths, x, with_masks=pack)
+    elif not isinstance(x, dict) and all(tensor is below.inputs[0] for tensor in below.outputs):
+        # A head alone: there is nothing below it.
+        return dict.fromkeys(paths, np.asarray(x, np.float32))
+    else:
+        kept = _from_below(below, paths, x)
+        masks = dict(zip(paths, masks_of(below, x), strict=True)) if pack else masks
+    return {path: packed(inputs, masks.get(path)) for path, inputs in kept.items()}
 
 
 def _below(model: Any, paths: Sequence[str]) -> Any | None:
     """Return a model of the same layers with the inputs of some of them as its outputs.
 
-    Returns:
-        None where a layer stands inside another one or is used again, or several devices share
-        the batches.
+    None where a layer stands inside another one or is used again, or several devices share the batches.
     """
     graph = getattr(model, "_functional", None) or model
     nodes = [node for level in getattr(graph, "_nodes_by_depth", {}).values() for node in level]
@@ -136,18 +96,71 @@ def _below(model: Any, paths: Sequence[str]) -> Any | None:
     return keras.Model(graph._inputs_struct, [node.input_tensors[0] for (node,) in uses])
 
 
-def _outputs_of(below: Any, paths: Sequence[str], x: Arrays) -> dict[str, NDArray[np.float32]]:
-    """Return what `inputs_of` does, from a model that gives it out."""
+def _from_below(below: Any, paths: Sequence[str], x: Arrays) -> dict[str, NDArray[np.float32]]:
+    """Return the inputs of the layers from a model that gives them out."""
     kept: dict[str, NDArray[np.float32]] = {}
-    samples, batch = count(x), batch_size(below, x)
-    for part in chunks(samples, batch):
+    for part in _parts(x, batch_size(below, x)):
         found = keras.tree.flatten(below.predict_on_batch(take(x, part)))
         for path, inputs in zip(paths, found, strict=True):
-            if path not in kept:
-                kept[path] = _room((samples, *inputs.shape[1:]), len(paths))
-            kept[path][part] = inputs
-        progress("penultimate activations", part.stop, samples)
+            _keep(kept, path, part, inputs, count(x), len(paths))
     return kept
+
+
+def _from_watching(
+    model: Any, paths: Sequence[str], x: Arrays, *, with_masks: bool
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, Mask | None]]:
+    """Return the inputs of the layers, and their masks, from watching their `call`."""
+    kept: dict[str, NDArray[np.float32]] = {}
+    seen: dict[str, list[Seen]] = {path: [] for path in paths}
+    masked: dict[str, list[Mask]] = {path: [] for path in paths}
+
+    def is_enough() -> bool:
+        # The first pass goes to the end: it tells whether a layer is used again.
+        return bool(kept) and all(seen.values())
+
+    with contextlib.ExitStack() as stack:
+        for path, batches in seen.items():
+            stack.enter_context(_watched(find_layer(model, path), batches, is_enough))
+        for part in _parts(x, batch_size(model, x)):
+            for batches in seen.values():
+                batches.clear()
+            tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, take(x, part))
+            with contextlib.suppress(_Enough):
+                model(tensors, training=False)
+            for path, batches in seen.items():
+                if len(batches) != 1:
+                    msg = (
+                        f"Layer {path!r} ran {len(batches)} times in one pass; expected once: "
+                        "use --method svd without --dataset."
+                    )
+                    raise TrainingError(msg, code="shared_layer")
+                inputs, mask = batches[0]
+                _keep(kept, path, part, inputs, count(x), len(paths))
+                if with_masks and mask is not None:
+                    masked[path].append(mask)
+    return kept, {path: np.concatenate(masks) for path, masks in masked.items() if masks}
+
+
+def _parts(x: Arrays, batch: int) -> Iterator[slice]:
+    """Yield the samples of each batch, and tell of it when it is done."""
+    for part in chunks(count(x), batch):
+        yield part
+        progress("penultimate activations", part.stop, count(x))
+
+
+def _keep(
+    kept: dict[str, NDArray[np.float32]], path: str, part: slice, inputs: Any, samples: int, layers: int
+) -> None:  # fmt: skip
+    """Put a batch in its place in an array, which lies in a nameless file where all would fill the memory."""
+    if path not in kept:
+        shape = (samples, *inputs.shape[1:])
+        if 4 * math.prod(shape) * layers <= IN_MEMORY_BYTES:
+            kept[path] = np.empty(shape, np.float32)
+        else:
+            # The mapping keeps the file alive.
+            with tempfile.TemporaryFile() as file:
+                kept[path] = np.memmap(file, np.float32, "w+", shape=shape)
+    kept[path][part] = inputs
 
 
 def samples_for(model: Any, x: Arrays, rows: int) -> int:
@@ -159,30 +172,19 @@ def samples_for(model: Any, x: Arrays, rows: int) -> int:
     return rows if each == 1 else max(FEWEST_SAMPLES, -(-rows // each))
 
 
-def _tensors(x: Arrays) -> Any:
-    if isinstance(x, dict):
-        return {name: keras.ops.convert_to_tensor(array) for name, array in x.items()}
-    return keras.ops.convert_to_tensor(x)
-
-
 class _Enough(BaseException):  # no error, and Keras must not take it for one
     """Ends a pass after the last of the layers, which spares what is above them: a large head."""
 
 
 @contextlib.contextmanager
-def _watched(
-    layer: Any, seen: list[tuple[NDArray[np.float32], Mask | None]], is_enough: Callable[[], bool]
-) -> Iterator[None]:
+def _watched(layer: Any, seen: list[Seen], is_enough: Callable[[], bool]) -> Iterator[None]:
     """Collect a layer's inputs and their masks while the context lasts; end a pass when that is enough."""
     call: Callable[..., Any] = layer.call
-    asked = Asked()
+    reader = MaskReader()
 
     def watching(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        mask = keras.ops.convert_to_numpy(asked(inputs))
-        seen.append((
-            np.asarray(keras.ops.convert_to_numpy(inputs), np.float32),
-            np.asarray(mask, np.bool_) if asked.has_mask else None,
-        ))  # fmt: skip
+        mask = reader.read(inputs)
+        seen.append((np.asarray(keras.ops.convert_to_numpy(inputs), np.float32), mask))
         if is_enough():
             raise _Enough
         return call(inputs, *args, **kwargs)
@@ -192,12 +194,3 @@ def _watched(
         yield
     finally:
         layer.call = call
-
-
-def _room(shape: tuple[int, ...], layers: int) -> NDArray[np.float32]:
-    """Return an empty array, in a nameless file where it and its like would fill the memory."""
-    if 4 * int(np.prod(shape)) * layers <= IN_MEMORY_BYTES:
-        return np.empty(shape, np.float32)
-    # The mapping keeps the file alive.
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, np.float32, "w+", shape=shape)

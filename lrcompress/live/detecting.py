@@ -18,8 +18,8 @@ from lrcompress.data.arrays import Arrays, count, drawn, take
 from lrcompress.data.finite import NotFiniteError
 from lrcompress.data.scaling import image_like, is_unit, parse
 from lrcompress.errors import DatasetError
-from lrcompress.live.evaluate import predict_all
-from lrcompress.live.outputs import heads
+from lrcompress.live.outputs import outputs_of
+from lrcompress.live.predict import predict_all
 from lrcompress.measure.scores import SCORERS, kind_of
 
 # An error rate must be this much better than guessing before a scaling is believed.
@@ -186,7 +186,7 @@ def trial(model: Any, name: str, x: Arrays, y: Arrays) -> Trial:
         lost = np.full(samples, np.inf)
         return Trial(name, lost, np.ones(samples), np.zeros((samples, 1), np.int64), spread, np.inf)
     losses, decided, wrong = np.zeros(samples), [], []
-    for head in heads(model):
+    for head in outputs_of(model):
         labels, found = y[head.name] if isinstance(y, dict) else y, outputs[head.name]
         scores = SCORERS[kind_of(labels)](found, labels, head.is_logits)
         key = "squared" if kind_of(labels) == "regression" else "loss"

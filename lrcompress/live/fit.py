@@ -15,8 +15,9 @@ from lrcompress.data.arrays import Arrays, count, take
 from lrcompress.data.dataset import Dataset, named
 from lrcompress.data.labels import fit_labels, matches
 from lrcompress.data.leaving_out import counted
+from lrcompress.data.output import Output
 from lrcompress.errors import DatasetError
-from lrcompress.live.outputs import Head, heads, input_names
+from lrcompress.live.outputs import input_names, outputs_of
 from lrcompress.measure.scores import kind_of
 
 VALIDATION_FRACTION = 0.1
@@ -72,7 +73,7 @@ def fit_to_model(data: Dataset, model: Any) -> Dataset:
     Raises:
         DatasetError: If the shapes, the labels or the classes cannot belong together.
     """
-    ends = heads(model)
+    ends = outputs_of(model)
     inputs = dict(zip(input_names(model), model.inputs, strict=True))
     parts = ["train", "test"] if data.x_val is None else ["train", "test", "val"]
     names, aliases = {name: name for name in inputs}, {head.name: head.layer for head in ends}
@@ -179,7 +180,7 @@ def _fitting_shape(have: tuple[int, ...], wanted: tuple[int | None, ...]) -> tup
     return next((shape for shape in options if matches(shape, wanted)), None)
 
 
-def _check_weights(data: Dataset, ends: list[Head]) -> None:
+def _check_weights(data: Dataset, ends: list[Output]) -> None:
     """Refuse weights that have no predictions or no classes to belong to."""
     for part, weights, y in (
         ("train", data.w_train, data.y_train),

@@ -20,7 +20,7 @@ from lrcompress.data.arrays import Arrays, evenly
 from lrcompress.data.scaling import parse
 from lrcompress.errors import TrainingError
 from lrcompress.live.activations import layer_inputs, samples_for
-from lrcompress.live.padding import masked_weights, masks_of, packed
+from lrcompress.live.predict import masked_weights, masks_of, packed
 from lrcompress.live.prepare import Prepared
 
 # A head has few weights: more predictions than so many for each cost a pass of the whole network

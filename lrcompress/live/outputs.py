@@ -3,64 +3,23 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.data.output import Output
+from lrcompress.errors import TrainingError
 from lrcompress.kinds import endings
 
 # Inputs that are drawn to see whether outputs are probabilities, and what rounding does to those.
-SAMPLES_A_RANGE = 8
+SAMPLES_A_RANGE, RANGES = 8, (1.0, 30.0, 1000.0)
 ROUNDING = 1e-4
+# What stands for a length that a model leaves open: an image's side, or the steps of a sequence.
+SIDE, STEPS = 224, 32
 
-# Losses that compare numbers; all others compare classes or labels.
-REGRESSION_LOSSES = {
-    "huber", "log_cosh", "logcosh", "mae", "mape", "mean_absolute_error",
-    "mean_absolute_percentage_error", "mean_squared_error", "mean_squared_logarithmic_error",
-    "mse", "msle", "poisson",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Head:
-    """One output of a model.
-
-    Attributes:
-        name: As Keras names it.
-        layer: Name of the layer that makes it.
-        shape: Without the samples; None where the model leaves a length open.
-        activation: What ends it: ``softmax``, ``hard_sigmoid``, ``linear``, or another name; by its
-            values softmax, sigmoid or linear where the graph does not tell.
-        loss: Name of the loss that the model was compiled with; empty where that is not known.
-        loss_weight: Its share in the loss that the model was compiled with; 1 if none was given.
-        dtype: Of its numbers.
-    """
-
-    name: str
-    layer: str
-    shape: tuple[int | None, ...]
-    activation: str
-    loss: str = ""
-    loss_weight: float = 1.0
-    dtype: str = "float32"
-
-    @property
-    def regression(self) -> bool:
-        """Whether the model was compiled with a loss that compares numbers."""
-        return self.loss in REGRESSION_LOSSES
-
-    @property
-    def is_logits(self) -> bool:
-        """Whether the outputs are anything but probabilities."""
-        return self.activation not in endings.PROBABILITIES
-
-    @property
-    def is_sigmoid(self) -> bool:
-        """Whether each unit is a probability for itself."""
-        return endings.PROBABILITIES.get(self.activation) == "sigmoid"
+Inputs = NDArray[Any] | dict[str, NDArray[Any]]
 
 
 def input_names(model: Any) -> list[str]:
@@ -70,9 +29,8 @@ def input_names(model: Any) -> list[str]:
 
 def output_names(model: Any) -> list[str]:
     """Return the names of a model's outputs, in its order."""
-    return _names(
-        getattr(model, "_outputs_struct", None), [_maker(tensor).name for tensor in model.outputs]
-    )
+    makers = [tensor._keras_history.operation.name for tensor in model.outputs]
+    return _names(getattr(model, "_outputs_struct", None), makers)
 
 
 def _names(structure: Any, otherwise: list[str]) -> list[str]:
@@ -84,33 +42,30 @@ def _names(structure: Any, otherwise: list[str]) -> list[str]:
     return [f"{name}_{number}" for number, name in enumerate(otherwise)]
 
 
-def heads(model: Any) -> list[Head]:
+def outputs_of(model: Any) -> list[Output]:
     """Return the outputs of a functional or Sequential model."""
     names = output_names(model)
-    makers = [_maker(tensor).name for tensor in model.outputs]
-    losses = _by_output(getattr(model, "loss", None), names)
-    weights = _by_output(_loss_weights(model), names)
+    losses, weights = _each(getattr(model, "loss", None), names), _each(_loss_weights(model), names)
     return [
-        Head(
+        Output(
             name=name,
-            layer=maker,
+            layer=tensor._keras_history.operation.name,
             shape=tuple(tensor.shape[1:]),
-            activation=ending(tensor) or by_values(model)[place],
+            activation=ending(tensor) or _by_values(model)[place],
             dtype=keras.backend.standardize_dtype(tensor.dtype),
-            loss=_loss_name(loss),
-            loss_weight=float(weight) if isinstance(weight, (int, float)) else 1.0,
+            loss=_loss_name(losses[place]),
+            loss_weight=float(weights[place] if isinstance(weights[place], (int, float)) else 1),
         )
-        for place, (name, maker, tensor, loss, weight) in enumerate(
-            zip(names, makers, model.outputs, losses, weights, strict=True)
-        )
+        for place, (name, tensor) in enumerate(zip(names, model.outputs, strict=True))
     ]
 
 
-def _maker(tensor: Any) -> Any:
-    return tensor._keras_history.operation
+# The old names, until the rooms above use the new ones.
+Head: TypeAlias = Output
+heads = outputs_of
 
 
-def _by_output(given: Any, names: list[str]) -> list[Any]:
+def _each(given: Any, names: list[str]) -> list[Any]:
     """Return what a compile option says for each output: one for all, a list, or a dictionary."""
     if isinstance(given, dict):
         return [given.get(name) for name in names]
@@ -140,7 +95,7 @@ def ending(tensor: Any) -> str | None:
     if getattr(inner, "outputs", None):  # a model
         return ending(inner.outputs[index])
     found = endings.applied(_class_name(inner), _settings(inner), len(tensor.shape))
-    if found is None and _is_own(inner) and getattr(inner, "weights", None):
+    if found is None and _class_name(inner) != "?" and getattr(inner, "weights", None):
         # Of Keras' own layers those with weights end in a sum, or say their activation.
         return None if hasattr(inner, "activation") else "linear"
     if found != endings.HANDS_ON:
@@ -149,21 +104,16 @@ def ending(tensor: Any) -> str | None:
     if len(before) != 1:
         return None
     found = ending(before[0])
-    if (
-        tensor.shape[-1:] != before[0].shape[-1:]
-        and endings.PROBABILITIES.get(found or "") == "softmax"
-    ):
+    narrower = tensor.shape[-1:] != before[0].shape[-1:]
+    if narrower and endings.PROBABILITIES.get(found or "") == "softmax":
         # Some of the classes, or those of several softmaxes in one row.
         return "sigmoid"
     return found
 
 
-def _is_own(operation: Any) -> bool:
-    return type(operation).__module__.startswith("keras.")
-
-
 def _class_name(operation: Any) -> str:
-    return type(operation).__name__ if _is_own(operation) else "?"
+    own = type(operation).__module__.startswith("keras.")
+    return type(operation).__name__ if own else "?"
 
 
 def _settings(operation: Any) -> dict[str, Any]:
@@ -174,9 +124,9 @@ def _settings(operation: Any) -> dict[str, Any]:
         given = operation.activation
         if isinstance(given, keras.layers.Layer):
             given = {"class_name": _class_name(given), "config": _settings(given)}
-        settings["activation"] = (
-            given if given is None or isinstance(given, dict) else (getattr(given, "__name__", "?"))
-        )
+        elif given is not None and not isinstance(given, dict):
+            given = getattr(given, "__name__", "?")
+        settings["activation"] = given
     return settings
 
 
@@ -184,7 +134,7 @@ def _settings(operation: Any) -> dict[str, Any]:
 _found: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()
 
 
-def by_values(model: Any) -> list[str]:
+def _by_values(model: Any) -> list[str]:
     """Return of each output whether it is made of probabilities: softmax, sigmoid, else linear.
 
     Told by what it gives for a few inputs drawn from ranges of 1, 30 and 1000: only what stays
@@ -195,34 +145,26 @@ def by_values(model: Any) -> list[str]:
             outputs = _on_drawn_inputs(model)
         except Exception:  # whatever the code of a layer says to such inputs
             outputs = []
-        _found[model] = [probabilities(output) for output in outputs] or ["linear"] * len(
-            model.outputs
-        )
+        _found[model] = list(map(_probabilities, outputs)) or ["linear"] * len(model.outputs)
     return _found[model]
 
 
 def _on_drawn_inputs(model: Any) -> list[NDArray[np.float32]]:
-    # Not at the top: it stands on what is here.
-    from lrcompress.live.latency import random_inputs
-
     if any(getattr(layer, "stateful", False) for layer in model._flatten_layers()):
         return []  # a run would leave its traces
-    ranges = [1.0, 30.0, 1000.0]
     samples = model.inputs[0].shape[0] or SAMPLES_A_RANGE
     parts: list[list[NDArray[np.float32]]] = []
-    for seed, width in enumerate(ranges):
-        drawn = random_inputs(model, samples, seed)
+    for seed, width in enumerate(RANGES):
         x = keras.tree.map_structure(
-            lambda a, width=width: (a - 0.5) * 2 * width if a.dtype.kind == "f" else a, drawn
+            lambda a, width=width: (a - 0.5) * 2 * width if a.dtype.kind == "f" else a,
+            random_inputs(model, samples, seed),
         )
-        parts.append([
-            np.asarray(keras.ops.convert_to_numpy(output), np.float32)
-            for output in keras.tree.flatten(model(x, training=False))
-        ])  # fmt: skip
+        found = keras.tree.flatten(model(x, training=False))
+        parts.append([np.asarray(keras.ops.convert_to_numpy(one), np.float32) for one in found])
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
-def probabilities(outputs: NDArray[np.float32]) -> str:
+def _probabilities(outputs: NDArray[np.float32]) -> str:
     """Return what outputs are by their values: softmax, sigmoid (each unit for itself), or linear."""
     wide = outputs.reshape(-1, outputs.shape[-1]) if outputs.ndim > 1 else outputs.reshape(-1, 1)
     # A softmax that someone wrote out overflows where the inputs are large.
@@ -235,31 +177,57 @@ def probabilities(outputs: NDArray[np.float32]) -> str:
     return "softmax" if wide.shape[-1] > 1 and np.abs(sums - 1).max() < 1e-3 else "sigmoid"
 
 
-def reached_by(model: Any, path: str) -> list[str]:
-    """Return the names of the outputs that a layer has a part in, in the model's order.
+def random_inputs(model: Any, samples: int, seed: int = 0) -> Inputs:
+    """Return inputs that a model takes: numbers from 0 to 1, or indices that its embeddings know.
 
     Args:
-        model: A functional or Sequential model.
-        path: ``name`` or ``outer/inner/name``.
+        model: A Keras model.
+        samples: How many.
+        seed: Of the numbers.
+
+    Returns:
+        An array of shape (samples, ...) in the input's dtype, or a dictionary of them by input
+        name where there are several.
+
+    Raises:
+        TrainingError: If the model takes text.
     """
+    generator = np.random.default_rng(seed)
+    known = [layer.input_dim for layer in model._flatten_layers()
+             if isinstance(layer, keras.layers.Embedding)]  # fmt: skip
+    arrays = {}
+    for name, tensor in zip(input_names(model), model.inputs, strict=True):
+        rest = tensor.shape[1:]
+        shape = (samples, *(n or (SIDE if len(rest) > 2 else STEPS) for n in rest))
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        if dtype == "string":
+            msg = f"Input {name} of {model.name} takes text; expected numbers, so that inputs can be drawn."
+            raise TrainingError(msg, code="text_inputs")
+        if known or "int" in dtype:
+            # An index that every embedding of the model knows; without one, bytes of an image.
+            arrays[name] = generator.integers(0, min(known, default=256), shape).astype(dtype)
+        else:
+            arrays[name] = generator.random(shape, np.float32).astype(dtype)
+    return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+
+
+def reached_by(model: Any, path: str) -> list[str]:
+    """Return the names of the outputs that the layer at ``name`` or ``outer/name`` has a part in."""
     first = path.split("/")[0]
-    return [
-        name
-        for name, tensor in zip(output_names(model), model.outputs, strict=True)
-        if first in _ancestors(tensor)
-    ]
+    names = zip(output_names(model), model.outputs, strict=True)
+    return [name for name, tensor in names if first in _ancestors(tensor)]
 
 
 def _ancestors(tensor: Any) -> set[str]:
     """Return the names of the model's layers that lead to a tensor."""
-    seen: set[str] = set()
-    known: set[int] = set()
+    names: set[str] = set()
+    seen: set[int] = set()
     pending = [tensor]
     while pending:
         history = pending.pop()._keras_history
         node = history.operation._inbound_nodes[history.node_index]
-        if id(node) not in known:
-            known.add(id(node))
-            seen.add(history.operation.name)
+        if id(node) not in seen:
+            seen.add(id(node))
+            names.add(history.operation.name)
             pending.extend(node.input_tensors)
-    return seen
+    return names

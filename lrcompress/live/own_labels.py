@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
-from lrcompress.live.evaluate import run_over
-from lrcompress.live.outputs import Head, heads
+from lrcompress.data.output import Output
+from lrcompress.live.outputs import outputs_of
+from lrcompress.live.predict import run_over
 from lrcompress.measure.scores import classes_of
 
 # What figures by labels are called where these are the original's own.
@@ -35,7 +36,7 @@ def decisions(model: Any, x: Arrays) -> Arrays:
         Class numbers, booleans of labels, or the outputs themselves where they are no decisions; a
         dictionary of them by output name where there are several.
     """
-    ends = heads(model)
+    ends = outputs_of(model)
     parts: list[list[NDArray[Any]]] = [[] for _ in ends]
     for _, outputs in run_over(model, x, "the original's decisions"):
         for found, head, output in zip(parts, ends, outputs, strict=True):
@@ -44,7 +45,7 @@ def decisions(model: Any, x: Arrays) -> Arrays:
     return labels if len(labels) > 1 else next(iter(labels.values()))
 
 
-def _decided(head: Head, outputs: NDArray[np.float32]) -> NDArray[Any]:
+def _decided(head: Output, outputs: NDArray[np.float32]) -> NDArray[Any]:
     """Return an output's decisions.
 
     What no activation and no loss calls classes may be anything, and is taken as numbers.

@@ -19,7 +19,7 @@ from lrcompress.live.detecting import find, is_pixels, scales_itself
 from lrcompress.live.evaluate import Evaluation, evaluate
 from lrcompress.live.fit import Split, fit_to_model, hold_out
 from lrcompress.live.own_labels import decisions, told
-from lrcompress.live.padding import masked_weights, masks_of, spread
+from lrcompress.live.predict import masked_weights, masks_of, spread
 from lrcompress.measure.scores import kind_of
 
 # By so much, in points and of the test error, held-out data are easier where they were trained on.

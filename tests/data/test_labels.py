@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lrcompress.data.labels import fit_labels, read_labels
+from lrcompress.data.output import Output
 from lrcompress.errors import DatasetError
-from lrcompress.live.outputs import Head
 from lrcompress.measure.scores import kind_of
 
 pytestmark = pytest.mark.keras
@@ -24,12 +24,12 @@ SEVERAL = np.array([[1, 1, 0], [0, 0, 0], [0, 1, 0], [1, 1, 1]])
 REAL = np.linspace(-1, 2, 12).reshape(4, 3)
 
 
-def head(activation: str, *shape: int | None, loss: str = "") -> Head:
+def head(activation: str, *shape: int | None, loss: str = "") -> Output:
     """Return an output of a shape."""
-    return Head("out", "out", shape, activation, loss)
+    return Output("out", "out", shape, activation, loss)
 
 
-def fitted(y: NDArray[Any], to: Head) -> NDArray[Any]:
+def fitted(y: NDArray[Any], to: Output) -> NDArray[Any]:
     """Return labels as they are read from a file and then fitted."""
     parts = read_labels({"y_train": y, "y_test": y[:2]})
     return fit_labels(parts, to, "made")["y_train"]
@@ -66,7 +66,7 @@ def fitted(y: NDArray[Any], to: Head) -> NDArray[Any]:
         (np.stack([NUMBERS] * 5, 1), head("softmax", None, 3), "classes"),
     ],
 )
-def test_head_and_labels_decide_together(y: NDArray[Any], to: Head, kind: str) -> None:
+def test_head_and_labels_decide_together(y: NDArray[Any], to: Output, kind: str) -> None:
     """Softmax means classes; sigmoid labels where rows hold any number; linear numbers or logits."""
     found = fitted(y, to)
 
@@ -100,7 +100,7 @@ def test_rows_that_happen_to_be_one_hot_are_labels_where_others_are_not() -> Non
     ],
 )
 def test_labels_that_cannot_be_of_a_head(
-    refuses: Refuses, y: NDArray[Any], to: Head, words: list[str]
+    refuses: Refuses, y: NDArray[Any], to: Output, words: list[str]
 ) -> None:
     """The line says what was received, what the head is, and what it expects."""
     with refuses(DatasetError, "dataset_labels", "y_train", "made", *words):

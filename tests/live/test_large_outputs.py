@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrcompress.live import evaluate as evaluating
+from lrcompress.live import predict
+from lrcompress.live.evaluate import evaluate
 
 pytestmark = pytest.mark.keras
 STEPS, WORDS = 6, 50
@@ -35,11 +36,11 @@ def test_evaluation_in_blocks_is_that_of_the_whole(
     """Errors and loss do not depend on how many outputs are held at a time; few are."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, WORDS, (2, 23, STEPS))
-    whole = evaluating.evaluate(language_model, x, y)
-    monkeypatch.setattr(evaluating, "MOST_OUTPUTS", 4 * STEPS * WORDS)
+    whole = evaluate(language_model, x, y)
+    monkeypatch.setattr(predict, "MOST_OUTPUTS", 4 * STEPS * WORDS)
 
-    sizes = [outputs.size for _, outputs in evaluating.predicted(language_model, x)]
-    in_blocks = evaluating.evaluate(language_model, x, y)
+    sizes = [only.size for _, (only,) in predict.run_over(language_model, x, "predict")]
+    in_blocks = evaluate(language_model, x, y)
 
     assert max(sizes) == 4 * STEPS * WORDS
     assert sum(sizes) == 23 * STEPS * WORDS
@@ -62,7 +63,7 @@ def test_inputs_of_the_head_spare_the_head(
 
     from lrcompress.live.activations import layer_inputs
 
-    monkeypatch.setattr(evaluating, "MOST_OUTPUTS", 4 * STEPS * WORDS)
+    monkeypatch.setattr(predict, "MOST_OUTPUTS", 4 * STEPS * WORDS)
     x = np.random.default_rng(0).integers(0, WORDS, (23, STEPS))
     head, runs = language_model.get_layer("next_word"), []
     call = head.call
@@ -138,7 +139,7 @@ def test_a_step_of_fine_tuning_has_bounded_outputs(language_model: Any) -> None:
     """Where each sample has many outputs a batch has fewer samples; a size that was asked for stays."""
     from lrcompress.train.settings import MOST_OUTPUTS, FinetuneSettings
 
-    each = evaluating.outputs_each(language_model, np.zeros((3, 7), np.int32))
+    each = predict.outputs_each(language_model, np.zeros((3, 7), np.int32))
     many = MOST_OUTPUTS // 40
 
     assert each == 7 * WORDS

@@ -15,7 +15,7 @@ from keras import layers
 
 from lrcompress.live.activations import inputs_of
 from lrcompress.live.evaluate import evaluate
-from lrcompress.live.padding import masks_of, packed
+from lrcompress.live.predict import masks_of, packed
 from lrcompress.live.trial import Probe
 
 pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore:.*mask")]
