@@ -8,7 +8,6 @@ written opens in plain Keras, in safe mode, without custom objects.
 
 from __future__ import annotations
 
-from lrcompress.modelfile.code import check_loadable, open_for_keras
 from lrcompress.modelfile.find import (
     check_has_sites,
     find_head,
@@ -16,8 +15,8 @@ from lrcompress.modelfile.find import (
     head_paths,
 )
 from lrcompress.modelfile.finite import not_finite
+from lrcompress.modelfile.loadable import check_loadable, made_of, model_of, open_for_keras
 from lrcompress.modelfile.model import LayerInfo, ModelFile, Replacement, Site, Written
-from lrcompress.modelfile.ours import made_of, model_of
 from lrcompress.modelfile.read import open_model, read_bias, read_kernel
 from lrcompress.modelfile.rewrite.replace import write_merged, write_replaced
 from lrcompress.modelfile.sniff import SUFFIXES

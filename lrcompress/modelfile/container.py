@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from struct import calcsize, unpack
 from typing import Literal
 
 import h5py
@@ -23,28 +24,18 @@ from lrcompress.modelfile.untrusted import MAX_CONFIG_BYTES, decoding
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # What all members become together when they are unpacked. Keras packs nothing, and weights stay
 # below 2:1; the spare lets tiny files of zeros pass, because they are harmless.
-SPARE_BYTES = 2**24
-SPARE_RATIO = 10
+_SPARE_BYTES = 2**24
+_SPARE_RATIO = 10
 MAX_MEMBERS = 10_000
 # Python reads a whole list of members, a thousand bytes of memory for each, before it can be asked.
 _MAX_LIST_BYTES = 2**21
-_HEADER_BYTES = 30
+_HEADER = "<4s22xHH"
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @dataclass(frozen=True)
 class OpenModel:
-    """An open model file.
-
-    Attributes:
-        format: What it is.
-        config: The architecture as JSON text.
-        metadata: The text of ``metadata.json`` of an archive, None for HDF5.
-        weights: The HDF5 file: the whole file, or the member of the archive.
-        raw: The bytes of `weights`.
-        index: All objects of `weights`.
-        archive: The open archive, None for HDF5.
-    """
+    """An open model file; `weights` is the HDF5 file itself or a member, `raw` are its bytes."""
 
     format: Literal["hdf5", "keras"]
     config: str | bytes
@@ -74,7 +65,7 @@ def opened(path: Path, *, index: Index | None = None) -> Iterator[OpenModel]:
             archive = stack.enter_context(_zip(path))
         with decoding(path):
             if archive is not None:
-                check_members(archive, path)
+                _check_members(archive, path)
                 config: str | bytes = archive.read(CONFIG)
                 metadata = archive.read(METADATA) if METADATA in archive.namelist() else b"{}"
                 raw = stack.enter_context(_member(archive, path))
@@ -87,6 +78,13 @@ def opened(path: Path, *, index: Index | None = None) -> Iterator[OpenModel]:
             with decoding(path):
                 config = _legacy_config(file, path)
         yield OpenModel(kind, config, metadata, file, raw, index, archive)
+
+
+def check_sum(model: OpenModel, path: Path) -> None:
+    """Compare the weights of an archive with their checksum, which reading in place skips."""
+    if model.archive is not None and model.raw.crc() != model.archive.getinfo(WEIGHTS).CRC:
+        msg = f"{path} is damaged (bad checksum of {WEIGHTS}); save or download it again."
+        raise ModelFileError(msg, code="truncated")
 
 
 @contextlib.contextmanager
@@ -115,14 +113,10 @@ def _legacy_config(file: h5py.File, path: Path) -> str:
         return config
     new_style = any(name in file for name in ("layers", "_layer_checkpoint_dependencies", "vars"))
     if new_style or any(name.startswith("layer_names") for name in file.attrs):
-        what = "no model_config"
-        if path.name.endswith(".weights.h5"):
-            what = "a .weights.h5 has no architecture"
-        msg = (
-            f"{path} holds only weights ({what}); lrcompress needs the architecture too: "
-            'save the whole model with model.save("model.keras").'
+        named = path.name.endswith(".weights.h5")
+        raise _only_weights(
+            path, "a .weights.h5 has no architecture" if named else "no model_config"
         )
-        raise UnsupportedModelError(msg, code="weights_only")
     msg = (
         f"{path} is HDF5 but not a Keras model (no model_config); "
         'expected a file written by model.save("model.keras").'
@@ -143,25 +137,15 @@ def _zip(path: Path) -> Iterator[zipfile.ZipFile]:
     except LRCompressError:
         raise
     except Exception as error:
-        msg = f"{path} is a damaged archive ({error}); save or download it again."
-        raise ModelFileError(msg, code="truncated") from error
+        raise _damaged(path, error) from error
     with archive:
         yield archive
 
 
-def check_members(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse archives that are not Keras models or that no Keras version writes.
-
-    Args:
-        archive: The open archive.
-        path: Its name, for messages.
-
-    Raises:
-        ModelFileError: With code ``hostile``, ``truncated`` or ``not_keras``.
-        UnsupportedModelError: With code ``weights_only`` or ``npz_weights``.
-    """
+def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse archives that are not Keras models or that no Keras version writes."""
     infos, size = archive.infolist(), path.stat().st_size
-    names = {info.filename for info in infos}
+    names = Counter(info.filename for info in infos)
     if len(infos) > MAX_MEMBERS:
         raise _hostile(path, f"{len(infos)} members")
     grown, end = 0, 0
@@ -169,13 +153,13 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
         _check_member(info, path, size)
         if info.header_offset < end:
             raise _hostile(path, f"a member {info.filename!r} inside another")
-        end = info.header_offset + _HEADER_BYTES + info.compress_size
+        end = info.header_offset + calcsize(_HEADER) + info.compress_size
         grown += info.file_size
-    if grown > SPARE_BYTES + SPARE_RATIO * size:
+    if grown > _SPARE_BYTES + _SPARE_RATIO * size:
         raise _hostile(path, f"members that expand to {grown} bytes")
-    if len(names) < len(infos):
-        doubled = next(n for n, count in Counter(i.filename for i in infos).items() if count > 1)
-        raise _hostile(path, f"two members named {doubled!r}")
+    for name, count in names.items():
+        if count > 1:
+            raise _hostile(path, f"two members named {name!r}")
     if any(name.endswith(".npz") for name in names):
         msg = (
             f"{path} keeps its weights as .npz, which can hide a pickle; "
@@ -183,11 +167,7 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
         )
         raise UnsupportedModelError(msg, code="npz_weights")
     if CONFIG not in names and WEIGHTS in names:
-        msg = (
-            f"{path} holds only weights (no {CONFIG}); lrcompress needs the architecture too: "
-            'save the whole model with model.save("model.keras").'
-        )
-        raise UnsupportedModelError(msg, code="weights_only")
+        raise _only_weights(path, f"no {CONFIG}")
     if CONFIG not in names or WEIGHTS not in names:
         other = "a PyTorch file" if any(n.endswith("/data.pkl") for n in names) else "an archive"
         msg = f"{path} is {other} without {CONFIG} and {WEIGHTS}; expected a .keras file."
@@ -205,36 +185,13 @@ def _check_member(info: zipfile.ZipInfo, path: Path, size: int) -> None:
     if info.compress_type not in _METHODS:
         raise _hostile(path, f"a member {name!r} packed by method {info.compress_type}")
     # Reading sets aside what a member claims to take, before any of it is read.
-    behind = info.header_offset + info.compress_size > size
-    stored = info.compress_type == zipfile.ZIP_STORED
+    if info.header_offset + info.compress_size > size:
+        raise _damaged(path, f"{name!r} ends behind it")
     # A member cut so would be copied without its end, and without its checksum compared.
-    if behind or (stored and info.compress_size != info.file_size):
-        what = f"{name!r} {'ends behind it' if behind else 'has two sizes'}"
-        msg = f"{path} is a damaged archive ({what}); save or download it again."
-        raise ModelFileError(msg, code="truncated")
+    if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
+        raise _damaged(path, f"{name!r} has two sizes")
     if name in (CONFIG, METADATA) and info.file_size > MAX_CONFIG_BYTES:
         raise _hostile(path, f"a {name} of {info.file_size} bytes")
-
-
-def check_sum(model: OpenModel, path: Path) -> None:
-    """Compare the weights of an archive with their checksum, which reading in place skips.
-
-    Args:
-        model: The open file; of its weights only what was not read and summed before is read.
-        path: Its name, for messages.
-
-    Raises:
-        ModelFileError: If they differ.
-    """
-    if model.archive is not None and model.raw.crc() != model.archive.getinfo(WEIGHTS).CRC:
-        msg = f"{path} is damaged (bad checksum of {WEIGHTS}); save or download it again."
-        raise ModelFileError(msg, code="truncated")
-
-
-def _hostile(path: Path, what: str) -> ModelFileError:
-    """Return the error for a member that Keras never writes."""
-    msg = f"{path} holds {what}; Keras never writes that: refused, get it from its source again."
-    return ModelFileError(msg, code="hostile")
 
 
 @contextlib.contextmanager
@@ -248,15 +205,11 @@ def _member(archive: zipfile.ZipFile, path: Path) -> Iterator[ReadWindow]:
     if info.compress_type == zipfile.ZIP_STORED:
         with path.open("rb") as raw:
             raw.seek(info.header_offset)
-            header = raw.read(_HEADER_BYTES)
-            if header[:4] != b"PK\x03\x04" or info.compress_size != info.file_size:
-                msg = f"{path} is a damaged archive (bad local header); save or download it again."
-                raise ModelFileError(msg, code="truncated")
-            lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(
-                header[28:30], "little"
-            )
-            start = info.header_offset + _HEADER_BYTES + lengths
-            yield ReadWindow(raw, start, info.file_size)
+            header = raw.read(calcsize(_HEADER)).ljust(calcsize(_HEADER), b"\0")
+            signature, *lengths = unpack(_HEADER, header)
+            if signature != b"PK\x03\x04":
+                raise _damaged(path, "bad local header")
+            yield ReadWindow(raw, raw.tell() + sum(lengths), info.file_size)
     else:
         with tempfile.TemporaryFile() as unpacked, archive.open(info) as packed:
             try:
@@ -269,3 +222,24 @@ def _member(archive: zipfile.ZipFile, path: Path) -> Iterator[ReadWindow]:
                 )
                 raise ModelFileError(msg, code="unpacking") from error
             yield ReadWindow(unpacked, 0, info.file_size)
+
+
+def _damaged(path: Path, what: object) -> ModelFileError:
+    """Return the error for an archive that does not fit together."""
+    msg = f"{path} is a damaged archive ({what}); save or download it again."
+    return ModelFileError(msg, code="truncated")
+
+
+def _hostile(path: Path, what: str) -> ModelFileError:
+    """Return the error for a member that Keras never writes."""
+    msg = f"{path} holds {what}; Keras never writes that: refused, get it from its source again."
+    return ModelFileError(msg, code="hostile")
+
+
+def _only_weights(path: Path, what: str) -> UnsupportedModelError:
+    """Return the error for a file without an architecture."""
+    msg = (
+        f"{path} holds only weights ({what}); lrcompress needs the architecture too: "
+        'save the whole model with model.save("model.keras").'
+    )
+    return UnsupportedModelError(msg, code="weights_only")

@@ -11,25 +11,14 @@ from lrcompress.errors import ModelFileError
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 # Keras goes by the suffix, whatever the content.
 SUFFIXES = {"hdf5": (".h5", ".hdf5"), "keras": (".keras",)}
-ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
+_ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 # HDF5 looks for its signature at 0, then at 512 and its doublings, behind a "user block".
 HDF5_OFFSETS = (0, 512, 1024, 2048, 4096)
 _RESAVE = 'save the whole model with model.save("model.keras").'
 
 
 def sniff(path: Path) -> Literal["hdf5", "keras"]:
-    """Return the container format of `path`, or explain what it is instead.
-
-    Args:
-        path: Any path.
-
-    Returns:
-        ``"hdf5"`` or ``"keras"`` (a zip archive).
-
-    Raises:
-        ModelFileError: With code ``missing``, ``saved_model``, ``empty_file``, ``pickle``,
-            ``truncated`` or ``not_keras``.
-    """
+    """Return the container format of a file, or explain in the error what it is instead."""
     try:
         if path.is_dir():
             raise _folder(path)
@@ -50,7 +39,7 @@ def sniff(path: Path) -> Literal["hdf5", "keras"]:
         raise ModelFileError(msg, code="empty_file")
     if any(start[offset:].startswith(HDF5_MAGIC) for offset in HDF5_OFFSETS):
         return "hdf5"
-    if start.startswith(ZIP_MAGICS):
+    if start.startswith(_ZIP_MAGICS):
         if not zipfile.is_zipfile(path):
             msg = f"{path} is a truncated archive (no end record); save or download it again."
             raise ModelFileError(msg, code="truncated")

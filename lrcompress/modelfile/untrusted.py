@@ -34,12 +34,6 @@ def decoding(path: Path) -> Iterator[None]:
     A stranger's file can make h5py, zipfile, json and our own look-ups fail in ways that cannot be
     listed; at this border, and only here, every ordinary exception means "the file is not as it
     should be".
-
-    Args:
-        path: The file, for the message.
-
-    Raises:
-        ModelFileError: With code ``config``, from the original exception.
     """
     try:
         yield
@@ -69,12 +63,6 @@ def parse_json(text: str | bytes, path: Path, what: str) -> dict[str, Any]:
         text: UTF-8 bytes or text.
         path: The file it came from, for messages.
         what: What it is called in that file, for example ``model_config``.
-
-    Returns:
-        The object; numbers, strings and key order as they stand in the text.
-
-    Raises:
-        ModelFileError: If it is too large, too deep, not JSON or not an object.
     """
     if len(text) > MAX_CONFIG_BYTES:
         limit = MAX_CONFIG_BYTES // 2**20

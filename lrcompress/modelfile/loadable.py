@@ -1,4 +1,4 @@
-"""Files that hold code, or lead Keras to code: refused before Keras sees them.
+"""What may go to Keras: no file that holds code, or leads Keras to code.
 
 Keras makes objects of every JSON object that has a `class_name`, at any depth: layers, losses,
 functions, and functions of Python as byte code. What a name leads to is looked up among what the
@@ -9,32 +9,24 @@ Files are edited without any of this; only what Keras is given must pass.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import TrainingError, printable
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.ours import model_of
 from lrcompress.modelfile.read import open_model
 from lrcompress.modelfile.sniff import SUFFIXES
 from lrcompress.modelfile.untrusted import as_dict
 
 # Packages of Keras from which models are made, and those of them that have functions for models.
-_FUNCTIONS = frozenset(
-    (
-        "activations",
-        "constraints",
-        "initializers",
-        "layers",
-        "losses",
-        "metrics",
-        "ops",
-        "random",
-        "regularizers",
-    )
-)
+_FUNCTIONS = frozenset({
+    "activations", "constraints", "initializers", "layers", "losses", "metrics", "ops", "random",
+    "regularizers",
+})  # fmt: skip
 _CLASSES = _FUNCTIONS | {
     "", "distillation", "dtype_policies", "engine", "mixed_precision", "models", "optimizers", "quantizers", "trainers",
 }  # fmt: skip
@@ -47,13 +39,36 @@ _LOOKUPS = ("IndexLookup", "IntegerLookup", "StringLookup", "TextVectorization")
 _COMPILED = "compile_config"
 # Packages of layers that Keras imports by itself.
 _IMPORTED = ("keras_cv", "keras_hub", "keras_nlp")
+_Node = dict[str, Any]
+
+# Files that this process made of models in its memory: they hold the caller's own code.
+_made: ContextVar[tuple[tuple[Path, Any], ...]] = ContextVar("made", default=())
+
+
+@contextlib.contextmanager
+def made_of(model: Any, *places: Path) -> Iterator[None]:  # noqa: ANN401  # a Keras model, which this room cannot name
+    """Take files for copies of a model in memory, or what was made of them, while the context lasts.
+
+    Args:
+        model: The Keras model.
+        places: The files, or folders of them that nobody else writes to.
+    """
+    added = tuple((place.absolute(), model) for place in places)
+    token = _made.set((*added, *_made.get()))
+    try:
+        yield
+    finally:
+        _made.reset(token)
+
+
+def model_of(path: Path) -> Any | None:  # noqa: ANN401
+    """Return the model in memory that a file was made of; None for a file like any other."""
+    path = path.absolute()
+    return next((model for place, model in _made.get() if place in (path, *path.parents)), None)
 
 
 def open_for_keras(path: Path) -> ModelFile:
     """Read the structure of a model file that Keras is to load.
-
-    Args:
-        path: A `.keras`, `.h5` or `.hdf5` file.
 
     Raises:
         ModelFileError: If the file is missing, damaged, hostile or not a Keras model.
@@ -103,7 +118,7 @@ def check_loadable(model: ModelFile) -> None:
             raise TrainingError(msg, code="keras_cannot_load")
 
 
-def _objects(model: ModelFile) -> Iterator[tuple[dict[str, Any], bool]]:
+def _objects(model: ModelFile) -> Iterator[tuple[_Node, bool]]:
     """Yield every serialized object, and whether it stands among the settings of `compile`."""
     stack: list[tuple[object, bool]] = [(model.compile_config, True), (model.config, False)]
     while stack:
@@ -116,7 +131,7 @@ def _objects(model: ModelFile) -> Iterator[tuple[dict[str, Any], bool]]:
             stack += [(item, compiled) for item in value]
 
 
-def _name(node: dict[str, Any]) -> str:
+def _name(node: _Node) -> str:
     """Return what an object is called: a function by the name that stands in its config."""
     name = node["class_name"]
     if name == "function":
@@ -124,19 +139,20 @@ def _name(node: dict[str, Any]) -> str:
     return name if isinstance(name, str) else "?"
 
 
-def _code_in(node: dict[str, Any]) -> str | None:
+def _code_in(node: _Node) -> str | None:
     """Return what code an object holds or leads to, None if none."""
     kind, config, name = node["class_name"], as_dict(node.get("config")), _name(node)
-    plain = name.rsplit(">", 1)[-1]
+    plain, package = name.rsplit(">", 1)[-1], _keras_package(node)
     if kind == "__lambda__":
         return "a Python lambda as byte code"
-    if kind == "Lambda" and _is_bytecode(config):
+    if kind == "Lambda" and any(
+        _is_bytecode(config, k) for k in ("function", "output_shape", "mask")
+    ):
         return f"the byte code of the Lambda layer {config.get('name')!r}"
     if plain in _LOADERS:
         return f"a {plain}, which loads objects of another library"
     if plain in _LOOKUPS and isinstance(config.get("vocabulary"), str):
         return f"a {plain} that reads the file {config['vocabulary']!r}"
-    package = _keras_package(node)
     if _is_registered(node):
         return None
     if plain in _MAKERS and package in (None, *_CLASSES):
@@ -147,51 +163,39 @@ def _code_in(node: dict[str, Any]) -> str | None:
     return None
 
 
-def _is_bytecode(config: dict[str, Any]) -> bool:
-    """Return whether a Lambda layer holds one of its functions itself, as Keras 1, 2 or 3 writes it."""
-    for key in ("function", "output_shape", "mask"):
-        value = config.get(key)
-        if isinstance(value, list) and any(isinstance(item, str) for item in value):
-            return True
-        if as_dict(value).get("class_name") == "__lambda__":
-            return True
-        if config.get(f"{key}_type") in ("lambda", "raw"):
-            return True
-    return False
+def _is_bytecode(config: _Node, key: str) -> bool:
+    """Return whether a Lambda layer holds a function itself, as Keras 1, 2 or 3 writes it."""
+    value = config.get(key)
+    as_list = isinstance(value, list) and any(isinstance(item, str) for item in value)
+    as_object = as_dict(value).get("class_name") == "__lambda__"
+    return as_list or as_object or config.get(f"{key}_type") in ("lambda", "raw")
 
 
-def _keras_package(node: dict[str, Any]) -> str | None:
+def _keras_package(node: _Node) -> str | None:
     """Return the package of Keras that an object is said to be from, "" for Keras itself, or None."""
     module = node.get("module")
-    if not isinstance(module, str) or module.split(".")[0] != "keras":
-        return None
-    parts = [
-        part for part in module.split(".")[1:] if part not in ("src", "api", "legacy", "_legacy")
-    ]
-    return parts[0] if parts else ""
+    top, *parts = module.split(".") if isinstance(module, str) else [""]
+    inner = [part for part in parts if part not in ("src", "api", "legacy", "_legacy")]
+    return None if top != "keras" else inner[0] if inner else ""
 
 
-def _foreign_module(node: dict[str, Any]) -> str | None:
+def _foreign_module(node: _Node) -> str | None:
     """Return the module outside Keras that an unregistered object is from, None if there is none."""
     module = node.get("module")
-    if (
-        not isinstance(module, str)
-        or module in ("", "builtins")
-        or _keras_package(node) is not None
-    ):
+    foreign = isinstance(module, str) and module not in ("", "builtins")
+    if not foreign or _keras_package(node) is not None or _is_registered(node):
         return None
-    return None if _is_registered(node) else module
+    return str(module)
 
 
 def _is_only_named(module: str) -> bool:
     """Return whether Keras cannot find a module by itself: a loss's own home, which is not imported."""
     package = module.split(".")[0]
-    return package not in _IMPORTED and (
-        package == "__main__" or package not in sys.stdlib_module_names
-    )
+    known = package in sys.stdlib_module_names and package != "__main__"
+    return package not in _IMPORTED and not known
 
 
-def _is_registered(node: dict[str, Any]) -> bool:
+def _is_registered(node: _Node) -> bool:
     """Return whether the caller has registered an object with a Keras that runs; none is started.
 
     By the name under which Keras looks it up, which is not the one that the file calls registered
@@ -201,8 +205,6 @@ def _is_registered(node: dict[str, Any]) -> bool:
     name: object = _name(node)
     if node["class_name"] != "function" and "module" in node:
         name = node.get("registered_name", name)
-    return (
-        saving is not None
-        and isinstance(name, str)
-        and saving.get_registered_object(name) is not None
-    )
+    if saving is None or not isinstance(name, str):
+        return False
+    return saving.get_registered_object(name) is not None
