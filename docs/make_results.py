@@ -484,7 +484,7 @@ original has {document["parameters"]:,} parameters.
 
 {table(columns, rows)}
 
-{errors.name.sites.markdown}"""
+{errors.dense_layers(name).markdown}"""
 
 
 # What a reader must know of one comparison, and no field of its document tells.

@@ -18,8 +18,7 @@ from drawing.sheet import (
     read,
 )
 from lrcompress.reporting.arms import arm_names
-from lrcompress.reporting.drawn import NAMES, draw_stages
-from lrcompress.reporting.figures import draw_arms
+from lrcompress.reporting.figures import STAGES, draw_arms, draw_stages
 
 _INTERVAL = ("error_rate", "error_rate_low", "error_rate_high")
 
@@ -114,7 +113,7 @@ def main_job() -> Drawing:
     ]
     said = "; ".join(
         "{} {:.2f} % ({:.2f} to {:.2f})".format(
-            NAMES[stage["name"]], *(stage[key] for key in _INTERVAL)
+            STAGES[stage["name"]], *(stage[key] for key in _INTERVAL)
         )
         for stage in stages
     )

@@ -8,19 +8,23 @@ from functools import partial
 from typing import Any
 
 from lrcompress.errors import printable
-from lrcompress.reporting.drawn import (
-    ACCENT,
-    NAMES,
+from lrcompress.reporting.arms import arm_names, rank_name
+from lrcompress.reporting.figures import (
+    STAGES,
+    draw_arms,
+    draw_errors,
     draw_finetuning,
     draw_latency,
-    draw_spectral_error,
+    draw_least_error,
+    draw_spectral,
     draw_spectrum,
     draw_stages,
     held_out_name,
     look_name,
+    measure_of,
+    single,
     unit_of,
 )
-from lrcompress.reporting.figures import draw_arms, draw_errors, draw_spectral
 from lrcompress.reporting.headline import result_of, stage_of
 from lrcompress.reporting.latency import WHAT, duration, short_names, times, verdicts
 from lrcompress.reporting.layers import break_even, energy_at, spectral_pairs, with_spectrum
@@ -66,183 +70,13 @@ def _stages(story: dict[str, Any]) -> Iterator[Chart]:
     found = [s for s in story["stages"] if measure != "outputs" and s.get(measure) is not None]
     if len(found) < 2:
         return
-    seen = "; ".join(f"{NAMES[stage['name']]} {rate(stage)}" for stage in found)
+    seen = "; ".join(f"{STAGES[stage['name']]} {rate(stage)}" for stage in found)
     yield Chart(
-        "error-by-stage",
-        "Before and after",
+        "error-by-stage", "Before and after",
         "Dots are measured on the test data; lines are 95 % intervals for other test samples.",
         f"One dot with its interval a stage: {seen}.",
         partial(draw_stages, found, measure),
-    )
-
-
-def _sweep(story: dict[str, Any]) -> Iterator[Chart]:
-    document = story.get("sweep")
-    if not document:
-        return
-    measure = document["original"].get("measure", "error_rate")
-    rows = sorted(document["rows"], key=lambda row: (row["method"], row["rank"]))
-    needed = [measure, f"{measure}_low", f"{measure}_high"]
-    if not rows or any(row.get(key) is None for row in rows for key in needed):
-        return
-    (layer,) = (x for x in story["layers"] if x.get("path", x["name"]) == document["layer"])
-    chosen = layer["rank"]
-    columns = ["method", "rank", "layer saved", "model saved", "on test data [95 %]"]
-    table = [
-        [printable(row["method"]), count(row["rank"]), share(row["layer_reduction"]),
-         share(row["model_reduction"]), rate(row)]
-        for row in rows
-    ]  # fmt: skip
-    seen = _ends(rows, lambda row: figure(measure, row[measure]))
-    at = next((r["layer_reduction"] for r in rows if r["rank"] == chosen), None)
-    marked = {"rank": (chosen, f"chosen: rank {chosen:,}")}
-    if at is not None:
-        marked["layer_reduction"] = (100 * at, marked["rank"][1])
-    for key, axis, name in (
-        ("rank", "rank", "error-by-rank"),
-        ("layer_reduction", "parameters of the layer saved, %", "error-by-reduction"),
-    ):
-        what, bias = (
-            ("rank", "") if key == "rank" else ("what is saved", " Saved is of the kernel alone.")
-        )
-        yield Chart(
-            name, f"Error against {what}",
-            "Without any fine-tuning; bands are 95 % intervals, the line across is the original." + bias,
-            f"{unit_of(measure)} against {axis}, one line a method. {seen}.",
-            partial(_draw_sweep, document, key, axis, marked.get(key)),
-            columns=columns if key == "rank" else [], rows=table if key == "rank" else [],
-        )  # fmt: skip
-
-
-def _ends(rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], str]) -> str:
-    """Say where the line of each method begins and ends."""
-    lines = []
-    for method in dict.fromkeys(row["method"] for row in rows):
-        mine = sorted((r for r in rows if r["method"] == method), key=lambda r: r["rank"])
-        first, last = mine[0], mine[-1]
-        text = f"{printable(method)} {value(first)} at rank {first['rank']}"
-        lines.append(text if first is last else f"{text}, {value(last)} at rank {last['rank']}")
-    return "; ".join(lines)
-
-
-def _draw_sweep(
-    document: dict[str, Any],
-    key: str,
-    label: str,
-    mark: tuple[float, str] | None,
-    figure: Any,  # noqa: ANN401
-) -> None:
-    axis = figure.subplots()
-    draw_errors(document, axis, key, label)
-    if mark is not None:
-        axis.axvline(mark[0], color=ACCENT, linestyle="--", linewidth=1.2, label=mark[1])
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False)
-
-
-def _latency(story: dict[str, Any]) -> Iterator[Chart]:
-    document = story.get("benchmark")
-    if not document:
-        return
-    names = [printable(name) for name in short_names(document)]
-    table = [
-        [WHAT[row["what"]], count(row["batch_size"]), names[row["model"]], duration(row["median"]),
-         f"{duration(row['q1'])} to {duration(row['q3'])}",
-         "-" if row["speed"] is None else times(row["speed"])]
-        for row in document["rows"]
-    ]  # fmt: skip
-    said = " ".join(verdicts(document))
-    yield Chart(
-        "latency", "Latency",
-        f"Seconds a call on {document['device']}, {document['cores']} cores to use, measured in turns; "
-        f"dots are medians, lines the middle half. {said}",
-        f"A dot for each batch size and model, of the whole model and for the head alone. {said}",
-        partial(draw_latency, document, names),
-        height=1.4 + 0.16 * len(document["rows"]),
-        columns=["", "batch", "model", "median", "middle half", "times as fast [95 %]"], rows=table,
     )  # fmt: skip
-
-
-def _comparison(story: dict[str, Any]) -> Iterator[Chart]:
-    document = story.get("comparison")
-    if not document:
-        return
-    from lrcompress.reporting.arms import arm_names, rank_name
-
-    names = arm_names(document["settings"]["finetune_epochs"])
-    entries = document["summary"]
-    table = [
-        [names[e["arm"]], rank_name(e["rank"]), rate(e), count(e["layer_parameters"])]
-        for e in entries
-    ]
-    seen = "; ".join(f"{row[0]}, rank {row[1]}: {row[2]}" for row in table)
-    yield Chart(
-        "compressed-or-trained", "Compress, or train a small network",
-        "Networks of one kind on one data set; bars and bands are 95 % intervals.",
-        f"Test error against rank, one line a way to get there. {seen}.",
-        partial(_draw_arms, document, names), height=4.2,
-        columns=["way", "rank", "test error [95 %]", "parameters, layer"], rows=table,
-    )  # fmt: skip
-
-
-def _draw_arms(document: dict[str, Any], names: dict[str, str], figure: Any) -> None:  # noqa: ANN401
-    axis = figure.subplots()
-    draw_arms(document, names, axis)
-    axis.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", frameon=False, ncols=2)
-
-
-def _spectra(story: dict[str, Any]) -> Iterator[Chart]:
-    layers = [found for layer in story["layers"] if (found := with_spectrum(layer))]
-    for index, layer in enumerate(layers[:MOST_SPECTRA], 1):
-        kept, even = energy_at(layer, layer["rank"]), break_even(layer)
-        keeps = f"Rank {layer['rank']:,} was chosen" + (
-            f" and keeps {share(kept)} of the energy" if kept is not None else ""
-        )
-        ends = f"ranks up to {even:,} save parameters" if even else "no rank saves parameters"
-        sigma = layer["singular_values"]
-        falls = f"fall from 1 to {small(sigma[-1] / sigma[0])} at rank {layer['singular_value_ranks'][-1]:,}"
-        whose = "" if len(layers) == 1 else f" of {printable(layer['name'])}"
-        yield Chart(
-            f"spectrum-{index}" if len(layers) > 1 else "spectrum", f"Singular values{whose}",
-            f"Of the {layer['spectrum_of']}. {keeps}; {ends}.",
-            f"Singular values relative to the largest {falls}. {keeps}; {ends}.",
-            partial(draw_spectrum, layer), height=3.9,
-        )  # fmt: skip
-
-
-def _spectral(story: dict[str, Any]) -> Iterator[Chart]:
-    document = story.get("sweep")
-    if document and len(document["singular_values"]) > 1:
-        rows = [row for row in document["rows"] if row["method"] != "refined"]
-        seen = _ends(rows, lambda row: small(row["spectral_error"]))
-        yield Chart(
-            "spectral-error", "Spectral norm of the error",
-            "Of A − B C, relative to that of the kernel A; the dashed line is the least that any "
-            "matrix of the rank allows.",
-            f"Spectral error against rank. {seen or 'The least possible alone'}.",
-            partial(_draw_spectral, document), height=3.9,
-        )  # fmt: skip
-        return
-    layers = [found for layer in story["layers"] if (found := with_spectrum(layer))]
-    if len(layers) != 1:
-        return
-    pairs = spectral_pairs(layers[0])
-    yield Chart(
-        "spectral-error", "Spectral norm of the error",
-        f"The least that a matrix of each rank allows, relative to the norm of the {layers[0]['spectrum_of']}; "
-        "a truncated SVD attains it.",
-        f"Falls from {small(pairs[0][1])} at rank {pairs[0][0]} to {small(pairs[-1][1])} at rank "
-        f"{pairs[-1][0]:,}; rank {layers[0]['rank']:,} was chosen.",
-        partial(draw_spectral_error, layers[0]), height=3.9,
-    )  # fmt: skip
-
-
-def _draw_spectral(document: dict[str, Any], figure: Any) -> None:  # noqa: ANN401
-    axis = figure.subplots()
-    draw_spectral(document, axis)
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False)
 
 
 def finetuning_of(story: dict[str, Any]) -> dict[str, Any] | None:
@@ -275,6 +109,141 @@ def _finetuning(story: dict[str, Any]) -> Iterator[Chart]:
         "fine-tuning", "Fine-tuning",
         "On a held-out part of the training data; the best epoch is kept. No choice is made on test data.",
         f"{name.capitalize()} by epoch. {seen}.",
-        partial(draw_finetuning, entry, key),
+        single(draw_finetuning, looks, key),
         columns=["epoch", "loss in training", name, "held-out loss", ""], rows=table,
+    )  # fmt: skip
+
+
+def _sweep(story: dict[str, Any]) -> Iterator[Chart]:
+    document = story.get("sweep")
+    if not document:
+        return
+    measure = measure_of(document)
+    rows = sorted(document["rows"], key=lambda row: (row["method"], row["rank"]))
+    needed = [measure, f"{measure}_low", f"{measure}_high"]
+    if not rows or any(row.get(key) is None for row in rows for key in needed):
+        return
+    (layer,) = (x for x in story["layers"] if x.get("path", x["name"]) == document["layer"])
+    chosen = layer["rank"]
+    columns = ["method", "rank", "layer saved", "model saved", "on test data [95 %]"]
+    table = [
+        [printable(row["method"]), count(row["rank"]), share(row["layer_reduction"]),
+         share(row["model_reduction"]), rate(row)]
+        for row in rows
+    ]  # fmt: skip
+    seen = _ends(rows, lambda row: figure(measure, row[measure]))
+    said = "Without any fine-tuning; bands are 95 % intervals, the line across is the original."
+    word = f"chosen: rank {chosen:,}"
+    yield Chart(
+        "error-by-rank", "Error against rank", said,
+        f"{unit_of(measure)} against rank, one line a method. {seen}.",
+        single(draw_errors, document, "rank", "rank", (chosen, word)), columns=columns, rows=table,
+    )  # fmt: skip
+    at = next((r["layer_reduction"] for r in rows if r["rank"] == chosen), None)
+    axis = "parameters of the layer saved, %"
+    yield Chart(
+        "error-by-reduction", "Error against what is saved", f"{said} Saved is of the kernel alone.",
+        f"{unit_of(measure)} against {axis}, one line a method. {seen}.",
+        single(draw_errors, document, "layer_reduction", axis, None if at is None else (100 * at, word)),
+    )  # fmt: skip
+
+
+def _ends(rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], str]) -> str:
+    """Say where the line of each method begins and ends."""
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = sorted((r for r in rows if r["method"] == method), key=lambda r: r["rank"])
+        first, last = mine[0], mine[-1]
+        text = f"{printable(method)} {value(first)} at rank {first['rank']}"
+        lines.append(text if first is last else f"{text}, {value(last)} at rank {last['rank']}")
+    return "; ".join(lines)
+
+
+def _spectra(story: dict[str, Any]) -> Iterator[Chart]:
+    layers = [found for layer in story["layers"] if (found := with_spectrum(layer))]
+    for index, layer in enumerate(layers[:MOST_SPECTRA], 1):
+        kept, even = energy_at(layer, layer["rank"]), break_even(layer)
+        keeps = "" if kept is None else f" and keeps {share(kept)} of the energy"
+        keeps = f"Rank {layer['rank']:,} was chosen{keeps}"
+        ends = f"ranks up to {even:,} save parameters" if even else "no rank saves parameters"
+        sigma = layer["singular_values"]
+        falls = f"fall from 1 to {small(sigma[-1] / sigma[0])} at rank {layer['singular_value_ranks'][-1]:,}"
+        whose = "" if len(layers) == 1 else f" of {printable(layer['name'])}"
+        yield Chart(
+            f"spectrum-{index}" if len(layers) > 1 else "spectrum", f"Singular values{whose}",
+            f"Of the {layer['spectrum_of']}. {keeps}; {ends}.",
+            f"Singular values relative to the largest {falls}. {keeps}; {ends}.",
+            partial(draw_spectrum, layer), height=3.9,
+        )  # fmt: skip
+
+
+def _spectral(story: dict[str, Any]) -> Iterator[Chart]:
+    name, title = "spectral-error", "Spectral norm of the error"
+    document = story.get("sweep")
+    if document and len(document["singular_values"]) > 1:
+        rows = [row for row in document["rows"] if row["method"] != "refined"]
+        seen = _ends(rows, lambda row: small(row["spectral_error"]))
+        yield Chart(
+            name, title,
+            "Of A − B C, relative to that of the kernel A; the dashed line is the least that any "
+            "matrix of the rank allows.",
+            f"Spectral error against rank. {seen or 'The least possible alone'}.",
+            single(draw_spectral, document), height=3.9,
+        )  # fmt: skip
+        return
+    layers = [found for layer in story["layers"] if (found := with_spectrum(layer))]
+    if len(layers) != 1:
+        return
+    (layer,) = layers
+    pairs = spectral_pairs(layer)
+    (first, most), (last, least) = pairs[0], pairs[-1]
+    yield Chart(
+        name, title,
+        f"The least that a matrix of each rank allows, relative to the norm of the {layer['spectrum_of']}; "
+        "a truncated SVD attains it.",
+        f"Falls from {small(most)} at rank {first} to {small(least)} at rank {last:,}; "
+        f"rank {layer['rank']:,} was chosen.",
+        single(draw_least_error, layer), height=3.9,
+    )  # fmt: skip
+
+
+def _latency(story: dict[str, Any]) -> Iterator[Chart]:
+    document = story.get("benchmark")
+    if not document:
+        return
+    names = [printable(name) for name in short_names(document)]
+    table = [
+        [WHAT[row["what"]], count(row["batch_size"]), names[row["model"]], duration(row["median"]),
+         f"{duration(row['q1'])} to {duration(row['q3'])}",
+         "-" if row["speed"] is None else times(row["speed"])]
+        for row in document["rows"]
+    ]  # fmt: skip
+    said = " ".join(verdicts(document))
+    yield Chart(
+        "latency", "Latency",
+        f"Seconds a call on {document['device']}, {document['cores']} cores to use, measured in turns; "
+        f"dots are medians, lines the middle half. {said}",
+        f"A dot for each batch size and model, of the whole model and for the head alone. {said}",
+        partial(draw_latency, document, names),
+        height=1.4 + 0.16 * len(document["rows"]),
+        columns=["", "batch", "model", "median", "middle half", "times as fast [95 %]"], rows=table,
+    )  # fmt: skip
+
+
+def _comparison(story: dict[str, Any]) -> Iterator[Chart]:
+    document = story.get("comparison")
+    if not document:
+        return
+    names = arm_names(document["settings"]["finetune_epochs"])
+    table = [
+        [names[e["arm"]], rank_name(e["rank"]), rate(e), count(e["layer_parameters"])]
+        for e in document["summary"]
+    ]
+    seen = "; ".join(f"{row[0]}, rank {row[1]}: {row[2]}" for row in table)
+    yield Chart(
+        "compressed-or-trained", "Compress, or train a small network",
+        "Networks of one kind on one data set; bars and bands are 95 % intervals.",
+        f"Test error against rank, one line a way to get there. {seen}.",
+        single(draw_arms, document, names, legend="below"), height=4.2,
+        columns=["way", "rank", "test error [95 %]", "parameters, layer"], rows=table,
     )  # fmt: skip

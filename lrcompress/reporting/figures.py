@@ -1,175 +1,229 @@
-"""Figures, drawn with Matplotlib without a screen."""
+"""What stands on the axes of each figure, drawn with Matplotlib."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-from lrcompress.errors import OutputError, printable
-from lrcompress.files import check_output, replacing
-from lrcompress.reporting.drawn import unit_of
+from lrcompress.reporting.latency import WHAT
+from lrcompress.reporting.layers import break_even, energy_at, spectral_pairs
 from lrcompress.reporting.words import PERCENT
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+# Matplotlib's axis, or figure.
+Axis = Any
 
-SUFFIXES = (".png", ".svg", ".pdf")
+INK, SOFT, ACCENT, SERIES = "#000000", "#4d4d4d", "#8250df", "#0072b2"
 # Okabe & Ito's colours, told apart by colour-blind readers too; markers tell them apart in print.
-_STYLES = {
-    "svd": ("#D55E00", "o"),
-    "centered": ("#0072B2", "s"),
-    "whitened": ("#009E73", "^"),
-    "refined": ("#CC79A7", "D"),
-}
+METHODS = {
+    "svd": ("#D55E00", "o"), "centered": ("#0072B2", "s"),
+    "whitened": ("#009E73", "^"), "refined": ("#CC79A7", "D"),
+}  # fmt: skip
+ARMS = {
+    "svd": ("#D55E00", "o"), "refined": ("#CC79A7", "D"),
+    "finetuned": ("#0072B2", "s"), "scratch": ("#009E73", "^"),
+}  # fmt: skip
+# Several models side by side.
+MODELS = ((SERIES, "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"))
+STAGES = {
+    "original": "original", "factorized": "factorized", "finetuned": "fine-tuned",
+    "scratch": "from scratch",
+}  # fmt: skip
+TESTED = {
+    "error_rate": "test error, %", "binary_error": "binary test error, %",
+    "disagreement": "disagreement with the original on test data, %",
+    "deviation": "RMS deviation from the original on test data",
+}  # fmt: skip
+HELD_OUT = {
+    "error_rate": "held-out error, %", "binary_error": "held-out binary error, %",
+    "rmse": "held-out RMSE", "disagreement": "held-out disagreement, %", "deviation": "held-out deviation",
+}  # fmt: skip
+LEAST = "least possible, σᵣ₊₁ / σ₁"
+# Spectra of more values are drawn over a logarithmic axis, where low ranks have room.
+MANY = 64
 
 
-def check_figure(path: Path, *, inputs: tuple[Path, ...] = (), overwrite: bool = False) -> None:
-    """Refuse a figure that cannot be written, before any work is done.
+def single(draw: Callable[..., None], *numbers: Any, legend: str | None = "inside") -> Any:  # noqa: ANN401
+    """Return what draws one axis with its grid on an empty figure; a legend ``below`` is the figure's."""
 
-    Raises:
-        OutputError: If the suffix names no format, or the file exists or cannot be made.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        msg = f"Figure {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, which decides its format."
-        raise OutputError(msg, code="output_suffix")
-    check_output(path, inputs=inputs, overwrite=overwrite)
-
-
-def draw_sweep(document: dict[str, Any], path: Path, *, overwrite: bool = False) -> None:
-    """Draw a sweep: error against rank and against what is saved, and the spectral error by rank.
-
-    The paper's two figures, whose captions say "spectral norm" and whose axes show the error rate,
-    are the first two and the third here.
-
-    Args:
-        document: What `sweep` found, as `SweepResult.to_json` gives it.
-        path: Ends in ``.png``, ``.svg`` or ``.pdf``.
-        overwrite: Whether an existing file is replaced.
-
-    Raises:
-        OutputError: If the file cannot be written.
-    """
-    # The object interface draws without a screen and leaves no global state.
-    from matplotlib.figure import Figure
-
-    # Figures of several outputs are not one line.
-    measure = _measure(document)
-    measured = measure != "outputs" and any(r.get(measure) is not None for r in document["rows"])
-    figure = Figure(figsize=(13 if measured else 5.5, 4.2), layout="constrained")
-    axes = figure.subplots(1, 3 if measured else 1, squeeze=False)[0]
-    m, n = document["kernel_shape"]
-    title = printable(f"{document['model']}: {document['layer']}, {m} x {n}")
-    figure.suptitle(title, parse_math=False)
-    if measured:
-        draw_errors(document, axes[0], "rank", "rank")
-        draw_errors(document, axes[1], "layer_reduction", "parameters of the layer saved, %")
-    draw_spectral(document, axes[-1])
-    for axis in axes:
+    def on(figure: Axis) -> None:
+        axis = figure.subplots()
+        draw(*numbers, axis)
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False)
-    _save(figure, path, overwrite=overwrite, like=Path(document["model"]))
+        if legend == "below":
+            figure.legend(loc="outside lower center", frameon=False, ncols=2)
+        else:
+            axis.legend(frameon=False)
+
+    return on
 
 
-_ARM_STYLES = {
-    "svd": ("#D55E00", "o"),
-    "refined": ("#CC79A7", "D"),
-    "finetuned": ("#0072B2", "s"),
-    "scratch": ("#009E73", "^"),
-}
+def _logarithmic(axis: Axis, side: str) -> None:
+    getattr(axis, f"set_{side}scale")("log")
+    getattr(axis, f"{side}axis").set_major_formatter("{x:g}")
 
 
-def draw_compare(
-    document: dict[str, Any], names: dict[str, str], path: Path, *, overwrite: bool = True
-) -> None:
-    """Draw a comparison: test error against rank, one line an arm, with 95 % intervals.
+def unit_of(measure: str) -> str:
+    """Return how an axis names a figure on test data."""
+    return TESTED.get(measure, "RMSE on test data")
 
-    Args:
-        document: What `compare` found.
-        names: Of the arms, for the legend.
-        path: Ends in ``.png``, ``.svg`` or ``.pdf``.
-        overwrite: Whether an existing file is replaced.
 
-    Raises:
-        OutputError: If the file cannot be written.
-    """
-    from matplotlib.figure import Figure
+def held_out_name(key: str) -> str:
+    """Return how a figure of the held-out part is called."""
+    return HELD_OUT.get(key.removeprefix("validation_"), "held-out loss")
 
-    figure = Figure(figsize=(8.5, 4.6), layout="constrained")
+
+def look_name(look: dict[str, Any]) -> str:
+    """Return how a look at the held-out part is called."""
+    return str(look["epoch"]) if look["epoch"] else str(look["what"]).replace("head ", "")
+
+
+def draw_stages(stages: list[dict[str, Any]], measure: str, figure: Axis) -> None:
+    """Draw the main figure of each stage with its 95 % interval, one line a stage."""
     axis = figure.subplots()
-    draw_arms(document, names, axis)
-    axis.set_title(printable(document["settings"]["dataset"]), parse_math=False)
-    axis.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", frameon=False)
-    _save(figure, path, overwrite=overwrite)
-
-
-def draw_arms(document: dict[str, Any], names: dict[str, str], axis: Any) -> None:  # noqa: ANN401
-    """Draw the arms of a comparison on one axis, rank by rank."""
-    entries = document["summary"]
-    ranked = [entry for entry in entries if entry["rank"] is not None]
-    for arm, (color, marker) in _ARM_STYLES.items():
-        of_arm = sorted((e for e in ranked if e["arm"] == arm), key=lambda e: e["rank"])
-        if not of_arm:
-            continue
-        rates = [entry["error_rate"] for entry in of_arm]
-        ends = [
-            [abs(entry[f"error_rate_{end}"] - entry["error_rate"]) for entry in of_arm]
-            for end in ("low", "high")
-        ]
-        axis.errorbar([e["rank"] for e in of_arm], rates, yerr=ends, color=color, marker=marker,
-                      markersize=4, capsize=3, linewidth=1.2, label=names[arm])  # fmt: skip
-    flat = [entry for entry in entries if entry["rank"] is None]
-    for entry, style in zip(flat, ("--", ":", "-."), strict=False):
-        label = names[entry["arm"]]
-        if entry["arm"] == "scratch":
-            label = f"full rank, {label}"
-        axis.axhline(entry["error_rate"], color="0.3", linestyle=style, label=label)
-        low, high = entry["error_rate_low"], entry["error_rate_high"]
-        axis.axhspan(low, high, color="0.3", alpha=0.08, linewidth=0)
-    axis.set_xlabel("rank of the final layer")
-    axis.set_ylabel("test error, %")
-    lowest, highest = (f(entry["error_rate"] for entry in entries) for f in (min, max))
-    if highest > 10 * max(lowest, 0.1):
-        axis.set_yscale("log")
-        axis.yaxis.set_major_formatter("{x:g}")
-        # An interval that reaches 0 would take the axis with it.
-        axis.set_ylim(max(lowest, 0.1) / 2, 2 * highest)
+    values = [stage[measure] for stage in stages]
+    for place, stage in enumerate(stages):
+        value = stage[measure]
+        low, high = (stage.get(f"{measure}_{end}") for end in ("low", "high"))
+        if low is not None and high is not None:
+            axis.plot([low, high], [place, place], color=SERIES, linewidth=2)
+        axis.plot([value], [place], color=SERIES, marker="o", markersize=7)
+        axis.annotate(
+            f"{value:.2f}" if measure in PERCENT else f"{value:.4g}", (value, place),
+            xytext=(0, 8), textcoords="offset points", ha="center",
+        )  # fmt: skip
+    axis.set_yticks(range(len(stages)), [STAGES[stage["name"]] for stage in stages])
+    axis.set_ylim(len(stages) - 0.5, -0.6)
+    axis.set_xlabel(f"{unit_of(measure)}, with 95 % interval")
+    if max(values) > 10 * max(min(values), 0.1):
+        _logarithmic(axis, "x")
     else:
-        axis.set_ylim(bottom=0)
-    ranks = sorted({entry["rank"] for entry in ranked})
-    if ranks and ranks[-1] > 8 * ranks[0]:
-        axis.set_xscale("log")
-    axis.set_xticks(ranks, [str(rank) for rank in ranks], minor=False)
-    axis.set_xticks([], minor=True)
+        axis.set_xlim(left=0)
+    axis.grid(axis="x", alpha=0.3)
 
 
-def _save(
-    figure: Figure,
-    path: Path,
-    *,
-    overwrite: bool,
-    like: Path | None = None,
-) -> None:
-    import matplotlib as mpl
+def draw_spectrum(layer: dict[str, Any], figure: Axis) -> None:
+    """Draw singular values and, below, the energy that each rank keeps."""
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    ranks, sigma = layer["singular_value_ranks"], layer["singular_values"]
+    style = {"color": SERIES, "marker": "o" if len(ranks) <= MANY else "", "markersize": 4}
+    upper.plot(ranks, [s / sigma[0] for s in sigma], **style)
+    upper.set_ylabel("σᵢ / σ₁")
+    upper.set_ylim(0, 1.08)
+    lower.plot(ranks, [100 * e for e in layer["energy"]], **style)
+    lower.set_ylabel("energy, %")
+    lower.set_ylim(0, 108)
+    lower.set_xlabel("rank")
+    chosen, kept, even = layer["rank"], energy_at(layer, layer["rank"]), break_even(layer)
+    if kept is not None:
+        lower.plot([chosen], [100 * kept], color=ACCENT, marker="D", markersize=6)
+        lower.annotate(
+            f"{100 * kept:.1f} %", (chosen, 100 * kept), xytext=(7, -11),
+            textcoords="offset points", color=ACCENT,
+        )  # fmt: skip
+    # Two names at one place would cover each other.
+    has_room = even > chosen
+    _mark(upper, lower, chosen, "chosen", ACCENT, "right" if has_room else "center")
+    if has_room:
+        _mark(upper, lower, even, "break-even", SOFT, "left")
+    for axis in (upper, lower):
+        axis.grid(alpha=0.3)
+    _rank_ticks(lower, ranks)
 
-    with replacing(path, overwrite=overwrite, like=like) as temporary:
-        kind = path.suffix.lower().removeprefix(".")
-        # No date and no random names inside: the same document gives the same file.
-        dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-        with mpl.rc_context({"svg.hashsalt": "lrcompress"}):
-            figure.savefig(temporary, format=kind, dpi=150, metadata=dates)
+
+def _mark(upper: Axis, lower: Axis, rank: int, word: str, color: str, side: str) -> None:
+    """Draw a line at a rank through both axes, with its name above them."""
+    for axis in (upper, lower):
+        axis.axvline(rank, color=color, linestyle="--", linewidth=1.2)
+    upper.annotate(
+        f"{word}: {rank:,}", (rank, 1), xycoords=("data", "axes fraction"),
+        xytext=({"left": 3, "right": -3}.get(side, 0), 3),
+        textcoords="offset points", ha=side, va="bottom", color=color,
+    )  # fmt: skip
 
 
-def _measure(document: dict[str, Any]) -> str:
+def _rank_ticks(axis: Axis, ranks: list[int]) -> None:
+    if len(ranks) > MANY:
+        _logarithmic(axis, "x")
+    elif len(ranks) <= 16:
+        axis.set_xticks(ranks)
+
+
+def draw_least_error(layer: dict[str, Any], axis: Axis) -> None:
+    """Draw the least spectral error that each rank allows, and that of the factors."""
+    ranks, errors = map(list, zip(*spectral_pairs(layer), strict=True))
+    marker = "o" if len(ranks) <= MANY else ""
+    axis.plot(ranks, errors, color=SERIES, marker=marker, markersize=4, label=LEAST)
+    axis.axvline(layer["rank"], color=ACCENT, linestyle="--", linewidth=1.2,
+                 label=f"chosen: rank {layer['rank']:,}")  # fmt: skip
+    # Refinement serves the outputs and goes far from A: its norm would hide the line.
+    if layer["spectrum_of"] == "kernel" and layer["method"] != "refined":
+        axis.plot([layer["rank"]], [layer["spectral_error"]], color=ACCENT, marker="D", markersize=6,
+                  linestyle="", label="measured, A − B C")  # fmt: skip
+    axis.set_xlabel("rank")
+    axis.set_ylabel(f"spectral error of the {layer['spectrum_of']}")
+    axis.set_ylim(bottom=0)
+    _rank_ticks(axis, ranks)
+
+
+def draw_finetuning(looks: list[dict[str, Any]], key: str, axis: Axis) -> None:
+    """Draw what each look at the held-out part found; the one that was kept stands out."""
+    places, values = list(range(len(looks))), [look[key] for look in looks]
+    axis.plot(places, values, color=SERIES, marker="o", markersize=5)
+    kept = [place for place in places if looks[place].get("kept")]
+    axis.plot(kept, [values[place] for place in kept], color=ACCENT, marker="D", markersize=8,
+              linestyle="", label="kept")  # fmt: skip
+    step = max(len(looks) // 10, 1)
+    shown = [p for p in places if p % step == 0 or looks[p]["epoch"] == 0]
+    axis.set_xticks(shown, [look_name(looks[place]) for place in shown])
+    axis.set_xlabel("epoch")
+    axis.set_ylabel(held_out_name(key))
+    if values and max(values) > 10 * max(min(values), 1e-12):
+        _logarithmic(axis, "y")
+        axis.yaxis.set_minor_formatter("")
+    else:
+        axis.set_ylim(0, 1.1 * max(values) or 1)
+
+
+def draw_latency(document: dict[str, Any], names: list[str], figure: Axis) -> None:
+    """Draw median and middle half of each call: a line a batch size, a mark a model."""
+    axis = figure.subplots()
+    rows = document["rows"]
+    places = list(dict.fromkeys((row["what"], row["batch_size"]) for row in rows))
+    places.sort(key=lambda place: (place[0] != "model", place[1]))
+    apart = 0.5 / max(len(names), 1)
+    for row in rows:
+        color, mark = MODELS[row["model"] % len(MODELS)]
+        place = places.index((row["what"], row["batch_size"]))
+        y = place + apart * (row["model"] - (len(names) - 1) / 2)
+        axis.plot([1e3 * row["q1"], 1e3 * row["q3"]], [y, y], color=color, linewidth=2)
+        axis.plot([1e3 * row["median"]], [y], color=color, marker=mark, markersize=5, linestyle="",
+                  label=None if place else names[row["model"]])  # fmt: skip
+    axis.set_yticks(
+        range(len(places)), [f"{WHAT[what].lower()}, batch {batch:,}" for what, batch in places]
+    )
+    axis.set_ylim(len(places) - 0.5, -0.5)
+    axis.set_xlabel("milliseconds a call")
+    values = [row["median"] for row in rows]
+    if max(values) > 10 * min(values):
+        _logarithmic(axis, "x")
+    else:
+        axis.set_xlim(left=0)
+    axis.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside lower center", frameon=False, ncols=2)
+
+
+def measure_of(document: dict[str, Any]) -> str:
     """Return the key of what a sweep measured."""
     return str(document["original"].get("measure", "error_rate"))
 
 
-def draw_errors(document: dict[str, Any], axis: Any, key: str, label: str) -> None:  # noqa: ANN401
-    """Draw errors on test data with their intervals, and the original's."""
-    scale, measure = 100 if key.endswith("reduction") else 1, _measure(document)
+def draw_errors(
+    document: dict[str, Any], key: str, label: str, mark: tuple[float, str] | None, axis: Axis
+) -> None:
+    """Draw errors on test data with their intervals, the original's, and a line across at a mark."""
+    scale, measure = 100 if key.endswith("reduction") else 1, measure_of(document)
     for method, rows in _by_method(document).items():
-        color, marker = _STYLES[method]
+        color, marker = METHODS[method]
         x = [scale * row[key] for row in rows]
         axis.plot(x, [row[measure] for row in rows], color=color, marker=marker,
                   markersize=4, label=method)  # fmt: skip
@@ -183,11 +237,12 @@ def draw_errors(document: dict[str, Any], axis: Any, key: str, label: str) -> No
     highest = max(row[measure] for row in document["rows"])
     smallest = 0.1 if measure in PERCENT else 0.0
     if original and highest > 10 * max(original[measure], smallest):
-        axis.set_yscale("log")
-        axis.yaxis.set_major_formatter("{x:g}")
+        _logarithmic(axis, "y")
+    if mark is not None:
+        axis.axvline(mark[0], color=ACCENT, linestyle="--", linewidth=1.2, label=mark[1])
 
 
-def draw_spectral(document: dict[str, Any], axis: Any) -> None:  # noqa: ANN401
+def draw_spectral(document: dict[str, Any], axis: Axis) -> None:
     """Draw the spectral norm of A - B C, relative to A's, and the least that a rank allows.
 
     Refinement serves the outputs only and goes far from A: its norms would hide all others.
@@ -196,11 +251,11 @@ def draw_spectral(document: dict[str, Any], axis: Any) -> None:  # noqa: ANN401
     ranks = range(1, min(document["break_even_rank"] or len(sigma), len(sigma) - 1) + 1)
     if sigma and sigma[0] > 0:
         axis.plot(list(ranks), [sigma[r] / sigma[0] for r in ranks], color="0.3", linestyle="--",
-                  label="least possible, σᵣ₊₁ / σ₁")  # fmt: skip
+                  label=LEAST)  # fmt: skip
     for method, rows in _by_method(document).items():
         if method == "refined":
             continue
-        color, marker = _STYLES[method]
+        color, marker = METHODS[method]
         axis.plot([row["rank"] for row in rows], [row["spectral_error"] for row in rows],
                   color=color, marker=marker, markersize=4, label=method)  # fmt: skip
     axis.set_xlabel("rank")
@@ -213,3 +268,42 @@ def _by_method(document: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     for row in sorted(document["rows"], key=lambda row: row["rank"]):
         found.setdefault(row["method"], []).append(row)
     return found
+
+
+def draw_arms(document: dict[str, Any], names: dict[str, str], axis: Axis) -> None:
+    """Draw the arms of a comparison with 95 % intervals, rank by rank; full rank goes across."""
+    entries = document["summary"]
+    ranked = [entry for entry in entries if entry["rank"] is not None]
+    for arm, (color, marker) in ARMS.items():
+        of_arm = sorted((e for e in ranked if e["arm"] == arm), key=lambda e: e["rank"])
+        if not of_arm:
+            continue
+        rates = [entry["error_rate"] for entry in of_arm]
+        ends = [
+            [abs(entry[f"error_rate_{end}"] - entry["error_rate"]) for entry in of_arm]
+            for end in ("low", "high")
+        ]
+        axis.errorbar([e["rank"] for e in of_arm], rates, yerr=ends, color=color, marker=marker,
+                      markersize=4, capsize=3, linewidth=1.2, label=names[arm])  # fmt: skip
+    across = [entry for entry in entries if entry["rank"] is None]
+    for entry, style in zip(across, ("--", ":", "-."), strict=False):
+        label = names[entry["arm"]]
+        if entry["arm"] == "scratch":
+            label = f"full rank, {label}"
+        axis.axhline(entry["error_rate"], color="0.3", linestyle=style, label=label)
+        low, high = entry["error_rate_low"], entry["error_rate_high"]
+        axis.axhspan(low, high, color="0.3", alpha=0.08, linewidth=0)
+    axis.set_xlabel("rank of the final layer")
+    axis.set_ylabel("test error, %")
+    lowest, highest = (f(entry["error_rate"] for entry in entries) for f in (min, max))
+    if highest > 10 * max(lowest, 0.1):
+        _logarithmic(axis, "y")
+        # An interval that reaches 0 would take the axis with it.
+        axis.set_ylim(max(lowest, 0.1) / 2, 2 * highest)
+    else:
+        axis.set_ylim(bottom=0)
+    ranks = sorted({entry["rank"] for entry in ranked})
+    if ranks and ranks[-1] > 8 * ranks[0]:
+        axis.set_xscale("log")
+    axis.set_xticks(ranks, [str(rank) for rank in ranks], minor=False)
+    axis.set_xticks([], minor=True)

@@ -11,7 +11,7 @@ from lrcompress.errors import printable
 from lrcompress.reporting.charts import charts_of
 from lrcompress.reporting.explorer import explorer_of
 from lrcompress.reporting.page import page_of
-from lrcompress.reporting.svg import inline
+from lrcompress.reporting.plots import inline
 
 TEMPLATES = Path(__file__).parent / "templates"
 

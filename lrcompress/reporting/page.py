@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lrcompress.reporting.charts import finetuning_of
-from lrcompress.reporting.drawn import NAMES
+from lrcompress.reporting.figures import STAGES
 from lrcompress.reporting.headline import (
     headline,
     interval,
@@ -74,7 +74,7 @@ def page_of(story: dict[str, Any], *, has_figures: bool) -> dict[str, Any]:
         "notes": notes_of(story),
         "commands": commands_of(story),
         "files": [
-            [NAMES[s["name"]], s.get("path") or "-", s.get("sha256") or "-", count(s.get("bytes"))]
+            [STAGES[s["name"]], s.get("path") or "-", s.get("sha256") or "-", count(s.get("bytes"))]
             for s in story["stages"]
         ],
         "footer": f"Written by lrcompress {story['versions'].get('lrcompress', '')} from "
@@ -140,7 +140,7 @@ def results_of(story: dict[str, Any]) -> dict[str, Any]:
             Cell((count(stage["parameters"]),), _saved(stage["parameters_reduction"])),
             Cell((size(stage["bytes"]),), _saved(stage["bytes_reduction"])),
         ]
-        name = sentence(NAMES[stage["name"]])
+        name = sentence(STAGES[stage["name"]])
         rows.append({"name": name, "is_result": stage is result, "cells": cells})
     measured = test_column(story["stages"]).partition(" [")[0]
     columns = [sentence(measured), "Against the original", "p",

@@ -92,7 +92,7 @@ def write_report(
         _check_no_model(path)
     if plots is not None:
         from lrcompress.reporting.charts import charts_of
-        from lrcompress.reporting.svg import check_plots, write_plots
+        from lrcompress.reporting.plots import check_plots, write_plots
 
         charts = charts_of(story)
         written = check_plots(Path(plots), charts, inputs=inputs, overwrite=overwrite)

@@ -86,7 +86,7 @@ def command(
         lrcompress compare model.keras --dataset data.npz --ranks 40,20,10
     """  # noqa: D301
     from lrcompress.live.processes import is_follower
-    from lrcompress.reporting.figures import draw_compare
+    from lrcompress.reporting.plots import draw_compare
     from lrcompress.verbs.compare import compare, default_folder
 
     if scratch:
@@ -102,8 +102,7 @@ def command(
     if is_follower(options["distribute"]):
         return None
     folder = folder or default_folder(results["settings"]["dataset"])
-    names = arm_names(results["settings"]["finetune_epochs"])
-    draw_compare(results, names, folder / "compare.png")
+    draw_compare(results, folder / "compare.png")
     written = [f"wrote {folder / name}" for name in ("compare.json", "compare.png")]
     return Answer(results, render, written)
 

@@ -68,7 +68,7 @@ def command(model: Path, plot: Path | None, overwrite: bool, **options: Any) -> 
     Example:
         lrcompress sweep model.h5 --dataset mnist --method svd,refined --plot sweep.png
     """  # noqa: D301
-    from lrcompress.reporting.figures import check_figure, draw_sweep
+    from lrcompress.reporting.plots import check_figure, draw_sweep
     from lrcompress.verbs.sweep import sweep
 
     if plot is not None:

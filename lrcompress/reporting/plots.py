@@ -5,12 +5,19 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import OutputError, printable
 from lrcompress.files import check_output, replacing
-from lrcompress.reporting.charts import Chart
+from lrcompress.reporting.arms import arm_names
+from lrcompress.reporting.figures import draw_arms, draw_errors, draw_spectral, measure_of
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lrcompress.reporting.charts import Chart
+
+SUFFIXES = (".png", ".svg", ".pdf")
 WIDTH = 4.8
 # Colour of a drawing to what a page gives it, in light and in dark; see templates/report.css.
 _THEME = {
@@ -30,18 +37,73 @@ _STYLE = {
 }  # fmt: skip
 
 
-def check_plots(
-    folder: Path,
-    charts: list[Chart],
-    *,
-    inputs: tuple[Path, ...] = (),
-    overwrite: bool = False,
-) -> list[Path]:
-    """Return the files that `write_plots` will write; refuse what cannot be written.
+def check_figure(path: Path, *, inputs: tuple[Path, ...] = (), overwrite: bool = False) -> None:
+    """Refuse a figure that cannot be written, before any work is done.
 
     Raises:
-        OutputError: If one exists without `overwrite` or is an input, or the folder is none or refuses.
+        OutputError: If the suffix names no format, or the file exists or cannot be made.
     """
+    if path.suffix.lower() not in SUFFIXES:
+        msg = f"Figure {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, which decides its format."
+        raise OutputError(msg, code="output_suffix")
+    check_output(path, inputs=inputs, overwrite=overwrite)
+
+
+def draw_sweep(document: dict[str, Any], path: Path, *, overwrite: bool = False) -> None:
+    """Draw a sweep: error against rank and against what is saved, and the spectral error by rank.
+
+    The paper's two figures, whose captions say "spectral norm" and whose axes show the error rate,
+    are the first two and the third here.
+    """
+    # The object interface draws without a screen and leaves no global state.
+    from matplotlib.figure import Figure
+
+    # Figures of several outputs are not one line.
+    measure = measure_of(document)
+    measured = measure != "outputs" and any(r.get(measure) is not None for r in document["rows"])
+    figure = Figure(figsize=(13 if measured else 5.5, 4.2), layout="constrained")
+    axes = figure.subplots(1, 3 if measured else 1, squeeze=False)[0]
+    m, n = document["kernel_shape"]
+    title = printable(f"{document['model']}: {document['layer']}, {m} x {n}")
+    figure.suptitle(title, parse_math=False)
+    if measured:
+        draw_errors(document, "rank", "rank", None, axes[0])
+        draw_errors(document, "layer_reduction", "parameters of the layer saved, %", None, axes[1])
+    draw_spectral(document, axes[-1])
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+    _write(figure, path, overwrite=overwrite, like=Path(document["model"]))
+
+
+def draw_compare(document: dict[str, Any], path: Path) -> None:
+    """Draw a comparison, in the place of an earlier one: test error against rank, one line an arm."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 4.6), layout="constrained")
+    axis = figure.subplots()
+    draw_arms(document, arm_names(document["settings"]["finetune_epochs"]), axis)
+    axis.set_title(printable(document["settings"]["dataset"]), parse_math=False)
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
+    _write(figure, path, overwrite=True)
+
+
+def _write(figure: Figure, path: Path, *, overwrite: bool, like: Path | None = None) -> None:
+    import matplotlib as mpl
+
+    with replacing(path, overwrite=overwrite, like=like) as temporary:
+        kind = path.suffix.lower().removeprefix(".")
+        # No date and no random names inside: the same document gives the same file.
+        dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+        with mpl.rc_context({"svg.hashsalt": "lrcompress"}):
+            figure.savefig(temporary, format=kind, dpi=150, metadata=dates)
+
+
+def check_plots(
+    folder: Path, charts: list[Chart], *, inputs: tuple[Path, ...], overwrite: bool
+) -> list[Path]:
+    """Return the files that `write_plots` will write; refuse what cannot be written."""
     if folder.exists() and not folder.is_dir():
         msg = f"Folder for figures {folder} is a file; give another --plots."
         raise OutputError(msg, code="output_folder")
