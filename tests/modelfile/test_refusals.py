@@ -26,9 +26,9 @@ from lrcompress.modelfile import (
     open_model,
     read_bias,
     read_kernel,
-    window,
     write_replaced,
 )
+from lrcompress.modelfile.hdf5 import window
 from lrcompress.modelfile.rewrite import write as writing
 
 if TYPE_CHECKING:
