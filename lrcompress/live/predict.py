@@ -91,7 +91,7 @@ class MaskReader(keras.layers.Layer):  # type: ignore[misc]  # keras ships no ty
         return np.asarray(mask, np.bool_) if self.has_mask else None
 
 
-class _Masks(keras.Model):  # type: ignore[misc]
+class Masks(keras.Model):  # type: ignore[misc]
     """The masks of a model's outputs; an engine that compiles leaves the outputs themselves out."""
 
     def __init__(self, model: Any) -> None:
@@ -105,7 +105,7 @@ class _Masks(keras.Model):  # type: ignore[misc]
         return [read(output) for read, output in zip(self.readers, outputs, strict=True)]
 
 
-_masks = functools.lru_cache(maxsize=2)(_Masks)
+_masks = functools.lru_cache(maxsize=2)(Masks)
 
 
 def masks_of(model: Any, x: Arrays) -> list[Mask | None]:
