@@ -30,18 +30,18 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from lrcompress import lowrank
 from lrcompress.data.sources import load
 from lrcompress.live import engine, storing
 from lrcompress.live.activations import layer_inputs
-from lrcompress.lowrank import Factors, InputMoments
+from lrcompress.lowrank import METHODS, Factors, InputMoments, Problem, factorize_ranks
+from lrcompress.lowrank.descent import Imitation
+from lrcompress.lowrank.methods.refined import ITERATIONS
 
 # Data set, few inputs, ranks, and those of the timed pass.
 CASES: dict[str, tuple[int, list[int], list[int]]] = {
     "mnist": (2_000, [8, 6, 5, 4, 3, 2, 1], [9, 8, 7, 6, 5, 4, 3, 2, 1]),
     "cifar100": (5_000, [75, 60, 40, 20, 10], [75, 60, 50, 40, 30, 24, 20, 16, 13, 10, 7, 5]),
 }
-METHODS = ("svd", "centered", "whitened", "refined")
 # Written into the result; folders of one machine are left out.
 COMMAND = ["python", "benchmarks/heads.py"]
 
@@ -59,6 +59,11 @@ class Network:
         self.x_test = layer_inputs(model, head.name, _scaled(data.x_test))
         self.y_test = np.asarray(data.y_test).ravel()
         self.logits = self.x_test @ self.kernel + self.bias
+
+    def factorized(self, ranks: list[int], method: str, **given: object) -> dict[int, Factors]:
+        """Return the factors by a method from inputs or moments."""
+        problem = replace(Problem(self.kernel, self.bias, softmax=True), **given)
+        return factorize_ranks(problem, ranks, method)
 
     def measure(self, factors: Factors) -> dict[str, Any]:
         """Return what factors lose on the test inputs."""
@@ -91,12 +96,8 @@ def timed(make: Callable[[], Any]) -> tuple[Any, float]:
 def methods(network: Network, x: NDArray[Any], ranks: list[int]) -> list[dict[str, Any]]:
     """Return every method at every rank, as `factorize` would do it."""
     rows = []
-    for method in METHODS:
-        found, seconds = timed(
-            lambda method=method: lowrank.factorize_ranks(
-                network.kernel, network.bias, ranks, method, softmax=True, activations=x
-            )
-        )
+    for method in reversed(METHODS):
+        found, seconds = timed(lambda method=method: network.factorized(ranks, method, inputs=x))
         row = {"asked": method, "seconds": seconds}
         row["ranks"] = {str(rank): network.measure(found[rank]) for rank in ranks}
         print(method, f"{seconds:.1f} s", _line(row), flush=True)
@@ -110,13 +111,18 @@ def ablation(network: Network, ranks: list[int]) -> list[dict[str, Any]]:
     moments, moments_seconds = timed(lambda: _moments(x))
 
     def closed(method: str) -> dict[int, Factors]:
-        return lowrank.factorize_ranks(kernel, bias, ranks, method, softmax=True, moments=moments)
+        return network.factorized(ranks, method, moments=moments)
 
     def from_whitened() -> dict[int, Factors]:
-        return {
-            rank: lowrank.refine(factors, kernel, bias, x, head="softmax")
-            for rank, factors in closed("whitened").items()
-        }
+        imitation = Imitation(kernel, bias, x, "softmax", has_bias=True)
+        found = {}
+        for rank, factors in closed("whitened").items():
+            (first, second, added), _ = imitation.nearest(
+                (factors.B, factors.C, factors.bias), ITERATIONS
+            )
+            parts = (part.astype(np.float32) for part in (first, second, added))
+            found[rank] = replace(factors, **dict(zip(("B", "C", "bias"), parts, strict=True)))
+        return found
 
     def without_bias_refit() -> dict[int, Factors]:
         centre = bias - bias.mean()
@@ -130,9 +136,7 @@ def ablation(network: Network, ranks: list[int]) -> list[dict[str, Any]]:
         ("refined from the whitened start", from_whitened),
         (
             "refined by continuation",
-            lambda: lowrank.factorize_ranks(
-                kernel, bias, ranks, "refined", softmax=True, activations=x
-            ),
+            lambda: network.factorized(ranks, "refined", inputs=x),
         ),
     ]
     rows = []
@@ -159,9 +163,7 @@ def every_rank(network: Network) -> dict[str, Any]:
     def sweep() -> None:
         moments = _moments(network.x)
         for method in ("svd", "centered", "whitened"):
-            found = lowrank.factorize_ranks(
-                network.kernel, network.bias, ranks, method, softmax=True, moments=moments
-            )
+            found = network.factorized(ranks, method, moments=moments)
             for factors in found.values():
                 network.measure(factors)
 
@@ -172,11 +174,7 @@ def every_rank(network: Network) -> dict[str, Any]:
 
 def one_pass(network: Network, ranks: list[int]) -> dict[str, Any]:
     """Return seconds of one refined pass through many ranks."""
-    found, seconds = timed(
-        lambda: lowrank.factorize_ranks(
-            network.kernel, network.bias, ranks, "refined", softmax=True, activations=network.x
-        )
-    )
+    found, seconds = timed(lambda: network.factorized(ranks, "refined", inputs=network.x))
     row: dict[str, Any] = {"inputs": len(network.x), "seconds": seconds}
     row["ranks"] = {str(rank): network.measure(found[rank]) for rank in ranks}
     print(f"one pass through {len(ranks)} ranks: {seconds:.1f} s", _line(row), flush=True)
@@ -198,9 +196,7 @@ def fresh(paths: list[Path]) -> list[dict[str, Any]]:
             "error_rate": 100 * float((network.logits.argmax(axis=1) != network.y_test).mean()),
         }
         for name, x in (("all", network.x), ("few", network.x[:: len(network.x) // few])):
-            found = lowrank.factorize_ranks(
-                network.kernel, network.bias, ranks, "refined", softmax=True, activations=x
-            )
+            found = network.factorized(ranks, "refined", inputs=x)
             row[name] = {str(rank): network.measure(found[rank]) for rank in ranks}
             print(row["model"], name, _line({"ranks": row[name]}), flush=True)
         rows.append(row)

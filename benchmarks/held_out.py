@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.compression.choose import rank_grid
 from lrcompress.compression.layer import LayerTask, Request, Target
 from lrcompress.compression.trial import Calibration
 from lrcompress.data.arrays import evenly
 from lrcompress.live.activations import layer_inputs
-from lrcompress.lowrank import largest_useful_rank
+from lrcompress.lowrank import largest_useful_rank, rank_grid
 from lrcompress.modelfile import find_head, open_model
 from lrcompress.verbs.calibration import DataOptions, open_live
 

@@ -27,10 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import lrcompress
-from lrcompress import lowrank
 from lrcompress.live import engine, storing
 from lrcompress.live.activations import layer_inputs
-from lrcompress.lowrank import Factors
+from lrcompress.lowrank import Factors, Problem, factorize_ranks
 
 # Before this folder, where this file has the example's own name.
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
@@ -114,9 +113,8 @@ def ranks(bench: Bench, methods: tuple[str, ...], wanted: tuple[int, ...]) -> di
     rows, seconds = [], {}
     for method in methods:
         started = time.perf_counter()
-        found = lowrank.factorize_ranks(
-            bench.kernel, bench.bias, wanted, method, softmax=True, activations=inputs
-        )
+        problem = Problem(bench.kernel, bench.bias, softmax=True, inputs=inputs)
+        found = factorize_ranks(problem, wanted, method)
         seconds[method] = time.perf_counter() - started
         for rank in wanted:
             row = {"method": method, "method_used": found[rank].method, "rank": rank}

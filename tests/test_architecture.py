@@ -22,7 +22,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     "events": (set(), set()),
     "files": ({"errors"}, {"filelock"}),
     "records": ({"errors", "events", "files"}, {"msgspec"}),
-    "lowrank": ({"errors"}, {"numpy", "scipy", "threadpoolctl"}),
+    "lowrank": ({"errors", "events"}, {"numpy", "scipy", "threadpoolctl"}),
     "kinds": ({"errors"}, {"numpy"}),
     "measure": ({"errors"}, {"numpy", "scipy"}),
     "data": (FOUNDATIONS | {"kinds", "measure", "records"}, {"numpy", "PIL", "keras"}),
@@ -47,8 +47,8 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "reporting": (FOUNDATIONS | {"records"}, {"rich", "matplotlib", "jinja2"}),
     "cli": (
-        # Of data and modelfile only what completes words: verbs load more than a Tab should.
-        FOUNDATIONS | {"data", "live", "modelfile", "records", "reporting", "verbs"},
+        # Of data, lowrank and modelfile only what completes words: verbs load more than a Tab should.
+        FOUNDATIONS | {"data", "live", "lowrank", "modelfile", "records", "reporting", "verbs"},
         {"click", "rich"},
     ),
 }  # fmt: skip

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 import lrcompress
 from drawing.sheet import BLUE, GREEN, INK, METHODS, ORANGE, PINK, SKY, SOFT, Drawing, plain_log
-from lrcompress.lowrank.methods import factorize_ranks
-from lrcompress.lowrank.moments import InputMoments
-from lrcompress.lowrank.ranks import break_even_rank
+from lrcompress.lowrank import InputMoments, Problem, break_even_rank, factorize_ranks
 
 MODEL = Path(__file__).parent.parent.parent / "examples" / "digits_cnn.h5"
 RANK = 4
@@ -229,11 +227,9 @@ def _lost(kernel: Array, bias: Array, inputs: Array) -> dict[str, list[float]]:
     whole = np.square(outputs - outputs.mean(axis=0)).sum()
     lost = {}
     for method in ("svd", "centered", "whitened"):
-        needs = moments if method == "whitened" else None
         # Of n - 1 directions that softmax sees: at that rank nothing is lost.
-        found = factorize_ranks(
-            kernel, bias, range(1, kernel.shape[1] - 1), method, softmax=True, moments=needs
-        )
+        problem = Problem(kernel, bias, softmax=True, moments=moments)
+        found = factorize_ranks(problem, range(1, kernel.shape[1] - 1), method)
         lost[method] = [
             100
             * np.square(outputs - seen(inputs @ factors.product() + _bias(factors, bias))).sum()

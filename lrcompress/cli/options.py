@@ -59,8 +59,38 @@ MEANT = {
 ALIASES = {"tflite": "litert"}
 
 
+class Registered(Sequence[str]):
+    """The names in a registry, loaded only when they are asked for."""
+
+    def __init__(self, load: Callable[[], Sequence[str]]) -> None:
+        """Take what loads and returns them."""
+        self._load = load
+
+    def __getitem__(self, place: Any) -> Any:  # noqa: ANN401  # one name, or a slice
+        """Return one, or several."""
+        return self._load()[place]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._load())
+
+
+def _method_names() -> list[str]:
+    from lrcompress.lowrank import method_names
+
+    return method_names()
+
+
+METHODS = Registered(_method_names)
+
+
 class OneOf(click.Choice[str]):
     """A choice among words that suggests the one that was meant."""
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        """Take the words, which are not looked at yet."""
+        super().__init__(())
+        self.choices = choices  # type: ignore[assignment]  # click makes a tuple, which loads them
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lrcompress.compression.choose import Rule, in_points, pick_rule, rank_grid
+from lrcompress.compression.choose import Rule, in_points, pick_rule
 from lrcompress.compression.layer import Factorized, LayerTask, Request, check_layer, in_network
 from lrcompress.compression.selection import largest_useful
 from lrcompress.compression.trial import Calibration, Kernels
 from lrcompress.errors import RankError
 from lrcompress.events import progress
 from lrcompress.lowrank import (
+    METHODS,
     Allocations,
     Curve,
     Ranks,
     allocations,
+    rank_grid,
+    spread_ranks,
     total_price,
 )
 from lrcompress.lowrank import within_budget as best_within
@@ -109,9 +112,9 @@ def _curve(task: LayerTask, calibration: Calibration | None) -> Curve:
         shares = task.energies()
         errors = {r: float(1 - shares[r - 1]) for r in range(1, most + 1)}
         return Curve(layer.kernel_shape, errors, split=layer.rank)
-    ranks = _spread(most)
-    # The closed form stands for the refined one, which falls in the same way.
-    method = "whitened" if task.method == "refined" else task.method
+    ranks = spread_ranks(most, TRIED)
+    # The closed form stands for one that improves on it, which falls in the same way.
+    method = METHODS[task.method].closed_form or task.method
     errors = {}
     for done, (rank, factors) in enumerate(sorted(task.at_ranks(ranks, method).items()), 1):
         trial = calibration.probe(in_network(layer, factors), f"{layer.name}, rank {rank}")
@@ -119,11 +122,6 @@ def _curve(task: LayerTask, calibration: Calibration | None) -> Curve:
         errors[rank] = min(trial.output_error, *errors.values()) if errors else trial.output_error
         progress(f"trying {layer.name} alone", done, len(ranks))
     return Curve(layer.kernel_shape, errors, split=layer.rank)
-
-
-def _spread(most: int) -> list[int]:
-    """Return a few ranks from 1 to `most`, evenly in ratio."""
-    return sorted({round(float(most) ** (k / (TRIED - 1))) for k in range(TRIED)})
 
 
 def _within_reduction(curves: Sequence[Curve], share: float) -> Ranks:
@@ -170,7 +168,7 @@ def _within_drop(
         for task, rank, grid in zip(tasks, path[middle], grids, strict=True):
             if rank is not None:
                 # All of a grid at once: a method that goes down the ranks passes through them.
-                ranks = grid if task.method == "refined" else [rank]
+                ranks = grid if METHODS[task.method].closed_form else [rank]
                 kernels = {**kernels, **in_network(task.target.layer, task.at_ranks(ranks)[rank])}
         trial = probe(kernels, "trying all together")
         done = len(path) - (high - low)

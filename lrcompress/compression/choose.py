@@ -15,13 +15,13 @@ from lrcompress.lowrank import (
     parameters,
     rank_for_reduction,
     rank_for_share,
+    rank_grid,
 )
 from lrcompress.records.results import RankChoice
 
 Rule = Literal["rank", "energy", "reduction", "max_drop"]
 DEFAULT_ENERGY = 0.95
 DEFAULT_MAX_DROP = 0.5
-GRID_RATIO = 0.8
 # Ranks that are tried at a time between two of the grid.
 BETWEEN = 6
 
@@ -177,11 +177,3 @@ def _smallest_within(
             return rank, {r: found[r] for r in (rank - 1, rank, rank + 1) if r in found}
         step = max((rank - below) // BETWEEN, 1)
         found |= drops(list(range(rank - step, below, -step)))
-
-
-def rank_grid(most: int) -> list[int]:
-    """Return falling ranks from `most` to 1, each about four fifths of the one before."""
-    ranks = [most]
-    while ranks[-1] > 1:
-        ranks.append(min(ranks[-1] - 1, round(ranks[-1] * GRID_RATIO)))
-    return ranks

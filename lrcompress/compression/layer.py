@@ -16,16 +16,15 @@ from lrcompress.compression.choose import capped, choose_rank, pick_rule
 from lrcompress.compression.trial import Calibration, HeadMeter, Kernels
 from lrcompress.errors import KernelError
 from lrcompress.lowrank import (
+    METHODS,
     Factors,
-    InputMoments,
-    ProjectedMoments,
-    centre_kernel,
+    Problem,
+    Setting,
     check_kernel,
     check_rank,
     choose_method,
     energy,
     factorize_ranks,
-    gather_moments,
     largest_useful_rank,
     singular_values,
 )
@@ -90,7 +89,7 @@ class LayerTask:
         target: Target,
         request: Request,
         calibration: Calibration | None,
-        progress: Callable[[int, int], None] | None = None,
+        task: str = "factorizing",
     ) -> None:
         """Choose the method; nothing is read yet.
 
@@ -98,14 +97,16 @@ class LayerTask:
             RankError: If the method is unknown or lacks its data.
         """
         self.target, self.calibration = target, calibration
-        self._model, self._request, self._progress = model, request, progress
+        self._model, self._request, self._task = model, request, task
         layer = target.layer
         self.method, self.reason = choose_method(
             request.method,
-            softmax=self.softmax,
-            has_bias=layer.use_bias or request.add_bias,
-            has_data=calibration is not None,
-            is_head=target.is_head,
+            Setting(
+                softmax=self.softmax,
+                has_bias=layer.use_bias or request.add_bias,
+                is_head=target.is_head,
+                given="kernel" if calibration is None else "inputs",
+            ),
         )
         self._known: dict[tuple[str, int], Factors] = {}
 
@@ -130,19 +131,20 @@ class LayerTask:
     @property
     def inputs(self) -> NDArray[np.float32] | None:
         """The layer's calibration inputs, (..., m)."""
-        return None if self.calibration is None else self.calibration.activations[self._path]
+        return None if self.calibration is None else self.calibration.activations.get(self._path)
 
     @property
     def _path(self) -> str:
         return self.target.layer.path
 
     @cached_property
-    def _moments(self) -> InputMoments | ProjectedMoments | None:
-        if self.inputs is None:
-            return None
-        kernel = self.kernel
-        with self._named():
-            return gather_moments(kernel, self.inputs)
+    def _problem(self) -> Problem:
+        layer = self.target.layer
+        return Problem(
+            self.kernel, self.bias,
+            softmax=self.softmax, activation=layer.activation, is_head=self.target.is_head,
+            inputs=self.inputs, allow_bias=self._request.add_bias, task=self._task,
+        )  # fmt: skip
 
     def at_ranks(self, ranks: Sequence[int], method: str | None = None) -> dict[int, Factors]:
         """Return the factors at some ranks, from one decomposition for all that are new.
@@ -153,18 +155,9 @@ class LayerTask:
         method = method or self.method
         new = [rank for rank in dict.fromkeys(ranks) if (method, rank) not in self._known]
         if new:
-            # Each names the layer by itself in what it refuses.
-            kernel, moments = self.kernel, self._moments if method == "whitened" else None
-            needs_data = method in ("whitened", "refined")
+            problem = self._problem
             with self._named():
-                found = factorize_ranks(
-                    kernel, self.bias, new, method,
-                    softmax=self.softmax, activation=self.target.layer.activation,
-                    is_head=self.target.is_head,
-                    moments=moments,
-                    activations=self.inputs if needs_data else None,
-                    allow_bias=self._request.add_bias,
-                )  # fmt: skip
+                found = factorize_ranks(problem, new, method)
             self._known |= {(method, rank): factors for rank, factors in found.items()}
         return {rank: self._known[method, rank] for rank in ranks}
 
@@ -182,8 +175,8 @@ class LayerTask:
     @cached_property
     def spectrum(self) -> NDArray[np.float64]:
         """All singular values of the kernel, or of the mean-free one where that is truncated."""
-        centre = self.method == "centered" or (self.softmax and self.method != "svd")
-        return singular_values(centre_kernel(self.kernel) if centre else self.kernel)
+        method = METHODS[self.method]
+        return singular_values(method.truncated(self.kernel, softmax=self.softmax))
 
     def meter(self) -> HeadMeter | None:
         """Return a meter on held-out data, None where the layer alone does not tell the error."""

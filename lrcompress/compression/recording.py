@@ -9,7 +9,7 @@ from typing import Any
 
 from lrcompress.compression.layer import Factorized, Request
 from lrcompress.compression.trial import Calibration
-from lrcompress.lowrank import Factors, calibration_warnings, minimises, outline, parameters
+from lrcompress.lowrank import METHODS, Factors, calibration_warnings, outline, parameters
 from lrcompress.modelfile import ModelFile, Written
 from lrcompress.records import runs
 from lrcompress.records.results import FactorizeResult, LayerResult
@@ -48,7 +48,7 @@ def _certified(factors: Factors) -> dict[str, Any]:
         "frobenius_error": certificate.frobenius_error,
         "spectral_error": certificate.spectral_error,
         "optimality": certificate.minimised.optimality,
-        "optimality_of": minimises(factors.method),
+        "optimality_of": METHODS[factors.method].minimises,
         "minimised_error": certificate.minimised.frobenius_error,
         "minimised_optimum": certificate.minimised.optimum_frobenius_error,
         "exact": certificate.minimised.exact,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.compression.allocate import Shared, factorize_several
-from lrcompress.compression.layer import Factorized, LayerTask, Request, Target, factorize_layer
+from lrcompress.compression.layer import Factorized, LayerTask, Request, factorize_layer
 from lrcompress.compression.recording import (
     about,
     about_calibration,
@@ -21,7 +21,6 @@ from lrcompress.compression.recording import (
 from lrcompress.compression.selection import find_targets, finite
 from lrcompress.compression.trial import Calibration
 from lrcompress.errors import OutputError, in_place_of
-from lrcompress.events import progress
 from lrcompress.files import check_output, sha256_meanwhile, together
 from lrcompress.modelfile import SUFFIXES, ModelFile, Replacement, check_loadable, write_replaced
 from lrcompress.records import runs
@@ -100,7 +99,10 @@ def _factorize(
         if request.output.suffix.lower() not in SUFFIXES[model.format] and convert is not None:
             check_loadable(model)
         check_target(request.output, path, request)
-    tasks = [LayerTask(model, target, request, calibration, _steps(target)) for target in targets]
+    tasks = [
+        LayerTask(model, target, request, calibration, f"factorizing {target.layer.name}")
+        for target in targets
+    ]
     tasks, left_out = finite(model, tasks, request)
     remarks += left_out
     if len(tasks) == 1:
@@ -162,10 +164,6 @@ def _factorize(
         record = new_record(result, source.file, request, about_data, hashes, made)
         record.save(overwrite=request.overwrite, like=path)
     return result
-
-
-def _steps(target: Target) -> Callable[[int, int], None]:
-    return lambda done, total: progress(f"factorizing {target.layer.name}", done, total)
 
 
 def default_output(path: Path, model: ModelFile, layers: Sequence[Factorized]) -> Path:

@@ -1,4 +1,4 @@
-"""The mathematics: NumPy and SciPy, no files, no printing, no global state."""
+"""The mathematics: matrices of low rank and the methods that find them; no files, no printing."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from lrcompress.lowrank.allocation import (
     total_price,
     within_budget,
 )
-from lrcompress.lowrank.centering import centered, centre_kernel
 from lrcompress.lowrank.certificate import Certificate
 from lrcompress.lowrank.cores import each, one_blas_thread
+from lrcompress.lowrank.descent import most_inputs
 from lrcompress.lowrank.factors import Factors
-from lrcompress.lowrank.guarding import calibration_warnings
 from lrcompress.lowrank.methods import (
+    AUTO,
     METHODS,
+    Method,
+    Problem,
+    Setting,
+    calibration_warnings,
     choose_method,
-    factorize_kernel,
     factorize_ranks,
-    minimises,
+    learns_from,
+    method_names,
 )
-from lrcompress.lowrank.moments import InputMoments
-from lrcompress.lowrank.projected import ProjectedMoments, gather_moments
+from lrcompress.lowrank.moments import InputMoments, ProjectedMoments
 from lrcompress.lowrank.ranks import (
     break_even_rank,
     check_rank,
@@ -33,38 +36,38 @@ from lrcompress.lowrank.ranks import (
     rank_for_energy,
     rank_for_reduction,
     rank_for_share,
+    rank_grid,
+    spread_ranks,
 )
-from lrcompress.lowrank.refine import refine, refined
-from lrcompress.lowrank.sampling import most_inputs
 from lrcompress.lowrank.spectrum import Outline, outline
 from lrcompress.lowrank.svd import check_kernel, singular_values, truncated_svd
-from lrcompress.lowrank.whitening import whitened
 
 __all__ = [
+    "AUTO",
     "METHODS",
     "Allocations",
     "Certificate",
     "Curve",
     "Factors",
     "InputMoments",
+    "Method",
     "Outline",
+    "Problem",
     "ProjectedMoments",
     "Ranks",
+    "Setting",
     "allocations",
     "break_even_rank",
     "calibration_warnings",
-    "centered",
-    "centre_kernel",
     "check_kernel",
     "check_rank",
     "choose_method",
     "each",
     "energy",
-    "factorize_kernel",
     "factorize_ranks",
-    "gather_moments",
     "largest_useful_rank",
-    "minimises",
+    "learns_from",
+    "method_names",
     "most_inputs",
     "one_blas_thread",
     "outline",
@@ -72,11 +75,10 @@ __all__ = [
     "rank_for_energy",
     "rank_for_reduction",
     "rank_for_share",
-    "refine",
-    "refined",
+    "rank_grid",
     "singular_values",
+    "spread_ranks",
     "total_price",
     "truncated_svd",
-    "whitened",
     "within_budget",
 ]

@@ -64,11 +64,6 @@ def total_price(curves: Sequence[Curve], ranks: Ranks) -> int:
     return sum(curve.price(rank) for curve, rank in zip(curves, ranks, strict=True))
 
 
-def total_error(curves: Sequence[Curve], ranks: Ranks) -> float:
-    """Return the summed error of an allocation."""
-    return sum(curve.error(rank) for curve, rank in zip(curves, ranks, strict=True))
-
-
 def allocations(curves: Sequence[Curve]) -> Allocations:
     """Return allocations of rising price and falling error, from rank 1 everywhere to all whole.
 

@@ -85,6 +85,14 @@ def within_rounding(found: Certificate, scale: float, dtype: object) -> Certific
     return replace(found, optimality=1.0, exact=True)
 
 
+def share_of_norm(part: NDArray[Any], kernel: NDArray[Any]) -> float:
+    """Return how large a matrix made of A is against A, both in the Frobenius norm."""
+    unit = magnitude(kernel)
+    if unit is None:
+        return 0.0
+    return norms(part, unit, spectral=False)[0] / norms(kernel, unit, spectral=False)[0]
+
+
 def certify(
     kernel: KernelSource,
     B: NDArray[Any],

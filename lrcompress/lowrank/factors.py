@@ -21,8 +21,9 @@ class Factors:
         bias: New bias, (n,), in the dtype of the old one; None keeps the layer's own.
         singular_values: Of the matrix that was truncated, those known, descending; float64.
             After refinement, which truncates none, of the kernel.
-        method: svd, centered, whitened or refined.
+        method: One of the methods.
         certificate: The measured error of B C against A.
+        spectrum_of: The matrix that has the singular values.
     """
 
     B: NDArray[Any] = field(repr=False)
@@ -31,6 +32,7 @@ class Factors:
     singular_values: NDArray[np.float64] = field(repr=False)
     method: str
     certificate: Certificate
+    spectrum_of: str = "kernel"
 
     @property
     def rank(self) -> int:
@@ -40,3 +42,14 @@ class Factors:
     def product(self) -> NDArray[np.float64]:
         """Return ``B C``, (m, n), float64."""
         return self.B.astype(np.float64) @ self.C.astype(np.float64)
+
+
+def rebalance(
+    first: NDArray[np.float64], second: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scale each column of B and row of C to equal norms; their product stays."""
+    left, right = np.linalg.norm(first, axis=0), np.linalg.norm(second, axis=1)
+    alive = (left > 0) & (right > 0)
+    ratio = np.ones_like(left)
+    ratio[alive] = np.sqrt(right[alive] / left[alive])
+    return first * ratio, second / ratio[:, None]

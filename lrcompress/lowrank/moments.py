@@ -1,4 +1,4 @@
-"""Mean and covariance of a layer's inputs, gathered batch by batch."""
+"""Means and covariances of a layer's inputs, or of what its kernel makes of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Entries that are copied to float64 at a time: 32 MiB.
+from lrcompress.errors import KernelError
+
+# Entries that are copied to float64 at a time: 32 MiB; rows that are projected at a time.
 BLOCK = 2**22
+BLOCK_ROWS = 1024
+# Above so many features of a layer with fewer units.
+WIDE = 2048
+# Damping as a share of the mean variance: against rounding, and against few samples, where the
+# covariance is singular and directions never seen would be given away for nothing.
+ROUNDING_DAMPING = 1e-6
+SAMPLING_DAMPING = 1e-2
 
 
 class InputMoments:
@@ -60,3 +69,96 @@ class InputMoments:
     def second_moment(self) -> NDArray[np.float64]:
         """E[x x^T], (m, m)."""
         return self.covariance + np.outer(self.mean, self.mean)
+
+
+class ProjectedMoments:
+    """Mean of inputs and covariance of their products with one kernel.
+
+    All that `whitened` needs of the covariance Sigma of the inputs is ``A^T Sigma A``, (n, n): with
+    ``L^T A = U S V^T`` its solution ``L^{-T} U_r S_r V_r^T`` is ``A V_r V_r^T``, and V is made of the
+    eigenvectors of that matrix. For a layer with thousands of features and fewer units this spares
+    the (m, m) covariance, which would take longer to gather than everything else together.
+
+    Attributes:
+        count: Number of inputs seen.
+        mean: mu = E[x], (m,), float64.
+        variance: Mean variance of a feature.
+        power: Mean square of a feature.
+    """
+
+    def __init__(self, kernel: NDArray[Any], inputs: NDArray[Any]) -> None:
+        """Gather them for A, (m, n), from inputs, (..., m)."""
+        m, n = kernel.shape
+        x = inputs.reshape(-1, m)
+        wide = kernel.astype(np.float64)
+        self._outputs = InputMoments(n)
+        total, squares = np.zeros(m), np.zeros(m)
+        for start in range(0, len(x), BLOCK_ROWS):
+            rows = x[start : start + BLOCK_ROWS].astype(np.float64)
+            self._outputs.update(rows @ wide)
+            total += rows.sum(axis=0)
+            squares += np.einsum("ij,ij->j", rows, rows)
+        self.count = len(x)
+        self.mean = total / max(self.count, 1)
+        self.power = float(squares.mean()) / max(self.count, 1)
+        self.variance = max(self.power - float(np.square(self.mean).mean()), 0.0)
+
+    def covers(self, kernel_shape: tuple[int, ...]) -> bool:
+        """Return whether these are moments of a layer with such a kernel."""
+        return kernel_shape == (len(self.mean), len(self._outputs.mean))
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """A^T Sigma A, (n, n)."""
+        return self._outputs.covariance
+
+    @property
+    def second_moment(self) -> NDArray[np.float64]:
+        """A^T E[x x^T] A, (n, n)."""
+        return self._outputs.second_moment
+
+
+def gather_moments(kernel: NDArray[Any], inputs: NDArray[Any]) -> InputMoments | ProjectedMoments:
+    """Return moments of inputs, (..., m), of the kind that is cheaper for their kernel, (m, n)."""
+    m, n = kernel.shape
+    if n < m and m > WIDE:
+        return ProjectedMoments(kernel, inputs)
+    moments = InputMoments(m)
+    moments.update(inputs)
+    return moments
+
+
+def check_moments(kernel: NDArray[Any], moments: InputMoments | ProjectedMoments) -> None:
+    """Refuse moments that are not those of a layer's inputs."""
+    covers = not isinstance(moments, ProjectedMoments) or moments.covers(kernel.shape)
+    if len(moments.mean) != len(kernel) or moments.count == 0 or not covers:
+        got = f"{moments.count} with {len(moments.mean)}"
+        msg = (
+            f"expected moments of at least one input with {len(kernel)} features. Received: {got}."
+        )
+        raise KernelError(msg, code="moments")
+    if not np.isfinite(np.trace(moments.covariance)):
+        msg = "the layer's inputs hold NaN or infinity; expected finite numbers: check the data and their scaling."
+        raise KernelError(msg, code="activations_not_finite")
+
+
+def input_root(moments: InputMoments, *, has_bias: bool) -> NDArray[np.float64]:
+    """Return L^T, (m, m), of the damped covariance, or second moment where no bias can follow."""
+    varied = moments.covariance if has_bias else moments.second_moment
+    m = len(varied)
+    added = damping(float(np.trace(varied)) / m, m, moments.count)
+    return np.asarray(np.linalg.cholesky(varied + added * np.eye(m)).T)
+
+
+def solve_upper(root: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``L^{-T} Y`` for an upper triangular L^T."""
+    from scipy.linalg import solve_triangular
+
+    return np.asarray(solve_triangular(root, right))
+
+
+def damping(variance: float, features: int, count: int) -> float:
+    """Return what is added to the variance of every feature, given their mean variance."""
+    share = ROUNDING_DAMPING + SAMPLING_DAMPING * features / count
+    # Inputs that never vary whiten to nothing: any damping serves, the bias does the rest.
+    return share * variance if variance > 0 else 1.0

@@ -1,4 +1,4 @@
-"""How far a head's outputs are from the original's: what `refined` minimises and the guard compares.
+"""How far a layer's outputs are from the original's: what `refined` minimises and the guard compares.
 
 softmax: ``KL(softmax(z) || softmax(z'))``; sigmoid: the Bernoulli KL of every unit, summed; any
 other layer: ``||f(z) - f(z')||^2 / 2`` of its own activation f. Each is the mean over the inputs;
@@ -7,19 +7,108 @@ the KL is counted without the target's entropy, a constant.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.activations import ACTIVATIONS, expit
 from lrcompress.lowrank.cores import over_shares
 
 Array = NDArray[np.float32]
+# From logits to the value and the derivative there, entry by entry.
+Activation = Callable[[Array], tuple[Array, Array]]
 # Rows that are worked on at once: inputs, logits and outputs then stay in the processor's cache.
 BLOCK_ROWS = 2048
 # Of a head with thousands of classes, fewer rows at once: so many logits.
 BLOCK_OUTPUTS = 2**21
+# Keras's own constants: `leaky_relu(negative_slope=0.2)`, and the two of self-normalizing networks.
+LEAK = np.float32(0.2)
+SELU_ALPHA, SELU_SCALE = np.float32(1.6732632), np.float32(1.0507010)
+
+
+def expit(z: Array) -> Array:
+    """Return ``1 / (1 + e^-z)``."""
+    from scipy.special import expit as scipy_expit
+
+    return np.asarray(scipy_expit(z))
+
+
+def _relu(z: Array) -> tuple[Array, Array]:
+    return np.maximum(z, 0), (z > 0).astype(np.float32)
+
+
+def _relu6(z: Array) -> tuple[Array, Array]:
+    return np.clip(z, 0, 6), ((z > 0) & (z < 6)).astype(np.float32)
+
+
+def _leaky_relu(z: Array) -> tuple[Array, Array]:
+    slope = np.where(z > 0, np.float32(1), LEAK)
+    return z * slope, slope
+
+
+def _elu(z: Array) -> tuple[Array, Array]:
+    below = np.exp(np.minimum(z, 0))
+    return np.where(z > 0, z, below - 1), np.where(z > 0, np.float32(1), below)
+
+
+def _selu(z: Array) -> tuple[Array, Array]:
+    below = SELU_ALPHA * np.exp(np.minimum(z, 0))
+    value = np.where(z > 0, z, below - SELU_ALPHA)
+    return SELU_SCALE * value, SELU_SCALE * np.where(z > 0, np.float32(1), below)
+
+
+def _gelu(z: Array) -> tuple[Array, Array]:
+    from scipy.special import ndtr
+
+    share = np.asarray(ndtr(z), np.float32)
+    density = np.exp(-z * z / 2) * np.float32(1 / np.sqrt(2 * np.pi))
+    return z * share, share + z * density
+
+
+def _silu(z: Array) -> tuple[Array, Array]:
+    share = expit(z)
+    return z * share, share * (1 + z * (1 - share))
+
+
+def _sigmoid(z: Array) -> tuple[Array, Array]:
+    share = expit(z)
+    return share, share * (1 - share)
+
+
+def _hard_sigmoid(z: Array) -> tuple[Array, Array]:
+    return np.clip(z / 6 + np.float32(0.5), 0, 1), (np.abs(z) < 3) * np.float32(1 / 6)
+
+
+def _softplus(z: Array) -> tuple[Array, Array]:
+    return np.logaddexp(np.float32(0), z), expit(z)
+
+
+def _softsign(z: Array) -> tuple[Array, Array]:
+    below = 1 + np.abs(z)
+    return z / below, 1 / np.square(below)
+
+
+def _tanh(z: Array) -> tuple[Array, Array]:
+    value = np.tanh(z)
+    return value, 1 - np.square(value)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "elu": _elu,
+    "gelu": _gelu,
+    "hard_sigmoid": _hard_sigmoid,
+    "leaky_relu": _leaky_relu,
+    "relu": _relu,
+    "relu6": _relu6,
+    "selu": _selu,
+    "sigmoid": _sigmoid,
+    "silu": _silu,
+    "softplus": _softplus,
+    "softsign": _softsign,
+    "swish": _silu,
+    "tanh": _tanh,
+}
 
 
 def head_of(activation: str, *, softmax: bool, is_head: bool = True) -> str:
@@ -115,7 +204,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Problem:
+class Imitated:
     """Inputs of a layer and what the original makes of them.
 
     Attributes:
@@ -191,7 +280,7 @@ class Problem:
         return sum(losses) / len(self.x), (by_first, by_second, by_bias)
 
 
-def make_problem(x: Array, kernel: Array, bias: Array | None, head: str) -> Problem:
+def imitated(x: Array, kernel: Array, bias: Array | None, head: str) -> Imitated:
     """Return the problem of imitating ``x A + b`` on inputs (k, m)."""
     objective = Objective(head)
     target = np.empty((len(x), kernel.shape[1]), np.float32)
@@ -202,7 +291,7 @@ def make_problem(x: Array, kernel: Array, bias: Array | None, head: str) -> Prob
         if bias is not None:
             logits += bias
         target[part] = objective.target(logits)
-    return Problem(x, target, objective)
+    return Imitated(x, target, objective)
 
 
 def block_rows(classes: int) -> int:

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import RankError
 
+# Of a grid: each rank is about this share of the one before.
+GRID_RATIO = 0.8
+
 
 def parameters(m: int, n: int, rank: int | None = None) -> int:
     """Return the entries of the kernel, ``m n``, or of its factors, ``r (m + n)``; no bias.
@@ -81,6 +84,23 @@ def _nothing_to_gain(m: int, n: int) -> RankError:
         f"for {m * n}; there is nothing to gain in this layer (name another with --layer)."
     )
     return RankError(msg, code="nothing_to_gain")
+
+
+def rank_grid(most: int) -> list[int]:
+    """Return falling ranks from `most` to 1, each about four fifths of the one before."""
+    ranks = [most]
+    while ranks[-1] > 1:
+        ranks.append(min(ranks[-1] - 1, round(ranks[-1] * GRID_RATIO)))
+    return ranks
+
+
+def spread_ranks(most: int, count: int) -> list[int]:
+    """Return at most so many rising ranks from 1 to `most`, evenly in ratio.
+
+    >>> spread_ranks(100, 5)
+    [1, 3, 10, 32, 100]
+    """
+    return sorted({round(float(most) ** (k / (count - 1))) for k in range(count)})
 
 
 def energy(singular_values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def at_rank(found: Factors, rank: int, matrix: NDArray[Any]) -> Factors:
     B, C = np.ascontiguousarray(found.B[:, :rank]), np.ascontiguousarray(found.C[:rank])
     best, largest = float(optima(found)[rank - 1]), float(found.singular_values[0])
     certificate = certify(matrix, B, C, best, found.certificate.algorithm, largest=largest)
-    return Factors(B, C, found.bias, found.singular_values, found.method, certificate)
+    return replace(found, B=B, C=C, certificate=certificate)
 
 
 class Reference:
@@ -81,7 +81,7 @@ class Outline:
     """A spectrum in a few hundred numbers.
 
     Attributes:
-        of: What was decomposed: ``kernel``, ``mean-free kernel`` or ``whitened kernel``.
+        of: What was decomposed.
         ranks: Which values stand here, 1 for the largest; all that are known, if those are few.
         values: Singular values at these ranks, descending.
         energy: Share of the squares kept by each of these ranks, rising to 1 at most.
@@ -102,9 +102,7 @@ def outline(found: Factors, most: int = OUTLINE) -> Outline:
             and the others are taken at ranks in even ratios; r and r + 1 are always there.
     """
     sigma, certificate = found.singular_values, found.certificate
-    of = "kernel"
     if certificate.truncated is not None:
-        of = "mean-free kernel" if found.method == "centered" else "whitened kernel"
         certificate = certificate.truncated
     known = len(sigma)
     ranks = np.arange(1, known + 1)
@@ -120,7 +118,7 @@ def outline(found: Factors, most: int = OUTLINE) -> Outline:
     total = kept[-1] if is_whole or share <= 0 else max(kept[found.rank - 1] / share, kept[-1])
     energy = kept / total if total > 0 else np.ones(known)
     return Outline(
-        of,
+        found.spectrum_of,
         [int(r) for r in ranks],
         [float(sigma[r - 1]) for r in ranks],
         [float(min(energy[r - 1], 1.0)) for r in ranks],

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.compression.layer import LayerTask, Request, Target
 from lrcompress.compression.trial import Calibration
 from lrcompress.errors import DatasetError
-from lrcompress.events import progress
-from lrcompress.lowrank import Factors, parameters
+from lrcompress.lowrank import Factors, learns_from, parameters
 from lrcompress.modelfile import ModelFile, Site, find_head, open_model
 from lrcompress.verbs.calibration import DataOptions, LiveModel, Meter, recorded_scaling
 
@@ -76,12 +75,12 @@ class FullRank:
         """Return the layer with what its method needs, and the unlabelled images that took."""
         target, method = Target(self.layer, is_head=True), METHODS[arm]
         calibration, samples = Calibration({}), 0
-        if arm != "svd":
+        if learns_from(method) != "kernel":
             calibration, samples = self.live.calibration([target], [method], with_network=False)
         request = Request(method=method)
         return LayerTask(
             self.opened, target, request, calibration,
-            lambda done, total: progress(f"{arm}{_of(self.seed)}", done, total),
+            f"{arm}{_of(self.seed)}",
         ), samples  # fmt: skip
 
     def meter(self, task: LayerTask) -> Meter:

@@ -1,7 +1,7 @@
 """A better start for fine-tuning: the factorized head re-fitted on the inputs it gets.
 
 Without data, `factorize` can only be near the original's kernel; with data and the original at
-hand, the `refined` method (see `lrcompress.lowrank.refine`) is near its predictions, in seconds,
+hand, the `refined` method (see `lrcompress.lowrank.methods`) is near its predictions, in seconds,
 and the epochs that follow begin from there.
 """
 
@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from lrcompress.data.arrays import Arrays, evenly
-from lrcompress.events import progress
 from lrcompress.live.activations import find_layer, inputs_of, samples_for
 from lrcompress.live.head import SplitHead
-from lrcompress.lowrank import factorize_kernel, most_inputs
+from lrcompress.lowrank import AUTO, Problem, factorize_ranks, most_inputs
 
 # Low ranks gain from more inputs, also after the epochs that follow: MNIST at rank 2, the loss on
 # validation data after two epochs is 0.073 from 55,000 and 0.077 from 10,000. The pass through the
@@ -45,16 +44,16 @@ def refit_head(
     kernel, *rest = (np.asarray(weight) for weight in _dense(source).get_weights())
     some = evenly(x, samples_for(teacher, x, most_inputs(kernel.shape[1])))
     inputs = inputs_of(teacher, [head.path], some, pack=True)[head.path]
-    factors = factorize_kernel(
+    rank = _dense(first).get_weights()[0].shape[1]
+    problem = Problem(
         kernel,
         rest[0] if rest else None,
-        _dense(first).get_weights()[0].shape[1],
-        "refined",
         softmax=head.softmax,
         activation=head.activation,
-        activations=inputs,
-        progress=lambda done, total: progress("re-fitting the head", done, total),
+        inputs=inputs,
+        task="re-fitting the head",
     )
+    factors = factorize_ranks(problem, [rank], AUTO)[rank]
     _dense(first).set_weights([factors.B])
     bias = [factors.bias if factors.bias is not None else rest[0]] if rest else []
     _dense(second).set_weights([factors.C, *bias])

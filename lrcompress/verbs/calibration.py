@@ -14,7 +14,7 @@ from lrcompress.compression.layer import LayerTask, Target, in_network, measures
 from lrcompress.compression.trial import Calibration
 from lrcompress.errors import RankError
 from lrcompress.events import before_keras
-from lrcompress.lowrank import Factors, most_inputs
+from lrcompress.lowrank import Factors, learns_from, most_inputs
 from lrcompress.modelfile import ModelFile, Site, check_loadable
 from lrcompress.records.provenance import name_of
 from lrcompress.verbs.context import find_data
@@ -146,7 +146,7 @@ class LiveModel:
         from lrcompress.live.activations import samples_for
 
         rows = SAMPLES
-        if {"auto", "refined"} & set(methods):
+        if any(learns_from(name) == "inputs" for name in methods):
             heads = [target.layer for target in targets if target.is_head]
             rows = max([most_inputs(layer.kernel_shape[1]) for layer in heads], default=rows)
         return samples_for(self.keras_model, self.data.split.x_train, rows)

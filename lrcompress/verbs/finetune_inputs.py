@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import LRCompressError
+from lrcompress.lowrank import METHODS
 from lrcompress.records import runs
 
 if TYPE_CHECKING:
@@ -18,11 +19,8 @@ def split_head(record: runs.RunRecord, path: Path) -> SplitHead | None:
 
     layers, stage = record.document["layers"], record.stage("factorized") or {}
     untouched = runs.intact(path, stage)
-    if (
-        len(layers) != 1
-        or not untouched
-        or record.document.get("method") not in ("svd", "centered")
-    ):
+    without_data = [name for name, method in METHODS.items() if method.needs == "kernel"]
+    if len(layers) != 1 or not untouched or record.document.get("method") not in without_data:
         return None
     try:
         layer = layers[0]

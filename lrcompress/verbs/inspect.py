@@ -12,6 +12,7 @@ from lrcompress.lowrank import (
     parameters,
     rank_for_energy,
     singular_values,
+    spread_ranks,
 )
 from lrcompress.modelfile import (
     ModelFile,
@@ -106,6 +107,7 @@ def _describe_head(opened: ModelFile, head: Site) -> dict[str, Any]:
         raise KernelError(msg, code=error.code) from error
     shares = energy(sigma)
     most, stored = largest_useful_rank(m, n, head.rank), parameters(m, n, head.rank)
+    ranks = range(1, most + 1) if most <= MOST_ROWS else spread_ranks(most, MOST_ROWS)
     rows = [
         {
             "rank": r,
@@ -117,7 +119,7 @@ def _describe_head(opened: ModelFile, head: Site) -> dict[str, Any]:
             if r < len(sigma) and sigma[0] > 0
             else 0.0,
         }
-        for r in _spread(most)
+        for r in ranks
     ]
     return {
         "name": head.name,
@@ -136,11 +138,3 @@ def _describe_head(opened: ModelFile, head: Site) -> dict[str, Any]:
         "energy_ranks": {str(share): rank_for_energy(sigma, share) for share in ENERGY_SHARES},
         "ranks": rows,
     }
-
-
-def _spread(most: int) -> list[int]:
-    """Return at most a dozen ranks from 1 to `most`, evenly in ratio."""
-    if most <= MOST_ROWS:
-        return list(range(1, most + 1))
-    steps = MOST_ROWS - 1
-    return sorted({round(float(most) ** (k / steps)) for k in range(MOST_ROWS)})

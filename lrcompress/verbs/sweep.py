@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrcompress.compression.choose import rank_grid
 from lrcompress.compression.layer import LayerTask, Request, Target, check_layer
 from lrcompress.compression.trial import Calibration
 from lrcompress.events import progress
 from lrcompress.lowrank import (
+    METHODS,
     Factors,
     largest_useful_rank,
     one_blas_thread,
     parameters,
+    rank_grid,
     singular_values,
 )
 from lrcompress.modelfile import ModelFile, Site, find_head, head_paths, open_model
@@ -136,7 +137,7 @@ def sweep(
     tasks = {
         task.method: task
         for task in (
-            LayerTask(opened, target, Request(method=name), calibration, _steps(name))
+            LayerTask(opened, target, Request(method=name), calibration, f"factorizing, {name}")
             for name in methods
         )
     }
@@ -147,7 +148,7 @@ def sweep(
     for name, task in tasks.items():
         started = time.perf_counter()
         chosen = wanted
-        takes_long = name == "refined" or _work(meters, m, n) > QUICK
+        takes_long = bool(METHODS[name].closed_form) or _work(meters, m, n) > QUICK
         if ranks is None and takes_long and len(wanted) > EVERY_RANK:
             chosen = sorted(rank_grid(len(wanted)))
         for rank, factors in task.at_ranks(chosen).items():
@@ -201,17 +202,13 @@ def _ranks(ranks: Sequence[int] | None, layer: Site) -> list[int]:
     return sorted(set(ranks))
 
 
-def _steps(name: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(f"factorizing, {name}", done, total)
-
-
 def _row(opened: ModelFile, target: Target, method: str, factors: Factors) -> dict[str, Any]:
     """Return what a rank saves, and how far its factors are from the kernel."""
     m, n = target.layer.kernel_shape
     stored = parameters(m, n, target.layer.rank)
     saved = stored - parameters(m, n, factors.rank)
     certificate = factors.certificate
-    truncated = certificate if method == "svd" else certificate.truncated
+    truncated = certificate if METHODS[method].minimises == "kernel" else certificate.truncated
     return {
         "method": method,
         # Another one where that was better on held-out inputs.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from lrcompress.compression.choose import choose_rank, pick_rule, rank_grid
+from lrcompress.compression.choose import choose_rank, pick_rule
 from lrcompress.errors import RankError
 from lrcompress.lowrank import energy
 
@@ -107,14 +106,6 @@ def test_a_lucky_low_rank_is_not_taken() -> None:
 
     assert choice.rank == 5
     assert choice.found == {4: 3.0, 5: 0.0, 6: 0.0}
-
-
-def test_the_grid_falls_from_the_largest_rank_to_one() -> None:
-    """Every rank of a small head; even ratios for a large one."""
-    assert rank_grid(5) == [5, 4, 3, 2, 1]
-    grid = rank_grid(800)
-    assert (grid[0], grid[-1]) == (800, 1)
-    assert all(0.7 < low / high < 1 for high, low in itertools.pairwise(grid) if high > 5)
 
 
 @pytest.mark.parametrize("lost", [0.51, 1.4, 7.0])

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lrcompress import lowrank
-from lrcompress.lowrank import Factors, InputMoments
+from lrcompress.lowrank import Factors
+from tests.lowrank.layers import mean_free, moments_of, softmax, solve
 
 # Roundings of the stored factors, relative to what they approximate.
 ROUNDING = {"float64": 1e-9, "float32": 1e-5, "bfloat16": 1e-5, "float16": 1e-2}
@@ -51,15 +52,12 @@ class Layer:
         self.bias = to_dtype(rng.standard_normal(n), dtype)
         mixed = rng.standard_normal((20 * m, m)) @ rng.standard_normal((m, m)) / np.sqrt(m)
         self.x = np.maximum(mixed + 0.3, 0)
-        self.moments = InputMoments(m)
-        self.moments.update(self.x)
+        self.moments = moments_of(self.x)
         self.dtype = dtype
 
     def at(self, rank: int, method: str) -> Factors:
         """Factorize it."""
-        return lowrank.factorize_kernel(
-            self.kernel, self.bias, rank, method, softmax=True, moments=self.moments
-        )
+        return solve(self.kernel, self.bias, rank, method, moments=self.moments)
 
     def logits(self, factors: Factors | None = None) -> NDArray[np.float64]:
         """Return mean-free logits on the inputs."""
@@ -76,11 +74,6 @@ class Layer:
         """Return the norm of what the mean-free kernel loses, over the kernel's own."""
         lost = mean_free(self.kernel.astype(np.float64) - factors.product())
         return float(np.linalg.norm(lost) / max(np.linalg.norm(self.kernel.astype(float)), 1e-30))
-
-
-def mean_free(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a matrix whose rows have mean zero."""
-    return np.asarray(matrix - matrix.mean(axis=1, keepdims=True))
 
 
 layers = st.builds(
@@ -160,9 +153,9 @@ def test_one_and_two_units(units: int, method: str) -> None:
     bias = rng.standard_normal(units).astype(np.float32)
     x = rng.standard_normal((300, 6)).astype(np.float32)
 
-    found = lowrank.factorize_kernel(
+    found = solve(
         kernel, bias, 1, method, softmax=units == 2,
-        activation="softmax" if units == 2 else "sigmoid", activations=x,
+        activation="softmax" if units == 2 else "sigmoid", inputs=x,
     )  # fmt: skip
 
     added = bias if found.bias is None else found.bias
@@ -172,9 +165,3 @@ def test_one_and_two_units(units: int, method: str) -> None:
             np.testing.assert_allclose(small, whole, atol=2e-3)
     elif method != "svd":
         np.testing.assert_allclose(softmax(small), softmax(whole), atol=2e-3)
-
-
-def softmax(z: NDArray[Any]) -> NDArray[Any]:
-    """Return class probabilities."""
-    powers = np.exp(z - z.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrcompress.lowrank import factorize_kernel, outline, truncated_svd
+from lrcompress.lowrank import METHODS, outline, truncated_svd
+from tests.lowrank.layers import solve
 
 
 def kernel_of(m: int, n: int) -> NDArray[Any]:
@@ -20,7 +21,7 @@ def kernel_of(m: int, n: int) -> NDArray[Any]:
     return np.asarray((u / np.arange(1, min(m, n) + 1)) @ v.T, np.float32)
 
 
-@pytest.mark.parametrize("method", ["svd", "centered", "whitened", "refined"])
+@pytest.mark.parametrize("method", METHODS)
 def test_small_spectra_are_whole(method: str) -> None:
     """Each method tells all values of the matrix that it cut, and what each rank keeps of it."""
     kernel = kernel_of(24, 10)
@@ -32,10 +33,7 @@ def test_small_spectra_are_whole(method: str) -> None:
     }  # fmt: skip
     of, matrix = expected[method]
 
-    factors = factorize_kernel(
-        kernel, np.zeros(10, np.float32), 3, method, softmax=True, activation="softmax",
-        activations=inputs if method in ("whitened", "refined") else None,
-    )  # fmt: skip
+    factors = solve(kernel, np.zeros(10, np.float32), 3, method, inputs=inputs)
     found = outline(factors)
 
     # Where inputs are few the method without data may be nearer, and is returned.

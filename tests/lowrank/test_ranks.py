@@ -1,246 +1,111 @@
-"""Every rank from one decomposition; hidden layers; biases that are added; the guard."""
+"""Counts of parameters and the rules for a rank."""
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from lrcompress import lowrank
-from lrcompress.lowrank import Factors, InputMoments
-from lrcompress.lowrank.activations import ACTIVATIONS
-from lrcompress.lowrank.guarding import better, held_out_problem, loss_of
-from lrcompress.lowrank.objectives import Objective, head_of
-
-
-def inputs(samples: int = 600, m: int = 20, seed: int = 0) -> NDArray[np.float32]:
-    """Return correlated inputs as after a relu."""
-    rng = np.random.default_rng(seed)
-    mixed = rng.standard_normal((samples, m)) @ rng.standard_normal((m, m)) / np.sqrt(m)
-    return np.maximum(mixed + 0.3, 0).astype(np.float32)
-
-
-def layer(
-    m: int = 20, n: int = 8, seed: int = 1
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a kernel and a bias."""
-    rng = np.random.default_rng(seed)
-    return (
-        rng.standard_normal((m, n)).astype(np.float32),
-        rng.standard_normal(n).astype(np.float32),
-    )
-
-
-@pytest.mark.parametrize("method", ["svd", "centered", "whitened"])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_closed_forms_of_all_ranks_are_those_of_each(method: str, dtype: str) -> None:
-    """One decomposition gives at every rank what asking for that rank alone gives."""
-    kernel, bias = (part.astype(dtype) for part in layer())
-    moments = InputMoments(20)
-    moments.update(inputs())
-
-    together = lowrank.factorize_ranks(
-        kernel, bias, [5, 1, 8, 3], method, softmax=True, moments=moments
-    )
-
-    assert sorted(together) == [1, 3, 5, 8]
-    tolerance = 3e-3 if dtype == "float16" else 1e-5
-    for rank, found in together.items():
-        alone = lowrank.factorize_kernel(kernel, bias, rank, method, softmax=True, moments=moments)
-        assert found.rank == rank
-        assert found.method == method
-        assert found.B.dtype == np.dtype(dtype)
-        np.testing.assert_allclose(found.product(), alone.product(), atol=tolerance)
-        ours, theirs = found.certificate, alone.certificate
-        assert ours.frobenius_error == pytest.approx(theirs.frobenius_error, abs=tolerance)
-        assert ours.optimum_frobenius_error == pytest.approx(
-            theirs.optimum_frobenius_error, abs=tolerance
-        )
-
-
-def test_one_pass_gives_every_refined_rank() -> None:
-    """Progress is told once a rank, and each rank is certified against the kernel."""
-    kernel, bias = layer()
-    told: list[tuple[int, int]] = []
-
-    found = lowrank.factorize_ranks(
-        kernel, bias, [2, 4], "refined", softmax=True, activations=inputs(),
-        progress=lambda done, total: told.append((done, total)),
-    )  # fmt: skip
-
-    assert sorted(found) == [2, 4]
-    assert told == [(k + 1, len(told)) for k in range(len(told))]
-    for rank, factors in found.items():
-        assert factors.rank == rank
-        assert factors.certificate.optimality >= 1
-
-
-def test_no_ranks_no_factors() -> None:
-    """Asked for nothing, nothing is computed."""
-    assert lowrank.factorize_ranks(layer()[0], None, [], "svd", softmax=True) == {}
-
-
-@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
-def test_derivatives_of_activations(name: str) -> None:
-    """Each derivative is the slope of its own value."""
-    z = np.linspace(-4, 7.5, 93).astype(np.float32)
-    h = np.float32(1e-2)
-
-    _, derivative = ACTIVATIONS[name](z)
-
-    rise = (ACTIVATIONS[name](z + h)[0] - ACTIVATIONS[name](z - h)[0]) / (2 * h)
-    # Not at the corners: 0 of relu, 6 of relu6, 3 on both sides of hard_sigmoid.
-    corners = np.array([0, 6, 3, -3])
-    smooth = (np.abs(z[:, None] - corners) > 2 * h).all(axis=1)
-    np.testing.assert_allclose(derivative[smooth], rise[smooth], atol=5e-3)
+from lrcompress.errors import RankError
 
 
 @pytest.mark.parametrize(
-    "name", ["softmax", "sigmoid", "linear", "relu", "squared_sigmoid", "gelu"]
+    ("m", "n", "rank"), [(512, 100, 83), (256, 10, 9), (50, 1, 0), (2, 2, 0), (4, 4, 1), (3, 6, 1)]
 )
-def test_slopes_of_objectives(name: str) -> None:
-    """The slope of a loss is its finite difference, and zero at the target's own logits."""
-    rng = np.random.default_rng(0)
-    own, other = (rng.standard_normal((5, 4)).astype(np.float32) for _ in range(2))
-    objective = Objective(name)
-    target = objective.target(own.copy())
-    direction, h = rng.standard_normal((5, 4)).astype(np.float32), np.float32(1e-2)
+def test_break_even(m: int, n: int, rank: int) -> None:
+    """It is the largest rank that saves anything."""
+    found = lowrank.break_even_rank(m, n)
 
-    def loss(z: NDArray[np.float32]) -> float:
-        return objective.loss_and_slope(z.copy(), target)[0]
-
-    slope = objective.loss_and_slope(other.copy(), target)[1]
-    rise = (loss(other + h * direction) - loss(other - h * direction)) / (2 * h)
-
-    assert float((slope * direction).sum()) == pytest.approx(rise, rel=2e-2, abs=2e-2)
-    np.testing.assert_allclose(objective.loss_and_slope(own.copy(), target)[1], 0, atol=1e-5)
-
-
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu", "softplus"])
-def test_hidden_layers_keep_their_own_output(activation: str) -> None:
-    """Refined is nearer than whitened to what a hidden layer hands on; neither is centred."""
-    kernel, bias = layer(n=12)
-    bias -= 1
-    x = inputs(2000)
-    value = ACTIVATIONS[activation]
-
-    def error(found: Factors) -> float:
-        z = (x @ found.product() + found.bias).astype(np.float32)
-        return float(np.square(value(z)[0] - value(x @ kernel + bias)[0]).mean())
-
-    found = {
-        method: lowrank.factorize_kernel(
-            kernel, bias, 4, method,
-            softmax=False, activation=activation, is_head=False, activations=x,
-        )
-        for method in ("whitened", "refined")
-    }  # fmt: skip
-
-    assert found["refined"].method == "refined"
-    assert error(found["refined"]) < 0.9 * error(found["whitened"])
-
-
-def test_hidden_layers_are_not_centred() -> None:
-    """Asked for centred, a hidden layer gets the literal truncated SVD, and is told why."""
-    method, reason = lowrank.choose_method(
-        "centered", softmax=False, has_bias=True, has_data=False, is_head=False
-    )
-    kernel, bias = layer()
-
-    found = lowrank.factorize_kernel(kernel, bias, 3, "centered", softmax=True, is_head=False)
-
-    assert method == found.method == "svd"
-    assert "hidden" in reason
-    assert found.bias is None
+    assert found == rank
+    assert found == 0 or lowrank.parameters(m, n, found) < lowrank.parameters(m, n)
+    assert lowrank.parameters(m, n, found + 1) >= lowrank.parameters(m, n)
 
 
 @pytest.mark.parametrize(
-    ("activation", "softmax", "is_head", "head"),
+    ("rank", "m", "n", "code", "words"),
     [
-        ("softmax", True, True, "softmax"),
-        ("linear", True, True, "softmax"),
-        ("sigmoid", False, True, "sigmoid"),
-        ("sigmoid", False, False, "squared_sigmoid"),
-        ("linear", False, True, "linear"),
-        ("relu", False, False, "relu"),
-        ("tanh", False, True, "tanh"),
-        ("my_own", False, False, "linear"),
-        ("linear", True, False, "linear"),
+        (0, 256, 10, "rank_out_of_range", ["between 1 and 10", "rank=0"]),
+        (11, 256, 10, "rank_out_of_range", ["between 1 and 10", "up to 9"]),
+        (10, 256, 10, "rank_saves_nothing", ["at most 9", "--force"]),
+        (84, 512, 100, "rank_saves_nothing", ["at most 83"]),
+        (1, 50, 1, "nothing_to_gain", ["(50, 1)"]),
     ],
 )
-def test_objectives_of_layers(activation: str, softmax: bool, is_head: bool, head: str) -> None:
-    """The objective is that of what the layer is for."""
-    assert head_of(activation, softmax=softmax, is_head=is_head) == head
+def test_ranks_that_are_refused(rank: int, m: int, n: int, code: str, words: list[str]) -> None:
+    """Each refusal is one line with the bound."""
+    with pytest.raises(RankError) as refused:
+        lowrank.check_rank(rank, m, n)
 
-
-@pytest.mark.parametrize("method", ["whitened", "refined"])
-@pytest.mark.parametrize("softmax", [True, False])
-def test_a_bias_only_where_it_is_allowed(method: str, softmax: bool) -> None:
-    """A layer without bias keeps none unless allowed, and one that is allowed helps."""
-    kernel, x = layer()[0], inputs()
-    held_out = held_out_problem(kernel, None, x, "softmax" if softmax else "linear")
-
-    without, allowed = (
-        lowrank.factorize_kernel(
-            kernel, None, 3, method, softmax=softmax, activations=x, allow_bias=allow
-        )
-        for allow in (False, True)
-    )
-
-    assert without.bias is None
-    assert allowed.bias is not None
-    assert allowed.bias.shape == (8,)
-    assert loss_of(held_out, allowed, None) < loss_of(held_out, without, None)
-
-
-def test_the_guard_returns_the_better_one() -> None:
-    """Factors that are worse on the held-out inputs than those without data give way to them."""
-    kernel, bias = layer()
-    x = inputs()
-    good, bad = lowrank.centered(kernel, bias, 4), lowrank.centered(-kernel, bias, 4)
-
-    held_out = held_out_problem(kernel, bias, x, "softmax")
-
-    assert better({4: bad}, {4: good}, bias, held_out) == {4: good}
-    assert better({4: good}, {4: bad}, bias, held_out) == {4: good}
-
-
-@pytest.mark.parametrize("samples", [1, 3, 10, 15, 19])
-@pytest.mark.parametrize("softmax", [True, False])
-def test_few_samples_never_worse_on_those_held_out(samples: int, softmax: bool) -> None:
-    """With fewer inputs than features no method loses to the best without data."""
-    kernel, bias = layer()
-    x = inputs(samples)
-    without = "centered" if softmax else "svd"
-    head = "softmax" if softmax else "linear"
-    held_out = held_out_problem(kernel, bias, x, head)
-
-    for rank in (1, 3, 6):
-        base = lowrank.factorize_kernel(kernel, bias, rank, without, softmax=softmax)
-        for method in ("whitened", "refined"):
-            found = lowrank.factorize_kernel(
-                kernel, bias, rank, method, softmax=softmax, activations=x
-            )
-            assert loss_of(held_out, found, bias) <= loss_of(held_out, base, bias)
-
-
-@pytest.mark.parametrize(
-    ("count", "method", "words"),
-    [
-        (10, "refined", ["10", "fewer inputs than features", "at least 100"]),
-        (40, "whitened", ["40", "at least 100"]),
-        (100, "refined", []),
-        (1, "centered", []),
-        (1, "svd", []),
-    ],
-)
-def test_warnings(count: int, method: str, words: list[str]) -> None:
-    """Few inputs are warned about, for the methods that learn from them."""
-    found: Any = lowrank.calibration_warnings((20, 8), count, method)
-
-    assert len(found) == bool(words)
+    assert refused.value.code == code
+    assert "\n" not in str(refused.value)
     for word in words:
-        assert word in found[0]
-        assert "\n" not in found[0]
+        assert word in str(refused.value)
+
+
+def test_ranks_that_are_allowed() -> None:
+    """Ranks that save pass, and with force those that the kernel has."""
+    lowrank.check_rank(9, 256, 10)
+    lowrank.check_rank(10, 256, 10, force=True)
+    lowrank.check_rank(1, 50, 1, force=True)
+    with pytest.raises(RankError):
+        lowrank.check_rank(11, 256, 10, force=True)
+
+
+def test_energy_rule() -> None:
+    """The smallest rank that reaches the share, exact at the boundary."""
+    sigma = np.array([2.0, 1.0, 1.0])
+
+    np.testing.assert_allclose(lowrank.energy(sigma), [4 / 6, 5 / 6, 1])
+    assert lowrank.rank_for_energy(sigma, 4 / 6) == 1
+    assert lowrank.rank_for_energy(sigma, 0.67) == 2
+    assert lowrank.rank_for_energy(sigma, 1.0) == 3
+    assert lowrank.rank_for_energy(np.array([1.0, 1e-9]), 1.0) == 1
+    assert lowrank.rank_for_energy(np.zeros(3), 0.5) == 1
+
+
+def test_reduction_rule() -> None:
+    """The largest rank that saves at least the share; a rank's own share gives it back."""
+    for rank in (1, 5, 40, 83):
+        share = 1 - rank * 612 / 51_200
+        assert lowrank.rank_for_reduction(512, 100, share) == rank
+    assert lowrank.rank_for_reduction(512, 100, 1e-9) == 83
+    with pytest.raises(RankError, match=r"rank 1 saves 98\.8 %") as refused:
+        lowrank.rank_for_reduction(512, 100, 0.99)
+    assert refused.value.code == "reduction_unreachable"
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1, float("nan")])
+def test_shares_that_are_none(share: float) -> None:
+    """A share is above 0 and at most 1."""
+    with pytest.raises(RankError):
+        lowrank.rank_for_energy(np.ones(3), share)
+    with pytest.raises(RankError):
+        lowrank.rank_for_reduction(10, 10, share)
+
+
+@pytest.mark.parametrize(("m", "n"), [(50, 1), (1, 50), (2, 2)])
+def test_reduction_where_nothing_can_be_saved(m: int, n: int) -> None:
+    """Where even rank 1 enlarges the layer, a share is refused for that reason."""
+    with pytest.raises(RankError, match="nothing to gain") as refused:
+        lowrank.rank_for_reduction(m, n, 0.3)
+
+    assert refused.value.code == "nothing_to_gain"
+
+
+def test_the_grid_falls_from_the_largest_rank_to_one() -> None:
+    """Every rank of a small head; even ratios for a large one."""
+    assert lowrank.rank_grid(5) == [5, 4, 3, 2, 1]
+    grid = lowrank.rank_grid(800)
+    assert (grid[0], grid[-1]) == (800, 1)
+    assert all(0.7 < low / high < 1 for high, low in itertools.pairwise(grid) if high > 5)
+
+
+def test_spread_ranks_are_even_in_ratio() -> None:
+    """From rank 1 to the most, each once; ratios are the same but for rounding."""
+    found = lowrank.spread_ranks(1000, 8)
+
+    assert (found[0], found[-1], len(found)) == (1, 1000, 8)
+    assert all(2.2 < high / low < 3.1 for low, high in itertools.pairwise(found))
+    assert lowrank.spread_ranks(3, 8) == [1, 2, 3]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrcompress.cli.options import (
+    METHODS,
     OneOf,
     data_options,
     layer_option,
@@ -54,7 +55,7 @@ RULES = ("rank", "energy", "reduction", "max_drop")
 @click.option("--max-drop", type=click.FloatRange(min=0),
               help="Smallest rank that loses at most so many points on held-out data.")  # fmt: skip
 @click.option("--method", default="auto", show_default=True,
-              type=OneOf(["auto", "svd", "centered", "whitened", "refined"]),
+              type=OneOf(METHODS),
               help="What the factors are best at; auto takes the best that the data allow.")  # fmt: skip
 @layer_option("Another Dense layer than the final one; repeat it for several.", multiple=True)
 @click.option("--layers", type=OneOf(["dense"]),

@@ -9,6 +9,7 @@ import click
 
 from lrcompress.cli.complete import words_among
 from lrcompress.cli.options import (
+    METHODS,
     data_options,
     layer_option,
     model_argument,
@@ -37,8 +38,6 @@ from lrcompress.reporting.words import (
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-METHODS = ("auto", "svd", "centered", "whitened", "refined")
 
 
 @click.command("sweep")

@@ -1,14 +1,55 @@
-"""Whitening from what the kernel makes of the inputs, without their covariance."""
+"""Moments of inputs, and of what a kernel makes of them."""
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lrcompress import lowrank
 from lrcompress.errors import KernelError
 from lrcompress.lowrank import InputMoments, ProjectedMoments
-from lrcompress.lowrank.projected import gather_moments
+from lrcompress.lowrank.moments import gather_moments
+from tests.lowrank.layers import moments_of, solve
+
+
+@given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(0, 60), max_size=5))
+@settings(max_examples=40)
+def test_moments_do_not_depend_on_the_batches(seed: int, cuts: list[int]) -> None:
+    """Any split into batches, merged in any grouping, gives NumPy's mean and covariance."""
+    x = 100 + np.random.default_rng(seed).standard_normal((60, 4))
+    whole, left, right = InputMoments(4), InputMoments(4), InputMoments(4)
+    edges = [0, *sorted(cuts), 60]
+    whole.update(x.reshape(6, 10, 4))
+    for k, (a, b) in enumerate(itertools.pairwise(edges)):
+        (left if k % 2 else right).update(x[a:b])
+    left.merge(right)
+
+    for found in (whole, left):
+        assert found.count == 60
+        np.testing.assert_allclose(found.mean, x.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(found.covariance, np.cov(x.T, bias=True), rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(found.second_moment, x.T @ x / 60, rtol=1e-9)
+
+
+def test_moments_of_many_inputs_are_gathered_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit one block gives the same moments; no block is larger."""
+    x = 3 + np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    monkeypatch.setattr("lrcompress.lowrank.moments.BLOCK", 28)
+    seen: list[int] = []
+    add = InputMoments._add
+    monkeypatch.setattr(
+        InputMoments, "_add", lambda own, rows: (seen.append(rows.size), add(own, rows))
+    )
+    moments = InputMoments(4)
+
+    moments.update(x)
+
+    assert max(seen) == 28
+    assert moments.count == 50
+    np.testing.assert_allclose(moments.covariance, np.cov(x.T, bias=True), rtol=1e-6)
 
 
 def _layer(m: int, n: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -31,14 +72,15 @@ def test_outputs_tell_as_much_as_the_inputs(
     if softmax and n == 1:
         pytest.skip("softmax over one unit is constant")
     kernel, bias, x = _layer(m, n, count)
-    moments = InputMoments(m)
-    moments.update(x)
+    moments = moments_of(x)
     own = bias if with_bias else None
     rank = max(1, n // 2)
 
-    found = lowrank.whitened(kernel, own, rank, ProjectedMoments(kernel, x), softmax=softmax)
+    found = solve(
+        kernel, own, rank, "whitened", moments=ProjectedMoments(kernel, x), softmax=softmax
+    )
 
-    expected = lowrank.whitened(kernel, own, rank, moments, softmax=softmax)
+    expected = solve(kernel, own, rank, "whitened", moments=moments, softmax=softmax)
     scale = np.abs(expected.product()).max()
     np.testing.assert_allclose(found.product(), expected.product(), atol=1e-7 * scale)
     if with_bias:
@@ -50,7 +92,7 @@ def test_kernel_of_low_rank() -> None:
     kernel, bias, x = _layer(30, 6, 400)
     kernel[:, 3:] = kernel[:, :3]
 
-    found = lowrank.whitened(kernel, bias, 5, ProjectedMoments(kernel, x), softmax=True)
+    found = solve(kernel, bias, 5, "whitened", moments=ProjectedMoments(kernel, x), softmax=True)
 
     outputs = x @ kernel + bias
     new = x @ found.product() + found.bias
@@ -63,7 +105,7 @@ def test_constant_inputs() -> None:
     kernel, bias, x = _layer(30, 6, 1)
     x = np.repeat(x, 20, axis=0)
 
-    found = lowrank.whitened(kernel, bias, 2, ProjectedMoments(kernel, x), softmax=False)
+    found = solve(kernel, bias, 2, "whitened", moments=ProjectedMoments(kernel, x), softmax=False)
 
     np.testing.assert_allclose(x @ found.product() + found.bias, x @ kernel + bias, atol=1e-6)
 
@@ -73,15 +115,17 @@ def test_moments_of_another_kernel_are_refused() -> None:
     kernel, bias, x = _layer(30, 6, 50)
 
     with pytest.raises(KernelError) as caught:
-        lowrank.whitened(kernel, bias, 2, ProjectedMoments(kernel[:, :5], x), softmax=False)
+        solve(
+            kernel, bias, 2, "whitened", moments=ProjectedMoments(kernel[:, :5], x), softmax=False
+        )
 
     assert caught.value.code == "moments"
 
 
 def test_wide_layers_are_projected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only where there are far more features than units; the inputs may come in blocks."""
-    monkeypatch.setattr("lrcompress.lowrank.projected.WIDE", 16)
-    monkeypatch.setattr("lrcompress.lowrank.projected.BLOCK_ROWS", 7)
+    monkeypatch.setattr("lrcompress.lowrank.moments.WIDE", 16)
+    monkeypatch.setattr("lrcompress.lowrank.moments.BLOCK_ROWS", 7)
     kernel, _, x = _layer(30, 6, 50)
 
     wide = gather_moments(kernel, x.reshape(5, 10, 30))

@@ -1,19 +1,75 @@
-"""Rows shared out among cores."""
+"""Losses between outputs with their derivatives, and rows shared out among cores."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
 from lrcompress.lowrank import cores
-from lrcompress.lowrank.objectives import Problem, make_problem
+from lrcompress.lowrank.objectives import ACTIVATIONS, Imitated, Objective, head_of, imitated
 
 
-def _problem(rows: int) -> Problem:
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_derivatives_of_activations(name: str) -> None:
+    """Each derivative is the slope of its own value."""
+    z = np.linspace(-4, 7.5, 93).astype(np.float32)
+    h = np.float32(1e-2)
+
+    _, derivative = ACTIVATIONS[name](z)
+
+    rise = (ACTIVATIONS[name](z + h)[0] - ACTIVATIONS[name](z - h)[0]) / (2 * h)
+    # Not at the corners: 0 of relu, 6 of relu6, 3 on both sides of hard_sigmoid.
+    corners = np.array([0, 6, 3, -3])
+    smooth = (np.abs(z[:, None] - corners) > 2 * h).all(axis=1)
+    np.testing.assert_allclose(derivative[smooth], rise[smooth], atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    "name", ["softmax", "sigmoid", "linear", "relu", "squared_sigmoid", "gelu"]
+)
+def test_slopes_of_objectives(name: str) -> None:
+    """The slope of a loss is its finite difference, and zero at the target's own logits."""
+    rng = np.random.default_rng(0)
+    own, other = (rng.standard_normal((5, 4)).astype(np.float32) for _ in range(2))
+    objective = Objective(name)
+    target = objective.target(own.copy())
+    direction, h = rng.standard_normal((5, 4)).astype(np.float32), np.float32(1e-2)
+
+    def loss(z: NDArray[np.float32]) -> float:
+        return objective.loss_and_slope(z.copy(), target)[0]
+
+    slope = objective.loss_and_slope(other.copy(), target)[1]
+    rise = (loss(other + h * direction) - loss(other - h * direction)) / (2 * h)
+
+    assert float((slope * direction).sum()) == pytest.approx(rise, rel=2e-2, abs=2e-2)
+    np.testing.assert_allclose(objective.loss_and_slope(own.copy(), target)[1], 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("activation", "softmax", "is_head", "head"),
+    [
+        ("softmax", True, True, "softmax"),
+        ("linear", True, True, "softmax"),
+        ("sigmoid", False, True, "sigmoid"),
+        ("sigmoid", False, False, "squared_sigmoid"),
+        ("linear", False, True, "linear"),
+        ("relu", False, False, "relu"),
+        ("tanh", False, True, "tanh"),
+        ("my_own", False, False, "linear"),
+        ("linear", True, False, "linear"),
+    ],
+)
+def test_objectives_of_layers(activation: str, softmax: bool, is_head: bool, head: str) -> None:
+    """The objective is that of what the layer is for."""
+    assert head_of(activation, softmax=softmax, is_head=is_head) == head
+
+
+def _problem(rows: int) -> Imitated:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows, 12), dtype=np.float32)
-    return make_problem(x, rng.standard_normal((12, 5), dtype=np.float32), None, "softmax")
+    return imitated(x, rng.standard_normal((12, 5), dtype=np.float32), None, "softmax")
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2047, 2048, 4096, 8191, 8192, 10_001, 50_000])
@@ -62,12 +118,12 @@ def test_heads_with_many_classes_are_worked_on_in_small_blocks(
     x = rng.standard_normal((300, 12), dtype=np.float32)
     kernel = rng.standard_normal((12, 5), dtype=np.float32)
     head = (kernel[:, :3], kernel[:3], np.ones(5, np.float32))
-    whole = make_problem(x, kernel, None, "softmax")
+    whole = imitated(x, kernel, None, "softmax")
     loss = whole.loss(*head)
     monkeypatch.setattr("lrcompress.lowrank.objectives.BLOCK_OUTPUTS", 200)
     monkeypatch.setattr(cores, "cores", lambda: 3)
 
-    parts = make_problem(x, kernel, None, "softmax")
+    parts = imitated(x, kernel, None, "softmax")
 
     assert parts.block == 40
     assert len(cores.over_shares(300, list, parts.block)) == 3

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lrcompress.lowrank.allocation import (
     Curve,
+    Ranks,
     allocations,
-    total_error,
     total_price,
     within_budget,
 )
@@ -27,6 +27,11 @@ def curve(m: int, n: int, spectrum: list[float]) -> Curve:
 
 
 SMALL = [curve(12, 8, [9, 5, 3, 2, 1, 1, 1, 1]), curve(20, 6, [4, 4, 4, 1, 1, 1])]
+
+
+def total_error(curves: list[Curve], ranks: Ranks) -> float:
+    """Return the summed error of an allocation."""
+    return sum(curve.error(rank) for curve, rank in zip(curves, ranks, strict=True))
 
 
 def best(curves: list[Curve], budget: int) -> float:

@@ -1,0 +1,76 @@
+"""The truncated SVD of the mean-free kernel: softmax does not see a number added to every class.
+
+With ``z = x A + b`` and 1 the vector of n ones, ``softmax(z - mean(z)) = softmax(z)``, so A may be
+replaced by ``A - (A 1 / n) 1^T`` and b by ``b - mean(b)``. The centred kernel has rank at most
+n - 1, so r = n - 1 is exact, and truncating it never costs more in its own Frobenius norm than
+truncating A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.lowrank.certificate import certify, share_of_norm, within_rounding
+from lrcompress.lowrank.factors import Factors
+from lrcompress.lowrank.methods.problem import Method, Problem, Setting
+from lrcompress.lowrank.spectrum import at_rank
+from lrcompress.lowrank.svd import truncated_svd
+
+
+def centre_kernel(kernel: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """Return ``A - (A 1 / n) 1^T``, (m, n), in float32 or better."""
+    wide = kernel.astype(np.result_type(kernel.dtype, np.float32), copy=False)
+    return np.asarray(wide - wide.mean(axis=1, keepdims=True, dtype=np.float64).astype(wide.dtype))
+
+
+def centre_bias(bias: NDArray[Any]) -> NDArray[Any]:
+    """Return ``b - mean(b)``, (n,), in the dtype of b."""
+    wide = bias.astype(np.float64)
+    return np.asarray(wide - wide.mean(), dtype=bias.dtype)
+
+
+class Centered(Method):
+    """The best without data where softmax follows."""
+
+    name = "centered"
+    minimises = spectrum_of = "mean-free kernel"
+    color, marker = "#0072B2", "s"
+    hidden = "never"
+    because = "softmax does not see what it removes"
+
+    def suits(self, setting: Setting) -> str | None:
+        """Return what it does to outputs that no softmax follows."""
+        if setting.softmax:
+            return None
+        does = "are moved by their mean" if setting.has_bias else "lose their mean over the classes"
+        return f"no softmax follows, so the outputs {does}"
+
+    def truncated(self, kernel: NDArray[Any], *, softmax: bool) -> NDArray[Any]:
+        """Return the mean-free kernel."""
+        return centre_kernel(kernel)
+
+    def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
+        """Cut every rank from one decomposition of the mean-free kernel."""
+        kernel, reference = problem.kernel, problem.reference(max(ranks))
+        mean_free = centre_kernel(kernel)
+        highest = truncated_svd(mean_free, max(ranks))
+        bias = None if problem.bias is None else centre_bias(problem.bias)
+        scale = share_of_norm(mean_free, kernel)
+        found = {}
+        for rank in ranks:
+            inner = at_rank(highest, rank, mean_free)
+            B, C = inner.B.astype(kernel.dtype), inner.C.astype(kernel.dtype)
+            # The certificate speaks of A itself, by the same measure as for every other method.
+            own = inner.certificate
+            if B.dtype != inner.B.dtype:
+                own = certify(mean_free, B, C, own.optimum_frobenius_error, own.algorithm)
+            own = within_rounding(own, scale, kernel.dtype)
+            certificate = reference.certify(B, C, own.algorithm, own)
+            found[rank] = Factors(
+                B, C, bias, inner.singular_values, self.name, certificate, self.spectrum_of
+            )
+        return found

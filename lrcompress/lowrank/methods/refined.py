@@ -1,0 +1,129 @@
+"""The rank-r layer whose predictions are nearest to the original's.
+
+Minimises the mean ``KL(softmax(z) || softmax(z'))`` (Bernoulli KL for sigmoid, the squared error
+of its own output for a hidden layer) over B, C and b' by L-BFGS on unlabelled inputs of the layer.
+The problem is not convex, so `refined` goes down the ranks: refine at a high rank, truncate that
+layer, refine again (numerical continuation). Where softmax follows, each rank that is asked for ends
+in a descent on a bounded loss, nearer to the share of mistakes than the KL is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.events import progress
+from lrcompress.lowrank.certificate import Certificate, certify, share_of_norm, within_rounding
+from lrcompress.lowrank.descent import Head, Imitation
+from lrcompress.lowrank.factors import Factors, rebalance
+from lrcompress.lowrank.methods.centered import centre_kernel
+from lrcompress.lowrank.methods.problem import Given, Problem
+from lrcompress.lowrank.methods.whitened import Whitened
+from lrcompress.lowrank.moments import input_root
+from lrcompress.lowrank.objectives import head_of
+
+# Of L-BFGS at each rank; half as many for the last descent where softmax follows.
+ITERATIONS = 60
+# Each rank of the continuation is at least this share of the one before.
+STEP_DOWN = 0.75
+
+
+class Refined(Whitened):
+    """The closed form, improved step by step on what follows the layer."""
+
+    name = "refined"
+    needs: Given = "inputs"
+    color, marker = "#CC79A7", "D"
+    hidden = "asked"
+    closed_form = Whitened.name
+
+    def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
+        """Go once down the ranks; for squared errors the closed form is the optimum."""
+        head = head_of(problem.activation, softmax=problem.softmax, is_head=problem.is_head)
+        if head == "linear":
+            return super().solve(problem, ranks)
+        imitation = Imitation(
+            problem.kernel, problem.bias, _inputs(problem), head, has_bias=problem.has_bias
+        )
+        return _continued(problem, ranks, imitation)
+
+
+def _continued(problem: Problem, ranks: Sequence[int], imitation: Imitation) -> dict[int, Factors]:
+    kernel, has_bias, softmax = problem.kernel, problem.has_bias, problem.centre
+    whitened = Whitened()
+    # One path down the ranks for each way to descend: which is better changes with the rank, and a
+    # low rank does best from a start of its own kind.
+    whole = problem.bias if problem.bias is None else problem.bias.astype(np.float64)
+    paths = [(kernel.astype(np.float64), whole)] * imitation.ways
+    steps = schedule(ranks, min(kernel.shape) - softmax)
+    least = whitened.regression(problem, imitation.moments, ranks)
+    root = input_root(imitation.moments, has_bias=has_bias)
+    found: dict[int, Factors] = {}
+    for index, step in enumerate(steps):
+        nearest: list[tuple[Head, float]] = []
+        for way, (current, bias) in enumerate(paths):
+            here = replace(problem, kernel=current, bias=bias)
+            start = whitened.regression(here, imitation.moments, [step])[step]
+            nearest.append(imitation.nearest(_head(start), ITERATIONS, way))
+            first, second, added = nearest[-1][0]
+            paths[way] = (first @ second, added if has_bias else None)
+        if step in ranks:
+            best, _ = min(nearest, key=lambda pair: pair[1])
+            surest = imitation.surest(best, ITERATIONS // 2) if softmax else best
+            stored = _stored(surest, problem, ranks, start.certificate.algorithm)
+            outputs = _output_errors(stored, least[step], root, problem)
+            found[step] = replace(stored, certificate=replace(stored.certificate, outputs=outputs))
+        progress(problem.task, index + 1, len(steps))
+    return found
+
+
+def schedule(ranks: Collection[int], highest: int) -> list[int]:
+    """Return falling ranks through all that are wanted, from the highest, or from one above it."""
+    falling = sorted(set(ranks), reverse=True)
+    steps = list(falling)
+    for rank, end in zip(falling, [highest + 1, *falling], strict=False):
+        while (rank := max(rank + 1, round(rank / STEP_DOWN))) < end:
+            steps.append(rank)
+    return sorted(steps, reverse=True)
+
+
+def _inputs(problem: Problem) -> NDArray[Any]:
+    if problem.inputs is None:
+        raise AssertionError  # choose_method saw to it
+    return problem.inputs
+
+
+def _head(factors: Factors) -> Head:
+    bias = np.zeros(factors.C.shape[1]) if factors.bias is None else factors.bias
+    return factors.B, factors.C, bias
+
+
+def _output_errors(
+    found: Factors, least: Factors, root: NDArray[np.float64], problem: Problem
+) -> Certificate:
+    """Return the error of refined outputs beside that of the whitened ones, the least in squares."""
+    kernel = problem.kernel
+    target: NDArray[Any] = kernel.astype(np.float64)
+    C: NDArray[Any] = found.C.astype(np.float64)
+    if problem.centre:
+        target, C = centre_kernel(target), centre_kernel(C)
+    best = least.certificate.minimised
+    errors = certify(root @ target, root @ found.B, C, best.optimum_frobenius_error, best.algorithm)
+    return within_rounding(errors, share_of_norm(target, kernel), kernel.dtype)
+
+
+def _stored(head: Head, problem: Problem, ranks: Sequence[int], algorithm: str) -> Factors:
+    """Return a head in the kernel's dtype with a certificate against the kernel itself."""
+    dtype, reference = problem.kernel.dtype, problem.reference(max(ranks))
+    first, second = rebalance(head[0], head[1])
+    B, C = first.astype(dtype), second.astype(dtype)
+    bias = None
+    if problem.has_bias:
+        bias = head[2].astype(dtype if problem.bias is None else problem.bias.dtype)
+    certificate = reference.certify(B, C, algorithm)
+    # The start was cut from a head on the way down the ranks, which tells nothing of the kernel.
+    return Factors(B, C, bias, reference.literal.singular_values, Refined.name, certificate)

@@ -1,0 +1,107 @@
+"""The affine rank-r layer whose outputs are nearest on the inputs it gets.
+
+With ``mu = E[x]``, ``Sigma = E[(x - mu)(x - mu)^T]`` and ``Sigma = L L^T``, the minimum of
+``E ||(x A + b) - (x B C + b')||^2`` over all B, C and b' is the truncated SVD ``U S V^T`` of
+``L^T A``: ``B = L^{-T} U sqrt(S)``, ``C = sqrt(S) V^T``, ``b' = b + mu^T (A - B C)``: reduced-rank
+regression (Izenman, J. Multivariate Analysis 5, 1975). Where softmax follows, A is centred first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.lowrank.certificate import certify, share_of_norm, within_rounding
+from lrcompress.lowrank.factors import Factors, rebalance
+from lrcompress.lowrank.methods.centered import centre_bias, centre_kernel
+from lrcompress.lowrank.methods.problem import Given, Method, Problem
+from lrcompress.lowrank.moments import (
+    InputMoments,
+    ProjectedMoments,
+    damping,
+    input_root,
+    solve_upper,
+)
+from lrcompress.lowrank.spectrum import at_rank
+from lrcompress.lowrank.svd import truncated_svd
+
+# The matrix that was truncated, its truncated SVD, and B of the same rank but for its scale.
+Truncated = tuple[NDArray[np.float64], Factors, NDArray[np.float64]]
+
+
+class Whitened(Method):
+    """Reduced-rank regression of the outputs on the inputs."""
+
+    name = "whitened"
+    needs: Given = "moments"
+    minimises = "outputs"
+    spectrum_of = "whitened kernel"
+    color, marker = "#009E73", "^"
+
+    def truncated(self, kernel: NDArray[Any], *, softmax: bool) -> NDArray[Any]:
+        """Return the kernel, mean-free where softmax follows."""
+        return centre_kernel(kernel) if softmax else kernel
+
+    def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
+        """Cut every rank from one decomposition, the bias re-fitted at each."""
+        return self.regression(problem, problem.statistics(), ranks)
+
+    def regression(
+        self, problem: Problem, moments: InputMoments | ProjectedMoments, ranks: Sequence[int]
+    ) -> dict[int, Factors]:
+        """Return the best factors for inputs with these moments."""
+        kernel, has_bias, reference = (
+            problem.kernel, problem.has_bias, problem.reference(max(ranks)),
+        )  # fmt: skip
+        target = self.truncated(kernel, softmax=problem.centre).astype(np.float64)
+        root = None
+        if isinstance(moments, ProjectedMoments):
+            outputs, highest, lifted = _by_outputs(problem, target, moments, max(ranks))
+        else:
+            root = input_root(moments, has_bias=has_bias)
+            outputs = root @ target
+            highest = truncated_svd(outputs, max(ranks))
+            lifted = solve_upper(root, highest.B)
+        start = np.zeros(kernel.shape[1], kernel.dtype) if problem.bias is None else problem.bias
+        centre = (centre_bias(start) if problem.centre else start).astype(np.float64)
+        scale = share_of_norm(target, kernel)
+        found = {}
+        for rank in ranks:
+            inner = at_rank(highest, rank, outputs)
+            first, second = rebalance(lifted[:, :rank], inner.C)
+            B, C = first.astype(kernel.dtype), second.astype(kernel.dtype)
+            bias = None
+            if has_bias:
+                kept = (moments.mean @ B.astype(np.float64)) @ C.astype(np.float64)
+                bias = (centre + (moments.mean @ target - kept)).astype(start.dtype)
+            own = inner.certificate
+            if root is not None:
+                # Of the factors as stored; where only products were gathered, of those computed.
+                own = certify(outputs, root @ B, C, own.optimum_frobenius_error, own.algorithm)
+            own = within_rounding(own, scale, kernel.dtype)
+            certificate = reference.certify(B, C, own.algorithm, own)
+            found[rank] = Factors(
+                B, C, bias, inner.singular_values, self.name, certificate, self.spectrum_of
+            )
+        return found
+
+
+def _by_outputs(
+    problem: Problem, target: NDArray[np.float64], moments: ProjectedMoments, rank: int
+) -> Truncated:
+    """Truncate ``L^T A``, up to a rotation, by the covariance of the outputs."""
+    varied = moments.covariance if problem.has_bias else moments.second_moment
+    if problem.centre:
+        varied = varied - varied.mean(axis=1, keepdims=True)
+        varied -= varied.mean(axis=0)
+    spread = moments.variance if problem.has_bias else moments.power
+    added = damping(spread, len(moments.mean), moments.count)
+    squares, vectors = np.linalg.eigh(varied + added * (target.T @ target))
+    outputs = np.sqrt(np.maximum(squares, 0.0))[:, None] * vectors.T
+    highest = truncated_svd(outputs, rank)
+    sigma = highest.singular_values[:rank]
+    inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 0)
+    return outputs, highest, target @ (highest.C.T * inverse)
