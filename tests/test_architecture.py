@@ -32,7 +32,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
         FOUNDATIONS | {"compression", "data", "kinds", "lowrank", "measure", "modelfile", "records"},
         {"numpy", "scipy", "h5py", "keras", "absl"},
     ),
-    "train": (FOUNDATIONS | {"data", "live", "lowrank", "measure", "records"}, {"numpy", "keras"}),
+    "train": (FOUNDATIONS | {"data", "live", "lowrank", "measure", "records"}, {"numpy", "keras", "msgspec"}),
     "runtimes": (FOUNDATIONS | {"data", "kinds", "live"}, {"numpy", "keras"}),
     "studies": (
         FOUNDATIONS

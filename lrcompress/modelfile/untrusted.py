@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import LRCompressError, ModelFileError, printable
-from lrcompress.records.shapes import deeper
+from lrcompress.records.text import deeper
 
 # The largest architecture found in the wild is 85 kB; 64 MB leaves room for Lambda byte code and
 # vocabularies, and still parses in seconds.

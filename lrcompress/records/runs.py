@@ -16,12 +16,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lrcompress.errors import OutputError, RunRecordError
+from lrcompress.errors import OutputError, RunRecordError, one_line
 from lrcompress.events import command
-from lrcompress.files import Pending, alone_in, check_output, regular, sha256, together, write_json
+from lrcompress.files import Pending, alone_in, check_output, sha256, together, write_json
 from lrcompress.records.provenance import Origin, unpack
-from lrcompress.records.run_shape import is_record
-from lrcompress.records.shapes import parse
+from lrcompress.records.text import read_json
 
 SCHEMA_VERSION = 1
 SUFFIX = ".lrcompress.json"
@@ -209,25 +208,27 @@ def read(path: Path) -> RunRecord:
     Raises:
         RunRecordError: If the file is missing or is not a record of this schema.
     """
+    from lrcompress.records.schema import Record, wrong
+
     try:
         if path.stat().st_size > LARGEST:
             msg = f"{path} has {path.stat().st_size} bytes; a run record has at most {LARGEST}."
             raise RunRecordError(msg)
-        document = parse(regular(path).read_text(encoding="utf-8"))
+        document = read_json(path)
     except OSError as error:
         msg = f"Cannot read run record {path} ({error.strerror}); expected a file that `lrcompress factorize` wrote."
         raise RunRecordError(msg, code="no_run") from error
     except ValueError as error:
-        raise _no_record(path) from error
-    ours = isinstance(document, dict) and document.get("schema_version") == SCHEMA_VERSION
-    if not ours or not is_record(document):
-        raise _no_record(path)
+        raise _no_record(path, one_line(error)) from error
+    said = wrong(document, Record)
+    if said is not None:
+        raise _no_record(path, said)
     return RunRecord(path, document)
 
 
-def _no_record(path: Path) -> RunRecordError:
+def _no_record(path: Path, said: str) -> RunRecordError:
     msg = (
-        f"{path} is not a run record of schema {SCHEMA_VERSION}; "
+        f"{path} is not a run record of schema {SCHEMA_VERSION} ({said}); "
         "run `lrcompress factorize` again, or name another with --run."
     )
     return RunRecordError(msg)

@@ -6,37 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import RunRecordError
-from lrcompress.files import LARGEST_DOCUMENT, regular
-from lrcompress.records.shapes import (
-    NUMBER,
-    difference,
-    evaluation,
-    fits,
-    number_or_none,
-    pair,
-    parse,
-)
+from lrcompress.records.schema import Comparison, Sweep, wrong
+from lrcompress.records.text import read_json
 from lrcompress.reporting.arms import ARMS
 from lrcompress.reporting.headline import stage_of
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
 LARGEST = 64 * 2**20
 _METHODS = {"svd", "centered", "whitened", "refined"}
-_SWEEP = {
-    "layer": str, "kernel_shape": pair, "parameters": int, "singular_values": [NUMBER],
-    "break_even_rank": int, "original": evaluation,
-    "rows": [{
-        "method": _METHODS, "rank": int, "parameters_after": int, "layer_reduction": NUMBER,
-        "model_reduction": NUMBER, "energy": number_or_none, "spectral_error": NUMBER,
-    }],
-}  # fmt: skip
-_COMPARISON = {
-    "settings": {"dataset": str, "finetune_epochs": int},
-    "summary": [{
-        "arm": set(ARMS), "rank": (int, type(None)), "error_rate": NUMBER, "error_rate_low": NUMBER,
-        "error_rate_high": NUMBER, "layer_parameters": int, "model_parameters": int,
-    }],
-}  # fmt: skip
 
 
 def read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
@@ -46,11 +23,10 @@ def read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
         RunRecordError: If the file is missing, is no sweep, or is one of another layer.
     """
     made = "what `lrcompress sweep MODEL --json` prints"
-    document = _read(path, made, _SWEEP)
+    document = _read(path, made, Sweep)
     for number, row in enumerate(document["rows"], 1):
-        used = row.get("method_used", row["method"])
-        if not (evaluation(row) and difference(row.get("drop")) and fits(used, _METHODS)):
-            msg = f"{path} has errors in row {number} that no sweep measures; expected {made}."
+        if not {row["method"], row.get("method_used", row["method"])} <= _METHODS:
+            msg = f"{path} has a method in row {number} that no sweep measures; expected {made}."
             raise RunRecordError(msg, code="not_a_document")
     shapes = {layer.get("path", layer["name"]): layer["kernel_shape"] for layer in story["layers"]}
     if shapes.get(document["layer"]) != document["kernel_shape"]:
@@ -69,7 +45,11 @@ def read_comparison(path: Path, story: dict[str, Any]) -> dict[str, Any]:
     Raises:
         RunRecordError: If the file is missing, is no comparison, or is on other data.
     """
-    document = _read(path, "a compare.json of `lrcompress compare`", _COMPARISON)
+    made = "a compare.json of `lrcompress compare`"
+    document = _read(path, made, Comparison)
+    if not {row["arm"] for row in document["summary"]} <= set(ARMS):
+        msg = f"{path} has an arm that is none of {', '.join(ARMS)}; expected {made}."
+        raise RunRecordError(msg, code="not_a_document")
     ours, theirs = (story["dataset"] or {}).get("name"), document["settings"].get("dataset")
     if ours is not None and ours != theirs:
         msg = (
@@ -114,24 +94,21 @@ def scratch_stage(story: dict[str, Any], comparison: dict[str, Any]) -> dict[str
     }
 
 
-def _read(path: Path, made: str, shape: dict[str, Any]) -> dict[str, Any]:
-    """Read a JSON object of a certain shape."""
+def _read(path: Path, made: str, kind: type) -> dict[str, Any]:
+    """Read a document of a kind."""
     try:
         if path.stat().st_size > LARGEST:
             msg = f"{path} has {path.stat().st_size} bytes; expected {made}, of at most {LARGEST}."
             raise RunRecordError(msg, code="not_a_document")
-        document = parse(regular(path, LARGEST_DOCUMENT).read_text(encoding="utf-8"))
+        document = read_json(path)
     except OSError as error:
         msg = f"Cannot read {path} ({error.strerror}); expected {made}."
         raise RunRecordError(msg, code="no_document") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         msg = f"{path} has text that is not JSON; expected {made}."
         raise RunRecordError(msg, code="not_a_document") from error
-    wrong = [key for key in shape if not fits(document, {key: shape[key]})]
-    if wrong:
-        missing = not isinstance(document, dict) or wrong[0] not in document
-        msg = (
-            f"{path} has {'no' if missing else 'an unknown kind of'} {wrong[0]!r}; expected {made}."
-        )
+    said = wrong(document, kind)
+    if said is not None:
+        msg = f"{path} is something else ({said}); expected {made}."
         raise RunRecordError(msg, code="not_a_document")
     return dict(document)

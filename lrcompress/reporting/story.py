@@ -5,21 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lrcompress.files import LARGEST_DOCUMENT, regular
 from lrcompress.records.runs import RunRecord
-from lrcompress.records.shapes import NUMBER, ROW, fits, parse, place
+from lrcompress.records.schema import ModelRow, wrong
+from lrcompress.records.text import read_json
 
 ORDER = ("original", "factorized", "finetuned", "scratch")
 # Where a record tells how much of a stage's file is optimizer state.
 _OPTIMIZER = {"original": "optimizer_bytes", "factorized": "optimizer_bytes_after"}
-
-_SCRATCH = ROW | {
-    "model": place,
-    "model_parameters": int,
-    "bytes": int,
-    "seconds": NUMBER,
-    "loss": NUMBER,
-}
 
 
 def tell(record: RunRecord) -> dict[str, Any]:
@@ -92,9 +84,9 @@ def _scratch_stage(record: RunRecord) -> dict[str, Any] | None:
         return None
     path = record.path.parent / f"scratch-{dataset}" / "results.json"
     try:
-        rows = parse(regular(path, LARGEST_DOCUMENT).read_text(encoding="utf-8"))["rows"]
+        rows = read_json(path)["rows"]
         row = next(row for row in rows if row["rank"] == layers[0]["rank"])
-        if not fits(row, _SCRATCH):
+        if wrong(row, ModelRow):
             return None
         return {
             "name": "scratch",

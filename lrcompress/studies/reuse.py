@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import OutputError
-from lrcompress.files import LARGEST_DOCUMENT, regular, replacing, sha256
+from lrcompress.files import replacing, sha256
 from lrcompress.records.provenance import inside
-from lrcompress.records.shapes import ROW, fits, parse
+from lrcompress.records.schema import Results, wrong
+from lrcompress.records.text import read_json
 
 Row = dict[str, Any]
 # Names of results documents, and the settings in them that must agree.
@@ -70,15 +71,13 @@ def find_earlier(
 def _read(path: Path) -> dict[str, Any]:
     reason: Exception | None = None
     try:
-        document: dict[str, Any] = parse(
-            regular(path, LARGEST_DOCUMENT).read_text(encoding="utf-8")
-        )
+        document: dict[str, Any] = read_json(path)
         if document["schema_version"] == 1 and document["kind"] == "scratch":
             seed = document["settings"].pop("seed")
             about = {"seed": seed, "device": document.get("device")}
             document["rows"] = [about | row for row in document["rows"]]
         known = document["kind"] in ("scratch", "compare")
-        known = known and fits(document, {"settings": {"dataset": str}, "rows": [ROW]})
+        known = known and wrong(document, Results) is None
         known = known and all({"rank", "seed", "model"} <= row.keys() for row in document["rows"])
         if known:
             _epochs(document)

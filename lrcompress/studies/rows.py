@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import OutputError
-from lrcompress.files import LARGEST_DOCUMENT, locked, regular, write_json
-from lrcompress.records.shapes import fits, parse
+from lrcompress.files import locked, write_json
+from lrcompress.records.schema import wrong
+from lrcompress.records.text import read_json
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
@@ -21,11 +22,6 @@ UNFINISHED = ".unfinished"
 
 def _nothing(document: dict[str, Any]) -> None:
     """Change nothing."""
-
-
-def _tells_apart(value: object) -> bool:
-    """Tell whether a value can be a field that tells rows apart."""
-    return value is None or isinstance(value, (int, str))
 
 
 class RowFile:
@@ -44,7 +40,7 @@ class RowFile:
         *,
         upgrade: Callable[[dict[str, Any]], None] = _nothing,
         complete: Callable[[dict[str, Any]], None] = _nothing,
-        shape: dict[str, Any] | None = None,
+        kind: Any = list[dict[str, Any]],
     ) -> None:
         """Describe the document; nothing is read or written yet.
 
@@ -56,12 +52,12 @@ class RowFile:
             upgrade: Puts a document of an older version in today's terms, in place.
             complete: Orders the rows and adds what follows from them, in place; called before
                 every write.
-            shape: What every row must hold beside them, see `shapes.fits`.
+            kind: What the rows are.
         """
         self.path, self.folder = path, path.parent
         self._head, self._fields = head, fields
         self._upgrade, self._complete = upgrade, complete
-        self._shape = {**dict.fromkeys(fields, _tells_apart), **(shape or {})}
+        self._kind = kind
 
     def key(self, row: Row) -> Key:
         """Return what tells a row from the others."""
@@ -77,16 +73,14 @@ class RowFile:
             return self._completed({**self._head, "rows": []})
         kind = self._head["kind"]
         try:
-            found: dict[str, Any] = parse(
-                regular(self.path, LARGEST_DOCUMENT).read_text(encoding="utf-8")
-            )
+            found: dict[str, Any] = read_json(self.path)
             self._upgrade(found)
             document = {**self._head, **found}
-            ours = found["kind"] == kind and fits(found["rows"], [self._shape])
+            ours = found["kind"] == kind and wrong(found["rows"], self._kind) is None
             before, rows = document["settings"], document["rows"]
             if ours:
-                for row in rows:
-                    self.key(row)
+                # What is missing, or cannot tell rows apart, shows here.
+                {self.key(row) for row in rows}
                 # Rows of other samples than each other, or of an unknown arm, show here.
                 self._complete(copy.deepcopy(found))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -13,7 +13,7 @@ from lrcompress.data.sources import Dataset
 from lrcompress.errors import OutputError, TrainingError
 from lrcompress.events import command
 from lrcompress.live import engine
-from lrcompress.records.shapes import ROW
+from lrcompress.records.schema import ScratchRow
 from lrcompress.studies.networks import RECIPES, Recipe
 from lrcompress.studies.rows import Job, RowFile, work_through
 from lrcompress.studies.summary import group_rows, summarize
@@ -125,7 +125,7 @@ def results_file(folder: Path, settings: ScratchSettings) -> RowFile:
     }
     path = folder / RESULTS
     return RowFile(
-        path, head, ("rank", "seed"), upgrade=upgrade, complete=_complete, shape=ROW | {"seed": int}
+        path, head, ("rank", "seed"), upgrade=upgrade, complete=_complete, kind=list[ScratchRow]
     )
 
 

@@ -11,25 +11,38 @@ import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
 from lrcompress.errors import TrainingError
 from lrcompress.files import regular, replacing
-from lrcompress.records.shapes import NUMBER, fits, look, parse
+from lrcompress.records.schema import Look, checked
+from lrcompress.records.text import parse
 
 VERSION = 1
-_HEADER = {
-    "version": lambda value: value == VERSION, "identity": {}, "epoch": int, "best_epoch": int,
-    "merit": [NUMBER], "seconds": NUMBER, "fit_seconds": NUMBER,
-    "history": lambda value: fits(value, [look]) and fits(value, [{"kept": bool}]) and value != [],
-    "counts": {"weights": int, "best": int, "optimizer": int},
-}  # fmt: skip
 Weights = list[NDArray[Any]]
+
+
+class _Header(Struct):
+    version: Literal[1]
+    identity: dict[str, Any]
+    epoch: int
+    best_epoch: int
+    merit: tuple[float, ...]
+    seconds: float
+    fit_seconds: float
+    history: Annotated[list[Look], Meta(min_length=1)]
+    counts: dict[Literal["weights", "best", "optimizer"], int]
+
+    def __post_init__(self) -> None:
+        if not all("kept" in look for look in self.history):
+            msg = "Object missing required field `kept`"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True)
@@ -106,25 +119,23 @@ class Checkpoint:
                 regular(self.path).open("rb") as file,
                 np.load(file, allow_pickle=False) as archive,
             ):
-                header = parse(str(archive["header"]))
-                if not fits(header, _HEADER):
-                    raise ValueError(header.keys())
+                header = checked(parse(str(archive["header"])), _Header)
                 parts = {
                     name: [archive[f"{name}{i}"] for i in range(size)]
-                    for name, size in header["counts"].items()
+                    for name, size in header.counts.items()
                 }
                 state = State(
-                    epoch=header["epoch"],
-                    history=header["history"],
-                    best_epoch=header["best_epoch"],
-                    merit=tuple(header["merit"]),
-                    seconds=header["seconds"],
-                    fit_seconds=header["fit_seconds"],
+                    epoch=header.epoch,
+                    history=header.history,
+                    best_epoch=header.best_epoch,
+                    merit=header.merit,
+                    seconds=header.seconds,
+                    fit_seconds=header.fit_seconds,
                     weights=parts["weights"],
                     best=parts["best"],
                     optimizer=parts["optimizer"],
                 )
-                theirs = dict(header["identity"])
+                theirs = header.identity
         except Exception as error:  # zipfile, its decompressors and NumPy raise a dozen kinds
             msg = f"{self.path} is not a checkpoint of this version; delete it to begin anew."
             raise TrainingError(msg, code="checkpoint_unreadable") from error

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lrcompress.files import regular, replacing
 from lrcompress.live import engine
-from lrcompress.records.shapes import parse
+from lrcompress.records.text import parse
 from lrcompress.train.feed import batches
 from lrcompress.train.steps import StepReporter
 

@@ -11,7 +11,7 @@ from lrcompress.errors import RankError
 from lrcompress.events import before_keras, command
 from lrcompress.modelfile import find_head, open_for_keras, open_model
 from lrcompress.records.provenance import check_named
-from lrcompress.records.shapes import ROW
+from lrcompress.records.schema import Row as RowSchema
 from lrcompress.reporting.arms import ARMS
 from lrcompress.studies.arms import Plan, jobs
 from lrcompress.studies.full_rank import Data
@@ -183,7 +183,9 @@ def _rows(folder: Path, settings: dict[str, Any]) -> RowFile:
         "device": engine.describe_device(),
         "versions": engine.versions() | {"lrcompress": __version__},
     }
-    return RowFile(folder / RESULTS, head, ("arm", "rank", "seed"), complete=_complete, shape=ROW)
+    return RowFile(
+        folder / RESULTS, head, ("arm", "rank", "seed"), complete=_complete, kind=list[RowSchema]
+    )
 
 
 def _complete(document: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from lrcompress.cli.commands import compare, train_from_scratch
 from lrcompress.errors import LRCompressError
-from lrcompress.records import shapes
+from lrcompress.records.text import parse
 from lrcompress.reporting.arms import ARMS, arm_names
 from lrcompress.studies import reuse, scratch
 from lrcompress.studies.predictions import pack
@@ -119,9 +119,9 @@ def test_results_are_read_or_refused(tmp_path: Path, kind: str) -> None:
     }
     name = "compare.json" if compares else "results.json"
     if compares:
-        file, show = _rows(tmp_path, settings, None), compare.render
+        file, show = _rows(tmp_path, settings), compare.render
     else:
-        file = scratch.results_file(tmp_path, ScratchSettings("d.npz", 3, 32, "n"), None)
+        file = scratch.results_file(tmp_path, ScratchSettings("d.npz", 3, 32, "n"))
         show = train_from_scratch.render
     codes = []
     for what, text in [("whole", json.dumps(document)), *texts(document)]:
@@ -148,7 +148,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path, content: bytes) -> N
     """As results, and as a checkpoint; a folder by the name is one too."""
     (tmp_path / "results.json").write_bytes(content)
     (tmp_path / "c.npz").write_bytes(content)
-    file = scratch.results_file(tmp_path, ScratchSettings("d.npz", 3, 32), None)
+    file = scratch.results_file(tmp_path, ScratchSettings("d.npz", 3, 32))
 
     assert is_refused_or(file.read)
     assert is_refused_or(Checkpoint(tmp_path / "c.npz", {}).load)
@@ -204,7 +204,7 @@ def test_a_state_of_training_that_is_none_begins_anew(tmp_path: Path) -> None:
 
 def test_numbers_and_depth_have_an_end() -> None:
     """What json.loads takes, and nothing could write or show again."""
-    assert shapes.parse('{"a": [1, 2.5, "\\u00e4"]}') == {"a": [1, 2.5, "ä"]}
+    assert parse('{"a": [1, 2.5, "\\u00e4"]}') == {"a": [1, 2.5, "ä"]}
     for text in ("1" * 31, "1e999", '"\\udfff"', "[" * 51 + "]" * 51, "[" * 100_000, "NaN"):
         with pytest.raises(ValueError):  # whatever is said
-            shapes.parse(text)
+            parse(text)
