@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lrcompress.records import runs
 from lrcompress.records.results import Shown, figure_of, text_of
-
-if TYPE_CHECKING:
-    from lrcompress.train.outcome import FinetuneOutcome
 
 FILES = ("input", "output", "record")
 
@@ -88,52 +84,6 @@ class FinetuneResult(Shown):
             "after": figure_of(self.after),
             "output": str(self.output or "in memory"),
         }
-
-    @classmethod
-    def of(
-        cls,
-        outcome: FinetuneOutcome,
-        *,
-        told: Callable[[Any], Any],
-        input: Path,
-        output: Path,
-        record: Path,
-        device: str,
-        dataset: str,
-        scaling: str,
-        warnings: list[str],
-    ) -> FinetuneResult:
-        """Return the result of an outcome, in which figures are called as they are told."""
-        original = told(outcome.original.to_json()) if outcome.original else None
-        before, after = told(outcome.before.to_json()), told(outcome.after.to_json())
-        return cls(
-            input=input,
-            output=output,
-            record=record,
-            epochs=outcome.settings.epochs or 0,
-            epochs_done=outcome.epochs_done,
-            best_epoch=outcome.best_epoch,
-            stopped=outcome.stopped,
-            resumed_from=outcome.resumed_from,
-            measure=after["measure"],
-            original=original,
-            before=before,
-            after=after,
-            error_rate_original=(original or {}).get("error_rate"),
-            error_rate_before=before.get("error_rate"),
-            error_rate_after=after.get("error_rate"),
-            drop=told(outcome.drop.to_json()) if outcome.drop else None,
-            seconds=outcome.seconds,
-            images_per_second=outcome.images_per_second,
-            device=device,
-            distilled=outcome.distilled,
-            settings=dict(outcome.settings.__dict__),
-            dataset=dataset,
-            scaling=scaling,
-            history=told(outcome.history),
-            warnings=warnings,
-            trained=outcome.trained,
-        )
 
     @property
     def interrupted(self) -> bool:

@@ -58,11 +58,11 @@ def finetuned(
         raise KeyboardInterrupt
     return {
         **figures(outcome.after),
-        "epochs": outcome.epochs_done,
-        "best_epoch": outcome.best_epoch,
-        "history": outcome.history,
+        "epochs": outcome.state.epoch,
+        "best_epoch": outcome.state.best_epoch,
+        "history": outcome.state.history,
         "seconds": outcome.seconds,
-        "images": outcome.epochs_done * count(data.split.x_train),
+        "images": outcome.state.epoch * count(data.split.x_train),
         "images_per_second": outcome.images_per_second,
         "device": engine.describe_device(),
     }

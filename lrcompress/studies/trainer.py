@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,10 @@ from lrcompress import __version__
 from lrcompress.data.arrays import Arrays, count
 from lrcompress.data.scaling import parse
 from lrcompress.data.sources import Dataset
-from lrcompress.errors import DatasetError, OutputError
+from lrcompress.errors import DatasetError, OutputError, TrainingError
 from lrcompress.files import check_output
 from lrcompress.live import engine, storing
-from lrcompress.live.devices import replicas
+from lrcompress.live.devices import has_accelerator, replicas
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import fit_to_model
 from lrcompress.live.storing import save_model
@@ -26,7 +27,12 @@ from lrcompress.measure.scores import kind_of
 from lrcompress.studies.networks import Recipe
 from lrcompress.studies.predictions import figures
 from lrcompress.studies.rows import UNFINISHED, Row
-from lrcompress.train.loop import Schedule, train
+from lrcompress.train.checkpoint import Checkpoint
+from lrcompress.train.feed import batches
+from lrcompress.train.loop import Loop
+
+# Reading the loss after every step would have an accelerator wait for its next one.
+STEPS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -96,11 +102,11 @@ class Trainer:
             msg = f"{path} exists, and belongs to no row here; move it away, or give another --output."
             raise OutputError(msg, code="output_exists")
         batch_size = replicas().rounded(self.settings.batch_size)
-        schedule = Schedule(self.settings.epochs, batch_size, seed)
-        seconds = train(
-            model, scaling(fitted.x_train), targets(model, fitted.y_train), schedule, state,
-            label=label,
-        )  # fmt: skip
+        x, y = scaling(fitted.x_train), targets(model, fitted.y_train)
+        loop = self._loop(model, state, label, seed)
+        model.steps_per_execution = _steps_at_once()
+        loop.run(model, lambda epoch: batches(x, y, batch_size))
+        seconds = loop.state.fit_seconds
         x_test, task = scaling(fitted.x_test), f"{label}, test"
         result = evaluate(model, x_test, fitted.y_test, task)
         save_model(model, path, self._origin(), overwrite=is_left)
@@ -121,6 +127,24 @@ class Trainer:
             "published": self._published(rank),
         }
         state.unlink(missing_ok=True)
+
+    def _loop(self, model: Any, state: Path, label: str, seed: int) -> Loop:
+        """Return the way of a model through the epochs, from where a killed run left it."""
+        model.optimizer.build(model.trainable_variables)
+        variables = (*model.weights, *model.optimizer.variables)
+        identity = {
+            **self.settings.to_json(),
+            "label": label,
+            "variables": [f"{variable.dtype} {tuple(variable.shape)}" for variable in variables],
+        }
+        checkpoint = Checkpoint(state, identity)
+        loop = Loop(label, model, epochs=self.settings.epochs, seed=seed, checkpoint=checkpoint)
+        # What is none of this training, or a stranger's file: begin anew.
+        with contextlib.suppress(TrainingError):
+            left = checkpoint.load()
+            if left is not None:
+                loop.resume(left)
+        return loop
 
     @property
     def images(self) -> int:
@@ -146,6 +170,13 @@ class Trainer:
         found = self.recipe.published.get(rank)
         names = ("error_rate", "parameters", "seconds")
         return None if found is None else dict(zip(names, found, strict=True))
+
+
+def _steps_at_once() -> int:
+    """Return the steps between two reports; they are the same steps."""
+    # Keras does one at a time under PyTorch.
+    waits = has_accelerator() and keras.backend.backend() != "torch"
+    return STEPS_AT_ONCE if waits else 1
 
 
 def targets(model: Any, y: Arrays) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +25,7 @@ from lrcompress.records.schema import Look, checked
 from lrcompress.records.text import parse
 
 VERSION = 1
+PARTS = ("weights", "best", "optimizer")
 Weights = list[NDArray[Any]]
 
 
@@ -37,7 +38,7 @@ class _Header(Struct):
     seconds: float
     fit_seconds: float
     history: Annotated[list[Look], Meta(min_length=1)]
-    counts: dict[Literal["weights", "best", "optimizer"], int]
+    counts: dict[str, int]
 
     def __post_init__(self) -> None:
         if not all("kept" in look for look in self.history):
@@ -45,33 +46,34 @@ class _Header(Struct):
             raise ValueError(msg)
 
 
-@dataclass(frozen=True)
+@dataclass
 class State:
-    """Where a run stands after an epoch.
+    """Where a run stands.
 
     Attributes:
         epoch: Epochs done.
-        history: As in the outcome.
-        best_epoch: See `FinetuneOutcome`.
-        merit: Of the best weights; lower is better.
-        seconds: Spent so far, of them `fit_seconds` training.
-        fit_seconds: See there.
+        history: One entry a look at the model: the start, the re-fitted head, each epoch.
+        best_epoch: The one whose weights were best on the validation part; 0 for the start.
+        merit: Of the best weights; lower is better, empty where nothing is validated.
+        seconds: Of training and validation.
+        fit_seconds: Of them in `fit`.
         weights: The model's, in Keras' order.
         best: The best weights so far, in the same order.
         optimizer: The optimizer's variables, in its order.
     """
 
-    epoch: int
-    history: list[dict[str, Any]]
-    best_epoch: int
-    merit: tuple[float, ...]
-    seconds: float
-    fit_seconds: float
-    weights: Weights
-    best: Weights
-    optimizer: Weights
+    epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    merit: tuple[float, ...] = ()
+    seconds: float = 0.0
+    fit_seconds: float = 0.0
+    weights: Weights = field(default_factory=list)
+    best: Weights = field(default_factory=list)
+    optimizer: Weights = field(default_factory=list)
 
 
+@dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint file and what the run that it belongs to was asked to do.
 
@@ -81,29 +83,27 @@ class Checkpoint:
         like: The model, whose permissions the file keeps; None for the usual ones.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any], *, like: Path | None = None) -> None:
-        """Name the file; nothing is read or written yet."""
-        self.path = path
-        self.identity = identity
-        self.like = like
+    path: Path
+    identity: dict[str, Any]
+    like: Path | None = None
 
     def save(self, state: State) -> None:
-        """Write a state in the place of the last one.
-
-        Raises:
-            OutputError: If the file cannot be written; the last one is still there then.
-        """
-        parts = {"weights": state.weights, "best": state.best, "optimizer": state.optimizer}
-        header = {k: v for k, v in state.__dict__.items() if k not in parts} | {
+        """Write a state in the place of the last one, which is still there if that fails."""
+        header = dict(state.__dict__)
+        parts = {name: header.pop(name) for name in PARTS}
+        arrays: dict[str, Any] = {
+            f"{name}{i}": a for name, many in parts.items() for i, a in enumerate(many)
+        }
+        header |= {
             "version": VERSION,
             "identity": self.identity,
-            "counts": {name: len(arrays) for name, arrays in parts.items()},
+            "counts": {name: len(many) for name, many in parts.items()},
         }
-        arrays = {f"{name}{i}": a for name, many in parts.items() for i, a in enumerate(many)}
+        arrays["header"] = np.array(json.dumps(header))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         place = replacing(self.path, overwrite=True, like=self.like)
         with place as temporary, temporary.open("wb") as file:
-            arrays["header"] = np.array(json.dumps(header))
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # none of them is called allow_pickle
+            np.savez(file, **arrays)
 
     def load(self) -> State | None:
         """Return the state that an unfinished run left; None if there is no file.
@@ -120,27 +120,17 @@ class Checkpoint:
                 np.load(file, allow_pickle=False) as archive,
             ):
                 header = checked(parse(str(archive["header"])), _Header)
-                parts = {
-                    name: [archive[f"{name}{i}"] for i in range(size)]
-                    for name, size in header.counts.items()
+                found: dict[str, Any] = {
+                    name: [archive[f"{name}{i}"] for i in range(header.counts[name])]
+                    for name in PARTS
                 }
-                state = State(
-                    epoch=header.epoch,
-                    history=header.history,
-                    best_epoch=header.best_epoch,
-                    merit=header.merit,
-                    seconds=header.seconds,
-                    fit_seconds=header.fit_seconds,
-                    weights=parts["weights"],
-                    best=parts["best"],
-                    optimizer=parts["optimizer"],
-                )
-                theirs = header.identity
+                found |= {k: getattr(header, k) for k in State.__annotations__ if k not in PARTS}
+                state = State(**found)
         except Exception as error:  # zipfile, its decompressors and NumPy raise a dozen kinds
             msg = f"{self.path} is not a checkpoint of this version; delete it to begin anew."
             raise TrainingError(msg, code="checkpoint_unreadable") from error
         # What JSON makes of a value is what the file can hold of it.
-        ours = json.loads(json.dumps(self.identity))
+        ours, theirs = json.loads(json.dumps(self.identity)), header.identity
         differ = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
         if differ:
             what = "; ".join(f"{k} was {theirs.get(k)}, now {ours.get(k)}" for k in differ)
@@ -166,11 +156,7 @@ def digest(arrays: Arrays) -> int:
 
 
 def assign(variables: list[Any], values: Weights) -> None:
-    """Give Keras variables the values that were saved of them.
-
-    Raises:
-        TrainingError: If they are not as many, or not of these shapes.
-    """
+    """Give Keras variables the values that were saved of them, or refuse others as `all_as_saved`."""
     now = [keras.ops.convert_to_numpy(variable) for variable in variables]
     for variable, value in zip(variables, all_as_saved(values, now), strict=True):
         variable.assign(value)
@@ -183,14 +169,14 @@ def all_as_saved(values: Weights, like: Weights) -> Weights:
         TrainingError: If they are not as many, or not of these shapes and types.
     """
     if [v.shape for v in values] == [a.shape for a in like]:
-        found = [as_saved(v, a) for v, a in zip(values, like, strict=True)]
+        found = [_as_saved(v, a) for v, a in zip(values, like, strict=True)]
         if [v.dtype for v in found] == [a.dtype for a in like]:
             return found
     msg = "The checkpoint's arrays are not this model's; delete it to begin anew."
     raise TrainingError(msg, code="checkpoint_differs")
 
 
-def as_saved(value: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+def _as_saved(value: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
     """Return an array in the type of another: NumPy saves bfloat16 as two nameless bytes."""
     nameless = value.dtype.kind == "V" and value.dtype.itemsize == like.dtype.itemsize
     return value.view(like.dtype) if nameless else value

@@ -15,22 +15,15 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count, take
 from lrcompress.data.scaling import Scaling, parse
-from lrcompress.live import engine
-from lrcompress.live.team import current
+from lrcompress.live.devices import replicas
 
 
 def seed_epoch(model: Any, seed: int, epoch: int) -> None:
-    """Seed all that an epoch may draw from, so that it does not depend on those before it.
-
-    Args:
-        model: A Keras model; the states of its dropout are set.
-        seed: Of the run.
-        epoch: Numbered from 1.
-    """
+    """Seed all that an epoch, numbered from 1, may draw from: it does not depend on those before it."""
     states = [v for v in model.variables if v.name.endswith("seed_generator_state")]
     # 31 bits: what the PyTorch backend's states can hold.
     first, *seeds = np.random.SeedSequence([seed, epoch]).generate_state(1 + len(states)) >> 1
-    engine.seed_everything(int(first))
+    keras.utils.set_random_seed(int(first))
     for state, value in zip(states, seeds, strict=True):
         state.assign([int(value), 0])
 
@@ -42,8 +35,12 @@ def epoch_order(samples: int, batch_size: int, seed: int, epoch: int) -> NDArray
     engine compile the step anew, and leaving it out would leave samples out.
     """
     order = np.random.default_rng([seed, epoch]).permutation(samples)
-    missing = -samples % batch_size
-    return np.concatenate([order, order[:missing]]) if samples >= batch_size else order
+    return np.resize(order, samples_an_epoch(samples, batch_size))
+
+
+def samples_an_epoch(samples: int, batch_size: int) -> int:
+    """Return how many samples an epoch of full batches goes through."""
+    return samples if samples < batch_size else samples + -samples % batch_size
 
 
 class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
@@ -53,11 +50,10 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
         x: Raw inputs.
         y: Targets: an array, or any structure of them that `fit` takes.
         order: Samples in order, see `epoch_order`.
-        batch_size: Samples a step.
+        batch_size: Samples a step, of which this process feeds its team's share.
         scaling: Applied to each batch.
         sample_weight: A weight a sample, or a prediction, in the structure of `y` or one for all; None
             weighs all alike.
-        share: Which part of each batch this process feeds, of how many; all of it by default.
     """
 
     def __init__(
@@ -67,14 +63,12 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
         order: NDArray[np.int64],
         batch_size: int,
         scaling: Scaling,
-        *,
         sample_weight: Any = None,
-        share: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__()
-        self._x, self._y, self._weight = x, y, sample_weight
-        self._order, self._batch_size, self._scaling = order, batch_size, scaling
-        self._part, self._parts = share
+        self._x, self._scaling, self._batch_size = x, scaling, batch_size
+        self._targets = (y,) if sample_weight is None else (y, sample_weight)
+        self._order, self._share = replicas().evened(order), replicas().share
 
     def __len__(self) -> int:
         """Return the number of steps."""
@@ -83,18 +77,11 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
     def __getitem__(self, step: int) -> tuple[Any, ...]:
         """Return inputs, targets and, where there are any, weights of a step."""
         index = self._order[step * self._batch_size : (step + 1) * self._batch_size]
-        index = np.array_split(index, self._parts)[self._part]
+        part, parts = self._share
         # In the order of the file, which a mapped one reads faster; a batch has no order.
-        index = np.sort(index)
+        index = np.sort(np.array_split(index, parts)[part])
         x = self._scaling(take(self._x, index))
-        fed = (self._y,) if self._weight is None else (self._y, self._weight)
-        return (x, *keras.tree.map_structure(lambda array: array[index], fed))
-
-
-def samples_an_epoch(x: Arrays, batch_size: int) -> int:
-    """Return how many samples an epoch of full batches goes through."""
-    samples = count(x)
-    return samples if samples < batch_size else samples + -samples % batch_size
+        return (x, *keras.tree.map_structure(lambda array: array[index], self._targets))
 
 
 def batches(x: Any, targets: Any, batch_size: int) -> dict[str, Any]:
@@ -105,10 +92,9 @@ def batches(x: Any, targets: Any, batch_size: int) -> dict[str, Any]:
     in all processes alike: for arrays the other engines draw twice in a model's first `fit` and once
     in later ones, so that a run that goes on after a kill would take another order.
     """
-    team, samples = current(), count(x)
-    even = batch_size % len(team.devices) == samples % batch_size % len(team.devices) == 0
+    devices, samples = len(replicas().devices), count(x)
+    even = batch_size % devices == samples % batch_size % devices == 0
     if even and keras.backend.backend() == "tensorflow":
         return {"x": x, "y": targets, "batch_size": batch_size}
-    order = team.evened(np.random.permutation(samples))
-    feed = Feed(x, targets, order, batch_size, parse("as-is", x), share=team.share)
-    return {"x": feed, "shuffle": False}
+    order = np.random.permutation(samples)
+    return {"x": Feed(x, targets, order, batch_size, parse("as-is", x)), "shuffle": False}

@@ -1,25 +1,108 @@
-"""Recovering accuracy after factorization: a few epochs over the original data set."""
+"""Fine-tuning: what a factorization cost is recovered in a few epochs over the data set."""
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from lrcompress.data.arrays import count
 from lrcompress.errors import TrainingError
-from lrcompress.live import compiling, engine
+from lrcompress.live import engine
+from lrcompress.live.devices import replicas
 from lrcompress.live.evaluate import Evaluation, evaluate, outputs_each
 from lrcompress.live.head import Part, SplitHead, reduce_to_head
 from lrcompress.live.prepare import Prepared
-from lrcompress.live.team import current
-from lrcompress.measure.evaluation import compare
-from lrcompress.train.checkpoint import Checkpoint
-from lrcompress.train.course import DIVERGED
-from lrcompress.train.outcome import FinetuneOutcome
-from lrcompress.train.recovery import Training
-from lrcompress.train.settings import FinetuneSettings
-from lrcompress.train.tensorboard import EventFile
+from lrcompress.measure.evaluation import Comparison, compare
+from lrcompress.train import optimizers
+from lrcompress.train.checkpoint import Checkpoint, State
+from lrcompress.train.feed import Feed, epoch_order, samples_an_epoch
+from lrcompress.train.head import refit_head
+from lrcompress.train.loop import DIVERGED, INTERRUPTED, PATIENCE, Loop
+from lrcompress.train.modes import frozen_weights, thawed, without_dropout
+from lrcompress.train.settings import LEARNING_RATE, FinetuneSettings
+from lrcompress.train.supervision import supervise
+
+
+@dataclass(frozen=True)
+class FinetuneOutcome:
+    """What fine-tuning did; the model passed in now holds the weights of the best epoch.
+
+    Attributes:
+        before: On the test data, before.
+        after: On the test data, after.
+        original: The original model on the test data; None if it was not at hand.
+        state: Where training stands: epochs done, the best of them (0 if none was better on the
+            validation part than the start), and the history.
+        settings: With what was left open decided.
+        seconds: Wall time of training and validation, without loading and testing.
+        images_per_second: Training samples a second of training time.
+        distilled: Whether the original taught.
+        stopped: Why it ended: ``done``, ``patience``, ``diverged`` or ``interrupted``.
+        resumed_from: Epochs that a checkpoint brought; 0 if it began anew.
+        weights_frozen: How many weights stayed as they were because their layers are frozen.
+        thawed: Whether all layers were frozen, and were trained all the same.
+    """
+
+    before: Evaluation
+    after: Evaluation
+    original: Evaluation | None
+    state: State
+    settings: FinetuneSettings
+    seconds: float
+    images_per_second: float
+    distilled: bool
+    stopped: str
+    resumed_from: int
+    weights_frozen: int
+    thawed: bool
+
+    @property
+    def drop_before(self) -> Comparison | None:
+        """`before` against `original`, paired; None without the original."""
+        return compare(self.original, self.before) if self.original else None
+
+    @property
+    def drop(self) -> Comparison | None:
+        """`after` against `original`, paired; None without the original."""
+        return compare(self.original, self.after) if self.original else None
+
+    @property
+    def trained(self) -> str:
+        """What was trained, in words that "trained on ..." can follow."""
+        if self.settings.scope == "head":
+            return "head"
+        if self.thawed:
+            return "frozen layers"
+        return "layers that are not frozen" if self.weights_frozen else "whole model"
+
+    def warnings(self) -> list[str]:
+        """Return what the user should know."""
+        found, done = [], self.state.epoch
+        if self.thawed:
+            found.append(
+                "All layers of the model are frozen: they were trained all the same, but for batch "
+                "normalization, and are frozen again in the file."
+            )
+        elif self.weights_frozen:
+            found.append(
+                f"{self.weights_frozen:,} weights stayed as they were: their layers are frozen."
+            )
+        why = {
+            INTERRUPTED: f"Interrupted in epoch {done + 1} of {self.settings.epochs}; kept the best so far.",
+            DIVERGED: f"Stopped after epoch {done}: the loss is no number any more; try a smaller --learning-rate.",
+            PATIENCE: f"Stopped after epoch {done}: no better one came.",
+        }
+        if self.stopped in why:
+            found.append(why[self.stopped])
+        if not any(entry["kept"] for entry in self.state.history[1:]):
+            found.append(
+                "No epoch was better than the start on the validation part; kept the start."
+            )
+        return found
 
 
 def finetune(
@@ -46,18 +129,19 @@ def finetune(
             with the factors as they are.
         checkpoint: Written after each epoch, left for the caller to remove; None writes nothing.
         resume: Go on from the checkpoint, if there is one.
-        tensorboard: Folder of event files; None writes none.
+        tensorboard: Folder that gets each epoch's figures; None writes none.
 
     Raises:
         DatasetError: If the labels cannot be trained on.
         TrainingError: If training diverges at once, the head cannot be trained alone, the original's
             optimizer is not there, or the checkpoint is another run's.
-        OutputError: If the checkpoint or the events cannot be written.
+        OutputError: If the checkpoint or the figures cannot be written.
     """
     compiled = student.get_compile_config() if student.compiled else None
-    engine.seed_everything(settings.seed)
-    state = checkpoint.load() if checkpoint is not None and resume else None
-    if not current().writes:
+    keras.utils.set_random_seed(settings.seed)
+    left = checkpoint.load() if checkpoint is not None and resume else None
+    resumed_from = 0 if left is None else left.epoch
+    if not replicas().writes:
         checkpoint = tensorboard = None
     part = Part(student, teacher, data, head)
     if settings.scope == "head":
@@ -70,43 +154,91 @@ def finetune(
         original = _tested(part.teacher, part.data, "original")
     elif teacher is not None:
         original = _tested(teacher, data, "original")
-    training = Training(part, settings, compiled)
+    loop = Loop(
+        "fine-tuning",
+        part.student,
+        epochs=settings.epochs or 1,
+        seed=settings.seed,
+        validation=part.data,
+        patience=settings.patience,
+        checkpoint=checkpoint,
+    )
+    frozen, all_frozen = frozen_weights(part.student), not part.student.trainable_variables
+    stopped = INTERRUPTED
     with contextlib.suppress(KeyboardInterrupt):
-        events = None if tensorboard is None else EventFile(tensorboard)
-        training.run(state, checkpoint, events)
-    if not training.best.history:
+        stopped = _train(loop, part, settings, compiled, left, tensorboard)
+    state = loop.state
+    if not state.history:
         # Nothing has been looked at, so there is nothing to keep.
         raise KeyboardInterrupt
-    if training.stopped == DIVERGED and training.best.epoch == 0:
+    if stopped == DIVERGED and state.best_epoch == 0:
         if checkpoint is not None:
             checkpoint.remove()
         msg = (
-            f"Training diverged in epoch {training.epochs_done}: the loss is not a number, and no epoch "
+            f"Training diverged in epoch {state.epoch}: the loss is not a number, and no epoch "
             "was better than the start; nothing was written: try a smaller --learning-rate."
         )
         raise TrainingError(msg, code="diverged")
-    part.student.set_weights(training.best.weights)
+    part.student.set_weights(state.best)
     after = _tested(part.student, part.data, "after")
     part.take_back()
-    compiling.compile_without_slots(student, compiled)
+    engine.compile_without_slots(student, compiled)
+    images = state.epoch * samples_an_epoch(count(x), settings.batch_size or 1)
     return FinetuneOutcome(
         before=before,
         after=after,
         original=original,
-        epochs_done=training.epochs_done,
-        best_epoch=training.best.epoch,
-        history=training.best.history,
+        state=state,
         settings=settings,
-        seconds=training.seconds,
-        images_per_second=training.images_per_second,
-        distilled=training.teacher is not None,
-        weights_frozen=training.weights_frozen,
-        thawed=training.thawed,
-        stopped=training.stopped,
-        resumed_from=0 if state is None else state.epoch,
-        drop_before=compare(original, before) if original else None,
-        drop=compare(original, after) if original else None,
+        seconds=loop.seconds,
+        images_per_second=images / max(state.fit_seconds, 1e-9),
+        distilled=settings.distill and part.teacher is not None,
+        stopped=stopped,
+        resumed_from=resumed_from,
+        weights_frozen=frozen,
+        thawed=all_frozen,
     )
+
+
+def _train(
+    loop: Loop,
+    part: Part,
+    settings: FinetuneSettings,
+    compiled: dict[str, Any] | None,
+    left: State | None,
+    tensorboard: Path | None,
+) -> str:
+    """Look at the start, re-fit the head, train; or go on from a state; return why it ended."""
+    student, teacher, data = part.student, part.teacher, part.data
+    x, size = data.split.x_train, settings.batch_size or 1
+    if left is not None:
+        loop.resume(left)
+    else:
+        loop.look({"epoch": 0, "what": "start"})
+        if part.head is not None and teacher is not None:
+            refit_head(student, teacher, part.head, part.inputs(settings.refit_samples))
+            loop.look({"epoch": 0, "what": "head re-fitted"})
+    quiet = contextlib.nullcontext() if settings.dropout else without_dropout(student)
+    with quiet, thawed(student):
+        taught = supervise(student, teacher if settings.distill else None, data, settings)
+        if settings.optimizer == "original":
+            optimizer = optimizers.original(compiled, settings.learning_rate)
+        else:
+            steps = (settings.epochs or 1) * -(-samples_an_epoch(count(x), size) // size)
+            optimizer = optimizers.adam(settings.learning_rate or LEARNING_RATE, steps)
+        taught.model.compile(
+            optimizer=optimizer,
+            loss=taught.loss,
+            loss_weights=taught.loss_weights,
+            jit_compile=engine.jit_compile(),
+        )
+
+        def feed(epoch: int) -> dict[str, Any]:
+            order = epoch_order(count(x), size, settings.seed, epoch)
+            batches = Feed(x, taught.targets, order, size, data.scaling, taught.sample_weight)
+            return {"x": batches, "shuffle": False}
+
+        return loop.run(taught.model, feed, policy=settings.precision, log=tensorboard)
 
 
 def _tested(model: Any, data: Prepared, what: str) -> Evaluation:

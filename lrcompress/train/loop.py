@@ -1,147 +1,209 @@
-"""Training epoch by epoch, with the state on disk after each: a killed run goes on where it was."""
+"""The one training loop: epochs, the best of them, and the state on disk after each."""
 
 from __future__ import annotations
 
-import json
+import math
+import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from lrcompress.files import regular, replacing
-from lrcompress.live import engine
-from lrcompress.records.text import parse
-from lrcompress.train.feed import batches
-from lrcompress.train.steps import StepReporter
+from lrcompress.data.finite import NotFiniteError
+from lrcompress.live.evaluate import evaluate
+from lrcompress.live.prepare import Prepared
+from lrcompress.train.callbacks import StepReporter, epoch_log
+from lrcompress.train.checkpoint import Checkpoint, State, all_as_saved, assign
+from lrcompress.train.feed import seed_epoch
+from lrcompress.train.modes import computing_in
 
-# Reading the loss after every step would have an accelerator wait for its next one.
-STEPS_AT_ONCE = 32
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and in what order.
-
-    Attributes:
-        epochs: Passes over the data.
-        batch_size: Samples a step.
-        seed: Of the order of samples.
-    """
-
-    epochs: int
-    batch_size: int
-    seed: int
+# What a measure is called beside a step.
+FIGURES = {
+    "error_rate": "validation error %",
+    "binary_error": "validation error %",
+    "rmse": "validation RMSE",
+}
+DONE, PATIENCE, DIVERGED, INTERRUPTED = "done", "patience", "diverged", "interrupted"
 
 
-def train(
-    model: Any,
-    x: Any,
-    targets: Any,
-    schedule: Schedule,
-    state: Path,
-    *,
-    label: str = "training",
-) -> float:
-    """Fit a compiled model and return the seconds that took, those before a kill included.
+class Loop:
+    """A model on its way through the epochs; holds what there is when it is interrupted.
 
     Every epoch draws from a seed of its own, so that the epochs after a kill are those that would
     have been without it: the result is the same.
 
-    Args:
-        model: A compiled Keras model, built from `schedule.seed`; trained in place.
-        x: Inputs as `fit` takes them.
-        targets: What it is trained towards.
-        schedule: Epochs, batch size and seed.
-        state: A `.npz` file: read if it is there and belongs to this training, written after each
-            epoch, left for the caller to delete once the result is kept.
-        label: The task's name in `progress`.
+    Attributes:
+        state: Where it stands.
     """
-    asked = {**schedule.__dict__, "label": label}
-    model.optimizer.build(model.trainable_variables)
-    done, seconds = _restore(model, state, asked)
-    reporter = StepReporter(label, schedule.epochs)
-    model.steps_per_execution = _steps_at_once()
-    for epoch in range(done, schedule.epochs):
-        seed = _seed_of(schedule.seed, epoch)
-        engine.seed_everything(seed)
-        started = time.perf_counter()
-        model.fit(
-            **batches(x, targets, schedule.batch_size),
-            initial_epoch=epoch,
-            epochs=epoch + 1,
-            verbose=0,
-            callbacks=[_seeder(model, seed), reporter],
+
+    def __init__(
+        self,
+        label: str,
+        student: Any,
+        *,
+        epochs: int,
+        seed: int,
+        validation: Prepared | None = None,
+        patience: int | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Describe the way.
+
+        Args:
+            label: The task's name in `progress`.
+            student: The Keras model whose weights are kept.
+            epochs: In all.
+            seed: Of dropout and the order of samples, epoch by epoch.
+            validation: What the epochs are judged by; None keeps the last one.
+            patience: Epochs without a better one after which to stop; None never stops.
+            checkpoint: Written after each epoch; None writes nothing.
+        """
+        self.state = State()
+        self._student, self._checkpoint, self._patience = student, checkpoint, patience
+        self._label, self._epochs, self._seed = label, epochs, seed
+        self._validation: tuple[Any, Any, Any] | None = None
+        if validation is not None:
+            split = validation.split
+            self._validation = (validation.scaling(split.x_val), split.y_val, split.w_val)
+        self._figures: dict[str, float] = {}
+        self._begun = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training and validation."""
+        return self.state.seconds or time.perf_counter() - self._begun
+
+    def look(self, entry: dict[str, Any]) -> None:
+        """Measure the student as it is now; keep its weights if they are the best."""
+        state = self.state
+        merit = self._merit(entry)
+        # What is not a number is never better.
+        finite = all(map(math.isfinite, merit))
+        entry["kept"] = not state.history or not merit or (finite and merit < state.merit)
+        if entry["kept"]:
+            for other in state.history:
+                other["kept"] = False
+            state.merit = merit if finite else (sys.float_info.max,)
+            state.best_epoch = entry["epoch"]
+            # Copies: under PyTorch these arrays are the weights themselves.
+            state.best = [np.array(w) for w in self._student.get_weights()] if merit else []
+        state.history.append({key: _or_none(value) for key, value in entry.items()})
+
+    def _merit(self, entry: dict[str, Any]) -> tuple[float, ...]:
+        """Return how good the student is, lower being better, and note it; empty without validation."""
+        if self._validation is None:
+            return ()
+        x, y, weights = self._validation
+        try:
+            found = evaluate(self._student, x, y, sample_weight=weights)
+        except NotFiniteError:
+            if not self.state.history:
+                raise
+            entry["validation_loss"] = None
+            return (math.nan,)
+        entry |= {f"validation_{found.measure}": found.value, "validation_loss": found.loss}
+        self._figures = {FIGURES.get(found.measure, "validation loss"): found.value}
+        return found.merit
+
+    def resume(self, state: State) -> None:
+        """Take up where a checkpoint left off.
+
+        Raises:
+            TrainingError: If its arrays are not this model's.
+        """
+        own = self._student.get_weights()
+        assign(self._student.weights, state.weights)
+        state.best = all_as_saved(state.best, own) if state.best else []
+        state.weights = []
+        self.state = state
+
+    def run(
+        self,
+        model: Any,
+        feed: Callable[[int], dict[str, Any]],
+        *,
+        policy: str = "float32",
+        log: Path | None = None,
+    ) -> str:
+        """Train to the last epoch, or until there is a reason to stop, and return the reason.
+
+        Args:
+            model: The compiled Keras model that is fitted: the student, or student and teacher.
+            feed: From an epoch, numbered from 1, to what `fit` is to go through.
+            policy: What the model computes in while it is fitted, see `computing_in`.
+            log: Folder that gets each epoch's figures; None writes none.
+
+        Raises:
+            KeyboardInterrupt: As it comes; the epoch that it breaks off is not kept.
+        """
+        state = self.state
+        model.optimizer.build(model.trainable_variables)
+        if state.epoch:
+            assign(model.optimizer.variables, state.optimizer)
+            state.optimizer = []
+        else:
+            state.seconds = self.seconds
+        reporter = StepReporter(self._label, self._epochs)
+        with epoch_log(log, model) as write:
+            while state.epoch < self._epochs:
+                if (reason := self._reason_to_stop()) is not None:
+                    return reason
+                started = time.perf_counter()
+                reporter.figures = self._figures
+                loss = self._fit(model, feed, policy, reporter)
+                fitted = time.perf_counter() - started
+                self.look({"epoch": state.epoch + 1, "what": "trained", "loss": loss})
+                write(state.epoch + 1, state.history[-1])
+                # All three at once: an interrupt finds an epoch done or not begun.
+                state.epoch, state.fit_seconds, state.seconds = (
+                    state.epoch + 1,
+                    state.fit_seconds + fitted,
+                    state.seconds + time.perf_counter() - started,
+                )
+                self._save(model)
+        return DIVERGED if self._reason_to_stop() == DIVERGED else DONE
+
+    def _fit(self, model: Any, feed: Any, policy: str, reporter: StepReporter) -> float:
+        """Train the next epoch and return its loss."""
+        epoch = self.state.epoch + 1
+        # Again when it begins: the first `fit` of a process draws numbers while it builds.
+        seeder = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda *_: seed_epoch(model, self._seed, epoch)
         )
-        seconds += time.perf_counter() - started
-        _keep(model, state, asked, epoch + 1, seconds)
-    return seconds
+        seed_epoch(model, self._seed, epoch)
+        with computing_in(model, policy):
+            fitted = model.fit(
+                **feed(epoch),
+                initial_epoch=epoch - 1,
+                epochs=epoch,
+                verbose=0,
+                callbacks=[seeder, reporter],
+            )
+        return float(fitted.history["loss"][-1])
+
+    def _save(self, model: Any) -> None:
+        if self._checkpoint is None:
+            return
+        slots = [keras.ops.convert_to_numpy(slot) for slot in model.optimizer.variables]
+        weights = self._student.get_weights()
+        self._checkpoint.save(replace(self.state, weights=weights, optimizer=slots))
+
+    def _reason_to_stop(self) -> str | None:
+        state = self.state
+        if self._validation is None:
+            return None
+        # A weight that is not a number stays so.
+        if state.history[-1].get("loss", 0) is None:
+            return DIVERGED
+        if self._patience is not None and state.epoch - state.best_epoch >= self._patience > 0:
+            return PATIENCE
+        return None
 
 
-def _seeder(model: Any, seed: int) -> Any:
-    """Return a callback that undoes what building the model in `fit` has drawn.
-
-    Under PyTorch that is some dropout, once in a process: a row that goes on would be shifted.
-    """
-    states = [v for v in model.variables if v.name.endswith("seed_generator_state")]
-    kept = [np.array(keras.ops.convert_to_numpy(state)) for state in states]
-
-    def restore(logs: dict[str, Any] | None = None) -> None:
-        if keras.backend.backend() == "torch":
-            # Dropout without a seed of its own draws from the engine's.
-            engine.seed_everything(seed)
-        for state, value in zip(states, kept, strict=True):
-            state.assign(value)
-
-    return keras.callbacks.LambdaCallback(on_train_begin=restore)
-
-
-def _steps_at_once() -> int:
-    """Return the steps between two reports; they are the same steps."""
-    # Keras does one at a time under PyTorch.
-    waits = engine.has_accelerator() and keras.backend.backend() != "torch"
-    return STEPS_AT_ONCE if waits else 1
-
-
-def _seed_of(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-
-
-def _variables(model: Any) -> list[Any]:
-    """Return all that an epoch changes: weights, the states of dropout, the optimizer's slots."""
-    return [*model.variables, *model.optimizer.variables]
-
-
-def _keep(model: Any, state: Path, asked: dict[str, Any], epochs: int, seconds: float) -> None:
-    about = json.dumps({"asked": asked, "epochs": epochs, "seconds": seconds})
-    arrays = {f"v{i}": np.asarray(v) for i, v in enumerate(_values(model))}
-    state.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(state, overwrite=True) as temporary, temporary.open("wb") as file:
-        np.savez(file, about=np.array(about), **arrays)  # type: ignore[arg-type]
-
-
-def _values(model: Any) -> list[NDArray[Any]]:
-    return [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
-
-
-def _restore(model: Any, state: Path, asked: dict[str, Any]) -> tuple[int, float]:
-    """Give the model the state on disk; return the epochs and seconds that went into it."""
-    try:
-        with regular(state).open("rb") as file, np.load(file, allow_pickle=False) as found:
-            about = parse(str(found["about"]))
-            values = [found[f"v{i}"] for i in range(len(found.files) - 1)]
-        fits = about["asked"] == asked and [(v.shape, v.dtype) for v in values] == [
-            (v.shape, v.dtype) for v in _values(model)
-        ]
-        done, seconds = int(about["epochs"]), float(about["seconds"])
-    except Exception:  # zipfile, its decompressors and NumPy raise a dozen kinds
-        # Nothing there, or a stranger's file: begin anew.
-        return 0, 0.0
-    if not fits:
-        return 0, 0.0
-    for variable, value in zip(_variables(model), values, strict=True):
-        variable.assign(value)
-    return done, seconds
+def _or_none(value: Any) -> Any:
+    """Return None for a float that JSON has no word for."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -21,6 +21,8 @@ from keras import ops
 # Keeps log finite where a softmax or sigmoid underflowed.
 SMALLEST = 1e-7
 CLASSES, YES_NO, NUMBERS = "classes", "yes-no", "numbers"
+# From targets (..., columns) and predictions (..., units) to one number a prediction, (...).
+Loss = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -43,71 +45,31 @@ class Output:
         """The number of columns that labels take: one class number, or one value a unit."""
         return 1 if self.kind == CLASSES else self.units
 
-
-@dataclass(frozen=True)
-class Blend:
-    """How much of the loss is the teacher's.
-
-    Attributes:
-        weight: Between 0 and 1.
-        temperature: Above 1 lets the unlikely classes speak.
-    """
-
-    weight: float
-    temperature: float
-
-
-def logits_of(output: Output, values: Any) -> Any:
-    """Return float32 logits for an output, up to what softmax does not see; numbers as they are."""
-    values = ops.cast(values, "float32")
-    if output.is_logits or output.kind == NUMBERS:
-        return values
-    if output.kind == CLASSES:
-        # Thousands of classes of SMALLEST each would together be likely at a temperature of 2, at
-        # which they weigh the root of that.
-        return ops.log(ops.clip(values, min(SMALLEST, 1e-3 / output.units**2), 1.0))
-    # float32 has no 1 - SMALLEST / 2; both ends are kept off by the same.
-    p = ops.clip(values, SMALLEST, 1.0 - SMALLEST)
-    return ops.log(p) - ops.log(1.0 - p)
+    def logits(self, values: Any) -> Any:
+        """Return float32 logits for values, up to what softmax does not see; numbers as they are."""
+        values = ops.cast(values, "float32")
+        if self.is_logits or self.kind == NUMBERS:
+            return values
+        if self.kind == CLASSES:
+            # Thousands of classes of SMALLEST each would together be likely at a temperature of 2, at
+            # which they weigh the root of that.
+            return ops.log(ops.clip(values, min(SMALLEST, 1e-3 / self.units**2), 1.0))
+        # float32 has no 1 - SMALLEST / 2; both ends are kept off by the same.
+        p = ops.clip(values, SMALLEST, 1.0 - SMALLEST)
+        return ops.log(p) - ops.log(1.0 - p)
 
 
-def from_labels(output: Output, labels: Any, logits: Any) -> Any:
-    """Return the loss against labels, (..., columns), one number a prediction, (...)."""
-    if output.kind == CLASSES:
-        return keras.losses.sparse_categorical_crossentropy(
-            ops.squeeze(labels, -1), logits, from_logits=True
-        )
-    if output.kind == YES_NO:
-        return keras.losses.binary_crossentropy(labels, logits, from_logits=True)
-    return keras.losses.mean_squared_error(labels, logits)
-
-
-def from_teacher(output: Output, taught: Any, logits: Any, temperature: float) -> Any:
-    """Return the loss against a teacher's logits, (..., units), one number a prediction, (...)."""
-    if output.kind == CLASSES:
-        soft = ops.softmax(taught / temperature, axis=-1)
-        entropy = keras.losses.categorical_crossentropy(
-            soft, logits / temperature, from_logits=True
-        )
-        return temperature**2 * entropy
-    if output.kind == YES_NO:
-        soft = ops.sigmoid(taught / temperature)
-        entropy = keras.losses.binary_crossentropy(soft, logits / temperature, from_logits=True)
-        return temperature**2 * entropy
-    return keras.losses.mean_squared_error(taught, logits)
-
-
-def label_loss(output: Output) -> Callable[[Any, Any], Any]:
-    """Return the loss of labels alone, for targets (..., columns)."""
+def label_loss(output: Output) -> Loss:
+    """Return the loss of labels alone."""
 
     def from_labels_alone(y_true: Any, y_pred: Any) -> Any:  # backend tensors
-        return from_labels(output, ops.cast(y_true, "float32"), logits_of(output, y_pred))
+        return _from_labels(output, ops.cast(y_true, "float32"), output.logits(y_pred))
 
     return from_labels_alone
 
 
-def blended_loss(output: Output, teacher: Output, blend: Blend) -> Callable[[Any, Any], Any]:
-    """Return the loss of labels and teacher together.
+def blended_loss(output: Output, teacher: Output, weight: float, temperature: float) -> Loss:
+    """Return the loss of labels and, with a weight between 0 and 1, of a teacher together.
 
     The teacher's outputs stand beside the labels in the targets, (..., columns + units), or beside
     the student's outputs in those, (..., 2 units); the widths tell which.
@@ -119,10 +81,29 @@ def blended_loss(output: Output, teacher: Output, blend: Blend) -> Callable[[Any
             taught = y_true[..., output.columns :]
         else:
             taught, y_pred = y_pred[..., output.units :], y_pred[..., : output.units]
-        logits = logits_of(output, y_pred)
-        labels = from_labels(output, y_true[..., : output.columns], logits)
-        return (1 - blend.weight) * labels + blend.weight * from_teacher(
-            output, logits_of(teacher, taught), logits, blend.temperature
-        )
+        logits = output.logits(y_pred)
+        labels = _from_labels(output, y_true[..., : output.columns], logits)
+        soft = _from_teacher(output.kind, teacher.logits(taught), logits, temperature)
+        return (1 - weight) * labels + weight * soft
 
     return distillation
+
+
+def _from_labels(output: Output, labels: Any, logits: Any) -> Any:
+    if output.kind == CLASSES:
+        return keras.losses.sparse_categorical_crossentropy(
+            ops.squeeze(labels, -1), logits, from_logits=True
+        )
+    if output.kind == YES_NO:
+        return keras.losses.binary_crossentropy(labels, logits, from_logits=True)
+    return keras.losses.mean_squared_error(labels, logits)
+
+
+def _from_teacher(kind: str, taught: Any, logits: Any, temperature: float) -> Any:
+    if kind == NUMBERS:
+        return keras.losses.mean_squared_error(taught, logits)
+    entropy, probabilities = keras.losses.binary_crossentropy, ops.sigmoid
+    if kind == CLASSES:
+        entropy, probabilities = keras.losses.categorical_crossentropy, ops.softmax
+    soft = probabilities(taught / temperature)
+    return temperature**2 * entropy(soft, logits / temperature, from_logits=True)

@@ -1,4 +1,4 @@
-"""The optimizer of recovery, or the one that the original was compiled with."""
+"""The optimizer of fine-tuning, or the one that the original was compiled with."""
 
 from __future__ import annotations
 
@@ -13,13 +13,8 @@ WARM_UP = 0.05
 FIRST_RATE = 0.1
 
 
-def recovery(learning_rate: float, steps: int) -> Any:
-    """Return Adam with a linear warm-up to a peak and a cosine decay to zero.
-
-    Args:
-        learning_rate: The peak.
-        steps: Of the whole run.
-    """
+def adam(learning_rate: float, steps: int) -> Any:
+    """Return Adam with a linear warm-up to a peak and a cosine decay to zero over so many steps."""
     warm_up = max(1, int(WARM_UP * steps))
     rate = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=FIRST_RATE * learning_rate,
@@ -36,9 +31,6 @@ def original(compiled: dict[str, Any] | None, learning_rate: float | None) -> An
     Args:
         compiled: From `get_compile_config`; None if the model was not compiled.
         learning_rate: Takes the place of its own rate or schedule; None keeps that.
-
-    Raises:
-        TrainingError: If there is none, or Keras cannot make it.
     """
     config = (compiled or {}).get("optimizer")
     if config is None:
@@ -47,9 +39,8 @@ def original(compiled: dict[str, Any] | None, learning_rate: float | None) -> An
     try:
         optimizer = keras.saving.deserialize_keras_object(config)
     except Exception as error:  # a stranger's class can fail in any way
-        reason = one_line(error)
         msg = (
-            f"Keras cannot make the model's own optimizer ({type(error).__name__}: {reason}); "
+            f"Keras cannot make the model's own optimizer ({type(error).__name__}: {one_line(error)}); "
             "leave --optimizer original out."
         )
         raise TrainingError(msg, code="no_optimizer") from error

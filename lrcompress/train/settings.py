@@ -6,9 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 
 from lrcompress.errors import TrainingError, did_you_mean
-from lrcompress.live.team import current
-from lrcompress.train import precision
-from lrcompress.train.refit import SAMPLES
+from lrcompress.live.devices import replicas
+from lrcompress.train.head import SAMPLES
 from lrcompress.train.teacher import TEMPERATURE, WEIGHT
 
 # Chosen on validation data; see benchmarks/finetune_choices.py.
@@ -21,12 +20,15 @@ MOST_OUTPUTS = 2**24
 STEPS = {"model": 50, "head": 20}
 # Epochs of each scope; those of the head alone take a moment.
 EPOCHS = {"model": 2, "head": 5}
+# bfloat16 products over float32 weights.
+MIXED = "mixed_bfloat16"
+# What each precision that may be asked for comes to, itself included.
+PRECISIONS = {"auto": "float32", "float32": "float32", "mixed": MIXED, MIXED: MIXED}
 # What the settings that are words may be.
 NAMES = {
     "scope": ("model", "head"),
     "optimizer": ("adam", "original"),
-    # The last is what auto and mixed come to.
-    "precision": ("auto", "float32", "mixed", precision.MIXED),
+    "precision": tuple(PRECISIONS),
 }
 
 
@@ -49,7 +51,7 @@ class FinetuneSettings:
         teacher_weight: The teacher's share of the loss.
         optimizer: ``adam``, or ``original``: as the model was compiled.
         patience: Epochs without a better one after which to stop; None never stops.
-        precision: ``auto``, ``float32`` or ``mixed``; auto is mixed where the device gains from it.
+        precision: ``float32``, ``mixed``, or ``auto``, which is float32.
         refit_samples: Training inputs, at most, that the head is re-fitted on before the first epoch.
     """
 
@@ -68,11 +70,7 @@ class FinetuneSettings:
     refit_samples: int = SAMPLES
 
     def __post_init__(self) -> None:
-        """Refuse what is no scope, optimizer or precision.
-
-        Raises:
-            TrainingError: With code ``bad_setting``.
-        """
+        """Refuse what is no scope, optimizer or precision."""
         for setting, names in NAMES.items():
             value = getattr(self, setting)
             if value not in names:
@@ -83,23 +81,17 @@ class FinetuneSettings:
                 raise TrainingError(msg, code="bad_setting")
 
     def decided(self, samples: int, outputs: int = 1) -> FinetuneSettings:
-        """Return the settings with nothing left open.
-
-        Args:
-            samples: For training.
-            outputs: Numbers that the model gives out for each.
-        """
+        """Return the settings with nothing left open, for so many samples with so many outputs each."""
         rate = self.learning_rate
         if rate is None and self.optimizer == "adam":
             rate = LEARNING_RATE
+        size = self.batch_size or _batch_size(self.scope, samples, outputs)
         return dataclasses.replace(
             self,
             epochs=self.epochs or EPOCHS[self.scope],
             learning_rate=rate,
-            batch_size=current().rounded(
-                self.batch_size or _batch_size(self.scope, samples, outputs)
-            ),
-            precision=precision.choose(self.precision),
+            batch_size=replicas().rounded(size),
+            precision=PRECISIONS[self.precision],
         )
 
 

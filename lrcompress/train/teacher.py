@@ -30,11 +30,7 @@ SCALED_AT_ONCE = 8_192
 
 
 def check(student: Any, teacher: Any) -> None:
-    """Refuse a teacher that speaks of other classes.
-
-    Raises:
-        DatasetError: If the outputs are not of the same shapes.
-    """
+    """Refuse a teacher that speaks of other classes."""
     theirs, ours = ([tuple(t.shape[1:]) for t in model.outputs] for model in (teacher, student))
     if theirs != ours:
         msg = (

@@ -67,7 +67,7 @@ def finetune(
         distill: Whether the original model teaches; default where it is at hand.
         temperature: Of its outputs; default 2.
         patience: Epochs without a better one after which to stop; default never.
-        precision: ``float32``, ``mixed``, or ``auto``: mixed where the device gains from it.
+        precision: ``float32``, ``mixed`` (bfloat16 products while it trains), or ``auto``, which is float32.
         distribute: ``auto`` shares each batch out where there are several accelerators or hosts,
             ``data`` also among CPU devices, ``none`` never; see docs/devices.md.
         dataset: As for `lrcompress.factorize`; default the run record's, or the one that the model file
@@ -80,7 +80,8 @@ def finetune(
         overwrite: Replace an existing output, and an unfinished run's checkpoint.
         resume: Go on with an unfinished run of the same command; it ends as a run that was
             never interrupted.
-        tensorboard: Folder that gets each epoch's figures for TensorBoard.
+        tensorboard: Folder that gets each epoch's figures for TensorBoard, or as ``epochs.csv`` where it
+            does not run.
         seed: Of the validation split, the order of samples and dropout.
 
     Raises:
@@ -108,7 +109,7 @@ def finetune(
     loaded = source.load()
     name = loaded.name
     before_keras()
-    from lrcompress.live import compiling, engine
+    from lrcompress.live import engine
     from lrcompress.live.devices import over
     from lrcompress.live.storing import check_writable, save_model
     from lrcompress.measure.rare import lost_classes
@@ -168,20 +169,40 @@ def finetune(
     warnings += outcome.warnings()
     if outcome.original is not None:
         warnings += lost_classes(outcome.original, outcome.after)
-    result = FinetuneResult.of(
-        outcome,
-        told=data.told,
+    original_told = data.told(outcome.original.to_json()) if outcome.original else None
+    before, after = data.told(outcome.before.to_json()), data.told(outcome.after.to_json())
+    state = outcome.state
+    result = FinetuneResult(
         input=path,
         output=target,
         record=record.path,
+        epochs=outcome.settings.epochs or 0,
+        epochs_done=state.epoch,
+        best_epoch=state.best_epoch,
+        stopped=outcome.stopped,
+        resumed_from=outcome.resumed_from,
+        measure=after["measure"],
+        original=original_told,
+        before=before,
+        after=after,
+        error_rate_original=(original_told or {}).get("error_rate"),
+        error_rate_before=before.get("error_rate"),
+        error_rate_after=after.get("error_rate"),
+        drop=data.told(outcome.drop.to_json()) if outcome.drop else None,
+        seconds=outcome.seconds,
+        images_per_second=outcome.images_per_second,
         device=device,
+        distilled=outcome.distilled,
+        settings=dict(outcome.settings.__dict__),
         dataset=name,
         scaling=data.scaling.name,
+        history=data.told(state.history),
         warnings=warnings,
+        trained=outcome.trained,
     )
     live = model_of(path)
     if live is not None:
-        compiling.compile_like(student, live)
+        engine.compile_like(student, live)
         result = dataclasses.replace(result, model=student)
     if not team.writes:
         return result

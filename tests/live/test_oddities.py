@@ -129,7 +129,7 @@ def test_what_keras_cannot_save_is_known_before_the_first_epoch(
         raise TypeError(msg)
 
     monkeypatch.setattr(storing, "_save_quietly", fails)
-    monkeypatch.setattr("lrcompress.train.finetune.Training.run", pytest.fail)
+    monkeypatch.setattr("lrcompress.train.finetune._train", pytest.fail)
     with pytest.raises(
         OutputError, match=r"cannot save \S+ as small-finetuned.h5 \(TypeError: cannot pickle"
     ):

@@ -214,7 +214,7 @@ def test_the_loss_of_a_teacher_beside_sees_the_mask() -> None:
     x, y = sentences()
     student, teacher = tagger("plain"), tagger("plain")
     output = losses.Output(losses.CLASSES, TAGS, is_logits=False)
-    loss = losses.blended_loss(output, output, losses.Blend(0.5, 2.0))
+    loss = losses.blended_loss(output, output, 0.5, 2.0)
     both = SideBySide(student, teacher)
     both.compile(loss=loss)
     other = np.where(x > 0, y, (y + 1) % TAGS)[..., None].astype(np.float32)
@@ -233,7 +233,7 @@ def test_training_joins_weights_of_samples_with_the_mask() -> None:
     from lrcompress.live.fit import Split
     from lrcompress.live.prepare import Prepared
     from lrcompress.train.settings import FinetuneSettings
-    from lrcompress.train.targets import aim_for
+    from lrcompress.train.supervision import supervise
 
     x, tags = sentences()
     labels = {"kind": tags[:, 0], "tags": tags}
@@ -247,12 +247,10 @@ def test_training_joins_weights_of_samples_with_the_mask() -> None:
     })  # fmt: skip
     split = Split(x, labels, x, labels, x, labels, w_train=weights)
 
-    aim = aim_for(
-        model, None, Prepared(split, parse("as-is", x), {}), FinetuneSettings(), lambda *_: None
-    )
-    aim.model.compile(loss=aim.loss, loss_weights=aim.loss_weights)
-    found = aim.model.evaluate(
-        x, aim.targets, sample_weight=aim.sample_weight, batch_size=len(x), verbose=0
+    taught = supervise(model, None, Prepared(split, parse("as-is", x), {}), FinetuneSettings())
+    taught.model.compile(loss=taught.loss, loss_weights=taught.loss_weights)
+    found = taught.model.evaluate(
+        x, taught.targets, sample_weight=taught.sample_weight, batch_size=len(x), verbose=0
     )
 
     outputs = {name: np.asarray(values) for name, values in model(x).items()}

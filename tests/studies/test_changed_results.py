@@ -19,7 +19,6 @@ from lrcompress.reporting.arms import ARMS, arm_names
 from lrcompress.studies import reuse, scratch
 from lrcompress.studies.predictions import pack
 from lrcompress.studies.trainer import ScratchSettings
-from lrcompress.train import loop
 from lrcompress.train.checkpoint import Checkpoint, State, all_as_saved
 from lrcompress.verbs.compare import _rows
 
@@ -194,12 +193,6 @@ def test_checkpoints_are_read_or_refused(tmp_path: Path) -> None:
         [np.ones((2, 3))],
     ):
         assert is_refused_or(lambda wrong=wrong: all_as_saved(wrong, arrays))  # type: ignore[misc]
-
-
-def test_a_state_of_training_that_is_none_begins_anew(tmp_path: Path) -> None:
-    """Of `train-from-scratch`: nobody has to delete it."""
-    (tmp_path / "state.npz").write_bytes(b"PK\x03\x04 and no more")
-    assert loop._restore(None, tmp_path / "state.npz", {}) == (0, 0.0)
 
 
 def test_numbers_and_depth_have_an_end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -107,6 +108,35 @@ def test_a_killed_row_ends_as_an_unkilled_one(
     assert sorted(path.name for path in tmp_path.iterdir()) == [name, "results.json"]
 
 
+@pytest.mark.parametrize("content", [b"PK\x03\x04 and no more", None])
+def test_a_state_that_is_none_begins_anew(
+    few_digits: Dataset, recipe: Any, reference: Any, tmp_path: Path, content: bytes | None
+) -> None:
+    """A stranger's file in its place, or the state of another network: nobody has to delete it."""
+    from lrcompress.studies.rows import UNFINISHED
+
+    _, whole = reference
+    state = tmp_path / UNFINISHED / "digits-rank2.npz"
+    state.parent.mkdir()
+    if content is not None:
+        state.write_bytes(content)
+    else:
+        other = dataclasses.replace(recipe, build=lambda rank: tiny(3))
+        with pytest.raises(KeyboardInterrupt), listening(interrupt_in_epoch_2):
+            table(few_digits, other, tmp_path, ranks=(2,))
+        assert state.exists()
+
+    anew = table(few_digits, recipe, tmp_path, ranks=(2,))
+
+    assert anew["rows"][0]["wrong"] == whole["rows"][0]["wrong"]
+
+
+def interrupt_in_epoch_2(task: str, done: int, total: int, figures: dict[str, float]) -> None:
+    """Press Control-C in the second epoch of training."""
+    if "epoch 2/" in task:
+        raise KeyboardInterrupt
+
+
 def test_several_steps_at_once_are_the_same_steps(
     few_digits: Dataset,
     recipe: Any,
@@ -117,12 +147,12 @@ def test_several_steps_at_once_are_the_same_steps(
     """What keeps an accelerator busy changes no weight, also where steps are left over."""
     import keras
 
-    from lrcompress.train import loop
+    from lrcompress.studies import trainer
 
     if keras.backend.backend() == "torch":
         pytest.skip("Keras does one step at a time under PyTorch")
     folder, once = reference
-    monkeypatch.setattr(loop, "_steps_at_once", lambda: 5)
+    monkeypatch.setattr(trainer, "_steps_at_once", lambda: 5)
 
     several = table(few_digits, recipe, tmp_path, ranks=(2,))
 

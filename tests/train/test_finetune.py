@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from lrcompress.data.sources import Dataset
-from lrcompress.errors import DatasetError, TrainingError
+from lrcompress.errors import DatasetError, LRCompressWarning, OutputError, TrainingError
 
 pytestmark = pytest.mark.keras
 
@@ -86,7 +88,7 @@ def test_a_tail_inside_a_nested_model() -> None:
     import keras
 
     from lrcompress.live.activations import layer_inputs
-    from lrcompress.live.head import tail_of
+    from lrcompress.live.head import alone, tail_of
 
     layers = keras.layers
     head = [layers.Dense(2, use_bias=False, name="first"), layers.Dense(4, name="second")]
@@ -96,13 +98,13 @@ def test_a_tail_inside_a_nested_model() -> None:
 
     tail = tail_of(model)
     inputs = layer_inputs(model, tail.path, x)
-    alone = tail.alone(inputs.shape[1:])
+    small = alone(tail.layers, inputs.shape[1:])
 
     assert tail.path == "inner/first"
     np.testing.assert_allclose(
-        alone.predict(inputs, verbose=0), model.predict(x, verbose=0), atol=1e-6
+        small.predict(inputs, verbose=0), model.predict(x, verbose=0), atol=1e-6
     )
-    trainable = [weight.path for weight in alone.trainable_weights]
+    trainable = [weight.path for weight in small.trainable_weights]
     assert len(trainable) == 3
 
 
@@ -152,7 +154,9 @@ def test_a_teacher_asked_at_every_step(tune: Tune, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(distill, "IN_MEMORY_BYTES", 0)
     asked, second = tune()
 
-    assert asked.history[-1]["loss"] == pytest.approx(remembered.history[-1]["loss"], rel=1e-4)
+    assert asked.state.history[-1]["loss"] == pytest.approx(
+        remembered.state.history[-1]["loss"], rel=1e-4
+    )
     for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
@@ -207,18 +211,21 @@ def test_mixed_precision_is_for_training_only(tune: Tune, small_file: Path) -> N
     assert plain.settings.precision == "float32"
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     assert {weight.dtype for weight in model.get_weights()} == {np.dtype(np.float32)}
-    losses = [entry["validation_loss"] for entry in outcome.history]
+    losses = [entry["validation_loss"] for entry in outcome.state.history]
     assert losses[-1] < losses[0]
     # bfloat16 has three digits.
-    assert outcome.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=0.02)
-    assert outcome.history[-1]["loss"] != plain.history[-1]["loss"]
+    assert outcome.state.history[-1]["loss"] == pytest.approx(
+        plain.state.history[-1]["loss"], rel=0.02
+    )
+    assert outcome.state.history[-1]["loss"] != plain.state.history[-1]["loss"]
 
 
 def test_mixed_precision_leaves_words_and_outputs_alone() -> None:
     """Numbers of words stay apart, also in a nested model; what makes the outputs is float32."""
     import keras
 
-    from lrcompress.train.precision import MIXED, training_in
+    from lrcompress.train.modes import computing_in
+    from lrcompress.train.settings import MIXED
 
     layers = keras.layers
     words = layers.Embedding(3000, 1, embeddings_initializer="glorot_normal")
@@ -227,7 +234,7 @@ def test_mixed_precision_leaves_words_and_outputs_alone() -> None:
     x = np.arange(2000, 2010, dtype=np.float32).reshape(2, 5)
     before = np.asarray(keras.ops.convert_to_numpy(model(x)))
 
-    with training_in(model, MIXED):
+    with computing_in(model, MIXED):
         policies = [layer.dtype_policy.name for layer in (words, body.layers[-1], model.layers[-1])]
         during = np.asarray(keras.ops.convert_to_numpy(model(x)))
 
@@ -239,21 +246,23 @@ def test_mixed_precision_leaves_words_and_outputs_alone() -> None:
     assert words.dtype_policy.name == "float32"
 
 
-def test_precision_is_mixed_only_where_the_device_gains() -> None:
-    """A CPU never gains; what was asked is done."""
-    from lrcompress.live import engine
-    from lrcompress.train import precision
+def test_precision_is_what_was_asked() -> None:
+    """Nothing is measured: auto is float32, as mixed is bfloat16."""
+    from lrcompress.train.settings import FinetuneSettings
 
-    assert precision.choose("float32") == "float32"
-    assert precision.choose("mixed") == "mixed_bfloat16"
-    assert engine.has_accelerator() or precision.choose("auto") == "float32"
+    found = {
+        word: FinetuneSettings(precision=word).decided(9).precision
+        for word in ("auto", "float32", "mixed")
+    }
+
+    assert found == {"auto": "float32", "float32": "float32", "mixed": "mixed_bfloat16"}
 
 
 def test_patience_and_divergence(tune: Tune) -> None:
     """It stops when no better epoch comes, and at once when the loss is no number any more."""
     waited, _ = tune(None, epochs=9, learning_rate=1e-12, patience=2)
 
-    assert (waited.stopped, waited.epochs_done) == ("patience", waited.best_epoch + 2)
+    assert (waited.stopped, waited.state.epoch) == ("patience", waited.state.best_epoch + 2)
     with pytest.raises(TrainingError, match=r"diverged in epoch [1-8]: .* --learning-rate"):
         tune(None, epochs=9, learning_rate=1e30)
 
@@ -293,13 +302,13 @@ def test_every_kind_of_output_at_once() -> None:
     assert after["kind"]["error_rate"] < before["kind"]["error_rate"]
     assert after["tags"]["binary_error"] < before["tags"]["binary_error"]
     assert after["size"]["rmse"] < before["size"]["rmse"]
-    assert outcome.best_epoch > 0
+    assert outcome.state.best_epoch > 0
 
 
 def test_weights_of_samples_and_classes_multiply() -> None:
     """A sample's loss weighs what it weighs times its class; one a sample holds for all steps."""
     from lrcompress.live.fit import Split
-    from lrcompress.train.targets import training_weights
+    from lrcompress.train.supervision import training_weights
 
     x, y = np.zeros((2, 3)), np.array([[0, 1, 1], [2, 0, 0]])
     by_class = np.array([1.0, 10.0, 100.0], np.float32)
@@ -314,15 +323,21 @@ def test_weights_of_samples_and_classes_multiply() -> None:
     np.testing.assert_array_equal(found(each, by_class), [[2, 20, 20], [300, 3, 3]])
 
 
-def test_batches() -> None:
+def test_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """An epoch takes each sample, in full batches, in an order that only its number and the seed decide."""
     from lrcompress.data.scaling import parse
+    from lrcompress.live.devices import Replicas
+    from lrcompress.train import feed as feeding
     from lrcompress.train.feed import Feed, epoch_order
 
     x = np.arange(10, dtype=np.uint8)[:, None]
     first, again, second = (epoch_order(10, 4, seed=3, epoch=e) for e in (1, 1, 2))
     feed = Feed(x, x[:, 0], first, 4, parse("/5", x), sample_weight=x[:, 0].astype(np.float32))
-    halves = [Feed(x, x, first, 4, parse("/5", x), share=(part, 2)) for part in range(2)]
+    halves = []
+    for part in range(2):
+        own = Replicas(index=part, processes=2)
+        monkeypatch.setattr(feeding, "replicas", lambda own=own: own)
+        halves.append(Feed(x, x, first, 4, parse("/5", x)))
 
     batches = [feed[step] for step in range(len(feed))]
 
@@ -342,18 +357,31 @@ def test_batches() -> None:
         np.testing.assert_array_equal(np.sort(shared), np.sort(batches[step][1]))
 
 
-def test_events_are_read_by_tensorflow(tmp_path: Path) -> None:
-    """TensorFlow, whose format it is, reads the scalars and finds every checksum right."""
-    summary_iterator = pytest.importorskip("tensorflow").compat.v1.train.summary_iterator
-    from lrcompress.train.tensorboard import EventFile
+def test_figures_of_epochs_go_to_a_folder(tmp_path: Path) -> None:
+    """To Keras' own TensorBoard where it runs, else to a file that a resumed run goes on with."""
+    import keras
 
-    events = EventFile(tmp_path / "logs")
-    events.add(1, {"loss": 0.25, "validation_loss": float("nan")})
-    events.add(300, {"loss": -1.5, "a/b": 2.0})
+    from lrcompress.train.callbacks import epoch_log
 
-    found = [
-        (event.step, {value.tag: value.simple_value for value in event.summary.value})
-        for event in summary_iterator(str(events.path))
-    ]
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    runs = keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard")
+    told = contextlib.nullcontext() if runs else pytest.warns(LRCompressWarning, match="epochs.csv")
+    for epoch in (1, 2):
+        with told, epoch_log(tmp_path / "logs", model) as write:
+            write(epoch, {"epoch": epoch, "loss": 0.25, "validation_loss": None, "kept": True})
 
-    assert found == [(0, {}), (1, {"loss": 0.25}), (300, {"loss": -1.5, "a/b": 2.0})]
+    if runs:
+        (folder,) = (tmp_path / "logs").iterdir()
+        assert folder.name == "train"
+        assert b"epoch_loss" in b"".join(file.read_bytes() for file in folder.iterdir())
+    else:
+        lines = (tmp_path / "logs" / "epochs.csv").read_text().splitlines()
+        assert [line.split(",")[:2] for line in lines] == [
+            ["epoch", "loss"],
+            ["1", "0.25"],
+            ["2", "0.25"],
+        ]
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="--tensorboard"), epoch_log(tmp_path / "file", model):
+        pass

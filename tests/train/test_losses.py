@@ -64,7 +64,7 @@ def test_the_blend_is_its_formula(
     end = {"classes": lambda z: softmax(z, axis=-1), "yes-no": expit, "numbers": lambda z: z}[kind]
     s, t = (z if is_logits else end(z).astype(np.float32) for z in (student, teacher))
     output = losses.Output(kind, 4, is_logits)
-    loss = losses.blended_loss(output, output, losses.Blend(WEIGHT, TEMPERATURE))
+    loss = losses.blended_loss(output, output, WEIGHT, TEMPERATURE)
     y_true = y.astype(np.float32)
     if beside == "targets":
         y_true, y_pred = np.concatenate([y_true, t], axis=-1), s
@@ -89,7 +89,7 @@ def test_labels_alone_are_a_blend_without_a_teacher(kind: str) -> None:
 
     alone = computed(losses.label_loss(output), y, student)
     nothing = computed(
-        losses.blended_loss(output, output, losses.Blend(0.0, TEMPERATURE)),
+        losses.blended_loss(output, output, 0.0, TEMPERATURE),
         np.concatenate([y, teacher], axis=-1),
         student,
     )
@@ -121,7 +121,7 @@ def test_a_teacher_of_many_words_stays_sure() -> None:
     probabilities = [softmax(z, axis=-1).astype(np.float32) for z in (student, teacher)]
 
     found = computed(
-        losses.blended_loss(output, output, losses.Blend(1.0, 2.0)),
+        losses.blended_loss(output, output, 1.0, 2.0),
         np.full((3, 1), 7.0, np.float32),
         np.concatenate(probabilities, axis=-1),
     )

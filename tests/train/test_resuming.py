@@ -88,8 +88,8 @@ def test_a_killed_run_ends_as_an_unbroken_one(
 
     assert [o.resumed_from for o in (whole, resumed, done)] == [0, 1, EPOCHS]
     assert not any(task.startswith("fine-tuning") for task in tasks)
-    assert resumed.best_epoch == done.best_epoch == whole.best_epoch
-    assert whole.history == resumed.history == done.history
+    assert resumed.state.best_epoch == done.state.best_epoch == whole.state.best_epoch
+    assert whole.state.history == resumed.state.history == done.state.history
     assert all(map(np.array_equal, weights, again))
     assert all(map(np.array_equal, weights, once_more))
 
@@ -117,7 +117,7 @@ def digits_run(
 
 def interrupted_at(patch: pytest.MonkeyPatch, step: int) -> None:
     """Press Control-C at a step of training, counted from now."""
-    from lrcompress.train.steps import StepReporter
+    from lrcompress.train.callbacks import StepReporter
 
     report, seen = StepReporter.on_train_batch_end, 0
 

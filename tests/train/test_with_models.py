@@ -235,9 +235,9 @@ def test_finetune_keeps_the_best_and_repeats(
         weights.append(student.get_weights())
 
     first, second = outcomes
-    errors = [(e["validation_error_rate"], e["validation_loss"]) for e in first.history]
-    kept = [entry["kept"] for entry in first.history]
-    assert len(first.history) == 3
+    errors = [(e["validation_error_rate"], e["validation_loss"]) for e in first.state.history]
+    kept = [entry["kept"] for entry in first.state.history]
+    assert len(first.state.history) == 3
     assert kept.count(True) == 1
     assert errors[kept.index(True)] == min(errors)
     val = evaluate(student, data.scaling(data.split.x_val), data.split.y_val)
@@ -262,7 +262,7 @@ def test_finetune_never_ends_worse_than_it_began(
 
     outcome = finetune(student, teacher, data, FinetuneSettings(epochs=1, learning_rate=100.0))
 
-    assert outcome.best_epoch == 0
+    assert outcome.state.best_epoch == 0
     assert outcome.after.errors == outcome.before.errors
     assert all(map(np.array_equal, before, student.get_weights()))
 

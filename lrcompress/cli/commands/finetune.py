@@ -60,11 +60,11 @@ NAMES = {
 )
 @click.option("--precision", type=OneOf(["auto", "float32", "mixed"]), default="auto",
               show_default=True,
-              help="While training: mixed is bfloat16, auto where the device gains from it.")  # fmt: skip
+              help="While training: mixed is bfloat16, auto is float32.")  # fmt: skip
 @click.option("--resume", is_flag=True,
               help="Go on with the unfinished run of the same command.")  # fmt: skip
 @click.option("--tensorboard", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-              help="Folder that gets each epoch's figures for TensorBoard.")  # fmt: skip
+              help="Folder that gets each epoch's figures, for TensorBoard or as CSV.")  # fmt: skip
 @run_option("Run record; default: the newest here.")
 @data_options
 @validation_option

@@ -22,22 +22,14 @@ from lrcompress.lowrank import AUTO, Problem, factorize_ranks, most_inputs
 SAMPLES = 60_000
 
 
-def refit_head(
-    student: Any,
-    teacher: Any,
-    head: SplitHead,
-    x: Arrays,
-) -> None:
-    """Put the refined factors of the teacher's kernel into the student, in place.
+def refit_head(student: Any, teacher: Any, head: SplitHead, x: Arrays) -> None:
+    """Put the refined factors of the teacher's kernel into a student not trained since, in place.
 
     Args:
-        student: The factorized Keras model; must not have been trained since.
+        student: The factorized Keras model.
         teacher: The original Keras model.
         head: The layer in both.
         x: Scaled, unlabelled training inputs; some `SAMPLES` are enough.
-
-    Raises:
-        TrainingError: If either model lacks the layer.
     """
     source = find_layer(teacher, head.path)
     first, second = find_layer(student, head.first_path), find_layer(student, head.path)

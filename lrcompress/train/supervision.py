@@ -1,4 +1,4 @@
-"""What is fitted to what: the student alone or beside its teacher, and the targets for it."""
+"""What a student is fitted to: labels, its teacher, or both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.arrays import Arrays, count
+from lrcompress.data.arrays import count
 from lrcompress.live.evaluate import predictions_of
 from lrcompress.live.fit import Split
 from lrcompress.live.outputs import Head, heads
@@ -22,11 +22,11 @@ from lrcompress.train.settings import FinetuneSettings
 
 
 @dataclass(frozen=True)
-class Aim:
+class Supervision:
     """What `fit` is given.
 
     Attributes:
-        model: The Keras model to compile and fit.
+        model: The Keras model to compile and fit: the student, alone or beside its teacher.
         targets: For the training inputs, arranged as the model's outputs.
         loss: One an output, arranged so too.
         loss_weights: Of the outputs, in the model's order; None for a single one.
@@ -40,33 +40,25 @@ class Aim:
     sample_weight: Any
 
 
-def aim_for(
-    student: Any,
-    teacher: Any | None,
-    data: Prepared,
-    settings: FinetuneSettings,
-) -> Aim:
-    """Return what a student is to be fitted to.
-
-    Args:
-        student: The factorized Keras model.
-        teacher: The original; None leaves labels alone.
-        data: The data set.
-        settings: Temperature and weight of the teacher.
-
-    Raises:
-        DatasetError: If the teacher speaks of other classes.
-    """
-    ends = heads(student)
-    labels = _by_head(data.split.y_train, ends)
-    outputs = [output_of(head, y) for head, y in zip(ends, labels, strict=True)]
-    targets = [columns(output, y) for output, y in zip(outputs, labels, strict=True)]
+def supervise(
+    student: Any, teacher: Any | None, data: Prepared, settings: FinetuneSettings
+) -> Supervision:
+    """Return what a student is to be fitted to; without a teacher the labels alone."""
+    ends, y = heads(student), data.split.y_train
+    labels = [y[head.name] for head in ends] if isinstance(y, dict) else [y]
+    outputs = [_output(head, of) for head, of in zip(ends, labels, strict=True)]
+    # float32 is exact up to 2^24 classes.
+    targets = [
+        np.asarray(of[..., None] if kind_of(of) == "classes" else of, np.float32) for of in labels
+    ]
     model, loss = _bare(student), [losses.label_loss(output) for output in outputs]
     if teacher is not None:
         distill.check(student, teacher)
-        theirs = [output_of(head, y) for head, y in zip(heads(teacher), labels, strict=True)]
-        blend = losses.Blend(settings.teacher_weight, settings.temperature)
-        loss = [losses.blended_loss(*pair, blend) for pair in zip(outputs, theirs, strict=True)]
+        theirs = [_output(head, of) for head, of in zip(heads(teacher), labels, strict=True)]
+        loss = [
+            losses.blended_loss(own, other, settings.teacher_weight, settings.temperature)
+            for own, other in zip(outputs, theirs, strict=True)
+        ]
         if distill.fits_in_memory(teacher, count(data.split.x_train)):
             taught = distill.remembered(teacher, data.split.x_train, data.scaling)
             targets = [np.concatenate(pair, axis=-1) for pair in zip(targets, taught, strict=True)]
@@ -74,8 +66,8 @@ def aim_for(
             model = distill.SideBySide(model, teacher)
     weights = training_weights(data.split)
     # Keras cannot join weights of samples with a mask of their steps.
-    each = [] if weights is None else [spread(weights, predictions_of(y)) for y in labels]
-    return Aim(
+    each = [] if weights is None else [spread(weights, predictions_of(of)) for of in labels]
+    return Supervision(
         model=model,
         targets=_as_fed(_as_outputs(student, targets)),
         loss=_as_outputs(student, loss),
@@ -95,20 +87,13 @@ def training_weights(split: Split) -> NDArray[np.float32] | None:
     return np.asarray(by_class * spread(weights, by_class.shape))
 
 
-def output_of(head: Head, labels: NDArray[Any]) -> losses.Output:
-    """Return what an output says, with the labels that were fitted to it."""
+def _output(head: Head, labels: NDArray[Any]) -> losses.Output:
+    """Return what an output says, with the labels that are fitted to it."""
     units = int(head.shape[-1] or 1)
-    kind = {"labels": losses.YES_NO, "regression": losses.NUMBERS}.get(kind_of(labels))
-    if kind is None:
-        # One unit says how likely class 1 is.
-        kind = losses.YES_NO if units == 1 else losses.CLASSES
-    return losses.Output(kind, units, head.is_logits)
-
-
-def columns(output: losses.Output, labels: NDArray[Any]) -> NDArray[np.float32]:
-    """Return labels as float32, (samples, ..., columns); exact up to 2^24 classes."""
-    wide = labels if kind_of(labels) != "classes" else labels[..., None]
-    return np.asarray(wide, np.float32)
+    # One unit says how likely class 1 is.
+    classes = losses.YES_NO if units == 1 else losses.CLASSES
+    kinds = {"labels": losses.YES_NO, "regression": losses.NUMBERS}
+    return losses.Output(kinds.get(kind_of(labels), classes), units, head.is_logits)
 
 
 def _bare(student: Any) -> Any:
@@ -119,10 +104,6 @@ def _bare(student: Any) -> Any:
     """
     graph = getattr(student, "_functional", None) or student
     return keras.Model(graph._inputs_struct, graph._outputs_struct, name=student.name)
-
-
-def _by_head(y: Arrays, ends: list[Head]) -> list[NDArray[Any]]:
-    return [y[head.name] for head in ends] if isinstance(y, dict) else [y]
 
 
 def _as_outputs(model: Any, flat: list[Any]) -> Any:
