@@ -1,12 +1,13 @@
-"""What `factorize` returns."""
+"""What the verbs return: told in one line, in a notebook in a small table, and as JSON."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+# Of every document but the results of `train-from-scratch`.
 SCHEMA_VERSION = 1
 
 
@@ -15,7 +16,34 @@ def text_of(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-class Shown:
+class Document:
+    """A result that is also a document of JSON."""
+
+    HEAD: ClassVar[dict[str, Any]] = {"schema_version": SCHEMA_VERSION}
+    # The attributes that it holds, where these are not all of the fields.
+    KEYS: ClassVar[tuple[str, ...]] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that ``--json`` prints."""
+        return self.HEAD | {key: _json(getattr(self, key)) for key in self.KEYS or vars(self)}
+
+
+def _json(value: Any) -> Any:  # noqa: ANN401
+    from msgspec import to_builtins
+
+    if isinstance(value, Document):
+        return value.to_json()
+    if isinstance(value, (list, tuple)):
+        return [_json(item) for item in value]
+    return to_builtins(value, str_keys=True, enc_hook=_plain)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Return a path, or a number of NumPy's, as JSON has it."""
+    return str(value) if isinstance(value, Path) else value.item()
+
+
+class Shown(Document):
     """A result that tells itself in one line, and in a notebook in a small table."""
 
     def facts(self) -> dict[str, str]:
@@ -66,13 +94,9 @@ class RankChoice:
     found: dict[int, float]
     message: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a plain dictionary."""
-        return {**self.__dict__, "found": {str(r): value for r, value in self.found.items()}}
-
 
 @dataclass(frozen=True)
-class LayerResult:
+class LayerResult(Document):
     """One Dense layer that became two.
 
     Attributes:
@@ -93,6 +117,12 @@ class LayerResult:
         is_head: Whether it makes predictions; a hidden layer otherwise.
     """
 
+    HEAD: ClassVar[dict[str, Any]] = {}
+    KEYS = (
+        "name", "path", "first_name", "is_head", "kernel_shape", "dtype", "activation", "softmax", "rank",
+        "rank_choice", "method", "method_reason", "parameters_before", "parameters_after",
+    )  # fmt: skip
+
     name: str
     path: str
     first_name: str
@@ -109,25 +139,19 @@ class LayerResult:
     certified: dict[str, Any] = field(repr=False)
     is_head: bool = True
 
+    @property
+    def rank_choice(self) -> RankChoice:
+        """How the rank was chosen, as documents call it."""
+        return self.choice
+
+    @property
+    def method(self) -> str:
+        """By which the factors were found."""
+        return str(self.factors.method)
+
     def to_json(self) -> dict[str, Any]:
         """Return what a script reads: no arrays but an outline of the spectrum."""
-        return {
-            "name": self.name,
-            "path": self.path,
-            "first_name": self.first_name,
-            "is_head": self.is_head,
-            "kernel_shape": list(self.kernel_shape),
-            "dtype": self.dtype,
-            "activation": self.activation,
-            "softmax": self.softmax,
-            "rank": self.rank,
-            "rank_choice": self.choice.to_json(),
-            "method": self.factors.method,
-            "method_reason": self.method_reason,
-            "parameters_before": self.parameters_before,
-            "parameters_after": self.parameters_after,
-            **self.certified,
-        }
+        return super().to_json() | self.certified
 
 
 @dataclass(repr=False)
@@ -161,6 +185,13 @@ class FactorizeResult(Shown):
         modernized: What was put in the terms of Keras 3, a line each; empty unless asked for.
         model: The compressed Keras model, where the input was a model in memory.
     """
+
+    KEYS = (
+        "input", "output", "record", "rank", "method", "method_reason", "layers",
+        "parameters_before", "parameters_after", "bytes_before", "bytes_after",
+        "optimizer_bytes", "optimizer_bytes_after", "error_rate_before", "error_rate_after",
+        "measured_before", "measured_after", "drop", "warnings", "modernized", "seconds",
+    )  # fmt: skip
 
     input: Path | None
     output: Path | None
@@ -206,30 +237,3 @@ class FactorizeResult(Shown):
             before, after = figure_of(self.measured_before), figure_of(self.measured_after)
             found["test data"] = f"{before} to {after}"
         return found | {"output": str(self.output or "in memory")}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document that `lrcompress factorize --json` prints."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "input": text_of(self.input),
-            "output": text_of(self.output),
-            "record": text_of(self.record),
-            "rank": self.rank,
-            "method": self.method,
-            "method_reason": self.method_reason,
-            "layers": [layer.to_json() for layer in self.layers],
-            "parameters_before": self.parameters_before,
-            "parameters_after": self.parameters_after,
-            "bytes_before": self.bytes_before,
-            "bytes_after": self.bytes_after,
-            "optimizer_bytes": self.optimizer_bytes,
-            "optimizer_bytes_after": self.optimizer_bytes_after,
-            "error_rate_before": self.error_rate_before,
-            "error_rate_after": self.error_rate_after,
-            "measured_before": self.measured_before,
-            "measured_after": self.measured_after,
-            "drop": self.drop,
-            "warnings": self.warnings,
-            "modernized": self.modernized,
-            "seconds": self.seconds,
-        }

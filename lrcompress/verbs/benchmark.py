@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lrcompress.errors import RunRecordError, TrainingError, UnsupportedModelError
 from lrcompress.events import before_keras, progress
@@ -20,7 +20,6 @@ from lrcompress.verbs.in_memory import takes_live_models
 if TYPE_CHECKING:
     from lrcompress.live.latency import Subject
 
-SCHEMA_VERSION = 1
 BATCH_SIZES = (1, 32, 256)
 
 
@@ -43,6 +42,8 @@ class BenchmarkResult(Shown):
         record: The run record that took the result in; None without one.
     """
 
+    HEAD: ClassVar[dict[str, Any]] = Shown.HEAD | {"kind": "benchmark"}
+
     models: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     device: str
@@ -59,20 +60,6 @@ class BenchmarkResult(Shown):
             for row in self.rows
             if row["what"] == "model"
         } | {"device": self.device}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what `lrcompress benchmark --json` prints."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "kind": "benchmark",
-            "models": self.models,
-            "rows": self.rows,
-            "device": self.device,
-            "cores": self.cores,
-            "versions": self.versions,
-            "open_length": self.open_length,
-            "record": None if self.record is None else str(self.record),
-        }
 
 
 @takes_live_models()

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lrcompress.errors import TrainingError
 from lrcompress.events import before_keras, progress
 from lrcompress.files import check_output, check_output_folder, replacing, replacing_folder
 from lrcompress.modelfile import ModelFile, Site, model_of, open_for_keras
-from lrcompress.records.results import Shown, text_of
+from lrcompress.records.results import Shown
 from lrcompress.verbs.context import original_of, record_beside
 from lrcompress.verbs.export_inputs import COMPARED_SAMPLES, Inputs, Wanted, find_inputs
 from lrcompress.verbs.in_memory import takes_live_models
@@ -21,7 +21,6 @@ from lrcompress.verbs.in_memory import takes_live_models
 if TYPE_CHECKING:
     from lrcompress.runtimes.runtime import Runtime
 
-SCHEMA_VERSION = 1
 
 Quietly = Callable[[], AbstractContextManager[None]]
 
@@ -55,6 +54,8 @@ class ExportResult(Shown):
         versions: Of Keras and its engine.
     """
 
+    HEAD: ClassVar[dict[str, Any]] = Shown.HEAD | {"kind": "export"}
+
     input: Path | None
     output: Path
     format: str
@@ -82,12 +83,6 @@ class ExportResult(Shown):
             "latency": f"{1e3 * self.latency['median']:.3g} ms",
             "output": str(self.output),
         }
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document that `lrcompress export --json` prints."""
-        document = {"schema_version": SCHEMA_VERSION, "kind": "export", **self.__dict__}
-        paths = {key: text_of(document[key]) for key in ("input", "output")}
-        return document | {"layers": list(self.layers)} | paths
 
 
 @takes_live_models()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lrcompress.compression.run import check_suffix, fitting_suffix
 from lrcompress.errors import UnsupportedModelError
@@ -18,9 +17,8 @@ from lrcompress.modelfile import (
     open_model,
     write_merged,
 )
+from lrcompress.records.results import Document
 from lrcompress.verbs.in_memory import check_file
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class MergedLayer:
 
 
 @dataclass(frozen=True)
-class MergeResult:
+class MergeResult(Document):
     """What `merge` did.
 
     Attributes:
@@ -75,15 +73,6 @@ class MergeResult:
     optimizer_bytes: int
     optimizer_bytes_after: int
     warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document that `lrcompress merge --json` prints."""
-        document = {"schema_version": SCHEMA_VERSION, **self.__dict__}
-        layers = [
-            {**layer.__dict__, "kernel_shape": list(layer.kernel_shape)} for layer in self.layers
-        ]
-        paths = {key: str(document[key]) for key in ("input", "output")}
-        return document | {"layers": layers, "warnings": list(self.warnings)} | paths
 
 
 @one_blas_thread()

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lrcompress.compression.run import check_suffix, fitting_suffix
 from lrcompress.errors import TrainingError, in_place_of, one_line
@@ -15,13 +14,12 @@ from lrcompress.events import before_keras
 from lrcompress.files import check_output
 from lrcompress.modelfile import SUFFIXES, ModelFile, open_for_keras, open_model
 from lrcompress.modelfile.modern import Modernized, write_modernized
+from lrcompress.records.results import Document
 from lrcompress.verbs.in_memory import check_file
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
-class ModernizeResult:
+class ModernizeResult(Document):
     """What `modernize` did.
 
     Attributes:
@@ -45,12 +43,6 @@ class ModernizeResult:
     bytes_after: int
     optimizer_bytes: int
     checked: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document that `lrcompress modernize --json` prints."""
-        document = {"schema_version": SCHEMA_VERSION, **self.__dict__}
-        lists = {key: list(document[key]) for key in ("changes", "warnings")}
-        return document | lists | {key: str(document[key]) for key in ("input", "output")}
 
 
 def modernize(

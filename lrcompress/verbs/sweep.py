@@ -21,11 +21,10 @@ from lrcompress.lowrank import (
     singular_values,
 )
 from lrcompress.modelfile import ModelFile, Site, find_head, head_paths, open_model
-from lrcompress.records.results import Shown, text_of
+from lrcompress.records.results import Shown
 from lrcompress.verbs.calibration import DataOptions, Meter, NetworkMeter, held_out_meter, open_live
 from lrcompress.verbs.in_memory import takes_live_models
 
-SCHEMA_VERSION = 1
 # A continuation pass costs seconds a rank; up to so many it goes through every one.
 EVERY_RANK = 24
 # Multiplications in which the outputs of all inputs are measured at one rank, a second or so.
@@ -71,11 +70,6 @@ class SweepResult(Shown):
             "ranks": str(len({row["rank"] for row in self.rows})),
             "data set": "none" if self.dataset is None else str(self.dataset["name"]),
         }
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document that `lrcompress sweep --json` prints."""
-        document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **self.__dict__}
-        return document | {"model": text_of(self.model), "kernel_shape": list(self.kernel_shape)}
 
 
 @one_blas_thread()
