@@ -62,20 +62,42 @@ class Subject:
         }
 
 
+def runnable(path: Path) -> Any:
+    """Load a model that says what it takes in.
+
+    Raises:
+        TrainingError: If Keras cannot load it, or it does not say so.
+    """
+    model = storing.load_model(path)
+    if not getattr(model, "inputs", None):
+        msg = f"{path} does not say what it takes in; expected a functional or Sequential model."
+        raise TrainingError(msg, code="no_inputs")
+    return model
+
+
+def check_same_inputs(path: Path, model: Any, other_path: Path, other: Any) -> None:
+    """Refuse two models that do not take the same inputs.
+
+    Raises:
+        TrainingError: With code ``inputs_differ``.
+    """
+    shapes = [[tuple(tensor.shape[1:]) for tensor in one.inputs] for one in (model, other)]
+    if shapes[0] != shapes[1]:
+        msg = (
+            f"{path} takes inputs of shape {shapes[0]}, {other_path} of {shapes[1]}; expected "
+            "models of the same inputs."
+        )
+        raise TrainingError(msg, code="inputs_differ")
+
+
 def subject(path: Path, layers: Sequence[Sequence[str]] | None = None) -> Subject:
     """Load a model to be timed.
 
     Args:
         path: The file.
         layers: Paths of the layers to be timed alone, one or two in a row each; None for the head.
-
-    Raises:
-        TrainingError: If Keras cannot load it, or it does not say what it takes in.
     """
-    model = storing.load_model(path)
-    if not getattr(model, "inputs", None):
-        msg = f"{path} does not say what it takes in; expected a functional or Sequential model."
-        raise TrainingError(msg, code="no_inputs")
+    model = runnable(path)
     try:
         tails = [tail_of(model)] if layers is None else [_row(model, paths) for paths in layers]
         head = _alone(tails)

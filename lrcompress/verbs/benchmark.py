@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lrcompress.errors import RunRecordError, TrainingError, UnsupportedModelError
+from lrcompress.errors import RunRecordError, UnsupportedModelError
 from lrcompress.events import before_keras, progress
 from lrcompress.files import sha256
 from lrcompress.modelfile import ModelFile, find_head, open_for_keras
 from lrcompress.records import runs
 from lrcompress.records.results import Shown
 from lrcompress.verbs.context import find_record
-from lrcompress.verbs.in_memory import takes_live_models
+from lrcompress.verbs.live_models import takes_live_models
 
 if TYPE_CHECKING:
     from lrcompress.live.latency import Subject
@@ -106,7 +106,9 @@ def benchmark(
 
     layers = _factorized(opened)
     subjects = [latency.subject(path, rows) for path, rows in zip(paths, layers, strict=True)]
-    _check_inputs(subjects)
+    first, *others = subjects
+    for other in others:
+        latency.check_same_inputs(first.path, first.model, other.path, other.model)
     alone = "head" if layers[0] is None else "layers"
     rows = [
         row
@@ -114,9 +116,8 @@ def benchmark(
         for what in ("model", alone)
         for row in _measured(subjects, what, batch, seconds)
     ]
-    first = subjects[0].model
-    is_open = latency.open_lengths(first)
-    side = any(len(tensor.shape) > 3 for tensor in first.inputs)
+    is_open = latency.open_lengths(first.model)
+    side = any(len(tensor.shape) > 3 for tensor in first.model.inputs)
     result = BenchmarkResult(
         models=[one.to_json() for one in subjects],
         rows=rows,
@@ -163,18 +164,6 @@ def _factorized(models: Sequence[ModelFile]) -> list[list[tuple[str, ...]] | Non
     if not factored or any(path not in one for one in found for path in factored):
         return [None] * len(models)
     return [[tuple(dict.fromkeys((one[p].input_path, p))) for p in factored] for one in found]
-
-
-def _check_inputs(subjects: list[Subject]) -> None:
-    """Refuse models that do not take the same inputs."""
-    first, *others = ([tuple(t.shape[1:]) for t in one.model.inputs] for one in subjects)
-    for one, shapes in zip(subjects[1:], others, strict=True):
-        if shapes != first:
-            msg = (
-                f"{subjects[0].path} takes inputs of shape {first}, {one.path} of {shapes}; expected "
-                "models of the same inputs."
-            )
-            raise TrainingError(msg, code="inputs_differ")
 
 
 def _measured(

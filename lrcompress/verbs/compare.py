@@ -18,7 +18,7 @@ from lrcompress.studies.full_rank import Data
 from lrcompress.studies.request import Asked
 from lrcompress.studies.reuse import find_earlier
 from lrcompress.verbs.context import find_data
-from lrcompress.verbs.in_memory import check_file
+from lrcompress.verbs.live_models import check_file
 from lrcompress.verbs.train_from_scratch import check_published, own_recipe
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from lrcompress.events import before_keras
 from lrcompress.modelfile import open_for_keras
 from lrcompress.records.results import Shown, figure_of
 from lrcompress.verbs.context import find_data
-from lrcompress.verbs.in_memory import takes_live_models
+from lrcompress.verbs.live_models import takes_live_models
 
 
 @dataclass(frozen=True, repr=False)

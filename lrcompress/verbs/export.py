@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lrcompress.errors import TrainingError
 from lrcompress.events import before_keras, progress
 from lrcompress.files import check_output, check_output_folder, replacing, replacing_folder
 from lrcompress.modelfile import ModelFile, Site, model_of, open_for_keras
 from lrcompress.records.results import Shown
 from lrcompress.verbs.context import original_of, record_beside
 from lrcompress.verbs.export_inputs import COMPARED_SAMPLES, Inputs, Wanted, find_inputs
-from lrcompress.verbs.in_memory import takes_live_models
+from lrcompress.verbs.live_models import takes_live_models
 
 if TYPE_CHECKING:
     from lrcompress.runtimes.runtime import Runtime
@@ -156,9 +155,10 @@ def export(
     from lrcompress.runtimes.runtime import open_runtime
     from lrcompress.runtimes.writing import write
 
-    network, teacher = _load(path), None if original is None else _load(original)
+    network = latency.runnable(path)
+    teacher = None if original is None else latency.runnable(original)
     if original is not None:
-        _check_alike(network, teacher, path, original)
+        latency.check_same_inputs(path, network, original, teacher)
     wanted = Wanted(dataset, data_dir, scaling)
     inputs = find_inputs(network, opened, record, wanted)
     pairs = [layer for layer in opened.sites if layer.first is not None]
@@ -207,27 +207,6 @@ def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder."""
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files)
-
-
-def _load(path: Path) -> Any:  # noqa: ANN401  # a Keras model
-    from lrcompress.live import engine
-
-    network = engine.load_model(path)
-    if not getattr(network, "inputs", None):
-        msg = f"{path} does not say what it takes in; expected a functional or Sequential model."
-        raise TrainingError(msg, code="no_inputs")
-    return network
-
-
-def _check_alike(network: Any, teacher: Any, path: Path, original: Path) -> None:  # noqa: ANN401
-    """Refuse an original that takes other inputs."""
-    shapes = [[tuple(tensor.shape[1:]) for tensor in one.inputs] for one in (network, teacher)]
-    if shapes[0] != shapes[1]:
-        msg = (
-            f"{path} takes inputs of shape {shapes[0]}, {original} of {shapes[1]}; expected models of "
-            "the same inputs."
-        )
-        raise TrainingError(msg, code="inputs_differ")
 
 
 def _without_optimizer(opened: ModelFile) -> int:

@@ -17,7 +17,7 @@ from lrcompress.records.results import FactorizeResult
 from lrcompress.records.runs import read as read_record
 from lrcompress.records.runs import updating
 from lrcompress.verbs.calibration import DataOptions, open_live
-from lrcompress.verbs.in_memory import loaded, takes_live_models
+from lrcompress.verbs.live_models import loaded, takes_live_models
 from lrcompress.verbs.modernize import convert, modern_copy, needs_modern_terms
 
 

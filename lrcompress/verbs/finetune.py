@@ -15,7 +15,7 @@ from lrcompress.records import runs
 from lrcompress.records.finetune_result import FinetuneResult
 from lrcompress.verbs.context import factorized_file, find_data, find_record
 from lrcompress.verbs.finetune_inputs import load_teacher, split_head
-from lrcompress.verbs.in_memory import takes_live_models
+from lrcompress.verbs.live_models import takes_live_models
 
 # After the output's stem.
 CHECKPOINT_SUFFIX = ".checkpoint.npz"

@@ -22,7 +22,7 @@ from lrcompress.modelfile import (
     open_model,
     read_kernel,
 )
-from lrcompress.verbs.in_memory import takes_live_models
+from lrcompress.verbs.live_models import takes_live_models
 
 SCHEMA_VERSION = 1
 ENERGY_SHARES = (0.8, 0.9, 0.95, 0.99)

@@ -18,7 +18,7 @@ from lrcompress.modelfile import (
     write_merged,
 )
 from lrcompress.records.results import Document
-from lrcompress.verbs.in_memory import check_file
+from lrcompress.verbs.live_models import check_file
 
 
 @dataclass(frozen=True)

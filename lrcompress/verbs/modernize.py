@@ -15,7 +15,7 @@ from lrcompress.files import check_output
 from lrcompress.modelfile import SUFFIXES, ModelFile, open_for_keras, open_model
 from lrcompress.modelfile.modern import Modernized, write_modernized
 from lrcompress.records.results import Document
-from lrcompress.verbs.in_memory import check_file
+from lrcompress.verbs.live_models import check_file
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from lrcompress.reporting.attached import read_comparison, read_sweep, scratch_s
 from lrcompress.reporting.headline import headline
 from lrcompress.reporting.story import tell
 from lrcompress.verbs.context import find_record
-from lrcompress.verbs.remembered import record_at
+from lrcompress.verbs.memory import record_at
 
 
 def report(
@@ -67,17 +67,7 @@ def write_report(
 ) -> list[Path]:
     """Write a story as a file, and its figures; return what was written.
 
-    Args:
-        story: What `report` returns.
-        output: The file; none is written without.
-        kind: html, markdown, json or csv; default what the file's suffix tells.
-        plots: Folder for the figures.
-        overwrite: Whether files that exist may be replaced; never the record, its models, or any
-            other model.
-        inputs: What else the story was made from, and is not replaced.
-
-    Raises:
-        OutputError: If a file cannot be written, or its suffix tells no format.
+    Neither the record nor any model is ever replaced, nor the `inputs` that the story was made from.
     """
     from lrcompress.files import check_output
     from lrcompress.reporting.formats import format_of, render, write

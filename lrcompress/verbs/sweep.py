@@ -23,7 +23,7 @@ from lrcompress.lowrank import (
 from lrcompress.modelfile import ModelFile, Site, find_head, head_paths, open_model
 from lrcompress.records.results import Shown
 from lrcompress.verbs.calibration import DataOptions, Meter, NetworkMeter, held_out_meter, open_live
-from lrcompress.verbs.in_memory import takes_live_models
+from lrcompress.verbs.live_models import takes_live_models
 
 # A continuation pass costs seconds a rank; up to so many it goes through every one.
 EVERY_RANK = 24

@@ -13,7 +13,7 @@ from lrcompress.modelfile import find_head, open_for_keras, open_model
 from lrcompress.records.provenance import check_named
 from lrcompress.verbs.calibration import recorded_scaling
 from lrcompress.verbs.factorize import factorize
-from lrcompress.verbs.in_memory import check_file
+from lrcompress.verbs.live_models import check_file
 
 if TYPE_CHECKING:
     from lrcompress.data.sources import Dataset

@@ -24,7 +24,7 @@ from lrcompress.records.provenance import IN_MEMORY
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """What is remembered of a model that a verb made."""
+    """What is remembered of a model that a verb made: its record, its original, and its weights' digest."""
 
     document: dict[str, Any]
     original: weakref.ref[Any]
@@ -45,14 +45,7 @@ def lay_out(
     stack: contextlib.ExitStack,
     save: Callable[[Any, Path], None],
 ) -> None:
-    """Put the record, and the original if it still lives, beside the file of a model that a verb made.
-
-    Args:
-        model: The model; nothing is done for one of which nothing is remembered.
-        path: Its file, in a folder of its own.
-        stack: Closed when the folder goes.
-        save: Saves a model.
-    """
+    """Put what is remembered of a model, its record and its original, beside its file until the stack is closed."""
     run = _runs.get(model)
     if run is None:
         return
@@ -89,16 +82,9 @@ def remember(
     result: Any,  # noqa: ANN401
     original: Any,  # noqa: ANN401
     is_gone: Callable[[Path], bool],
-    cleaned: Callable[[dict[str, Any]], dict[str, Any]],
+    cleaned: Callable[[Any], Any],
 ) -> None:
-    """Remember the run of a model that a verb made, and take the meantime's files out of its record.
-
-    Args:
-        result: Of the verb; nothing is done for one without a model.
-        original: What it was made of.
-        is_gone: Returns whether a file will be gone.
-        cleaned: Returns a document that does not speak of such files.
-    """
+    """Remember the run of a model that a verb made of another, and take files that will be gone out of its record."""
     made, path = getattr(result, "model", None), getattr(result, "record", None)
     if not is_live(made) or not isinstance(path, Path) or not path.is_file():
         return
@@ -115,11 +101,7 @@ def remember(
 
 @contextlib.contextmanager
 def record_at(run: Any) -> Iterator[Any]:  # noqa: ANN401  # a path, a result, or a Keras model
-    """Yield the path of a run record: as it is given, that of a result, or of what a verb made in memory.
-
-    Raises:
-        DatasetError: If it is something else, or nothing is remembered of the model.
-    """
+    """Yield the path of a run record: as it is given, that of a result, or of what a verb made in memory."""
     if run is None or isinstance(run, (str, Path)):
         yield run
         return

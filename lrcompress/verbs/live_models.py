@@ -1,0 +1,228 @@
+"""Models in memory: each verb gets one as a file that is there while it works."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import logging
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from lrcompress.errors import (
+    DatasetError,
+    LRCompressError,
+    TrainingError,
+    UnsupportedModelError,
+    one_line,
+)
+from lrcompress.modelfile import made_of, model_of
+from lrcompress.verbs.memory import is_live, lay_out, remember
+
+P = ParamSpec("P")
+R = TypeVar("R")
+# Parameters of the verbs that name models.
+MODELS = ("model", "models", "against")
+
+
+def takes_live_models(output: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a verb that takes model files take Keras models too.
+
+    Paths in its result that lay in the meantime's folder are None, and texts call the model by its name.
+
+    Args:
+        output: What the verb's output is called while it works, where it keeps one only if that is
+            asked for; None for a verb that has none, or writes where it is told.
+    """
+
+    def adapt(verb: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(verb)
+
+        @functools.wraps(verb)
+        def adapted(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            given = bound.arguments
+            named = [key for key in MODELS if key in given]
+            for key in named:
+                value = given[key]
+                if value is not signature.parameters[key].default:
+                    many = key == "models" and isinstance(value, (list, tuple))
+                    for one in value if many else [value]:
+                        _check(one)
+            with _StandIns() as models:
+                for key in named:
+                    given[key] = _each(models.file_of, given[key])
+                first = models.of[0] if models.of else None
+                if "layer" in given:
+                    own = None if first is None else first.model
+                    given["layer"] = _each(lambda layer: _path_of(layer, own), given["layer"])
+                if first is None:
+                    return verb(*bound.args, **bound.kwargs)
+                if output is not None and given.get("output") is None:
+                    given["output"] = first.folder / output
+                if given.get("output") is not None:
+                    models.enter_context(made_of(first.model, Path(given["output"])))
+                try:
+                    result = verb(*bound.args, **bound.kwargs)
+                    remember(result, first.model, models.is_gone, models.cleaned)
+                except LRCompressError as error:
+                    error.args = (models.called(str(error)),)
+                    raise
+                cleaned: R = models.cleaned(result)
+                return cleaned
+
+        return adapted
+
+    return adapt
+
+
+def loaded(path: Path) -> Any | None:  # noqa: ANN401  # a Keras model
+    """Return what a verb has made of a model in memory, as one; None where it was given a file."""
+    if model_of(path) is None:
+        return None
+    from lrcompress.live import engine
+
+    return engine.load_model(path)
+
+
+def check_file(model: object, verb: str) -> None:
+    """Refuse what is no path of a model file, for a verb that takes nothing else.
+
+    Raises:
+        DatasetError: With code ``not_a_model``.
+    """
+    if not isinstance(model, (str, Path)):
+        msg = (
+            f"Received {type(model).__name__}; {verb} expects the path of a model file: save a Keras model with "
+            "model.save(...) first."
+        )
+        raise DatasetError(msg, code="not_a_model")
+
+
+def _check(model: Any) -> None:  # noqa: ANN401
+    if not isinstance(model, (str, Path)) and not is_live(model):
+        msg = (
+            f"Received {type(model).__name__}; expected the path of a model file, or a Keras model."
+        )
+        raise DatasetError(msg, code="not_a_model")
+    # Keras exports no name for its functional class; a Sequential lists its operations only once built.
+    if is_live(model) and not (hasattr(model, "operations") or hasattr(model, "_functional")):
+        msg = (
+            f"{type(model).__name__} is a subclassed model; expected a Sequential or functional one. Give its layer "
+            "to lrcompress.split and put the two that come back in its place."
+        )
+        raise UnsupportedModelError(msg, code="subclassed")
+
+
+def _each(change: Callable[[Any], Any], value: Any) -> Any:  # noqa: ANN401
+    """Return what is given, changed: one, or each of several."""
+    return [change(one) for one in value] if isinstance(value, (list, tuple)) else change(value)
+
+
+def _path_of(layer: Any, model: Any) -> Any:  # noqa: ANN401
+    """Return the path of a layer in a model, its name behind those of the nested models around it; names stay."""
+    if isinstance(layer, str) or not hasattr(layer, "name"):
+        return layer
+    pending = [(inner, "") for inner in getattr(model, "layers", [])]
+    while pending:
+        found, outer = pending.pop(0)
+        if found is layer:
+            return f"{outer}{layer.name}"
+        pending += [(inner, f"{outer}{found.name}/") for inner in getattr(found, "layers", [])]
+    return layer.name
+
+
+@dataclasses.dataclass(frozen=True)
+class _StandIn:
+    """A model in memory, the folder that holds its file, and what it goes by."""
+
+    model: Any
+    folder: Path
+    name: str
+
+
+class _StandIns(contextlib.ExitStack):
+    """The models in memory that a verb was given; their files are there until it is closed."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        super().__init__()
+        self.of: list[_StandIn] = []
+        self.enter_context(_without_retracing())
+
+    def file_of(self, value: Any) -> Any:  # noqa: ANN401
+        """Return a path for a Keras model; others as they are."""
+        if not is_live(value):
+            return value
+        folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="lrcompress-")))
+        name = str(getattr(value, "name", "model"))
+        number = 1 + sum(one.model.name == value.name for one in self.of)
+        self.enter_context(made_of(value, folder))
+        path = folder / "model.keras"
+        _save(value, path)
+        lay_out(value, path, self, _save)
+        self.of.append(_StandIn(value, folder, name if number == 1 else f"{name} ({number})"))
+        return path
+
+    def is_gone(self, path: Path) -> bool:
+        """Return whether a file will be gone."""
+        return any(found.folder.resolve() in path.resolve().parents for found in self.of)
+
+    def called(self, text: str) -> str:
+        """Return a text in which models in memory go by their names."""
+        for found in self.of:
+            path = rf"[^\s'\"(]*{re.escape(found.folder.name)}[\\/][^\s'\",;:)]*"
+            name = found.name if re.fullmatch(path, text) else repr(found.name)
+            text = re.sub(path, name.replace("\\", r"\\"), text)
+        return text
+
+    def cleaned(self, value: Any) -> Any:  # noqa: ANN401
+        """Return a result without what will not be there."""
+        if isinstance(value, Path):
+            return None if self.is_gone(value) else value
+        if isinstance(value, str):
+            return self.called(value)
+        if isinstance(value, dict):
+            return {key: self.cleaned(one) for key, one in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(self.cleaned, value))
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            own = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            kinds = (Path, str, dict, list, tuple)
+            changed = {k: self.cleaned(one) for k, one in own.items() if isinstance(one, kinds)}
+            return dataclasses.replace(value, **changed)
+        return value
+
+
+@contextlib.contextmanager
+def _without_retracing() -> Iterator[None]:
+    """Keep TensorFlow from warning that a program traces often: each model here is another one."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in record.getMessage()
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
+
+
+def _save(model: Any, path: Path) -> None:  # noqa: ANN401
+    from lrcompress.live.storing import save_model
+
+    try:
+        save_model(model, path, None)
+    except LRCompressError:
+        raise
+    except Exception as error:  # whatever a layer of the user's own says
+        msg = (
+            f"Keras cannot save model {model.name!r} ({type(error).__name__}: {one_line(error)}); expected a model "
+            "that is built and whose layers have a config."
+        )
+        raise TrainingError(msg, code="cannot_save") from error
