@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from lrcompress import __version__
+from lrcompress.cli.commands import __path__ as FOLDERS
 from lrcompress.cli.console import drop_stdout, escaping, make_streams_safe, show_error
 from lrcompress.cli.quiet import libraries_held_back
 from lrcompress.errors import LRCompressError, did_you_mean
@@ -25,20 +27,20 @@ ORDER = (
 )  # fmt: skip
 
 
-def _commands() -> dict[str, str]:
-    """Return each file of `commands` by the command's name, with what its first line says.
+@functools.cache
+def commands() -> dict[str, str]:
+    """Return each file of `cli.commands` by the command's name, with what its first line says.
 
     None is imported before it is run or its own help is shown, so that `lrcompress --help` starts at once.
     """
     found = {}
-    for path in (Path(__file__).parent / "commands").glob("[!_]*.py"):
+    for path in (file for folder in FOLDERS for file in Path(folder).glob("[!_]*.py")):
         with path.open(encoding="utf-8") as file:
             found[path.stem.replace("_", "-")] = file.readline().strip().strip('"')
     places = {name: place for place, name in enumerate(ORDER)}
     return dict(sorted(found.items(), key=lambda one: (places.get(one[0], len(ORDER)), one[0])))
 
 
-COMMANDS = _commands()
 # What users say for commands of ours.
 MEANT = {
     "compress": "factorize", "decompose": "factorize", "shrink": "factorize", "reduce": "factorize",
@@ -53,11 +55,11 @@ class Application(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of use."""
-        return list(COMMANDS)
+        return list(commands())
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import a command's module."""
-        if name not in COMMANDS:
+        if name not in commands():
             return None
         module = import_module(f"lrcompress.cli.commands.{name.replace('-', '_')}")
         command: click.Command = module.command
@@ -70,24 +72,24 @@ class Application(click.Group):
         name = args[0] if args else ""
         if name == "help" and not ctx.resilient_parsing:
             # `help COMMAND` is `COMMAND --help`; alone it is that of the group.
-            known = [word for word in args[1:] if word in COMMANDS]
+            known = [word for word in args[1:] if word in commands()]
             if not known:
                 click.echo(ctx.get_help())
                 ctx.exit()
             return super().resolve_command(ctx, [known[0], "--help"])
-        is_wrong = bool(name) and not name.startswith("-") and name not in COMMANDS
+        is_wrong = bool(name) and not name.startswith("-") and name not in commands()
         # While a line is being completed nothing is said.
         if is_wrong and not ctx.resilient_parsing:
             meant = MEANT.get(name.lower())
-            near = f" Did you mean {meant!r}?" if meant else did_you_mean(name, COMMANDS)
-            msg = f"No such command {name!r}; expected one of {', '.join(COMMANDS)}.{near}"
+            near = f" Did you mean {meant!r}?" if meant else did_you_mean(name, commands())
+            msg = f"No such command {name!r}; expected one of {', '.join(commands())}.{near}"
             raise click.UsageError(msg, ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(commands().items()))
 
     def main(
         self,

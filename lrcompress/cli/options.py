@@ -15,6 +15,7 @@ from lrcompress.cli.quiet import let_libraries_speak
 from lrcompress.errors import did_you_mean
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Word = TypeVar("Word")
 
 
 def existing_model(
@@ -164,59 +165,55 @@ validation_option = click.option(
 )  # fmt: skip
 
 
-def words_of(value: str) -> list[str]:
-    """Return the words of a list separated by commas or spaces."""
-    return value.replace(",", " ").split()
-
-
-def names_of(
-    what: str, names: Sequence[str]
-) -> Callable[[click.Context, click.Parameter, str | None], tuple[str, ...] | None]:
-    """Return what reads a list of names; each is kept once, None stays None.
+def list_of(
+    what: str, expected: str, read: Callable[[str], Word], names: Sequence[str] = ()
+) -> Callable[[click.Context, click.Parameter, str | None], tuple[Word, ...] | None]:
+    """Return what reads a list separated by commas or spaces; each is kept once, None stays None.
 
     Args:
         what: What they are, for the error.
-        names: Those there are.
+        expected: What a list may be, likewise.
+        read: Reads one, or raises ValueError.
+        names: Those that a wrong one may stand for.
     """
 
     def parse(
         ctx: click.Context, param: click.Parameter, value: str | None
-    ) -> tuple[str, ...] | None:
+    ) -> tuple[Word, ...] | None:
         if value is None:
             return None
-        words = words_of(value)
-        wrong = [word for word in words if word not in names]
-        if wrong or not words:
-            near = did_you_mean(wrong[0], names) if wrong else ""
-            msg = f"{value!r} is not a list of {what}; expected some of {', '.join(names)}.{near}"
+        found, near = [], ""
+        for word in value.replace(",", " ").split():
+            try:
+                found.append(read(word))
+            except ValueError:
+                found, near = [], did_you_mean(word, names)
+                break
+        if not found:
+            msg = f"{value!r} is not a list of {what}; expected {expected}.{near}"
             raise click.BadParameter(msg, ctx, param)
-        return tuple(dict.fromkeys(words))
+        return tuple(dict.fromkeys(found))
 
     return parse
 
 
-def numbers_of(
-    what: str, example: str
-) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...] | None]:
-    """Return what reads a list of numbers of 1 and more; each is kept once, None stays None.
+def number(word: str) -> int:
+    """Return a number of 1 and more."""
+    if word.isdecimal() and int(word) >= 1:
+        return int(word)
+    raise ValueError
 
-    Args:
-        what: What they are, for the error.
-        example: A list of them.
-    """
 
-    def parse(
-        ctx: click.Context, param: click.Parameter, value: str | None
-    ) -> tuple[int, ...] | None:
-        if value is None:
-            return None
-        words = words_of(value)
-        if not words or not all(word.isdecimal() and int(word) >= 1 for word in words):
-            msg = f"{value!r} is not a list of {what}; expected for example {example}."
-            raise click.BadParameter(msg, ctx, param)
-        return tuple(dict.fromkeys(int(word) for word in words))
+def numbers_of(what: str, example: str) -> Callable[..., tuple[int, ...] | None]:
+    """Return what reads a list of numbers of 1 and more."""
+    return list_of(what, f"for example {example}", number)
 
-    return parse
+
+def names_of(what: str, names: Sequence[str]) -> Callable[..., tuple[str, ...] | None]:
+    """Return what reads a list of some of these names."""
+    return list_of(
+        what, f"some of {', '.join(names)}", lambda word: names[names.index(word)], names
+    )
 
 
 def seed_of(what: str) -> Callable[[Command], Command]:

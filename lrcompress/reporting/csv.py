@@ -16,12 +16,8 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def render_csv(story: dict[str, Any]) -> str:
-    """Return the stages of a run as comma-separated values, lines ending in a line feed.
-
-    Args:
-        story: What `lrcompress.report` returns.
-    """
+def render(story: dict[str, Any]) -> str:
+    """Return the stages of a run as comma-separated values, lines ending in a line feed."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -20,13 +20,10 @@ from lrcompress.reporting.words import (
 
 
 def explorer_of(story: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what the slider of a page shows; None without a sweep.
+    """Return what the slider of a page shows, None without a sweep; everything but places and ranks is text.
 
-    Returns:
-        ``layer``, its name; ``names`` of the figures; ``first``, the place of the method to begin
-        with; ``rank``, the chosen one; ``methods``, each with its ``name`` and its ``rows`` by
-        rank, and each row with its ``rank``, a line ``said`` and the ``figures``: pairs of a
-        figure and what stands under it. Everything but places and ranks is text.
+    ``first`` is the place of the method to begin with, and a row's ``figures`` are pairs of a figure and what stands
+    under it, in the order of ``names``.
     """
     document = story.get("sweep")
     if not document or not document["rows"]:

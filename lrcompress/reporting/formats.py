@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import OutputError
 from lrcompress.files import replacing
 
-# Format to the suffix that tells it.
-SUFFIXES = {
+# Format to the suffixes that tell it; each but JSON has a module here, by its name.
+FORMATS = {
     "html": (".html", ".htm"),
     "markdown": (".md", ".markdown"),
     "json": (".json",),
@@ -24,44 +25,24 @@ def format_of(path: Path) -> str:
     Raises:
         OutputError: If it tells none.
     """
-    found = [name for name, ends in SUFFIXES.items() if path.suffix.lower() in ends]
+    found = [name for name, ends in FORMATS.items() if path.suffix.lower() in ends]
     if not found:
-        ends = ", ".join(ends[0] for ends in SUFFIXES.values())
+        ends = ", ".join(ends[0] for ends in FORMATS.values())
         msg = f"Report {path} has no suffix that tells a format ({ends}); give one, or --format."
         raise OutputError(msg, code="output_suffix")
     return found[0]
 
 
 def render(story: dict[str, Any], kind: str) -> str:
-    """Return a report as text.
-
-    Args:
-        story: What `lrcompress.report` returns.
-        kind: html, markdown, json or csv.
-    """
-    if kind == "html":
-        from lrcompress.reporting.html import render_html
-
-        return render_html(story)
-    if kind == "markdown":
-        from lrcompress.reporting.markdown import render_markdown
-
-        return render_markdown(story)
-    if kind == "csv":
-        from lrcompress.reporting.csv import render_csv
-
-        return render_csv(story)
-    return json.dumps(story, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """Return what `lrcompress.report` returns as text: html, markdown, json or csv."""
+    if kind == "json":
+        return json.dumps(story, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text: str = import_module(f"lrcompress.reporting.{kind}").render(story)
+    return text
 
 
 def write(text: str, path: Path, *, overwrite: bool, like: Path) -> None:
-    """Write a report, whole or not at all.
-
-    Args:
-        text: What it says.
-        path: Its file.
-        overwrite: Whether an existing file is replaced.
-        like: The record, whose permissions it keeps.
+    """Write a report, whole or not at all, with the permissions of its record.
 
     Raises:
         OutputError: If the file cannot be written.

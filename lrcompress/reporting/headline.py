@@ -28,14 +28,11 @@ def result_of(story: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def headline(story: dict[str, Any]) -> dict[str, Any]:
-    """Return the story in figures.
+    """Return the story in figures, and as ``text`` on one line.
 
-    Returns:
-        ``text``, one line; ``layers``, how many, and ``what`` they are; ``layer_parameters_before`` and ``_after``,
-        ``layer_reduction``; ``model_reduction``; and where the result and the original were
-        measured by one figure: ``measure``, ``before``, ``after`` and ``drop`` with its interval
-        (each None otherwise); ``allowed``, the drop in points that was asked for, if one was;
-        ``balanced_rise``, by how many points balanced error rises where a class is rare.
+    Where the result and the original were measured by one figure that is ``measure``, ``before``, ``after`` and
+    ``drop``, each None otherwise; ``allowed`` is the drop in points that was asked for, if one was, and
+    ``balanced_rise`` by how many points balanced error rises where a class is rare.
     """
     layers, result = story["layers"], result_of(story) or {}
     before = sum(layer["parameters_before"] for layer in layers)

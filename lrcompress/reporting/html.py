@@ -16,12 +16,8 @@ from lrcompress.reporting.plots import inline
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render_html(story: dict[str, Any]) -> str:
-    """Return the page of a story, the same one for the same story.
-
-    Args:
-        story: What `lrcompress.report` returns.
-    """
+def render(story: dict[str, Any]) -> str:
+    """Return the page of a story, the same one for the same story."""
     # Jinja is needed for pages alone.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

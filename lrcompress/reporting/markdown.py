@@ -28,12 +28,8 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
 _LIVE = re.compile(r"@|#(?=\d)|:(?=//)|\bwww\.", re.IGNORECASE)
 
 
-def render_markdown(story: dict[str, Any]) -> str:
-    """Return the story of a run as Markdown, GitHub's tables included.
-
-    Args:
-        story: What `lrcompress.report` returns.
-    """
+def render(story: dict[str, Any]) -> str:
+    """Return the story of a run as Markdown, GitHub's tables included."""
     found = headline(story)
     lines = [f"## {plain(title_of(story))}", "", f"**{plain(sentence(found['text']))}**"]
     if verdict(found):

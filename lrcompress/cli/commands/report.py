@@ -11,6 +11,7 @@ import click
 from lrcompress.cli.console import json_text, note
 from lrcompress.cli.options import OneOf, overwrite_option, run_option
 from lrcompress.cli.verb import Answer, given, verb
+from lrcompress.reporting import formats
 from lrcompress.reporting.latency import verdicts
 from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
 from lrcompress.reporting.tables import plain, table
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @click.command("report")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @run_option("The same as the argument RUN.", "named")
-@click.option("--format", "kind", type=OneOf(["html", "markdown", "json", "csv"]),
+@click.option("--format", "kind", type=OneOf(list(formats.FORMATS)),
               help="Default: by the suffix of --output; else a table.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
               help="Default: stdout.")  # fmt: skip
@@ -81,13 +82,11 @@ def command(
 
 def _shown(kind: str | None, story: dict[str, Any]) -> list[RenderableType] | str:
     """Return the story as a format has it, or for people; nothing where it went to a file."""
-    from lrcompress.reporting.formats import render as as_text
-
     if click.get_current_context().params["output"] is not None:
         return ""
     if kind is None:
         return render(story)
-    return json_text(story) if kind == "json" else as_text(story, kind)
+    return json_text(story) if kind == "json" else formats.render(story, kind)
 
 
 def render(story: dict[str, Any]) -> list[RenderableType]:

@@ -15,8 +15,9 @@ from lrcompress.cli.options import (
     distribute_option,
     folder_option,
     known_scaling,
+    list_of,
+    number,
     seeds_options,
-    words_of,
 )
 from lrcompress.cli.verb import Answer, resumable, verb
 from lrcompress.reporting.arms import rank_name, seeds_name
@@ -27,17 +28,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def parse_ranks(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[int | None, ...] | None:
-    """Return comma-separated ranks; `full` (None) is the network without a low-rank layer."""
-    if value is None:
-        return None
-    words = words_of(value)
-    if not words or any(w != "full" and not (w.isdecimal() and int(w) >= 1) for w in words):
-        msg = f"{value!r} is not a list of ranks; expected for example full,8,4."
-        raise click.BadParameter(msg, ctx, param)
-    return tuple(dict.fromkeys(None if word == "full" else int(word) for word in words))
+# `full` is the network without a low-rank layer.
+RANKS = list_of("ranks", "for example full,8,4", lambda w: None if w == "full" else number(w))
 
 
 @click.command("train-from-scratch")
@@ -47,7 +39,7 @@ def parse_ranks(
 @click.option("--model", metavar="NETWORK", shell_complete=files,
               help="Your own: module:function returning a Keras model, or a model file whose "
                    "architecture is trained anew.")  # fmt: skip
-@click.option("--ranks", callback=parse_ranks, metavar="LIST",
+@click.option("--ranks", callback=RANKS, metavar="LIST",
               help="For example full,8,4; default: the published ones.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1),
               help="Default: as published, 10 for mnist, 50 for cifar100; 20 for digits, 10 with "
