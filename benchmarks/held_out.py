@@ -18,13 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.compression.layer import LayerTask, Request, Target
+from lrcompress.compression.head_trial import HeadTrial
+from lrcompress.compression.layer import LayerTask
+from lrcompress.compression.request import Request, Target
 from lrcompress.compression.trial import Calibration
 from lrcompress.data.arrays import evenly
 from lrcompress.live.activations import layer_inputs
 from lrcompress.lowrank import largest_useful_rank, rank_grid
 from lrcompress.modelfile import find_head, open_model
-from lrcompress.verbs.calibration import DataOptions, open_live
+from lrcompress.verbs.context import DataSource, open_live
 
 METHODS = ("svd", "refined")
 ALLOWED = (0.25, 0.5, 1.0, 2.0)
@@ -34,7 +36,7 @@ CALIBRATED_ON = 10_000
 def measure(path: Path, data: str) -> dict[str, Any]:
     """Return the drops of one network by rule, method and rank."""
     opened = open_model(path)
-    live = open_live(path, opened, DataOptions(data))
+    live = open_live(opened, DataSource(data))
     target = Target(find_head(opened), is_head=True)
     split, scaling, layer = live.data.split, live.data.scaling, target.layer
     train, held_out, test = (
@@ -44,9 +46,13 @@ def measure(path: Path, data: str) -> dict[str, Any]:
     rows = []
     for method in METHODS:
         task = LayerTask(opened, target, Request(method=method), Calibration({layer.path: train}))
-        truth = task.head_meter(test, split.y_test)
-        labels = task.head_meter(held_out, split.y_val)
-        product = task.head_meter(held_out, split.y_val, by_labels=False)
+        ending = "softmax" if layer.softmax else layer.activation
+        truth, labels, product = (
+            HeadTrial(task.kernel, task.bias, x, y, ending=ending, by_labels=by_labels)
+            for x, y, by_labels in (
+                (test, split.y_test, True), (held_out, split.y_val, True), (held_out, split.y_val, False)
+            )
+        )  # fmt: skip
         plain = Plain(held_out @ task.kernel + (0 if task.bias is None else task.bias))
         ranks = rank_grid(largest_useful_rank(*layer.kernel_shape))
         for rank, factors in sorted(task.at_ranks(ranks).items()):
@@ -57,18 +63,18 @@ def measure(path: Path, data: str) -> dict[str, Any]:
             rows.append({
                 "method": method, "rank": rank,
                 "saved": 1 - rank * sum(layer.kernel_shape) / np.prod(layer.kernel_shape),
-                "test": truth(factors).error_rate - 100 * float(truth.original_wrong.mean()),
-                "labels": labels(factors).error_rate - 100 * float(labels.original_wrong.mean()),
+                "test": truth({layer: factors}).error_rate - 100 * float(truth.original.wrong.mean()),
+                "labels": labels({layer: factors}).error_rate - 100 * float(labels.original.wrong.mean()),
                 "probabilities": plain.drop(picked),
-                "calibrated": product(factors).drop,
-                "disagreement": 100 - product(factors).agreement,
+                "calibrated": product({layer: factors}).drop,
+                "disagreement": 100 - product({layer: factors}).agreement,
             })  # fmt: skip
     return {
         "network": path.name,
         "kernel_shape": list(layer.kernel_shape),
         "held_out_samples": len(split.y_val),
-        "held_out_error": 100 * float(labels.original_wrong.mean()),
-        "test_error": 100 * float(truth.original_wrong.mean()),
+        "held_out_error": 100 * float(labels.original.wrong.mean()),
+        "test_error": 100 * float(truth.original.wrong.mean()),
         "rows": rows,
         "choices": [choice(rows, method, rule, allowed)
                     for method in METHODS for allowed in ALLOWED for rule in RULES],

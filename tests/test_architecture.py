@@ -56,7 +56,6 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
 OPEN = {
     ("kinds/terms.py", "modelfile"),
     ("studies/arms.py", "verbs"),
-    ("studies/full_rank.py", "verbs"),
     ("studies/request.py", "reporting"),
     ("studies/request.py", "verbs"),
 }

@@ -3,71 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.compression.choose import capped, choose_rank, pick_rule
-from lrcompress.compression.trial import Calibration, HeadMeter, Kernels
-from lrcompress.errors import KernelError
+from lrcompress.compression.request import Request, Target
+from lrcompress.compression.trial import Calibration, Trial
+from lrcompress.errors import KernelError, RankError
 from lrcompress.lowrank import (
     METHODS,
     Factors,
     Problem,
     Setting,
     check_kernel,
-    check_rank,
     choose_method,
     energy,
     factorize_ranks,
-    largest_useful_rank,
     singular_values,
 )
-from lrcompress.modelfile import ModelFile, Site, read_bias, read_kernel
+from lrcompress.modelfile import ModelFile, not_finite, read_bias, read_kernel
 from lrcompress.records.results import RankChoice
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked of `factorize`; the defaults are the command line's."""
-
-    output: Path | None = None
-    layers: tuple[str, ...] = ()
-    every_dense: bool = False
-    rank: int | None = None
-    energy: float | None = None
-    reduction: float | None = None
-    max_drop: float | None = None
-    method: str = "auto"
-    add_bias: bool = False
-    overwrite: bool = False
-    force: bool = False
-    modernize: bool = False
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Target:
-    """A Dense layer to be factorized.
-
-    Attributes:
-        layer: As found in the file.
-        is_head: Whether it is the final Dense, or that of one of several outputs: its objective is
-            that output. That of any other is its own.
-    """
-
-    layer: Site
-    is_head: bool
-
-
-def measures_alone(target: Target) -> bool:
-    """Return whether a layer alone tells the predictions: what follows keeps the order of classes."""
-    return target.is_head and target.layer.keeps_order
 
 
 @dataclass(frozen=True)
@@ -178,25 +137,37 @@ class LayerTask:
         method = METHODS[self.method]
         return singular_values(method.truncated(self.kernel, softmax=self.softmax))
 
-    def meter(self) -> HeadMeter | None:
-        """Return a meter on held-out data, None where the layer alone does not tell the error."""
-        if self.calibration is None or self.calibration.labels is None:
-            return None
-        x = self.calibration.held_out.get(self._path)
-        if x is None:
-            return None
-        return self.head_meter(x, self.calibration.labels, by_labels=self.calibration.by_labels)
+    @property
+    def goes_down(self) -> bool:
+        """Whether the factors of a rank are found on the way to those of lower ones."""
+        return bool(METHODS[self.method].closed_form)
 
-    def head_meter(
-        self, inputs: NDArray[np.float32], labels: NDArray[np.int64], *, by_labels: bool = True
-    ) -> HeadMeter | None:
-        """Return a meter on any of the layer's inputs, (..., m), with their class numbers."""
-        if not measures_alone(self.target) or inputs.shape[:-1] != labels.shape:
-            return None
-        return HeadMeter(
-            self.kernel, self.bias, inputs, labels,
-            softmax=self.softmax, activation=self.target.layer.activation, by_labels=by_labels,
-        )  # fmt: skip
+    @property
+    def tells_errors(self) -> bool:
+        """Whether held-out data tell what is wrong."""
+        if self.calibration is None:
+            return False
+        # A kernel that is not finite is refused by name, before anything is measured by it.
+        _ = self.kernel
+        return self.calibration.tells_errors
+
+    @property
+    def trial(self) -> Trial:
+        """The network, or this layer alone, on held-out data."""
+        if self.calibration is None or self.calibration.trial is None:
+            msg = "max_drop needs data to measure the error on; give --dataset."
+            raise RankError(msg, code="needs_data")
+        return self.calibration.trial
+
+    @property
+    def judged(self) -> str:
+        """How a drop is judged, in words."""
+        return "" if self.calibration is None else self.calibration.judged
+
+    def drops(self, ranks: Sequence[int]) -> dict[int, float]:
+        """Return what the layer loses at some ranks, in points, on held-out data."""
+        found, layer = self.at_ranks(ranks), self.target.layer
+        return {r: self.trial({layer: found[r]}, f"rank {r}").drop or 0.0 for r in ranks}
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -208,77 +179,22 @@ class LayerTask:
             raise KernelError(msg, code=error.code) from error
 
 
-def check_layer(layer: Site, rank: int, *, force: bool = False) -> None:
-    """Refuse a rank that does not fit a layer or saves nothing; see `lowrank.check_rank`."""
-    m, n = layer.kernel_shape
-    check_rank(rank, m, n, split=layer.rank, force=force)
+def finite(
+    model: ModelFile, tasks: Sequence[LayerTask], request: Request
+) -> tuple[list[LayerTask], list[str]]:
+    """Return the layers whose kernels can be factorized, and a remark on each that is left out.
 
-
-def in_network(layer: Site, factors: Factors) -> Kernels:
-    """Return the kernels by which a live network computes what it will with these factors."""
-    if layer.first is None:
-        return {layer.path: (factors.product(), factors.bias)}
-    # Two layers already: columns and rows of zeros keep their shapes.
-    wide, missing = layer.rank or 0, (layer.rank or 0) - factors.rank
-    first = np.pad(factors.B, ((0, 0), (0, missing)))
-    second = np.pad(factors.C, ((0, missing), (0, 0)))
-    return {layer.first.path: (first, np.zeros(wide)), layer.path: (second, factors.bias)}
-
-
-def factorize_layer(task: LayerTask, request: Request) -> Factorized:
-    """Choose a rank for one layer and factorize its kernel.
-
-    Raises:
-        RankError: If no rank fits the request.
-        KernelError: If the kernel or the inputs are not finite; names the layer.
+    Where a layer was named, or every one holds NaN or infinity, all are kept, to be refused by name.
     """
-    m, n = task.target.layer.kernel_shape
-    drops = _drops(task)
-    rule, value, is_default = pick_rule(
-        request.rank,
-        request.energy,
-        request.reduction,
-        request.max_drop,
-        has_data=drops is not None,
-    )
-    if rule == "rank":
-        check_layer(task.target.layer, int(value), force=request.force)
-    elif not request.force:
-        # Rank 1 saves most of all; where even it saves nothing, say so before any arithmetic.
-        check_layer(task.target.layer, 1)
-    split = task.target.layer.rank
-    judged = "" if task.calibration is None else task.calibration.judged
-    choice = choose_rank(
-        rule, value, (m, n), task.energies, drops, split=split, default=is_default, judged=judged
-    )
-    if is_default and not request.force:
-        choice = capped(choice, largest_useful_rank(m, n, split), task.energies)
-    check_layer(task.target.layer, choice.rank, force=request.force)
-    return task.factorized(choice)
-
-
-def _drops(task: LayerTask) -> Callable[[Sequence[int]], dict[int, float]] | None:
-    """Return the drops in points at some ranks on held-out data: by the head alone where it tells."""
-    calibration = task.calibration
-    if calibration is None:
-        return None
-    meter, probe = task.meter(), calibration.probe
-    # What is wrong cannot be counted where outputs are numbers.
-    if meter is None and (probe is None or probe.original.error_rate is None):
-        return None
-
-    def drops(ranks: Sequence[int]) -> dict[int, float]:
-        found = task.at_ranks(ranks)
-        return {rank: _drop(task, meter, found[rank]) for rank in ranks}
-
-    return drops
-
-
-def _drop(task: LayerTask, meter: HeadMeter | None, factors: Factors) -> float:
-    if meter is not None and meter.original_wrong is not None:
-        return float(meter(factors).drop or 0.0)
-    probe = task.calibration.probe if task.calibration is not None else None
-    if probe is None:
-        raise AssertionError  # _drops saw to it
-    trial = probe(in_network(task.target.layer, factors), f"rank {factors.rank}")
-    return float(trial.drop or 0.0)
+    wrong = not_finite(model) if request.every_dense and len(tasks) > 1 else {}
+    kept, remarks = [], []
+    for task in tasks:
+        paths = [task.target.layer.path, task.target.layer.input_path]
+        if not any(path in wrong for path in paths):
+            kept.append(task)
+            continue
+        remarks.append(
+            f"Layer {paths[0]} is left as it is: {sum(wrong.get(p, 0) for p in {*paths}):,} of its numbers "
+            "are NaN or infinity."
+        )
+    return kept or list(tasks), remarks if kept else []

@@ -1,32 +1,41 @@
-"""The verb: read a model file, choose a rank, factorize, certify, edit, write, check, record."""
+"""The verb: choose ranks, factorize, certify, edit, write, check, record."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lrcompress.compression.allocate import Shared, factorize_several
-from lrcompress.compression.layer import Factorized, LayerTask, Request, factorize_layer
-from lrcompress.compression.recording import (
-    about,
-    about_calibration,
-    layer_result,
-    new_record,
-    own_dataset,
+from lrcompress.compression.choose import factorize_layer
+from lrcompress.compression.layer import LayerTask, finite
+from lrcompress.compression.record import about, about_calibration, layer_result, new_record
+from lrcompress.compression.request import (
+    Request,
+    Target,
+    check_suffix,
+    default_output,
+    find_targets,
+    same_format,
 )
-from lrcompress.compression.selection import find_targets, finite
 from lrcompress.compression.trial import Calibration
-from lrcompress.errors import OutputError, in_place_of
+from lrcompress.errors import in_place_of
 from lrcompress.files import check_output, sha256_meanwhile, together
-from lrcompress.modelfile import SUFFIXES, ModelFile, Replacement, check_loadable, write_replaced
+from lrcompress.modelfile import (
+    SUFFIXES,
+    ModelFile,
+    Replacement,
+    Written,
+    check_loadable,
+    write_replaced,
+)
 from lrcompress.records import runs
 from lrcompress.records.results import FactorizeResult
 
-# Writes a model file anew under another name, replacing what is there or not.
+# Writes a model file anew in the other format, replacing what is there or not, which only Keras can.
 Convert = Callable[[Path, Path, bool], None]
 
 
@@ -37,6 +46,8 @@ class Source:
     Attributes:
         file: The user's model file.
         model: The file that is split: the same, or a copy of it in the terms of Keras 3.
+        targets: Its layers that are asked for.
+        remarks: On those that cannot be.
         changes: What that copy has otherwise, a line each.
         warnings: What the user should know of it.
         optimizer_bytes: Optimizer state that the copy was made without.
@@ -44,153 +55,128 @@ class Source:
 
     file: ModelFile
     model: ModelFile
+    targets: list[Target]
+    remarks: list[str]
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     optimizer_bytes: int = 0
 
 
-def factorize_file(
-    source: Source,
-    request: Request,
-    *,
-    calibration: Calibration | None = None,
-    dataset: dict[str, Any] | None = None,
-    convert: Convert | None = None,
-) -> FactorizeResult:
-    """Compress the final Dense layer of a model file; see `lrcompress.factorize`.
-
-    Args:
-        source: The model file.
-        request: Rank, method and output.
-        calibration: Activations, where there is data.
-        dataset: Name and scaling of that data, for the record.
-        convert: Writes a model file anew in the other format, which only Keras can do; None
-            refuses an output of the other format.
-    """
-    with sha256_meanwhile(source.file.path) as digest:
-        return _factorize(source, request, digest, calibration, dataset, convert)
+def find_source(model: ModelFile, request: Request) -> Source:
+    """Return a model file with the layers that are asked for."""
+    return Source(model, model, *find_targets(model, request))
 
 
-def check_target(output: Path, source: Path, request: Request) -> None:
+def check_target(output: Path, model: ModelFile, request: Request) -> None:
     """Refuse an output that cannot be written, or whose record would take the place of the input.
 
     Raises:
-        OutputError: As `check_output` and `runs.check_record` do.
+        OutputError: As `check_output`, `check_suffix` and `runs.check_record` do.
     """
-    check_output(output, inputs=(source,), overwrite=request.overwrite)
-    runs.check_record(output, source, overwrite=request.overwrite)
+    check_output(output, inputs=(model.path,), overwrite=request.overwrite)
+    runs.check_record(output, model.path, overwrite=request.overwrite)
 
 
-def _factorize(
+def factorize_file(
     source: Source,
     request: Request,
-    digest: Callable[[], str],
-    calibration: Calibration | None,
-    dataset: dict[str, Any] | None,
-    convert: Convert | None,
+    convert: Convert,
+    *,
+    calibration: Calibration | None = None,
+    dataset: dict[str, Any] | None = None,
 ) -> FactorizeResult:
-    """Compress a model file while its hash, for the record, is taken in another thread."""
+    """Factorize layers of a model file; see `lrcompress.factorize`.
+
+    Args:
+        source: The model file and its layers.
+        request: Rank, method and output.
+        convert: For an output of the other format.
+        calibration: Activations, where there is data.
+        dataset: Name and scaling of that data, for the record.
+    """
     started = time.perf_counter()
-    path, model = source.file.path, source.model
-    targets, remarks = find_targets(model, request)
+    model = source.model
     if request.output is not None:
         # Refuse before the arithmetic, which may take minutes.
-        check_suffix(request.output, model, can_convert=convert is not None)
-        if request.output.suffix.lower() not in SUFFIXES[model.format] and convert is not None:
+        check_suffix(request.output, model, can_convert=True)
+        if not same_format(request.output, model):
             check_loadable(model)
-        check_target(request.output, path, request)
+        check_target(request.output, source.file, request)
+    # The hash, for the record, is taken in another thread.
+    with sha256_meanwhile(source.file.path) as digest:
+        shared = _factorized(source, request, calibration)
+        factorized = time.perf_counter()
+        ranks = {found.factors.rank for found in shared.layers}
+        ending = f"-rank{ranks.pop()}" if len(ranks) == 1 else "-lowrank"
+        output = request.output or default_output(model, source.file.path, ending)
+        check_target(output, source.file, request)
+        # The model and its record appear at once.
+        with together(output, runs.record_path(output)) as pending:
+            written, hashes = _write(source, shared, output, request, convert)
+            finished = time.perf_counter()
+            layers = [layer_result(found, written) for found in shared.layers]
+            methods = {found.factors.method for found in shared.layers}
+            made = pending.at(output)
+            result = FactorizeResult(
+                input=source.file.path,
+                output=output,
+                record=runs.record_path(output),
+                method=methods.pop() if len(methods) == 1 else "several",
+                method_reason=shared.layers[0].reason if len(layers) == 1 else "see each layer",
+                layers=layers,
+                parameters_before=model.parameters,
+                parameters_after=written.parameters,
+                bytes_before=source.file.size,
+                bytes_after=made.stat().st_size,
+                optimizer_bytes=written.optimizer_bytes + source.optimizer_bytes,
+                optimizer_bytes_after=written.optimizer_bytes_after,
+                warnings=[
+                    *source.warnings,
+                    *source.remarks,
+                    *shared.remarks,
+                    *about_calibration(shared.layers, calibration),
+                    *about(model, layers, written),
+                ],
+                seconds={
+                    "factorize": factorized - started,
+                    "write_and_verify": finished - factorized,
+                    "total": finished - started,
+                },
+                modernized=list(source.changes),
+            )
+            hashes["original"] = digest()
+            record = new_record(result, source.file, request, dataset, hashes, made)
+            record.save(overwrite=request.overwrite, like=source.file.path)
+    return result
+
+
+def _factorized(source: Source, request: Request, calibration: Calibration | None) -> Shared:
     tasks = [
-        LayerTask(model, target, request, calibration, f"factorizing {target.layer.name}")
-        for target in targets
+        LayerTask(source.model, target, request, calibration, f"factorizing {target.layer.name}")
+        for target in source.targets
     ]
-    tasks, left_out = finite(model, tasks, request)
-    remarks += left_out
+    tasks, remarks = finite(source.model, tasks, request)
     if len(tasks) == 1:
-        shared = Shared([factorize_layer(tasks[0], request)], [])
-    else:
-        shared = factorize_several(tasks, request, calibration)
-    factorized = time.perf_counter()
-    output = request.output or default_output(path, model, shared.layers)
-    check_target(output, path, request)
+        return Shared([factorize_layer(tasks[0], request)], remarks)
+    shared = factorize_several(tasks, request)
+    return replace(shared, remarks=remarks + shared.remarks)
+
+
+def _write(
+    source: Source, shared: Shared, output: Path, request: Request, convert: Convert
+) -> tuple[Written, dict[str, str]]:
+    """Write the new file and return its hash, where that is known; an other format through Keras."""
+    model, path = source.model, source.file.path
     replacements = [
         Replacement(found.target.layer, found.factors.B, found.factors.C, found.factors.bias)
         for found in shared.layers
     ]
-    # The model and its record appear at once.
-    with together(output, runs.record_path(output)) as pending:
-        if output.suffix.lower() in SUFFIXES[model.format] or convert is None:
-            written = write_replaced(model, replacements, output, overwrite=request.overwrite)
-            hashes = {"factorized": written.sha256}
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                same_format = Path(folder) / f"model{SUFFIXES[model.format][0]}"
-                written = write_replaced(model, replacements, same_format)
-                with in_place_of(same_format, path):
-                    convert(same_format, output, request.overwrite)
-                hashes = {}
-        made = pending.at(output)
-        finished = time.perf_counter()
-        layers = [layer_result(found, written) for found in shared.layers]
-        methods = {found.factors.method for found in shared.layers}
-        result = FactorizeResult(
-            input=path,
-            output=output,
-            record=runs.record_path(output),
-            method=methods.pop() if len(methods) == 1 else "several",
-            method_reason=shared.layers[0].reason if len(layers) == 1 else "see each layer",
-            layers=layers,
-            parameters_before=model.parameters,
-            parameters_after=written.parameters,
-            bytes_before=source.file.size,
-            bytes_after=made.stat().st_size,
-            optimizer_bytes=written.optimizer_bytes + source.optimizer_bytes,
-            optimizer_bytes_after=written.optimizer_bytes_after,
-            warnings=[
-                *source.warnings,
-                *remarks,
-                *shared.remarks,
-                *about_calibration(shared.layers, calibration),
-                *about(model, layers, written),
-            ],
-            seconds={
-                "factorize": factorized - started,
-                "write_and_verify": finished - factorized,
-                "total": finished - started,
-            },
-            modernized=list(source.changes),
-        )
-        hashes["original"] = digest()
-        about_data = dataset or own_dataset(source.file)
-        record = new_record(result, source.file, request, about_data, hashes, made)
-        record.save(overwrite=request.overwrite, like=path)
-    return result
-
-
-def default_output(path: Path, model: ModelFile, layers: Sequence[Factorized]) -> Path:
-    """Return ``<stem>-rank<r><suffix>`` in the current directory; ``-lowrank`` where ranks differ."""
-    ranks = {found.factors.rank for found in layers}
-    name = f"rank{ranks.pop()}" if len(ranks) == 1 else "lowrank"
-    return Path(f"{path.stem}-{name}{fitting_suffix(path, model)}")
-
-
-def fitting_suffix(path: Path, model: ModelFile) -> str:
-    """Return the file's own suffix, or the one that its content asks for.
-
-    A .keras file that holds HDF5 cannot be loaded under that name.
-    """
-    suffixes = SUFFIXES[model.format]
-    return path.suffix if path.suffix.lower() in suffixes else suffixes[0]
-
-
-def check_suffix(output: Path, model: ModelFile, *, can_convert: bool) -> None:
-    """Refuse an output whose suffix names a format that cannot be written.
-
-    Raises:
-        OutputError: With code ``output_suffix``.
-    """
-    allowed = [*SUFFIXES[model.format]]
-    if can_convert:
-        allowed = [suffix for suffixes in SUFFIXES.values() for suffix in suffixes]
-    if output.suffix.lower() not in allowed:
-        msg = f"Output {output} must end in {' or '.join(allowed)}, which decides its format."
-        raise OutputError(msg, code="output_suffix")
+    if same_format(output, model):
+        written = write_replaced(model, replacements, output, overwrite=request.overwrite)
+        return written, {"factorized": written.sha256}
+    with tempfile.TemporaryDirectory() as folder:
+        unconverted = Path(folder) / f"model{SUFFIXES[model.format][0]}"
+        written = write_replaced(model, replacements, unconverted)
+        with in_place_of(unconverted, path):
+            convert(unconverted, output, request.overwrite)
+    return written, {}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.measure.drop import has_rare, judge_labels
 from lrcompress.measure.evaluation import (
     ByClass,
     ClassEvaluation,
@@ -14,7 +15,6 @@ from lrcompress.measure.evaluation import (
     LabelEvaluation,
     OutputsEvaluation,
 )
-from lrcompress.measure.judging import has_rare, judge_labels
 from lrcompress.measure.scores import Scores
 
 # A class is lost whose recall was at least so much, in percent, of so many samples, and halves.

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.measure.judging import FEW_CLASSES
-
 # What labels mean: classes, any number of labels, or numbers.
 Kind = Literal["classes", "labels", "regression"]
 # Per prediction (samples, or samples x steps in one row): arrays by what they hold.
 Scores = dict[str, NDArray[Any]]
+# Classes that each count alike; of the words of a language most are rare.
+FEW_CLASSES = 100
 # With so many classes a guess among five is a measure of its own.
 MANY_CLASSES = 100
 # What probabilities of exactly 0 and 1 count as, which `hard_sigmoid` gives; in float32, as in Keras.

@@ -78,6 +78,10 @@ class Origin:
         """What it calls its data set, taken or not; for people to read."""
         return self.dataset or self.refused.get("dataset")
 
+    def scaling_of(self, dataset: object) -> str | None:
+        """Return the scaling that it records for a data set, None for another one."""
+        return self.scaling if self.named == name_of(dataset) else None
+
 
 @dataclass(frozen=True)
 class Chosen:

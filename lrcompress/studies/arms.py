@@ -162,11 +162,11 @@ def heads(
         found = task.at_ranks(ranks)
         # One pass serves all ranks; each bears its part.
         seconds = (time.perf_counter() - started) / len(ranks)
-        meter = full.live.test_meter(task)
+        trial = full.live.test_trial(task.target)
     for rank, factors in found.items():
         if (arm, rank, seed) in missing:
             with one_blas_thread():
-                figures = head_figures(meter, factors)
+                figures = head_figures(trial({full.layer: factors}).wrong)
             yield (
                 _row(arm, rank, seed)
                 | full.counts(rank)

@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.compression.layer import LayerTask, Request, Target
+from lrcompress.compression.layer import LayerTask
+from lrcompress.compression.request import Request, Target
 from lrcompress.compression.trial import Calibration
 from lrcompress.errors import DatasetError
-from lrcompress.lowrank import Factors, learns_from, parameters
+from lrcompress.lowrank import learns_from, parameters
 from lrcompress.modelfile import ModelFile, Site, find_head, open_model
-from lrcompress.verbs.calibration import DataOptions, LiveModel, Meter, recorded_scaling
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from lrcompress.data.sources import Dataset
+    from lrcompress.live.calibration import LiveModel
     from lrcompress.live.head import SplitHead
     from lrcompress.records.results import LayerResult
     from lrcompress.train.settings import FinetuneSettings
@@ -76,16 +80,12 @@ class FullRank:
         target, method = Target(self.layer, is_head=True), METHODS[arm]
         calibration, samples = Calibration({}), 0
         if learns_from(method) != "kernel":
-            calibration, samples = self.live.calibration([target], [method], with_network=False)
+            calibration, samples = self.live.calibration([target], [method])
         request = Request(method=method)
         return LayerTask(
             self.opened, target, request, calibration,
             f"{arm}{_of(self.seed)}",
         ), samples  # fmt: skip
-
-    def meter(self, task: LayerTask) -> Meter:
-        """Return what measures heads on the test data."""
-        return self.live.test_meter(task)
 
     def finetuned(
         self,
@@ -118,22 +118,21 @@ def open_full(path: Path, data: Data, seed: int | None) -> FullRank:
         TrainingError: If Keras cannot load it.
     """
     from lrcompress.live import storing
+    from lrcompress.live.calibration import LiveModel
     from lrcompress.live.prepare import DataRequest, prepare
 
     opened = open_model(path)
     layer, model = find_head(opened), storing.load_model(path)
-    scaling = data.scaling or recorded_scaling(opened, data.name)
+    scaling = data.scaling or opened.origin.scaling_of(data.name)
     prepared = prepare(data.loaded, model, DataRequest(data.folder, scaling, seed or 0))
-    options = DataOptions(data.name, data.folder, scaling, None, seed or 0)
-    return FullRank(path, seed, opened, layer, LiveModel(model, prepared, options))
+    return FullRank(path, seed, opened, layer, LiveModel(model, prepared, opened))
 
 
-def head_figures(meter: Meter, factors: Factors) -> Row:
-    """Return the test error of a head."""
+def head_figures(wrong: NDArray[np.bool_] | None) -> Row:
+    """Return the test error of a head by which predictions are wrong."""
     from lrcompress.measure.statistics import wilson_interval
     from lrcompress.studies.predictions import pack
 
-    wrong = meter(factors).wrong
     if wrong is None:
         msg = (
             "The predictions cannot be told right from wrong; expected a classifier and its labels."

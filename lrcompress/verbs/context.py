@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import ModelFileError, RunRecordError
+from lrcompress.events import before_keras
+from lrcompress.modelfile import ModelFile, check_loadable
 from lrcompress.records import runs
 from lrcompress.records.provenance import Origin, choose, inside
 
 if TYPE_CHECKING:
     from lrcompress.data.sources import Dataset
+    from lrcompress.live.calibration import LiveModel
     from lrcompress.live.prepare import Prepared
 
 
@@ -84,6 +87,28 @@ def find_data(
         seed,
         validation,
     )
+
+
+def open_live(opened: ModelFile, source: DataSource, samples: int | None = None) -> LiveModel:
+    """Load a data set, and a model in Keras, and check them against each other.
+
+    Args:
+        opened: The model file.
+        source: Its data.
+        samples: Calibration inputs; None for as many as pay off.
+
+    Raises:
+        DatasetError: If the data set is missing or does not fit the model.
+        TrainingError: If Keras cannot load the model.
+    """
+    check_loadable(opened)
+    loaded = source.load()
+    before_keras()
+    from lrcompress.live import storing
+    from lrcompress.live.calibration import LiveModel
+
+    original = storing.load_model(opened.path)
+    return LiveModel(original, source.prepare(loaded, original), opened, samples)
 
 
 def find_record(model: str | Path | None, run: str | Path | None) -> runs.RunRecord:

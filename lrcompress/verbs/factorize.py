@@ -1,22 +1,23 @@
-"""`factorize`: one Dense layer of a model becomes two smaller ones."""
+"""`factorize`: one Dense layer of a model becomes two smaller ones, or several do."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from lrcompress.compression.layer import Request, check_layer
-from lrcompress.compression.run import Convert, Source, check_target, factorize_file
-from lrcompress.compression.selection import find_targets
+from lrcompress.compression.choose import RULES, pick
+from lrcompress.compression.request import Request, check_layer
+from lrcompress.compression.run import Convert, Source, check_target, factorize_file, find_source
 from lrcompress.errors import DatasetError, RankError
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import made_of, model_of, open_model
+from lrcompress.records import runs
+from lrcompress.records.provenance import name_of
 from lrcompress.records.results import FactorizeResult
-from lrcompress.records.runs import read as read_record
-from lrcompress.records.runs import updating
-from lrcompress.verbs.calibration import DataOptions, open_live
+from lrcompress.verbs.context import DataSource, find_data, open_live
 from lrcompress.verbs.live_models import loaded, takes_live_models
 from lrcompress.verbs.modernize import convert, modern_copy, needs_modern_terms
 
@@ -44,6 +45,7 @@ def factorize(
     force: bool = False,
     modernize: bool = False,
     seed: int = 0,
+    **rules: float,
 ) -> FactorizeResult:
     """Replace the kernel A (m, n) of the final Dense layer by B (m, r) C (r, n).
 
@@ -76,6 +78,7 @@ def factorize(
         force: Allow a rank that saves nothing.
         modernize: Put an old file in the terms of Keras 3 first; see `lrcompress.modernize`.
         seed: Of the held-out split and of refinement.
+        rules: A further rule of `lrcompress.compression.choose.RULES` by its name.
 
     Raises:
         RankError: If the rank does not fit the kernel or would save nothing.
@@ -89,77 +92,83 @@ def factorize(
     if layers not in (None, "dense") or (layers and layer):
         msg = f"Received layers={layers!r} and layer={layer!r}; expected layers='dense', or the names in layer."
         raise RankError(msg, code="bad_layers")
+    for name in rules:
+        if name not in RULES:
+            msg = f"factorize() got an unexpected keyword argument {name!r}"
+            raise TypeError(msg)
+    rules |= {
+        name: value
+        for name, value in (
+            ("rank", rank), ("energy", energy), ("reduction", reduction), ("max_drop", max_drop)
+        )
+        if value is not None
+    }  # fmt: skip
     request = Request(
+        rules=rules,
         output=None if output is None else Path(output),
         layers=(layer,) if isinstance(layer, str) else tuple(layer or ()),
         every_dense=layers == "dense",
         add_bias=add_bias,
-        rank=rank,
-        energy=energy,
-        reduction=reduction,
-        max_drop=max_drop,
         method=method,
         overwrite=overwrite,
         force=force,
         modernize=modernize,
         seed=seed,
     )
-    path = Path(model)
-    if dataset is None and any(
-        given is not None for given in (data_dir, scaling, samples, validation)
-    ):
+    how = (data_dir, scaling, samples, validation)
+    if dataset is None and any(given is not None for given in how):
         msg = "data_dir, validation, scaling and samples say how to use a data set, but none was given; add --dataset."
         raise DatasetError(msg, code="no_dataset")
-    with _source(path, request) as source:
+    with _source(Path(model), request, has_data=dataset is not None) as source:
         if dataset is None:
-            convert = _converter(path)
-            result = factorize_file(source, request, convert=convert)
+            result = factorize_file(source, request, _converter(source))
             result.model = None if result.output is None else loaded(result.output)
             return result
-        options = DataOptions(dataset, data_dir, scaling, samples, seed, validation)
-        return _factorize_with_data(source, request, options)
+        data = find_data(
+            dataset, data_dir, scaling, source.model.origin, seed=seed, validation=validation
+        )
+        return _factorize_with_data(source, request, data, samples)
 
 
 @contextlib.contextmanager
-def _source(path: Path, request: Request) -> Iterator[Source]:
+def _source(path: Path, request: Request, *, has_data: bool) -> Iterator[Source]:
     """Open a model file, and refuse what cannot work before a copy is made or Keras starts."""
     opened = open_model(path)
-    targets, _ = find_targets(opened, request)
-    if len(targets) == 1 and not request.force:
-        check_layer(targets[0].layer, request.rank or 1)
+    source = find_source(opened, request)
+    asked = pick(request, tells_errors=has_data)
+    if len(source.targets) == 1 and not request.force:
+        check_layer(source.targets[0].layer, asked.least)
     if request.output is not None:
-        check_target(request.output, path, request)
+        check_target(request.output, opened, request)
     if not (request.modernize or needs_modern_terms(opened, request.output)):
-        yield Source(opened, opened)
+        yield source
         return
     with modern_copy(opened) as (copy, made):
-        yield Source(opened, copy, made.changes, made.warnings, made.optimizer_bytes)
+        yield dataclasses.replace(
+            find_source(copy, request), file=opened,
+            changes=made.changes, warnings=made.warnings, optimizer_bytes=made.optimizer_bytes,
+        )  # fmt: skip
 
 
-def _converter(original: Path) -> Convert:
-    """Return a function that saves what was made of an original in the other format, through Keras."""
+def _converter(source: Source) -> Convert:
+    """Return a function that saves what was made of a source in the other format, through Keras."""
 
-    def converted(source: Path, target: Path, overwrite: bool) -> None:  # as `Convert` has it
-        live = model_of(original)
-        with contextlib.nullcontext() if live is None else made_of(live, source):
-            convert(source, target, overwrite=overwrite)
+    def converted(made: Path, target: Path, overwrite: bool) -> None:  # as `Convert` has it
+        live = model_of(source.file.path)
+        with contextlib.nullcontext() if live is None else made_of(live, made):
+            convert(made, target, overwrite=overwrite)
 
     return converted
 
 
 def _factorize_with_data(
-    source: Source,
-    request: Request,
-    options: DataOptions,
+    source: Source, request: Request, data: DataSource, samples: int | None
 ) -> FactorizeResult:
-    targets, _ = find_targets(source.model, request)
-    live = open_live(source.model.path, source.model, options)
-    if request.max_drop is not None:
-        live.check_drop(targets)
-    calibration, samples = live.calibration(
-        targets, [request.method], with_network=len(targets) > 1
-    )
-    from lrcompress.live import engine
+    live = open_live(source.model, data, samples)
+    if any(RULES[name].by_errors for name in request.rules):
+        live.check_drop(source.targets, name_of(data.dataset))
+    calibration, used = live.calibration(source.targets, [request.method])
+    from lrcompress.live import storing
     from lrcompress.live.evaluate import evaluate
     from lrcompress.live.prepare import about_memory
     from lrcompress.measure.evaluation import compare
@@ -169,15 +178,12 @@ def _factorize_with_data(
     (x, y), weights = live.data.test(), live.data.split.w_test
     before = evaluate(live.keras_model, x, y, "test, original", sample_weight=weights)
     result = factorize_file(
-        source, request, calibration=calibration,
-        dataset=live.described(samples),
-        convert=_converter(source.file.path),
-    )  # fmt: skip
-    output, record_path = result.output, result.record
-    if output is None or record_path is None:
+        source, request, _converter(source), calibration=calibration, dataset=live.described(used)
+    )
+    if result.output is None or result.record is None:
         raise AssertionError  # of a file
-    small = engine.load_model(output)
-    result.model = None if model_of(output) is None else small
+    small = storing.load_model(result.output)
+    result.model = None if model_of(result.output) is None else small
     after = evaluate(small, x, y, "test, factorized", sample_weight=weights)
     told = live.data.told
     result.measured_before, result.measured_after = told(before.to_json()), told(after.to_json())
@@ -185,15 +191,16 @@ def _factorize_with_data(
     result.error_rate_after = result.measured_after.get("error_rate")
     result.drop = told(compare(before, after).to_json())
     remarks = live.data.notes() + lost_classes(before, after)
-    if any(layer.choice.rule == "max_drop" for layer in result.layers):
+    if any(RULES[layer.choice.rule].by_errors for layer in result.layers):
         remarks += about_memory(live.keras_model, live.data, before)
     result.warnings += remarks
-    with updating(read_record(record_path)) as (record, _):
+    with runs.updating(runs.read(result.record)) as (record, _):
         record.set_stage(
             "original", source.file.path, result.parameters_before, **result.measured_before
         )
         record.set_stage(
-            "factorized", output, result.parameters_after, **result.measured_after, drop=result.drop
-        )
+            "factorized", result.output, result.parameters_after,
+            **result.measured_after, drop=result.drop,
+        )  # fmt: skip
         record.document["warnings"] = [*record.document.get("warnings", []), *remarks]
     return result

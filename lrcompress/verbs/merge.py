@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrcompress.compression.run import check_suffix, fitting_suffix
+from lrcompress.compression.request import check_suffix, default_output
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.files import check_output
 from lrcompress.lowrank import one_blas_thread
@@ -111,7 +111,7 @@ def merge(
     pairs = list({found.path: found for found in find_sites(opened, named)}.values())
     for found in pairs:
         _check_pair(opened, found)
-    target = Path(output) if output is not None else _default_output(path, opened)
+    target = Path(output) if output is not None else default_output(opened, path, "-merged")
     check_suffix(target, opened, can_convert=False)
     check_output(target, inputs=(path,), overwrite=overwrite)
     written = write_merged(opened, pairs, target, overwrite=overwrite)
@@ -154,7 +154,3 @@ def _describe(pair: Site) -> MergedLayer:
         parameters_before=pair.stored_parameters,
         parameters_after=m * n + (n if pair.use_bias else 0),
     )
-
-
-def _default_output(path: Path, opened: ModelFile) -> Path:
-    return Path(f"{path.stem}-merged{fitting_suffix(path, opened)}")

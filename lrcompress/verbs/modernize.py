@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrcompress.compression.run import check_suffix, fitting_suffix
+from lrcompress.compression.request import check_suffix, default_output, same_format
 from lrcompress.errors import TrainingError, in_place_of, one_line
 from lrcompress.events import before_keras
 from lrcompress.files import check_output
-from lrcompress.modelfile import SUFFIXES, ModelFile, open_for_keras, open_model
+from lrcompress.modelfile import ModelFile, open_for_keras, open_model
 from lrcompress.modelfile.modern import Modernized, write_modernized
 from lrcompress.records.results import Document
 from lrcompress.verbs.live_models import check_file
@@ -76,17 +76,17 @@ def modernize(
     check_file(model, "modernize")
     path = Path(model)
     opened = open_model(path)
-    target = Path(output) if output is not None else _default_output(path, opened)
+    target = Path(output) if output is not None else default_output(opened, path, "-keras3")
     check_suffix(target, opened, can_convert=True)
     check_output(target, inputs=(path,), overwrite=overwrite)
-    same_format = target.suffix.lower() in SUFFIXES[opened.format]
-    if check or not same_format:
+    is_same = same_format(target, opened)
+    if check or not is_same:
         with modern_copy(opened) as (copy, made):
-            if same_format:
+            if is_same:
                 _check(copy.path)
             else:
                 convert(copy.path, target, overwrite=overwrite)
-    if same_format:
+    if is_same:
         made = write_modernized(opened, target, overwrite=overwrite)
     return ModernizeResult(
         input=path,
@@ -97,7 +97,7 @@ def modernize(
         bytes_before=opened.size,
         bytes_after=target.stat().st_size,
         optimizer_bytes=made.optimizer_bytes,
-        checked=check or not same_format,
+        checked=check or not is_same,
     )
 
 
@@ -108,7 +108,7 @@ def modern_copy(opened: ModelFile) -> Iterator[tuple[ModelFile, Modernized]]:
     Errors that are raised meanwhile name the file of the user, not the copy.
     """
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / f"{opened.path.stem}{fitting_suffix(opened.path, opened)}"
+        copy = Path(folder) / default_output(opened, opened.path)
         with in_place_of(copy, opened.path):
             made = write_modernized(opened, copy)
             yield open_model(copy), made
@@ -116,7 +116,7 @@ def modern_copy(opened: ModelFile) -> Iterator[tuple[ModelFile, Modernized]]:
 
 def needs_modern_terms(opened: ModelFile, output: Path | None) -> bool:
     """Return whether a file has to be modernized for an output, which Keras 3 is to write."""
-    if output is None or output.suffix.lower() in SUFFIXES[opened.format]:
+    if output is None or same_format(output, opened):
         return False
     return not (opened.keras_version or "1").startswith("3")
 
@@ -156,7 +156,3 @@ def _reason(error: TrainingError) -> str:
     """Return what Keras said, or why it was not asked."""
     said = error.__cause__
     return str(error) if said is None else f"{type(said).__name__}: {one_line(said)}"
-
-
-def _default_output(path: Path, opened: ModelFile) -> Path:
-    return Path(f"{path.stem}-keras3{fitting_suffix(path, opened)}")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrcompress.compression.layer import LayerTask, Request, Target, check_layer
-from lrcompress.compression.trial import Calibration
+from lrcompress.compression.layer import LayerTask
+from lrcompress.compression.request import Request, Target, check_layer, largest_useful
+from lrcompress.compression.trial import Calibration, Outcome, Trial
 from lrcompress.events import progress
 from lrcompress.lowrank import (
     METHODS,
     Factors,
-    largest_useful_rank,
     one_blas_thread,
     parameters,
     rank_grid,
@@ -22,7 +22,7 @@ from lrcompress.lowrank import (
 )
 from lrcompress.modelfile import ModelFile, Site, find_head, head_paths, open_model
 from lrcompress.records.results import Shown
-from lrcompress.verbs.calibration import DataOptions, Meter, NetworkMeter, held_out_meter, open_live
+from lrcompress.verbs.context import find_data, open_live
 from lrcompress.verbs.live_models import takes_live_models
 
 # A continuation pass costs seconds a rank; up to so many it goes through every one.
@@ -115,19 +115,23 @@ def sweep(
     """
     path = Path(model)
     opened = open_model(path)
-    target = _target(opened, layer)
-    m, n = target.layer.kernel_shape
-    wanted = _ranks(ranks, target.layer)
+    found = find_head(opened, layer)
+    target = Target(found, is_head=layer is None or found.path in head_paths(opened))
+    wanted = _ranks(ranks, found)
     methods = [method] if isinstance(method, str) else list(method)
     for name in methods:
         # What cannot work is refused before Keras starts.
-        LayerTask(opened, target, Request(method=name), _NOTHING if dataset is not None else None)
-    live, calibration, samples_used = None, None, 0
+        nothing = Calibration({}) if dataset is not None else None
+        LayerTask(opened, target, Request(method=name), nothing)
+    live, calibration, description = None, None, None
     started = time.perf_counter()
     if dataset is not None:
-        options = DataOptions(dataset, data_dir, scaling, samples, seed, validation)
-        live = open_live(path, opened, options)
-        calibration, samples_used = live.calibration([target], methods, with_network=False)
+        data = find_data(
+            dataset, data_dir, scaling, opened.origin, seed=seed, validation=validation
+        )
+        live = open_live(opened, data, samples)
+        calibration, used = live.calibration([target], methods)
+        description = live.described(used)
     tasks = {
         task.method: task
         for task in (
@@ -135,40 +139,43 @@ def sweep(
             for name in methods
         )
     }
-    first = next(iter(tasks.values()))
-    meters = None if live is None else (held_out_meter(first), live.test_meter(first))
+    kernel = next(iter(tasks.values())).kernel
+    trials = None
+    if live is not None and calibration is not None and calibration.trial is not None:
+        trials = calibration.trial, live.test_trial(target)
     seconds = {"activations": time.perf_counter() - started}
     rows: list[dict[str, Any]] = []
     for name, task in tasks.items():
         started = time.perf_counter()
         chosen = wanted
-        takes_long = bool(METHODS[name].closed_form) or _work(meters, m, n) > QUICK
+        takes_long = task.goes_down or _work(trials, kernel.size) > QUICK
         if ranks is None and takes_long and len(wanted) > EVERY_RANK:
             chosen = sorted(rank_grid(len(wanted)))
         for rank, factors in task.at_ranks(chosen).items():
             progress(f"measuring {name}", rank, max(chosen))
-            measures = (
-                {} if live is None or meters is None else live.data.told(_measure(*meters, factors))
-            )
-            rows.append(_row(opened, target, name, factors) | _UNMEASURED | measures)
+            row = _row(opened, found, name, factors) | _UNMEASURED
+            if live is not None and trials is not None:
+                held_out, test = (trial({found: factors}, f"rank {rank}") for trial in trials)
+                row |= live.data.told(_measured(held_out, test, trials[1].original))
+            rows.append(row)
         seconds[name] = time.perf_counter() - started
-    description = None
-    if live is not None:
-        description = live.described(samples_used)
-    original = {} if live is None or meters is None else live.data.told(_original(*meters))
+    original = {}
+    if live is not None and trials is not None:
+        original = live.data.told(_original(*(trial.original for trial in trials)))
     if description is not None and not description["validation_given"]:
         from lrcompress.live.prepare import trained_on
 
         easy, hard = original.get("held_out_error_rate"), original.get("error_rate")
         if easy is not None and hard is not None:
             description["trained_on_held_out"] = trained_on(easy, hard)
+    m, n = found.kernel_shape
     return SweepResult(
         model=path,
-        layer=target.layer.path,
+        layer=found.path,
         kernel_shape=(m, n),
         parameters=opened.parameters,
-        break_even_rank=largest_useful_rank(m, n, target.layer.rank),
-        singular_values=[float(s) for s in singular_values(first.kernel)],
+        break_even_rank=largest_useful(found),
+        singular_values=[float(s) for s in singular_values(kernel)],
         dataset=description,
         original=original,
         rows=rows,
@@ -176,30 +183,25 @@ def sweep(
     )
 
 
-def _work(meters: tuple[Meter | None, Meter] | None, m: int, n: int) -> int:
-    """Return the multiplications in which one head is measured."""
-    wrong = [meter.original_wrong for meter in meters or () if meter is not None]
-    return m * n * sum(part.size for part in wrong if part is not None)
-
-
-def _target(opened: ModelFile, layer: str | None) -> Target:
-    found = find_head(opened, layer)
-    return Target(found, is_head=layer is None or found.path in head_paths(opened))
+def _work(trials: Sequence[Trial] | None, size: int) -> int:
+    """Return the multiplications in which one head of so many entries is measured."""
+    wrong = [trial.original.wrong for trial in trials or ()]
+    return size * sum(part.size for part in wrong if part is not None)
 
 
 def _ranks(ranks: Sequence[int] | None, layer: Site) -> list[int]:
     if ranks is None:
         check_layer(layer, 1)
-        return list(range(1, largest_useful_rank(*layer.kernel_shape, layer.rank) + 1))
+        return list(range(1, largest_useful(layer) + 1))
     for rank in ranks:
         check_layer(layer, rank, force=True)
     return sorted(set(ranks))
 
 
-def _row(opened: ModelFile, target: Target, method: str, factors: Factors) -> dict[str, Any]:
+def _row(opened: ModelFile, layer: Site, method: str, factors: Factors) -> dict[str, Any]:
     """Return what a rank saves, and how far its factors are from the kernel."""
-    m, n = target.layer.kernel_shape
-    stored = parameters(m, n, target.layer.rank)
+    m, n = layer.kernel_shape
+    stored = parameters(m, n, layer.rank)
     saved = stored - parameters(m, n, factors.rank)
     certificate = factors.certificate
     truncated = certificate if METHODS[method].minimises == "kernel" else certificate.truncated
@@ -218,66 +220,56 @@ def _row(opened: ModelFile, target: Target, method: str, factors: Factors) -> di
     }
 
 
-_NOTHING = Calibration({})
 _UNMEASURED: dict[str, Any] = dict.fromkeys(
     ("output_error", "agreement", "held_out_error_rate", "held_out_drop",
      "error_rate", "error_rate_low", "error_rate_high", "drop")
 )  # fmt: skip
 
 
-def _measure(held_out: Meter | None, test: Meter, factors: Factors) -> dict[str, Any]:
+def _measured(held_out: Outcome, test: Outcome, original: Outcome) -> dict[str, Any]:
     """Return errors of the outputs: what to choose by from held-out data, what to report from test."""
     from lrcompress.measure.evaluation import compare
     from lrcompress.measure.paired import compare_paired
 
-    found: dict[str, Any] = {}
-    if held_out is not None:
-        measured = held_out(factors)
-        found = {
-            "output_error": measured.output_error,
-            "agreement": measured.agreement,
-            "held_out_error_rate": measured.error_rate,
-            "held_out_drop": measured.drop,
-        } | _held_out(measured)
-    measured = test(factors)
-    before, after = test.original_wrong, measured.wrong
-    if before is not None and after is not None:
-        return found | _rate(after) | {"drop": compare_paired(before, after).to_json()}
-    if isinstance(test, NetworkMeter) and measured.evaluation is not None:
-        figures: dict[str, Any] = measured.evaluation.to_json()
-        drop = compare(test.original.evaluation, measured.evaluation)
-        return found | figures | {"drop": drop.to_json()}
+    found = {
+        "output_error": held_out.output_error,
+        "agreement": held_out.agreement,
+        "held_out_error_rate": held_out.error_rate,
+        "held_out_drop": held_out.drop,
+    } | _main_figure(held_out)
+    if original.wrong is not None and test.wrong is not None:
+        drop = compare_paired(original.wrong, test.wrong)
+        return found | _rate(test.wrong) | {"drop": drop.to_json()}
+    if original.evaluation is not None and test.evaluation is not None:
+        difference = compare(original.evaluation, test.evaluation)
+        return found | test.evaluation.to_json() | {"drop": difference.to_json()}
     return found
 
 
-def _held_out(measured: Any) -> dict[str, Any]:  # noqa: ANN401  # Measured, or Probed
-    """Return the main figure on held-out data, where it is no error rate."""
-    evaluation = getattr(measured, "evaluation", None)
-    if evaluation is None or measured.error_rate is not None:
-        return {}
-    return {f"held_out_{evaluation.measure}": evaluation.value}
-
-
-def _original(held_out: Meter | None, test: Meter) -> dict[str, Any]:
+def _original(held_out: Outcome, test: Outcome) -> dict[str, Any]:
     """Return what the original is measured by on both parts, with the numbers of samples."""
     found: dict[str, Any] = {}
-    if held_out is not None and held_out.original_wrong is not None:
+    if held_out.wrong is not None:
         found = {
-            "held_out_error_rate": 100 * float(held_out.original_wrong.mean()),
-            "held_out_samples": int(held_out.original_wrong.size),
+            "held_out_error_rate": 100 * float(held_out.wrong.mean()),
+            "held_out_samples": int(held_out.wrong.size),
         }
-    elif isinstance(held_out, NetworkMeter) and held_out.original.evaluation is not None:
+    elif held_out.evaluation is not None:
         found = {
-            "held_out_error_rate": held_out.original.error_rate,
-            "held_out_samples": held_out.original.evaluation.samples,
-        } | _held_out(held_out.original)
-    wrong = test.original_wrong
-    if wrong is not None:
-        return found | _rate(wrong) | {"samples": int(wrong.size)}
-    if isinstance(test, NetworkMeter) and test.original.evaluation is not None:
-        figures: dict[str, Any] = test.original.evaluation.to_json()
-        return found | figures
-    return found
+            "held_out_error_rate": held_out.error_rate,
+            "held_out_samples": held_out.evaluation.samples,
+        } | _main_figure(held_out)
+    if test.wrong is not None:
+        return found | _rate(test.wrong) | {"samples": int(test.wrong.size)}
+    return found if test.evaluation is None else found | test.evaluation.to_json()
+
+
+def _main_figure(outcome: Outcome) -> dict[str, Any]:
+    """Return the main figure on held-out data, where it is no error rate."""
+    evaluation = outcome.evaluation
+    if evaluation is None or outcome.error_rate is not None:
+        return {}
+    return {f"held_out_{evaluation.measure}": evaluation.value}
 
 
 def _rate(wrong: Any) -> dict[str, float]:  # noqa: ANN401  # a boolean array

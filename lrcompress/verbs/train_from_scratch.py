@@ -11,7 +11,6 @@ from lrcompress.errors import TrainingError, did_you_mean
 from lrcompress.events import before_keras
 from lrcompress.modelfile import find_head, open_for_keras, open_model
 from lrcompress.records.provenance import check_named
-from lrcompress.verbs.calibration import recorded_scaling
 from lrcompress.verbs.factorize import factorize
 from lrcompress.verbs.live_models import check_file
 
@@ -163,7 +162,7 @@ def own_recipe(
         head = find_head(opened)
         original = engine.load_model(path)
         build = from_model(original, _narrow)
-        request = DataRequest(scaling=scaling or recorded_scaling(opened, data.name))
+        request = DataRequest(scaling=scaling or opened.origin.scaling_of(data.name))
         scaling = prepare(data, original, request).scaling.name
     else:
         build = from_function(str(model), _narrow)

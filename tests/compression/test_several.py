@@ -116,7 +116,7 @@ def test_the_product_in_the_network_is_the_file(examples: Path, tmp_path: Path) 
     """What the probe measures with other kernels is what the written model does."""
     from lrcompress.data import sources
     from lrcompress.live import storing
-    from lrcompress.live.trial import Probe
+    from lrcompress.live.trial import NetworkTrial
 
     x = (sources.load("digits").x_test / 16.0).astype("float32")[..., None]
     original = storing.load_model(examples / "digits_cnn.keras")
@@ -124,17 +124,17 @@ def test_the_product_in_the_network_is_the_file(examples: Path, tmp_path: Path) 
     result = lrcompress.factorize(
         examples / "digits_cnn.keras", layers="dense", rank=5, output=tmp_path / "small.keras"
     )
-    probe = Probe(original, x, None)
+    trial = NetworkTrial(original, x, None)
 
-    trial = probe(
-        {layer.path: (layer.factors.product(), layer.factors.bias) for layer in result.layers}
-    )
+    sites = {site.path: site for site in open_model(examples / "digits_cnn.keras").sites}
+
+    outcome = trial({sites[layer.path]: layer.factors for layer in result.layers})
 
     small = storing.load_model(result.output)
     ours, theirs = (model.predict(x, verbose=0).argmax(axis=-1) for model in (original, small))
     agreement = 100 * (ours == theirs).mean()
-    assert trial.agreement == pytest.approx(agreement)
-    assert probe.original.output_error == 0
+    assert outcome.agreement == pytest.approx(agreement)
+    assert trial.original.output_error == 0
     assert all(np.array_equal(a, b) for a, b in zip(before, original.get_weights(), strict=True))
 
 

@@ -16,7 +16,9 @@ from keras import layers
 from lrcompress.live.activations import inputs_of
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.predict import masks_of, packed
-from lrcompress.live.trial import Probe
+from lrcompress.live.trial import NetworkTrial
+from lrcompress.lowrank import truncated_svd
+from lrcompress.modelfile import find_head, open_model
 
 pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore:.*mask")]
 STEPS, WORDS, TAGS = 7, 20, 4
@@ -186,19 +188,21 @@ def test_few_rows_are_packed_as_they_are() -> None:
     np.testing.assert_array_equal(packed(inputs, mask), inputs[mask])
 
 
-def test_a_probe_counts_real_steps() -> None:
+def test_a_trial_counts_real_steps(tmp_path: Path) -> None:
     """Output error, agreement and error of a changed network are those of real steps."""
     x, y = sentences()
     model = tagger("plain")
     head = model.layers[-1]
-    probe = Probe(model, x, y)
+    model.save(tmp_path / "tagger.keras")
+    site = find_head(open_model(tmp_path / "tagger.keras"))
     kernel = np.random.default_rng(5).normal(size=head.kernel.shape).astype(np.float32)
+    factors = truncated_svd(kernel, 2)
 
-    found = probe({head.name: (kernel, None)})
+    found = NetworkTrial(model, x, y)({site: factors})
 
     before = model.predict(x, verbose=0)[x > 0].astype(np.float64)
     kept = head.get_weights()
-    head.set_weights([kernel, kept[1]])
+    head.set_weights([factors.product(), kept[1]])
     after = model.predict(x, verbose=0)[x > 0].astype(np.float64)
     assert found.error_rate == pytest.approx(100 * (after.argmax(-1) != y[x > 0]).mean())
     assert found.agreement == pytest.approx(100 * (after.argmax(-1) == before.argmax(-1)).mean())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrcompress.compression.recording import about_calibration
+from lrcompress.compression.record import about_calibration
 from lrcompress.compression.trial import Calibration
 from lrcompress.records.results import RankChoice
 
@@ -19,9 +19,9 @@ def _layer(method: str, rule: Any, asked: float) -> Any:
     return SimpleNamespace(target=target, factors=SimpleNamespace(method=method), choice=choice)
 
 
-def _calibration(inputs: int, held_out: int, *, by_labels: bool = True) -> Calibration:
+def _calibration(inputs: int, held_out: int) -> Calibration:
     x = np.zeros((inputs, 64), np.float32)
-    return Calibration({"head": x}, {"head": x}, np.zeros(held_out, np.int64), by_labels=by_labels)
+    return Calibration({"head": x}, counted=held_out)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_a_drop_below_one_prediction(rule: str, held_out: int, asked: float, war
 
 
 def test_a_drop_in_probabilities_is_not_so_coarse() -> None:
-    """Where the original's own probabilities count, a drop can be less than one prediction."""
+    """Where the original's own probabilities count, and no label, a drop can be less than one prediction."""
     drop = _layer("svd", "max_drop", 0.5)
 
-    assert about_calibration([drop], _calibration(1000, 143, by_labels=False)) == []
+    assert about_calibration([drop], _calibration(1000, 0)) == []
 
 
 def test_nothing_without_data() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from lrcompress.compression.trial import HeadMeter
+from lrcompress.compression.head_trial import HeadTrial
+from lrcompress.compression.trial import Outcome
 from lrcompress.lowrank import Factors, truncated_svd
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 3, 8)).astype("float32")
 KERNEL, BIAS = RNG.normal(size=(8, 6)).astype("float32"), RNG.normal(size=6).astype("float32")
 Y = RNG.integers(0, 6, size=(50, 3))
+SITE: Any = "the head"
 
 
 def logits(factors: Factors | None = None) -> np.ndarray:
@@ -22,9 +25,9 @@ def logits(factors: Factors | None = None) -> np.ndarray:
     return X.reshape(-1, 8).astype("f8") @ kernel + BIAS
 
 
-def meter(softmax: bool, activation: str = "linear") -> HeadMeter:
-    """Return a meter of the original head on a batch of sequences."""
-    return HeadMeter(KERNEL, BIAS, X, Y, softmax=softmax, activation=activation)
+def tried(factors: Factors, ending: str = "softmax") -> Outcome:
+    """Return what factors do in the place of the original head on a batch of sequences."""
+    return HeadTrial(KERNEL, BIAS, X, Y, ending=ending)({SITE: factors})
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid", "linear"])
@@ -41,7 +44,7 @@ def test_output_error_is_the_divergence(kind: str) -> None:
     else:
         expected = np.square(old - new).sum() / np.square(old - old.mean(axis=0)).sum()
 
-    found = meter(kind == "softmax", kind)(factors)
+    found = tried(factors, kind)
 
     assert found.output_error == pytest.approx(expected, rel=1e-4)
 
@@ -51,12 +54,13 @@ def test_agreement_and_error_rate_count_every_step() -> None:
     factors = truncated_svd(KERNEL, 3)
     old, new = logits().argmax(axis=1), logits(factors).argmax(axis=1)
 
-    found = meter(True)(factors)
+    found = tried(factors)
 
     assert found.agreement == pytest.approx(100 * (old == new).mean())
     assert found.error_rate == pytest.approx(100 * (new != Y.reshape(-1)).mean())
-    assert meter(True).original_wrong is not None
-    assert np.array_equal(meter(True).original_wrong, old != Y.reshape(-1))
+    original = HeadTrial(KERNEL, BIAS, X, Y, ending="softmax").original
+    assert original.wrong is not None
+    assert np.array_equal(original.wrong, old != Y.reshape(-1))
 
 
 def test_negative_labels_leave_predictions_out() -> None:
@@ -64,9 +68,9 @@ def test_negative_labels_leave_predictions_out() -> None:
     factors, padded = truncated_svd(KERNEL, 3), Y.copy()
     padded[:, 1:] = -1
 
-    found = HeadMeter(KERNEL, BIAS, X, padded, softmax=True, activation="linear")(factors)
+    found = HeadTrial(KERNEL, BIAS, X, padded, ending="softmax")({SITE: factors})
 
-    first = HeadMeter(KERNEL, BIAS, X[:, 0], Y[:, 0], softmax=True, activation="linear")(factors)
+    first = HeadTrial(KERNEL, BIAS, X[:, 0], Y[:, 0], ending="softmax")({SITE: factors})
     assert found.wrong is not None
     assert np.array_equal(found.wrong, first.wrong)
     assert found.output_error == pytest.approx(first.output_error)
@@ -78,17 +82,17 @@ def test_a_given_bias_replaces_the_own() -> None:
     full = truncated_svd(KERNEL, 6)
     moved = replace(full, bias=BIAS + np.float32(5) * (np.arange(6) == 2))
 
-    assert meter(True)(full).agreement == 100
-    assert meter(True)(moved).agreement < 100
+    assert tried(full).agreement == 100
+    assert tried(moved).agreement < 100
 
 
 def test_blocks_do_not_change_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inputs that come in many blocks give the same."""
     factors = truncated_svd(KERNEL, 2)
-    whole = meter(True)(factors)
-    monkeypatch.setattr("lrcompress.compression.trial.BLOCK", 6 * 7)
+    whole = tried(factors)
+    monkeypatch.setattr("lrcompress.compression.head_trial.BLOCK", 6 * 7)
 
-    parts = meter(True)(factors)
+    parts = tried(factors)
 
     assert parts.output_error == pytest.approx(whole.output_error, rel=1e-5)
     assert (parts.agreement, parts.error_rate) == (whole.agreement, whole.error_rate)
@@ -99,7 +103,7 @@ def test_one_unit_says_yes_or_no() -> None:
     kernel = KERNEL[:, :1]
     labels = (X.reshape(-1, 8) @ kernel > 0).astype(int).reshape(50, 3)
 
-    found = HeadMeter(kernel, None, X, labels, softmax=False, activation="sigmoid")
+    found = HeadTrial(kernel, None, X, labels, ending="sigmoid").original
 
-    assert found.original_wrong is not None
-    assert not found.original_wrong.any()
+    assert found.wrong is not None
+    assert not found.wrong.any()

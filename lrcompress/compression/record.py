@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lrcompress.compression.layer import Factorized, Request
+from lrcompress.compression.choose import RULES
+from lrcompress.compression.layer import Factorized
+from lrcompress.compression.request import Request
 from lrcompress.compression.trial import Calibration
 from lrcompress.lowrank import METHODS, Factors, calibration_warnings, outline, parameters
 from lrcompress.modelfile import ModelFile, Written
@@ -98,15 +100,13 @@ def about_calibration(layers: Sequence[Factorized], calibration: Calibration | N
         count = inputs.size // max(inputs.shape[-1], 1)
         lines = calibration_warnings(shape, count, found.factors.method)
         warnings += [f"Layer {path!r}: {line}" for line in lines]
-    asked = [found.choice.asked for found in layers if found.choice.rule == "max_drop"]
-    # The original's probabilities, which count where labels do not, are not so coarse.
-    labels = calibration.labels if calibration.by_labels else None
-    judged = 0 if labels is None else int((labels >= 0).sum())
-    if asked and judged and 0 < asked[0] < 100 / judged:
-        warnings.append(
-            f"{judged} held-out predictions decided the rank: each weighs {100 / judged:.2f} points, so "
-            f"a drop of {asked[0]:g} is none at all; --max-drop {math.ceil(100 / judged)} allows one."
-        )
+    for found in layers[:1]:
+        least = 100 / calibration.counted if calibration.counted else 0.0
+        if RULES[found.choice.rule].by_errors and 0 < found.choice.asked < least:
+            warnings.append(
+                f"{calibration.counted} held-out predictions decided the rank: each weighs {least:.2f} points, so "
+                f"a drop of {found.choice.asked:g} is none at all; --max-drop {math.ceil(least)} allows one."
+            )
     return warnings
 
 
@@ -116,6 +116,14 @@ def own_dataset(model: ModelFile) -> dict[str, Any] | None:
     if isinstance(name, str) and scaling is not None:
         return {"name": name, "scaling": scaling, "source": "model file"}
     return None
+
+
+# What the record has of the result, in its order.
+KEPT = (
+    "method", "method_reason", "format", "keras_version", "layers", "parameters_before",
+    "parameters_after", "optimizer_bytes", "optimizer_bytes_after", "dataset", "seconds", "warnings",
+    "modernized",
+)  # fmt: skip
 
 
 def new_record(
@@ -139,21 +147,12 @@ def new_record(
     if result.output is None:
         raise AssertionError  # of a file
     record = runs.new_record(result.output, request.seed)
-    record.document |= {
-        "method": result.method,
-        "method_reason": result.method_reason,
+    known = result.to_json() | {
         "format": model.format,
         "keras_version": model.keras_version,
-        "layers": [layer.to_json() for layer in result.layers],
-        "parameters_before": result.parameters_before,
-        "parameters_after": result.parameters_after,
-        "optimizer_bytes": result.optimizer_bytes,
-        "optimizer_bytes_after": result.optimizer_bytes_after,
-        "dataset": dataset,
-        "seconds": result.seconds,
-        "warnings": result.warnings,
-        "modernized": result.modernized,
+        "dataset": dataset or own_dataset(model),
     }
+    record.document |= {key: known[key] for key in KEPT}
     for stage, path, count, at in (
         ("original", model.path, result.parameters_before, None),
         ("factorized", result.output, result.parameters_after, made),

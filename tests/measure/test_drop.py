@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrcompress.measure.judging import EVERYTHING, Judge, has_rare, judge_labels, temperature
+from lrcompress.measure.drop import EVERYTHING, Judge, has_rare, judge_labels, temperature
 
 
 def classifier(

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.measure.scores import FEW_CLASSES, classes_of, logits_of
+
 # Logits that are held at one time, and those that the temperature is found on.
 BLOCK, FITTED_ON = 2**24, 2**21
-# Classes that each count alike; of the words of a language most are rare.
-FEW_CLASSES = 100
 # What a result is said to lose that gives one class alone where the original gives several.
 EVERYTHING = 100.0
 
@@ -49,7 +49,7 @@ class Judged:
 
 
 class Judge:
-    """Judges which classes were picked for some inputs."""
+    """What is wrong of the classes that were picked for some inputs."""
 
     def __init__(
         self,
@@ -161,3 +161,64 @@ def _softmax(logits: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     parts = np.exp(logits - top)
     sums = parts.sum(axis=-1, keepdims=True)
     return parts / sums, (np.log(sums) + top)[:, 0]
+
+
+class OutputDrop:
+    """What changed outputs lose against the original's: of class numbers, or of several labels."""
+
+    def __init__(
+        self,
+        outputs: NDArray[np.float32],
+        labels: NDArray[Any],
+        weights: NDArray[Any] | None,
+        *,
+        is_logits: bool,
+        by_labels: bool,
+    ) -> None:
+        """Judge the original.
+
+        Args:
+            outputs: The original's, (samples, ..., units).
+            labels: Class numbers, (samples, ...), or booleans of labels, shaped as the outputs.
+            weights: Of the predictions, (samples, ...); None weighs all alike.
+            is_logits: Whether the outputs are anything but probabilities.
+            by_labels: Whether the labels are new to the original.
+        """
+        self._is_logits, self._of_labels = is_logits, labels.dtype.kind == "b"
+        self._kept = np.ones(outputs.shape[:-1], np.bool_) if weights is None else weights > 0
+        self._weights = None if weights is None else weights[self._kept]
+        logits, labels = logits_of(outputs[self._kept], is_logits), labels[self._kept]
+        if self._of_labels:
+            self._chances = _chances(logits, labels, by_labels=by_labels)
+        else:
+            if logits.shape[-1] == 1:
+                logits = np.concatenate([np.zeros_like(logits), logits], axis=-1)
+            self._logits = logits
+            self._judge = Judge(
+                labels, logits.__getitem__, by_labels=by_labels, weights=self._weights
+            )
+        self._before = self._judged(outputs)
+
+    def __call__(self, outputs: NDArray[np.float32]) -> float:
+        """Return what other outputs lose, in points."""
+        return self._before.drop_to(self._judged(outputs))
+
+    def _judged(self, outputs: NDArray[np.float32]) -> Judged:
+        kept = outputs[self._kept]
+        if self._of_labels:
+            return judge_labels(logits_of(kept, self._is_logits) > 0, self._chances, self._weights)
+        picked = classes_of(kept, self._is_logits)
+        return self._judge(picked, np.take_along_axis(self._logits, picked[:, None], axis=-1)[:, 0])
+
+
+def _chances(
+    logits: NDArray[np.float32], labels: NDArray[np.bool_], *, by_labels: bool
+) -> NDArray[np.float64]:
+    """Return how likely each label is to hold, (k, n)."""
+    if by_labels:
+        return labels.astype(np.float64)
+    step = -(-logits.size // FITTED_ON)
+    some = logits.reshape(-1, 1)[::step]
+    pairs = np.concatenate([np.zeros_like(some), some], axis=-1)
+    scale = temperature(pairs, labels.reshape(-1)[::step].astype(np.int64))
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits.astype(np.float64) / scale, -500, 500))))

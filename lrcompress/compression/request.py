@@ -1,27 +1,72 @@
-"""Which Dense layers are factorized, and which are worth it where none was named."""
+"""What was asked of `factorize`: which layers, by which rule, by which method, and where to."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from lrcompress.compression.layer import LayerTask, Request, Target
-from lrcompress.errors import RankError, UnsupportedModelError, listed
-from lrcompress.lowrank import largest_useful_rank
+from lrcompress.errors import OutputError, RankError, UnsupportedModelError, listed
+from lrcompress.lowrank import check_rank, largest_useful_rank
 from lrcompress.modelfile import (
+    SUFFIXES,
     ModelFile,
     Site,
     check_has_sites,
     find_head,
     find_sites,
     head_paths,
-    not_finite,
 )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; the defaults are the command line's.
+
+    Attributes:
+        rules: Values by the rules that were given, see `choose.RULES`; one at most is allowed.
+    """
+
+    rules: Mapping[str, float] = field(default_factory=dict)
+    output: Path | None = None
+    layers: tuple[str, ...] = ()
+    every_dense: bool = False
+    method: str = "auto"
+    add_bias: bool = False
+    overwrite: bool = False
+    force: bool = False
+    modernize: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A Dense layer to be factorized.
+
+    Attributes:
+        layer: As found in the file.
+        is_head: Whether it is the final Dense, or that of one of several outputs: its objective is
+            that output. That of any other is its own.
+    """
+
+    layer: Site
+    is_head: bool
+
+    @property
+    def tells_predictions(self) -> bool:
+        """Whether the layer alone does: what follows keeps the order of classes."""
+        return self.is_head and self.layer.keeps_order
 
 
 def largest_useful(layer: Site) -> int:
     """Return the largest rank that makes a layer smaller, 0 if none does."""
     return largest_useful_rank(*layer.kernel_shape, layer.rank)
+
+
+def check_layer(layer: Site, rank: int, *, force: bool = False) -> None:
+    """Refuse a rank that does not fit a layer or saves nothing; see `lowrank.check_rank`."""
+    check_rank(rank, *layer.kernel_shape, split=layer.rank, force=force)
 
 
 def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list[str]]:
@@ -58,12 +103,7 @@ def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list
 
 
 def _final(model: ModelFile, request: Request) -> Site:
-    """Return the final Dense; where it is not there or nothing to gain, say which layers are worth it.
-
-    Raises:
-        UnsupportedModelError: If there is no one final Dense.
-        RankError: If no rank makes it smaller.
-    """
+    """Return the final Dense; where it is not there or nothing to gain, say which layers are worth it."""
     try:
         head = find_head(model)
     except UnsupportedModelError as error:
@@ -92,23 +132,30 @@ def _worth_it(model: ModelFile) -> str:
     )
 
 
-def finite(
-    model: ModelFile, tasks: Sequence[LayerTask], request: Request
-) -> tuple[list[LayerTask], list[str]]:
-    """Return the layers whose kernels can be factorized, and a remark on each that is left out.
+def same_format(output: Path, model: ModelFile) -> bool:
+    """Return whether an output's suffix names the format that a model file has."""
+    return output.suffix.lower() in SUFFIXES[model.format]
+
+
+def default_output(model: ModelFile, path: Path, ending: str = "") -> Path:
+    """Return ``<stem><ending><suffix>`` in the current directory.
+
+    The suffix is the file's own, or the one that its content asks for: a .keras file that holds HDF5
+    cannot be loaded under that name.
+    """
+    suffix = path.suffix if same_format(path, model) else SUFFIXES[model.format][0]
+    return Path(f"{path.stem}{ending}{suffix}")
+
+
+def check_suffix(output: Path, model: ModelFile, *, can_convert: bool) -> None:
+    """Refuse an output whose suffix names a format that cannot be written.
 
     Raises:
-        KernelError: If a layer that was named, or every layer, holds NaN or infinity.
+        OutputError: With code ``output_suffix``.
     """
-    wrong = not_finite(model) if request.every_dense and len(tasks) > 1 else {}
-    kept, remarks = [], []
-    for task in tasks:
-        paths = [task.target.layer.path, task.target.layer.input_path]
-        if not any(path in wrong for path in paths):
-            kept.append(task)
-            continue
-        remarks.append(
-            f"Layer {paths[0]} is left as it is: {sum(wrong.get(p, 0) for p in {*paths}):,} of its numbers "
-            "are NaN or infinity."
-        )
-    return kept or list(tasks), remarks if kept else []
+    allowed = [*SUFFIXES[model.format]]
+    if can_convert:
+        allowed = [suffix for suffixes in SUFFIXES.values() for suffix in suffixes]
+    if output.suffix.lower() not in allowed:
+        msg = f"Output {output} must end in {' or '.join(allowed)}, which decides its format."
+        raise OutputError(msg, code="output_suffix")

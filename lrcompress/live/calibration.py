@@ -1,0 +1,145 @@
+"""What a data set says about some layers of a live model: their inputs, and trials of other matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.compression.head_trial import HeadTrial
+from lrcompress.compression.request import Target
+from lrcompress.compression.trial import Calibration, Trial
+from lrcompress.data.arrays import Arrays, evenly
+from lrcompress.errors import RankError
+from lrcompress.live.activations import inputs_of, layer_inputs, samples_for
+from lrcompress.live.outputs import reached_by
+from lrcompress.live.predict import left_out
+from lrcompress.live.prepare import Prepared, countable
+from lrcompress.live.trial import NetworkTrial
+from lrcompress.lowrank import learns_from, most_inputs
+from lrcompress.measure.scores import kind_of
+from lrcompress.modelfile import ModelFile, read_bias, read_kernel
+
+# Moments of a few thousand inputs are all that the closed forms need.
+SAMPLES = 5_000
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model that Keras has loaded, and data that fit it.
+
+    Attributes:
+        keras_model: The original.
+        data: Training, validation and test parts, unscaled, with their scaling.
+        opened: Its file.
+        samples: Calibration inputs; None for as many as pay off.
+    """
+
+    keras_model: Any
+    data: Prepared
+    opened: ModelFile
+    samples: int | None = None
+
+    def calibration(
+        self, targets: Sequence[Target], methods: Sequence[str]
+    ) -> tuple[Calibration, int]:
+        """Run the network once over the training part and once over the validation part.
+
+        Returns:
+            The inputs of the layers with a trial of them, and from how many samples.
+        """
+        split, scaling = self.data.split, self.data.scaling
+        paths = [target.layer.input_path for target in targets]
+        some = evenly(split.x_train, self.samples or self._samples(targets, methods))
+        held_out = scaling(split.x_val)
+        labels = countable(self.keras_model, held_out, split.y_val, split.w_val)
+        trial = self._trial(
+            targets, held_out, split.y_val, split.w_val, labels, "original", by_labels=split.by_labels
+        )  # fmt: skip
+        known = inputs_of(self.keras_model, paths, scaling(some), pack=True)
+        judged = "on held-out data, by the original's own probabilities"
+        if not self.data.labelled:
+            judged = "of agreement with the original on held-out data"
+        elif split.by_labels:
+            judged = "on the validation data"
+        decide = labels is not None and split.by_labels
+        calibration = Calibration(
+            {target.layer.path: known[target.layer.input_path] for target in targets}, trial, judged,
+            counted=int((labels >= 0).sum()) if labels is not None and decide else 0,
+        )  # fmt: skip
+        return calibration, len(known[paths[0]])
+
+    def test_trial(self, target: Target) -> Trial:
+        """Return a trial of one layer on the test part."""
+        (x, y), weights = self.data.test(), self.data.split.w_test
+        labels = countable(self.keras_model, x, y, weights)
+        return self._trial([target], x, y, weights, labels, "test", by_labels=True)
+
+    def described(self, samples: int) -> dict[str, Any]:
+        """Return the data set for the record, with the calibration samples and the share of padding."""
+        padding = left_out(self.keras_model, self.data.scaling(self.data.split.x_val))
+        return self.data.description | {"calibration_samples": samples, "padding": padding}
+
+    def check_drop(self, targets: Sequence[Target], name: str) -> None:
+        """Refuse a largest drop where nothing is right or wrong, for the data set of that name.
+
+        Raises:
+            RankError: If an output that the layers lead to is numbers.
+        """
+        y = self.data.split.y_val
+        labels = {out: y[out] for out in self._outputs(targets)} if isinstance(y, dict) else {"": y}
+        numbers = [out for out, found in labels.items() if kind_of(found) == "regression"]
+        if not numbers:
+            return
+        which = f"output {numbers[0]}" if numbers[0] else name
+        msg = (
+            f"max_drop counts percentage points of an error rate, and the labels of {which} are "
+            "numbers, measured by RMSE; give --rank, --energy or --reduction, and see "
+            "`lrcompress sweep` for the RMSE at each rank."
+        )
+        if not self.data.labelled:
+            msg = (
+                "max_drop counts percentage points of predictions, and without labels nothing says that the outputs "
+                "of this model are classes; give labels, or --rank, --energy or --reduction."
+            )
+        raise RankError(msg, code="no_error_rate")
+
+    def _trial(
+        self,
+        targets: Sequence[Target],
+        x: Arrays,
+        y: Arrays,
+        weights: NDArray[Any] | None,
+        labels: NDArray[np.int64] | None,
+        task: str,
+        *,
+        by_labels: bool,
+    ) -> Trial:
+        """Return the head alone where it tells the predictions, else the network."""
+        layer = targets[0].layer
+        if len(targets) == 1 and targets[0].tells_predictions and labels is not None:
+            inputs = layer_inputs(self.keras_model, layer.input_path, x)
+            if inputs.shape[:-1] == labels.shape:
+                kernel, bias = read_kernel(self.opened, layer), read_bias(self.opened, layer)
+                ending = "softmax" if layer.softmax else layer.activation
+                return HeadTrial(kernel, bias, inputs, labels, ending=ending, by_labels=by_labels)
+        return NetworkTrial(
+            self.keras_model, x, y, task,
+            outputs=self._outputs(targets), sample_weight=weights, by_labels=by_labels,
+        )  # fmt: skip
+
+    def _outputs(self, targets: Sequence[Target]) -> list[str]:
+        """Return the names of the outputs that some layers lead to."""
+        found = [reached_by(self.keras_model, target.layer.path) for target in targets]
+        return list(dict.fromkeys(name for names in found for name in names))
+
+    def _samples(self, targets: Sequence[Target], methods: Sequence[str]) -> int:
+        """Return from how many samples: those that fit step by step gain from every input there is."""
+        rows = SAMPLES
+        if any(learns_from(name) == "inputs" for name in methods):
+            heads = [target.layer for target in targets if target.is_head]
+            rows = max([most_inputs(layer.kernel_shape[1]) for layer in heads], default=rows)
+        return samples_for(self.keras_model, self.data.split.x_train, rows)
