@@ -13,7 +13,6 @@ from lrcompress.reporting.headline import stage_of
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
 LARGEST = 64 * 2**20
-_METHODS = {"svd", "centered", "whitened", "refined"}
 
 
 def read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
@@ -24,8 +23,10 @@ def read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
     """
     made = "what `lrcompress sweep MODEL --json` prints"
     document = _read(path, made, Sweep)
+    from lrcompress.lowrank import METHODS
+
     for number, row in enumerate(document["rows"], 1):
-        if not {row["method"], row.get("method_used", row["method"])} <= _METHODS:
+        if not {row["method"], row.get("method_used", row["method"])} <= METHODS.keys():
             msg = f"{path} has a method in row {number} that no sweep measures; expected {made}."
             raise RunRecordError(msg, code="not_a_document")
     shapes = {layer.get("path", layer["name"]): layer["kernel_shape"] for layer in story["layers"]}

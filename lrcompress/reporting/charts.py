@@ -27,7 +27,13 @@ from lrcompress.reporting.figures import (
 )
 from lrcompress.reporting.headline import result_of, stage_of
 from lrcompress.reporting.latency import WHAT, duration, short_names, times, verdicts
-from lrcompress.reporting.layers import break_even, energy_at, spectral_pairs, with_spectrum
+from lrcompress.reporting.layers import (
+    break_even,
+    energy_at,
+    spectral_pairs,
+    spectrum_of,
+    with_spectrum,
+)
 from lrcompress.reporting.words import count, figure, rate, share, small
 
 # A report of a network with dozens of layers shows the spectra of the first ones.
@@ -181,7 +187,7 @@ def _spectral(story: dict[str, Any]) -> Iterator[Chart]:
     name, title = "spectral-error", "Spectral norm of the error"
     document = story.get("sweep")
     if document and len(document["singular_values"]) > 1:
-        rows = [row for row in document["rows"] if row["method"] != "refined"]
+        rows = [row for row in document["rows"] if spectrum_of(row["method"])]
         seen = _ends(rows, lambda row: small(row["spectral_error"]))
         yield Chart(
             name, title,

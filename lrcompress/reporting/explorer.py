@@ -6,7 +6,7 @@ from typing import Any
 
 from lrcompress.errors import printable
 from lrcompress.reporting.headline import interval, minus, saved_share, sentence
-from lrcompress.reporting.layers import KERNELS, layers_name
+from lrcompress.reporting.layers import layers_name, spectrum_of
 from lrcompress.reporting.words import (
     NAMES,
     change,
@@ -67,7 +67,7 @@ def _row(document: dict[str, Any], layer: dict[str, Any], row: dict[str, Any]) -
         *(_measured(row) if document["original"] else []),
         (of_layer, f"{count(before)} → {count(before - less)} parameters"),
         (of_model, f"{count(whole)} → {count(row['parameters_after'])} parameters"),
-        (share(row["energy"]), f"of the {KERNELS.get(used, 'kernel')}" if row["energy"] is not None else ""),
+        (share(row["energy"]), f"of the {spectrum_of(used) or 'kernel'}" if row["energy"] is not None else ""),
         (small(row["spectral_error"]), "of the kernel’s norm"),
     ]  # fmt: skip
     here = ", the chosen one" if row["rank"] == layer["rank"] else ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lrcompress.reporting.latency import WHAT
-from lrcompress.reporting.layers import break_even, energy_at, spectral_pairs
+from lrcompress.reporting.layers import break_even, energy_at, spectral_pairs, spectrum_of
 from lrcompress.reporting.words import PERCENT
 
 # Matplotlib's axis, or figure.
@@ -14,10 +14,6 @@ Axis = Any
 
 INK, SOFT, ACCENT, SERIES = "#000000", "#4d4d4d", "#8250df", "#0072b2"
 # Okabe & Ito's colours, told apart by colour-blind readers too; markers tell them apart in print.
-METHODS = {
-    "svd": ("#D55E00", "o"), "centered": ("#0072B2", "s"),
-    "whitened": ("#009E73", "^"), "refined": ("#CC79A7", "D"),
-}  # fmt: skip
 ARMS = {
     "svd": ("#D55E00", "o"), "refined": ("#CC79A7", "D"),
     "finetuned": ("#0072B2", "s"), "scratch": ("#009E73", "^"),
@@ -156,7 +152,7 @@ def draw_least_error(layer: dict[str, Any], axis: Axis) -> None:
     axis.axvline(layer["rank"], color=ACCENT, linestyle="--", linewidth=1.2,
                  label=f"chosen: rank {layer['rank']:,}")  # fmt: skip
     # Refinement serves the outputs and goes far from A: its norm would hide the line.
-    if layer["spectrum_of"] == "kernel" and layer["method"] != "refined":
+    if layer["spectrum_of"] == "kernel" and spectrum_of(layer["method"]):
         axis.plot([layer["rank"]], [layer["spectral_error"]], color=ACCENT, marker="D", markersize=6,
                   linestyle="", label="measured, A − B C")  # fmt: skip
     axis.set_xlabel("rank")
@@ -223,12 +219,10 @@ def draw_errors(
     """Draw errors on test data with their intervals, the original's, and a line across at a mark."""
     scale, measure = 100 if key.endswith("reduction") else 1, measure_of(document)
     for method, rows in _by_method(document).items():
-        color, marker = METHODS[method]
-        x = [scale * row[key] for row in rows]
-        axis.plot(x, [row[measure] for row in rows], color=color, marker=marker,
-                  markersize=4, label=method)  # fmt: skip
+        x, style = [scale * row[key] for row in rows], _line(method)
+        axis.plot(x, [row[measure] for row in rows], **style)
         low, high = ([row[f"{measure}_{end}"] for row in rows] for end in ("low", "high"))
-        axis.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+        axis.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
     original = document["original"]
     if original:
         axis.axhline(original[measure], color="0.3", linestyle="--", label="original")
@@ -253,14 +247,20 @@ def draw_spectral(document: dict[str, Any], axis: Axis) -> None:
         axis.plot(list(ranks), [sigma[r] / sigma[0] for r in ranks], color="0.3", linestyle="--",
                   label=LEAST)  # fmt: skip
     for method, rows in _by_method(document).items():
-        if method == "refined":
-            continue
-        color, marker = METHODS[method]
-        axis.plot([row["rank"] for row in rows], [row["spectral_error"] for row in rows],
-                  color=color, marker=marker, markersize=4, label=method)  # fmt: skip
+        if spectrum_of(method):
+            axis.plot([row["rank"] for row in rows], [row["spectral_error"] for row in rows],
+                      **_line(method))  # fmt: skip
     axis.set_xlabel("rank")
     axis.set_ylabel("spectral norm of A - B C over that of A")
     axis.set_ylim(bottom=0)
+
+
+def _line(method: str) -> dict[str, Any]:
+    """Return how the line of a method looks."""
+    from lrcompress.lowrank import METHODS
+
+    found = METHODS[method]
+    return {"color": found.color, "marker": found.marker, "markersize": 4, "label": method}
 
 
 def _by_method(document: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

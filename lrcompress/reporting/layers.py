@@ -7,8 +7,13 @@ from typing import Any
 
 from lrcompress.reporting.words import count, small
 
-# What each method truncates.
-KERNELS = {"svd": "kernel", "centered": "mean-free kernel", "whitened": "whitened kernel"}
+
+def spectrum_of(method: str) -> str | None:
+    """Return which matrix a method truncates; None for one that goes on from a closed form, or is not known."""
+    from lrcompress.lowrank import METHODS
+
+    found = METHODS.get(method)
+    return None if found is None or found.closed_form else found.spectrum_of
 
 
 def with_spectrum(layer: dict[str, Any]) -> dict[str, Any] | None:
@@ -22,13 +27,14 @@ def with_spectrum(layer: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if "energy" in layer:
         return layer
-    if layer["method"] not in KERNELS or len(sigma) != min(layer["kernel_shape"]):
+    of = spectrum_of(layer["method"])
+    if of is None or len(sigma) != min(layer["kernel_shape"]):
         return None
     kept = list(accumulate((s / sigma[0]) ** 2 for s in sigma))
     return layer | {
         "singular_value_ranks": list(range(1, len(sigma) + 1)),
         "energy": [part / kept[-1] for part in kept],
-        "spectrum_of": KERNELS[layer["method"]],
+        "spectrum_of": of,
     }
 
 
@@ -83,7 +89,9 @@ def kernel_errors(layer: dict[str, Any]) -> str:
 def least_is_known(layer: dict[str, Any]) -> bool:
     """Return whether a layer's error has a known least: not once refinement has left least squares behind."""
     error, least = layer.get("minimised_error"), layer.get("minimised_optimum")
-    return layer["method"] != "refined" or error is None or error <= 1.001 * (least or 0.0)
+    return (
+        error is None or error <= 1.001 * (least or 0.0) or spectrum_of(layer["method"]) is not None
+    )
 
 
 def certificate(layer: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from lrcompress.reporting.layers import (
     layers_name,
     least_is_known,
     shape_of,
+    spectrum_of,
     with_spectrum,
 )
 from lrcompress.reporting.words import (
@@ -198,7 +199,7 @@ def layer_of(story: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
         ("Break-even", f"ranks up to {count(even)} save parameters" if even else "no rank saves parameters"),
     ]  # fmt: skip
     # Refinement truncates nothing, so that it keeps no share of any spectrum.
-    if known and kept is not None and layer["method"] != "refined":
+    if known and kept is not None and spectrum_of(layer["method"]):
         facts.append(("Energy", f"{share(kept)} kept, of the {known['spectrum_of']}"))
     reason = layer.get("method_reason", story["method_reason"])
     facts.append(("Method", f"{layer['method']}: {reason}"))
