@@ -28,7 +28,7 @@ from lrcompress.live import engine, storing
 from lrcompress.live.evaluate import Evaluation, evaluate
 from lrcompress.live.head import tail_of
 from lrcompress.live.latency import random_inputs
-from lrcompress.live.prepare import DataRequest, prepare
+from lrcompress.live.prepare import prepare
 from lrcompress.live.timing import Timing, interleaved, speed
 from lrcompress.measure.evaluation import compare
 from lrcompress.modelfile import Site, find_head, open_model
@@ -129,8 +129,8 @@ def main() -> None:
     data, scaling = None, None
     x: Arrays = random_inputs(models["original"], 2)
     if arguments.dataset:
-        request = DataRequest(scaling=arguments.scaling)
-        data = prepare(load(arguments.dataset), models["original"], request)
+        found = load(arguments.dataset)
+        data = prepare(found, models["original"], scaling=arguments.scaling)
         x, scaling = data.test()[0], data.scaling.name
     heads = {name: head_of(model, m) for name, model in models.items()}
     inputs = np.random.default_rng(0).random((2, m), np.float32)

@@ -25,7 +25,7 @@ from lrcompress.data.arrays import evenly
 from lrcompress.data.sources import load
 from lrcompress.live import engine, storing
 from lrcompress.live.head import SplitHead
-from lrcompress.live.prepare import DataRequest, Prepared, prepare
+from lrcompress.live.prepare import Prepared, prepare
 from lrcompress.train.finetune import finetune
 from lrcompress.train.settings import FinetuneSettings
 
@@ -132,8 +132,9 @@ def main() -> None:
     arguments = parser.parse_args()
     teacher = storing.load_model(arguments.model)
     origin = lrcompress.inspect(arguments.model)["head"]
-    request = DataRequest(scaling=SCALINGS.get(arguments.dataset))
-    data = with_samples(prepare(load(arguments.dataset), teacher, request), arguments.samples)
+    scaling = SCALINGS.get(arguments.dataset)
+    prepared = prepare(load(arguments.dataset), teacher, scaling=scaling)
+    data = with_samples(prepared, arguments.samples)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for rank in arguments.ranks:

@@ -5,7 +5,7 @@ carry it: ``as-is``, ``/255`` (divide), ``/127.5-1`` (divide, then subtract 1), 
 (by the mean and deviation of the training inputs: of each channel of images, else of all numbers),
 ``standardized-columns`` (of each number of the last axis), ``per-image`` (each by its own mean and
 deviation), ``x-128``, ``caffe`` (blue first, less the mean of ImageNet), ``torch`` (divided by 255,
-less its mean, by its deviation), ``bgr`` (blue first) and ``bgr/255``. `detecting` finds the right one.
+less its mean, by its deviation), ``bgr`` (blue first) and ``bgr/255``. `live.scaling_search` finds the right one.
 """
 
 from __future__ import annotations

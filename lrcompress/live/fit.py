@@ -17,6 +17,7 @@ from lrcompress.data.labels import fit_labels, matches
 from lrcompress.data.leaving_out import counted
 from lrcompress.data.output import Output
 from lrcompress.errors import DatasetError
+from lrcompress.live.evaluate import predictions_of
 from lrcompress.live.outputs import input_names, outputs_of
 from lrcompress.measure.scores import kind_of
 
@@ -35,16 +36,12 @@ class Split:
     Every choice (rank, epoch, scaling) is made on `x_val`; `x_test` is only for reported figures.
 
     Attributes:
-        x_train: Inputs as the model takes them, (samples, ...); by input name where it has several.
-        y_train: Labels, see `scores.kind_of`; by output name where the model has several. None where the
-            data have none: then the original's own decisions are `y_val` and `y_test`.
-        x_val: As `x_train`.
-        y_val: As `y_train`.
-        x_test: As `x_train`.
-        y_test: As `y_train`.
-        w_train: Weights, (samples,) or (samples, steps), float32; None if all weigh alike.
-        w_val: As `w_train`.
-        w_test: As `w_train`.
+        x_train: Inputs as the model takes them, (samples, ...), like `x_val` and `x_test`; by input name where
+            it has several.
+        y_train: Labels, see `scores.kind_of`, like `y_val` and `y_test`; by output name where the model has
+            several. None where the data have none: then the original's own decisions are the others.
+        w_train: Weights, (samples,) or (samples, steps), float32, like `w_val` and `w_test`; None if all
+            weigh alike.
         class_weight: By which training multiplies the samples of each class, (classes,).
         by_labels: Whether `x_val` was given as such: new to the model, so that its labels decide; or the
             labels are the original's own decisions.
@@ -73,32 +70,27 @@ def fit_to_model(data: Dataset, model: Any) -> Dataset:
     Raises:
         DatasetError: If the shapes, the labels or the classes cannot belong together.
     """
-    ends = outputs_of(model)
+    outputs = outputs_of(model)
     inputs = dict(zip(input_names(model), model.inputs, strict=True))
     parts = ["train", "test"] if data.x_val is None else ["train", "test", "val"]
-    names, aliases = {name: name for name in inputs}, {head.name: head.layer for head in ends}
-    fitted_inputs: dict[str, Any] = {
-        f"x_{part}": _only(
-            _inputs(
-                _by_name(getattr(data, f"x_{part}"), "x_train", names, data, model), inputs, data
-            )
-        )
-        for part in parts
-    }
+    names, aliases = {name: name for name in inputs}, {out.name: out.layer for out in outputs}
+    fitted: dict[str, Any] = {}
+    for part in parts:
+        x = _by_name(getattr(data, f"x_{part}"), "x_train", names, data, model)
+        fitted[f"x_{part}"] = _only(_inputs(x, inputs, data))
     given = {
         f"y_{part}": _by_name(getattr(data, f"y_{part}"), "y_train", aliases, data, model)
         for part in (parts if data.labelled else ())
     }
     labels = {
-        head.name: fit_labels({key: y[head.name] for key, y in given.items()}, head, data.name)
-        for head in ends
+        out.name: fit_labels({key: y[out.name] for key, y in given.items()}, out, data.name)
+        for out in outputs
     }
-    fitted_labels: dict[str, Any] = {
-        key: _only({name: found[key] for name, found in labels.items()}) for key in given
-    }
-    fitted = dataclasses.replace(data, **fitted_inputs, **fitted_labels)
-    _check_weights(fitted, ends)
-    return fitted
+    for key in given:
+        fitted[key] = _only({name: found[key] for name, found in labels.items()})
+    found = dataclasses.replace(data, **fitted)
+    _check_weights(found, outputs)
+    return found
 
 
 def _only(x: dict[str, NDArray[Any]]) -> Arrays:
@@ -109,15 +101,7 @@ def _only(x: dict[str, NDArray[Any]]) -> Arrays:
 def _by_name(
     x: Arrays, key: str, aliases: dict[str, str], data: Dataset, model: Any
 ) -> dict[str, NDArray[Any]]:
-    """Return arrays under the model's names, in its order.
-
-    Args:
-        x: As the data set has them.
-        key: What they are called there.
-        aliases: By each name of the model another one that serves.
-        data: The data set, for messages.
-        model: The model, for messages.
-    """
+    """Return arrays, called `key` in the data set, under the model's names or those that serve as well."""
     if not isinstance(x, dict):
         x = {"0": x}
     places = {str(place): name for place, name in enumerate(aliases)}
@@ -127,17 +111,15 @@ def _by_name(
         return {name: x[alias] for name, alias in aliases.items()}
     if set(x) == set(aliases):
         return {name: x[name] for name in aliases}
-    several = {name: np.empty(0) for name in aliases}
-    one = len(aliases) == 1
-    has = (
-        f"{len(aliases)} {'input' if key[0] == 'x' else 'output'}{'s' if len(aliases) > 1 else ''}"
-    )
+    one, is_input = len(aliases) == 1, key[0] == "x"
+    array = f"one array {key}"
+    has = f"{len(aliases)} {'input' if is_input else 'output'}{'' if one else 's'}"
+    wanted = array if one else ", ".join(named({name: np.empty(0) for name in aliases}, key))
     msg = (
         f"Model {model.name} has {has} ({', '.join(aliases)}), data set {data.name} has "
-        f"{', '.join(named(x, key)) if list(x) != ['0'] else f'one array {key}'}; expected "
-        f"{f'one array {key}' if one else ', '.join(named(several, key))}."
+        f"{', '.join(named(x, key)) if list(x) != ['0'] else array}; expected {wanted}."
     )
-    raise DatasetError(msg, code="model_inputs" if key[0] == "x" else "model_outputs")
+    raise DatasetError(msg, code="model_inputs" if is_input else "model_outputs")
 
 
 def _inputs(
@@ -180,17 +162,14 @@ def _fitting_shape(have: tuple[int, ...], wanted: tuple[int | None, ...]) -> tup
     return next((shape for shape in options if matches(shape, wanted)), None)
 
 
-def _check_weights(data: Dataset, ends: list[Output]) -> None:
+def _check_weights(data: Dataset, outputs: list[Output]) -> None:
     """Refuse weights that have no predictions or no classes to belong to."""
-    for part, weights, y in (
-        ("train", data.w_train, data.y_train),
-        ("test", data.w_test, data.y_test),
-        ("val", data.w_val, data.y_val),
-    ):
+    for part in ("train", "test", "val"):
+        weights, y = getattr(data, f"w_{part}"), getattr(data, f"y_{part}")
         if weights is None or y is None or weights.ndim == 1:
             continue
         for name, labels in named(y, "labels").items():
-            predictions = labels.shape if kind_of(labels) == "classes" else labels.shape[:-1]
+            predictions = predictions_of(labels)
             if weights.shape != predictions:
                 msg = (
                     f"sample_weight_{part} of data set {data.name} has shape {weights.shape} for "
@@ -200,14 +179,13 @@ def _check_weights(data: Dataset, ends: list[Output]) -> None:
                 raise DatasetError(msg, code="sample_weight")
     if data.class_weight is None:
         return
-    units = ends[0].shape[-1]
-    y = data.y_train
+    units, y = outputs[0].shape[-1], data.y_train
     single = y is not None and not isinstance(y, dict) and kind_of(y) == "classes"
     if not single or (units is not None and len(data.class_weight) != max(units, 2)):
         msg = (
             f"Data set {data.name} has {len(data.class_weight)} class weights; expected them for a "
             f"classifier with one output, one for each of its classes: it has "
-            f"{len(ends)} outputs, the first of {units} units."
+            f"{len(outputs)} outputs, the first of {units} units."
         )
         raise DatasetError(msg, code="class_weight")
 
@@ -224,38 +202,32 @@ def hold_out(data: Dataset, seed: int, decide: Decide | None = None) -> Split:
     """
     if not data.labelled:
         if decide is None:
-            raise AssertionError  # `session.prepare` gives it
-        y_test = decide(data.x_test)
-        data = dataclasses.replace(data, y_test=y_test)
+            raise AssertionError  # `prepare` gives it
+        data = dataclasses.replace(data, y_test=decide(data.x_test))
+    x, y, weights = data.x_train, data.y_train, data.w_train
     if data.x_val is not None:
         y_val: Any = decide(data.x_val) if data.y_val is None and decide else data.y_val
         return Split(
-            data.x_train, data.y_train, data.x_val, y_val, data.x_test, data.y_test,
-            data.w_train, data.w_val, data.w_test, data.class_weight, by_labels=True,
+            x, y, data.x_val, y_val, data.x_test, data.y_test,
+            weights, data.w_val, data.w_test, data.class_weight, by_labels=True,
         )  # fmt: skip
-    n = count(data.x_train)
-    known = data.y_test if data.y_train is None else data.y_train
+    known = data.y_test if y is None else y
     labels = known.values() if isinstance(known, dict) else [known]
-    each = [math.prod(y.shape[1:]) for y in labels if y is not None and kind_of(y) == "classes"]
+    each = [math.prod(one.shape[1:]) for one in labels if kind_of(one) == "classes"]
     most = max(VALIDATION_MOST // max([1, *each]), VALIDATION_FEWEST)
-    order = np.random.default_rng(seed).permutation(counted(n, data.w_train))
+    order = np.random.default_rng(seed).permutation(counted(count(x), weights))
+    if len(order) < 2:
+        what = "training samples" if weights is None else "training samples with a weight above 0"
+        msg = f"Data set {data.name} has {len(order)} {what}; expected at least two."
+        raise DatasetError(msg, code="dataset_shape")
     size = min(max(1, int(VALIDATION_FRACTION * len(order))), most)
     # Sorted, so that reading stays sequential; fit shuffles anyway.
     val = np.sort(order[:size])
-    train = np.delete(np.arange(n), val)
-    if len(order) < 2:
-        what = (
-            "training samples" if data.w_train is None else "training samples with a weight above 0"
-        )
-        msg = f"Data set {data.name} has {len(order)} {what}; expected at least two."
-        raise DatasetError(msg, code="dataset_shape")
-    weights, y, x_val = data.w_train, data.y_train, take(data.x_train, val)
+    train = np.delete(np.arange(count(x)), val)
+    x_val = take(x, val)
     y_val = take(y, val) if y is not None else decide(x_val) if decide else None
     return Split(
-        take(data.x_train, train), None if y is None else take(y, train),
-        x_val, y_val,
-        data.x_test, data.y_test,
-        None if weights is None else weights[train],
-        None if weights is None else weights[val],
+        take(x, train), None if y is None else take(y, train), x_val, y_val, data.x_test, data.y_test,
+        None if weights is None else weights[train], None if weights is None else weights[val],
         data.w_test, data.class_weight, by_labels=y is None,
     )  # fmt: skip

@@ -1,4 +1,8 @@
-"""A model, its data set and its scaling, checked against each other before anything is computed."""
+"""A model, its data set and its scaling, checked against each other before anything is computed.
+
+What an original says of data without labels serves as their labels, and others are measured by it: an error by
+these is a disagreement with the original, and is called that wherever it is told.
+"""
 
 from __future__ import annotations
 
@@ -13,32 +17,26 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count
 from lrcompress.data.dataset import Dataset
+from lrcompress.data.output import Output
 from lrcompress.data.scaling import Scaling, image_like, parse
 from lrcompress.errors import DatasetError
-from lrcompress.live.detecting import find, is_pixels, scales_itself
-from lrcompress.live.evaluate import Evaluation, evaluate
+from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import Split, fit_to_model, hold_out
-from lrcompress.live.own_labels import decisions, told
-from lrcompress.live.predict import masked_weights, masks_of, spread
-from lrcompress.measure.scores import kind_of
+from lrcompress.live.outputs import outputs_of
+from lrcompress.live.predict import masked_weights, masks_of, run_over, spread
+from lrcompress.live.scaling_search import find, is_pixels, scales_itself
+from lrcompress.measure.evaluation import Evaluation
+from lrcompress.measure.scores import classes_of, kind_of
 
 # By so much, in points and of the test error, held-out data are easier where they were trained on.
 MEMORY_POINTS, MEMORY_SHARE = 2.0, 0.2
-
-
-@dataclass(frozen=True)
-class DataRequest:
-    """How to use a data set, as the user or the record says.
-
-    Attributes:
-        data_dir: The folder in which its name was sought first, for the record.
-        scaling: A scaling's name, or None to detect it.
-        seed: Of every split.
-    """
-
-    data_dir: Path | None = None
-    scaling: str | None = None
-    seed: int = 0
+# What figures by labels are called where these are the original's own.
+_CALLED = {
+    "error_rate": "disagreement", "binary_error": "disagreement", "balanced_error": "balanced_disagreement",
+    "rmse": "deviation", "mae": "mean_deviation",
+}  # fmt: skip
+# Of what they say nothing: whether it ranks well what it decided itself.
+_LEFT_OUT = ("auc",)
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,7 @@ class Prepared:
         split: Training, validation and test arrays, unscaled.
         scaling: To be applied to inputs.
         description: Name, scaling and where it came from, for the run record.
-        labelled: Whether the labels are the data's; else they are the original's own decisions, and
-            what is an error by them is told as a disagreement with it.
+        labelled: Whether the labels are the data's; else they are the original's own decisions.
     """
 
     split: Split
@@ -63,8 +60,8 @@ class Prepared:
         return self.scaling(self.split.x_test), self.split.y_test
 
     def told(self, figures: Any) -> Any:
-        """Return figures as they are told, see `own_labels.told`."""
-        return told(figures, labelled=self.labelled)
+        """Return JSON-ready figures as they are told: those by the original's own labels under such names."""
+        return figures if self.labelled else as_disagreement(figures)
 
     def taught(self, teacher: Any) -> Prepared:
         """Return the data with a teacher's decisions on the training part, where they have no labels."""
@@ -81,6 +78,105 @@ class Prepared:
             f"The data have no test part: {count(self.split.x_test):,} samples, drawn by the seed and used for "
             "nothing else, serve as one."
         ]
+
+
+def prepare(
+    loaded: Dataset,
+    original: Any,
+    *,
+    scaling: str | None = None,
+    seed: int = 0,
+    data_dir: Path | None = None,
+) -> Prepared:
+    """Fit a data set to a model and find its scaling with that model.
+
+    Args:
+        loaded: The data set as it was found.
+        original: The original Keras model.
+        scaling: A scaling's name; None to detect it by the model's loss on training data.
+        seed: Of every split.
+        data_dir: The folder in which its name was sought first, for the record.
+
+    Raises:
+        DatasetError: If the data do not fit, or no scaling convinces.
+    """
+    data = fit_to_model(loaded, original)
+    if data.labelled:
+        split = hold_out(data, seed)
+        chosen, scores = _scaling(scaling, data, split, original)
+    else:
+        chosen, scores = _scaling_without_labels(scaling, data, original), None
+        split = hold_out(data, seed, lambda x: decisions(original, chosen(x)))
+    description = {
+        "name": data.name,
+        "source": Path(data.source).name,
+        "scaling": chosen.name,
+        "scaling_scores": scores,
+        "train_samples": count(split.x_train),
+        "validation_samples": count(split.x_val),
+        "test_samples": count(split.x_test),
+        "validation_given": data.x_val is not None,
+        "test_given": data.test_given,
+        "labelled": data.labelled,
+    }
+    if data_dir is not None:
+        description["data_dir"] = str(data_dir)
+    return Prepared(split, chosen, description, data.labelled)
+
+
+def _scaling(
+    asked: str | None, data: Dataset, split: Split, original: Any
+) -> tuple[Scaling, dict[str, float | None] | None]:
+    x, y = split.x_train, split.y_train
+    if asked is not None:
+        return parse(asked, x), None
+    classifies = not isinstance(y, dict) and kind_of(y) == "classes"
+    if not _may_be_scaled(x, original, classifies=classifies):
+        return parse("as-is", x), None
+    name, scores = find(original, x, y, data.classes if classifies else None)
+    # Judged on some samples, applied with the statistics of all. JSON has no word for infinity.
+    told = {name: score if math.isfinite(score) else None for name, score in scores.items()}
+    return parse(name, x), told
+
+
+def _scaling_without_labels(asked: str | None, data: Dataset, original: Any) -> Scaling:
+    """Return the scaling that is given, or none where none is usual: nothing tells which is right."""
+    x = data.x_train
+    if asked is not None:
+        return parse(asked, x)
+    arrays = x.values() if isinstance(x, dict) else [x]
+    pixels = any(map(is_pixels, arrays)) and _may_be_scaled(x, original, classifies=True)
+    if pixels and not scales_itself(original):
+        msg = (
+            f"Data set {data.name} has no labels to find the scaling of its images by; say what the model was "
+            "trained on: --scaling as-is, /255, /127.5-1, ..."
+        )
+        raise DatasetError(msg, code="scaling_unknown")
+    return parse("as-is", x)
+
+
+def _may_be_scaled(x: Arrays, model: Any, *, classifies: bool) -> bool:
+    """Return whether another scaling than none is to be looked for."""
+    if isinstance(x, dict):
+        return any(image_like(array) for array in x.values())
+    if _takes_words(model):
+        return False
+    return classifies or image_like(x) or x.dtype == np.uint8
+
+
+def _takes_words(model: Any) -> bool:
+    """Return whether inputs are numbers of words or the like, which mean nothing once scaled."""
+    if all("int" in str(tensor.dtype) for tensor in model.inputs):
+        return True
+    # Models often leave the type of their inputs open; what then takes them tells.
+    taken = {id(tensor) for tensor in model.inputs}
+    return any(
+        id(tensor) in taken
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Embedding)
+        for node in layer._inbound_nodes
+        for tensor in node.input_tensors
+    )
 
 
 def countable(
@@ -100,41 +196,6 @@ def countable(
     if len(np.unique(weights[weights > 0])) != 1:
         return None
     return np.where(spread(weights, y.shape) > 0, y, -1)
-
-
-def prepare(loaded: Dataset, original: Any, request: DataRequest) -> Prepared:
-    """Fit a data set to a model and find its scaling with that model.
-
-    Args:
-        loaded: The data set as it was found.
-        original: The original Keras model; scaling is detected by its loss on training data.
-        request: Scaling and seed.
-
-    Raises:
-        DatasetError: If the data do not fit, or no scaling convinces.
-    """
-    data = fit_to_model(loaded, original)
-    if data.labelled:
-        split = hold_out(data, request.seed)
-        scaling, scores = _scaling(request, data, split, original)
-    else:
-        scaling, scores = _scaling_without_labels(request, data, original), None
-        split = hold_out(data, request.seed, lambda x: decisions(original, scaling(x)))
-    description = {
-        "name": data.name,
-        "source": Path(data.source).name,
-        "scaling": scaling.name,
-        "scaling_scores": scores,
-        "train_samples": count(split.x_train),
-        "validation_samples": count(split.x_val),
-        "test_samples": count(split.x_test),
-        "validation_given": data.x_val is not None,
-        "test_given": data.test_given,
-        "labelled": data.labelled,
-    }
-    if request.data_dir is not None:
-        description["data_dir"] = str(request.data_dir)
-    return Prepared(split, scaling, description, data.labelled)
 
 
 def trained_on(held_out: float, test: float) -> bool:
@@ -157,61 +218,58 @@ def about_memory(model: Any, data: Prepared, test: Evaluation) -> list[str]:
     ]
 
 
-def takes_words(model: Any) -> bool:
-    """Return whether inputs are numbers of words or the like, which mean nothing once scaled."""
-    if all("int" in str(tensor.dtype) for tensor in model.inputs):
-        return True
-    # Models often leave the type of their inputs open; what then takes them tells.
-    taken = {id(tensor) for tensor in model.inputs}
-    return any(
-        id(tensor) in taken
-        for layer in model.layers
-        if isinstance(layer, keras.layers.Embedding)
-        for node in layer._inbound_nodes
-        for tensor in node.input_tensors
-    )
+def decisions(model: Any, x: Arrays) -> Arrays:
+    """Return what a model decides on scaled inputs, in the form of labels, see `scores.kind_of`.
 
-
-def _scaling(
-    request: DataRequest, data: Dataset, split: Split, original: Any
-) -> tuple[Scaling, dict[str, float | None] | None]:
-    if request.scaling is not None:
-        return parse(request.scaling, split.x_train), None
-    x, y = split.x_train, split.y_train
-    classifies = not isinstance(y, dict) and kind_of(y) == "classes"
-    if not _may_be_scaled(x, original, classifies=classifies):
-        return parse("as-is", split.x_train), None
-
-    name, scores = find(original, x, y, data.classes if classifies else None)
-    # Judged on some samples, applied with the statistics of all. JSON has no word for infinity.
-    told = {name: score if math.isfinite(score) else None for name, score in scores.items()}
-    return parse(name, split.x_train), told
-
-
-def _scaling_without_labels(request: DataRequest, data: Dataset, original: Any) -> Scaling:
-    """Return the scaling that is given, or none where none is usual: nothing tells which is right.
-
-    Raises:
-        DatasetError: If the inputs are images, which most models see scaled.
+    Returns:
+        Class numbers, booleans of labels, or the outputs themselves where they are no decisions; a
+        dictionary of them by output name where there are several.
     """
-    if request.scaling is not None:
-        return parse(request.scaling, data.x_train)
-    x = data.x_train
-    arrays = x.values() if isinstance(x, dict) else [x]
-    pixels = any(map(is_pixels, arrays)) and _may_be_scaled(x, original, classifies=True)
-    if pixels and not scales_itself(original):
-        msg = (
-            f"Data set {data.name} has no labels to find the scaling of its images by; say what the model was "
-            "trained on: --scaling as-is, /255, /127.5-1, ..."
-        )
-        raise DatasetError(msg, code="scaling_unknown")
-    return parse("as-is", x)
+    outputs = outputs_of(model)
+    parts = [
+        [_decided(output, found) for output, found in zip(outputs, values, strict=True)]
+        for _, values in run_over(model, x, "the original's decisions")
+    ]
+    columns = zip(outputs, zip(*parts, strict=True), strict=True)
+    labels = {output.name: np.concatenate(column) for output, column in columns}
+    return labels if len(labels) > 1 else next(iter(labels.values()))
 
 
-def _may_be_scaled(x: Arrays, model: Any, *, classifies: bool) -> bool:
-    """Return whether another scaling than none is to be looked for."""
-    if isinstance(x, dict):
-        return any(image_like(array) for array in x.values())
-    if takes_words(model):
-        return False
-    return classifies or image_like(x) or x.dtype == np.uint8
+def _decided(output: Output, values: NDArray[np.float32]) -> NDArray[Any]:
+    """Return an output's decisions.
+
+    What no activation and no loss calls classes may be anything, and is taken as numbers.
+    """
+    if output.is_logits and (output.regression or not output.loss):
+        return values
+    each = output.is_sigmoid or (output.is_logits and output.loss.startswith("binary"))
+    if each and values.shape[-1] > 1:
+        return np.asarray(values > (0.0 if output.is_logits else 0.5))
+    return np.asarray(classes_of(values, output.is_logits), np.int64)
+
+
+def as_disagreement(figures: Any) -> Any:
+    """Return JSON-ready figures by the original's own labels under names that say so.
+
+    >>> as_disagreement({"measure": "error_rate", "error_rate": 2.5, "error_rate_low": 1.0})
+    {'measure': 'disagreement', 'disagreement': 2.5, 'disagreement_low': 1.0}
+    """
+    if isinstance(figures, list):
+        return [as_disagreement(value) for value in figures]
+    if not isinstance(figures, dict):
+        return figures
+    if "error_rate" in figures:
+        figures = {"measure": "error_rate"} | figures
+    return {
+        _called(key): _CALLED.get(value, value) if key == "measure" else as_disagreement(value)
+        for key, value in figures.items()
+        if key not in _LEFT_OUT
+    }
+
+
+def _called(key: str) -> str:
+    for name, other in _CALLED.items():
+        # With the part before it and the end of an interval behind it.
+        if key == name or f"_{name}" in key or key.startswith(f"{name}_"):
+            return key.replace(name, other)
+    return key

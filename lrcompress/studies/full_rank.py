@@ -119,12 +119,12 @@ def open_full(path: Path, data: Data, seed: int | None) -> FullRank:
     """
     from lrcompress.live import storing
     from lrcompress.live.calibration import LiveModel
-    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.live.prepare import prepare
 
     opened = open_model(path)
     layer, model = find_head(opened), storing.load_model(path)
     scaling = data.scaling or opened.origin.scaling_of(data.name)
-    prepared = prepare(data.loaded, model, DataRequest(data.folder, scaling, seed or 0))
+    prepared = prepare(data.loaded, model, scaling=scaling, seed=seed or 0, data_dir=data.folder)
     return FullRank(path, seed, opened, layer, LiveModel(model, prepared, opened))
 
 

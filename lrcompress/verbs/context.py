@@ -52,9 +52,9 @@ class DataSource:
 
     def prepare(self, loaded: Dataset, model: Any) -> Prepared:  # noqa: ANN401  # a Keras model
         """Return the data fitted to a model, with their scaling."""
-        from lrcompress.live.prepare import DataRequest, prepare
+        from lrcompress.live.prepare import prepare
 
-        return prepare(loaded, model, DataRequest(self.folder, self.scaling, self.seed))
+        return prepare(loaded, model, scaling=self.scaling, seed=self.seed, data_dir=self.folder)
 
 
 def find_data(

@@ -151,7 +151,7 @@ def own_recipe(
         DatasetError: If no scaling suits a file's model.
     """
     from lrcompress.live import engine
-    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.live.prepare import prepare
     from lrcompress.live.storing import save_model
     from lrcompress.studies.networks import Recipe
     from lrcompress.studies.own import from_function, from_model
@@ -162,8 +162,8 @@ def own_recipe(
         head = find_head(opened)
         original = engine.load_model(path)
         build = from_model(original, _narrow)
-        request = DataRequest(scaling=scaling or opened.origin.scaling_of(data.name))
-        scaling = prepare(data, original, request).scaling.name
+        said = scaling or opened.origin.scaling_of(data.name)
+        scaling = prepare(data, original, scaling=said).scaling.name
     else:
         build = from_function(str(model), _narrow)
         with tempfile.TemporaryDirectory() as folder:

@@ -270,7 +270,7 @@ def test_two_outputs(case: Any, run: Run, refuses: Refuses) -> None:
 
 def test_weights_of_samples_count(case: Any, tmp_path: Path) -> None:
     """Errors are weighted on test data and held-out data; the split keeps weights with samples."""
-    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.live.prepare import prepare
     from lrcompress.live.storing import load_model
 
     model, _, data = case("two_inputs")
@@ -283,7 +283,7 @@ def test_weights_of_samples_count(case: Any, tmp_path: Path) -> None:
     npz = saved(given, tmp_path)
 
     (found,) = lrcompress.evaluate([model], dataset=str(npz))
-    prepared = prepare(load(str(npz)), load_model(model), DataRequest())
+    prepared = prepare(load(str(npz)), load_model(model))
     result = lrcompress.factorize(
         model, max_drop=40, method="whitened", dataset=str(npz), output=tmp_path / "small.keras"
     )
@@ -362,7 +362,7 @@ def test_images_of_labels_are_scaled() -> None:
     """Bytes of an image are scaled as the model is least wrong, whatever its labels mean."""
     import keras
 
-    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.live.prepare import prepare
 
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (300, 3, 3), dtype=np.uint8)
@@ -375,7 +375,7 @@ def test_images_of_labels_are_scaled() -> None:
     y = (x.reshape(300, 9) / 255 - 0.5) @ kernel > 0
     far = Dataset("bytes", "bytes.npz", x, y.astype(np.int64), x, y.astype(np.int64))
 
-    prepared = prepare(far, model, DataRequest())
+    prepared = prepare(far, model)
 
     assert prepared.scaling.name == "/255"
     assert prepared.description["scaling_scores"]["/255"] == 0

@@ -96,7 +96,7 @@ def test_numbers_of_words_are_not_scaled(dtype: str) -> None:
     import keras
 
     from lrcompress.data.sources import Dataset
-    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.live.prepare import prepare
 
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
@@ -109,7 +109,7 @@ def test_numbers_of_words_are_not_scaled(dtype: str) -> None:
     x, y = np.random.default_rng(0).integers(0, WORDS, (2, 30, STEPS))
 
     # The untrained model is near chance, which a search for a scaling would refuse.
-    prepared = prepare(Dataset("text", "text.npz", x, y, x, y), model, DataRequest())
+    prepared = prepare(Dataset("text", "text.npz", x, y, x, y), model)
 
     assert prepared.scaling.name == "as-is"
     np.testing.assert_array_equal(prepared.test()[0], x)

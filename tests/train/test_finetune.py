@@ -23,14 +23,14 @@ Tune = Callable[..., tuple[Any, Any]]
 def tune(small_file: Path, trained_file: Path, few_digits: Dataset) -> Tune:
     """Return a function that fine-tunes the small model with some settings; outcome and model."""
     from lrcompress.live import storing
-    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.live.prepare import prepare
     from lrcompress.train.finetune import finetune
     from lrcompress.train.settings import FinetuneSettings
 
     def call(teacher: Any = "original", **settings: Any) -> tuple[Any, Any]:
         student = storing.load_model(small_file)
         teacher = storing.load_model(trained_file) if teacher == "original" else teacher
-        data = prepare(few_digits, student, DataRequest(scaling="/16"))
+        data = prepare(few_digits, student, scaling="/16")
         chosen = FinetuneSettings(**{"epochs": 1, "learning_rate": 3e-3} | settings)
         return finetune(student, teacher, data, chosen), student
 
@@ -271,7 +271,7 @@ def test_every_kind_of_output_at_once() -> None:
     """Two inputs; classes, labels and numbers; sample weights: all outputs come nearer."""
     import keras
 
-    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.live.prepare import prepare
     from lrcompress.train.finetune import finetune
     from lrcompress.train.settings import FinetuneSettings
 
@@ -291,7 +291,7 @@ def test_every_kind_of_output_at_once() -> None:
     model.compile("adam", ["sparse_categorical_crossentropy", "binary_crossentropy", "mse"])
     few = {name: array[:60] for name, array in x.items()}, {k: v[:60] for k, v in y.items()}
     data = Dataset("made", "made", x, y, *few, w_train=np.ones(300, np.float32))
-    prepared = prepare(data, model, DataRequest(scaling="as-is"))
+    prepared = prepare(data, model, scaling="as-is")
     teacher = keras.models.clone_model(model)
 
     outcome = finetune(

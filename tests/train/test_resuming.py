@@ -46,14 +46,14 @@ def tune(
 ) -> Callable[..., tuple[Any, list[Any]]]:
     """Return a function that fine-tunes with dropout and a checkpoint; its outcome and weights."""
     from lrcompress.live import storing
-    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.live.prepare import prepare
     from lrcompress.train.checkpoint import Checkpoint
     from lrcompress.train.finetune import finetune
     from lrcompress.train.settings import FinetuneSettings
 
     def call(name: str = "state.npz", **options: Any) -> tuple[Any, list[Any]]:
         student, teacher = storing.load_model(small_file), storing.load_model(trained_file)
-        data = prepare(few_digits, teacher, DataRequest(scaling=SCALING))
+        data = prepare(few_digits, teacher, scaling=SCALING)
         settings = FinetuneSettings(epochs=EPOCHS, dropout=True, learning_rate=3e-3)
         checkpoint = Checkpoint(tmp_path / name, {"who": "test"})
         outcome = finetune(student, teacher, data, settings, checkpoint=checkpoint, **options)

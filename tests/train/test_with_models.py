@@ -201,10 +201,10 @@ def test_layer_inputs_inside_a_nested_model() -> None:
 def prepared(examples: Path) -> tuple[Any, Any]:
     """Return the example model and the digits that fit it."""
     from lrcompress.live import storing
-    from lrcompress.live.prepare import DataRequest, prepare
+    from lrcompress.live.prepare import prepare
 
     teacher = storing.load_model(examples / "digits_cnn.keras")
-    return teacher, prepare(load("digits"), teacher, DataRequest(scaling="/16"))
+    return teacher, prepare(load("digits"), teacher, scaling="/16")
 
 
 def factorized(examples: Path, tmp_path: Path) -> Path:

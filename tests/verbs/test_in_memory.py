@@ -102,7 +102,6 @@ def test_data_in_memory_give_what_a_file_gives(classifier: Any, tmp_path: Path) 
     assert live.error_rate_after == pytest.approx(100 * wrong.mean())
 
 
-@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 def test_an_output_is_a_file_that_stays(classifier: Any, tmp_path: Path) -> None:
     """It and its record are there, and neither speaks of files that are gone."""
     result = lrcompress.factorize(

@@ -42,7 +42,7 @@ MORE, MOST, MOST_NUMBERS = 1_000, 10_000, 2**25
 
 
 @dataclass(frozen=True)
-class Trial:
+class Tried:
     """What a model does with one scaling.
 
     Attributes:
@@ -69,18 +69,16 @@ class Trial:
         """The mean loss."""
         return float(self.loss.mean())
 
+    @property
+    def rate(self) -> float:
+        """The share that is wrong; 0 where nothing is."""
+        return float(self.wrong.mean()) if self.wrong.size else 0.0
+
 
 def find(model: Any, x: Arrays, y: Arrays, classes: int | None) -> tuple[str, dict[str, float]]:
-    """Return the scaling under which a model has the least loss, and what each was judged by.
+    """Return the scaling of raw inputs under which a model has the least loss, and what each was judged by.
 
-    Args:
-        model: The original.
-        x: Raw training inputs, (samples, ...), or a dictionary of them by input name; in any order.
-        y: Their labels, as `fit_to_model` makes them.
-        classes: Of a classifier with one output; None for other models.
-
-    Raises:
-        DatasetError: If none convinces, or two fit alike.
+    `classes` are those of a classifier with one output; None for other models.
     """
     # Not the first: many data sets are in the order of their classes.
     order = drawn(x, MOST)
@@ -99,37 +97,38 @@ def find(model: Any, x: Arrays, y: Arrays, classes: int | None) -> tuple[str, di
     rival = _rival(best, convincing) if pixels else None
     chosen = best[0] if pixels else _unless_clearly_wrong(best)
     _convince(chosen, scores, constant, classes, pixels=is_pixels(judged))
-    if (
-        not pixels
-        and is_pixels(judged)
-        and chosen.wrong.size
-        and _worse(chosen.wrong - best[0].wrong)
-    ):
+    scales = is_pixels(judged) and not pixels
+    if scales and chosen.wrong.size and _worse(chosen.wrong - best[0].wrong):
         rival = best[0]
     if rival is not None:
-        raise _ambiguous(chosen, rival, scores)
+        msg = (
+            f"Scalings {chosen.name} and {rival.name} suit the original model alike "
+            f"({_told(scores, chosen)}); say which is right: --scaling {chosen.name} or --scaling "
+            f"{rival.name}."
+        )
+        raise DatasetError(msg, code="scaling_ambiguous")
     return chosen.name, scores
 
 
 def _tried(
     model: Any, names: list[str], x: Arrays, y: Arrays
-) -> tuple[list[Trial], dict[str, float]]:
+) -> tuple[list[Tried], dict[str, float]]:
     """Return what the best scalings do with some samples, least loss first, and the scores of all."""
     few = slice(0, FEW)
     tried = [trial(model, name, take(x, few), take(y, few)) for name in names]
     scores = {found.name: found.value for found in tried}
     if count(x) > FEW:
         kept = _by_loss(tried)[:KEPT]
-        least = min(_rate(found) for found in tried) if tried[0].wrong.size else -1.0
+        least = min(found.rate for found in tried) if tried[0].wrong.size else -1.0
         tried = [
             trial(model, found.name, x, y) for found in tried
-            if found in kept or found.name == "as-is" or _rate(found) <= least + EASY
+            if found in kept or found.name == "as-is" or found.rate <= least + EASY
         ]  # fmt: skip
         scores |= {found.name: found.value for found in tried}
     return _by_loss(tried), scores
 
 
-def _by_loss(tried: Iterable[Trial]) -> list[Trial]:
+def _by_loss(tried: Iterable[Tried]) -> list[Tried]:
     return sorted(tried, key=lambda found: found.mean)
 
 
@@ -175,36 +174,42 @@ def scales_itself(model: Any) -> bool:
     )
 
 
-def trial(model: Any, name: str, x: Arrays, y: Arrays) -> Trial:
+def trial(model: Any, name: str, x: Arrays, y: Arrays) -> Tried:
     """Run a model with one scaling."""
     samples, scaled = count(x), parse(name, x)(x)
     arrays = scaled.values() if isinstance(scaled, dict) else [scaled]
     spread = max(float(array.std()) for array in arrays)
     try:
-        outputs = predict_all(model, scaled)
+        found = predict_all(model, scaled)
     except NotFiniteError:  # what a scaling that is wrong may do
         lost = np.full(samples, np.inf)
-        return Trial(name, lost, np.ones(samples), np.zeros((samples, 1), np.int64), spread, np.inf)
+        return Tried(name, lost, np.ones(samples), np.zeros((samples, 1), np.int64), spread, np.inf)
+
+    def each(values: NDArray[Any]) -> Any:  # (samples,)
+        return values.astype(np.float64).reshape(samples, -1).mean(axis=1)
+
     losses, decided, wrong = np.zeros(samples), [], []
-    for head in outputs_of(model):
-        labels, found = y[head.name] if isinstance(y, dict) else y, outputs[head.name]
-        scores = SCORERS[kind_of(labels)](found, labels, head.is_logits)
-        key = "squared" if kind_of(labels) == "regression" else "loss"
-        losses += head.loss_weight * scores[key].astype(np.float64).reshape(samples, -1).mean(
-            axis=1
-        )
-        if kind_of(labels) == "classes" and found.shape[-1] > 1:
-            decided.append(found.argmax(axis=-1).reshape(samples, -1))
-        elif kind_of(labels) != "regression":
-            decided.append((found > (0 if head.is_logits else 0.5)).reshape(samples, -1))
+    for output in outputs_of(model):
+        labels, values = y[output.name] if isinstance(y, dict) else y, found[output.name]
+        kind = kind_of(labels)
+        scores = SCORERS[kind](values, labels, output.is_logits)
+        losses += output.loss_weight * each(scores["squared" if kind == "regression" else "loss"])
+        if kind != "regression":
+            parted = values > (0 if output.is_logits else 0.5)
+            one_of_many = kind == "classes" and values.shape[-1] > 1
+            decisions = values.argmax(axis=-1) if one_of_many else parted
+            decided.append(decisions.reshape(samples, -1))
         if "wrong" in scores:
-            wrong.append(scores["wrong"].astype(np.float64).reshape(samples, -1).mean(axis=1))
+            wrong.append(each(scores["wrong"]))
     is_rate = len(wrong) == 1 and not isinstance(y, dict)
-    value = 100 * float(wrong[0].mean()) if is_rate else float(losses.mean())
-    errors = np.mean(wrong, axis=0) if wrong else np.zeros(0)
-    together = np.concatenate(decided, axis=1) if decided else np.zeros((samples, 1))
-    return Trial(
-        name, losses, errors, together.astype(np.int64), spread, value, " %" if is_rate else ""
+    return Tried(
+        name,
+        losses,
+        np.mean(wrong, axis=0) if wrong else np.zeros(0),
+        np.concatenate(decided or [np.zeros((samples, 1))], axis=1).astype(np.int64),
+        spread,
+        100 * float(wrong[0].mean()) if is_rate else float(losses.mean()),
+        " %" if is_rate else "",
     )
 
 
@@ -226,14 +231,14 @@ def _entropy(shares: NDArray[np.float64]) -> float:
     return float(-(there * np.log(there)).sum())
 
 
-def _unless_clearly_wrong(best: list[Trial]) -> Trial:
-    """Return the inputs as they are, unless another scaling fits far better."""
+def _unless_clearly_wrong(best: list[Tried]) -> Tried:
+    """Return what the inputs as they are do, unless another scaling fits far better."""
     own = next(found for found in best if found.name == "as-is")
     return best[0] if best[0].mean < CLEARLY * own.mean else own
 
 
 def _convince(
-    chosen: Trial, scores: dict[str, float], constant: float, classes: int | None, *, pixels: bool
+    chosen: Tried, scores: dict[str, float], constant: float, classes: int | None, *, pixels: bool
 ) -> None:
     """Refuse a scaling under which the model does no better than what was never trained."""
     chance = 100.0 * (1.0 - 1.0 / (classes or 1))
@@ -253,7 +258,7 @@ def _convince(
         raise DatasetError(msg, code="scaling_doubtful")
 
 
-def _rival(best: list[Trial], convincing: float, errors: float = STANDARD_ERRORS) -> Trial | None:
+def _rival(best: list[Tried], convincing: float, errors: float = STANDARD_ERRORS) -> Tried | None:
     """Return a scaling that fits like the first, if there is one.
 
     Those of like losses that decide otherwise; and those of like errors, unless the one of least
@@ -272,24 +277,11 @@ def _rival(best: list[Trial], convincing: float, errors: float = STANDARD_ERRORS
     return None
 
 
-def _ambiguous(first: Trial, other: Trial, scores: dict[str, float]) -> DatasetError:
-    msg = (
-        f"Scalings {first.name} and {other.name} suit the original model alike "
-        f"({_told(scores, first)}); say which is right: --scaling {first.name} or --scaling "
-        f"{other.name}."
-    )
-    return DatasetError(msg, code="scaling_ambiguous")
-
-
-def _rate(found: Trial) -> float:
-    return float(found.wrong.mean()) if found.wrong.size else 0.0
-
-
 def _worse(apart: NDArray[np.float64], errors: float = STANDARD_ERRORS) -> bool:
     """Return whether differences, (samples,), are above 0 beyond chance."""
     noise = float(apart.std()) / np.sqrt(len(apart))
     return bool(apart.mean() > errors * noise)
 
 
-def _told(scores: dict[str, float], found: Trial) -> str:
+def _told(scores: dict[str, float], found: Tried) -> str:
     return ", ".join(f"{name}: {score:.3g}{found.unit}" for name, score in scores.items())

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 import lrcompress
 from lrcompress.errors import DatasetError
-from lrcompress.live import detecting
-from lrcompress.live.detecting import CHANCE_MARGIN, Trial, candidates, constant_loss, find
+from lrcompress.live import scaling_search
+from lrcompress.live.scaling_search import CHANCE_MARGIN, Tried, candidates, constant_loss, find
 
 pytestmark = pytest.mark.keras
 Refuses = Callable[..., AbstractContextManager[None]]
@@ -29,17 +29,17 @@ def judged(
     """Return what sets loss, share of errors and spread of inputs by scaling; else a bad guess."""
 
     def judge(found: dict[str, tuple[float, float, float]]) -> None:
-        def trial(model: Any, name: str, x: NDArray[Any], y: NDArray[Any]) -> Trial:
+        def trial(model: Any, name: str, x: NDArray[Any], y: NDArray[Any]) -> Tried:
             loss, rate, spread = found.get(name, (9.0, 0.9, 1.0))
             wrong = np.arange(len(x)) < rate * len(x)
             noise = np.linspace(-0.01, 0.01, len(x))
             decided = (y + wrong)[:, None]
-            return Trial(
+            return Tried(
                 name, loss + noise * loss, wrong.astype(float), decided, spread, 100 * rate, " %"
             )
 
-        monkeypatch.setattr(detecting, "trial", trial)
-        monkeypatch.setattr(detecting, "scales_itself", lambda model: False)
+        monkeypatch.setattr(scaling_search, "trial", trial)
+        monkeypatch.setattr(scaling_search, "scales_itself", lambda model: False)
 
     return judge
 
@@ -90,15 +90,15 @@ def test_data_in_the_order_of_their_classes(monkeypatch: pytest.MonkeyPatch) -> 
     """The samples that a scaling is judged on are of all classes."""
     seen = []
 
-    def trial(model: Any, name: str, x: NDArray[Any], y: NDArray[Any]) -> Trial:
+    def trial(model: Any, name: str, x: NDArray[Any], y: NDArray[Any]) -> Tried:
         seen.append((len(y), len(np.unique(y))))
-        return Trial(name, np.full(len(x), 0.1), np.zeros(len(x)), y[:, None], 1.0, 0.0, " %")
+        return Tried(name, np.full(len(x), 0.1), np.zeros(len(x)), y[:, None], 1.0, 0.0, " %")
 
-    monkeypatch.setattr(detecting, "trial", trial)
-    monkeypatch.setattr(detecting, "scales_itself", lambda model: False)
+    monkeypatch.setattr(scaling_search, "trial", trial)
+    monkeypatch.setattr(scaling_search, "scales_itself", lambda model: False)
     find(None, np.repeat(IMAGES, 100, axis=0), np.arange(10_000) // 1000, 10)
 
-    assert set(seen) == {(detecting.FEW, 10), (detecting.MORE, 10)}
+    assert set(seen) == {(scaling_search.FEW, 10), (scaling_search.MORE, 10)}
 
 
 @pytest.mark.parametrize("classes", [2, 10])
