@@ -30,7 +30,7 @@ from lrcompress.live.head import tail_of
 from lrcompress.live.latency import random_inputs
 from lrcompress.live.prepare import prepare
 from lrcompress.live.timing import Timing, interleaved, speed
-from lrcompress.measure.evaluation import compare
+from lrcompress.measure import compare
 from lrcompress.modelfile import Site, find_head, open_model
 from lrcompress.runtimes.check import factors_kept
 from lrcompress.runtimes.runtime import Runtime, open_runtime

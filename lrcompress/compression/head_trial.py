@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from lrcompress.compression.trial import Matrices, Outcome
 from lrcompress.lowrank import each
-from lrcompress.measure.distance import from_logits
-from lrcompress.measure.drop import Judge, Judged
-from lrcompress.measure.scores import classes_of
+from lrcompress.measure import Judge, Judged, classes_of, from_logits
 
 # Logits that a core holds at one time.
 BLOCK = 2**21

@@ -13,7 +13,7 @@ from lrcompress.lowrank import Factors
 from lrcompress.modelfile import Site
 
 if TYPE_CHECKING:
-    from lrcompress.measure.evaluation import Evaluation
+    from lrcompress.measure import Evaluation
 
 # What stands in the place of some layers' matrices.
 Matrices = Mapping[Site, Factors]

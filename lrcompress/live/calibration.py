@@ -20,7 +20,7 @@ from lrcompress.live.predict import left_out
 from lrcompress.live.prepare import Prepared, countable
 from lrcompress.live.trial import NetworkTrial
 from lrcompress.lowrank import learns_from, most_inputs
-from lrcompress.measure.scores import kind_of
+from lrcompress.measure import kind_of
 from lrcompress.modelfile import ModelFile, read_bias, read_kernel
 
 # Moments of a few thousand inputs are all that the closed forms need.

@@ -16,11 +16,16 @@ from lrcompress.live.predict import Mask, Run, masked_weights, masks_of, run_ove
 from lrcompress.live.predict import batch_size as batch_size
 from lrcompress.live.predict import outputs_each as outputs_each
 from lrcompress.live.predict import predict_all as predict_all
-from lrcompress.measure.evaluation import ClassEvaluation, OutputsEvaluation
-from lrcompress.measure.evaluation import Evaluation as Evaluation
-from lrcompress.measure.paired import Weights
-from lrcompress.measure.scores import SCORERS, Scores, kind_of
-from lrcompress.measure.tally import summarize
+from lrcompress.measure import (
+    SCORERS,
+    ClassEvaluation,
+    OutputsEvaluation,
+    Scores,
+    Weights,
+    kind_of,
+    summarize,
+)
+from lrcompress.measure import Evaluation as Evaluation
 
 
 def evaluate(
@@ -75,7 +80,8 @@ def together(outputs: list[Output], evaluations: list[Evaluation]) -> OutputsEva
     pairs = list(zip(outputs, evaluations, strict=True))
     loss = sum(output.loss_weight * found.loss for output, found in pairs)
     by_name = {output.name: found for output, found in pairs}
-    return OutputsEvaluation(max(found.samples for _, found in pairs), loss, by_name)
+    samples = max(found.samples for _, found in pairs)
+    return OutputsEvaluation(samples=samples, loss=loss, outputs=by_name)
 
 
 def _by_output(model: Any, y: Arrays) -> list[NDArray[Any]]:

@@ -19,7 +19,7 @@ from lrcompress.data.output import Output
 from lrcompress.errors import DatasetError
 from lrcompress.live.evaluate import predictions_of
 from lrcompress.live.outputs import input_names, outputs_of
-from lrcompress.measure.scores import kind_of
+from lrcompress.measure import kind_of
 
 VALIDATION_FRACTION = 0.1
 VALIDATION_MOST = 5_000

@@ -25,8 +25,7 @@ from lrcompress.live.fit import Split, fit_to_model, hold_out
 from lrcompress.live.outputs import outputs_of
 from lrcompress.live.predict import masked_weights, masks_of, run_over, spread
 from lrcompress.live.scaling_search import find, is_pixels, scales_itself
-from lrcompress.measure.evaluation import Evaluation
-from lrcompress.measure.scores import classes_of, kind_of
+from lrcompress.measure import Evaluation, classes_of, kind_of
 
 # By so much, in points and of the test error, held-out data are easier where they were trained on.
 MEMORY_POINTS, MEMORY_SHARE = 2.0, 0.2

@@ -20,7 +20,7 @@ from lrcompress.data.scaling import image_like, is_unit, parse
 from lrcompress.errors import DatasetError
 from lrcompress.live.outputs import outputs_of
 from lrcompress.live.predict import predict_all
-from lrcompress.measure.scores import SCORERS, kind_of
+from lrcompress.measure import SCORERS, kind_of
 
 # An error rate must be this much better than guessing before a scaling is believed.
 CHANCE_MARGIN = 0.9

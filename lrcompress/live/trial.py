@@ -18,10 +18,15 @@ from lrcompress.live.evaluate import score, together
 from lrcompress.live.outputs import output_names, outputs_of
 from lrcompress.live.predict import masked_weights, masks_of, predict_all, spread
 from lrcompress.lowrank import Factors
-from lrcompress.measure.distance import from_outputs
-from lrcompress.measure.drop import OutputDrop
-from lrcompress.measure.evaluation import ClassEvaluation, Evaluation, OutputsEvaluation
-from lrcompress.measure.scores import classes_of, kind_of
+from lrcompress.measure import (
+    ClassEvaluation,
+    Evaluation,
+    OutputDrop,
+    OutputsEvaluation,
+    classes_of,
+    from_outputs,
+    kind_of,
+)
 from lrcompress.modelfile import Site
 
 

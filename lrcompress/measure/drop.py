@@ -65,7 +65,7 @@ class Judge:
             labels: Class numbers, (k,).
             logits: Returns the original's logits, (rows, classes), of a slice of the inputs.
             by_labels: Whether the labels are new to the original, and count as they are.
-            weights: Of the inputs, (k,); None weighs all alike.
+            weights: Of the inputs, (k,).
         """
         self._labels, self._weights, self._by_labels = labels, weights, by_labels
         self._logits, self._classes = logits, logits(slice(0, 1)).shape[-1]
@@ -89,12 +89,7 @@ class Judge:
             self._masses += weights @ shares
 
     def __call__(self, picked: NDArray[np.int64], logits: NDArray[np.float32]) -> Judged:
-        """Judge predictions.
-
-        Args:
-            picked: Class numbers, (k,).
-            logits: The original's, of those classes, (k,).
-        """
+        """Judge class numbers that were picked, (k,), by the original's logits of those classes, (k,)."""
         if self._by_labels:
             credit = (picked == self._labels).astype(np.float64)
         else:
@@ -112,13 +107,7 @@ class Judge:
 def judge_labels(
     decided: NDArray[np.bool_], chances: NDArray[np.float64], weights: NDArray[Any] | None = None
 ) -> Judged:
-    """Judge which of several labels were decided to hold.
-
-    Args:
-        decided: (k, n).
-        chances: That each holds, (k, n): 0 and 1 where that is known.
-        weights: Of the inputs, (k,); None weighs all alike.
-    """
+    """Judge which of several labels were decided to hold, (k, n), by the chances that they do."""
     wide = np.ones((len(decided), 1)) if weights is None else weights[:, None]
     right = np.where(decided, chances, 1 - chances) * wide
     masses = np.stack([((1 - chances) * wide).sum(axis=0), (chances * wide).sum(axis=0)])

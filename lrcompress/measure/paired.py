@@ -7,95 +7,77 @@ if the p-value is below 0.05, at every number of samples.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.measure.statistics import Z95, effective_samples, mean_and_error
-
-Weights = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PairedComparison:
-    """Two models by which of the same samples each gets wrong.
-
-    Attributes:
-        difference: Error rate of the second minus the first, in percentage points.
-        low: Lower end of its 95 % interval, in points.
-        high: Upper end.
-        only_first_wrong: Samples that only the first gets wrong.
-        only_second_wrong: Samples that only the second gets wrong.
-        p_value: Of the exact two-sided McNemar test.
-    """
-
-    difference: float
-    low: float
-    high: float
-    only_first_wrong: int
-    only_second_wrong: int
-    p_value: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a plain dictionary."""
-        return dict(self.__dict__)
+from lrcompress.measure.statistics import (
+    Z95,
+    Weights,
+    effective_samples,
+    mean_and_error,
+    student_interval,
+)
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Two models by the mean of a score on the same samples.
+    """Two models by a score on the same samples.
 
     Attributes:
-        measure: What the means are called.
-        difference: The second minus the first.
+        difference: The second minus the first; of shares in percentage points.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        p_value: Two-sided.
+        p_value: Two-sided; of error rates of the exact McNemar test.
+        measure: What the score is called; None of an error rate without weights, which is told by
+            how many samples only one of the two gets wrong.
+        only_first_wrong: Samples that only the first gets wrong.
+        only_second_wrong: Samples that only the second gets wrong.
     """
 
-    measure: str
     difference: float
     low: float
     high: float
     p_value: float
+    measure: str | None = None
+    only_first_wrong: int | None = None
+    only_second_wrong: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as a plain dictionary."""
-        return dict(self.__dict__)
+        """Return what is known as a plain dictionary."""
+        order = (
+            "measure",
+            "difference",
+            "low",
+            "high",
+            "only_first_wrong",
+            "only_second_wrong",
+            "p_value",
+        )
+        return {name: getattr(self, name) for name in order if getattr(self, name) is not None}
 
 
-def compare_paired(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> PairedComparison:
-    """Compare two models by which of the same samples each gets wrong.
-
-    Args:
-        first: Whether the first model is wrong, (samples,).
-        second: Whether the second model is wrong, (samples,).
-
-    Returns:
-        The difference, its interval and McNemar's exact p-value; see `discordant`.
-    """
+def compare_paired(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> PairedDifference:
+    """Compare two models by which of the same samples, (samples,), each gets wrong."""
     b, c = int((first & ~second).sum()), int((second & ~first).sum())
     low, high, p_value = discordant(b, c, first.size)
-    return PairedComparison(100 * (c - b) / first.size, 100 * low, 100 * high, b, c, p_value)
+    difference = 100 * (c - b) / first.size
+    return PairedDifference(
+        difference, 100 * low, 100 * high, p_value, only_first_wrong=b, only_second_wrong=c
+    )
 
 
 def compare_shares(
     measure: str, first: NDArray[np.bool_], second: NDArray[np.bool_], weights: Weights
 ) -> PairedDifference:
-    """Compare weighted shares of two models, in points, as if of fewer samples of equal weight.
-
-    Args:
-        measure: What the shares are called.
-        first: Which samples the first model counts, (samples,).
-        second: Which the second does.
-        weights: Of the samples, (samples,).
-    """
+    """Compare weighted shares of two models, in points, as if of fewer samples of equal weight."""
     n, whole = effective_samples(weights), float(weights.sum())
     b, c = (float(weights[a & ~z].sum()) / whole for a, z in ((first, second), (second, first)))
     low, high, p_value = discordant(n * b, n * c, n)
-    return PairedDifference(measure, 100 * (c - b), 100 * low, 100 * high, p_value)
+    return PairedDifference(100 * (c - b), 100 * low, 100 * high, p_value, measure)
 
 
 def discordant(b: float, c: float, n: float) -> tuple[float, float, float]:
@@ -104,12 +86,8 @@ def discordant(b: float, c: float, n: float) -> tuple[float, float, float]:
     The p-value is McNemar's (Psychometrika 12, 1947): binomial on the discordant pairs. The
     interval is Tango's score interval (Statistics in Medicine 17, 1998). Its end towards 0 carries
     the continuity correction with which the score at 0 has the exact p-value: about half a pair to
-    either side, without which four pairs against none would count as a difference.
-
-    Args:
-        b: Samples that only the first gets wrong; a fraction where they are weighted.
-        c: Samples that only the second gets wrong.
-        n: All samples.
+    either side, without which four pairs against none would count as a difference. Of n samples b
+    are those that only the first gets wrong, c the second; fractions where they are weighted.
     """
     from scipy.special import betainc
     from scipy.stats import norm
@@ -152,14 +130,7 @@ def compare_means(
     second: NDArray[np.float64],
     weights: Weights | None = None,
 ) -> PairedDifference:
-    """Compare the means of two models' scores on the same samples by Student's paired test.
-
-    Args:
-        measure: What the means are called.
-        first: Scores of the first model, (samples,).
-        second: Of the second.
-        weights: Of the samples, (samples,); None weighs all alike.
-    """
+    """Compare the means of two models' scores, (samples,), by Student's paired test."""
     difference, error = mean_and_error(second - first, weights)
     return _student(measure, difference, error, first.size, weights)
 
@@ -192,19 +163,39 @@ def _student(
         # A single sample tells nothing of the spread, which is taken to be as large as it can be.
         known, error = 2.0, abs(difference)
     low, high, p_value = student_interval(difference, error, known - 1)
-    return PairedDifference(measure, difference, low, high, p_value)
+    return PairedDifference(difference, low, high, p_value, measure)
 
 
-def student_interval(difference: float, error: float, freedom: float) -> tuple[float, float, float]:
-    """Return Student's 95 % interval of a mean, and the two-sided p-value of 0.
+def paired_difference(
+    first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]
+) -> dict[str, Any]:
+    """Compare two ways of making a model, seed by seed, on the same test samples.
 
     Args:
-        difference: The mean.
-        error: Its standard error; without any, equal means are surely equal and others surely not.
-        freedom: Degrees of freedom.
-    """
-    from scipy.stats import t
+        first: For each seed, which samples the first model gets wrong, (samples,).
+        second: The same of the second, in the same order of seeds.
 
-    half = float(t.ppf(0.975, freedom)) * error
-    z = abs(difference) / error if error else (math.inf if difference else 0.0)
-    return difference - half, difference + half, 2 * float(t.sf(z, freedom))
+    Returns:
+        ``difference`` of the error rates (second minus first, in points) with its 95 % interval
+        ``low``, ``high`` of ``interval`` kind; ``only_first_wrong`` and ``only_second_wrong``,
+        summed over seeds; ``p_value`` of the test that the interval is of: McNemar's for one seed,
+        Student's for several. Seeds that all differ alike tell of no spread, and count as one.
+    """
+    pairs = [compare_paired(a, b) for a, b in zip(first, second, strict=True)]
+    values = [pair.difference for pair in pairs]
+    one = np.ptp(values) == 0
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if not one else 0.0
+    low, high, p_value = (
+        (pairs[0].low, pairs[0].high, pairs[0].p_value) if one
+        else student_interval(float(np.mean(values)), error, len(values) - 1)
+    )  # fmt: skip
+    return {
+        "difference": float(np.mean(values)),
+        "low": low,
+        "high": high,
+        "only_first_wrong": sum(pair.only_first_wrong or 0 for pair in pairs),
+        "only_second_wrong": sum(pair.only_second_wrong or 0 for pair in pairs),
+        "p_value": p_value,
+        "interval": "paired" if one else "t",
+        "seeds": len(pairs),
+    }

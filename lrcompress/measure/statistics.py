@@ -1,13 +1,16 @@
-"""Intervals of error rates, errors of means, ranking."""
+"""Intervals of error rates and of means, ranking."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Weights = NDArray[np.float64]
 # Normal quantile of a two-sided 95 % interval.
 Z95 = 1.959963984540054
 
@@ -15,11 +18,8 @@ Z95 = 1.959963984540054
 def wilson_interval(errors: float, samples: float) -> tuple[float, float]:
     """Return the 95 % interval of an error rate, in percent (Wilson, JASA 22, 1927).
 
-    Unlike the normal approximation it stays inside [0, 100] and is honest at 0 errors.
-
-    Args:
-        errors: Number of wrong predictions.
-        samples: Number of predictions, at least 1; of weighted ones, what they are worth.
+    Unlike the normal approximation it stays inside [0, 100] and is honest at 0 errors. Weighted
+    samples count as what they are worth.
     """
     p, n, z2 = errors / samples, samples, Z95**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
@@ -50,16 +50,9 @@ def effective_samples(weights: NDArray[np.float64]) -> float:
 def macro_area(
     scores: NDArray[Any], holds: NDArray[np.bool_], weights: NDArray[np.float64] | None = None
 ) -> float | None:
-    """Return the mean over labels of the area under the ROC curve.
+    """Return the mean area under the ROC curve of labels whose scores, (samples, n), are higher where they hold.
 
-    Args:
-        scores: Higher is likelier, (samples, n).
-        holds: Which labels hold, (samples, n).
-        weights: Of the samples, (samples,); None weighs all alike.
-
-    Returns:
-        Over the labels that some samples have and others have not; None if there is none, or a
-        score is not a number.
+    Labels that all samples have, or none, are left out; None if there is no other, or a score is no number.
     """
     weights = np.ones(len(scores)) if weights is None else weights
     areas = [
@@ -78,3 +71,36 @@ def area_under_curve(
     without = np.bincount(place, weights * ~holds)
     below = np.cumsum(without) - without / 2
     return float((with_it * below).sum() / (with_it.sum() * without.sum()))
+
+
+def student_interval(difference: float, error: float, freedom: float) -> tuple[float, float, float]:
+    """Return Student's 95 % interval of a mean with a standard error, and the two-sided p-value of 0.
+
+    Without any error, equal means are surely equal and others surely not.
+    """
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, freedom)) * error
+    z = abs(difference) / error if error else (math.inf if difference else 0.0)
+    return difference - half, difference + half, 2 * float(t.sf(z, freedom))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds with its 95 % interval: of kind ``t``, or ``wilson`` of the samples of one seed."""
+
+    mean: float
+    low: float
+    high: float
+    kind: str
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Return the mean of at least two values with Student's 95 % interval.
+
+    It tells how another seed would come out. All seeds see the same test samples, whose choice is
+    not in it.
+    """
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    low, high, _ = student_interval(mean, error, len(values) - 1)
+    return Interval(mean, low, high, "t")

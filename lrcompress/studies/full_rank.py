@@ -130,7 +130,7 @@ def open_full(path: Path, data: Data, seed: int | None) -> FullRank:
 
 def head_figures(wrong: NDArray[np.bool_] | None) -> Row:
     """Return the test error of a head by which predictions are wrong."""
-    from lrcompress.measure.statistics import wilson_interval
+    from lrcompress.measure import wilson_interval
     from lrcompress.studies.predictions import pack
 
     if wrong is None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
-from lrcompress.measure.evaluation import ClassEvaluation, Evaluation
+from lrcompress.measure import ClassEvaluation, Evaluation
 
 
 def figures(found: Evaluation) -> dict[str, Any]:

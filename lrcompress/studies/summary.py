@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.measure.seeds import Interval, mean_interval, paired_difference
+from lrcompress.measure import Interval, mean_interval, paired_difference
 from lrcompress.studies.predictions import unpack
 
 Row = dict[str, Any]

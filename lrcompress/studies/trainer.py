@@ -23,7 +23,7 @@ from lrcompress.live.devices import has_accelerator, replicas
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import fit_to_model
 from lrcompress.live.storing import save_model
-from lrcompress.measure.scores import kind_of
+from lrcompress.measure import kind_of
 from lrcompress.studies.networks import Recipe
 from lrcompress.studies.predictions import figures
 from lrcompress.studies.rows import UNFINISHED, Row

@@ -16,7 +16,7 @@ from lrcompress.live.devices import replicas
 from lrcompress.live.evaluate import Evaluation, evaluate, outputs_each
 from lrcompress.live.head import Part, SplitHead, reduce_to_head
 from lrcompress.live.prepare import Prepared
-from lrcompress.measure.evaluation import Comparison, compare
+from lrcompress.measure import Comparison, compare
 from lrcompress.train import optimizers
 from lrcompress.train.checkpoint import Checkpoint, State
 from lrcompress.train.feed import Feed, epoch_order, samples_an_epoch

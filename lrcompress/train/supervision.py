@@ -15,7 +15,7 @@ from lrcompress.live.fit import Split
 from lrcompress.live.outputs import Head, heads
 from lrcompress.live.padding import spread
 from lrcompress.live.prepare import Prepared
-from lrcompress.measure.scores import kind_of
+from lrcompress.measure import kind_of
 from lrcompress.train import losses
 from lrcompress.train import teacher as distill
 from lrcompress.train.settings import FinetuneSettings

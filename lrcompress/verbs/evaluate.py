@@ -102,7 +102,7 @@ def evaluate(
     before_keras()
     from lrcompress.live import engine
     from lrcompress.live.evaluate import evaluate as measure
-    from lrcompress.measure.evaluation import compare
+    from lrcompress.measure import compare
 
     results: list[EvaluateResult] = []
     first = None

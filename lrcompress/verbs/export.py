@@ -224,7 +224,7 @@ def _measured(
     """Return what became of the factors, the difference of outputs, and the errors."""
     from lrcompress.data.arrays import evenly
     from lrcompress.live.evaluate import evaluate
-    from lrcompress.measure.evaluation import compare
+    from lrcompress.measure import compare
     from lrcompress.runtimes.check import check, difference, factors_kept
 
     found = difference(network, runtime, evenly(inputs.x, COMPARED_SAMPLES))

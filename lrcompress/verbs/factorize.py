@@ -171,8 +171,7 @@ def _factorize_with_data(
     from lrcompress.live import storing
     from lrcompress.live.evaluate import evaluate
     from lrcompress.live.prepare import about_memory
-    from lrcompress.measure.evaluation import compare
-    from lrcompress.measure.rare import lost_classes
+    from lrcompress.measure import compare, lost_classes
 
     # Before anything is written: an original that gives no numbers on these data is refused.
     (x, y), weights = live.data.test(), live.data.split.w_test

@@ -112,7 +112,7 @@ def finetune(
     from lrcompress.live import engine
     from lrcompress.live.devices import over
     from lrcompress.live.storing import check_writable, save_model
-    from lrcompress.measure.rare import lost_classes
+    from lrcompress.measure import lost_classes
     from lrcompress.train.checkpoint import Checkpoint, digest
     from lrcompress.train.finetune import finetune as train
     from lrcompress.train.settings import FinetuneSettings

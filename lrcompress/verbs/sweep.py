@@ -228,8 +228,7 @@ _UNMEASURED: dict[str, Any] = dict.fromkeys(
 
 def _measured(held_out: Outcome, test: Outcome, original: Outcome) -> dict[str, Any]:
     """Return errors of the outputs: what to choose by from held-out data, what to report from test."""
-    from lrcompress.measure.evaluation import compare
-    from lrcompress.measure.paired import compare_paired
+    from lrcompress.measure import compare, compare_paired
 
     found = {
         "output_error": held_out.output_error,
@@ -273,7 +272,7 @@ def _main_figure(outcome: Outcome) -> dict[str, Any]:
 
 
 def _rate(wrong: Any) -> dict[str, float]:  # noqa: ANN401  # a boolean array
-    from lrcompress.measure.statistics import wilson_interval
+    from lrcompress.measure import wilson_interval
 
     low, high = wilson_interval(int(wrong.sum()), wrong.size)
     rate = 100 * float(wrong.mean())

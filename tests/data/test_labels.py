@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lrcompress.data.labels import fit_labels, read_labels
 from lrcompress.data.output import Output
 from lrcompress.errors import DatasetError
-from lrcompress.measure.scores import kind_of
+from lrcompress.measure import kind_of
 
 pytestmark = pytest.mark.keras
 Refuses = Callable[..., AbstractContextManager[None]]

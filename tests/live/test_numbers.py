@@ -7,8 +7,7 @@ import pytest
 
 from lrcompress.data.scaling import parse
 from lrcompress.errors import DatasetError
-from lrcompress.measure.paired import compare_paired
-from lrcompress.measure.statistics import wilson_interval
+from lrcompress.measure import compare_paired, wilson_interval
 
 
 def test_scalings() -> None:

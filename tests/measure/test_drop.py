@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrcompress.measure.drop import EVERYTHING, Judge, has_rare, judge_labels, temperature
+from lrcompress.measure import Judge
+from lrcompress.measure.drop import EVERYTHING, has_rare, judge_labels, temperature
 
 
 def classifier(

@@ -14,14 +14,9 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
 from lrcompress.live.evaluate import score
-from lrcompress.measure.evaluation import compare
+from lrcompress.measure import compare, wilson_interval
 from lrcompress.measure.paired import compare_means, compare_roots
-from lrcompress.measure.statistics import (
-    area_under_curve,
-    macro_area,
-    mean_and_error,
-    wilson_interval,
-)
+from lrcompress.measure.statistics import area_under_curve, macro_area, mean_and_error
 
 pytestmark = pytest.mark.keras
 Refuses = Callable[..., AbstractContextManager[None]]

@@ -14,7 +14,7 @@ from click.testing import Result
 from keras import layers
 
 from lrcompress.live.evaluate import score
-from lrcompress.measure.rare import lost_classes
+from lrcompress.measure import lost_classes
 
 pytestmark = pytest.mark.keras
 

@@ -12,8 +12,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
 from scipy.stats import binom, binomtest, ttest_1samp
 
-from lrcompress.measure.paired import compare_means, compare_paired, compare_shares, discordant
-from lrcompress.measure.statistics import wilson_interval
+from lrcompress.measure import compare_paired, wilson_interval
+from lrcompress.measure.paired import compare_means, compare_shares, discordant
 from lrcompress.reporting.headline import verdict
 
 

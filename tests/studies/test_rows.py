@@ -236,7 +236,7 @@ def bits(text: str) -> Any:
 
 def test_mean_interval() -> None:
     """By hand: 1, 2, 3 have mean 2, s = 1, and t(0.975, 2) = 4.302653 gives 2 ± 2.484138."""
-    from lrcompress.measure.seeds import mean_interval
+    from lrcompress.measure import mean_interval
 
     found = mean_interval([1.0, 2.0, 3.0])
 
@@ -248,7 +248,7 @@ def test_mean_interval() -> None:
 
 def test_one_seed_is_mcnemars_exact_test() -> None:
     """By hand: 1 against 5 discordant pairs have p = 2 (1 + 6) / 64."""
-    from lrcompress.measure.seeds import paired_difference
+    from lrcompress.measure import paired_difference
 
     found = paired_difference([bits("1000001000")], [bits("0111111000")])
 
@@ -260,7 +260,7 @@ def test_one_seed_is_mcnemars_exact_test() -> None:
 
 def test_seeds_without_spread_count_as_one() -> None:
     """Copies of one seed are no more evidence than one: the exact test of one, and its interval."""
-    from lrcompress.measure.seeds import paired_difference
+    from lrcompress.measure import paired_difference
 
     first, second = bits("1000001000"), bits("0111111000")
 
@@ -272,7 +272,7 @@ def test_seeds_without_spread_count_as_one() -> None:
 
 def test_differences_over_seeds() -> None:
     """The interval is Student's, of the differences; the discordant pairs are summed."""
-    from lrcompress.measure.seeds import paired_difference
+    from lrcompress.measure import paired_difference
 
     found = paired_difference(
         [bits("1000"), bits("1100"), bits("0000")], [bits("1100"), bits("1111"), bits("0111")]
