@@ -166,15 +166,15 @@ validation_option = click.option(
 
 
 def list_of(
-    what: str, expected: str, read: Callable[[str], Word], names: Sequence[str] = ()
+    what: str, example: str, read: Callable[[str], Word], names: Sequence[str] = ()
 ) -> Callable[[click.Context, click.Parameter, str | None], tuple[Word, ...] | None]:
     """Return what reads a list separated by commas or spaces; each is kept once, None stays None.
 
     Args:
         what: What they are, for the error.
-        expected: What a list may be, likewise.
+        example: A list of them, likewise.
         read: Reads one, or raises ValueError.
-        names: Those that a wrong one may stand for.
+        names: All there are, if these are names; not looked at before a list is read.
     """
 
     def parse(
@@ -190,6 +190,7 @@ def list_of(
                 found, near = [], did_you_mean(word, names)
                 break
         if not found:
+            expected = f"some of {', '.join(names)}" if names else f"for example {example}"
             msg = f"{value!r} is not a list of {what}; expected {expected}.{near}"
             raise click.BadParameter(msg, ctx, param)
         return tuple(dict.fromkeys(found))
@@ -206,14 +207,12 @@ def number(word: str) -> int:
 
 def numbers_of(what: str, example: str) -> Callable[..., tuple[int, ...] | None]:
     """Return what reads a list of numbers of 1 and more."""
-    return list_of(what, f"for example {example}", number)
+    return list_of(what, example, number)
 
 
 def names_of(what: str, names: Sequence[str]) -> Callable[..., tuple[str, ...] | None]:
     """Return what reads a list of some of these names."""
-    return list_of(
-        what, f"some of {', '.join(names)}", lambda word: names[names.index(word)], names
-    )
+    return list_of(what, "", lambda word: names[names.index(word)], names)
 
 
 def seed_of(what: str) -> Callable[[Command], Command]:

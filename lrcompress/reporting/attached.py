@@ -9,7 +9,6 @@ from lrcompress.errors import RunRecordError
 from lrcompress.records.schema import Comparison, Sweep, wrong
 from lrcompress.records.text import read_json
 from lrcompress.reporting.arms import ARMS
-from lrcompress.reporting.headline import stage_of
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
 LARGEST = 64 * 2**20
@@ -59,40 +58,6 @@ def read_comparison(path: Path, story: dict[str, Any]) -> dict[str, Any]:
         )
         raise RunRecordError(msg, code="other_dataset")
     return document
-
-
-def scratch_stage(story: dict[str, Any], comparison: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the stage `scratch` from a comparison's row of the same rank, if it has one."""
-    layers = story["layers"]
-    if len(layers) != 1:
-        return None
-    row = next(
-        (
-            entry for entry in comparison["summary"]
-            if entry.get("arm") == "scratch" and entry.get("rank") == layers[0]["rank"]
-        ),
-        None,
-    )  # fmt: skip
-    if row is None:
-        return None
-    original = stage_of(story, "original") or {}
-    whole, error = original.get("parameters"), original.get("error_rate")
-    less = None if whole is None else whole - row["model_parameters"]
-    figures = ("error_rate", "error_rate_low", "error_rate_high", "loss", "seconds", "seeds")
-    return {
-        "name": "scratch",
-        "path": None,
-        "parameters": row["model_parameters"],
-        "bytes": None,
-        "optimizer_bytes": 0,
-        **{key: row.get(key) for key in figures},
-        # Another network: its samples are not paired with the original's here.
-        "drop_points": None if error is None else row["error_rate"] - error,
-        "parameters_saved": less,
-        "parameters_reduction": less / whole if less is not None and whole else None,
-        "bytes_saved": None,
-        "bytes_reduction": None,
-    }
 
 
 def _read(path: Path, made: str, kind: type) -> dict[str, Any]:

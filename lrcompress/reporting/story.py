@@ -8,27 +8,64 @@ from typing import Any
 from lrcompress.records.runs import RunRecord
 from lrcompress.records.schema import ModelRow, wrong
 from lrcompress.records.text import read_json
+from lrcompress.reporting.attached import read_comparison, read_sweep
+from lrcompress.reporting.headline import headline
 
 ORDER = ("original", "factorized", "finetuned", "scratch")
 # Where a record tells how much of a stage's file is optimizer state.
 _OPTIMIZER = {"original": "optimizer_bytes", "factorized": "optimizer_bytes_after"}
 
 
-def tell(record: RunRecord) -> dict[str, Any]:
+def tell(
+    record: RunRecord, *, sweep: Path | None = None, comparison: Path | None = None
+) -> dict[str, Any]:
     """Return the story of a run: stages in order, layers, errors, times; see docs/run-record.md.
 
     A `train-from-scratch` folder beside the record that holds the same rank on the same data set
-    becomes the stage `scratch`.
+    becomes the stage `scratch`, or else the row of a comparison does.
+
+    Raises:
+        RunRecordError: If one of the documents cannot be read, or is of another layer or data set.
     """
     document = record.document
-    stages = [dict(stage) for stage in document["stages"] if stage["name"] in ORDER]
-    scratch = _scratch_stage(record)
-    if scratch:
-        stages.append(scratch)
-    stages.sort(key=lambda stage: ORDER.index(stage["name"]))
+    timed = {"benchmark": document["benchmark"]} if document.get("benchmark") else {}
+    commands = [document.get("command"), *(one.get("command") for one in document["finetune"])]
+    story: dict[str, Any] = timed | {
+        "schema_version": document["schema_version"],
+        "kind": "report",
+        "record": str(record.path),
+        **{
+            key: document.get(key)
+            for key in ("created", "updated", "method", "method_reason", "dataset")
+        },
+        "layers": document["layers"],
+        "stages": [],
+        "optimizer_bytes": document.get("optimizer_bytes") or 0,
+        "optimizer_bytes_after": document.get("optimizer_bytes_after") or 0,
+        "finetune": document["finetune"],
+        "seconds": document.get("seconds") or {},
+        "versions": document.get("versions") or {},
+        "warnings": document.get("warnings") or [],
+        "commands": [command for command in commands if command],
+    }
+    attached: dict[str, Any] = {}
+    if sweep is not None:
+        attached["sweep"] = read_sweep(sweep, story)
+    if comparison is not None:
+        attached["comparison"] = read_comparison(comparison, story)
+    found = [dict(stage) for stage in document["stages"] if stage["name"] in ORDER]
+    found += _scratch(record, attached.get("comparison"))
+    story["stages"] = _compared(
+        sorted(found, key=lambda stage: ORDER.index(stage["name"])), document
+    )
+    return story | {"headline": headline(story)} | attached
+
+
+def _compared(stages: list[dict[str, Any]], document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Add to each stage what it saves and loses beside the original."""
+    original = next((stage for stage in stages if stage["name"] == "original"), None)
     for stage in stages:
         stage["optimizer_bytes"] = document.get(_OPTIMIZER.get(stage["name"], "")) or 0
-    original = next((stage for stage in stages if stage["name"] == "original"), None)
     for stage in stages:
         stage.setdefault("error_rate", None)
         stage["drop_points"] = _difference(stage, original, "error_rate")
@@ -42,30 +79,7 @@ def tell(record: RunRecord) -> dict[str, Any]:
                     whole -= original["optimizer_bytes"]
             stage[f"{key}_saved"] = less
             stage[f"{key}_reduction"] = less / whole if less is not None and whole > 0 else None
-    timed = {"benchmark": document["benchmark"]} if document.get("benchmark") else {}
-    return timed | {
-        "schema_version": document["schema_version"],
-        "kind": "report",
-        "record": str(record.path),
-        "created": document.get("created"),
-        "updated": document.get("updated"),
-        "method": document.get("method"),
-        "method_reason": document.get("method_reason"),
-        "dataset": document.get("dataset"),
-        "layers": document["layers"],
-        "stages": stages,
-        "optimizer_bytes": document.get("optimizer_bytes") or 0,
-        "optimizer_bytes_after": document.get("optimizer_bytes_after") or 0,
-        "finetune": document["finetune"],
-        "seconds": document.get("seconds") or {},
-        "versions": document.get("versions") or {},
-        "warnings": document.get("warnings") or [],
-        "commands": [c for c in [document.get("command"), *_finetune_commands(document)] if c],
-    }
-
-
-def _finetune_commands(document: dict[str, Any]) -> list[Any]:
-    return [entry.get("command") for entry in document["finetune"] if isinstance(entry, dict)]
+    return stages
 
 
 def _difference(
@@ -77,28 +91,38 @@ def _difference(
     return a - b if isinstance(a, (int, float)) and isinstance(b, (int, float)) else None
 
 
-def _scratch_stage(record: RunRecord) -> dict[str, Any] | None:
+def _scratch(record: RunRecord, comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the stage of the network trained from scratch at the rank of a run of one layer, if there is one."""
+    if len(record.document["layers"]) != 1:
+        return []
+    rank = record.document["layers"][0]["rank"]
+    rows = [] if comparison is None else comparison["summary"]
+    row = next((one for one in rows if one["arm"] == "scratch" and one["rank"] == rank), None)
+    found = _beside(record, rank)
+    if found is None and row is not None:
+        figures = ("error_rate", "error_rate_low", "error_rate_high", "loss", "seconds", "seeds")
+        # Another network: its samples are not paired with the original's here.
+        found = {"path": None, "parameters": row["model_parameters"], "bytes": None}
+        found |= {"optimizer_bytes": 0, **{key: row.get(key) for key in figures}}
+    return [] if found is None else [{"name": "scratch"} | found]
+
+
+def _beside(record: RunRecord, rank: int) -> dict[str, Any] | None:
+    """Return what a table of `train-from-scratch` beside the record tells; one that is not ours is no part of this."""
     dataset = (record.document.get("dataset") or {}).get("name")
-    layers = record.document["layers"]
-    if not dataset or len(layers) != 1 or Path(str(dataset)).name != dataset:
+    if not dataset or Path(str(dataset)).name != dataset:
         return None
     path = record.path.parent / f"scratch-{dataset}" / "results.json"
     try:
-        rows = read_json(path)["rows"]
-        row = next(row for row in rows if row["rank"] == layers[0]["rank"])
+        row = next(row for row in read_json(path)["rows"] if row["rank"] == rank)
         if wrong(row, ModelRow):
             return None
+        figures = ("error_rate", "error_rate_low", "error_rate_high", "samples", "loss", "seconds")
         return {
-            "name": "scratch",
             "path": record.relative(path.parent / row["model"]),
             "parameters": row["model_parameters"],
             "bytes": row["bytes"],
-            **{
-                key: row[key]
-                for key in ("error_rate", "error_rate_low", "error_rate_high", "samples", "loss")
-            },
-            "seconds": row["seconds"],
+            **{key: row[key] for key in figures},
         }
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
-        # A table that is not there, not finished or not ours is no part of this story.
         return None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import ModelFileError, OutputError
 from lrcompress.records import runs
-from lrcompress.reporting.attached import read_comparison, read_sweep, scratch_stage
-from lrcompress.reporting.headline import headline
 from lrcompress.reporting.story import tell
 from lrcompress.verbs.context import find_record
 from lrcompress.verbs.memory import record_at
@@ -42,14 +41,9 @@ def report(
     """
     with record_at(run) as path:
         record = find_record(None, path)
-        story = tell(record)
-        story["headline"] = headline(story)
-        if sweep is not None:
-            story["sweep"] = read_sweep(Path(sweep), story)
-        if comparison is not None:
-            _compare(story, Path(comparison))
+        inputs = [None if file is None else Path(file) for file in (sweep, comparison)]
+        story = tell(record, sweep=inputs[0], comparison=inputs[1])
         if output is not None or plots is not None:
-            inputs = tuple(Path(file) for file in (sweep, comparison) if file is not None)
             write_report(story, output=output, plots=plots, overwrite=overwrite, inputs=inputs)
     if not record.path.exists():
         story["record"] = None
@@ -63,7 +57,7 @@ def write_report(
     kind: str | None = None,
     plots: str | Path | None = None,
     overwrite: bool = False,
-    inputs: tuple[Path, ...] = (),
+    inputs: Sequence[Path | None] = (),
 ) -> list[Path]:
     """Write a story as a file, and its figures; return what was written.
 
@@ -75,17 +69,17 @@ def write_report(
     written: list[Path] = []
     path = None if output is None else Path(output)
     record = Path(story["record"])
-    inputs = (record, *_files_of(story), *inputs)
+    kept = (record, *_files_of(story), *filter(None, inputs))
     if path is not None:
         kind = kind or format_of(path)
-        check_output(path, inputs=inputs, overwrite=overwrite)
+        check_output(path, inputs=kept, overwrite=overwrite)
         _check_no_model(path)
     if plots is not None:
         from lrcompress.reporting.charts import charts_of
         from lrcompress.reporting.plots import check_plots, write_plots
 
         charts = charts_of(story)
-        written = check_plots(Path(plots), charts, inputs=inputs, overwrite=overwrite)
+        written = check_plots(Path(plots), charts, inputs=kept, overwrite=overwrite)
         write_plots(charts, written, overwrite=overwrite, like=record)
     if path is not None and kind is not None:
         write(render(story, kind), path, overwrite=overwrite, like=record)
@@ -110,11 +104,3 @@ def _check_no_model(path: Path) -> None:
     if is_model:
         msg = f"Report {path} would replace a model; give another name with --output."
         raise OutputError(msg, code="output_suffix")
-
-
-def _compare(story: dict[str, Any], path: Path) -> None:
-    """Take in a comparison, and its row from scratch where the record has none beside it."""
-    story["comparison"] = read_comparison(path, story)
-    scratch = scratch_stage(story, story["comparison"])
-    if scratch and all(stage["name"] != "scratch" for stage in story["stages"]):
-        story["stages"].append(scratch)

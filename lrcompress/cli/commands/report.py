@@ -75,8 +75,7 @@ def command(
     story = report(wanted, sweep=sweep, comparison=comparison)
     if wanted is None:
         note(f"Taking the newest run here: {story['record']}")
-    inputs = tuple(file for file in (sweep, comparison) if file is not None)
-    written = write_report(story, output=output, kind=kind, inputs=inputs, **options)
+    written = write_report(story, output=output, kind=kind, inputs=(sweep, comparison), **options)
     return Answer(story, partial(_shown, kind), [f"wrote {path}" for path in written])
 
 

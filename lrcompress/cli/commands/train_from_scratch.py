@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 # `full` is the network without a low-rank layer.
-RANKS = list_of("ranks", "for example full,8,4", lambda w: None if w == "full" else number(w))
+RANKS = list_of("ranks", "full,8,4", lambda w: None if w == "full" else number(w))
 
 
 @click.command("train-from-scratch")
