@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lrcompress.compression.choose import Asked, Rank, pick
-from lrcompress.compression.layer import Factorized, LayerTask
+from lrcompress.compression.layer import LayerTask, Shared
 from lrcompress.compression.request import Request, check_layer, largest_useful
 from lrcompress.errors import RankError
 from lrcompress.events import progress
@@ -14,14 +13,6 @@ from lrcompress.lowrank import METHODS, Curve, spread_ranks, total_price
 
 # Ranks at which a layer is tried in the network: its curve between them is a line.
 TRIED = 8
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What came of sharing out: the layers that are factorized, and remarks on those that are not."""
-
-    layers: list[Factorized]
-    remarks: list[str]
 
 
 def factorize_several(tasks: Sequence[LayerTask], request: Request) -> Shared:

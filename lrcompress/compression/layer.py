@@ -39,6 +39,14 @@ class Factorized:
     reason: str
 
 
+@dataclass(frozen=True)
+class Shared:
+    """The layers that are factorized under one rule, and remarks on those that are not."""
+
+    layers: list[Factorized]
+    remarks: list[str]
+
+
 class LayerTask:
     """A Dense layer, its calibration inputs, and the factors computed so far."""
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lrcompress.compression.allocate import Shared, factorize_several
 from lrcompress.compression.choose import factorize_layer
-from lrcompress.compression.layer import LayerTask, finite
+from lrcompress.compression.layer import LayerTask, Shared, finite
 from lrcompress.compression.record import about, about_calibration, layer_result, new_record
 from lrcompress.compression.request import (
     Request,
@@ -158,6 +157,8 @@ def _factorized(source: Source, request: Request, calibration: Calibration | Non
     tasks, remarks = finite(source.model, tasks, request)
     if len(tasks) == 1:
         return Shared([factorize_layer(tasks[0], request)], remarks)
+    from lrcompress.compression.allocate import factorize_several
+
     shared = factorize_several(tasks, request)
     return replace(shared, remarks=remarks + shared.remarks)
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lrcompress.compression.choose import RULES, pick
 from lrcompress.compression.request import Request, check_layer
@@ -17,9 +17,11 @@ from lrcompress.modelfile import made_of, model_of, open_model
 from lrcompress.records import runs
 from lrcompress.records.provenance import name_of
 from lrcompress.records.results import FactorizeResult
-from lrcompress.verbs.context import DataSource, find_data, open_live
 from lrcompress.verbs.live_models import loaded, takes_live_models
 from lrcompress.verbs.modernize import convert, modern_copy, needs_modern_terms
+
+if TYPE_CHECKING:
+    from lrcompress.verbs.context import DataSource
 
 
 @one_blas_thread()
@@ -124,6 +126,8 @@ def factorize(
             result = factorize_file(source, request, _converter(source))
             result.model = None if result.output is None else loaded(result.output)
             return result
+        from lrcompress.verbs.context import find_data
+
         data = find_data(
             dataset, data_dir, scaling, source.model.origin, seed=seed, validation=validation
         )
@@ -164,6 +168,8 @@ def _converter(source: Source) -> Convert:
 def _factorize_with_data(
     source: Source, request: Request, data: DataSource, samples: int | None
 ) -> FactorizeResult:
+    from lrcompress.verbs.context import open_live
+
     live = open_live(source.model, data, samples)
     if any(RULES[name].by_errors for name in request.rules):
         live.check_drop(source.targets, name_of(data.dataset))

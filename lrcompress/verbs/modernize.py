@@ -7,15 +7,18 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lrcompress.compression.request import check_suffix, default_output, same_format
 from lrcompress.errors import TrainingError, in_place_of, one_line
 from lrcompress.events import before_keras
 from lrcompress.files import check_output
 from lrcompress.modelfile import ModelFile, open_for_keras, open_model
-from lrcompress.modelfile.modern import Modernized, write_modernized
 from lrcompress.records.results import Document
 from lrcompress.verbs.live_models import check_file
+
+if TYPE_CHECKING:
+    from lrcompress.modelfile.modern import Modernized
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ def modernize(
             else:
                 convert(copy.path, target, overwrite=overwrite)
     if is_same:
+        from lrcompress.modelfile.modern import write_modernized
+
         made = write_modernized(opened, target, overwrite=overwrite)
     return ModernizeResult(
         input=path,
@@ -107,6 +112,8 @@ def modern_copy(opened: ModelFile) -> Iterator[tuple[ModelFile, Modernized]]:
 
     Errors that are raised meanwhile name the file of the user, not the copy.
     """
+    from lrcompress.modelfile.modern import write_modernized
+
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / default_output(opened, opened.path)
         with in_place_of(copy, opened.path):
