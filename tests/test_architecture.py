@@ -56,9 +56,6 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
 # Doors that are still open and are to be closed: (module, room).
 OPEN = {
     ("kinds/terms.py", "modelfile"),
-    ("studies/arms.py", "verbs"),
-    ("studies/request.py", "reporting"),
-    ("studies/request.py", "verbs"),
 }
 # The rooms that load Keras: outside them they are imported inside functions only.
 KERAS = {"live", "train", "runtimes", "studies"}
@@ -67,10 +64,7 @@ LIGHT = {
     "lrcompress.live.environment",
     "lrcompress.live.timing",
     "lrcompress.runtimes.target",
-    "lrcompress.studies.arms",
-    "lrcompress.studies.full_rank",
     "lrcompress.studies.request",
-    "lrcompress.studies.reuse",
     "lrcompress.live.outputs",  # of types alone
 }
 # The modules that may name an engine or a runtime: Keras has no data parallelism of its own under

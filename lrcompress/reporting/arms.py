@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-# The arms of a comparison, in the order of tables.
-ARMS = ("full", "full-finetuned", "svd", "refined", "finetuned", "scratch")
-
 
 def rank_name(rank: int | None) -> str:
     """Return a rank as tables write it."""

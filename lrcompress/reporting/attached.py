@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import RunRecordError
+from lrcompress.records.arms import ARMS
 from lrcompress.records.schema import Comparison, Sweep, wrong
 from lrcompress.records.text import read_json
-from lrcompress.reporting.arms import ARMS
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
 LARGEST = 64 * 2**20

@@ -1,4 +1,14 @@
-"""Working out the rows of a comparison, arm by arm."""
+"""The arms of a comparison: ways to end with a small network, each measured on the same test data.
+
+| arm | what it is |
+|---|---|
+| ``full`` | the full-rank network |
+| ``full-finetuned`` | the same, given the extra epochs that ``finetuned`` gets |
+| ``svd`` | its final layer by truncated SVD, nothing trained |
+| ``refined`` | its final layer by the best method on unlabelled training inputs, nothing trained |
+| ``finetuned`` | factorized, then a few epochs |
+| ``scratch`` | the low-rank network from random weights |
+"""
 
 from __future__ import annotations
 
@@ -8,20 +18,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lrcompress.files import check_output
+from lrcompress.live import engine, storing
 from lrcompress.lowrank import one_blas_thread
-from lrcompress.studies.full_rank import Data, FullRank, head_figures, open_full, split_head
+from lrcompress.studies.full_rank import Data, FullRank, head_figures, open_full
+from lrcompress.studies.request import Comparison, file_stem
 from lrcompress.studies.reuse import Earlier, copy_model, take_row
-from lrcompress.verbs.factorize import factorize
-
-if TYPE_CHECKING:
-    from lrcompress.studies.rows import Job, Key, RowFile
-    from lrcompress.studies.trainer import Trainer
-    from lrcompress.train.settings import FinetuneSettings
-
-Row = dict[str, Any]
+from lrcompress.studies.rows import Job, Key, Row, RowFile
+from lrcompress.studies.scratch import Trainer, model_name
 
 
 @dataclass(frozen=True)
@@ -29,75 +35,53 @@ class Plan:
     """What all rows of a comparison have in common.
 
     Attributes:
+        asked: The arms, their epochs, the full-rank model if one is given.
         rows: The results document.
         data: The data set.
-        file: The user's full-rank model; None where it is trained here.
         trainers: What trains the arms ``full`` and ``scratch``, as far as they are trained here.
         epochs: What these are trained for.
         earlier: Runs whose rows are taken over.
-        finetune_epochs: The extra epochs.
-        keep_models: Whether every row's model is kept, not only those that are trained for long.
     """
 
+    asked: Comparison
     rows: RowFile
     data: Data
-    file: Path | None
     trainers: dict[str, Trainer]
     epochs: dict[str, int | None]
     earlier: Sequence[Earlier] = ()
-    finetune_epochs: int = 2
-    keep_models: bool = False
 
     def full_rank(self, seed: int | None) -> FullRank:
         """Open the full-rank model of a seed, which a row holds by now."""
-        path = self.file
+        path = self.asked.file
         if path is None:
             key = ("full", None, seed)
             row = next(row for row in self.rows.read()["rows"] if self.rows.key(row) == key)
             path = self.rows.folder / str(row["model"])
         return open_full(path, self.data, seed)
 
-    def settings(self, seed: int) -> FinetuneSettings:
-        """Return how students are fine-tuned."""
-        from lrcompress.train.settings import FinetuneSettings
-
-        return FinetuneSettings(epochs=self.finetune_epochs, seed=seed)
-
     def kept(self, model: Any, full: FullRank, name: str) -> str | None:
         """Save a fine-tuned model if models are kept, and return its file's name."""
-        if not self.keep_models:
+        if not self.asked.keep_models:
             return None
-        from lrcompress.live.storing import save_model
-        from lrcompress.studies.trainer import file_stem
-
+        given = self.asked.file
         path = self.rows.folder / f"{file_stem(self.data.name)}-{name}{full.path.suffix}"
         origin = {"dataset": self.data.name, "scaling": full.live.data.scaling.name}
-        check_output(path, inputs=() if self.file is None else (self.file,), overwrite=True)
-        save_model(model, path, origin, overwrite=True, like=self.file)
+        check_output(path, inputs=() if given is None else (given,), overwrite=True)
+        storing.save_model(model, path, origin, overwrite=True, like=given)
         return path.name
 
 
 def trained(plan: Plan, arm: str, rank: int | None, seed: int) -> Iterator[Row]:
     """Yield the row of a network trained from random weights, an earlier run's where there is one."""
-    from lrcompress.studies.trainer import model_name
-
     trainer = plan.trainers[arm]
     name = model_name(plan.data.name, rank, seed)
-    if arm == "scratch":
-        name += "-scratch" if rank is None else ""
-    found = taken(plan, arm, rank, seed, name)
-    if found is not None:
-        yield found
-        return
-    for row in trainer.rows(rank, seed, name=name):
-        yield {"arm": arm, **row}
-
-
-def taken(plan: Plan, arm: str, rank: int | None, seed: int | None, name: str) -> Row | None:
-    """Return a row that an earlier run left, its model copied; None if there is none."""
+    if arm == "scratch" and rank is None:
+        name += "-scratch"
     found = take_row(plan.earlier, plan.epochs, arm, rank, seed)
     if found is None:
-        return None
+        for row in trainer.rows(rank, seed, name=name):
+            yield {"arm": arm, **row}
+        return
     row, source = dict(found[0]), found[1]
     if source is not None:
         target = plan.rows.folder / f"{name}{source.suffix}"
@@ -105,9 +89,8 @@ def taken(plan: Plan, arm: str, rank: int | None, seed: int | None, name: str) -
         row["model"] = target.name
         if "wrong" not in row:
             # Rows of the first version did not say which samples were wrong.
-            row |= plan.trainers[arm].measured(target)
-            row["images"] = plan.trainers[arm].images
-    return row
+            row |= trainer.measured(target) | {"images": trainer.images}
+    yield row
 
 
 def given(plan: Plan) -> Iterator[Row]:
@@ -116,45 +99,28 @@ def given(plan: Plan) -> Iterator[Row]:
     yield _row("full", None, None) | full.measured() | full.counts(None)
 
 
-def longer(plan: Plan, seed: int) -> Iterator[Row]:
-    """Yield the row of the full-rank network given the extra epochs."""
-    from lrcompress.live import storing
-
-    full = plan.full_rank(seed)
-    student = storing.load_model(full.path)
-    row = _row("full-finetuned", None, seed) | full.counts(None)
-    row |= full.finetuned(student, plan.settings(seed), None)
-    yield row | {"model": plan.kept(student, full, f"full-finetuned-seed{seed}")}
-
-
-def finetuned(plan: Plan, rank: int, seed: int) -> Iterator[Row]:
-    """Yield the row of the network that is factorized, then given the extra epochs."""
-    from lrcompress.live import storing
-
+def finetuned(plan: Plan, arm: str, rank: int | None, seed: int) -> Iterator[Row]:
+    """Yield the row of the network given the extra epochs, factorized before where there is a rank."""
     full = plan.full_rank(seed)
     with tempfile.TemporaryDirectory() as folder:
-        small = Path(folder) / f"small{full.path.suffix}"
-        made = factorize(full.path, rank=rank, force=True, output=small)
-        student = storing.load_model(small)
-    row = _row("finetuned", rank, seed) | full.counts(rank)
-    row |= full.finetuned(student, plan.settings(seed), split_head(made.layers[0]))
-    yield row | {"model": plan.kept(student, full, f"rank{rank}-finetuned-seed{seed}")}
+        path, head = full.path, None
+        if rank is not None:
+            path = Path(folder) / f"small{full.path.suffix}"
+            head = full.factorized(rank, path)
+        student = storing.load_model(path)
+    row = _row(arm, rank, seed) | full.counts(rank)
+    row |= full.finetuned(student, plan.asked.finetune_epochs, seed, head)
+    name = arm if rank is None else f"rank{rank}-{arm}"
+    yield row | {"model": plan.kept(student, full, f"{name}-seed{seed}")}
 
 
 def heads(
     plan: Plan, arm: str, ranks: Sequence[int], seed: int | None, missing: frozenset[Key]
 ) -> Iterator[Row]:
-    """Yield the rows of a method that trains nothing.
+    """Yield the missing rows of a method that trains nothing.
 
-    Args:
-        plan: What all rows share.
-        arm: svd or refined.
-        ranks: All ranks of the comparison: what a pass finds at a rank depends on those above it.
-        seed: Of the held-out part; None where nothing depends on it.
-        missing: The rows wanted.
+    All ranks of the comparison are worked out: what a pass finds at a rank depends on those above it.
     """
-    from lrcompress.live import engine
-
     full = plan.full_rank(seed)
     started = time.perf_counter()
     with one_blas_thread():
@@ -187,32 +153,27 @@ def _row(arm: str, rank: int | None, seed: int | None) -> Row:
             "images": None, "model": None}  # fmt: skip
 
 
-def jobs(plan: Plan, arms: Sequence[str], ranks: Sequence[int], seed: int) -> Iterator[Job]:
+def jobs(plan: Plan, ranks: Sequence[int], seed: int) -> Iterator[Job]:
     """Yield the work for one seed, what others need first and what takes longest last.
 
     Args:
         plan: What all rows share.
-        arms: The arms wanted.
         ranks: From the highest.
         seed: Of everything that is random.
     """
-    from lrcompress.studies.rows import Job
-
+    arms, is_given = plan.asked.arms, plan.asked.file is not None
     # A model that was given is the same for every seed, and so is its truncated SVD.
-    fixed = None if plan.file is not None else seed
+    fixed = None if is_given else seed
     full: Key = ("full", None, fixed)
-    key: Key
 
     def job(name: str, key: Key, run: Callable[[], Iterator[Row]], *needs: Key) -> Job:
         return Job(f"{name}-seed{key[2]}", (key,), lambda missing: run(), needs)
 
-    if plan.file is not None:
-        yield job("full", full, partial(given, plan))
-    else:
-        yield job("full", full, partial(trained, plan, "full", None, seed))
+    make = partial(given, plan) if is_given else partial(trained, plan, "full", None, seed)
+    yield job("full", full, make)
     if "full-finetuned" in arms:
-        key = ("full-finetuned", None, seed)
-        yield job("full-finetuned", key, partial(longer, plan, seed), full)
+        key: Key = ("full-finetuned", None, seed)
+        yield job("full-finetuned", key, partial(finetuned, plan, *key), full)
     for arm in ("svd", "refined"):
         if arm in arms:
             of = fixed if arm == "svd" else seed
@@ -220,10 +181,10 @@ def jobs(plan: Plan, arms: Sequence[str], ranks: Sequence[int], seed: int) -> It
             yield Job(f"{arm}-seed{of}", keys, partial(heads, plan, arm, ranks, of), (full,))
     for rank in ranks if "finetuned" in arms else ():
         key = ("finetuned", rank, seed)
-        yield job(f"finetuned-rank{rank}", key, partial(finetuned, plan, rank, seed), full)
+        yield job(f"finetuned-rank{rank}", key, partial(finetuned, plan, *key), full)
     if "scratch" in arms:
         # With other epochs than the full-rank network's, these have a full-rank row of their own.
-        other = plan.file is None and plan.epochs["scratch"] != plan.epochs["full"]
+        other = not is_given and plan.epochs["scratch"] != plan.epochs["full"]
         for each in [*([None] if other else []), *ranks]:
             name = f"scratch-{'full' if each is None else f'rank{each}'}"
             yield job(name, ("scratch", each, seed), partial(trained, plan, "scratch", each, seed))

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lrcompress.compression.layer import LayerTask
 from lrcompress.compression.request import Request, Target
+from lrcompress.compression.run import factorize_file, find_source
 from lrcompress.compression.trial import Calibration
+from lrcompress.data.arrays import count
+from lrcompress.data.sources import Dataset
 from lrcompress.errors import DatasetError
+from lrcompress.live import engine, storing
+from lrcompress.live.calibration import LiveModel
+from lrcompress.live.evaluate import evaluate
+from lrcompress.live.head import SplitHead
+from lrcompress.live.prepare import prepare
 from lrcompress.lowrank import learns_from, parameters
-from lrcompress.modelfile import ModelFile, Site, find_head, open_model
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from lrcompress.data.sources import Dataset
-    from lrcompress.live.calibration import LiveModel
-    from lrcompress.live.head import SplitHead
-    from lrcompress.records.results import LayerResult
-    from lrcompress.train.settings import FinetuneSettings
+from lrcompress.measure import wilson_interval
+from lrcompress.modelfile import Site, find_head, open_model
+from lrcompress.studies.predictions import figures, pack
+from lrcompress.train.finetune import finetune
+from lrcompress.train.settings import FinetuneSettings
 
 Row = dict[str, Any]
 # The arm of a method that trains nothing; auto takes the best that unlabelled inputs allow.
@@ -53,14 +58,12 @@ class FullRank:
     Attributes:
         path: The file.
         seed: Of the held-out part of the data; None where nothing depends on it.
-        opened: The file, read.
         layer: Its final Dense.
         live: The Keras model with its data.
     """
 
     path: Path
     seed: int | None
-    opened: ModelFile
     layer: Site
     live: LiveModel
 
@@ -68,11 +71,10 @@ class FullRank:
         """Return the parameters of the layer and the model at a rank."""
         m, n = self.layer.kernel_shape
         stored, kept = parameters(m, n, self.layer.rank), parameters(m, n, rank)
-        bias = n if self.layer.use_bias else 0
-        whole = self.opened.parameters - (0 if rank is None else stored - kept)
+        kept = stored if rank is None else kept
         return {
-            "layer_parameters": (stored if rank is None else kept) + bias,
-            "model_parameters": whole,
+            "layer_parameters": kept + (n if self.layer.use_bias else 0),
+            "model_parameters": self.live.opened.parameters - stored + kept,
         }
 
     def task(self, arm: str) -> tuple[LayerTask, int]:
@@ -81,58 +83,62 @@ class FullRank:
         calibration, samples = Calibration({}), 0
         if learns_from(method) != "kernel":
             calibration, samples = self.live.calibration([target], [method])
-        request = Request(method=method)
+        name = arm if self.seed is None else f"{arm}, seed {self.seed}"
         return LayerTask(
-            self.opened, target, request, calibration,
-            f"{arm}{_of(self.seed)}",
+            self.live.opened, target, Request(method=method), calibration, name
         ), samples  # fmt: skip
-
-    def finetuned(
-        self,
-        student: Any,
-        settings: FinetuneSettings,
-        head: SplitHead | None,
-    ) -> Row:
-        """Fine-tune a student of this model as `lrcompress finetune` does."""
-        from lrcompress.studies.measured_arms import finetuned
-
-        live = self.live
-        return finetuned(student, live.keras_model, live.data, settings, head=head)
 
     def measured(self) -> Row:
         """Return what a row holds of the model itself."""
-        from lrcompress.studies.measured_arms import measured
+        data = self.live.data
+        x, y = data.test()
+        task, weights = f"test, {self.path.name}", data.split.w_test
+        found = evaluate(self.live.keras_model, x, y, task, sample_weight=weights)
+        return {**figures(found), "device": engine.describe_device()}
 
-        live = self.live
-        task = f"test, {self.path.name}"
-        return measured(live.keras_model, live.data, task)
+    def factorized(self, rank: int, output: Path) -> SplitHead:
+        """Write the model with its final Dense made two, and return where they are."""
+        request = Request({"rank": rank}, output=output, force=True)
+        source = find_source(self.live.opened, request)
+        # The output has the input's format: there is nothing to convert.
+        (layer,) = factorize_file(source, request, lambda *_: None).layers
+        outer = layer.path.removesuffix(layer.name)
+        return SplitHead(layer.path, outer + layer.first_name, layer.activation, layer.softmax)
+
+    def finetuned(self, student: Any, epochs: int, seed: int, head: SplitHead | None) -> Row:
+        """Fine-tune a student in place, as `lrcompress finetune` does, and return what a row holds of it.
+
+        Raises:
+            KeyboardInterrupt: If it was interrupted; only fine-tuning ends well then.
+        """
+        model, data = self.live.keras_model, self.live.data
+        settings = FinetuneSettings(epochs=epochs, seed=seed)
+        outcome = finetune(student, model, data, settings, head=head)
+        if outcome.stopped == "interrupted":
+            raise KeyboardInterrupt
+        return {
+            **figures(outcome.after),
+            "epochs": outcome.state.epoch,
+            "best_epoch": outcome.state.best_epoch,
+            "history": outcome.state.history,
+            "seconds": outcome.seconds,
+            "images": outcome.state.epoch * count(data.split.x_train),
+            "images_per_second": outcome.images_per_second,
+            "device": engine.describe_device(),
+        }
 
 
 def open_full(path: Path, data: Data, seed: int | None) -> FullRank:
-    """Open a full-rank model and fit the data to it.
-
-    Raises:
-        ModelFileError: If its file cannot be read.
-        UnsupportedModelError: If it has no final Dense that can be factorized.
-        DatasetError: If the data do not fit it.
-        TrainingError: If Keras cannot load it.
-    """
-    from lrcompress.live import storing
-    from lrcompress.live.calibration import LiveModel
-    from lrcompress.live.prepare import prepare
-
+    """Open a full-rank model and fit the data to it."""
     opened = open_model(path)
     layer, model = find_head(opened), storing.load_model(path)
     scaling = data.scaling or opened.origin.scaling_of(data.name)
     prepared = prepare(data.loaded, model, scaling=scaling, seed=seed or 0, data_dir=data.folder)
-    return FullRank(path, seed, opened, layer, LiveModel(model, prepared, opened))
+    return FullRank(path, seed, layer, LiveModel(model, prepared, opened))
 
 
 def head_figures(wrong: NDArray[np.bool_] | None) -> Row:
     """Return the test error of a head by which predictions are wrong."""
-    from lrcompress.measure import wilson_interval
-    from lrcompress.studies.predictions import pack
-
     if wrong is None:
         msg = (
             "The predictions cannot be told right from wrong; expected a classifier and its labels."
@@ -148,15 +154,3 @@ def head_figures(wrong: NDArray[np.bool_] | None) -> Row:
         "error_rate_high": high,
         "wrong": pack(wrong.reshape(-1)),
     }
-
-
-def split_head(layer: LayerResult) -> SplitHead:
-    """Return where the factors of a factorized layer are."""
-    from lrcompress.live.head import SplitHead
-
-    outer = layer.path.removesuffix(layer.name)
-    return SplitHead(layer.path, outer + layer.first_name, layer.activation, layer.softmax)
-
-
-def _of(seed: int | None) -> str:
-    return "" if seed is None else f", seed {seed}"

@@ -14,6 +14,7 @@ import keras
 from keras import layers
 
 from lrcompress.errors import RankError
+from lrcompress.live.engine import jit_compile
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,7 @@ class Recipe:
         return self.paper_base + (m * n if rank is None else rank * (m + n))
 
     def check_rank(self, rank: int) -> None:
-        """Refuse a rank that the final layer cannot have.
-
-        Raises:
-            RankError: If it does not lie between 1 and the smaller side.
-        """
+        """Refuse a rank that the final layer cannot have."""
         most = min(self.features, self.classes)
         if not 1 <= rank <= most:
             shape = f"{self.features} x {self.classes}"
@@ -75,13 +72,6 @@ class Recipe:
                 f"Rank {rank} does not fit a final layer of {shape}; expected 1 to {most}, or full."
             )
             raise RankError(msg)
-
-
-def _head(rank: int | None, classes: int) -> list[Any]:
-    low_rank = (
-        [] if rank is None else [layers.Dense(rank, use_bias=False, name="predictions_lowrank")]
-    )
-    return [*low_rank, layers.Dense(classes, activation="softmax", name="predictions")]
 
 
 def mnist(rank: int | None) -> Any:
@@ -95,56 +85,49 @@ def digits(rank: int | None) -> Any:
 
 
 def _two_convolutions(name: str, shape: tuple[int, ...], filters: int, rank: int | None) -> Any:
-    model = keras.Sequential(
-        [
-            keras.Input(shape),
-            layers.Conv2D(filters, 3, activation="relu"),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Dropout(0.25),
-            layers.Flatten(),
-            layers.Dense(256, activation="relu"),
-            layers.Dropout(0.5),
-            *_head(rank, 10),
-        ],
-        name=name,
-    )
-    return _compiled(model, keras.optimizers.Adam())
+    body = [
+        layers.Conv2D(filters, 3, activation="relu"),
+        layers.Conv2D(32, 3, activation="relu"),
+        layers.MaxPooling2D(2),
+        layers.Dropout(0.25),
+    ]
+    return _network(name, shape, body, (256, 10), rank, keras.optimizers.Adam())
 
 
 def cifar100(rank: int | None) -> Any:
     """Return the CIFAR-100 network: 1,297,028 parameters at full rank."""
-    model = keras.Sequential(
-        [
-            keras.Input((32, 32, 3)),
-            layers.Conv2D(32, 3, padding="same", activation="relu"),
-            layers.Conv2D(32, 3, activation="relu"),
+    body = []
+    for filters in (32, 64):
+        body += [
+            layers.Conv2D(filters, 3, padding="same", activation="relu"),
+            layers.Conv2D(filters, 3, activation="relu"),
             layers.MaxPooling2D(2),
             layers.Dropout(0.25),
-            layers.Conv2D(64, 3, padding="same", activation="relu"),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Dropout(0.25),
-            layers.Flatten(),
-            layers.Dense(512, activation="relu"),
-            layers.Dropout(0.5),
-            *_head(rank, 100),
-        ],
-        name="cifar100_cnn",
-    )
+        ]
     # "RMSprop, learning rate 1e-4, decay 1e-6" of Keras 2: rate / (1 + decay * steps).
     rate = keras.optimizers.schedules.InverseTimeDecay(1e-4, decay_steps=1, decay_rate=1e-6)
-    return _compiled(model, keras.optimizers.RMSprop(rate))
+    optimizer = keras.optimizers.RMSprop(rate)
+    return _network("cifar100_cnn", (32, 32, 3), body, (512, 100), rank, optimizer)
 
 
-def _compiled(model: Any, optimizer: Any) -> Any:
-    from lrcompress.live.engine import jit_compile
-
+def _network(
+    name: str,
+    shape: tuple[int, ...],
+    body: list[Any],
+    sizes: tuple[int, int],
+    rank: int | None,
+    optimizer: Any,
+) -> Any:
+    """Return a compiled network: convolutions, a hidden layer, and a softmax of one Dense or two."""
+    hidden, classes = sizes
+    low = [] if rank is None else [layers.Dense(rank, use_bias=False, name="predictions_lowrank")]
+    head = [
+        layers.Flatten(), layers.Dense(hidden, activation="relu"), layers.Dropout(0.5), *low,
+        layers.Dense(classes, activation="softmax", name="predictions"),
+    ]  # fmt: skip
+    model = keras.Sequential([keras.Input(shape), *body, *head], name=name)
     model.compile(
-        optimizer=optimizer,
-        loss="categorical_crossentropy",
-        metrics=["accuracy"],
-        jit_compile=jit_compile(),
+        optimizer, "categorical_crossentropy", metrics=["accuracy"], jit_compile=jit_compile()
     )
     return model
 

@@ -5,32 +5,80 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from lrcompress.data.sources import Dataset
 from lrcompress.errors import TrainingError, one_line
-from lrcompress.live import engine
+from lrcompress.live import engine, storing
 from lrcompress.live.evaluate import outputs_probabilities
+from lrcompress.live.prepare import prepare
+from lrcompress.modelfile import find_head, open_model
+from lrcompress.studies.networks import Recipe
+from lrcompress.studies.request import BATCH_SIZE, EPOCHS, is_model_file
 
 # From a model and a rank to the model with its final Dense made two.
 Narrow = Callable[[Any, int], Any]
+Build = Callable[[int | None], Any]
 
 
-def from_function(spec: str, narrow: Narrow) -> Callable[[int | None], Any]:
+def own_recipe(
+    model: str | Path,
+    data: Dataset,
+    narrow: Narrow,
+    *,
+    scaling: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+) -> Recipe:
+    """Return how a user's own network is built and trained.
+
+    Args:
+        model: A model file, whose architecture is trained anew, or ``package.module:function``.
+        data: The unscaled data set.
+        narrow: Makes the final Dense of a model two.
+        scaling: Default as the file records or shows, /255 for bytes.
+        epochs: Default 10.
+        batch_size: Default 32.
+    """
+    if is_model_file(model):
+        opened, original = open_model(Path(model)), storing.load_model(Path(model))
+        head = find_head(opened)
+        build = _from_model(original, narrow)
+        said = scaling or opened.origin.scaling_of(data.name)
+        scaling = prepare(data, original, scaling=said).scaling.name
+    else:
+        build = _from_function(str(model), narrow)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.keras"
+            storing.save_model(build(None), path, None)
+            head = find_head(open_model(path))
+        is_bytes = not isinstance(data.x_train, dict) and data.x_train.dtype == "uint8"
+        scaling = scaling or ("/255" if is_bytes else "as-is")
+    m, n = head.kernel_shape
+    return Recipe(
+        build=build,
+        features=m,
+        classes=n,
+        ranks=(None,),
+        epochs=epochs or EPOCHS,
+        batch_size=batch_size or BATCH_SIZE,
+        scaling=scaling,
+        paper_base=None,
+        published={},
+        use_bias=head.use_bias,
+    )
+
+
+def _from_function(spec: str, narrow: Narrow) -> Build:
     """Return what builds a compiled network of a rank, by a user's function.
 
     A function with an argument named rank, or one without a default, is given the rank, None for
     full rank; the final Dense of what any other returns is made low-rank here.
-
-    Args:
-        spec: ``package.module:function``, importable from the current directory.
-        narrow: Makes the final Dense two.
-
-    Raises:
-        TrainingError: If there is no such function; what is returned, if it fails or gives no model.
     """
     function = _imported(spec)
     takes_rank = _takes_rank(function)
@@ -46,18 +94,14 @@ def from_function(spec: str, narrow: Narrow) -> Callable[[int | None], Any]:
             raise TrainingError(msg, code="own_network")
         if rank is not None and not takes_rank:
             return reinitialized(narrow(model, rank))
-        return ready(model)
+        return _ready(model)
 
     return build
 
 
-def from_model(model: Any, narrow: Narrow) -> Callable[[int | None], Any]:
+def _from_model(model: Any, narrow: Narrow) -> Build:
     """Return what builds a network of a rank with the architecture of a model, weights drawn anew."""
-
-    def build(rank: int | None) -> Any:
-        return reinitialized(model if rank is None else narrow(model, rank))
-
-    return build
+    return lambda rank: reinitialized(model if rank is None else narrow(model, rank))
 
 
 def reinitialized(model: Any) -> Any:
@@ -65,9 +109,6 @@ def reinitialized(model: Any) -> Any:
 
     Layers that training would not change keep their weights: frozen ones, and those adapted to
     data, such as Normalization.
-
-    Raises:
-        TrainingError: If Keras cannot make the layers anew from their configs.
     """
     compiled = model.get_compile_config() if model.compiled else None
     try:
@@ -88,19 +129,17 @@ def reinitialized(model: Any) -> Any:
     twin.compiled = False
     if compiled:
         engine.compile_without_slots(twin, {**compiled, "jit_compile": engine.jit_compile()})
-    return ready(twin)
+    return _ready(twin)
 
 
-def ready(model: Any) -> Any:
+def _ready(model: Any) -> Any:
     """Return the model, compiled with Adam and cross-entropy if it is not compiled."""
     if not model.compiled or model.optimizer is None or model.loss is None:
-        is_logits = not outputs_probabilities(model)
-        units = model.outputs[0].shape[-1]
-        loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=is_logits)
-        if units == 1:
-            loss = keras.losses.BinaryCrossentropy(from_logits=is_logits)
-        optimizer = keras.optimizers.Adam()
-        model.compile(optimizer=optimizer, loss=loss, jit_compile=engine.jit_compile())
+        entropy = keras.losses.SparseCategoricalCrossentropy
+        if model.outputs[0].shape[-1] == 1:
+            entropy = keras.losses.BinaryCrossentropy
+        loss = entropy(from_logits=not outputs_probabilities(model))
+        model.compile(keras.optimizers.Adam(), loss, jit_compile=engine.jit_compile())
     return model
 
 

@@ -14,11 +14,7 @@ from lrcompress.measure import ClassEvaluation, Evaluation
 
 
 def figures(found: Evaluation) -> dict[str, Any]:
-    """Return the figures of a classifier with the packed predictions as ``wrong``.
-
-    Raises:
-        DatasetError: If the model is no classifier with one output, or its samples have weights.
-    """
+    """Return the figures of a classifier with one output, the packed predictions as ``wrong``."""
     if not isinstance(found, ClassEvaluation) or found.each_weight is not None:
         what = "weighted samples" if isinstance(found, ClassEvaluation) else found.measure
         msg = (
@@ -35,11 +31,7 @@ def pack(wrong: NDArray[np.bool_]) -> str:
 
 
 def unpack(text: str, samples: int) -> NDArray[np.bool_]:
-    """Return what `pack` was given, (samples,).
-
-    Raises:
-        DatasetError: If the text is something else.
-    """
+    """Return what `pack` was given, (samples,)."""
     reason: Exception | None = None
     try:
         # One byte more than asked for shows what is too long.

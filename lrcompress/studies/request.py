@@ -1,4 +1,4 @@
-"""What was asked of `compare`, and the settings that follow."""
+"""What is asked of `train_from_scratch` and `compare`, checked before Keras starts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,48 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import TrainingError, did_you_mean
 from lrcompress.files import sha256
-from lrcompress.reporting.arms import ARMS
-from lrcompress.verbs.train_from_scratch import BATCH_SIZE, EPOCHS, MODEL_SUFFIXES, network_name
+from lrcompress.modelfile import SUFFIXES
+from lrcompress.records.arms import ARMS
 
 if TYPE_CHECKING:
     from lrcompress.studies.networks import Recipe
 
+# Passes over the training data for a network that has no published number.
+EPOCHS = 10
+BATCH_SIZE = 32
+# Data sets with a network of their own.
+PUBLISHED = ("mnist", "cifar100", "digits")
+
+
+def is_model_file(model: str | Path) -> bool:
+    """Return whether a model is named by its file, not by a function that builds it."""
+    return Path(model).suffix.lower() in [end for ends in SUFFIXES.values() for end in ends]
+
+
+def network_name(model: str | Path) -> str:
+    """Return how results call a network: the file's name without its folders, or the function."""
+    return Path(model).name
+
+
+def file_stem(dataset: str) -> str:
+    """Return what names of files begin with for a data set, which may be a path or a function."""
+    return Path(dataset.replace(":", "-")).stem
+
+
+def check_published(dataset: str, model: str | Path | None) -> None:
+    """Refuse a data set without a network, before anything is loaded."""
+    if model is None and dataset not in PUBLISHED:
+        msg = (
+            f"No network is published for data set {dataset!r}; expected {', '.join(PUBLISHED)}, "
+            "or a network of your own: --model module:function or a model file."
+            f"{did_you_mean(dataset, PUBLISHED)}"
+        )
+        raise TrainingError(msg, code="no_recipe")
+
 
 @dataclass(frozen=True)
-class Asked:
-    """What was asked for, checked before anything is loaded.
+class Comparison:
+    """What was asked of `compare`.
 
     Attributes:
         model: The full-rank model file, or what builds a network; None for the published one.
@@ -27,16 +59,19 @@ class Asked:
         budget: Epochs in all; None for no budget.
         finetune_epochs: The extra epochs.
         batch_size: Of full-rank and from-scratch training; None for the usual one.
+        keep_models: Whether every row's model is kept, not only those that are trained for long.
     """
 
-    model: str | None
-    chosen: Sequence[str] | None
-    epochs: int | None
-    budget: int | None
-    finetune_epochs: int
-    batch_size: int | None
+    model: str | None = None
+    chosen: Sequence[str] | None = None
+    epochs: int | None = None
+    budget: int | None = None
+    finetune_epochs: int = 2
+    batch_size: int | None = None
+    keep_models: bool = False
 
     def __post_init__(self) -> None:
+        """Refuse unknown arms, and a budget that cannot be kept."""
         wrong = sorted(set(self.chosen or ()) - set(ARMS))
         if wrong:
             near = did_you_mean(wrong[0], ARMS)
@@ -61,9 +96,7 @@ class Asked:
     @property
     def file(self) -> Path | None:
         """The full-rank model, if one is given."""
-        if self.model is None or Path(self.model).suffix.lower() not in MODEL_SUFFIXES:
-            return None
-        return Path(self.model)
+        return Path(self.model) if self.model is not None and is_model_file(self.model) else None
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -82,7 +115,6 @@ class Asked:
     def settings(self, dataset: str, recipe: Recipe | None, scaling: str | None) -> dict[str, Any]:
         """Return what decides the numbers: a folder holds rows of one of these."""
         counts = self.trained_epochs(recipe)
-        usual = BATCH_SIZE if recipe is None else recipe.batch_size
         settings = {
             "dataset": dataset,
             "network": None if self.model is None else network_name(self.model),
@@ -91,7 +123,7 @@ class Asked:
             "full_epochs": counts["full"],
             "scratch_epochs": counts["scratch"],
             "finetune_epochs": self.finetune_epochs,
-            "batch_size": self.batch_size or usual,
+            "batch_size": self.batch_size or (recipe.batch_size if recipe else BATCH_SIZE),
             "budget": self.budget,
         }
         return {key: value for key, value in settings.items() if value is not None}

@@ -13,11 +13,12 @@ from lrcompress.files import replacing, sha256
 from lrcompress.records.provenance import inside
 from lrcompress.records.schema import Results, wrong
 from lrcompress.records.text import read_json
+from lrcompress.studies.rows import Row, upgrade
 
-Row = dict[str, Any]
 # Names of results documents, and the settings in them that must agree.
 DOCUMENTS = ("results.json", "compare.json")
 _SAME = ("dataset", "network", "scaling", "batch_size")
+Epochs = dict[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ class Earlier:
     """
 
     folder: Path
-    epochs: dict[str, int | None]
+    epochs: Epochs
     rows: list[Row]
     whole: bool
 
 
 def find_earlier(
-    folders: Sequence[Path], settings: dict[str, Any], epochs: dict[str, int | None]
+    folders: Sequence[Path], settings: dict[str, Any], epochs: Epochs
 ) -> list[Earlier]:
     """Return the documents in some folders whose rows may stand in this comparison.
 
@@ -57,7 +58,7 @@ def find_earlier(
         if not documents:
             msg = f"Folder {folder} holds no {' or '.join(DOCUMENTS)}; expected one of train-from-scratch or compare."
             raise OutputError(msg, code="results_unreadable")
-        fitting = [d for d in documents if _fits(d, settings, epochs)]
+        fitting = [d for d in documents if _fits(d["settings"], settings, _epochs(d), epochs)]
         if not fitting:
             msg = (
                 f"{paths[0]} was made with {documents[0]['settings']}, this run asks for {settings}; "
@@ -72,16 +73,12 @@ def _read(path: Path) -> dict[str, Any]:
     reason: Exception | None = None
     try:
         document: dict[str, Any] = read_json(path)
-        if document["schema_version"] == 1 and document["kind"] == "scratch":
-            seed = document["settings"].pop("seed")
-            about = {"seed": seed, "device": document.get("device")}
-            document["rows"] = [about | row for row in document["rows"]]
-        known = document["kind"] in ("scratch", "compare")
-        known = known and wrong(document, Results) is None
-        known = known and all({"rank", "seed", "model"} <= row.keys() for row in document["rows"])
+        upgrade(document)
+        needed = {"rank", "seed", "model"} | ({"arm"} if document["kind"] == "compare" else set())
+        known = document["kind"] in ("scratch", "compare") and wrong(document, Results) is None
+        known = known and all(needed <= row.keys() for row in document["rows"])
         if known:
             _epochs(document)
-            known = document["kind"] == "scratch" or all("arm" in row for row in document["rows"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         known, reason = False, error
     if not known:
@@ -92,7 +89,7 @@ def _read(path: Path) -> dict[str, Any]:
     return document
 
 
-def _epochs(document: dict[str, Any]) -> dict[str, int | None]:
+def _epochs(document: dict[str, Any]) -> Epochs:
     settings = document["settings"]
     if document["kind"] == "scratch":
         return dict.fromkeys(("full", "scratch"), settings["epochs"])
@@ -104,32 +101,22 @@ def _rows(document: dict[str, Any]) -> list[Row]:
         return list(document["rows"])
     # A full-rank row of `train-from-scratch` is both: the network to be compressed, and, where
     # epochs agree, what as many epochs give at full rank.
-    arms = (("full", True), ("scratch", False))
     return [
         {**row, "arm": arm}
         for row in document["rows"]
-        for arm, only_full in arms
-        if row["rank"] is None or not only_full
+        for arm in ("full", "scratch")
+        if row["rank"] is None or arm == "scratch"
     ]
 
 
-def _fits(
-    document: dict[str, Any], settings: dict[str, Any], epochs: dict[str, int | None]
-) -> bool:
-    theirs = document["settings"]
-    same = all(theirs.get(key) == settings.get(key) for key in _SAME)
-    return same and any(
-        wanted is not None and _epochs(document).get(arm) == wanted
-        for arm, wanted in epochs.items()
-    )
+def _fits(theirs: dict[str, Any], ours: dict[str, Any], had: Epochs, wanted: Epochs) -> bool:
+    """Return whether results agree in what must, and in the epochs of one arm at least."""
+    same = all(theirs.get(key) == ours.get(key) for key in _SAME)
+    return same and any(count is not None and had[arm] == count for arm, count in wanted.items())
 
 
 def take_row(
-    earlier: Sequence[Earlier],
-    epochs: dict[str, int | None],
-    arm: str,
-    rank: int | None,
-    seed: int | None,
+    earlier: Sequence[Earlier], epochs: Epochs, arm: str, rank: int | None, seed: int | None
 ) -> tuple[Row, Path | None] | None:
     """Return an earlier row of an arm and its model, if it kept one that is still there; or None."""
     for run in earlier:
@@ -148,9 +135,6 @@ def copy_model(source: Path, target: Path) -> None:
     """Copy a model file whole or not at all; nothing is done where it lies in its place already.
 
     Nor where a run that was killed before it kept the row has copied it.
-
-    Raises:
-        OutputError: If it cannot be written.
     """
     if target.is_file() and (target.samefile(source) or sha256(target) == sha256(source)):
         return

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrcompress import __version__
 from lrcompress.errors import OutputError
+from lrcompress.events import command
 from lrcompress.files import locked, write_json
 from lrcompress.records.schema import wrong
 from lrcompress.records.text import read_json
@@ -20,8 +22,28 @@ Key = tuple[Any, ...]
 UNFINISHED = ".unfinished"
 
 
-def _nothing(document: dict[str, Any]) -> None:
-    """Change nothing."""
+def new_document(kind: str, version: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what stands before the rows of a new document."""
+    from lrcompress.live import engine
+
+    return {
+        "schema_version": version,
+        "kind": kind,
+        "settings": settings,
+        "command": command(),
+        "device": engine.describe_device(),
+        "versions": engine.versions() | {"lrcompress": __version__},
+    }
+
+
+def upgrade(document: dict[str, Any]) -> None:
+    """Put rows of schema 1 of `train-from-scratch`, one seed among its settings, in today's terms."""
+    if document["kind"] == "scratch" and document["schema_version"] == 1:
+        seed = document["settings"].pop("seed")
+        for row in document["rows"]:
+            row.setdefault("seed", seed)
+            row.setdefault("device", document.get("device"))
+        document["schema_version"] = 2
 
 
 class RowFile:
@@ -38,9 +60,8 @@ class RowFile:
         head: dict[str, Any],
         fields: tuple[str, ...],
         *,
-        upgrade: Callable[[dict[str, Any]], None] = _nothing,
-        complete: Callable[[dict[str, Any]], None] = _nothing,
-        kind: Any = list[dict[str, Any]],
+        complete: Callable[[dict[str, Any]], None] = lambda document: None,
+        schema: Any = list[Row],
     ) -> None:
         """Describe the document; nothing is read or written yet.
 
@@ -49,19 +70,21 @@ class RowFile:
             head: What stands before the rows in a new document; `kind` and `settings` must agree
                 with what is there.
             fields: The fields that tell one row from another.
-            upgrade: Puts a document of an older version in today's terms, in place.
             complete: Orders the rows and adds what follows from them, in place; called before
                 every write.
-            kind: What the rows are.
+            schema: What the rows are.
         """
         self.path, self.folder = path, path.parent
         self._head, self._fields = head, fields
-        self._upgrade, self._complete = upgrade, complete
-        self._kind = kind
+        self._complete, self._schema = complete, schema
 
     def key(self, row: Row) -> Key:
         """Return what tells a row from the others."""
         return tuple(row[field] for field in self._fields)
+
+    def keys(self) -> set[Key]:
+        """Return which rows are there now."""
+        return {self.key(row) for row in self.read()["rows"]}
 
     def read(self) -> dict[str, Any]:
         """Return the document as it is now, with the rows whose models are still there.
@@ -69,46 +92,42 @@ class RowFile:
         Raises:
             OutputError: If the file is not such a document, or is one of other settings.
         """
-        if not self.path.exists():
-            return self._completed({**self._head, "rows": []})
-        kind = self._head["kind"]
-        try:
-            found: dict[str, Any] = read_json(self.path)
-            self._upgrade(found)
-            document = {**self._head, **found}
-            ours = found["kind"] == kind and wrong(found["rows"], self._kind) is None
-            before, rows = document["settings"], document["rows"]
-            if ours:
-                # What is missing, or cannot tell rows apart, shows here.
-                {self.key(row) for row in rows}
-                # Rows of other samples than each other, or of an unknown arm, show here.
-                self._complete(copy.deepcopy(found))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise self._unreadable() from error
-        if not ours or not isinstance(before, dict):
-            raise self._unreadable()
-        if before != self._head["settings"]:
-            msg = (
-                f"{self.path} was made with {before}, this run asks for {self._head['settings']}; "
-                "give another --output, or move the folder away."
-            )
-            raise OutputError(msg, code="results_differ")
-        # A row whose model was deleted, or lies elsewhere, is worked out again.
-        document["rows"] = [
-            row for row in rows if row.get("model") is None or self._holds(str(row["model"]))
-        ]
-        return self._completed(document)
-
-    def _holds(self, name: str) -> bool:
-        return Path(name).name == name and (self.folder / name).is_file()
-
-    def _completed(self, document: dict[str, Any]) -> dict[str, Any]:
+        document = {**self._head, "rows": []}
+        if self.path.exists():
+            document = self._read()
+            settings = self._head["settings"]
+            if document["settings"] != settings:
+                msg = (
+                    f"{self.path} was made with {document['settings']}, this run asks for {settings}; "
+                    "give another --output, or move the folder away."
+                )
+                raise OutputError(msg, code="results_differ")
+            # A row whose model was deleted, or lies elsewhere, is worked out again.
+            document["rows"] = [row for row in document["rows"] if self._holds(row.get("model"))]
         self._complete(document)
         return document
 
-    def _unreadable(self) -> OutputError:
-        msg = f"{self.path} is not a results file of this command; move it away or give another --output."
-        return OutputError(msg, code="results_unreadable")
+    def _read(self) -> dict[str, Any]:
+        reason: Exception | None = None
+        try:
+            found: dict[str, Any] = read_json(self.path)
+            ours = found["kind"] == self._head["kind"] and isinstance(found["settings"], dict)
+            upgrade(found)
+            ours = ours and wrong(found["rows"], self._schema) is None
+            if ours:
+                # What is missing, or cannot tell rows apart, shows here.
+                {self.key(row) for row in found["rows"]}
+                # Rows of other samples than each other, or of an unknown arm, show here.
+                self._complete(copy.deepcopy(found))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            ours, reason = False, error
+        if not ours:
+            msg = f"{self.path} is not a results file of this command; move it away or give another --output."
+            raise OutputError(msg, code="results_unreadable") from reason
+        return {**self._head, **found}
+
+    def _holds(self, model: str | None) -> bool:
+        return model is None or (Path(model).name == model and (self.folder / model).is_file())
 
     def add(self, row: Row) -> None:
         """Put a row in its place among those that are there by now, and write the document.
@@ -116,18 +135,16 @@ class RowFile:
         Raises:
             OutputError: As `read`, or if the file cannot be written.
         """
-        with locked(self.folder / UNFINISHED / f"{self.path.name}.lock", wait=True):
+        with self.claim(self.path.name, wait=True):
             document = self.read()
             others = [other for other in document["rows"] if self.key(other) != self.key(row)]
             document["rows"] = [*others, row]
             self._complete(document)
             write_json(self.path, document, overwrite=self.path.exists())
 
-    @contextlib.contextmanager
-    def claim(self, name: str, *, wait: bool) -> Iterator[bool]:
+    def claim(self, name: str, *, wait: bool) -> AbstractContextManager[bool]:
         """Work on something alone; yields whether that is granted."""
-        with locked(self.folder / UNFINISHED / f"{name}.lock", wait=wait) as mine:
-            yield mine
+        return locked(self.folder / UNFINISHED / f"{name}.lock", wait=wait)
 
 
 @dataclass(frozen=True)
@@ -154,7 +171,7 @@ def work_through(rows: RowFile, jobs: Sequence[Job]) -> dict[str, Any]:
     here.
 
     Args:
-        rows: The document.
+        rows: The document; its folder is created if missing.
         jobs: In an order in which each comes after what it needs.
 
     Returns:
@@ -163,32 +180,33 @@ def work_through(rows: RowFile, jobs: Sequence[Job]) -> dict[str, Any]:
     Raises:
         OutputError: If the document cannot be read or written.
     """
+    try:
+        rows.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"Cannot create folder {rows.folder} ({error.strerror}); give another --output."
+        raise OutputError(msg, code="output_folder") from error
     open_jobs = list(jobs)
     while True:
-        done = _done(rows)
+        done = rows.keys()
         open_jobs = [job for job in open_jobs if not done.issuperset(job.keys)]
         if not open_jobs:
             return rows.read()
         # In their order, each as soon as what it needs is there.
         if sum(_attempt(rows, job, wait=False) for job in open_jobs) == 0:
             # All that can be done now is being done elsewhere.
-            ready = [job for job in open_jobs if _done(rows).issuperset(job.needs)]
+            ready = [job for job in open_jobs if rows.keys().issuperset(job.needs)]
             _attempt(rows, ready[0], wait=True)
-
-
-def _done(rows: RowFile) -> set[Key]:
-    return {rows.key(row) for row in rows.read()["rows"]}
 
 
 def _attempt(rows: RowFile, job: Job, *, wait: bool) -> bool:
     """Do a job if it can be done and nobody else does it; return whether that was so."""
-    if not _done(rows).issuperset(job.needs):
+    if not rows.keys().issuperset(job.needs):
         return False
     with rows.claim(job.name, wait=wait) as mine:
         if not mine:
             return False
         # Another process may have done it just before.
-        missing = frozenset(job.keys) - _done(rows)
+        missing = frozenset(job.keys) - rows.keys()
         for row in job.run(missing) if missing else ():
             rows.add(row)
         return True

@@ -2,52 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from lrcompress import __version__
+from lrcompress.data.arrays import Arrays, count
+from lrcompress.data.scaling import parse
 from lrcompress.data.sources import Dataset
-from lrcompress.errors import OutputError, TrainingError
-from lrcompress.events import command
-from lrcompress.live import engine
+from lrcompress.errors import DatasetError, OutputError, TrainingError
+from lrcompress.files import check_output
+from lrcompress.live import engine, storing
+from lrcompress.live.devices import has_accelerator, replicas
+from lrcompress.live.evaluate import evaluate
+from lrcompress.live.fit import fit_to_model
+from lrcompress.measure import kind_of
 from lrcompress.records.schema import ScratchRow
 from lrcompress.studies.networks import RECIPES, Recipe
-from lrcompress.studies.rows import Job, RowFile, work_through
-from lrcompress.studies.summary import group_rows, summarize
-from lrcompress.studies.trainer import ScratchSettings, Trainer, model_name
+from lrcompress.studies.predictions import figures
+from lrcompress.studies.request import file_stem
+from lrcompress.studies.rows import UNFINISHED, Job, Row, RowFile, new_document, work_through
+from lrcompress.studies.summary import summarize_ranks
+from lrcompress.train.checkpoint import Checkpoint
+from lrcompress.train.feed import batches
+from lrcompress.train.loop import Loop
 
-RESULTS = "results.json"
-SCHEMA_VERSION = 2
+# Reading the loss after every step would have an accelerator wait for its next one.
+STEPS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class ScratchSettings:
+    """What decides the numbers of a table: rows of equal settings may stand in one.
+
+    Attributes:
+        dataset: What names it.
+        epochs: Passes over the training data.
+        batch_size: Samples a step.
+        network: A user's own network: what names it; None for the data set's.
+        scaling: What the inputs of such a network go through.
+    """
+
+    dataset: str
+    epochs: int
+    batch_size: int
+    network: str | None = None
+    scaling: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is set."""
+        return {key: value for key, value in self.__dict__.items() if value is not None}
 
 
 def default_settings(
     dataset: str, epochs: int | None = None, batch_size: int | None = None
 ) -> ScratchSettings:
-    """Return the published settings of a data set.
-
-    Raises:
-        TrainingError: If there is no network for it.
-    """
-    recipe = recipe_for(dataset)
+    """Return the published settings of a data set."""
+    recipe = RECIPES[dataset]
     return ScratchSettings(dataset, epochs or recipe.epochs, batch_size or recipe.batch_size)
-
-
-def recipe_for(dataset: str) -> Recipe:
-    """Return the network published for a data set.
-
-    Raises:
-        TrainingError: If there is none.
-    """
-    if dataset not in RECIPES:
-        msg = (
-            f"No network is published for data set {dataset!r}; expected {', '.join(RECIPES)}, "
-            "or a network of your own."
-        )
-        raise TrainingError(msg, code="no_recipe")
-    return RECIPES[dataset]
 
 
 def train_rows(
@@ -83,63 +102,160 @@ def train_rows(
         RankError: If a rank does not lie between 1 and the number of classes.
         OutputError: If the folder holds results of other settings.
     """
-    recipe = recipe or recipe_for(settings.dataset)
+    recipe = recipe or RECIPES[settings.dataset]
     ranks = recipe.ranks if ranks is None else ranks
     for rank in ranks:
         if rank is not None:
             recipe.check_rank(rank)
-    make_folder(folder)
     rows = results_file(folder, settings)
     trainer = Trainer(data, recipe, settings, folder, suffix)
-    jobs = [_job(trainer, rank, seed) for seed in seeds for rank in ranks]
+    jobs = [
+        Job(model_name(settings.dataset, rank, seed), ((rank, seed),), partial(trainer.rows, rank, seed))
+        for seed in seeds
+        for rank in ranks
+    ]  # fmt: skip
     return work_through(rows, jobs)
-
-
-def _job(trainer: Trainer, rank: int | None, seed: int) -> Job:
-    name = model_name(trainer.settings.dataset, rank, seed)
-    return Job(name, ((rank, seed),), lambda missing: trainer.rows(rank, seed))
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder of results.
-
-    Raises:
-        OutputError: If it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"Cannot create folder {folder} ({error.strerror}); give another --output."
-        raise OutputError(msg, code="output_folder") from error
 
 
 def results_file(folder: Path, settings: ScratchSettings) -> RowFile:
     """Return the results document of a folder, there or new."""
-    head = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "scratch",
-        "settings": settings.to_json(),
-        "command": command(),
-        "device": engine.describe_device(),
-        "versions": engine.versions() | {"lrcompress": __version__},
-    }
-    path = folder / RESULTS
     return RowFile(
-        path, head, ("rank", "seed"), upgrade=upgrade, complete=_complete, kind=list[ScratchRow]
-    )
+        folder / "results.json", new_document("scratch", 2, settings.to_json()), ("rank", "seed"),
+        complete=summarize_ranks, schema=list[ScratchRow],
+    )  # fmt: skip
 
 
-def upgrade(document: dict[str, Any]) -> None:
-    """Put a document of schema 1, one seed among its settings, in today's terms."""
-    if document["schema_version"] == 1:
-        seed = document["settings"].pop("seed")
-        for row in document["rows"]:
-            row.setdefault("seed", seed)
-            row.setdefault("device", document.get("device"))
-        document["schema_version"] = SCHEMA_VERSION
+@dataclass(frozen=True)
+class Trainer:
+    """Trains rows of one recipe on one data set.
+
+    Attributes:
+        data: The unscaled data set.
+        recipe: The network.
+        settings: Epochs and batch size.
+        folder: Gets the models, and the states of unfinished rows.
+        suffix: ``.keras`` or ``.h5``.
+    """
+
+    data: Dataset
+    recipe: Recipe
+    settings: ScratchSettings
+    folder: Path
+    suffix: str = ".keras"
+
+    def rows(
+        self, rank: int | None, seed: int, missing: object = None, *, name: str | None = None
+    ) -> Iterator[Row]:
+        """Train one network from random weights, save it, and yield its row.
+
+        The state of its training goes when the caller, who has kept the row by then, comes back.
+
+        Args:
+            rank: None for full rank.
+            seed: Of the weights, the order of samples and dropout.
+            missing: Of a `Job`: the one row.
+            name: Of the model's file, without suffix; default from data set, rank and seed.
+        """
+        label = f"{'full' if rank is None else f'rank {rank}'}, seed {seed}"
+        name = name or model_name(self.settings.dataset, rank, seed)
+        engine.forget_models()
+        keras.utils.set_random_seed(seed)
+        model = self.recipe.build(rank)
+        fitted = fit_to_model(self.data, model)
+        scaling = parse(self.recipe.scaling, fitted.x_train)
+        path = self.folder / f"{name}{self.suffix}"
+        state = self.folder / UNFINISHED / f"{name}.npz"
+        # A model whose row is not kept yet has the state of its training beside it.
+        is_left = state.is_file()
+        check_output(path, overwrite=True)
+        if path.exists() and not is_left:
+            msg = f"{path} exists, and belongs to no row here; move it away, or give another --output."
+            raise OutputError(msg, code="output_exists")
+        batch_size = replicas().rounded(self.settings.batch_size)
+        x, y = scaling(fitted.x_train), targets(model, fitted.y_train)
+        loop = self._loop(model, state, label, seed)
+        model.steps_per_execution = _steps_at_once()
+        loop.run(model, lambda epoch: batches(x, y, batch_size))
+        seconds = loop.state.fit_seconds
+        result = evaluate(model, scaling(fitted.x_test), fitted.y_test, f"{label}, test")
+        about = {
+            "dataset": self.settings.dataset,
+            "scaling": self.recipe.scaling,
+            "trained_by": __version__,
+        }
+        storing.save_model(model, path, about, overwrite=is_left)
+        published = self.recipe.published.get(rank)
+        yield {
+            "rank": rank,
+            "seed": seed,
+            **figures(result),
+            "paper_parameters": self.recipe.paper_parameters(rank),
+            "layer_parameters": self.recipe.layer_parameters(rank),
+            "model_parameters": int(model.count_params()),
+            "seconds": seconds,
+            "images": self.images,
+            "images_per_second": self.images / max(seconds, 1e-9),
+            "device": engine.describe_device(),
+            "batch_size": batch_size,
+            "model": path.name,
+            "bytes": path.stat().st_size,
+            "published": published
+            and dict(zip(("error_rate", "parameters", "seconds"), published, strict=True)),
+        }
+        state.unlink(missing_ok=True)
+
+    def _loop(self, model: Any, state: Path, label: str, seed: int) -> Loop:
+        """Return the way of a model through the epochs, from where a killed run left it."""
+        model.optimizer.build(model.trainable_variables)
+        variables = (*model.weights, *model.optimizer.variables)
+        identity = {
+            **self.settings.to_json(),
+            "label": label,
+            "variables": [f"{variable.dtype} {tuple(variable.shape)}" for variable in variables],
+        }
+        checkpoint = Checkpoint(state, identity)
+        loop = Loop(label, model, epochs=self.settings.epochs, seed=seed, checkpoint=checkpoint)
+        # What is none of this training, or a stranger's file: begin anew.
+        with contextlib.suppress(TrainingError):
+            left = checkpoint.load()
+            if left is not None:
+                loop.resume(left)
+        return loop
+
+    @property
+    def images(self) -> int:
+        """Training images that a row sees, each as often as there are epochs."""
+        return self.settings.epochs * count(self.data.x_train)
+
+    def measured(self, path: Path) -> Row:
+        """Return what a row holds of a model that an earlier run trained."""
+        model = storing.load_model(path)
+        fitted = fit_to_model(self.data, model)
+        x_test = parse(self.recipe.scaling, fitted.x_train)(fitted.x_test)
+        return figures(evaluate(model, x_test, fitted.y_test, f"test, {path.name}"))
 
 
-def _complete(document: dict[str, Any]) -> None:
-    document["rows"].sort(key=lambda row: (-(row["rank"] or np.inf), row["seed"]))
-    groups = group_rows(document["rows"], ("rank",))
-    document["summary"] = [{"rank": rank, **summarize(rows)} for (rank,), rows in groups.items()]
+def _steps_at_once() -> int:
+    """Return the steps between two reports; they are the same steps."""
+    # Keras does one at a time under PyTorch.
+    return STEPS_AT_ONCE if has_accelerator() and keras.backend.backend() != "torch" else 1
+
+
+def targets(model: Any, y: Arrays) -> NDArray[Any]:
+    """Return class numbers in the form that the model's loss wants."""
+    if isinstance(y, dict) or kind_of(y) != "classes":
+        msg = f"Model {model.name} is no classifier with one output; expected one class number a sample."
+        raise DatasetError(msg, code="not_a_classifier")
+    loss = model.loss
+    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
+    if name in ("categorical_crossentropy", "categorical_focal_crossentropy", "kl_divergence"):
+        return np.asarray(keras.utils.to_categorical(y, model.outputs[0].shape[-1]))
+    if model.outputs[0].shape[-1] == 1:
+        return y.astype(np.float32)[..., None]
+    return y
+
+
+def model_name(dataset: str, rank: int | None, seed: int) -> str:
+    """Return the stem of a row's file: ``mnist-rank4``, and with its seed where that is not 0."""
+    name = f"{file_stem(dataset)}-{'full' if rank is None else f'rank{rank}'}"
+    return name if seed == 0 else f"{name}-seed{seed}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lrcompress.measure import Interval, mean_interval, paired_difference
+from lrcompress.records.arms import ARMS
 from lrcompress.studies.predictions import unpack
 
 Row = dict[str, Any]
@@ -19,23 +20,38 @@ _COUNTS = ("layer_parameters", "model_parameters", "paper_parameters", "publishe
 _MEANS = ("loss", "seconds", "images")
 
 
-def group_rows(
-    rows: Sequence[dict[str, Any]], fields: tuple[str, ...]
-) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+def summarize_ranks(document: dict[str, Any]) -> None:
+    """Order the rows of `train-from-scratch`, and add what they say together; see `summarize`."""
+    document["rows"].sort(key=lambda row: (-(row["rank"] or np.inf), row["seed"]))
+    groups = _groups(document["rows"], "rank")
+    document["summary"] = [{"rank": rank, **summarize(rows)} for (rank,), rows in groups.items()]
+
+
+def summarize_comparison(document: dict[str, Any]) -> None:
+    """Order the rows of `compare`, and add what they say together; see `summarize_arms`."""
+
+    def place(row: Row) -> tuple[int, int, int]:
+        rank, seed = row["rank"], row["seed"]
+        return (-(rank or 2**31), ARMS.index(row["arm"]), -1 if seed is None else seed)
+
+    document["rows"].sort(key=place)
+    document["summary"] = summarize_arms(document["rows"])
+
+
+def _groups(rows: Sequence[Row], *fields: str) -> dict[tuple[Any, ...], list[Row]]:
     """Return the rows by the values of some fields, in the order of their first rows."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[field] for field in fields), []).append(row)
     return groups
 
 
-def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarize(rows: Sequence[Row]) -> dict[str, Any]:
     """Return what rows that differ in their seed alone say together.
 
-    Returns:
-        ``seeds``, their list; ``error_rate`` in percent with its 95 % interval ``error_rate_low``,
-        ``error_rate_high`` of ``interval`` kind; means of loss, seconds and images; counts of
-        parameters.
+    These are ``seeds``, their list; ``error_rate`` in percent with its 95 % interval
+    ``error_rate_low``, ``error_rate_high`` of ``interval`` kind; means of loss, seconds and images;
+    counts of parameters.
     """
     found = _interval(rows)
     known = {key: [row[key] for row in rows if row.get(key) is not None] for key in _MEANS}
@@ -50,7 +66,7 @@ def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _interval(rows: Sequence[dict[str, Any]]) -> Interval:
+def _interval(rows: Sequence[Row]) -> Interval:
     if len(rows) > 1:
         found = mean_interval([row["error_rate"] for row in rows])
         return Interval(found.mean, max(found.low, 0.0), min(found.high, 100.0), "t")
@@ -61,13 +77,12 @@ def _interval(rows: Sequence[dict[str, Any]]) -> Interval:
 def summarize_arms(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return one entry an arm and rank: means over seeds and paired differences.
 
-    Returns:
-        What `summarize` says, with ``arm``, ``rank``; ``images_total`` and
-        ``seconds_total``, the training of the full-rank network included where the arm begins
-        from it; ``against_full`` and, where both are there, ``against_scratch``, as
-        `seeds.paired_difference` gives them for the seeds that both have.
+    An entry holds what `summarize` says, with ``arm``, ``rank``; ``images_total`` and
+    ``seconds_total``, the training of the full-rank network included where the arm begins from it;
+    ``against_full`` and, where both are there, ``against_scratch``, as `seeds.paired_difference`
+    gives them for the seeds that both have.
     """
-    groups = group_rows(rows, ("arm", "rank"))
+    groups = _groups(rows, "arm", "rank")
     full = groups.get(("full", None), [])
     summary = []
     for (arm, rank), members in groups.items():
@@ -91,12 +106,9 @@ def _paired(first: Sequence[Row], second: Sequence[Row]) -> dict[str, Any] | Non
         pairs = pairs[:1]
     if not pairs:
         return None
-    return paired_difference([_wrong(a) for a, _ in pairs], [_wrong(b) for _, b in pairs])
+    wrong = [[unpack(row["wrong"], row["samples"]) for row in pair] for pair in pairs]
+    return paired_difference([a for a, _ in wrong], [b for _, b in wrong])
 
 
 def _of_seed(rows: Sequence[Row], seed: int | None) -> Row | None:
     return next((row for row in rows if row["seed"] in (seed, None) or seed is None), None)
-
-
-def _wrong(row: Row) -> Any:
-    return unpack(row["wrong"], row["samples"])

@@ -14,13 +14,13 @@ import pytest
 
 from lrcompress.cli.commands import compare, train_from_scratch
 from lrcompress.errors import LRCompressError
+from lrcompress.records.arms import ARMS
 from lrcompress.records.text import parse
-from lrcompress.reporting.arms import ARMS, arm_names
-from lrcompress.studies import reuse, scratch
+from lrcompress.reporting.arms import arm_names
+from lrcompress.studies import comparison, reuse, scratch
 from lrcompress.studies.predictions import pack
-from lrcompress.studies.trainer import ScratchSettings
+from lrcompress.studies.scratch import ScratchSettings
 from lrcompress.train.checkpoint import Checkpoint, State, all_as_saved
-from lrcompress.verbs.compare import _rows
 
 GONE = object()
 # As text: NaN, infinity, too long and too deep are no values that Python would write.
@@ -118,7 +118,7 @@ def test_results_are_read_or_refused(tmp_path: Path, kind: str) -> None:
     }
     name = "compare.json" if compares else "results.json"
     if compares:
-        file, show = _rows(tmp_path, settings), compare.render
+        file, show = comparison.results_file(tmp_path, settings), compare.render
     else:
         file = scratch.results_file(tmp_path, ScratchSettings("d.npz", 3, 32, "n"))
         show = train_from_scratch.render

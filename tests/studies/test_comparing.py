@@ -255,14 +255,14 @@ def test_a_budget_is_shared(tmp_path: Path) -> None:
     """Full rank gets the budget less fine-tuning, from scratch all of it, at full rank too."""
     from lrcompress.studies.arms import Plan, jobs
     from lrcompress.studies.full_rank import Data
-    from lrcompress.studies.request import Asked
+    from lrcompress.studies.request import Comparison
 
-    asked = Asked(None, None, None, 10, 2, None)
+    asked = Comparison(budget=10)
     counts = asked.trained_epochs(None)
     nothing: Any = None
-    plan = Plan(nothing, Data("mnist", nothing), None, {}, counts)
+    plan = Plan(asked, nothing, Data("mnist", nothing), {}, counts)
 
-    keys = [key for job in jobs(plan, asked.arms, [4, 2], 1) for key in job.keys]
+    keys = [key for job in jobs(plan, [4, 2], 1) for key in job.keys]
 
     assert counts == {"full": 8, "scratch": 10}
     assert keys == [

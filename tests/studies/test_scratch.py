@@ -55,8 +55,7 @@ def recipe() -> Any:
 
 def table(data: Dataset, recipe: Any, folder: Path, **options: Any) -> dict[str, Any]:
     """Train rows of the small network for three epochs."""
-    from lrcompress.studies.scratch import train_rows
-    from lrcompress.studies.trainer import ScratchSettings
+    from lrcompress.studies.scratch import ScratchSettings, train_rows
 
     settings = ScratchSettings(data.name, 3, 32)
     return train_rows(data, settings, folder, recipe=recipe, **options)
@@ -147,12 +146,12 @@ def test_several_steps_at_once_are_the_same_steps(
     """What keeps an accelerator busy changes no weight, also where steps are left over."""
     import keras
 
-    from lrcompress.studies import trainer
+    from lrcompress.studies import scratch
 
     if keras.backend.backend() == "torch":
         pytest.skip("Keras does one step at a time under PyTorch")
     folder, once = reference
-    monkeypatch.setattr(trainer, "_steps_at_once", lambda: 5)
+    monkeypatch.setattr(scratch, "_steps_at_once", lambda: 5)
 
     several = table(few_digits, recipe, tmp_path, ranks=(2,))
 
@@ -239,9 +238,10 @@ def test_a_file_is_trained_anew(trained_file: Path, few_digits: Dataset) -> None
     import keras
 
     from lrcompress.live.storing import load_model
-    from lrcompress.verbs.train_from_scratch import own_recipe
+    from lrcompress.studies.own import own_recipe
+    from lrcompress.verbs.train_from_scratch import narrow
 
-    found = own_recipe(trained_file, few_digits, scaling="/16")
+    found = own_recipe(trained_file, few_digits, narrow, scaling="/16")
 
     keras.utils.set_random_seed(0)
     full, narrow = found.build(None), found.build(3)
@@ -308,10 +308,11 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_functions_build_networks(module: str, few_digits: Dataset) -> None:
     """One that takes a rank is given it; the final Dense of any other's is made two."""
-    from lrcompress.verbs.train_from_scratch import own_recipe
+    from lrcompress.studies.own import own_recipe
+    from lrcompress.verbs.train_from_scratch import narrow
 
-    plain = own_recipe(f"{module}:plain", few_digits, scaling="/16", epochs=2)
-    ranked = own_recipe(f"{module}:ranked", few_digits)
+    plain = own_recipe(f"{module}:plain", few_digits, narrow, scaling="/16", epochs=2)
+    ranked = own_recipe(f"{module}:ranked", few_digits, narrow)
 
     assert [layer.units for layer in plain.build(2).layers[-2:]] == [2, 10]
     assert ranked.build(2).layers[-2].name == "mine"
@@ -326,10 +327,11 @@ def test_functions_build_networks(module: str, few_digits: Dataset) -> None:
 )
 def test_functions_that_build_none(module: str, few_digits: Dataset, name: str, words: str) -> None:
     """What is no network is refused in one line."""
-    from lrcompress.verbs.train_from_scratch import own_recipe
+    from lrcompress.studies.own import own_recipe
+    from lrcompress.verbs.train_from_scratch import narrow
 
     with pytest.raises(TrainingError, match=words) as refused:
-        own_recipe(f"{module}:{name}", few_digits)
+        own_recipe(f"{module}:{name}", few_digits, narrow)
 
     assert refused.value.code == "own_network"
 
@@ -338,7 +340,7 @@ def test_a_data_set_without_a_network() -> None:
     """Published networks are for their data sets; the names that are known early are all there are."""
     import lrcompress
     from lrcompress.studies.networks import RECIPES
-    from lrcompress.verbs.train_from_scratch import PUBLISHED
+    from lrcompress.studies.request import PUBLISHED
 
     with pytest.raises(TrainingError, match=r"cifar10'.*--model") as refused:
         lrcompress.train_from_scratch("cifar10")

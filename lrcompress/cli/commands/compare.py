@@ -19,7 +19,8 @@ from lrcompress.cli.options import (
 )
 from lrcompress.cli.verb import Answer, resumable, verb
 from lrcompress.files import check_output
-from lrcompress.reporting.arms import ARMS, arm_names, rank_name, seeds_name
+from lrcompress.records.arms import ARMS
+from lrcompress.reporting.arms import arm_names, rank_name, seeds_name
 from lrcompress.reporting.tables import plain, table
 from lrcompress.reporting.words import count, drop, rate
 

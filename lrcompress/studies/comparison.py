@@ -1,0 +1,98 @@
+"""Compressing a trained network against training a small one, rank by rank, in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lrcompress.errors import RankError
+from lrcompress.modelfile import find_head, open_model
+from lrcompress.records.schema import Row as RowSchema
+from lrcompress.studies.arms import Plan, jobs
+from lrcompress.studies.full_rank import Data
+from lrcompress.studies.networks import RECIPES, Recipe
+from lrcompress.studies.own import Narrow, own_recipe
+from lrcompress.studies.request import Comparison
+from lrcompress.studies.reuse import find_earlier
+from lrcompress.studies.rows import RowFile, new_document, work_through
+from lrcompress.studies.scratch import ScratchSettings, Trainer
+from lrcompress.studies.summary import summarize_comparison
+
+
+def compare_networks(
+    asked: Comparison,
+    data: Data,
+    folder: Path,
+    narrow: Narrow,
+    *,
+    ranks: Sequence[int] | None,
+    seeds: Sequence[int],
+    rows_from: Sequence[str | Path],
+) -> dict[str, Any]:
+    """Work out the rows that a folder lacks, and return its results document.
+
+    Args:
+        asked: Arms and epochs.
+        data: The data set, with the scaling that the user or a model file names.
+        folder: For ``compare.json`` and models; created if missing.
+        narrow: Makes the final Dense of a model two.
+        ranks: Default the published ones.
+        seeds: One row each.
+        rows_from: Folders of earlier runs.
+    """
+    recipe, scaling = None, data.scaling
+    if asked.model is None:
+        recipe = RECIPES[data.name]
+    elif asked.file is None or "scratch" in asked.arms:
+        size = asked.batch_size
+        recipe = own_recipe(asked.model, data.loaded, narrow, scaling=scaling, batch_size=size)
+    if asked.file is None and recipe is not None:
+        scaling = recipe.scaling
+    wanted = _ranks(ranks, recipe, asked.file)
+    counts = asked.trained_epochs(recipe)
+    settings = asked.settings(data.name, recipe, scaling)
+    rows = results_file(folder, settings)
+    # Other settings are refused before anything is trained.
+    rows.read()
+    trainers = {
+        arm: Trainer(
+            data.loaded, recipe, ScratchSettings(data.name, count, settings["batch_size"]), folder
+        )
+        for arm, count in counts.items()
+        if recipe is not None and count is not None
+    }
+    plan = Plan(
+        asked,
+        rows,
+        Data(data.name, data.loaded, data.folder, scaling),
+        trainers,
+        counts,
+        find_earlier([Path(earlier) for earlier in rows_from], settings, counts),
+    )
+    return work_through(rows, [job for seed in seeds for job in jobs(plan, wanted, seed)])
+
+
+def results_file(folder: Path, settings: dict[str, Any]) -> RowFile:
+    """Return the results document of a folder, there or new."""
+    return RowFile(
+        folder / "compare.json", new_document("compare", 1, settings), ("arm", "rank", "seed"),
+        complete=summarize_comparison, schema=list[RowSchema],
+    )  # fmt: skip
+
+
+def _ranks(ranks: Sequence[int] | None, recipe: Recipe | None, file: Path | None) -> list[int]:
+    """Return the ranks from the highest, each checked against the final layer."""
+    if ranks is None and recipe is not None:
+        ranks = [rank for rank in recipe.ranks if rank is not None]
+    if not ranks:
+        msg = "No ranks are given and none are published for this network; give --ranks, for example 40,20,10."
+        raise RankError(msg, code="no_ranks")
+    m, n = (0, 0) if recipe is None else (recipe.features, recipe.classes)
+    if file is not None:
+        m, n = find_head(open_model(file)).kernel_shape
+    for rank in ranks:
+        if not 1 <= rank <= min(m, n):
+            msg = f"Rank {rank} does not fit a final layer of {m} x {n}; expected 1 to {min(m, n)}."
+            raise RankError(msg)
+    return sorted(set(ranks), reverse=True)
