@@ -19,11 +19,9 @@ from lrcompress.reporting.figures import (
     draw_spectral,
     draw_spectrum,
     draw_stages,
-    held_out_name,
     look_name,
     measure_of,
     single,
-    unit_of,
 )
 from lrcompress.reporting.headline import result_of, stage_of
 from lrcompress.reporting.latency import WHAT, duration, short_names, times, verdicts
@@ -34,6 +32,7 @@ from lrcompress.reporting.layers import (
     spectrum_of,
     with_spectrum,
 )
+from lrcompress.reporting.metrics import metric
 from lrcompress.reporting.words import count, figure, rate, share, small
 
 # A report of a network with dozens of layers shows the spectra of the first ones.
@@ -109,7 +108,7 @@ def _finetuning(story: dict[str, Any]) -> Iterator[Chart]:
          "kept" if look.get("kept") else ""]
         for look in looks
     ]  # fmt: skip
-    name = held_out_name(key)
+    name = metric(key.removeprefix("validation_")).held_out
     seen = "; ".join(f"{row[0]}: {row[2]}{' (kept)' if row[4] else ''}" for row in table)
     yield Chart(
         "fine-tuning", "Fine-tuning",
@@ -142,14 +141,14 @@ def _sweep(story: dict[str, Any]) -> Iterator[Chart]:
     word = f"chosen: rank {chosen:,}"
     yield Chart(
         "error-by-rank", "Error against rank", said,
-        f"{unit_of(measure)} against rank, one line a method. {seen}.",
+        f"{metric(measure).tested} against rank, one line a method. {seen}.",
         single(draw_errors, document, "rank", "rank", (chosen, word)), columns=columns, rows=table,
     )  # fmt: skip
     at = next((r["layer_reduction"] for r in rows if r["rank"] == chosen), None)
     axis = "parameters of the layer saved, %"
     yield Chart(
         "error-by-reduction", "Error against what is saved", f"{said} Saved is of the kernel alone.",
-        f"{unit_of(measure)} against {axis}, one line a method. {seen}.",
+        f"{metric(measure).tested} against {axis}, one line a method. {seen}.",
         single(draw_errors, document, "layer_reduction", axis, None if at is None else (100 * at, word)),
     )  # fmt: skip
 

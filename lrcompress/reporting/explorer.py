@@ -7,11 +7,11 @@ from typing import Any
 from lrcompress.errors import printable
 from lrcompress.reporting.headline import interval, minus, saved_share, sentence
 from lrcompress.reporting.layers import layers_name, spectrum_of
+from lrcompress.reporting.metrics import metric
 from lrcompress.reporting.words import (
-    NAMES,
+    bare,
     change,
     count,
-    figure,
     held_out,
     rate,
     share,
@@ -49,7 +49,7 @@ def _names(document: dict[str, Any], layer: dict[str, Any]) -> list[str]:
     """Return what each figure of a row is called."""
     measure = document["original"].get("measure", "error_rate")
     what = {"error_rate": "test error", "outputs": "on test data"}.get(
-        measure, NAMES.get(measure, "")
+        measure, metric(measure).label
     )
     measured = (
         [sentence(what.strip()), "Against the original", "Held out"] if document["original"] else []
@@ -104,7 +104,7 @@ def _measured(row: dict[str, Any]) -> list[tuple[str, str]]:
             (held_out(row), ""),
         ]
     found = ("-", "") if row.get(measure) is None else (
-        figure(measure, row[measure]).removeprefix(NAMES.get(measure, "")), _ends(rate(row))
+        bare(measure, row[measure]), _ends(rate(row))
     )  # fmt: skip
     words = change(lost) if lost else "-"
     return [found, (minus(words.partition(" [")[0]), _ends(words)), (held_out(row), "to choose by")]

@@ -7,7 +7,7 @@ from typing import Any
 
 from lrcompress.reporting.latency import WHAT
 from lrcompress.reporting.layers import break_even, energy_at, spectral_pairs, spectrum_of
-from lrcompress.reporting.words import PERCENT
+from lrcompress.reporting.metrics import metric
 
 # Matplotlib's axis, or figure.
 Axis = Any
@@ -23,15 +23,6 @@ MODELS = ((SERIES, "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"))
 STAGES = {
     "original": "original", "factorized": "factorized", "finetuned": "fine-tuned",
     "scratch": "from scratch",
-}  # fmt: skip
-TESTED = {
-    "error_rate": "test error, %", "binary_error": "binary test error, %",
-    "disagreement": "disagreement with the original on test data, %",
-    "deviation": "RMS deviation from the original on test data",
-}  # fmt: skip
-HELD_OUT = {
-    "error_rate": "held-out error, %", "binary_error": "held-out binary error, %",
-    "rmse": "held-out RMSE", "disagreement": "held-out disagreement, %", "deviation": "held-out deviation",
 }  # fmt: skip
 LEAST = "least possible, σᵣ₊₁ / σ₁"
 # Spectra of more values are drawn over a logarithmic axis, where low ranks have room.
@@ -58,16 +49,6 @@ def _logarithmic(axis: Axis, side: str) -> None:
     getattr(axis, f"{side}axis").set_major_formatter("{x:g}")
 
 
-def unit_of(measure: str) -> str:
-    """Return how an axis names a figure on test data."""
-    return TESTED.get(measure, "RMSE on test data")
-
-
-def held_out_name(key: str) -> str:
-    """Return how a figure of the held-out part is called."""
-    return HELD_OUT.get(key.removeprefix("validation_"), "held-out loss")
-
-
 def look_name(look: dict[str, Any]) -> str:
     """Return how a look at the held-out part is called."""
     return str(look["epoch"]) if look["epoch"] else str(look["what"]).replace("head ", "")
@@ -84,12 +65,12 @@ def draw_stages(stages: list[dict[str, Any]], measure: str, figure: Axis) -> Non
             axis.plot([low, high], [place, place], color=SERIES, linewidth=2)
         axis.plot([value], [place], color=SERIES, marker="o", markersize=7)
         axis.annotate(
-            f"{value:.2f}" if measure in PERCENT else f"{value:.4g}", (value, place),
+            f"{value:{metric(measure).digits}}", (value, place),
             xytext=(0, 8), textcoords="offset points", ha="center",
         )  # fmt: skip
     axis.set_yticks(range(len(stages)), [STAGES[stage["name"]] for stage in stages])
     axis.set_ylim(len(stages) - 0.5, -0.6)
-    axis.set_xlabel(f"{unit_of(measure)}, with 95 % interval")
+    axis.set_xlabel(f"{metric(measure).tested}, with 95 % interval")
     if max(values) > 10 * max(min(values), 0.1):
         _logarithmic(axis, "x")
     else:
@@ -172,7 +153,7 @@ def draw_finetuning(looks: list[dict[str, Any]], key: str, axis: Axis) -> None:
     shown = [p for p in places if p % step == 0 or looks[p]["epoch"] == 0]
     axis.set_xticks(shown, [look_name(looks[place]) for place in shown])
     axis.set_xlabel("epoch")
-    axis.set_ylabel(held_out_name(key))
+    axis.set_ylabel(metric(key.removeprefix("validation_")).held_out)
     if values and max(values) > 10 * max(min(values), 1e-12):
         _logarithmic(axis, "y")
         axis.yaxis.set_minor_formatter("")
@@ -227,9 +208,9 @@ def draw_errors(
     if original:
         axis.axhline(original[measure], color="0.3", linestyle="--", label="original")
     axis.set_xlabel(label)
-    axis.set_ylabel(unit_of(measure))
+    axis.set_ylabel(metric(measure).tested)
     highest = max(row[measure] for row in document["rows"])
-    smallest = 0.1 if measure in PERCENT else 0.0
+    smallest = 0.1 if metric(measure).unit else 0.0
     if original and highest > 10 * max(original[measure], smallest):
         _logarithmic(axis, "y")
     if mark is not None:

@@ -5,16 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lrcompress.reporting.layers import layers_name
-from lrcompress.reporting.words import PERCENT, allowance, allowed_drop, balanced_rise, share
-
-# Measure to (its name in a sentence, its digits, its unit).
-_WRITTEN = {
-    "error_rate": ("error", ".2f", " %"),
-    "binary_error": ("binary error", ".2f", " %"),
-    "rmse": ("RMSE", ".4g", ""),
-    "disagreement": ("disagreement with the original", ".2f", " %"),
-    "deviation": ("RMS deviation from the original", ".4g", ""),
-}
+from lrcompress.reporting.metrics import metric
+from lrcompress.reporting.words import allowance, allowed_drop, balanced_rise, share
 
 
 def stage_of(story: dict[str, Any], name: str) -> dict[str, Any] | None:
@@ -57,7 +49,7 @@ def _measured(story: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     original = stage_of(story, "original") or {}
     measure = result.get("measure", "error_rate")
     before, after = original.get(measure), result.get(measure)
-    if measure not in _WRITTEN or before is None or after is None:
+    if not metric(measure).sentence or before is None or after is None:
         return dict.fromkeys(("measure", "before", "after", "drop"))
     return {"measure": measure, "before": before, "after": after, "drop": result.get("drop")}
 
@@ -74,15 +66,14 @@ def _text(found: dict[str, Any]) -> str:
 
 def written_change(found: dict[str, Any]) -> tuple[str, str, str]:
     """Return the figure's name, itself before and after, and the difference."""
-    name, digits, unit = _WRITTEN[found["measure"]]
-    change = f"{found['before']:{digits}} → {found['after']:{digits}}{unit}"
-    return name, change, difference(found)
+    how = metric(found["measure"])
+    change = f"{found['before']:{how.digits}} → {found['after']:{how.digits}}{how.unit}"
+    return how.sentence, change, difference(found)
 
 
 def difference(found: dict[str, Any]) -> str:
     """Return the difference of a figure: with half its 95 % interval where that is symmetric."""
-    _, digits, unit = _WRITTEN[found["measure"]]
-    unit = " pt" if unit else ""
+    digits, unit = metric(found["measure"]).digits, metric(found["measure"]).step
     lost, paired = found["after"] - found["before"], found["drop"]
     if not isinstance(paired, dict) or paired.get("low") is None:
         return minus(f"{lost:+{digits}}{unit}")
@@ -124,7 +115,7 @@ def verdict(found: dict[str, Any]) -> str:
     if not isinstance(paired, dict) or paired.get("low") is None:
         return ""
     text = _difference(paired)
-    if allowed is None or found.get("measure") not in PERCENT:
+    if allowed is None or not metric(found["measure"]).unit:
         return text
     said = allowance(paired, allowed, found.get("balanced_rise"), found.get("measure"))
     return f"{text} Drop on the test data: {said}."

@@ -29,8 +29,8 @@ from lrcompress.reporting.layers import (
     spectrum_of,
     with_spectrum,
 )
+from lrcompress.reporting.metrics import metric
 from lrcompress.reporting.words import (
-    BY_ORIGINAL,
     chance,
     change,
     count,
@@ -247,7 +247,7 @@ def _training(entry: dict[str, Any]) -> str:
     parts = [
         f"{what}, {entry['epochs_done']} of {entry['epochs']} epochs, best {entry['best_epoch']}"
         if "epochs_done" in entry else f"{what}, {entry['epochs']} epochs",
-        "taught by the original alone" if entry.get("measure") in BY_ORIGINAL
+        "taught by the original alone" if metric(entry.get("measure")).by_original
         else "taught by labels and the original" if entry.get("distilled") else "taught by labels",
     ]  # fmt: skip
     for key, name in (("optimizer", ""), ("learning_rate", "learning rate "),

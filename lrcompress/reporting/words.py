@@ -5,24 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-# What an evaluation may be measured by, beside the top-1 error, which needs no name.
-NAMES = {
-    "binary_error": "binary error ", "rmse": "RMSE ", "top5_error_rate": "top-5 error ",
-    "auc": "AUC ", "mae": "MAE ", "balanced_error": "balanced error ",
-    "disagreement": "disagreement ", "top5_disagreement": "top-5 disagreement ",
-    "balanced_disagreement": "balanced disagreement ",
-    "deviation": "RMS deviation ", "mean_deviation": "mean deviation ",
-}  # fmt: skip
-PERCENT = {
-    "error_rate", "binary_error", "top5_error_rate", "balanced_error", "disagreement", "top5_disagreement",
-    "balanced_disagreement",
-}  # fmt: skip
-# Measures where there are no labels, only what the original says.
-BY_ORIGINAL = {"disagreement", "deviation"}
-BESIDE = (
-    "top5_error_rate", "balanced_error", "auc", "mae", "top5_disagreement", "balanced_disagreement",
-    "mean_deviation",
-)  # fmt: skip
+from lrcompress.reporting.metrics import BESIDE, MAIN, metric
 
 
 def count(value: int | float | None) -> str:
@@ -59,30 +42,35 @@ def rate(stage: dict[str, Any]) -> str:
     low, high = stage.get(f"{key}_low"), stage.get(f"{key}_high")
     if low is None or high is None:
         return text
-    digits = ".2f" if key in PERCENT else ".4g"
+    digits = metric(key).digits
     return f"{text} [{low:{digits}}, {high:{digits}}]"
 
 
 def test_column(entries: list[dict[str, Any]]) -> str:
     """Return what a column of figures on test data is called."""
     errors = all(entry.get("measure", "error_rate") == "error_rate" for entry in entries)
-    if any(entry.get("measure") in BY_ORIGINAL for entry in entries):
+    if any(metric(entry.get("measure")).by_original for entry in entries):
         return "against the original, test data [95 %]"
     return "test error [95 %]" if errors else "on test data [95 %]"
 
 
-def figure(measure: str, value: float) -> str:
+def figure(key: str, value: float) -> str:
     """Return a figure with its unit, and its name where it is no top-1 error."""
-    name = NAMES.get(measure, "")
-    return f"{name}{value:.2f} %" if measure in PERCENT else f"{name}{value:.4g}"
+    return metric(key).label + bare(key, value)
+
+
+def bare(key: str, value: float) -> str:
+    """Return a figure with its unit alone."""
+    how = metric(key)
+    return f"{value:{how.digits}}{how.unit}"
 
 
 def held_out(row: dict[str, Any]) -> str:
     """Return the main figure of a rank of a sweep on held-out data."""
-    for measure in ("error_rate", "binary_error", "rmse", "disagreement", "deviation", "outputs"):
-        value = row.get(f"held_out_{measure}")
+    for key in (*MAIN, "outputs"):
+        value = row.get(f"held_out_{key}")
         if value is not None:
-            return f"loss {value:.4g}" if measure == "outputs" else figure(measure, value)
+            return f"loss {value:.4g}" if key == "outputs" else figure(key, value)
     return "-"
 
 
@@ -100,7 +88,7 @@ def change(paired: dict[str, Any]) -> str:
     if "outputs" in paired:
         return "; ".join(f"{name}: {change(found)}" for name, found in paired["outputs"].items())
     low, high = paired["low"], paired["high"]
-    if paired.get("measure", "error_rate") in PERCENT:
+    if metric(paired.get("measure", "error_rate")).unit:
         return f"{points(paired['difference'])} [{low:+.2f}, {high:+.2f}]"
     return f"{paired['difference']:+.4g} [{low:+.4g}, {high:+.4g}]"
 
@@ -136,7 +124,7 @@ def allowance(
     """Return in words whether a drop is what was allowed, by its 95 % interval, and `balanced_rise`."""
     most = f"{allowed:g} point{'' if allowed == 1 else 's'}"
     if rise is not None and rise > allowed >= paired["low"]:
-        name = "balanced disagreement" if measure in BY_ORIGINAL else "balanced error"
+        name = f"balanced {'disagreement' if metric(measure).by_original else 'error'}"
         return f"{name} rises by {rise:.2f} points, {allowed:g} were allowed"
     if paired["high"] <= allowed:
         return f"within the {most} allowed"

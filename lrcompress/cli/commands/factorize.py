@@ -22,13 +22,13 @@ from lrcompress.cli.options import (
 )
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
+from lrcompress.reporting.metrics import metric
 from lrcompress.reporting.tables import plain, table
 from lrcompress.reporting.words import (
-    BY_ORIGINAL,
-    NAMES,
     allowance,
     allowed_drop,
     balanced_rise,
+    bare,
     change,
     changes,
     count,
@@ -158,7 +158,7 @@ def _measured(result: dict[str, Any]) -> list[str]:
     lines = []
     for name, old, new, lost in groups:
         key = old["measure"]
-        if key in BY_ORIGINAL:
+        if metric(key).by_original:
             lines.append(
                 f"against the original on test data{name or ':'} {rate(new)} (the data have no labels)"
             )
@@ -168,7 +168,7 @@ def _measured(result: dict[str, Any]) -> list[str]:
             f"{what}{name} {figure(key, old[key])} -> {figure(key, new[key])} ({change(lost)})"
         )
         lines += [
-            f"  {figure(k, old[k])} -> {figure(k, new[k]).removeprefix(NAMES[k])}"
+            f"  {figure(k, old[k])} -> {bare(k, new[k])}"
             for k in ("balanced_error", "auc") if old.get("balanced_error") and k in old and k in new
         ]  # fmt: skip
     allowed = allowed_drop(result["layers"])

@@ -20,20 +20,12 @@ from lrcompress.cli.options import (
     validation_option,
 )
 from lrcompress.cli.verb import Answer, verb
+from lrcompress.reporting.metrics import metric
 from lrcompress.reporting.tables import plain, table
-from lrcompress.reporting.words import BY_ORIGINAL, padding, seconds
+from lrcompress.reporting.words import padding, seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-# Measure to (its name, unit of a figure, unit of a difference).
-NAMES = {
-    "error_rate": ("error", " %", " pt"),
-    "binary_error": ("error", " %", " pt"),
-    "rmse": ("RMSE", "", ""),
-    "disagreement": ("disagreement", " %", " pt"),
-    "deviation": ("deviation", "", ""),
-}
 
 
 @click.command("finetune")
@@ -100,39 +92,38 @@ def command(model: Path | None, run: Path | None, **options: Any) -> Answer:  # 
 
 def render(result: dict[str, Any]) -> list[RenderableType]:
     """Show each look at the held-out part, and what it came to on the test data."""
-    measure = result["measure"]
-    name, unit, _ = NAMES.get(measure, ("loss", "", ""))
-    key = f"validation_{measure}"
+    measure, how = result["measure"], metric(result["measure"])
     rows = [
         [
             entry["what"] if entry["epoch"] == 0 else f"epoch {entry['epoch']}",
             _number(entry.get("loss")),
-            _number(entry.get(key), 2 if unit else 4) + unit,
+            _number(entry.get(f"validation_{measure}"), 2 if how.unit else 4) + how.unit,
             _number(entry["validation_loss"]),
             "kept" if entry["kept"] else "",
         ]
         for entry in result["history"]
     ]
-    settings = result["settings"]
-    labels = "the original's outputs alone" if measure in BY_ORIGINAL else "labels alone"
-    teacher = (
-        "labels and the original's outputs"
-        if result["distilled"] and measure not in BY_ORIGINAL
-        else labels
-    )
+    if how.by_original:
+        teacher = "the original's outputs alone"
+    else:
+        teacher = "labels and the original's outputs" if result["distilled"] else "labels alone"
     lines = [
         *_tested(result),
         *padding(result["after"]),
         f"{result['trained']} trained on {teacher} of {result['dataset']}, scaling {result['scaling']}: "
         f"{seconds(result['seconds'])}, {result['images_per_second']:,.0f} samples/s on "
-        f"{result['device']}, {settings['precision']}",
+        f"{result['device']}, {result['settings']['precision']}",
         f"wrote {result['output']}",
         f"wrote {result['record']}",
     ]
     if result["resumed_from"]:
         lines.insert(0, f"went on after epoch {result['resumed_from']} of an unfinished run")
-    columns = ["", "loss", f"validation {name}", "validation loss", ""]
+    columns = ["", "loss", f"validation {how.name}", "validation loss", ""]
     return [table("Fine-tuning", columns, rows), plain(lines)]
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _tested(result: dict[str, Any]) -> list[str]:
@@ -147,22 +138,12 @@ def _tested(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def _line(
-    what: str, figures: list[dict[str, Any] | None], difference: dict[str, Any] | None
-) -> str:
-    before, after, original = (found or {} for found in figures)
-    measure = after["measure"]
-    name, unit, step = NAMES[measure]
-    digits = 2 if unit else 4
-    text = f"{what} {name} {before[measure]:.{digits}f}{unit} -> {after[measure]:.{digits}f}{unit}"
-    if not original or difference is None:
+def _line(what: str, figures: list[dict[str, Any]], lost: dict[str, Any] | None) -> str:
+    before, after, original = figures
+    how, key = metric(after["measure"]), after["measure"]
+    digits = ".2f" if how.unit else ".4f"
+    text = f"{what} {how.name} {before[key]:{digits}}{how.unit} -> {after[key]:{digits}}{how.unit}"
+    if not original or lost is None:
         return text
-    low, high = difference["low"], difference["high"]
-    return (
-        f"{text} (original {original[measure]:.{digits}f}{unit}, "
-        f"{difference['difference']:+.{digits}f}{step} [{low:+.{digits}f}, {high:+.{digits}f}])"
-    )
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    difference, low, high = (f"{lost[part]:+{digits}}" for part in ("difference", "low", "high"))
+    return f"{text} (original {original[key]:{digits}}{how.unit}, {difference}{how.step} [{low}, {high}])"

@@ -21,9 +21,9 @@ from lrcompress.cli.options import (
     validation_option,
 )
 from lrcompress.cli.verb import Answer, verb
+from lrcompress.reporting.metrics import metric
 from lrcompress.reporting.tables import plain, table
 from lrcompress.reporting.words import (
-    BY_ORIGINAL,
     change,
     count,
     held_out,
@@ -111,7 +111,7 @@ def _original(original: dict[str, Any], data: dict[str, Any] | None) -> list[str
     lines = [
         f"no labels: everything is compared with the original on {samples} test samples; "
         "choose by the held-out column, report the test column"
-        if original.get("measure") in BY_ORIGINAL
+        if metric(original.get("measure")).by_original
         else f"the original: {held_out(original)} held out, {rate(original)} test"
         f" ({samples} samples); choose by the held-out column, report the test error"
     ]
