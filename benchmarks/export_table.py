@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from lrcompress.data.arrays import Arrays, count, evenly, take
 from lrcompress.data.sources import load
 from lrcompress.live import engine, storing
-from lrcompress.live.evaluate import Evaluation, evaluate
-from lrcompress.live.head import tail_of
-from lrcompress.live.latency import random_inputs
+from lrcompress.live.evaluate import evaluate
+from lrcompress.live.head import alone, head_of
+from lrcompress.live.outputs import random_inputs
 from lrcompress.live.prepare import prepare
 from lrcompress.live.timing import Timing, interleaved, speed
-from lrcompress.measure import compare
+from lrcompress.measure import Evaluation, compare
 from lrcompress.modelfile import Site, find_head, open_model
 from lrcompress.runtimes.check import factors_kept
 from lrcompress.runtimes.runtime import Runtime, open_runtime
@@ -96,9 +96,9 @@ def measured(
     return errors
 
 
-def head_of(model: keras.Model, units: int) -> keras.Model:
+def head_model(model: keras.Model, units: int) -> keras.Model:
     """Return the layers from the head to the output as a model for one prediction a call."""
-    head: keras.Model = tail_of(model).alone((units,))
+    head: keras.Model = alone(head_of(model).layers, (units,))
     return head
 
 
@@ -132,7 +132,7 @@ def main() -> None:
         found = load(arguments.dataset)
         data = prepare(found, models["original"], scaling=arguments.scaling)
         x, scaling = data.test()[0], data.scaling.name
-    heads = {name: head_of(model, m) for name, model in models.items()}
+    heads = {name: head_model(model, m) for name, model in models.items()}
     inputs = np.random.default_rng(0).random((2, m), np.float32)
     with tempfile.TemporaryDirectory() as folder:
         whole = variants(models, "model", x, Path(folder))

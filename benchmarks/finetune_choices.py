@@ -24,9 +24,9 @@ import lrcompress
 from lrcompress.data.arrays import evenly
 from lrcompress.data.sources import load
 from lrcompress.live import engine, storing
-from lrcompress.live.head import SplitHead
 from lrcompress.live.prepare import Prepared, prepare
 from lrcompress.train.finetune import finetune
+from lrcompress.train.part import SplitHead
 from lrcompress.train.settings import FinetuneSettings
 
 # What differs from the defaults. "head" is not re-fitted first where "refit" is False.

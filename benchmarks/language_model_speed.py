@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.live import storing
-from lrcompress.live.head import tail_of
+from lrcompress.live.head import alone, head_of
 from lrcompress.live.timing import interleaved
 
 HEAD = "next_word"
@@ -26,7 +26,7 @@ def speed(
     x, y = data["x_train"][:batch], data["y_train"][:batch]
     steps, units = x.shape[1], full.get_layer(HEAD).kernel.shape[0]
     activations = np.random.default_rng(0).standard_normal((batch * steps, units), np.float32)
-    heads = [tail_of(model).alone((units,)) for model in (full, small)]
+    heads = [alone(head_of(model).layers, (units,)) for model in (full, small)]
     found: dict[str, Any] = {}
     for words in (1, batch * steps):
         calls = [_predicts(head, activations[:words]) for head in heads]

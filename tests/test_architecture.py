@@ -62,10 +62,8 @@ KERAS = {"live", "train", "runtimes", "studies"}
 # What stands in those rooms and loads no Keras.
 LIGHT = {
     "lrcompress.live.environment",
-    "lrcompress.live.timing",
     "lrcompress.runtimes.target",
     "lrcompress.studies.request",
-    "lrcompress.live.outputs",  # of types alone
 }
 # The modules that may name an engine or a runtime: Keras has no data parallelism of its own under
 # TensorFlow, and what it exports runs elsewhere.

@@ -236,7 +236,7 @@ def seeds_options(command: Command) -> Command:
 
 def followed(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Print no results where this is one of several processes, and another one prints them."""
-    from lrcompress.live.processes import is_follower
+    from lrcompress.live.environment import is_follower
 
     if is_follower(value):
         # Errors and notes, on stderr, are this process's own.

@@ -121,7 +121,7 @@ def _start_keras(*, verbose: bool, distribute: str) -> None:
     if verbose:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
     with nothing_on(1), contextlib.nullcontext() if verbose else nothing_on(2):
-        import_module("lrcompress.live.starting").start()
+        import_module("lrcompress.live.environment").start()
         device = import_module("lrcompress.live.engine").describe_device(distribute)
     note(f"Device: {device}")
 

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from lrcompress.live.devices import available, replicas, replicas_for
-from lrcompress.live.devices import has_accelerator as has_accelerator
+from lrcompress.live.devices import available, has_accelerator, replicas, replicas_for
+from lrcompress.lowrank.cores import cores as cores
 
 # What TensorFlow's graphs do not take in a name.
 _ODD = re.compile(r"[^A-Za-z0-9_./>-]|^[^A-Za-z0-9.]")
@@ -168,13 +168,3 @@ def _known(saved: Any, get: Callable[[Any], Any], unknown: list[str]) -> Any:
 def _metric(saved: Any) -> Any:
     # These are made for the outputs' shapes as the model compiles.
     return saved if saved in ("accuracy", "acc", "crossentropy", "ce") else keras.metrics.get(saved)
-
-
-def load_model(path: Any) -> Any:
-    """`storing.load_model`, until the rooms above use that."""
-    from lrcompress.live import storing
-
-    return storing.load_model(path)
-
-
-seed_everything = keras.utils.set_random_seed

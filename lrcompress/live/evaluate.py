@@ -13,19 +13,16 @@ from lrcompress.data.output import Output
 from lrcompress.errors import DatasetError
 from lrcompress.live.outputs import output_names, outputs_of
 from lrcompress.live.predict import Mask, Run, masked_weights, masks_of, run_over, spread
-from lrcompress.live.predict import batch_size as batch_size
-from lrcompress.live.predict import outputs_each as outputs_each
-from lrcompress.live.predict import predict_all as predict_all
 from lrcompress.measure import (
     SCORERS,
     ClassEvaluation,
+    Evaluation,
     OutputsEvaluation,
     Scores,
     Weights,
     kind_of,
     summarize,
 )
-from lrcompress.measure import Evaluation as Evaluation
 
 
 def evaluate(
@@ -126,8 +123,3 @@ def score(
 
 def _score(outputs: NDArray[np.float32], y: NDArray[Any], is_logits: bool) -> Scores:
     return SCORERS[kind_of(y)](outputs, y, is_logits)
-
-
-def outputs_probabilities(model: Any) -> bool:
-    """Return whether the model's only output ends in softmax or sigmoid; goes with its last user."""
-    return not outputs_of(model)[0].is_logits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -58,11 +58,6 @@ def outputs_of(model: Any) -> list[Output]:
         )
         for place, (name, tensor) in enumerate(zip(names, model.outputs, strict=True))
     ]
-
-
-# The old names, until the rooms above use the new ones.
-Head: TypeAlias = Output
-heads = outputs_of
 
 
 def _each(given: Any, names: list[str]) -> list[Any]:

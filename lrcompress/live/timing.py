@@ -1,14 +1,26 @@
-"""Timing calls that take turns, so that what else the machine does slows all of them alike."""
+"""Models to be timed, beside how much they compute, and calls timed in turns.
+
+Calls take turns so that what else the machine does slows all of them alike.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
+
+from lrcompress.errors import TrainingError
+from lrcompress.live.activations import find_layer
+from lrcompress.live.head import alone, head_of
+from lrcompress.live.multiplications import multiplications
+from lrcompress.live.outputs import STEPS, Inputs
+from lrcompress.live.storing import load_model
 
 # Fewer pairs give no 95 % interval of a median: 1 - 2 / 2**6 is 97 %, with five it would be 94 %.
 FEWEST = 7
@@ -133,3 +145,99 @@ def speed(before: Timing, after: Timing) -> Speed:
     median = float(np.median(ratios))
     interval = quantile_test(ratios, q=median, p=0.5).confidence_interval(0.95)
     return Speed(median, float(interval.low), float(interval.high))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be timed.
+
+    Attributes:
+        path: The file.
+        model: The whole Keras model.
+        head: The layers from the head to the output as a model of their own, or the layers that were
+            factorized; None where they do not stand alone.
+    """
+
+    path: Path
+    model: Any
+    head: Any | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is known before anything is timed: None where a layer could not be counted."""
+        total, not_counted = multiplications(self.model, STEPS)
+        head = self.head
+        return {
+            "model": str(self.path),
+            "parameters": self.model.count_params(),
+            "head_parameters": None if head is None else head.count_params(),
+            "multiplications": total,
+            "head_multiplications": None if head is None else multiplications(head, STEPS)[0],
+            "not_counted": not_counted,
+        }
+
+
+def runnable(path: Path) -> Any:
+    """Load a model that says what it takes in.
+
+    Raises:
+        TrainingError: If Keras cannot load it, or it does not say so.
+    """
+    model = load_model(path)
+    if not getattr(model, "inputs", None):
+        msg = f"{path} does not say what it takes in; expected a functional or Sequential model."
+        raise TrainingError(msg, code="no_inputs")
+    return model
+
+
+def check_same_inputs(path: Path, model: Any, other_path: Path, other: Any) -> None:
+    """Refuse two models that do not take the same inputs.
+
+    Raises:
+        TrainingError: With code ``inputs_differ``.
+    """
+    shapes = [[tuple(tensor.shape[1:]) for tensor in one.inputs] for one in (model, other)]
+    if shapes[0] != shapes[1]:
+        msg = (
+            f"{path} takes inputs of shape {shapes[0]}, {other_path} of {shapes[1]}; expected "
+            "models of the same inputs."
+        )
+        raise TrainingError(msg, code="inputs_differ")
+
+
+def subject(path: Path, layers: Sequence[Sequence[str]] | None = None) -> Subject:
+    """Load a model to be timed.
+
+    Args:
+        path: The file.
+        layers: Paths of the layers to be timed alone, one or two in a row each; None for the head.
+    """
+    model = runnable(path)
+    try:
+        rows = [[find_layer(model, path) for path in row] for row in layers or ()]
+        head = _side_by_side(rows if layers is not None else [head_of(model).layers])
+    except TrainingError:
+        head = None
+    return Subject(path, model, head)
+
+
+def _side_by_side(rows: Sequence[Sequence[Any]]) -> Any:
+    """Return rows of layers as one model, each with an input of its own."""
+    models = []
+    for number, layers in enumerate(rows):
+        shape = keras.tree.flatten(layers[0].input)[0].shape[1:]
+        models.append(alone(layers, tuple(n or STEPS for n in shape), f"part_{number}"))
+    if len(models) == 1:
+        return models[0]
+    entries = [keras.Input(model.input_shape[1:], name=f"into_{model.name}") for model in models]
+    outputs = [model(entry) for model, entry in zip(models, entries, strict=True)]
+    return keras.Model(entries, outputs)
+
+
+def open_lengths(model: Any) -> bool:
+    """Return whether a model leaves a length of its inputs open."""
+    return any(None in tensor.shape[1:] for tensor in model.inputs)
+
+
+def predicts(model: Any, x: Inputs) -> Callable[[], object]:
+    """Return a call that computes and fetches the outputs on `x`, compiled as `predict` is."""
+    return lambda: model.predict_on_batch(x)

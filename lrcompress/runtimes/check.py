@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, chunks, count, take
 from lrcompress.data.finite import check_outputs
+from lrcompress.data.output import Output
 from lrcompress.errors import VerificationError
 from lrcompress.events import progress
 from lrcompress.live.activations import find_layer
-from lrcompress.live.evaluate import batch_size
-from lrcompress.live.outputs import Head, heads
+from lrcompress.live.outputs import outputs_of
+from lrcompress.live.predict import batch_size
 from lrcompress.runtimes.runtime import Runtime
 
 # Of the largest output: rounding differs less, also in 16 bits.
@@ -64,7 +65,7 @@ def difference(model: Any, runtime: Runtime, x: Arrays) -> Difference:
         VerificationError: If the shapes of outputs differ, or the exported model gives NaN or
             infinity where Keras does not.
     """
-    samples, ends, largest, scale = count(x), heads(model), 0.0, 0.0
+    samples, ends, largest, scale = count(x), outputs_of(model), 0.0, 0.0
     decided: list[NDArray[np.bool_]] = []
     for part in chunks(samples, batch_size(model, x)):
         some = take(x, part)
@@ -84,7 +85,7 @@ def difference(model: Any, runtime: Runtime, x: Arrays) -> Difference:
     return Difference(samples, largest, scale, agreement)
 
 
-def _check_kind(head: Head, old: NDArray[np.float32], new: NDArray[np.float32]) -> None:
+def _check_kind(head: Output, old: NDArray[np.float32], new: NDArray[np.float32]) -> None:
     """Refuse outputs that cannot be compared."""
     if old.shape != new.shape:
         what = f"has shape {new.shape} at output {head.name}, Keras' {old.shape}"
@@ -111,7 +112,7 @@ def check(found: Difference) -> None:
 
 
 def _decisions(
-    head: Head, old: NDArray[np.float32], new: NDArray[np.float32]
+    head: Output, old: NDArray[np.float32], new: NDArray[np.float32]
 ) -> NDArray[np.bool_] | None:
     """Return where both decide alike; None where outputs are numbers, as far as is known."""
     units = old.shape[-1]

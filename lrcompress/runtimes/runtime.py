@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
 from lrcompress.errors import TrainingError, one_line
-from lrcompress.live.latency import cores
+from lrcompress.live.engine import cores
 from lrcompress.live.outputs import output_names
 from lrcompress.runtimes.target import Format
 from lrcompress.runtimes.writing import exported_name

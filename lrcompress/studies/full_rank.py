@@ -19,13 +19,13 @@ from lrcompress.errors import DatasetError
 from lrcompress.live import engine, storing
 from lrcompress.live.calibration import LiveModel
 from lrcompress.live.evaluate import evaluate
-from lrcompress.live.head import SplitHead
 from lrcompress.live.prepare import prepare
 from lrcompress.lowrank import learns_from, parameters
 from lrcompress.measure import wilson_interval
 from lrcompress.modelfile import Site, find_head, open_model
 from lrcompress.studies.predictions import figures, pack
 from lrcompress.train.finetune import finetune
+from lrcompress.train.part import SplitHead
 from lrcompress.train.settings import FinetuneSettings
 
 Row = dict[str, Any]

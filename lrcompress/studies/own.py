@@ -15,7 +15,7 @@ import keras
 from lrcompress.data.sources import Dataset
 from lrcompress.errors import TrainingError, one_line
 from lrcompress.live import engine, storing
-from lrcompress.live.evaluate import outputs_probabilities
+from lrcompress.live.outputs import outputs_of
 from lrcompress.live.prepare import prepare
 from lrcompress.modelfile import find_head, open_model
 from lrcompress.studies.networks import Recipe
@@ -138,7 +138,7 @@ def _ready(model: Any) -> Any:
         entropy = keras.losses.SparseCategoricalCrossentropy
         if model.outputs[0].shape[-1] == 1:
             entropy = keras.losses.BinaryCrossentropy
-        loss = entropy(from_logits=not outputs_probabilities(model))
+        loss = entropy(from_logits=outputs_of(model)[0].is_logits)
         model.compile(keras.optimizers.Adam(), loss, jit_compile=engine.jit_compile())
     return model
 

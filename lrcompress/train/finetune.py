@@ -13,16 +13,17 @@ from lrcompress.data.arrays import count
 from lrcompress.errors import TrainingError
 from lrcompress.live import engine
 from lrcompress.live.devices import replicas
-from lrcompress.live.evaluate import Evaluation, evaluate, outputs_each
-from lrcompress.live.head import Part, SplitHead, reduce_to_head
+from lrcompress.live.evaluate import evaluate
+from lrcompress.live.predict import outputs_each
 from lrcompress.live.prepare import Prepared
-from lrcompress.measure import Comparison, compare
+from lrcompress.measure import Comparison, Evaluation, compare
 from lrcompress.train import optimizers
 from lrcompress.train.checkpoint import Checkpoint, State
 from lrcompress.train.feed import Feed, epoch_order, samples_an_epoch
 from lrcompress.train.head import refit_head
 from lrcompress.train.loop import DIVERGED, INTERRUPTED, PATIENCE, Loop
 from lrcompress.train.modes import frozen_weights, thawed, without_dropout
+from lrcompress.train.part import Part, SplitHead, reduce_to_head
 from lrcompress.train.settings import LEARNING_RATE, FinetuneSettings
 from lrcompress.train.supervision import supervise
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from lrcompress.data.arrays import Arrays, evenly
 from lrcompress.live.activations import find_layer, inputs_of, samples_for
-from lrcompress.live.head import SplitHead
 from lrcompress.lowrank import AUTO, Problem, factorize_ranks, most_inputs
+from lrcompress.train.part import SplitHead
 
 # Low ranks gain from more inputs, also after the epochs that follow: MNIST at rank 2, the loss on
 # validation data after two epochs is 0.073 from 55,000 and 0.077 from 10,000. The pass through the

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import count
+from lrcompress.data.output import Output
 from lrcompress.live.evaluate import predictions_of
 from lrcompress.live.fit import Split
-from lrcompress.live.outputs import Head, heads
-from lrcompress.live.padding import spread
+from lrcompress.live.outputs import outputs_of
+from lrcompress.live.predict import spread
 from lrcompress.live.prepare import Prepared
 from lrcompress.measure import kind_of
 from lrcompress.train import losses
@@ -44,7 +45,7 @@ def supervise(
     student: Any, teacher: Any | None, data: Prepared, settings: FinetuneSettings
 ) -> Supervision:
     """Return what a student is to be fitted to; without a teacher the labels alone."""
-    ends, y = heads(student), data.split.y_train
+    ends, y = outputs_of(student), data.split.y_train
     labels = [y[head.name] for head in ends] if isinstance(y, dict) else [y]
     outputs = [_output(head, of) for head, of in zip(ends, labels, strict=True)]
     # float32 is exact up to 2^24 classes.
@@ -54,7 +55,7 @@ def supervise(
     model, loss = _bare(student), [losses.label_loss(output) for output in outputs]
     if teacher is not None:
         distill.check(student, teacher)
-        theirs = [_output(head, of) for head, of in zip(heads(teacher), labels, strict=True)]
+        theirs = [_output(head, of) for head, of in zip(outputs_of(teacher), labels, strict=True)]
         loss = [
             losses.blended_loss(own, other, settings.teacher_weight, settings.temperature)
             for own, other in zip(outputs, theirs, strict=True)
@@ -87,7 +88,7 @@ def training_weights(split: Split) -> NDArray[np.float32] | None:
     return np.asarray(by_class * spread(weights, by_class.shape))
 
 
-def _output(head: Head, labels: NDArray[Any]) -> losses.Output:
+def _output(head: Output, labels: NDArray[Any]) -> losses.Output:
     """Return what an output says, with the labels that are fitted to it."""
     units = int(head.shape[-1] or 1)
     # One unit says how likely class 1 is.

@@ -19,7 +19,7 @@ from lrcompress.data.arrays import Arrays, chunks, count, take
 from lrcompress.data.scaling import Scaling
 from lrcompress.errors import DatasetError
 from lrcompress.events import progress
-from lrcompress.live.evaluate import predict_all
+from lrcompress.live.predict import predict_all
 
 TEMPERATURE = 2.0
 WEIGHT = 0.5

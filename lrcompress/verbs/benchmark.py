@@ -18,7 +18,7 @@ from lrcompress.verbs.context import find_record
 from lrcompress.verbs.live_models import takes_live_models
 
 if TYPE_CHECKING:
-    from lrcompress.live.latency import Subject
+    from lrcompress.live.timing import Subject
 
 BATCH_SIZES = (1, 32, 256)
 
@@ -102,13 +102,13 @@ def benchmark(
         paths = _of_record(record)
     opened = [open_for_keras(path) for path in paths]
     before_keras()
-    from lrcompress.live import engine, latency
+    from lrcompress.live import engine, outputs, timing
 
     layers = _factorized(opened)
-    subjects = [latency.subject(path, rows) for path, rows in zip(paths, layers, strict=True)]
+    subjects = [timing.subject(path, rows) for path, rows in zip(paths, layers, strict=True)]
     first, *others = subjects
     for other in others:
-        latency.check_same_inputs(first.path, first.model, other.path, other.model)
+        timing.check_same_inputs(first.path, first.model, other.path, other.model)
     alone = "head" if layers[0] is None else "layers"
     rows = [
         row
@@ -116,15 +116,15 @@ def benchmark(
         for what in ("model", alone)
         for row in _measured(subjects, what, batch, seconds)
     ]
-    is_open = latency.open_lengths(first.model)
+    is_open = timing.open_lengths(first.model)
     side = any(len(tensor.shape) > 3 for tensor in first.model.inputs)
     result = BenchmarkResult(
         models=[one.to_json() for one in subjects],
         rows=rows,
         device=engine.describe_device(),
-        cores=latency.cores(),
+        cores=engine.cores(),
         versions=engine.versions(),
-        open_length=(latency.SIDE if side else latency.STEPS) if is_open else None,
+        open_length=(outputs.SIDE if side else outputs.STEPS) if is_open else None,
         record=None if record is None else record.path,
     )
     if record is not None:
@@ -170,15 +170,15 @@ def _measured(
     subjects: list[Subject], what: str, batch: int, seconds: float
 ) -> list[dict[str, Any]]:
     """Time all models at one batch size, whole or their heads; empty where a head cannot stand alone."""
-    from lrcompress.live import latency
-    from lrcompress.live.timing import interleaved, speed
+    from lrcompress.live.outputs import random_inputs
+    from lrcompress.live.timing import interleaved, predicts, speed
 
     models = [one.model if what == "model" else one.head for one in subjects]
     if any(model is None for model in models):
         return []
     # The same inputs for all, those of the first: heads of one network take the same activations.
-    x = latency.random_inputs(models[0], batch)
-    calls = {str(i): latency.predicts(model, x) for i, model in enumerate(models)}
+    x = random_inputs(models[0], batch)
+    calls = {str(i): predicts(model, x) for i, model in enumerate(models)}
     name = {"model": "whole model", "head": "head alone"}.get(what, "factorized layers alone")
     name += f", batch {batch}"
 

@@ -100,14 +100,14 @@ def evaluate(
         "evaluate counts errors against labels (sweep and factorize measure agreement without)"
     )
     before_keras()
-    from lrcompress.live import engine
+    from lrcompress.live import engine, storing
     from lrcompress.live.evaluate import evaluate as measure
     from lrcompress.measure import compare
 
     results: list[EvaluateResult] = []
     first = None
     for path in paths:
-        model = engine.load_model(path)
+        model = storing.load_model(path)
         # Prepared for each model: all must fit the data, and see it scaled alike.
         data = source.prepare(loaded, model)
         source = replace(source, scaling=data.scaling.name)

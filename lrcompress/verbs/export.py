@@ -151,14 +151,14 @@ def export(
 
     before_keras()
     from lrcompress.data.arrays import take
-    from lrcompress.live import engine, latency
+    from lrcompress.live import engine, timing
     from lrcompress.runtimes.runtime import open_runtime
     from lrcompress.runtimes.writing import write
 
-    network = latency.runnable(path)
-    teacher = None if original is None else latency.runnable(original)
+    network = timing.runnable(path)
+    teacher = None if original is None else timing.runnable(original)
     if original is not None:
-        latency.check_same_inputs(path, network, original, teacher)
+        timing.check_same_inputs(path, network, original, teacher)
     wanted = Wanted(dataset, data_dir, scaling)
     inputs = find_inputs(network, opened, record, wanted)
     pairs = [layer for layer in opened.sites if layer.first is not None]
@@ -197,7 +197,7 @@ def export(
         latency=times["exported"],
         original=None if about is None else about | times["original"],
         device=engine.describe_device(),
-        cores=latency.cores(),
+        cores=engine.cores(),
         versions=engine.versions(),
         **found,
     )

@@ -56,7 +56,7 @@ def find_inputs(
         TrainingError: If no inputs can be drawn at random.
     """
     from lrcompress.data.named import NAMED, locate
-    from lrcompress.live.latency import random_inputs
+    from lrcompress.live.outputs import random_inputs
 
     origins = [opened.origin, *([record.origin] if record else [])]
     reason = "no data set is named"

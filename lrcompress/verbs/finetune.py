@@ -109,7 +109,7 @@ def finetune(
     loaded = source.load()
     name = loaded.name
     before_keras()
-    from lrcompress.live import engine
+    from lrcompress.live import engine, storing
     from lrcompress.live.devices import over
     from lrcompress.live.storing import check_writable, save_model
     from lrcompress.measure import lost_classes
@@ -119,7 +119,7 @@ def finetune(
     from lrcompress.train.teacher import TEMPERATURE, WEIGHT
 
     with over(distribute) as team:
-        student = engine.load_model(path)
+        student = storing.load_model(path)
         teacher, warnings = load_teacher(original, original_stage)
         if resume and not goes_on:
             warnings.append(f"There is no unfinished run ({unfinished.name}): began anew.")

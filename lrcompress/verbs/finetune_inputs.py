@@ -10,12 +10,12 @@ from lrcompress.lowrank import METHODS
 from lrcompress.records import runs
 
 if TYPE_CHECKING:
-    from lrcompress.live.head import SplitHead
+    from lrcompress.train.part import SplitHead
 
 
 def split_head(record: runs.RunRecord, path: Path) -> SplitHead | None:
     """Return the head to re-fit: only where its factors are still those that no data have touched."""
-    from lrcompress.live.head import SplitHead
+    from lrcompress.train.part import SplitHead
 
     layers, stage = record.document["layers"], record.stage("factorized") or {}
     untouched = runs.intact(path, stage)
@@ -34,7 +34,7 @@ def split_head(record: runs.RunRecord, path: Path) -> SplitHead | None:
 
 def load_teacher(original: Path, stage: dict[str, Any]) -> tuple[Any | None, list[str]]:
     """Return the original Keras model if it is at hand, unchanged and loadable."""
-    from lrcompress.live import engine
+    from lrcompress.live import storing
 
     if not stage or not original.is_file():
         return None, ["The original model is not at hand: fine-tuned on labels alone."]
@@ -43,6 +43,6 @@ def load_teacher(original: Path, stage: dict[str, Any]) -> tuple[Any | None, lis
             f"{original} is no longer the file that was factorized: fine-tuned on labels alone."
         ]
     try:
-        return engine.load_model(original), []
+        return storing.load_model(original), []
     except LRCompressError as error:
         return None, [f"{error} Fine-tuned on labels alone."]

@@ -84,9 +84,9 @@ def loaded(path: Path) -> Any | None:  # noqa: ANN401  # a Keras model
     """Return what a verb has made of a model in memory, as one; None where it was given a file."""
     if model_of(path) is None:
         return None
-    from lrcompress.live import engine
+    from lrcompress.live import storing
 
-    return engine.load_model(path)
+    return storing.load_model(path)
 
 
 def check_file(model: object, verb: str) -> None:

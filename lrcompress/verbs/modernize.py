@@ -151,9 +151,9 @@ def _check(copy: Path) -> None:
     try:
         open_for_keras(copy)
         before_keras()
-        from lrcompress.live import engine
+        from lrcompress.live import storing
 
-        engine.load_model(copy)
+        storing.load_model(copy)
     except TrainingError as error:
         msg = f"{copy} was modernized, but Keras still cannot load it ({_reason(error)}); nothing was written."
         raise TrainingError(msg, code=error.code) from error

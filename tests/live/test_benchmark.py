@@ -68,7 +68,7 @@ def test_inputs_suit_the_model() -> None:
     """Indices stay below the smallest embedding, several inputs come by name, lengths are filled."""
     import keras
 
-    from lrcompress.live.latency import STEPS, random_inputs
+    from lrcompress.live.outputs import STEPS, random_inputs
 
     words, more = keras.Input((None,), name="words"), keras.Input((3,), name="more")
     embedded = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(5, 2)(words))

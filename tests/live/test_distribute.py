@@ -41,7 +41,7 @@ COMMAND = "import sys; from lrcompress.cli import main; main(sys.argv[1:], prog_
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Return a monkeypatch after the environment has forgotten all processes."""
+    """Return a monkeypatch after the environment has forgotten all environment."""
     for name in (environment.ADDRESSES, environment.NUMBER, environment.INDEX, "TF_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch

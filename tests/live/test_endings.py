@@ -54,11 +54,11 @@ ENDINGS: dict[str, tuple[Callable[[Any, Any, Any], Any], str, str]] = {
 @pytest.mark.parametrize("name", ENDINGS)
 def test_one_detector_for_files_and_live_models(name: str, tmp_path: Path) -> None:
     """Probabilities are found whatever wrote them; the file names what is applied to the Dense."""
-    from lrcompress.live.outputs import heads
+    from lrcompress.live.outputs import outputs_of
 
     ending, says, of_file = ENDINGS[name]
     model = built(ending)
-    (head,) = heads(model)
+    (head,) = outputs_of(model)
 
     found = "logits" if head.is_logits else "sigmoid" if head.is_sigmoid else "softmax"
     assert found == says

@@ -88,7 +88,7 @@ def test_a_tail_inside_a_nested_model() -> None:
     import keras
 
     from lrcompress.live.activations import layer_inputs
-    from lrcompress.live.head import alone, tail_of
+    from lrcompress.live.head import alone, head_of
 
     layers = keras.layers
     head = [layers.Dense(2, use_bias=False, name="first"), layers.Dense(4, name="second")]
@@ -96,7 +96,7 @@ def test_a_tail_inside_a_nested_model() -> None:
     model = keras.Sequential([keras.Input((5, 6)), inner, layers.Reshape((20,)), layers.Softmax()])
     x = np.random.default_rng(0).standard_normal((7, 5, 6)).astype(np.float32)
 
-    tail = tail_of(model)
+    tail = head_of(model)
     inputs = layer_inputs(model, tail.path, x)
     small = alone(tail.layers, inputs.shape[1:])
 
@@ -113,7 +113,7 @@ def test_heads_that_cannot_stand_alone(what: str) -> None:
     """What has no head in one line before its only output is told to train as a whole."""
     import keras
 
-    from lrcompress.live.head import tail_of
+    from lrcompress.live.head import head_of
 
     layers = keras.layers
     x = keras.Input((8,))
@@ -125,7 +125,7 @@ def test_heads_that_cannot_stand_alone(what: str) -> None:
         outputs = [outputs, layers.Dense(3)(layers.Flatten()(h))]
 
     with pytest.raises(TrainingError, match="--scope model") as refused:
-        tail_of(keras.Model(x, outputs))
+        head_of(keras.Model(x, outputs))
 
     assert refused.value.code == "no_head"
 

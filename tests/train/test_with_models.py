@@ -121,7 +121,8 @@ def test_evaluate_agrees_with_keras(activation: str) -> None:
     """The error rate and the loss are those of Keras' own evaluation."""
     import keras
 
-    from lrcompress.live.evaluate import evaluate, outputs_probabilities
+    from lrcompress.live.evaluate import evaluate
+    from lrcompress.live.outputs import outputs_of
 
     model = dense_model(activation=activation)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=activation == "linear")
@@ -132,7 +133,7 @@ def test_evaluate_agrees_with_keras(activation: str) -> None:
     found = evaluate(model, x, y)
 
     theirs = model.evaluate(x, y, verbose=0)
-    assert outputs_probabilities(model) == (activation == "softmax")
+    assert outputs_of(model)[0].is_logits == (activation != "softmax")
     assert found.loss == pytest.approx(theirs[0], rel=1e-4)
     assert found.error_rate == pytest.approx(100 * (1 - theirs[1]), abs=1e-4)
 
@@ -141,10 +142,10 @@ def test_probabilities_are_told_from_logits() -> None:
     """The last activation counts, through dropout, reshaping, wrappers and nested models."""
     import keras
 
-    from lrcompress.live.evaluate import outputs_probabilities
+    from lrcompress.live.outputs import outputs_of
 
     def ends_in(*layers: Any) -> bool:
-        return outputs_probabilities(keras.Sequential([keras.Input((4, 6)), *layers]))
+        return not outputs_of(keras.Sequential([keras.Input((4, 6)), *layers]))[0].is_logits
 
     dense, softmax = keras.layers.Dense, keras.layers.Softmax
     nested = keras.Sequential([keras.Input((4, 6)), dense(3, activation="softmax")])

@@ -86,7 +86,7 @@ def command(
         lrcompress compare --dataset mnist --ranks 8,4,2 --seeds 5 --budget 10
         lrcompress compare model.keras --dataset data.npz --ranks 40,20,10
     """  # noqa: D301
-    from lrcompress.live.processes import is_follower
+    from lrcompress.live.environment import is_follower
     from lrcompress.reporting.plots import draw_compare
     from lrcompress.verbs.compare import compare, default_folder
 
