@@ -14,6 +14,7 @@ from lrcompress.lowrank.certificate import Certificate
 from lrcompress.lowrank.cores import each, one_blas_thread
 from lrcompress.lowrank.descent import most_inputs
 from lrcompress.lowrank.factors import Factors
+from lrcompress.lowrank.matrix import check_kernel
 from lrcompress.lowrank.methods import (
     AUTO,
     METHODS,
@@ -40,7 +41,7 @@ from lrcompress.lowrank.ranks import (
     spread_ranks,
 )
 from lrcompress.lowrank.spectrum import Outline, outline
-from lrcompress.lowrank.svd import check_kernel, singular_values, truncated_svd
+from lrcompress.lowrank.svd import singular_values, truncated_svd
 
 __all__ = [
     "AUTO",

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.blocks import KernelSource, magnitude, panels
 from lrcompress.lowrank.gram import SMALL_SIDE
+from lrcompress.lowrank.matrix import KernelSource, magnitude, panels
 from lrcompress.lowrank.projection import Projection
 
 # Residuals below this share of ||A|| are rounding of the stored factors, not of the method.

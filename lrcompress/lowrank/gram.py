@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.blocks import KernelSource, panels
 from lrcompress.lowrank.cores import each
-from lrcompress.lowrank.survey import survey
+from lrcompress.lowrank.matrix import KernelSource, panels
 
 # Columns of a block: far fewer would slow the product, far more leave cores without work.
 SIDE = 512
@@ -39,26 +38,13 @@ class Pairs(NamedTuple):
 
 
 def gram_matrix(
-    kernel: KernelSource, dtype: type[np.floating[Any]] = np.float64, unit: int | None = None
+    kernel: KernelSource, dtype: type[np.floating[Any]], unit: int
 ) -> tuple[NDArray[Any], float]:
-    """Return the Gram matrix of the short side, min(m, n) square, and ``||.||_F^2``.
-
-    Args:
-        kernel: A, (m, n).
-        dtype: Of the products.
-        unit: Both are of ``2^-unit A``; None takes the unit of `survey`.
-    """
-    if unit is None:
-        unit = survey(kernel).unit
-    gram: NDArray[Any] | None = None
-    for _, panel in panels(kernel, dtype, unit):
-        product = _gram_of(panel)
-        if gram is None:
-            gram = product
-        else:
-            gram += product
-    if gram is None:
-        raise AssertionError  # a kernel has rows
+    """Return the Gram matrix of ``2^-unit A``, min(m, n) square, and its trace."""
+    parts = (_gram_of(panel) for _, panel in panels(kernel, dtype, unit))
+    gram = next(parts)
+    for part in parts:
+        gram += part
     return gram, float(np.trace(gram, dtype=np.float64))
 
 
@@ -89,25 +75,20 @@ def eigenvalues(gram: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def leading_pairs(gram: NDArray[Any], rank: int) -> Pairs:
-    """Return the r leading eigenpairs of G by LAPACK; G may be overwritten.
-
-    Raises:
-        numpy.linalg.LinAlgError: If the solver does not converge.
-    """
+    """Return the r leading eigenpairs of G by LAPACK, or raise LinAlgError; G may be overwritten."""
     size = len(gram)
-    if size <= SMALL_SIDE:
+    is_small = size <= SMALL_SIDE
+    if is_small:
         values, vectors = np.linalg.eigh(gram)
-        values, vectors = values[::-1].astype(np.float64), vectors[:, ::-1][:, :rank]
-        beyond = float(values[rank]) if rank < size else 0.0
-        return Pairs(values, vectors, float(values[:rank].sum()), max(beyond, 0.0))
-    from scipy.linalg import eigh
+    else:
+        from scipy.linalg import eigh
 
-    # One more than asked for: the spectral error of the best rank-r matrix.
-    count = min(rank + 1, size)
-    values, vectors = eigh(
-        gram, subset_by_index=[size - count, size - 1], overwrite_a=True, check_finite=False
-    )
+        # One more than asked for: the spectral error of the best rank-r matrix.
+        wanted = [size - min(rank + 1, size), size - 1]
+        values, vectors = eigh(gram, subset_by_index=wanted, overwrite_a=True, check_finite=False)
     values, vectors = values[::-1].astype(np.float64), vectors[:, ::-1]
     beyond = float(values[rank]) if rank < size else 0.0
     known = values[:rank]
-    return Pairs(known, vectors[:, :rank], float(known.sum()), max(beyond, 0.0))
+    return Pairs(
+        values if is_small else known, vectors[:, :rank], float(known.sum()), max(beyond, 0.0)
+    )

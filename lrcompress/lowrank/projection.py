@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.blocks import KernelSource, panels
+from lrcompress.lowrank.matrix import KernelSource, panels
 
 # Rows of the long factor whose products are summed in its own precision before float64.
 RUN = 2**15
@@ -42,16 +42,12 @@ def project(
 ) -> Projection:
     """Return ``B = U sqrt(S)`` and ``C = sqrt(S) V^T`` for a basis V (of U for a wide kernel).
 
-    Args:
-        kernel: A, (m, n).
-        basis: (k, r), orthonormal; its dtype is that of the products.
-        sigma: Singular values that belong to it, of ``2^-unit A``; only scales.
-        unit: See `survey`.
+    The dtype of the basis, (k, r), is that of the products; of the singular values only the scales
+    count.
     """
     (m, n), rank = kernel.shape, basis.shape[1]
     dtype, tall = basis.dtype.type, m >= n
-    root = np.sqrt(sigma)
-    short = (basis * root).astype(kernel.dtype)
+    short = (basis * np.sqrt(sigma)).astype(kernel.dtype)
     # From the factor as it is stored: what its rounding costs is then measured, not lost.
     # Directions without energy are left to zeros.
     inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 0)
@@ -84,10 +80,13 @@ def project(
     product = float(((wide.T @ wide) * gram).sum())
     lengths = np.sqrt(np.einsum("ij,ij->j", inner, inner, dtype=np.float64))
     measured = np.divide(np.sqrt(squares), lengths, out=np.zeros_like(lengths), where=lengths > 0)
-    B, C = (long, short.T) if tall else (short, long)
     _balance(long if tall else long.T, short, sigma, measured)
-    B, C = np.ascontiguousarray(B), np.ascontiguousarray(C)
-    _sign(B, C)
+    B, C = (np.ascontiguousarray(part) for part in ((long, short.T) if tall else (short, long)))
+    # The entry of largest magnitude in each column of B is positive.
+    negative = -B.min(axis=0) > B.max(axis=0)
+    B *= np.where(negative, -1, 1).astype(B.dtype)
+    for row in np.flatnonzero(negative):
+        np.negative(C[row], out=C[row])
     return Projection(B, C, measured, captured, product)
 
 
@@ -98,19 +97,10 @@ def _balance(
     measured: NDArray[np.float64],
 ) -> None:
     """Give the columns of both factors one norm, where a singular value was off."""
-    off = np.flatnonzero(np.abs(measured - sigma) > UNBALANCED * measured)
-    for column in off:
+    for column in np.flatnonzero(np.abs(measured - sigma) > UNBALANCED * measured):
         if measured[column] == 0:
             long[:, column] = short[:, column] = 0
             continue
         ratio = float(np.sqrt(measured[column] / sigma[column]))
         long[:, column] /= ratio
         short[:, column] *= ratio
-
-
-def _sign(B: NDArray[Any], C: NDArray[Any]) -> None:
-    """Make the entry of largest magnitude in each column of B positive."""
-    negative = -B.min(axis=0) > B.max(axis=0)
-    B *= np.where(negative, -1, 1).astype(B.dtype)
-    for row in np.flatnonzero(negative):
-        np.negative(C[row], out=C[row])

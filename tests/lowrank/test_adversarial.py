@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lrcompress.lowrank import Factors, attempts, truncated_svd
+from lrcompress.lowrank import Factors, truncated_svd
 from lrcompress.lowrank import svd as engine
-from lrcompress.lowrank.survey import survey
+from lrcompress.lowrank.matrix import measure
 
 Make = Callable[..., NDArray[Any]]
 
@@ -31,13 +31,13 @@ SPECTRA: dict[str, Callable[[int], Any]] = {
     "linear": lambda k: np.linspace(1, 1 / k, k),
 }
 WAYS: dict[str, Any] = {
-    "gram32": partial(attempts.by_gram, dtype=np.float32),
-    "gram64": partial(attempts.by_gram, dtype=np.float64),
-    "randomized32": partial(attempts.by_products, dtype=np.float32),
-    "randomized64": partial(attempts.by_products, dtype=np.float64),
-    "qr": attempts.by_triangle,
-    "gesdd": partial(attempts.by_lapack, driver="gesdd"),
-    "gesvd": partial(attempts.by_lapack, driver="gesvd"),
+    "gram32": partial(engine.by_gram, dtype=np.float32),
+    "gram64": partial(engine.by_gram, dtype=np.float64),
+    "randomized32": partial(engine.by_products, dtype=np.float32),
+    "randomized64": partial(engine.by_products, dtype=np.float64),
+    "qr": engine.by_triangle,
+    "gesdd": partial(engine.by_lapack, driver="gesdd"),
+    "gesvd": partial(engine.by_lapack, driver="gesvd"),
 }
 
 
@@ -107,7 +107,7 @@ def test_every_way_is_as_good(
     """Each way alone reaches the optimum, and says what it reached."""
     kernel = matrix_with_spectrum(*shape, np.linspace(2, 1, 60), dtype=dtype)
 
-    factors, known = WAYS[way](kernel, 11, survey(kernel))
+    factors, known = WAYS[way](kernel, 11, measure(kernel))
 
     found, best = errors(kernel, factors)
     assert known

@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError
-from lrcompress.lowrank import blocks, singular_values, truncated_svd
+from lrcompress.lowrank import matrix as passes
+from lrcompress.lowrank import singular_values, truncated_svd
 from lrcompress.lowrank import svd as engine
 
 
@@ -53,7 +54,7 @@ def test_read_in_blocks(
     monkeypatch.setattr(engine, "SMALL_ENTRIES", 0)
     matrix = kernel_of(shape, dtype)
     whole = truncated_svd(matrix, rank)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2**17)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", 2**17)
     source = Watched(matrix)
 
     streamed = truncated_svd(source, rank)
@@ -111,7 +112,7 @@ def test_no_second_copy_of_the_kernel(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], dtype: str, rank: int
 ) -> None:
     """Beside the kernel, less memory is taken than another kernel in float32 would."""
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2**20)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", 2**20)
     kernel = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     truncated_svd(kernel, rank)  # what is imported on the way is not counted
     tracemalloc.start()

@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 
 from lrcompress.lowrank import subspace
 from lrcompress.lowrank.gram import Pairs, leading_pairs
-from lrcompress.lowrank.orthonormal import orthonormal, orthonormal_pair
-from lrcompress.lowrank.proof import proven_pairs
-from lrcompress.lowrank.subspace import OutOfPrecision, filtered_pairs, rayleigh_ritz
+from lrcompress.lowrank.subspace import (
+    OutOfPrecision,
+    filtered_pairs,
+    orthonormal,
+    orthonormal_pair,
+    proven_pairs,
+    rayleigh_ritz,
+)
 
 SIDE = 400
 

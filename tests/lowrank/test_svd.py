@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError, RankError
-from lrcompress.lowrank import Factors, attempts, singular_values, truncated_svd
+from lrcompress.lowrank import Factors, singular_values, truncated_svd
 from lrcompress.lowrank import svd as engine
 
 Make = Callable[..., NDArray[Any]]
@@ -166,13 +166,13 @@ def test_fallback_where_float32_loses_the_tail(
     """Singular values below the square root of float32's precision send a kernel to float64."""
     monkeypatch.setattr(engine, "SMALL_ENTRIES", 0)
     precisions = []
-    gram = attempts.gram_matrix
+    gram = engine.gram_matrix
 
     def record(kernel: NDArray[Any], dtype: Any, unit: int) -> Any:
         precisions.append(np.dtype(dtype).name)
         return gram(kernel, dtype, unit)
 
-    monkeypatch.setattr(attempts, "gram_matrix", record)
+    monkeypatch.setattr(engine, "gram_matrix", record)
     sigma = np.geomspace(1, 1e-4, 60)
     kernel = matrix_with_spectrum(900, 60, sigma, dtype="float32")
 
@@ -207,11 +207,11 @@ def test_fallback_where_an_eigensolver_fails(monkeypatch: pytest.MonkeyPatch, dt
     def fails(*_: Any, **__: Any) -> Any:
         raise np.linalg.LinAlgError
 
-    monkeypatch.setattr(attempts, "filtered_pairs", fails)
+    monkeypatch.setattr(engine, "filtered_pairs", fails)
     kernel = np.random.default_rng(0).standard_normal((1200, 900)).astype(dtype)
 
     assert truncated_svd(kernel, 40).certificate.algorithm == "gram"
-    monkeypatch.setattr(attempts, "leading_pairs", fails)
+    monkeypatch.setattr(engine, "leading_pairs", fails)
     found = truncated_svd(kernel, 40).certificate
 
     assert found.algorithm == "qr"
@@ -223,7 +223,7 @@ def test_fallback_where_lapack_fails(
     matrix_with_spectrum: Make, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
     """Where gesdd does not converge, gesvd does the work and is named."""
-    decompose = attempts.decompose
+    decompose = engine.decompose
 
     def no_gesdd(kernel: NDArray[Any], driver: Any) -> Any:
         if driver == "gesdd":
@@ -233,8 +233,8 @@ def test_fallback_where_lapack_fails(
     def no_pairs(*_: Any) -> Any:
         raise np.linalg.LinAlgError
 
-    monkeypatch.setattr(attempts, "decompose", no_gesdd)
-    monkeypatch.setattr(attempts, "leading_pairs", no_pairs)
+    monkeypatch.setattr(engine, "decompose", no_gesdd)
+    monkeypatch.setattr(engine, "leading_pairs", no_pairs)
 
     factors = truncated_svd(matrix_with_spectrum(20, 8, [3, 2, 1], dtype=dtype), 2)
 
@@ -248,7 +248,7 @@ def test_failure_of_the_last_way_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     def fails(*_: Any) -> Any:
         raise np.linalg.LinAlgError
 
-    monkeypatch.setattr(attempts, "decompose", fails)
+    monkeypatch.setattr(engine, "decompose", fails)
 
     with pytest.raises(np.linalg.LinAlgError):
         truncated_svd(np.ones((4, 3)), 1)

@@ -10,13 +10,14 @@ import numpy as np
 from lrcompress.errors import RankError, did_you_mean
 from lrcompress.lowrank.descent import rows, split
 from lrcompress.lowrank.factors import Factors
+from lrcompress.lowrank.matrix import check_kernel
 from lrcompress.lowrank.methods.centered import Centered, centre_kernel
 from lrcompress.lowrank.methods.problem import GIVEN, Given, Method, Problem, Setting
 from lrcompress.lowrank.methods.refined import Refined
 from lrcompress.lowrank.methods.svd import SVD
 from lrcompress.lowrank.methods.whitened import Whitened
 from lrcompress.lowrank.objectives import Imitated, head_of, imitated
-from lrcompress.lowrank.svd import check
+from lrcompress.lowrank.svd import check_has_rank
 
 __all__ = [
     "AUTO",
@@ -127,7 +128,8 @@ def factorize_ranks(
     if not wanted:
         return {}
     chosen = METHODS[choose_method(method, problem.setting)[0]]
-    check(problem.kernel, wanted[0])
+    check_kernel(problem.kernel)
+    check_has_rank(problem.kernel, wanted[0])
     found = chosen.solve(problem, wanted)
     if chosen.needs == "kernel" or problem.inputs is None:
         return found
