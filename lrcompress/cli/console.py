@@ -17,7 +17,9 @@ import click
 from lrcompress.errors import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
+
+    from lrcompress.reporting.tables import Parts
 
 # A pipe has no width: nothing should wrap there.
 PIPE_WIDTH = 100_000
@@ -76,7 +78,7 @@ def escaping() -> Iterator[None]:
         sys.stderr = before[1] if sys.stderr is ours[1] else sys.stderr
 
 
-def show(parts: list[RenderableType] | str) -> None:
+def show(parts: Parts | str) -> None:
     """Print a result for people on stdout: it fits a terminal, and is plain text anywhere else."""
     if isinstance(parts, str):
         click.echo(parts, nl=False)

@@ -22,7 +22,7 @@ from lrcompress.events import listening
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import RenderableType
+    from lrcompress.reporting.tables import Parts
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Answer:
     """
 
     result: Any
-    render: Callable[[Any], list[RenderableType] | str]
+    render: Callable[[Any], Parts | str]
     then: Sequence[str] = ()
     warning: str = "Note"
     exit_code: int = 0

@@ -75,6 +75,6 @@ def _read(path: Path, made: str, kind: type) -> dict[str, Any]:
         raise RunRecordError(msg, code="not_a_document") from error
     said = wrong(document, kind)
     if said is not None:
-        msg = f"{path} is something else ({said}); expected {made}."
+        msg = f"{path} has another form ({said}); expected {made}."
         raise RunRecordError(msg, code="not_a_document")
     return dict(document)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lrcompress.errors import printable
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
 
+# What a command shows: tables and lines.
+Parts: TypeAlias = "list[RenderableType]"
 # A longer word, such as a path, may be broken.
 LONGEST_WORD = 24
 

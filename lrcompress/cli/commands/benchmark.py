@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,11 +11,8 @@ from lrcompress.cli.options import model_argument, numbers_of, run_option
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.errors import printable
 from lrcompress.reporting.latency import WHAT, duration, short_names, times, verdicts
-from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import count
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 @click.command("benchmark")
@@ -47,7 +44,7 @@ def command(models: tuple[Path, ...], run: Path | None, **options: Any) -> Answe
     return Answer(result, render, [f"added to {result.record}"] if result.record else [])
 
 
-def render(result: dict[str, Any]) -> list[RenderableType]:
+def render(result: dict[str, Any]) -> Parts:
     """Show what was measured, and what it comes to in words."""
     names = short_names(result)
     rows = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,11 +21,8 @@ from lrcompress.cli.verb import Answer, resumable, verb
 from lrcompress.files import check_output
 from lrcompress.records.arms import ARMS
 from lrcompress.reporting.arms import arm_names, rank_name, seeds_name
-from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import count, drop, rate
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def parse_model(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -108,7 +105,7 @@ def command(
     return Answer(results, render, written)
 
 
-def render(results: dict[str, Any]) -> list[RenderableType]:
+def render(results: dict[str, Any]) -> Parts:
     """Show the arms rank by rank, with their differences to full rank."""
     settings, summary = results["settings"], results["summary"]
     extra = settings["finetune_epochs"]

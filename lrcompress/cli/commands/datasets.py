@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lrcompress.cli.options import data_dir_option
 from lrcompress.cli.verb import Answer, verb
-from lrcompress.reporting.tables import plain, table
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from lrcompress.reporting.tables import Parts, plain, table
 
 
 @click.command("datasets")
@@ -41,7 +38,7 @@ def command(data_dir: Path | None) -> Answer:
     return Answer({"schema_version": 1, "datasets": entries}, render)
 
 
-def render(document: dict[str, Any]) -> list[RenderableType]:
+def render(document: dict[str, Any]) -> Parts:
     """Show the data sets and where each was found or would be sought."""
     entries = document["datasets"]
     rows = [

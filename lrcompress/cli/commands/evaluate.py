@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lrcompress.cli.options import data_options, model_argument, seed_option
 from lrcompress.cli.verb import Answer, verb
-from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import beside, chance, change, count, padding, rate, test_column
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 @click.command("evaluate")
@@ -37,7 +34,7 @@ def command(models: tuple[Path, ...], **options: Any) -> Answer:  # noqa: ANN401
     return Answer(evaluate(list(models), **options), render)
 
 
-def render(results: list[dict[str, Any]]) -> list[RenderableType]:
+def render(results: list[dict[str, Any]]) -> Parts:
     """Show what was measured: a row a model, or a row a model and output."""
     rows = [_row(name, entry, paired) for found in results for name, entry, paired in _each(found)]
     paired = [entry["difference"] for entry in results if entry["difference"] is not None]

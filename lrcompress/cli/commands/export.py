@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -20,11 +20,8 @@ from lrcompress.cli.quiet import nothing_on
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.errors import printable
 from lrcompress.reporting.latency import duration, times
-from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import change, count, rate, size
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 NAMES = {"litert": "LiteRT", "onnx": "ONNX", "saved-model": "SavedModel"}
 FACTORS = {
@@ -73,7 +70,7 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     return Answer(export(model, quietly=quietly, **options), render)
 
 
-def render(result: dict[str, Any]) -> list[RenderableType]:
+def render(result: dict[str, Any]) -> Parts:
     """Show sizes and latency, and that the exported model does what the Keras model does."""
     original = result["original"]
     rows = [] if original is None else [_row(original["model"], original)]

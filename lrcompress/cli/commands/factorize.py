@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -23,7 +23,7 @@ from lrcompress.cli.options import (
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
 from lrcompress.reporting.metrics import metric
-from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import (
     allowance,
     allowed_drop,
@@ -38,9 +38,6 @@ from lrcompress.reporting.words import (
     saved,
     size,
 )
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 RULES = ("rank", "energy", "reduction", "max_drop")
 
@@ -97,7 +94,7 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     return Answer(result, partial(render, verbose=given("verbose")), following)
 
 
-def render(result: dict[str, Any], *, verbose: bool = False) -> list[RenderableType]:
+def render(result: dict[str, Any], *, verbose: bool = False) -> Parts:
     """Show what became of the layers; the errors of the kernel itself only where more is asked for."""
     layers = result["layers"]
     single = len(layers) == 1

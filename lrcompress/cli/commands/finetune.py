@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,11 +21,8 @@ from lrcompress.cli.options import (
 )
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.reporting.metrics import metric
-from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import padding, seconds
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 @click.command("finetune")
@@ -90,7 +87,7 @@ def command(model: Path | None, run: Path | None, **options: Any) -> Answer:  # 
     return Answer(result, render, ["Next: lrcompress report"], exit_code=code)
 
 
-def render(result: dict[str, Any]) -> list[RenderableType]:
+def render(result: dict[str, Any]) -> Parts:
     """Show each look at the held-out part, and what it came to on the test data."""
     measure, how = result["measure"], metric(result["measure"])
     rows = [

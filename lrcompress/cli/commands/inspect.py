@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lrcompress.cli.options import layer_option, model_argument
 from lrcompress.cli.verb import Answer, verb
-from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import count, share, size, small
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 @click.command("inspect")
@@ -34,9 +31,9 @@ def command(model: Path, layer: str | None) -> Answer:
     return Answer(inspect(model, layer=layer), render)
 
 
-def render(document: dict[str, Any]) -> list[RenderableType]:
+def render(document: dict[str, Any]) -> Parts:
     """Show what is in a model file."""
-    parts = [_file(document), _layers(document)]
+    parts = [*_file(document), *_layers(document)]
     wrong = [
         f"{x['path']} ({count(x['not_finite'])})" for x in document["layers"] if x["not_finite"]
     ]
@@ -55,18 +52,18 @@ def render(document: dict[str, Any]) -> list[RenderableType]:
     return parts
 
 
-def _file(document: dict[str, Any]) -> RenderableType:
+def _file(document: dict[str, Any]) -> Parts:
     version = document["keras_version"]
     written = f"Keras {version}" if version else "Keras of unknown age"
     optimizer = document["optimizer_bytes"]
     of_them = f" (of them {size(optimizer)} optimizer state)" if optimizer else ""
-    return plain([
+    return [plain([
         f"{document['model']}: {document['class_name']}, {written}, {document['format']}, "
         f"{count(document['parameters'])} parameters, {size(document['bytes'])}{of_them}"
-    ])  # fmt: skip
+    ])]  # fmt: skip
 
 
-def _layers(document: dict[str, Any]) -> RenderableType:
+def _layers(document: dict[str, Any]) -> Parts:
     whole = document["parameters"]
     rows = [
         [
@@ -77,7 +74,7 @@ def _layers(document: dict[str, Any]) -> RenderableType:
         ]
         for layer in document["layers"]
     ]
-    return table("Layers", ["layer", "class", "parameters", "share"], rows, left=2)
+    return [table("Layers", ["layer", "class", "parameters", "share"], rows, left=2)]
 
 
 def _head(head: dict[str, Any]) -> list[str]:
@@ -110,7 +107,7 @@ def _elsewhere(document: dict[str, Any], head: dict[str, Any]) -> list[str]:
     ]
 
 
-def _ranks(ranks: list[dict[str, Any]]) -> list[RenderableType]:
+def _ranks(ranks: list[dict[str, Any]]) -> Parts:
     columns = ["rank", "parameters", "of the layer", "of the model", "energy", "spectral error"]
     rows = [
         [

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lrcompress.cli.options import layer_option, model_argument, output_option, overwrite_option
 from lrcompress.cli.verb import Answer, verb
-from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import count, size
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 @click.command("merge")
@@ -39,7 +36,7 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     return Answer(merge(model, **options), render)
 
 
-def render(result: dict[str, Any]) -> list[RenderableType]:
+def render(result: dict[str, Any]) -> Parts:
     """Show what became of the layers."""
     layers = result["layers"]
     titles = []

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lrcompress.cli.options import model_argument, output_option, overwrite_option
 from lrcompress.cli.verb import Answer, verb
-from lrcompress.reporting.tables import plain
+from lrcompress.reporting.tables import Parts, plain
 from lrcompress.reporting.words import changes, size
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 @click.command("modernize")
@@ -39,7 +36,7 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     return Answer(modernize(model, **options), render, warning="Warning")
 
 
-def render(result: dict[str, Any]) -> list[RenderableType]:
+def render(result: dict[str, Any]) -> Parts:
     """Show what had to change."""
     version = result["keras_version"]
     lines = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,7 +14,7 @@ from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting import formats
 from lrcompress.reporting.latency import verdicts
 from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
-from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import (
     count,
     drop,
@@ -26,9 +26,6 @@ from lrcompress.reporting.words import (
     size,
     test_column,
 )
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 @click.command("report")
@@ -79,7 +76,7 @@ def command(
     return Answer(story, partial(_shown, kind), [f"wrote {path}" for path in written])
 
 
-def _shown(kind: str | None, story: dict[str, Any]) -> list[RenderableType] | str:
+def _shown(kind: str | None, story: dict[str, Any]) -> Parts | str:
     """Return the story as a format has it, or for people; nothing where it went to a file."""
     if click.get_current_context().params["output"] is not None:
         return ""
@@ -88,9 +85,9 @@ def _shown(kind: str | None, story: dict[str, Any]) -> list[RenderableType] | st
     return json_text(story) if kind == "json" else formats.render(story, kind)
 
 
-def render(story: dict[str, Any]) -> list[RenderableType]:
+def render(story: dict[str, Any]) -> Parts:
     """Show the story of a run."""
-    parts: list[RenderableType] = [
+    parts: Parts = [
         table(
             f"Report of {story['record']}",
             [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -22,7 +22,7 @@ from lrcompress.cli.options import (
 )
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.reporting.metrics import metric
-from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import (
     change,
     count,
@@ -35,9 +35,6 @@ from lrcompress.reporting.words import (
     small,
     test_column,
 )
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 @click.command("sweep")
@@ -79,11 +76,11 @@ def command(model: Path, plot: Path | None, overwrite: bool, **options: Any) -> 
     return Answer(result, render, [f"wrote {plot}"])
 
 
-def render(document: dict[str, Any]) -> list[RenderableType]:
+def render(document: dict[str, Any]) -> Parts:
     """Show one table a method."""
     m, n = document["kernel_shape"]
     measured = document["dataset"] is not None
-    parts: list[RenderableType] = []
+    parts: Parts = []
     for method in dict.fromkeys(row["method"] for row in document["rows"]):
         rows = [row for row in document["rows"] if row["method"] == method]
         columns = ["rank", "parameters", "layer saved", "model saved", "energy", "spectral error"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,12 +21,8 @@ from lrcompress.cli.options import (
 )
 from lrcompress.cli.verb import Answer, resumable, verb
 from lrcompress.reporting.arms import rank_name, seeds_name
-from lrcompress.reporting.tables import plain, table
+from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import count, rate
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 
 # `full` is the network without a low-rank layer.
 RANKS = list_of("ranks", "full,8,4", lambda w: None if w == "full" else number(w))
@@ -78,7 +74,7 @@ def command(dataset: str, output: Path | None, **options: Any) -> Answer:  # noq
     return Answer(results, render, following)
 
 
-def render(results: dict[str, Any]) -> list[RenderableType]:
+def render(results: dict[str, Any]) -> Parts:
     """Show a table of the networks, beside the published one where there is one."""
     settings, summary = results["settings"], results["summary"]
     is_papers = any(entry["paper_parameters"] is not None for entry in summary)
