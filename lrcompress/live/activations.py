@@ -57,15 +57,12 @@ def inputs_of(
 
     Args:
         model: A Keras model.
-        paths: The layers, see `find_layer`.
+        paths: The layers, see `find_layer`; each there, and used once.
         x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
         pack: Leave padding out, see `predict.packed`: moments and fits are not of that.
 
     Returns:
         By path (samples, ..., m), float32; a file mapped into memory above `IN_MEMORY_BYTES`.
-
-    Raises:
-        TrainingError: If a layer is not there, or is used more than once.
     """
     below = _below(model, paths)
     masks: dict[str, Mask | None] = {}

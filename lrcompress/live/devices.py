@@ -216,13 +216,7 @@ def _tensorflow(found: Replicas) -> AbstractContextManager[Any]:
 
 
 def predict(model: Any, x: Arrays, batch_size: int) -> Any:
-    """Return the model's outputs on `x` as `model.predict` does, from all devices at work.
-
-    Args:
-        model: A Keras model.
-        x: Inputs; one batch where there is one device.
-        batch_size: Samples that all devices together run at once.
-    """
+    """Return the model's outputs on `x`, from all devices at work together; one batch where there is one."""
     found = replicas()
     if len(found.devices) == 1:
         # `predict` would set up a pipeline each time, which takes longer than a small model.

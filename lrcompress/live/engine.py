@@ -29,10 +29,7 @@ def forget_models() -> None:
 
 
 def describe_device(choice: str | None = None) -> str:
-    """Return what computes, and how the data are shared out if they are.
-
-    For example ``gpu:0 (jax)``, ``cpu, x86_64 (tensorflow)``, or ``gpu:0, gpu:1 (tensorflow), each
-    batch shared by 2 devices``.
+    """Return what computes: ``gpu:0 (jax)``, or ``gpu:0, gpu:1 (tensorflow), each batch shared by 2 devices``.
 
     Args:
         choice: What the user said of several devices, before they are at work; None to go by those
@@ -132,10 +129,9 @@ def _without_state(setting: Any) -> Any:
 
 
 def compile_with_known(model: Any, compiled: dict[str, Any]) -> list[str]:
-    """Compile a model with the loss and optimizer of its file that Keras knows; nothing needs its metrics.
+    """Compile a model with the loss and optimizer of its file that Keras knows, and return what it does not.
 
-    Returns:
-        The names of what Keras does not know; empty where something else kept it from compiling.
+    Nothing needs the metrics.
     """
     unknown: list[str] = []
     optimizer = compiled.get("optimizer") or compiled.get("optimizer_config")

@@ -25,12 +25,7 @@ class HeadLayers:
 
 
 def head_of(model: Any) -> HeadLayers:
-    """Find the head: the last layer with weights, and the bias-free linear Dense before it, if any.
-
-    Raises:
-        TrainingError: If the head is no Dense layer, or does not stand in one line before the
-            model's only output.
-    """
+    """Find the head: the last layer with weights, and the bias-free linear Dense before it, if any."""
     line = _line(model)
     weighty = [i for i, (_, layer) in enumerate(line) if layer.weights]
     if not weighty or not is_dense(line[weighty[-1]][1]):
@@ -81,10 +76,7 @@ def _is_first_factor(layer: Any) -> bool:
 def alone(layers: Sequence[Any], inputs: tuple[int, ...], name: str = "head") -> Any:
     """Return copies of layers in a row as a model of their own, in which only Dense layers train.
 
-    Args:
-        layers: In the order of their use.
-        inputs: Shape of a sample of what flows into the first.
-        name: Of the model.
+    `inputs` is the shape of a sample of what flows into the first.
     """
     copies = [type(layer).from_config(layer.get_config()) for layer in layers]
     model = keras.Sequential([keras.Input(inputs), *copies], name=name)

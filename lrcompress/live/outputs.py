@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.data.arrays import Arrays
 from lrcompress.data.output import Output
 from lrcompress.errors import TrainingError
 from lrcompress.kinds import endings
@@ -18,8 +19,6 @@ SAMPLES_A_RANGE, RANGES = 8, (1.0, 30.0, 1000.0)
 ROUNDING = 1e-4
 # What stands for a length that a model leaves open: an image's side, or the steps of a sequence.
 SIDE, STEPS = 224, 32
-
-Inputs = NDArray[Any] | dict[str, NDArray[Any]]
 
 
 def input_names(model: Any) -> list[str]:
@@ -172,20 +171,10 @@ def _probabilities(outputs: NDArray[np.float32]) -> str:
     return "softmax" if wide.shape[-1] > 1 and np.abs(sums - 1).max() < 1e-3 else "sigmoid"
 
 
-def random_inputs(model: Any, samples: int, seed: int = 0) -> Inputs:
+def random_inputs(model: Any, samples: int, seed: int = 0) -> Arrays:
     """Return inputs that a model takes: numbers from 0 to 1, or indices that its embeddings know.
 
-    Args:
-        model: A Keras model.
-        samples: How many.
-        seed: Of the numbers.
-
-    Returns:
-        An array of shape (samples, ...) in the input's dtype, or a dictionary of them by input
-        name where there are several.
-
-    Raises:
-        TrainingError: If the model takes text.
+    An array of shape (samples, ...) in the input's dtype, or a dictionary of them by input name.
     """
     generator = np.random.default_rng(seed)
     known = [layer.input_dim for layer in model._flatten_layers()

@@ -109,11 +109,9 @@ _masks = functools.lru_cache(maxsize=2)(Masks)
 
 
 def masks_of(model: Any, x: Arrays) -> list[Mask | None]:
-    """Return which positions of each output count, in the model's order.
+    """Return which positions of each output count, (samples, steps), in the model's order.
 
-    Returns:
-        For each output a mask of its leading axes, (samples, steps), true where a position counts;
-        None where no mask reaches it.
+    None where no mask reaches an output.
     """
     if not any(map(_makes_masks, model._flatten_layers())):
         return [None] * len(model.outputs)

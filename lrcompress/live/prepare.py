@@ -218,11 +218,9 @@ def about_memory(model: Any, data: Prepared, test: Evaluation) -> list[str]:
 
 
 def decisions(model: Any, x: Arrays) -> Arrays:
-    """Return what a model decides on scaled inputs, in the form of labels, see `scores.kind_of`.
+    """Return what a model decides on scaled inputs, in the form of labels, by output name if there are several.
 
-    Returns:
-        Class numbers, booleans of labels, or the outputs themselves where they are no decisions; a
-        dictionary of them by output name where there are several.
+    Class numbers, booleans of labels, or the outputs themselves where they are no decisions.
     """
     outputs = outputs_of(model)
     parts = [
@@ -235,10 +233,7 @@ def decisions(model: Any, x: Arrays) -> Arrays:
 
 
 def _decided(output: Output, values: NDArray[np.float32]) -> NDArray[Any]:
-    """Return an output's decisions.
-
-    What no activation and no loss calls classes may be anything, and is taken as numbers.
-    """
+    # What no activation and no loss calls classes may be anything, and is taken as numbers.
     if output.is_logits and (output.regression or not output.loss):
         return values
     each = output.is_sigmoid or (output.is_logits and output.loss.startswith("binary"))

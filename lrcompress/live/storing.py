@@ -208,15 +208,13 @@ def save_model(
 
     Args:
         model: The Keras model.
-        path: Ends in ``.keras``, ``.h5`` or ``.hdf5``.
+        path: The file.
         origin: Data set and scaling, stored where Keras ignores it; None stores nothing.
         overwrite: Whether an existing file is replaced.
         like: The file that it was made from, whose permissions it keeps.
         compiled: Compile settings as a file of the same format holds them, to be stored in the
             place of the model's; None stores those.
 
-    Raises:
-        OutputError: If the file cannot be written.
     """
     with replacing(path, overwrite=overwrite, like=like) as temporary:
         try:
@@ -245,12 +243,6 @@ def convert(
     source: Path, target: Path, origin: dict[str, Any] | None, *, overwrite: bool = False
 ) -> None:
     """Save a model file anew in the format that the target's suffix names, and check it.
-
-    Args:
-        source: A model file that this Keras loads.
-        target: Ends in ``.keras``, ``.h5`` or ``.hdf5``.
-        origin: As for `save_model`.
-        overwrite: Whether an existing target is replaced.
 
     Raises:
         TrainingError: If Keras cannot load the source, or what it wrote.

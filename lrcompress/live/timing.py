@@ -5,8 +5,9 @@ Calls take turns so that what else the machine does slows all of them alike.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,7 @@ from numpy.typing import NDArray
 from lrcompress.errors import TrainingError
 from lrcompress.live.activations import find_layer
 from lrcompress.live.head import alone, head_of
-from lrcompress.live.multiplications import multiplications
-from lrcompress.live.outputs import STEPS, Inputs
+from lrcompress.live.outputs import STEPS
 from lrcompress.live.storing import load_model
 
 # Fewer pairs give no 95 % interval of a median: 1 - 2 / 2**6 is 97 %, with five it would be 94 %.
@@ -29,15 +29,22 @@ MOST = 2_000
 WARM_UP = 3
 # A call that takes so long has nothing left to settle.
 SLOW = 1.0
+_CONVOLUTIONS = (
+    keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D,
+    keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D,
+)  # fmt: skip
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose,
+)  # fmt: skip
+_RECURRENT = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
+
+Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one call took, again and again.
-
-    Attributes:
-        seconds: Of each run in order, shape (runs,), float64; the same rounds for all calls.
-    """
+    """Seconds of each run of a call in order, shape (runs,); the same rounds for all calls."""
 
     seconds: NDArray[np.float64]
 
@@ -51,27 +58,15 @@ class Timing:
         """Median in seconds."""
         return float(np.median(self.seconds))
 
-    @property
-    def quartiles(self) -> tuple[float, float]:
-        """First and third quartile in seconds."""
-        low, high = np.percentile(self.seconds, [25, 75])
-        return float(low), float(high)
-
     def to_json(self) -> dict[str, Any]:
-        """Return the figures under stable names, in seconds."""
-        low, high = self.quartiles
-        return {"median": self.median, "q1": low, "q3": high, "runs": self.runs}
+        """Return median, quartiles and runs under stable names, in seconds."""
+        low, high = np.percentile(self.seconds, [25, 75])
+        return {"median": self.median, "q1": float(low), "q3": float(high), "runs": self.runs}
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How many times as fast a second call is as a first.
-
-    Attributes:
-        ratio: Median over the rounds of the first's seconds over the second's.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
-    """
+    """How many times as fast a second call is as a first: median over the rounds, and its 95 % interval."""
 
     ratio: float
     low: float
@@ -129,14 +124,10 @@ def interleaved(
 
 
 def speed(before: Timing, after: Timing) -> Speed:
-    """Compare two calls round by round.
+    """Compare two calls, timed in the same rounds, round by round.
 
     The interval is that of order statistics, which assumes nothing of the distribution but that
     rounds are independent: load that lasts for many rounds makes it too narrow.
-
-    Args:
-        before: The first call.
-        after: The second call, timed in the same rounds.
     """
     # Half a second of imports that nobody else in this module needs.
     from scipy.stats import quantile_test
@@ -164,24 +155,20 @@ class Subject:
 
     def to_json(self) -> dict[str, Any]:
         """Return what is known before anything is timed: None where a layer could not be counted."""
-        total, not_counted = multiplications(self.model, STEPS)
+        total, not_counted = multiplications(self.model)
         head = self.head
         return {
             "model": str(self.path),
             "parameters": self.model.count_params(),
             "head_parameters": None if head is None else head.count_params(),
             "multiplications": total,
-            "head_multiplications": None if head is None else multiplications(head, STEPS)[0],
+            "head_multiplications": None if head is None else multiplications(head)[0],
             "not_counted": not_counted,
         }
 
 
 def runnable(path: Path) -> Any:
-    """Load a model that says what it takes in.
-
-    Raises:
-        TrainingError: If Keras cannot load it, or it does not say so.
-    """
+    """Load a model that says what it takes in."""
     model = load_model(path)
     if not getattr(model, "inputs", None):
         msg = f"{path} does not say what it takes in; expected a functional or Sequential model."
@@ -190,11 +177,7 @@ def runnable(path: Path) -> Any:
 
 
 def check_same_inputs(path: Path, model: Any, other_path: Path, other: Any) -> None:
-    """Refuse two models that do not take the same inputs.
-
-    Raises:
-        TrainingError: With code ``inputs_differ``.
-    """
+    """Refuse two models that do not take the same inputs."""
     shapes = [[tuple(tensor.shape[1:]) for tensor in one.inputs] for one in (model, other)]
     if shapes[0] != shapes[1]:
         msg = (
@@ -233,11 +216,67 @@ def _side_by_side(rows: Sequence[Sequence[Any]]) -> Any:
     return keras.Model(entries, outputs)
 
 
-def open_lengths(model: Any) -> bool:
-    """Return whether a model leaves a length of its inputs open."""
-    return any(None in tensor.shape[1:] for tensor in model.inputs)
+def multiplications(model: Any) -> tuple[int | None, list[str]]:
+    """Count the multiplications by kernels that one sample takes: nearly all there are.
+
+    Those of Dense, convolutional and recurrent layers; not those of biases, normalizations,
+    activations and embeddings, which grow with the activations only.
+
+    Returns:
+        Their number, None where layers with weights of their own could not be counted, and the
+        classes of these layers.
+    """
+    total, unknown = 0, set[str]()
+    for layer, inputs, output in _uses(model):
+        found = _of_layer(layer, inputs, output)
+        if found is None:
+            unknown.add(type(layer).__name__)
+        else:
+            total += found
+    return (None if unknown else total), sorted(unknown)
 
 
-def predicts(model: Any, x: Inputs) -> Callable[[], object]:
-    """Return a call that computes and fetches the outputs on `x`, compiled as `predict` is."""
-    return lambda: model.predict_on_batch(x)
+def _uses(model: Any) -> Iterator[tuple[Any, Shape, Shape]]:
+    """Yield each use of a layer in a model, nested ones included, with its first shapes."""
+    graph = getattr(model, "_functional", None) or model
+    for nodes in getattr(graph, "_nodes_by_depth", {}).values():
+        for node in nodes:
+            layer = node.operation
+            if isinstance(layer, keras.Model):
+                yield from _uses(layer)
+            elif isinstance(layer, keras.layers.Layer) and node.input_tensors:
+                yield layer, node.input_tensors[0].shape, node.output_tensors[0].shape
+
+
+def _of_layer(layer: Any, inputs: Shape, output: Shape) -> int | None:
+    """Return the multiplications of one use of a layer; None if they are not known."""
+    if isinstance(layer, keras.layers.TimeDistributed):
+        inner = _of_layer(layer.layer, (None, *inputs[2:]), (None, *output[2:]))
+        return None if inner is None else (inputs[1] or STEPS) * inner
+    if isinstance(layer, keras.layers.Bidirectional):
+        halves = (layer.forward_layer, layer.backward_layer)
+        each = [_of_layer(half, inputs, output) for half in halves]
+        return None if None in each else sum(number or 0 for number in each)
+    if isinstance(layer, _RECURRENT):
+        return _times(inputs[1:2], layer.cell.kernel, layer.cell.recurrent_kernel)
+    if isinstance(layer, keras.layers.Dense):
+        return _times(output[1:-1], layer.kernel)
+    if isinstance(layer, (*_CONVOLUTIONS, *_SEPARABLE, *_TRANSPOSED)):
+        shape = inputs if isinstance(layer, _TRANSPOSED) else output
+        positions = shape[2:] if layer.data_format == "channels_first" else shape[1:-1]
+        if None in positions:
+            # Strides make less of a length, and nothing tells how much.
+            return None
+        if isinstance(layer, _SEPARABLE):
+            return _times(positions, layer.depthwise_kernel, layer.pointwise_kernel)
+        return _times(positions, layer.kernel)
+    is_free = isinstance(layer, keras.layers.Embedding) or all(
+        len(weight.shape) < 2 for weight in layer.weights
+    )
+    return 0 if is_free else None
+
+
+def _times(positions: Shape, *kernels: Any) -> int:
+    """Return the multiplications by kernels at so many positions."""
+    sizes: list[int] = [math.prod(kernel.shape) for kernel in kernels]
+    return math.prod(n or STEPS for n in positions) * sum(sizes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -116,8 +117,8 @@ def benchmark(
         for what in ("model", alone)
         for row in _measured(subjects, what, batch, seconds)
     ]
-    is_open = timing.open_lengths(first.model)
-    side = any(len(tensor.shape) > 3 for tensor in first.model.inputs)
+    shapes = [tensor.shape[1:] for tensor in first.model.inputs]
+    is_open, side = any(None in shape for shape in shapes), any(len(shape) > 2 for shape in shapes)
     result = BenchmarkResult(
         models=[one.to_json() for one in subjects],
         rows=rows,
@@ -171,14 +172,14 @@ def _measured(
 ) -> list[dict[str, Any]]:
     """Time all models at one batch size, whole or their heads; empty where a head cannot stand alone."""
     from lrcompress.live.outputs import random_inputs
-    from lrcompress.live.timing import interleaved, predicts, speed
+    from lrcompress.live.timing import interleaved, speed
 
-    models = [one.model if what == "model" else one.head for one in subjects]
+    models: list[Any] = [one.model if what == "model" else one.head for one in subjects]
     if any(model is None for model in models):
         return []
     # The same inputs for all, those of the first: heads of one network take the same activations.
     x = random_inputs(models[0], batch)
-    calls = {str(i): predicts(model, x) for i, model in enumerate(models)}
+    calls = {str(i): partial(model.predict_on_batch, x) for i, model in enumerate(models)}
     name = {"model": "whole model", "head": "head alone"}.get(what, "factorized layers alone")
     name += f", batch {batch}"
 

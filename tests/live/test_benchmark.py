@@ -17,21 +17,23 @@ from lrcompress.errors import RunRecordError, TrainingError
 pytestmark = pytest.mark.keras
 
 
-def count(layers: list[Any], shape: tuple[int | None, ...], length: int = 7) -> Any:
+def count(layers: list[Any], shape: tuple[int | None, ...]) -> Any:
     """Return what is counted for a Sequential model of some layers."""
     import keras
 
-    from lrcompress.live.multiplications import multiplications
+    from lrcompress.live.timing import multiplications
 
-    return multiplications(keras.Sequential([keras.Input(shape), *layers]), length)
+    return multiplications(keras.Sequential([keras.Input(shape), *layers]))
 
 
 def test_multiplications_are_those_of_the_kernels() -> None:
     """Each kind of layer by its own rule, worked out by hand."""
     from keras import layers as k
 
+    from lrcompress.live.outputs import STEPS
+
     assert count([k.Dense(5)], (3,)) == (15, [])
-    assert count([k.Dense(5)], (None, 3)) == (7 * 15, [])
+    assert count([k.Dense(5)], (None, 3)) == (STEPS * 15, [])
     assert count([k.Conv2D(4, 3, strides=2)], (9, 9, 2)) == (4 * 4 * 9 * 2 * 4, [])
     assert count([k.Conv2D(4, 3, groups=2)], (9, 9, 2)) == (7 * 7 * 9 * 1 * 4, [])
     assert count([k.DepthwiseConv2D(3)], (5, 5, 2)) == (9 * 9 * 2, [])
@@ -55,13 +57,13 @@ def test_layers_of_nested_and_shared_models_are_counted_once_a_use() -> None:
     """A layer that is called twice works twice."""
     import keras
 
-    from lrcompress.live.multiplications import multiplications
+    from lrcompress.live.timing import multiplications
 
     inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
     x = keras.Input((4,))
     model = keras.Model(x, keras.layers.Dense(3)(inner(inner(x))))
 
-    assert multiplications(model, 1) == (2 * 16 + 12, [])
+    assert multiplications(model) == (2 * 16 + 12, [])
 
 
 def test_inputs_suit_the_model() -> None:
