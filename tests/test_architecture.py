@@ -55,7 +55,6 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
 }  # fmt: skip
 # Doors that are still open and are to be closed: (module, room).
 OPEN = {
-    ("kinds/terms.py", "modelfile"),
 }
 # The rooms that load Keras: outside them they are imported inside functions only.
 KERAS = {"live", "train", "runtimes", "studies"}

@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from lrcompress.modelfile.graph import Item
-from lrcompress.modelfile.untrusted import as_dict, as_list
-
 # Prefixes of the modules that built-in layers come from; files without a module (legacy ones) are
 # taken at their word, as Keras does.
 _BUILT_IN = ("keras.", "tf_keras.", "tensorflow.keras", "tensorflow.python.keras")
@@ -15,7 +12,7 @@ _BUILT_IN = ("keras.", "tf_keras.", "tensorflow.keras", "tensorflow.python.keras
 DROPOUTS = frozenset(
     {"Dropout", "GaussianDropout", "GaussianNoise", "AlphaDropout", "SpatialDropout1D"}
 )
-# Layers that keep a model's last Dense its last: element by element, a change of shape, or a
+# Layers that keep a model's last matrix its last: element by element, a change of shape, or a
 # normalisation. A name is enough, because a custom layer carries its own module.
 PASSED_OVER = DROPOUTS | {
     "Activation", "ActivityRegularization", "BatchNormalization", "BatchNormalizationV1",
@@ -26,8 +23,27 @@ PASSED_OVER = DROPOUTS | {
     "InstanceProperty", "UnitNormalization",
     "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot", "Merge",
 }  # fmt: skip
+# What acts on a layer's weights in training; the spellings with one letter are those of Keras 1.
+ON_KERNEL = ("kernel_regularizer", "kernel_constraint", "W_regularizer", "W_constraint")
+REGULARIZERS = (
+    "kernel_regularizer", "bias_regularizer", "activity_regularizer",
+    "kernel_constraint", "bias_constraint",
+    "W_regularizer", "b_regularizer", "W_constraint", "b_constraint",
+)  # fmt: skip
 
 _QUANTIZED = re.compile(r"^(int8|int4|int2|float8|gptq|awq)\b|_from_|^Quantized", re.IGNORECASE)
+
+
+def as_dict(value: object) -> dict[str, Any]:
+    """Return `value` if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    """Return `value` if it is a JSON array, a serialized tuple's items, else an empty list."""
+    if isinstance(value, dict) and value.get("class_name") == "__tuple__":
+        value = value.get("items")
+    return value if isinstance(value, list) else []
 
 
 def is_built_in(entry: dict[str, Any]) -> bool:
@@ -39,26 +55,6 @@ def is_built_in(entry: dict[str, Any]) -> bool:
     return not isinstance(module, str) or module == "keras" or module.startswith(_BUILT_IN)
 
 
-def is_input(item: Item) -> bool:
-    """Return whether a layer is an input."""
-    return item.class_name == "InputLayer"
-
-
-def is_passed_over(item: Item) -> bool:
-    """Return whether the walk back to the final Dense goes through this layer."""
-    return item.is_operation or (item.class_name in PASSED_OVER and is_built_in(item.entry))
-
-
-def dense_entry(item: Item) -> dict[str, Any] | None:
-    """Return the JSON object of the Dense that a layer is or, as TimeDistributed, wraps."""
-    entry = item.entry
-    if item.class_name == "TimeDistributed" and is_built_in(entry):
-        entry = as_dict(item.config.get("layer"))
-    if entry.get("class_name") not in ("Dense", "TimeDistributedDense") or not is_built_in(entry):
-        return None
-    return entry if isinstance(entry.get("config"), dict) else None
-
-
 def units(config: dict[str, Any]) -> int | None:
     """Return the number of outputs of a layer where its config says so (Keras 1: output_dim)."""
     for key in ("units", "output_dim", "filters", "nb_filter"):
@@ -68,13 +64,8 @@ def units(config: dict[str, Any]) -> int | None:
     return None
 
 
-def has_bias(config: dict[str, Any]) -> bool:
-    """Return whether a Dense has a bias (Keras 1: bias); it has unless the config says no."""
-    return bool(config.get("use_bias", config.get("bias", True)))
-
-
 def quantization(config: dict[str, Any]) -> str | None:
-    """Return the quantized data-type policy or mode of a Dense, None where it is not quantized."""
+    """Return the quantized data-type policy or mode of a layer, None where it is not quantized."""
     if config.get("quantization_config"):
         mode = as_dict(config["quantization_config"]).get("class_name")
         return mode if isinstance(mode, str) else "quantization_config"
@@ -102,13 +93,13 @@ def shape(value: object) -> list[int | None] | None:
     return dims
 
 
-def own_input_shape(item: Item) -> list[int | None] | None:
+def own_input_shape(entry: dict[str, Any]) -> list[int | None] | None:
     """Return the input shape, batch included, that a layer's own JSON states."""
-    for source in (item.config, as_dict(item.entry.get("build_config"))):
+    config = as_dict(entry.get("config"))
+    for source in (config, as_dict(entry.get("build_config"))):
         for key in ("batch_shape", "batch_input_shape", "input_shape"):
             found = shape(source.get(key))
             if found is not None:
                 # Only build_config's input_shape counts the batch; a config's does not.
-                short = source is item.config and key == "input_shape"
-                return [None, *found] if short else found
+                return [None, *found] if source is config and key == "input_shape" else found
     return None

@@ -1,6 +1,14 @@
-"""Where a `.keras` archive keeps the weights of each layer, and whether that is so."""
+"""Where a `.keras` archive keeps the weights of each layer.
+
+The paths of their groups are made of class names and counters, never of the layer's name:
+``layers/functional_1/layers/dense_2/vars/0`` is the third Dense, in Keras' order, of the second
+nested functional model. One more layer renumbers every later one of its class and container.
+"""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable
 
 import h5py
 
@@ -8,31 +16,82 @@ from lrcompress.errors import printable
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, text
-from lrcompress.modelfile.model import Weights
-from lrcompress.modelfile.numbering import DOUBLING, PREFIXES, Numbering
+from lrcompress.modelfile.model import NUMBERING, Numbering, Weights
+from lrcompress.modelfile.order import layer_order
+
+# Keras up to 2.14 named the groups of layers after an internal attribute.
+_PREFIXES = (NUMBERING.prefix, "_layer_checkpoint_dependencies")
+# Keras that listed layers with weights twice, and so gave each of them two numbers.
+_DOUBLING = ("2.12.", "2.13.")
+
+# Says of a layer, given with its group, whether it has weights.
+Weighted = Callable[[LayerPath, str], bool]
+
+
+def layer_groups(
+    tree: Container, weighted: Weighted, numbering: Numbering = NUMBERING
+) -> dict[LayerPath, str]:
+    """Return the group of every layer of a model, nested ones included.
+
+    Args:
+        tree: The architecture.
+        weighted: Asked about each layer in turn.
+        numbering: How the version of Keras that writes the file names and counts.
+    """
+    found: dict[LayerPath, str] = {}
+    visited: set[int] = set()
+
+    def fill(container: Container, where: str) -> None:
+        used: dict[str, int] = {}
+        for item in _stored_order(container):
+            name = snake_case(item.class_name)
+            number = used.setdefault(name, 0)
+            group = f"{where}/{name}_{number}" if number else f"{where}/{name}"
+            used[name] += 2 if numbering.doubled and weighted(item.path, group) else 1
+            # An object met before is stored at its first place only.
+            identity = item.entry.get("shared_object_id")
+            if isinstance(identity, int):
+                if identity in visited:
+                    continue
+                visited.add(identity)
+            found[item.path] = group
+            if item.inner is not None:
+                fill(item.inner, f"{group}/{numbering.prefix}")
+
+    fill(tree, numbering.prefix)
+    return found
+
+
+def _stored_order(container: Container) -> list[Item]:
+    """Return the layers that have a group, in Keras' order."""
+    order = [item for item in layer_order(container) if not item.is_operation]
+    if container.sequential and order and order[0].is_input:
+        return order[1:]
+    return order
+
+
+def snake_case(class_name: str) -> str:
+    """Return a class name as Keras spells it in paths: Conv2DTranspose -> conv2d_transpose."""
+    name = re.sub(r"\W+", "", class_name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
 
 OPTIMIZER = "optimizer"
 
 
 def locate(tree: Container | None, index: Index, file: h5py.File, version: str | None) -> Weights:
-    """Return where each layer's weights stand in the open weights file of an archive.
-
-    Args:
-        tree: The architecture; None gives an answer without layers.
-        index: All objects of `file`.
-        file: The open ``model.weights.h5``.
-        version: The Keras version that wrote it, where known.
-    """
+    """Return where each layer's weights stand in the open weights file of an archive."""
     # The first part of a path: archives from Windows have no group of just that name.
     roots = {group.split("/")[0] for group in index.groups}
     numbering = Numbering(
-        prefix=next((p for p in PREFIXES if p in roots), PREFIXES[0]),
-        doubled=(version or "").startswith(DOUBLING),
+        prefix=next((p for p in _PREFIXES if p in roots), NUMBERING.prefix),
+        doubled=(version or "").startswith(_DOUBLING),
     )
     if tree is None:
         return Weights(index, {}, numbering=numbering)
     above = {parent for array in index.arrays for parent in _parents(array)}
-    groups = numbering.groups(tree, lambda _, group: group in above)
+    groups = layer_groups(tree, lambda _, group: group in above, numbering)
     owners = {group: path for path, group in groups.items()}
     below: dict[LayerPath, list[str]] = {path: [] for path in groups}
     for array in sorted(index.arrays, key=_numeric):
@@ -88,9 +147,3 @@ def _stray(tree: Container, prefix: str, groups: dict[LayerPath, str], index: In
         if group.rpartition("/")[0] in parents and group not in known:
             return f"{group} belongs to no layer"
     return None
-
-
-def is_shared(tree: Container, item: Item) -> bool:
-    """Return whether the same layer object stands in more than one place of the model."""
-    identity = item.entry.get("shared_object_id")
-    return isinstance(identity, int) and tree.identities[identity] > 1

@@ -1,91 +1,37 @@
-"""Which Dense layers a model has, and which of them is its head."""
+"""The sites of a model and the one that is its head, or in one sentence why a layer is none."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lrcompress.errors import UnsupportedModelError, did_you_mean, listed
-from lrcompress.kinds.terms import dense_entry
-from lrcompress.modelfile.describing import describe_dense
-from lrcompress.modelfile.graph import Container, Item
-from lrcompress.modelfile.model import ModelFile, Site
-from lrcompress.modelfile.pairs import as_pair, find_pairs
-from lrcompress.modelfile.tail import Tail, tails
+from lrcompress.kinds import CLASSES, NAMES, PER_STEP, Kind, Serialized, is_wrapped, peeled
+from lrcompress.kinds.terms import as_dict
+from lrcompress.modelfile.graph import Container, Item, Ref, input_dimensions
+from lrcompress.modelfile.model import End, Site, SiteLayer
+from lrcompress.modelfile.order import leads_to_output
+from lrcompress.modelfile.tail import Tail, ends_in, following, tails
 from lrcompress.modelfile.untrusted import decoding
 
+if TYPE_CHECKING:
+    from lrcompress.modelfile.model import ModelFile
 
-def survey(
-    model: ModelFile,
-) -> tuple[tuple[Site, ...], dict[str, UnsupportedModelError]]:
-    """Return all sites of a model in config order, and by path why other layers of the kinds are none."""
-    found, refused = [], {}
-    with decoding(model.path):
-        pairs = find_pairs(model)
-        firsts = set(pairs.values())
-        for item in _dense_items(model):
-            if item in firsts:
-                continue
-            try:
-                found.append(_describe(model, item, pairs))
-            except UnsupportedModelError as error:
-                refused["/".join(item.path)] = error
-    return tuple(found), refused
-
-
-def check_has_sites(model: ModelFile) -> None:
-    """Refuse a model that lists no layers, or no Dense layer among them.
-
-    Raises:
-        UnsupportedModelError: With code ``subclassed`` or ``no_dense``.
-    """
-    if model.tree is None:
-        msg = (
-            f"{model.path} is a subclassed model ({model.class_name}), which lists no layers; "
-            "expected a Sequential or functional model: rebuild it as one, load its weights "
-            'and save with model.save("model.keras").'
-        )
-        raise UnsupportedModelError(msg, code="subclassed")
-    if _dense_items(model):
-        return
-    hidden = [item.name for item in model.tree.walk() if item.inner is None and _wraps_dense(item)]
-    if hidden:
-        msg = (
-            f"{model.path} has Dense layers only inside {listed(hidden)}, which wraps a model of "
-            "its own and is not opened: save that model by itself and factorize it."
-        )
-    else:
-        msg = (
-            f"{model.path} has no Dense layer; lrcompress factorizes Dense layers only, "
-            "so there is nothing to do: run inspect to see what it holds."
-        )
-    raise UnsupportedModelError(msg, code="no_dense")
-
-
-def _wraps_dense(item: Item) -> bool:
-    """Return whether a layer holds another one that is, or lists, a Dense."""
-    pending: list[object] = [item.config.get("layer"), item.config.get("backward_layer")]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, dict):
-            if value.get("class_name") == "Dense":
-                return True
-            pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)
-    return False
+FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
 def find_head(model: ModelFile, layer: str | None = None) -> Site:
-    """Return the final Dense layer, or the one asked for.
+    """Return the site that ends a model, or the one asked for.
 
     Args:
         model: The file.
-        layer: Name or path of a Dense layer; None for the head, found by walking back from the
+        layer: Name or path of a layer; None for the head, found by walking back from the
             outputs over layers that act element by element or change the shape.
 
     Returns:
-        The layer; where it is one of two that make up one matrix, both as one, whichever of them
-        was named.
+        The site; where the layer is one of two that make up one matrix, both as one.
 
     Raises:
         UnsupportedModelError: If there is none, or none that can be factorized: codes
@@ -97,72 +43,102 @@ def find_head(model: ModelFile, layer: str | None = None) -> Site:
 
 
 def find_sites(model: ModelFile, layers: Sequence[str | None]) -> list[Site]:
-    """Return the Dense layers of some names or paths, as `find_head` does each of them.
-
-    Raises:
-        UnsupportedModelError: As `find_head` does.
-    """
+    """Return the sites of some names or paths, as `find_head` does each of them."""
     with decoding(model.path):
         if model.tree is None:
             check_has_sites(model)
-            raise AssertionError  # it is subclassed, which was refused
+        items = _items(model)
         by_name: dict[str, list[Item]] = {}
-        for item in _dense_items(model):
+        for item in items:
             for name in {item.name, "/".join(item.path)}:
                 by_name.setdefault(name, []).append(item)
-        items = [
-            _head(model, model.tree) if layer is None else _named(model, layer, by_name)
-            for layer in layers
-        ]
-        pairs = find_pairs(model)
-        seconds = {first: second for second, first in pairs.items()}
-        return [_describe(model, seconds.get(item, item), pairs) for item in items]
+        found = []
+        for layer in layers:
+            if layer is None and model.end.error is not None:
+                raise model.end.error
+            named = None if layer is None else _named(model, layer, items, by_name)
+            site = model.found[model.end.heads[0] if named is None else named]
+            if isinstance(site, UnsupportedModelError):
+                raise site
+            found.append(site)
+        return found
 
 
 def head_paths(model: ModelFile) -> list[str]:
-    """Return the paths of the Dense layers that end a model, one an output; none where one does not."""
+    """Return the paths of the sites that end a model, one an output; none where one does not."""
     try:
         return [find_head(model).path]
     except UnsupportedModelError as error:
-        if error.code != "several_heads" or model.tree is None:
-            return []
-    return list(dict.fromkeys("/".join(i.path) for tail in tails(model.tree) for i in tail.heads))
+        several = error.code == "several_heads" and model.tree is not None
+        return list(model.end.heads) if several else []
 
 
-def _describe(model: ModelFile, item: Item, pairs: dict[Item, Item]) -> Site:
-    """Return a Dense, together with the one before it where the two make up one matrix."""
-    layer = describe_dense(model, item)
-    return as_pair(describe_dense(model, pairs[item]), layer) if item in pairs else layer
+def check_has_sites(model: ModelFile) -> None:
+    """Refuse a model that lists no layers, or none of a known kind among them.
+
+    Raises:
+        UnsupportedModelError: With code ``subclassed`` or ``no_dense``.
+    """
+    if model.tree is None:
+        msg = (
+            f"{model.path} is a subclassed model ({model.class_name}), which lists no layers; "
+            "expected a Sequential or functional model: rebuild it as one, load its weights "
+            'and save with model.save("model.keras").'
+        )
+        raise UnsupportedModelError(msg, code="subclassed")
+    if _items(model):
+        return
+    hidden = [item.name for item in model.tree.walk() if item.inner is None and _wraps_site(item)]
+    if hidden:
+        msg = (
+            f"{model.path} has {NAMES} layers only inside {listed(hidden)}, which wraps a model of "
+            "its own and is not opened: save that model by itself and factorize it."
+        )
+    else:
+        msg = (
+            f"{model.path} has no {NAMES} layer; lrcompress factorizes {NAMES} layers only, "
+            "so there is nothing to do: run inspect to see what it holds."
+        )
+    raise UnsupportedModelError(msg, code="no_dense")
 
 
-def _dense_items(model: ModelFile) -> list[Item]:
-    """Return every Dense of a model, usable or not."""
+def _wraps_site(item: Item) -> bool:
+    """Return whether a layer holds another one that is, or lists, one of a known kind."""
+    pending: list[object] = [item.config.get("layer"), item.config.get("backward_layer")]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            if str(value.get("class_name")) in CLASSES:
+                return True
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+    return False
+
+
+def _items(model: ModelFile) -> list[Item]:
+    """Return every layer of a known kind, usable or not."""
     items = model.tree.walk() if model.tree is not None else iter(())
-    return [item for item in items if dense_entry(item) is not None]
+    return [item for item in items if item.kind is not None]
 
 
-def _choices(items: list[Item]) -> str:
-    """Return the layers for a sentence."""
-    return listed(["/".join(item.path) for item in items])
-
-
-def _named(model: ModelFile, layer: str, by_name: dict[str, list[Item]]) -> Item:
-    """Return the Dense of a given path or, if only one has it, name."""
+def _named(model: ModelFile, layer: str, items: list[Item], by_name: dict[str, list[Item]]) -> str:
+    """Return the path of the layer of a given path or, if only one has it, name."""
     called = by_name.get(layer, [])
     matches = [item for item in called if "/".join(item.path) == layer] or called
     if len(matches) == 1:
-        return matches[0]
+        return "/".join(matches[0].path)
     if matches:
         msg = f"{model.path} has {len(matches)} layers {layer}; give a path: {_choices(matches)}."
         raise UnsupportedModelError(msg, code="no_such_layer")
-    items = _dense_items(model)
     other = next((info for info in model.layers if layer in (info.name, info.path)), None)
     if other is not None:
         msg = (
-            f"Layer {layer} of {model.path} is of class {other.class_name}; expected a Dense layer"
+            f"Layer {layer} of {model.path} is of class {other.class_name}; "
+            f"expected a {NAMES} layer"
         )
     else:
-        msg = f"{model.path} has no Dense layer {layer}"
+        msg = f"{model.path} has no {NAMES} layer {layer}"
     if not items:
         msg += ", and it has none at all."
     else:
@@ -172,18 +148,180 @@ def _named(model: ModelFile, layer: str, by_name: dict[str, list[Item]]) -> Item
     raise UnsupportedModelError(msg, code="no_such_layer")
 
 
-def _head(model: ModelFile, tree: Container) -> Item:
-    """Return the one Dense that ends the model, or say why there is not exactly one."""
-    items, ends = _dense_items(model), tails(tree)
+def describe_sites(model: ModelFile) -> dict[str, Site | UnsupportedModelError]:
+    """Return what every layer of a known kind is or is part of, by path, or why it cannot be factorized."""
+    found: dict[Item, Site | UnsupportedModelError] = {}
+    with decoding(model.path):
+        for item in _items(model):
+            try:
+                found[item] = _describe(model, item)
+            except UnsupportedModelError as error:
+                found[item] = error
+        alone = {item: site for item, site in found.items() if isinstance(site, Site)}
+        for second, (first, whole) in _joined(alone).items():
+            found[first] = found[second] = whole
+    return {"/".join(item.path): site for item, site in found.items()}
+
+
+def _describe(model: ModelFile, item: Item) -> Site:
+    """Return a layer by itself, with its arrays found and checked."""
+    tree, kind, path, entry = model.tree, item.kind, "/".join(item.path), peeled(item.entry)
+    if tree is None or kind is None:
+        raise AssertionError  # it is one of `_items`
+    layer = Serialized(
+        str(entry.get("class_name")), as_dict(entry.get("config")), model.weights.arrays(item.path)
+    )
+    _refuse(model, tree, item, kind, layer)
+    views = kind.views(layer)
+    if not views:
+        msg = (
+            f"The weights of {kind.name} layer {path} in {model.path} do not fit its architecture "
+            f"(found {[list(a.shape) for a in layer.arrays]}); save the model again."
+        )
+        raise UnsupportedModelError(msg, code="config")
+    dtype = str(layer.arrays[0].dtype)
+    if dtype.startswith("void"):
+        msg = (
+            f"{kind.name} layer {path} of {model.path} stores its kernel as raw bytes without a type, as Keras "
+            "writes bfloat16 to HDF5; expected an attribute dtype that says bfloat16: save the model as .keras."
+        )
+        raise UnsupportedModelError(msg, code="quantized")
+    if dtype not in FLOATS:
+        msg = (
+            f"{kind.name} layer {path} of {model.path} stores its kernel as {dtype}; "
+            f"expected one of {', '.join(FLOATS)}: factorize the model before quantizing it."
+        )
+        raise UnsupportedModelError(msg, code="quantized")
+    after, view = following(tree, item), views[0]
+    activation, keeps_order = ends_in(item, after)
+    return Site(
+        name=item.name,
+        path=path,
+        kernel_shape=view.shape,
+        dtype=dtype,
+        use_bias=view.bias > 0,
+        activation=activation,
+        keeps_order=keeps_order,
+        following=tuple(i.class_name for i in after),
+        per_step=is_wrapped(item.entry)
+        or layer.class_name in PER_STEP
+        or (input_dimensions(item) or 0) > 2,
+        layers=(SiteLayer(item.name, path, view, layer),),
+        kind=kind,
+        part=view.part,
+    )
+
+
+def _refuse(model: ModelFile, tree: Container, item: Item, kind: Kind, layer: Serialized) -> None:
+    """Refuse a layer that Keras would not rebuild, or that its kind refuses."""
+    where = f"{kind.name} layer {'/'.join(item.path)} of {model.path}"
+    refusal = kind.refuse(layer)
+    identity = item.entry.get("shared_object_id")
+    if not item.is_named or not leads_to_output(item):
+        why = "leads to no output" if item.is_named else "has no name"
+        code, why = "config", f"{why}; expected a layer in use: choose another."
+    elif tree.paths[item.path] > 1:
+        # Keras does not load such a model, and which of them is meant cannot be said.
+        code, why = "config", (
+            "shares its name with another layer; expected names "
+            "that differ: rename one in the model's own Keras and save it again."
+        )  # fmt: skip
+    elif refusal is not None:
+        code, why = refusal
+    elif isinstance(identity, int) and tree.identities[identity] > 1:
+        code, why = "shared_dense", (
+            "is one object used in several nested models; "
+            "expected it in one place: give the models their own layers, or choose with --layer."
+        )  # fmt: skip
+    else:
+        return
+    msg = f"{where} {why}"
+    raise UnsupportedModelError(msg, code=code)
+
+
+def _joined(alone: dict[Item, Site]) -> dict[Item, tuple[Item, Site]]:
+    """Return, by the second of two layers that are one matrix, the first and the site that they are.
+
+    They follow each other with nothing between: what lrcompress writes, and what others build by
+    hand. Of three or more such layers in a row the last two are one, then the two before them, and
+    so on: no layer is in two sites.
+    """
+    uses: dict[Container, Counter[Ref]] = {}
+    before: dict[Item, tuple[Item, Site]] = {}
+    for item in alone:
+        feeder = _feeder(item, uses)
+        if feeder in alone:
+            whole = _join(alone[feeder], alone[item])
+            if whole is not None:
+                before[item] = feeder, whole
+    firsts = {first for first, _ in before.values()}
+    found = {}
+    for last in before:
+        second = last if last not in firsts else None
+        while second is not None and second in before:
+            found[second] = before[second]
+            second = before[second][0]
+            second = before[second][0] if second in before else None
+    return found
+
+
+def _feeder(item: Item, uses: dict[Container, Counter[Ref]]) -> Item | None:
+    """Return the layer of the same class that alone feeds a layer and nothing else, each called once."""
+    container = item.container
+    if len(item.calls) != 1 or len(item.calls[0]) != 1:
+        return None
+    ref = item.calls[0][0]
+    first = container.by_name.get(ref.layer)
+    if first is None or first is item or ref != Ref(first.name, 0, 0):
+        return None
+    if first.class_name != item.class_name or len(first.calls) != 1 or len(first.calls[0]) > 1:
+        return None
+    if container not in uses:
+        uses[container] = Counter(r for i in container.items for call in i.calls for r in call)
+        uses[container].update(container.outputs)
+    return first if uses[container][ref] == 1 else None
+
+
+def _join(first: Site, second: Site) -> Site | None:
+    """Return the site that two layers in a row are, described under the second's name; or None."""
+    layers = (*first.layers, *second.layers)
+    if first.kind is not second.kind or first.dtype != second.dtype:
+        return None
+    view = second.kind.join(tuple(layer.serialized for layer in layers))
+    if view is None:
+        return None
+    return dataclasses.replace(
+        second,
+        kernel_shape=view.shape,
+        use_bias=view.bias > 0,
+        per_step=first.per_step or second.per_step,
+        layers=layers,
+    )
+
+
+def find_end(model: ModelFile) -> End:
+    """Return the layers that end a model, and why there is not exactly one."""
+    with decoding(model.path):
+        ends = tails(model.tree) if model.tree is not None else []
+        heads = list(dict.fromkeys(item for tail in ends for item in tail.heads))
+        paths = tuple("/".join(item.path) for item in heads)
+        try:
+            _check_end(model, ends, heads)
+        except UnsupportedModelError as error:
+            return End(paths, error)
+        return End(paths)
+
+
+def _check_end(model: ModelFile, ends: list[Tail], heads: list[Item]) -> None:
+    """Refuse a model that does not end in exactly one layer of a known kind."""
     for tail in ends:
         _check_blocks(model, tail)
     check_has_sites(model)
     for tail in ends:
         _check_branches(model, tail)
-    heads = list(dict.fromkeys(item for tail in ends for item in tail.heads))
     if len(heads) > 1:
         msg = (
-            f"{model.path} has {len(heads)} outputs that end in Dense layers: {_choices(heads)}; "
+            f"{model.path} has {len(heads)} outputs that end in {NAMES} layers: {_choices(heads)}; "
             "choose with --layer."
         )
         raise UnsupportedModelError(msg, code="several_heads")
@@ -191,11 +329,10 @@ def _head(model: ModelFile, tree: Container) -> Item:
         block = next((item for tail in ends for item in tail.blocks), None)
         what = f"ends in {block.name} ({block.class_name})" if block else "has no way back"
         msg = (
-            f"{model.path} {what} instead of a Dense layer; "
-            f"to factorize another Dense choose it with --layer: {_choices(items)}."
+            f"{model.path} {what} instead of a {NAMES} layer; "
+            f"to factorize another {NAMES} choose it with --layer: {_choices(_items(model))}."
         )
         raise UnsupportedModelError(msg, code="blocked_tail")
-    return heads[0]
 
 
 def _check_blocks(model: ModelFile, tail: Tail) -> None:
@@ -205,7 +342,7 @@ def _check_blocks(model: ModelFile, tail: Tail) -> None:
         if item.class_name == "ReversibleEmbedding":
             msg = (
                 f"{where}, whose output matrix is the transposed embedding: two factors would break "
-                "that tie; expected a Dense of its own: copy the matrix into one and train again."
+                f"that tie; expected a {NAMES} of its own: copy the matrix into one and train again."
             )
             raise UnsupportedModelError(msg, code="tied_embedding")
         if item.class_name.startswith("QuantizeWrapper"):
@@ -224,6 +361,11 @@ def _check_branches(model: ModelFile, tail: Tail) -> None:
     merge = tail.merges[0]
     msg = (
         f"{model.path} merges {_choices(ways)} in {merge.name} ({merge.class_name}) after its last "
-        f"Dense layers, so none is the final one; choose with --layer: {_choices(tail.heads)}."
+        f"{NAMES} layers, so none is the final one; choose with --layer: {_choices(tail.heads)}."
     )
     raise UnsupportedModelError(msg, code="merged_branches")
+
+
+def _choices(items: list[Item]) -> str:
+    """Return the layers for a sentence."""
+    return listed(["/".join(item.path) for item in items])

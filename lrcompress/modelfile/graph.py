@@ -1,8 +1,7 @@
 """The architecture as a tree of containers and layers, whatever Keras wrote the config.
 
 Sequential models are given the same references between layers as functional ones, so every walk
-over a model is written once. The JSON objects themselves stay shared with the tree: surgery edits
-them in place on a copy.
+over a model is written once. The JSON objects themselves stay shared with the tree.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from lrcompress.modelfile.untrusted import as_dict, as_list
+from lrcompress.kinds import PER_STEP, Kind, kind_of
+from lrcompress.kinds.terms import as_dict, as_list, own_input_shape, shape
 
 Path = tuple[str, ...]
 
@@ -58,6 +58,16 @@ class Item:
         return _stated_name(self.entry) is not None
 
     @property
+    def is_input(self) -> bool:
+        """Whether it is an input of its model."""
+        return self.class_name == "InputLayer"
+
+    @cached_property
+    def kind(self) -> Kind | None:
+        """The kind of the layer, or of the one that it applies at each step."""
+        return kind_of(self.entry)
+
+    @property
     def is_operation(self) -> bool:
         """Whether it is a bare function of `keras.ops`: no layer, no place among the weights."""
         return self.module.startswith(OPERATIONS)
@@ -78,9 +88,9 @@ class Container:
     inputs: list[Ref] = field(default_factory=list)
     outputs: list[Ref] = field(default_factory=list)
     by_name: dict[str, Item] = field(default_factory=dict)
-    # Filled by `order` and `ranks` as they are asked.
+    # Filled as they are asked for: Keras' order, and the dimensions of each layer's input.
     order: dict[Item, None] | None = None
-    input_ranks: dict[Item, int | None] = field(default_factory=dict)
+    input_dimensions: dict[Item, int | None] = field(default_factory=dict)
 
     @property
     def layer_entries(self) -> list[Any]:
@@ -280,3 +290,59 @@ def tensors(value: object, known: dict[str, Item]) -> Iterator[Ref]:
         else:
             for key in sorted(value):
                 yield from tensors(value[key], known)
+
+
+_TO_VECTOR = ("Flatten", "Global")
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU")
+
+
+def input_dimensions(item: Item) -> int | None:
+    """Return the number of dimensions of a layer's input, batch included, as far as the config tells.
+
+    The nearest layer before it whose output's dimensions are known decides; layers in between are
+    taken to keep them, as all but the known exceptions do.
+    """
+    stated = own_input_shape(item.entry)
+    if stated is not None:
+        return len(stated)
+    known = item.container.input_dimensions
+    passed: list[Item] = []
+    current: Item | None = item
+    while current is not None and current not in known:
+        # None for now, which also ends a cycle.
+        known[current] = None
+        passed.append(current)
+        first = current.calls[0] if current.calls else []
+        before = item.container.by_name.get(first[0].layer) if first else None
+        found = _output_dimensions(before) if before else None
+        if found is not None:
+            break
+        current = before
+    else:
+        found = known[current] if current is not None else None
+    known.update(dict.fromkeys(passed, found))
+    return found
+
+
+def _output_dimensions(item: Item) -> int | None:
+    """Return the dimensions of a layer's output where its class fixes them, or it alone tells."""
+    name, config = item.class_name, item.config
+    stated = own_input_shape(item.entry)
+    kept = len(stated) if stated is not None else None
+    if name == "Bidirectional":
+        config = as_dict(as_dict(config.get("layer")).get("config"))
+    if item.is_input:
+        return kept
+    if name.startswith(_TO_VECTOR) and not config.get("keepdims"):
+        return 2
+    if name == "Reshape":
+        target = shape([0 if d == -1 else d for d in config.get("target_shape") or []])
+        return len(target) + 1 if target else None
+    if name == "RepeatVector" or name in PER_STEP:
+        return 3
+    if name == "Bidirectional" or name in _RECURRENT:
+        return 3 if config.get("return_sequences") else 2
+    for axes in (1, 2, 3):
+        if f"{axes}D" in name and name.startswith(("Conv", "MaxPool", "AveragePool")):
+            return axes + 2
+    return None if item.inner is not None or name == "Embedding" else kept

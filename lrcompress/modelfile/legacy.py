@@ -12,11 +12,11 @@ from typing import Any
 import h5py
 
 from lrcompress.errors import printable
+from lrcompress.kinds.terms import as_dict
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, names
 from lrcompress.modelfile.model import Weights
-from lrcompress.modelfile.untrusted import as_dict
 
 ROOT = "model_weights"
 OPTIMIZER = "optimizer_weights"

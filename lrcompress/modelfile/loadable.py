@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import TrainingError, printable
+from lrcompress.kinds.terms import as_dict
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.read import open_model
 from lrcompress.modelfile.sniff import SUFFIXES
-from lrcompress.modelfile.untrusted import as_dict
 
 # Packages of Keras from which models are made, and those of them that have functions for models.
 _FUNCTIONS = frozenset({

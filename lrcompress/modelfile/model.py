@@ -1,19 +1,19 @@
-"""The nouns of this room: a model file, its layers, a replacement, what was written."""
+"""The nouns of this room: a model file, its layers and sites, a replacement, what was written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
 from lrcompress.errors import UnsupportedModelError
+from lrcompress.kinds import Kind, Serialized, View
 from lrcompress.modelfile.graph import Container
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, StoredArray
-from lrcompress.modelfile.numbering import Numbering
 from lrcompress.records.provenance import Origin
 
 
@@ -38,30 +38,45 @@ class LayerInfo:
 
 
 @dataclass(frozen=True)
-class Site:
-    """A Dense layer that can be factorized, or two that are one already factorized.
+class SiteLayer:
+    """A layer of a site: where it stands, what it says of itself, and the matrix in it."""
 
-    A pair computes x (B C) + b and is described as one layer of kernel B C: under the name of the
-    second, whose place it takes in the model, with `first` set.
+    name: str
+    path: str
+    view: View
+    serialized: Serialized = field(repr=False)
+
+    @property
+    def stored(self) -> tuple[StoredArray, ...]:
+        """Where its arrays are stored."""
+        return self.serialized.arrays
+
+
+@dataclass(frozen=True)
+class Site:
+    """A matrix that can be factorized: in one layer, or in two that are one already factorized.
+
+    Two layers compute x (B C) + b and are described as one of kernel B C: under the name of the
+    second, whose place they take in the model.
 
     Attributes:
-        name: Its name; that of the wrapper where TimeDistributed wraps it.
+        name: The layer's name; that of the wrapper where TimeDistributed wraps it.
         path: Its name behind those of the nested models it stands in: ``"encoder/dense_1"``.
-        kernel_shape: (m, n): inputs, units. Of a pair, the shape of B C.
+        kernel_shape: (m, n): inputs, units.
         dtype: Type the kernel is stored in: ``"float32"``, ``"float16"``, ``"bfloat16"`` or
             ``"float64"``.
-        use_bias: Whether it has a bias of shape (n,). Of a pair, whether either layer has one.
+        use_bias: Whether it has a bias of shape (n,). Of two layers, whether either has one.
         activation: What is applied to its kernel's output: its own activation, or, where that is
             linear, that of the next layer but for dropout if it makes probabilities of it; else
             ``"linear"``.
         keeps_order: Whether the largest unit stays the only largest up to the output.
-        following: Class names of the layers after it, up to the next Dense, as far as its output
+        following: Class names of the layers after it, up to the next site, as far as its output
             takes one way only.
         per_step: Whether it acts on inputs of more than two dimensions (sequences, images), or
             under TimeDistributed; False also where the file does not tell.
-        kernel: Where its kernel is stored. Of a pair, that of the second: C, (r, n).
-        bias: Where its bias is stored, None without one. Of a pair, that of the second.
-        first: Of a pair, the first layer by itself, kernel B (m, r); None of a single layer.
+        layers: The layers that it is, in order.
+        kind: What knows its arrays.
+        part: Which matrix of its layer it is; empty where that is one matrix.
     """
 
     name: str
@@ -73,9 +88,9 @@ class Site:
     keeps_order: bool
     following: tuple[str, ...]
     per_step: bool
-    kernel: StoredArray = field(repr=False)
-    bias: StoredArray | None = field(repr=False)
-    first: Site | None = None
+    layers: tuple[SiteLayer, ...] = field(repr=False)
+    kind: Kind = field(repr=False, compare=False)
+    part: str = ""
 
     @property
     def softmax(self) -> bool:
@@ -83,29 +98,55 @@ class Site:
         return self.activation in ("softmax", "log_softmax")
 
     @property
-    def rank(self) -> int | None:
-        """Rank r at which it is split already, None of a single layer."""
-        return None if self.first is None else self.first.kernel_shape[1]
+    def halves(self) -> tuple[Site, ...]:
+        """Its layers, each by itself."""
+        return tuple(
+            replace(
+                self,
+                name=layer.name,
+                path=layer.path,
+                kernel_shape=layer.view.shape,
+                use_bias=layer.view.bias > 0,
+                activation=self.activation if layer is self.layers[-1] else "linear",
+                layers=(layer,),
+            )
+            for layer in self.layers
+        )
 
     @property
-    def second(self) -> Site:
-        """Of a pair, the second layer by itself, kernel C (r, n); a single layer itself."""
-        if self.first is None:
-            return self
-        shape = (self.kernel.shape[0], self.kernel.shape[1])
-        has_bias = self.bias is not None
-        return replace(self, kernel_shape=shape, use_bias=has_bias, first=None)
+    def first(self) -> Site | None:
+        """Of two layers the first by itself, kernel B (m, r); None of a single layer."""
+        return self.halves[0] if len(self.layers) > 1 else None
+
+    @property
+    def rank(self) -> int | None:
+        """Rank r at which it is split already, None of a single layer."""
+        return self.layers[0].view.shape[1] if len(self.layers) > 1 else None
 
     @property
     def input_path(self) -> str:
         """Path of the layer that takes in what the kernel of shape (m, n) is applied to."""
-        return self.path if self.first is None else self.first.path
+        return self.layers[0].path
 
     @property
     def stored_parameters(self) -> int:
         """Number of weights that are stored now, biases included."""
-        own = self.kernel.size + (0 if self.bias is None else self.bias.size)
-        return own + (0 if self.first is None else self.first.stored_parameters)
+        return sum(array.size for layer in self.layers for array in layer.stored)
+
+
+class Numbering(NamedTuple):
+    """How one version of Keras names and counts the groups of layers in an archive.
+
+    Attributes:
+        prefix: The name of the groups that hold layers.
+        doubled: Whether layers with weights take two numbers, the second one unused.
+    """
+
+    prefix: str = "layers"
+    doubled: bool = False
+
+
+NUMBERING = Numbering()
 
 
 @dataclass(frozen=True)
@@ -126,10 +167,15 @@ class Weights:
     index: Index
     of_layer: dict[LayerPath, tuple[str, ...]]
     groups: dict[LayerPath, str] = field(default_factory=dict)
-    numbering: Numbering = Numbering()  # noqa: RUF009 - immutable
+    numbering: Numbering = NUMBERING
     layer_names: tuple[str, ...] = ()
     weight_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     problem: str | None = None
+
+    def arrays(self, path: LayerPath) -> tuple[StoredArray, ...]:
+        """Return the arrays of a layer that are there."""
+        known = self.index.arrays
+        return tuple(known[p] for p in self.of_layer.get(path, ()) if p in known)
 
 
 @dataclass(frozen=True)
@@ -176,33 +222,54 @@ class ModelFile:
     @property
     def sites(self) -> tuple[Site, ...]:
         """Every matrix that can be factorized, in config order; two layers that are one matrix are one."""
-        return self._survey[0]
+        found = self.found.items()
+        return tuple(s for path, s in found if isinstance(s, Site) and s.path == path)
 
     @property
     def refused(self) -> dict[str, UnsupportedModelError]:
         """Why the other layers of the known kinds cannot be factorized, by path."""
-        return self._survey[1]
+        return {p: why for p, why in self.found.items() if isinstance(why, UnsupportedModelError)}
 
     @cached_property
-    def _survey(self) -> tuple[tuple[Site, ...], dict[str, UnsupportedModelError]]:
-        """Look for the sites once, when they are first asked for."""
-        from lrcompress.modelfile.find import survey
+    def found(self) -> dict[str, Site | UnsupportedModelError]:
+        """What each layer of a known kind is or is part of, by path, or why it cannot be factorized."""
+        from lrcompress.modelfile.find import describe_sites
 
-        return survey(self)
+        return describe_sites(self)
+
+    @cached_property
+    def end(self) -> End:
+        """What the model ends in."""
+        from lrcompress.modelfile.find import find_end
+
+        return find_end(self)
+
+
+@dataclass(frozen=True)
+class End:
+    """What a model ends in.
+
+    Attributes:
+        heads: Paths of the layers of known kinds that the ways back from its outputs meet first.
+        error: Why there is not exactly one; None where there is.
+    """
+
+    heads: tuple[str, ...]
+    error: UnsupportedModelError | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Replacement:
-    """What to put in the place of one Dense layer, or of a pair, of kernel (m, n): rank r.
-
-    Attributes:
-        layer: The layer, as found in the same model file.
-        first: (m, r) kernel of the new first layer.
-        second: (r, n) kernel of the layer that keeps the name.
-        bias: New (n,) bias, or None to keep the stored bytes (of a pair whose first layer has a
-            bias: b1 C + b2 of before). Given only where the layer has one.
+    """What to put in the place of one site of kernel (m, n): rank r.
 
     All are rounded to the layer's stored type on writing.
+
+    Attributes:
+        layer: The site, as found in the same model file.
+        first: (m, r) kernel of the new first layer.
+        second: (r, n) kernel of the layer that keeps the name.
+        bias: New (n,) bias, or None to keep the stored bytes (of two layers whose first has a
+            bias: b1 C + b2 of before).
     """
 
     layer: Site

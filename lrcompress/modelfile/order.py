@@ -14,40 +14,29 @@ _Call = tuple[Item, int]
 
 
 def layer_order(container: Container) -> list[Item]:
-    """Return the layers of a container in Keras' order.
-
-    Args:
-        container: A Sequential model (config order) or a functional one (graph order).
-
-    Returns:
-        Its items; layers that no output depends on, inputs apart, are absent, as in Keras.
+    """Return the layers of a container in Keras' order, but for those that no output depends on.
 
     Raises:
         ValueError: If the graph has a cycle.
     """
-    return list(_known_order(container))
+    return list(_order(container))
 
 
 def leads_to_output(item: Item) -> bool:
-    """Return whether Keras holds a layer of the config in its rebuilt model at all.
-
-    Raises:
-        ValueError: If the graph has a cycle.
-    """
-    return item in _known_order(item.container)
+    """Return whether Keras holds a layer of the config in its rebuilt model at all."""
+    return item in _order(item.container)
 
 
-def _known_order(container: Container) -> dict[Item, None]:
+def _order(container: Container) -> dict[Item, None]:
     """Return the order, worked out on the first call only."""
     if container.order is None:
-        container.order = dict.fromkeys(_work_out(container))
+        work_out = (lambda c: c.items) if container.sequential else _by_depth
+        container.order = dict.fromkeys(work_out(container))
     return container.order
 
 
-def _work_out(container: Container) -> list[Item]:
-    """Return the order of `layer_order`."""
-    if container.sequential:
-        return list(container.items)
+def _by_depth(container: Container) -> list[Item]:
+    """Return the layers of a functional model, the farthest from the outputs first."""
     finished, first_seen = _search(container)
     depth_of_call: dict[_Call, int] = {}
     depth_of: dict[Item, int] = {}
@@ -80,17 +69,13 @@ def _resolve(container: Container, ref: Ref) -> _Call:
 
 
 def _search(container: Container) -> tuple[list[_Call], dict[Item, int]]:
-    """Search depth first from the outputs.
-
-    Returns:
-        The calls in order of completion, inputs first, and the number of each layer in order of
-        first sight. The stack is explicit because a real graph can be deeper than Python's.
-    """
+    """Return the calls as a depth-first search from the outputs completes them, and layers as it sees them."""
     finished: list[_Call] = []
     done: set[_Call] = set()
     active: set[_Call] = set()
     first_seen: dict[Item, int] = {}
     for output in container.outputs:
+        # A real graph can be deeper than Python's stack.
         stack: list[tuple[_Call, bool]] = [(_resolve(container, output), False)]
         while stack:
             call, leaving = stack.pop()

@@ -1,7 +1,10 @@
-"""Read the structure of a model file; find its Dense layers and its head; read their arrays."""
+"""Read the structure of a model file once, and the arrays of its sites."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import ModelFileError
-from lrcompress.kinds.products import folded_bias, product
-from lrcompress.kinds.terms import is_input, own_input_shape, units
+from lrcompress.kinds import folded, product
+from lrcompress.kinds.terms import own_input_shape, units
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import OpenModel, opened
 from lrcompress.modelfile.graph import Container, build
 from lrcompress.modelfile.hdf5 import Index, StoredArray, read_array, text
-from lrcompress.modelfile.model import LayerInfo, ModelFile, Site, Weights
+from lrcompress.modelfile.model import LayerInfo, ModelFile, Site, SiteLayer, Weights
 from lrcompress.modelfile.untrusted import decoding, parse_json
 from lrcompress.records import provenance
 
 # What an archive stores beside the model itself.
 _NOT_WEIGHTS = ("optimizer", "metrics", "_metrics", "_loss_tracker", "_compile_metrics")
-
-
 # From here on a kernel stays on disk while it is worked on.
 MAPPED_BYTES = 2**30
+
+_kept: ContextVar[tuple[ModelFile, OpenModel] | None] = ContextVar("kept", default=None)
 
 
 def open_model(path: Path) -> ModelFile:
@@ -45,13 +48,44 @@ def open_model(path: Path) -> ModelFile:
         return describe(path, file)
 
 
-def describe(path: Path, file: OpenModel) -> ModelFile:
-    """Return the structure of a model file that is already open."""
+@contextlib.contextmanager
+def kept_open(model: ModelFile) -> Iterator[None]:
+    """Keep a model file open, so that what reads or copies it inside opens it no more."""
+    kept = _kept.get()
+    if kept is not None and kept[0] is model:
+        yield
+        return
+    with opened(model.path, index=model.weights.index) as file:
+        token = _kept.set((model, file))
+        try:
+            yield
+        finally:
+            _kept.reset(token)
+
+
+@contextlib.contextmanager
+def reading(model: ModelFile) -> Iterator[OpenModel]:
+    """Open a model file to read its arrays, unless it is kept open."""
+    kept = _kept.get()
+    if kept is not None and kept[0] is model:
+        yield kept[1]
+        return
+    with opened(model.path, index=model.weights.index) as file:
+        yield file
+
+
+def describe(
+    path: Path, file: OpenModel, meant: tuple[dict[str, Any], Container] | None = None
+) -> ModelFile:
+    """Return the structure of a model file that is already open.
+
+    Where its architecture is the one that is meant, that one's tree is taken.
+    """
     what = "config.json" if file.format == "keras" else "model_config"
     config = parse_json(file.config, path, what)
     if file.format == "hdf5":
         legacy.name_after_file(config, file.weights)
-    tree = build(config)
+    tree = meant[1] if meant is not None and meant[0] == config else build(config)
     if file.format == "keras":
         metadata = parse_json(file.metadata or b"{}", path, "metadata.json")
         version, optimizer = text(metadata.get("keras_version")), archive.OPTIMIZER
@@ -135,44 +169,47 @@ def _input_shapes(tree: Container | None) -> list[list[int | None]] | None:
     shapes = []
     for ref in tree.inputs:
         item = tree.by_name[ref.layer]
-        found = own_input_shape(item)
+        found = own_input_shape(item.entry)
         if found is None and item.inner is not None:
             nested = _input_shapes(item.inner)
             found = nested[0] if nested else None
         # Layers other than inputs state their input's shape too; both are the model's.
-        if found is None or (not tree.sequential and not is_input(item)):
+        if found is None or (not tree.sequential and not item.is_input):
             return None
         shapes.append(found)
     return shapes
 
 
-def read_kernel(model: ModelFile, layer: Site) -> NDArray[Any]:
-    """Return a Dense layer's kernel; of a pair, B C.
+def read_kernel(model: ModelFile, site: Site, dtype: str | None = None) -> NDArray[Any]:
+    """Return the matrix A of a site; of two layers, B C.
 
     Args:
         model: The file.
-        layer: One of its Dense layers.
+        site: One of its sites.
+        dtype: Type of what two layers make up, if not that of `Returns`.
 
     Returns:
-        (m, n) array in its stored type; bfloat16 as float32, and so the product of a pair that is
+        (m, n) array in its stored type; bfloat16 as float32, and so the product of two that are
         stored in 16 bits. Not checked for NaN.
 
     Raises:
         ModelFileError: If the file cannot be read or is no longer the one described.
     """
-    with opened(model.path, index=model.weights.index) as file, decoding(model.path):
-        kernel = _read(model, file, layer.kernel)
-        if layer.first is None:
-            return kernel
-        return product(_read(model, file, layer.first.kernel), kernel, _wide(layer))
+    with reading(model) as file, decoding(model.path):
+        parts = [site.kind.matrix(p.view, _Values(model, file, p)) for p in site.layers]
+        if site.first is None:
+            return parts[0]
+        left, right = parts
+        return product(left, right, dtype or _wide(site))
 
 
-def read_bias(model: ModelFile, layer: Site) -> NDArray[Any] | None:
-    """Return a Dense layer's bias, None where it has none; of a pair, b1 C + b2.
+def read_bias(model: ModelFile, site: Site, dtype: str | None = None) -> NDArray[Any] | None:
+    """Return the bias of a site, None where it has none; of two layers, b1 C + b2.
 
     Args:
         model: The file.
-        layer: One of its Dense layers.
+        site: One of its sites.
+        dtype: Type of what two layers make up, if not that of `Returns`.
 
     Returns:
         (n,) array in its stored type; bfloat16 as float32, and so what is folded in 16 bits.
@@ -180,30 +217,44 @@ def read_bias(model: ModelFile, layer: Site) -> NDArray[Any] | None:
     Raises:
         ModelFileError: If the file cannot be read or is no longer the one described.
     """
-    if not layer.use_bias:
+    if not site.use_bias:
         return None
-    with opened(model.path, index=model.weights.index) as file, decoding(model.path):
-        bias = None if layer.bias is None else _read(model, file, layer.bias)
-        if layer.first is None or layer.first.bias is None:
-            return bias
-        first, kernel = _read(model, file, layer.first.bias), _read(model, file, layer.kernel)
-        return folded_bias(first, kernel, bias, _wide(layer))
+    kind = site.kind
+    with reading(model) as file, decoding(model.path):
+        values = [_Values(model, file, layer) for layer in site.layers]
+        biases = [kind.bias(p.view, v) for p, v in zip(site.layers, values, strict=True)]
+        if len(biases) == 1 or biases[0] is None:
+            return biases[-1]
+        right = kind.matrix(site.layers[-1].view, values[-1])
+        return folded(biases[0], right, biases[-1], dtype or _wide(site))
 
 
-def _wide(layer: Site) -> str:
+def _wide(site: Site) -> str:
     """Return the type in which a product is handed on."""
-    return "float64" if layer.dtype == "float64" else "float32"
+    return "float64" if site.dtype == "float64" else "float32"
 
 
-def _read(model: ModelFile, file: OpenModel, stored: StoredArray) -> NDArray[Any]:
-    """Read one array, making sure that it is still what the description says."""
-    check_unchanged(model)
-    if stored.source not in file.weights:
-        raise changed(model.path)
-    values = stored_values(file, stored)
-    if values.shape != stored.shape:
-        raise changed(model.path)
-    return values
+class _Values(Sequence[NDArray[Any]]):
+    """The arrays of a layer, each read when it is asked for, if the file is still what was described."""
+
+    def __init__(self, model: ModelFile, file: OpenModel, layer: SiteLayer) -> None:
+        """Remember where they are."""
+        self._model, self._file, self._stored = model, file, layer.stored
+
+    def __len__(self) -> int:
+        """Return how many they are."""
+        return len(self._stored)
+
+    def __getitem__(self, number: Any) -> Any:  # noqa: ANN401  # as Sequence has it
+        """Read one array."""
+        stored = self._stored[number]
+        check_unchanged(self._model)
+        if stored.source not in self._file.weights:
+            raise changed(self._model.path)
+        values = stored_values(self._file, stored)
+        if values.shape != stored.shape:
+            raise changed(self._model.path)
+        return values
 
 
 def stored_values(

@@ -1,17 +1,16 @@
-"""Walk back from a model's outputs to the Dense layers that end it, and say what is in the way."""
+"""Walk back from a model's outputs to the layers that end it, and on from a layer to what follows it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from lrcompress.kinds import peeled
 from lrcompress.kinds.endings import HANDS_ON, ORDER_KEEPING, RESHAPED, activation_name, applied
-from lrcompress.kinds.terms import PASSED_OVER, dense_entry, is_built_in, is_input, is_passed_over
-from lrcompress.modelfile.dimensions import input_dimensions
-from lrcompress.modelfile.graph import Container, Item, Ref
-from lrcompress.modelfile.untrusted import as_dict
+from lrcompress.kinds.terms import PASSED_OVER, as_dict, is_built_in
+from lrcompress.modelfile.graph import Container, Item, Ref, input_dimensions
 
-# Thousands of layers behind each of thousands of outputs, or of Dense layers, are no model.
+# Thousands of layers behind each of thousands of outputs, or sites, are no model.
 MOST_STEPS, LONGEST_WAY = 1_000_000, 1_000
 
 
@@ -20,8 +19,8 @@ class Tail:
     """What ends one output of a model.
 
     Attributes:
-        heads: The Dense layers met first on the ways back, without repetition.
-        blocks: Layers that are neither Dense nor may be passed over.
+        heads: The layers of known kinds met first on the ways back, without repetition.
+        blocks: Other layers that may not be passed over.
         merges: Layers with several inputs on the ways back.
     """
 
@@ -59,16 +58,16 @@ def _tail(tree: Container, output: Ref, steps: Iterator[int]) -> Tail:
             msg = f"more than {MOST_STEPS} steps back from its outputs"
             raise ValueError(msg)
         seen.add(key)
-        if dense_entry(item) is not None:
+        if item.kind is not None:
             if item not in tail.heads:
                 tail.heads.append(item)
         elif item.inner is not None:
             outputs = item.inner.outputs[ref.tensor : ref.tensor + 1]
             entered = (*frames, (item, ref.node))
             pending.extend((item.inner, inner, entered) for inner in outputs)
-        elif is_input(item):
+        elif item.is_input:
             pending.extend(_outside(item, frames))
-        elif is_passed_over(item):
+        elif item.is_operation or (item.class_name in PASSED_OVER and is_built_in(item.entry)):
             refs = item.calls[min(ref.node, len(item.calls) - 1)]
             if len(set(refs)) > 1:
                 tail.merges.append(item)
@@ -89,16 +88,10 @@ def _outside(item: Item, frames: _Frames) -> list[tuple[Container, Ref, _Frames]
 
 
 def following(tree: Container, item: Item) -> list[Item]:
-    """Return the layers after `item`, up to the next Dense, for as long as its output takes one way only.
+    """Return the layers after `item`, up to the next of a known kind, while its output takes one way only.
 
-    No more than the first `LONGEST_WAY` of them.
-
-    Args:
-        tree: The whole model.
-        item: A layer of it.
-
-    Returns:
-        Layers in order; empty where the output is used twice, or is an output and used as well.
+    No more than the first `LONGEST_WAY`; none where the output is used twice, or is an output and
+    used as well.
     """
     # In order, and quick to look up: hundreds of layers may follow.
     found: dict[Item, None] = {}
@@ -119,23 +112,18 @@ def following(tree: Container, item: Item) -> list[Item]:
         if current in found:  # a cycle, in a malformed graph
             break
         found[current] = None
-        if dense_entry(current) is not None:
+        if current.kind is not None:
             break
     return list(found)
 
 
 def ends_in(item: Item, after: list[Item]) -> tuple[str, bool]:
-    """Return what is applied to what a Dense's kernel gives, and whether classes keep their order.
+    """Return what is applied to what a layer's kernel gives, and whether classes keep their order.
 
-    Args:
-        item: The Dense.
-        after: The layers that follow it.
-
-    Returns:
-        Its own activation, or, where that is linear, the next one's if it makes probabilities or
-        their logarithms; and whether the largest unit stays the only largest up to the output.
+    That is its own activation, or, where that is linear, the next one's if it makes probabilities
+    or their logarithms; classes keep it if the largest unit stays the only largest up to the output.
     """
-    own = activation_name(as_dict(as_dict(dense_entry(item)).get("config")).get("activation"))
+    own = activation_name(as_dict(peeled(item.entry).get("config")).get("activation"))
     found = [_activation(layer) for layer in after]
     keeps = all(name in ORDER_KEEPING for name in (own, *found) if name != HANDS_ON)
     keeps = keeps and not any(layer.class_name in RESHAPED for layer in after)
@@ -155,12 +143,11 @@ def ends_in(item: Item, after: list[Item]) -> tuple[str, bool]:
 
 def _activation(item: Item) -> str | None:
     """Return the activation that a layer applies; None of one with a kernel, or a custom one."""
-    entry = item.entry
-    if not (item.is_operation or is_built_in(entry)):
+    if not (item.is_operation or is_built_in(item.entry)):
         return None
-    if item.class_name == "TimeDistributed":
-        entry = as_dict(item.config.get("layer"))
+    entry = peeled(item.entry)
     if not item.is_operation and entry.get("class_name") not in PASSED_OVER:
         return None
-    dimensions = input_dimensions(item)
-    return applied(str(entry.get("class_name")), as_dict(entry.get("config")), dimensions)
+    return applied(
+        str(entry.get("class_name")), as_dict(entry.get("config")), input_dimensions(item)
+    )

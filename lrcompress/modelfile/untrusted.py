@@ -102,15 +102,3 @@ def _integer(digits: str) -> int:
 def dump_json(value: dict[str, Any]) -> str:
     """Return `value` as Keras itself would write it: default separators, ASCII, NaN allowed."""
     return json.dumps(value)
-
-
-def as_dict(value: object) -> dict[str, Any]:
-    """Return `value` if it is a JSON object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def as_list(value: object) -> list[Any]:
-    """Return `value` if it is a JSON array, a serialized tuple's items, else an empty list."""
-    if isinstance(value, dict) and value.get("class_name") == "__tuple__":
-        value = value.get("items")
-    return value if isinstance(value, list) else []

@@ -92,13 +92,13 @@ def test_the_graph_is_ordered_once(
 ) -> None:
     """The order of layers is worked out once a reading of the file, whatever the number of layers."""
     seen: list[int] = []
-    work_out = order._work_out
+    work_out = order._by_depth
 
     def counted(container: Container) -> list[Item]:
         seen.append(len(container.items))
         return work_out(container)
 
-    monkeypatch.setattr(order, "_work_out", counted)
+    monkeypatch.setattr(order, "_by_depth", counted)
     counts = []
     for count in (5, 50):
         seen.clear()
@@ -159,7 +159,7 @@ def test_ways_back_from_many_outputs_are_bounded(
     monkeypatch.setattr(tail, "MOST_STEPS", 200)
 
     with pytest.raises(ModelFileError, match="200 steps back"):
-        find_head(model)
+        find_head(open_model(model.path))
 
 
 def test_what_follows_many_dense_is_bounded(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:

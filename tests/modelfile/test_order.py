@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lrcompress.modelfile.archive import layer_groups
 from lrcompress.modelfile.graph import build
-from lrcompress.modelfile.numbering import Numbering
+from lrcompress.modelfile.model import Numbering
 from lrcompress.modelfile.order import layer_order
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def test_groups_count_classes_in_each_container(make: Maker) -> None:
     )
     tree = build(make.sequential(make.input(), make.dense("a", 6), inner, make.dense("b", 6)))
 
-    assert Numbering().groups(tree, lambda *_: True) == {
+    assert layer_groups(tree, lambda *_: True) == {
         ("a",): "layers/dense",
         ("inner",): "layers/sequential",
         ("inner", "p"): "layers/sequential/layers/dense",
@@ -99,7 +100,7 @@ def test_functions_have_no_group(make: Maker) -> None:
     graph = [*links(make, a="x"), (operation, ["a", "x"]), (make.dense("b", 6), ["op"])]
     tree = build(make.functional(graph, ["b"]))
 
-    assert Numbering().groups(tree, lambda *_: True) == {
+    assert layer_groups(tree, lambda *_: True) == {
         ("x",): "layers/input_layer",
         ("a",): "layers/dense",
         ("b",): "layers/dense_1",
@@ -111,7 +112,7 @@ def test_keras_2_13_gave_weighted_layers_two_numbers(make: Maker) -> None:
     layers = [make.dense("a", 6), make.layer("Dropout", "r"), make.dense("b", 6)]
     tree = build(make.sequential(*layers, make.layer("Dropout", "s"), make.dense("c", 6)))
 
-    groups = Numbering("old", doubled=True).groups(tree, lambda path, _: path[0] in "abc")
+    groups = layer_groups(tree, lambda path, _: path[0] in "abc", Numbering("old", doubled=True))
 
     assert list(groups.values()) == [
         "old/dense",

@@ -64,11 +64,11 @@ def test_a_pair_is_one_layer_by_either_name(make: Maker, name: str | None) -> No
     assert (head.name, head.path, head.input_path, head.rank) == ("c", "c", "b", R)
     assert (head.kernel_shape, head.activation, head.softmax) == ((M, N), "softmax", True)
     assert head.stored_parameters == M * R + R * N + N
-    assert (head.first.kernel_shape, head.second.kernel_shape) == ((M, R), (R, N))
+    assert tuple(half.kernel_shape for half in head.halves) == ((M, R), (R, N))
     assert model.sites == (head,)
     expected = (first.astype("f8") @ second.astype("f8")).astype("f4")
     np.testing.assert_array_equal(read_kernel(model, head), expected, strict=True)
-    np.testing.assert_array_equal(read_kernel(model, head.second), second, strict=True)
+    np.testing.assert_array_equal(read_kernel(model, head.halves[1]), second, strict=True)
 
 
 @pytest.mark.parametrize("second_has_one", [True, False])

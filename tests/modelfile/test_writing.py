@@ -60,7 +60,7 @@ def test_one_dense_becomes_two(small: ModelFile, tmp_path: Path) -> None:
     written = write_replaced(small, [replacement], tmp_path / f"out{small.path.suffix}")
 
     new = open_model(written.path)
-    first, second = find_head(new).first, find_head(new).second
+    first, second = find_head(new).halves
     assert written.first_names == {"probs": "probs_lowrank"}
     assert [layer.name for layer in new.layers] == ["x", "hidden", "probs_lowrank", "probs"]
     assert (first.kernel_shape, first.use_bias, first.activation) == ((8, 2), False, "linear")
@@ -193,7 +193,7 @@ def test_factors_are_rounded_to_the_stored_type(make: Maker, tmp_path: Path, dty
     write_replaced(model, [replacement], tmp_path / "out.h5")
 
     new = open_model(tmp_path / "out.h5")
-    head = find_head(new).second
+    head = find_head(new).halves[1]
     assert head.dtype == dtype
     np.testing.assert_array_equal(
         read_kernel(new, head), replacement.second.astype(dtype), strict=True

@@ -338,9 +338,9 @@ def test_ended_by_a_signal(name: str, model: Path) -> None:
     default = "default_int_handler" if name == "SIGINT" else "SIG_DFL"
     program = (
         f"import signal, sys, time; signal.signal(signal.{name}, signal.{default})\n"
-        "from lrcompress.modelfile.rewrite import rewriting\n"
+        "from lrcompress.modelfile.rewrite import write\n"
         "def wait(*arguments): print('now', flush=True); time.sleep(60)\n"
-        "rewriting.write_model = wait\n"
+        "write.write_model = wait\n"
         "from lrcompress.cli import main\n"
         "sys.argv[1:] = ['factorize', 'model.keras', '--rank', '3', '-o', 'out.keras', '-q']\n"
         "main()\n"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from lrcompress.kinds.terms import as_dict, as_list
 from lrcompress.modelfile.graph import Container, Item, first_calls, is_leaf, tensors
 from lrcompress.modelfile.modern.notes import Notes
-from lrcompress.modelfile.untrusted import as_dict, as_list
 
 RECURRENT = ("RNN", "LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "Bidirectional")
 # Keras 2 counts the creation of a nested model as its call number 0.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from lrcompress.kinds.terms import as_dict
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.terms import arguments, knows_name
-from lrcompress.modelfile.untrusted import as_dict
 
 # Also short names that Keras 3 knows: as losses of an HDF5 file it does not load them.
 _ALIASES = {

@@ -23,14 +23,12 @@ from lrcompress.modelfile.modern.graph import modern_model
 from lrcompress.modelfile.modern.names import rename
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.weights import Origin, conversions, uses_hard_sigmoid_inside
-from lrcompress.modelfile.numbering import Numbering
 from lrcompress.modelfile.read import changed, describe
-from lrcompress.modelfile.rewrite.legacy_names import list_attributes
+from lrcompress.modelfile.rewrite.names import list_attributes
+from lrcompress.modelfile.rewrite.place import json_attribute, plan_config, plan_origin
 from lrcompress.modelfile.rewrite.plan import NewArray, Plan
-from lrcompress.modelfile.rewrite.planning import json_attribute, plan_config, plan_origin
-from lrcompress.modelfile.rewrite.rewriting import check_place
 from lrcompress.modelfile.rewrite.verify import read_back
-from lrcompress.modelfile.rewrite.write import write_model
+from lrcompress.modelfile.rewrite.write import check_place, write_model
 from lrcompress.modelfile.untrusted import decoding, dump_json, parse_json
 
 # What a modernized file says of itself: the conventions of the first Keras 3, which all keep.
@@ -130,7 +128,7 @@ def _plan(model: ModelFile, tree: Container, source: OpenModel, notes: Notes) ->
     weights = model.weights
     if model.format == "keras":
         plan = Plan(dropped={archive.OPTIMIZER})
-        new = Numbering().groups(tree, lambda path, _: bool(weights.of_layer.get(path)))
+        new = archive.layer_groups(tree, lambda path, _: bool(weights.of_layer.get(path)))
         plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
         operations = {item.path for item in tree.walk() if item.is_operation}
         plan.dropped |= {group for path, group in weights.groups.items() if path in operations}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from lrcompress.kinds.terms import is_built_in, own_input_shape, shape
+from lrcompress.kinds.terms import as_dict, is_built_in, own_input_shape, shape
 from lrcompress.modelfile.graph import OPERATIONS, Container, Item, build, is_leaf, unused_name
 from lrcompress.modelfile.modern.calls import modern_calls
 from lrcompress.modelfile.modern.layers import MODELS, modern_layer, wrapped_layers
 from lrcompress.modelfile.modern.masks import explicit_masks
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.operations import modern_operations
-from lrcompress.modelfile.untrusted import as_dict
 
 # Where Keras 3 finds a class; all layers are exported from one place.
 _MODULES = {"Functional": "keras.src.models.functional", "Sequential": "keras"}
@@ -159,7 +158,7 @@ def _stated_input(tree: Container) -> _Stated | None:
         # Keras 3 builds a Sequential by an input of its own, not by that of a model inside it.
         return None if "build_config" in tree.entry else _input_of(first.inner)
     states = any(key in first.config for key in ("batch_input_shape", "batch_shape", "input_shape"))
-    found = own_input_shape(first) if states else None
+    found = own_input_shape(first.entry) if states else None
     if found is None:
         # TensorFlow 2.2 and later note what the model was built with.
         found = shape(as_dict(tree.entry.get("config")).get("build_input_shape"))
@@ -175,7 +174,7 @@ def _input_of(tree: Container) -> _Stated | None:
         first = tree.by_name[tree.inputs[0].layer] if len(tree.inputs) == 1 else None
     if first is None or first.class_name != "InputLayer":
         return _stated_input(tree) if tree.sequential else None
-    found = own_input_shape(first)
+    found = own_input_shape(first.entry)
     return None if found is None else _Stated(found, _input_dtype(first))
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.kinds.terms import is_built_in
+from lrcompress.kinds.terms import as_dict, as_list, is_built_in
 from lrcompress.modelfile.graph import OPERATIONS
 from lrcompress.modelfile.modern.keras1 import to_keras_2
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.terms import arguments, knows_name
-from lrcompress.modelfile.untrusted import as_dict, as_list
 
 # Classes of Keras 2 that Keras 3 has under another name.
 _CLASSES = {

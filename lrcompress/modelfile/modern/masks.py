@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.kinds.terms import DROPOUTS
+from lrcompress.kinds.terms import DROPOUTS, as_dict, as_list
 from lrcompress.modelfile.graph import Container, Item, Ref, unused_name
 from lrcompress.modelfile.modern.calls import RECURRENT, tensor
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.operations import operation_entry
-from lrcompress.modelfile.untrusted import as_dict, as_list
 
 # Layers with one input whose output has the mask of the input.
 _PASSING = DROPOUTS | {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from lrcompress.kinds.terms import as_dict
 from lrcompress.modelfile.graph import Container, Item, Path, build, unused_name
 from lrcompress.modelfile.modern.layers import wrapped_layers
 from lrcompress.modelfile.modern.notes import Notes
-from lrcompress.modelfile.untrusted import as_dict
 
 
 def rename(entry: dict[str, Any], compiled: dict[str, Any] | None, notes: Notes) -> dict[Path, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from lrcompress.kinds.terms import as_dict, as_list
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.modern.calls import holds_tensor, tensors_in
 from lrcompress.modelfile.modern.notes import Notes
-from lrcompress.modelfile.untrusted import as_dict, as_list
 
 _CONSTANT = "_CONSTANT_VALUE"
 

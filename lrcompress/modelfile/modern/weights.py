@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.kinds.endings import activation_name
-from lrcompress.kinds.terms import is_built_in, units
+from lrcompress.kinds.terms import as_dict, is_built_in, units
 from lrcompress.modelfile.modern.keras1 import CLASSES
-from lrcompress.modelfile.untrusted import as_dict
 
 HARD_SIGMOID = 1.2
 Arrays = list[NDArray[Any]]

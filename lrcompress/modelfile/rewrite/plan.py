@@ -1,4 +1,4 @@
-"""What a new weights file holds, said in terms of the old one; both formats are written from it."""
+"""What becomes of a model's layers, and what its new weights file holds, in terms of the old one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
+from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index
 
 
@@ -23,6 +24,28 @@ class NewArray:
 
     values: NDArray[Any]
     dtype: str
+
+
+@dataclass
+class Changes:
+    """A new architecture and its weights, in terms of the old ones.
+
+    Attributes:
+        config: The new architecture.
+        firsts: Path of each new first layer by the path of the layer it was split from.
+        kernels: Its kernel, by its own path.
+        gone: Paths of layers that are no more, their weights with them.
+        values: New values by a layer's path and the number of the array there: 0 for the kernel,
+            1 for the bias. None: the array is no more. Only a bias may be new.
+        warnings: Sentences for the user.
+    """
+
+    config: dict[str, Any]
+    firsts: dict[LayerPath, LayerPath] = field(default_factory=dict)
+    kernels: dict[LayerPath, NewArray] = field(default_factory=dict)
+    gone: set[LayerPath] = field(default_factory=set)
+    values: dict[tuple[LayerPath, int], NewArray | None] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -86,21 +109,15 @@ def write_plan(
     """Fill an empty HDF5 file according to a plan, array by array.
 
     Every object is created in sorted order, so that equal input gives equal bytes. HDF5 copies an
-    array as it is stored, packed or not, through a buffer of a megabyte.
-
-    Args:
-        plan: What to write.
-        source: The old file.
-        index: All its objects.
-        target: The new file, empty and writable.
-        go_on: Called before each array; raises what stops the writing.
+    array as it is stored, packed or not, through a buffer of a megabyte. `go_on` is called before
+    each array and raises what stops the writing.
     """
     groups, arrays = plan.targets(index)
-    copy_attributes(source, target, "", plan)
+    _copy_attributes(source, target, "", plan)
     for new in sorted({*groups, *plan.groups, *(path for path, _ in plan.attributes if path)}):
         group = target.require_group(new)
         if new in groups:
-            copy_attributes(source[index.groups[groups[new]]], group, new, plan)
+            _copy_attributes(source[index.groups[groups[new]]], group, new, plan)
     for new in sorted({*arrays, *plan.arrays}):
         go_on()
         parent, _, name = new.rpartition("/")
@@ -114,7 +131,7 @@ def write_plan(
             (target[path] if path else target).attrs[name] = value
 
 
-def copy_attributes(source: h5py.Group, target: h5py.Group, path: str, plan: Plan) -> None:
+def _copy_attributes(source: h5py.Group, target: h5py.Group, path: str, plan: Plan) -> None:
     """Copy a group's attributes with their exact types, but for those the plan overrides."""
     for name in sorted(source.attrs):
         if (path, name) in plan.attributes:

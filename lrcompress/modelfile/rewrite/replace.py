@@ -1,43 +1,42 @@
-"""Write a new model file in which Dense layers are split, split otherwise, or made one again."""
+"""Sites are given factors, given other factors, or made one layer again, in a copy of their file."""
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lrcompress.errors import RankError, UnsupportedModelError
-from lrcompress.kinds.products import folded_bias, product
+from lrcompress.errors import KernelError, RankError, UnsupportedModelError
+from lrcompress.kinds import Halves, Serialized, is_wrapped
 from lrcompress.modelfile.find import find_sites
-from lrcompress.modelfile.graph import Container, Item, build, unused_name
-from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
-from lrcompress.modelfile.read import changed, read_bias, read_kernel
-from lrcompress.modelfile.rewrite import joining
-from lrcompress.modelfile.rewrite.changes import Changes
-from lrcompress.modelfile.rewrite.factors import rounded, stored_factors
-from lrcompress.modelfile.rewrite.plan import NewArray
-from lrcompress.modelfile.rewrite.rewriting import check_place, rewrite
-from lrcompress.modelfile.rewrite.splitting import SUFFIX, put_before, remarks, split, take_out
+from lrcompress.modelfile.graph import unused_name
+from lrcompress.modelfile.hdf5 import cast
+from lrcompress.modelfile.model import ModelFile, Replacement, Site, SiteLayer, Written
+from lrcompress.modelfile.read import kept_open, read_bias, read_kernel
+from lrcompress.modelfile.rewrite.layers import SUFFIX, Draft, merge_remarks, split_remarks
+from lrcompress.modelfile.rewrite.plan import Changes, NewArray
+from lrcompress.modelfile.rewrite.write import check_place, rewrite
 from lrcompress.modelfile.untrusted import decoding
 
 
 def write_replaced(
     model: ModelFile, replacements: Sequence[Replacement], output: Path, *, overwrite: bool = False
 ) -> Written:
-    """Write a copy of a model file in which each given Dense layer is two.
+    """Write a copy of a model file in which each given site is two layers.
 
     Layer `name` with kernel (m, n) becomes `name_lowrank` (r units, no bias, linear) followed by
-    `name` with kernel (r, n) and everything else as it was. A pair, which is two layers already,
+    `name` with kernel (r, n) and everything else as it was. A site that is two layers already
     stays these two with new kernels; a bias of its first layer is folded into the second's. All
     other weights are copied bit by bit; optimizer state is left out, its settings stay. The file is
     read back and compared before it takes its place. Equal input gives equal bytes.
 
     Args:
         model: The file to start from; it is not touched.
-        replacements: What to replace; each layer once.
+        replacements: What to replace; each site once.
         output: Where to write. The format is that of `model`.
         overwrite: Whether an existing `output` may be replaced.
 
@@ -49,23 +48,25 @@ def write_replaced(
         KernelError: If a factor is not finite, or no longer is in the stored type.
         OutputError: If the output cannot be written.
         ModelFileError: If the input cannot be read or has changed since `model` was read.
-        UnsupportedModelError: If a layer is not one of the file, or its place is not certain.
+        UnsupportedModelError: If a site is not one of the file, or its place is not certain.
         VerificationError: If the written file is not what was meant; it is then not put in place.
     """
     output = check_place(model, output, overwrite=overwrite)
-    arrays = [_arrays(model, replacement) for replacement in replacements]
-    layers = [replacement.layer for replacement in replacements]
-    with decoding(model.path):
-        changes = _replace(model, replacements, arrays)
-    names = {"/".join(old): first[-1] for old, first in changes.firsts.items()}
-    names |= {layer.path: layer.first.name for layer in layers if layer.first is not None}
-    return rewrite(model, changes, output, names, overwrite=overwrite)
+    for replacement in replacements:
+        _check_factors(replacement)
+    with kept_open(model):
+        with decoding(model.path):
+            edit = _Edit(model, [replacement.layer for replacement in replacements])
+            for replacement in replacements:
+                edit.replace(replacement)
+            changes = edit.finish()
+        return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
 
 
 def write_merged(
     model: ModelFile, layers: Sequence[Site], output: Path, *, overwrite: bool = False
 ) -> Written:
-    """Write a copy of a model file in which each given pair of Dense layers is one again.
+    """Write a copy of a model file in which each given site, two layers, is one again.
 
     The second layer keeps its name and everything it had; its kernel becomes B C, computed in
     float64, its bias b1 C + b2 where the first layer has one. All other weights are copied bit by
@@ -73,7 +74,7 @@ def write_merged(
 
     Args:
         model: The file to start from; it is not touched.
-        layers: Pairs, as found in it; each once.
+        layers: Sites of two layers, as found in it; each once.
         output: Where to write. The format is that of `model`.
         overwrite: Whether an existing `output` may be replaced.
 
@@ -84,115 +85,173 @@ def write_merged(
         KernelError: If B C is not finite, or not in the stored type.
         OutputError: If the output cannot be written.
         ModelFileError: If the input cannot be read or has changed since `model` was read.
-        UnsupportedModelError: If a layer is no pair of the file (code ``not_split``), or its
+        UnsupportedModelError: If a site is no two layers of the file (code ``not_split``), or its
             place is not certain.
         VerificationError: If the written file is not what was meant; it is then not put in place.
     """
     output = check_place(model, output, overwrite=overwrite)
-    with decoding(model.path):
-        changes = _merge(model, layers)
-    names = {layer.path: layer.first.name for layer in layers if layer.first is not None}
-    return rewrite(model, changes, output, names, overwrite=overwrite)
+    with kept_open(model):
+        with decoding(model.path):
+            edit = _Edit(model, layers)
+            for site in layers:
+                edit.merge(site)
+            changes = edit.finish()
+        return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
 
 
-def _replace(
-    model: ModelFile, replacements: Sequence[Replacement], arrays: Sequence[dict[str, NewArray]]
-) -> Changes:
-    """Return what becomes of a model in which Dense layers get other factors."""
-    changes, tree = _start(model, [replacement.layer for replacement in replacements])
-    items = {"/".join(item.path): item for item in tree.walk()}
-    taken = {item.name for item in tree.walk()}
-    new_entries: list[tuple[Item, dict[str, Any]]] = []
-    for replacement, given in zip(replacements, arrays, strict=True):
-        layer = replacement.layer
-        item, rank = items[layer.path], int(np.shape(replacement.first)[1])
-        has_bias = layer.use_bias or "bias" in given
-        changes.values[item.path, 0] = given["second"]
-        if "bias" in given:
-            changes.values[item.path, 1] = given["bias"]
-        if layer.first is None:
-            path = (*item.path[:-1], unused_name(item.name + SUFFIX, taken))
-            taken.add(path[-1])
-            changes.warnings += remarks(item)
-            new_entries.append((item, split(item, path[-1], rank, bias=has_bias)))
-            changes.firsts[item.path], changes.kernels[path] = path, given["first"]
-            continue
-        first = items[layer.first.path]
-        joining.narrow(first, item, rank, bias=has_bias)
-        changes.values[first.path, 0] = given["first"]
-        if layer.first.use_bias:
-            changes.values[first.path, 1] = None
-    put_before(new_entries)
-    return changes
+def _check_factors(replacement: Replacement) -> None:
+    """Refuse factors whose shapes do not fit their site."""
+    site, (m, n) = replacement.layer, replacement.layer.kernel_shape
+    first, second = np.shape(replacement.first), np.shape(replacement.second)
+    rank = first[1] if len(first) == 2 else 0
+    if first != (m, rank) or second != (rank, n) or rank < 1:
+        msg = (
+            f"Factors of shapes {first} and {second} do not fit the kernel {(m, n)} "
+            f"of layer {site.path}; expected ({m}, r) and (r, {n}) with r >= 1."
+        )
+        raise RankError(msg)
+    if replacement.bias is not None and np.shape(replacement.bias) != (n,):
+        shape = np.shape(replacement.bias)
+        msg = f"Bias of shape {shape} for layer {site.path}; expected ({n},)."
+        raise RankError(msg)
 
 
-def _merge(model: ModelFile, layers: Sequence[Site]) -> Changes:
-    """Return what becomes of a model in which pairs are made one."""
-    changes, tree = _start(model, layers)
-    items = {"/".join(item.path): item for item in tree.walk()}
-    gone: list[Item] = []
-    for layer in layers:
-        if layer.first is None:
+class _Edit:
+    """Edits a copy of a model's architecture, and keeps what becomes of its weights.
+
+    Attributes:
+        first_names: Name of the first of two layers by path of the second.
+    """
+
+    def __init__(self, model: ModelFile, sites: Sequence[Site]) -> None:
+        """Check the sites that are to be changed."""
+        seen: set[str] = set()
+        found = find_sites(model, [site.path for site in sites])
+        for site, there in zip(sites, found, strict=True):
+            if there != site:
+                msg = (
+                    f"Layer {site.path} was not read from {model.path}; "
+                    "expected one that find_head or find_sites gave for it."
+                )
+                raise UnsupportedModelError(msg, code="no_such_layer")
+            if site.path in seen:
+                msg = f"Layer {site.path} is to be replaced twice; expected once."
+                raise RankError(msg)
+            seen.add(site.path)
+        items = list(model.tree.walk()) if model.tree is not None else []
+        self._model = model
+        self._items = {"/".join(item.path): item for item in items}
+        self._taken = {item.name for item in items}
+        self._draft = Draft(model.config)
+        self._changes = Changes(self._draft.config)
+        self.first_names: dict[str, str] = {}
+
+    def finish(self) -> Changes:
+        """Return the new architecture and what becomes of the weights."""
+        self._draft.finish()
+        return self._changes
+
+    def replace(self, replacement: Replacement) -> None:
+        """Give a site two factors."""
+        site = replacement.layer
+        halves = (np.asarray(replacement.first), np.asarray(replacement.second))
+        bias, called = replacement.bias, ("second", "bias")
+        if bias is None:
+            bias, called = self._folded(site), ("second", "merged bias")
+        if site.first is None:
+            self._split(site, (*halves, None if bias is None else np.asarray(bias)), called)
+            return
+        first, second = site.layers
+        bare = dataclasses.replace(first.view, bias=0)
+        self._refit(site, first, site.kind.arrays(bare, halves[0], None), ("first",))
+        self._refit(site, second, site.kind.arrays(second.view, halves[1], bias), called)
+        self._draft.feed(self._items[second.path], first.name, halves[0].shape[1])
+        self.first_names[site.path] = first.name
+
+    def merge(self, site: Site) -> None:
+        """Make a site of two layers one."""
+        if site.first is None:
             msg = (
-                f"Layer {layer.path} of {model.path} is one Dense; expected two in a row with "
-                "nothing between: there is nothing to merge."
+                f"Layer {site.path} of {self._model.path} is one {site.kind.name}; expected two in a "
+                "row with nothing between: there is nothing to merge."
             )
             raise UnsupportedModelError(msg, code="not_split")
-        first, second = items[layer.first.path], items[layer.path]
-        changes.warnings += joining.remarks(first, second)
-        joining.merge(first, second, layer.kernel_shape[0], bias=layer.use_bias)
-        gone.append(first)
-        changes.gone.add(first.path)
-        changes.values[second.path, 0] = _product(model, layer, layer.first)
-        bias = _folded(model, layer)
-        if bias is not None:
-            changes.values[second.path, 1] = bias
-    take_out(gone)
-    return changes
+        first, second = (self._items[layer.path] for layer in site.layers)
+        last = site.layers[-1]
+        # Rounded once, to what is stored; bfloat16 is made of float32.
+        dtype = "float32" if site.dtype == "bfloat16" else site.dtype
+        kernel = read_kernel(self._model, site, dtype)
+        arrays = site.kind.arrays(last.view, kernel, self._folded(site))
+        self._changes.warnings += merge_remarks(first, second)
+        self._refit(site, last, arrays, ("merged kernel", "merged bias"))
+        self._draft.take_over(first, second, site.kernel_shape[0])
+        self._changes.gone.add(first.path)
+        self.first_names[site.path] = first.name
 
+    def _split(self, site: Site, halves: Halves, called: tuple[str, ...]) -> None:
+        """Put a new layer before the one that a site is."""
+        (layer,), item = site.layers, self._items[site.path]
+        path = (*item.path[:-1], unused_name(item.name + SUFFIX, self._taken))
+        self._taken.add(path[-1])
+        name = path[-1]
+        if is_wrapped(item.entry):
+            name = f"{layer.serialized.config.get('name', 'dense')}{SUFFIX}"
+        first, second = site.kind.split(layer.view, layer.serialized, halves, name)
+        self._changes.warnings += split_remarks(site.name, layer.serialized)
+        self._changes.firsts[item.path] = path
+        self._changes.kernels[path] = self._rounded(site, "first", first.arrays[0])
+        self._draft.put_before(item, first, path[-1])
+        self._settle(site, layer, second, called)
+        self._draft.feed(item, path[-1], halves[0].shape[1])
+        self.first_names[site.path] = path[-1]
 
-def _arrays(model: ModelFile, replacement: Replacement) -> dict[str, NewArray]:
-    """Return the arrays of one replacement, the bias folded where it does not give one."""
-    found = stored_factors(model, replacement)
-    bias = _folded(model, replacement.layer) if replacement.bias is None else None
-    return found if bias is None else {**found, "bias": bias}
+    def _refit(
+        self,
+        site: Site,
+        layer: SiteLayer,
+        arrays: tuple[NDArray[Any] | None, ...],
+        called: tuple[str, ...],
+    ) -> None:
+        """Give a layer other arrays; None keeps the one that is stored there."""
+        self._settle(site, layer, site.kind.refit(layer.serialized, arrays), called)
 
+    def _settle(
+        self, site: Site, layer: SiteLayer, new: Serialized, called: tuple[str, ...]
+    ) -> None:
+        """Keep the new config of a layer and its new arrays, called so in messages."""
+        item = self._items[layer.path]
+        self._draft.settle(item, new)
+        for number, values in enumerate(new.arrays):
+            if values is not None:
+                array = self._rounded(site, called[number], values)
+                self._changes.values[item.path, number] = array
+        for number in range(len(new.arrays), len(layer.stored)):
+            self._changes.values[item.path, number] = None
 
-def _product(model: ModelFile, layer: Site, first: Site) -> NewArray:
-    """Return B C in the stored type."""
-    wide = "float32" if layer.dtype == "bfloat16" else layer.dtype
-    made = product(read_kernel(model, first), read_kernel(model, layer.second), wide)
-    return rounded(model, layer, "merged kernel", made)
+    def _folded(self, site: Site) -> NDArray[Any] | None:
+        """Return b1 C + b2, None where the first of two layers has no bias."""
+        if site.first is None or not site.first.use_bias:
+            return None
+        return read_bias(self._model, site, "float64")
 
+    def _rounded(self, site: Site, name: str, values: NDArray[Any]) -> NewArray:
+        """Return new values in the type that a layer stores.
 
-def _folded(model: ModelFile, layer: Site) -> NewArray | None:
-    """Return b1 C + b2 in the stored type, None where the first of two layers has no bias."""
-    if layer.first is None or not layer.first.use_bias:
-        return None
-    second = layer.second
-    made = folded_bias(
-        read_bias(model, layer.first), read_kernel(model, second), read_bias(model, second),
-        "float64",
-    )  # fmt: skip
-    return None if made is None else rounded(model, layer, "merged bias", made)
-
-
-def _start(model: ModelFile, layers: Sequence[Site]) -> tuple[Changes, Container]:
-    """Return an architecture to edit, also as a tree, having checked the layers to be changed."""
-    changes = Changes(copy.deepcopy(model.config))
-    tree = build(changes.config)
-    if tree is None:
-        raise changed(model.path)
-    seen: set[str] = set()
-    for layer, found in zip(layers, find_sites(model, [e.path for e in layers]), strict=True):
-        if found != layer:
+        Raises:
+            KernelError: If a value is not finite, or no longer is in the stored type.
+        """
+        kept = cast(values, site.dtype)
+        if not (np.isfinite(values).all() and _finite(kept)):
             msg = (
-                f"Layer {layer.path} was not read from {model.path}; "
-                "expected one that find_head or find_sites gave for it."
+                f"The {name} array for layer {site.path} of {self._model.path} holds NaN or infinity, "
+                f"or overflows {site.dtype}; expected finite values."
             )
-            raise UnsupportedModelError(msg, code="no_such_layer")
-        if layer.path in seen:
-            msg = f"Layer {layer.path} is to be replaced twice; expected once."
-            raise RankError(msg)
-        seen.add(layer.path)
-    return changes, tree
+            raise KernelError(msg)
+        return NewArray(kept, site.dtype)
+
+
+def _finite(kept: NDArray[Any]) -> bool:
+    """Return whether values in stored form are finite."""
+    if kept.dtype.kind == "V":  # bfloat16, whose exponent is all ones otherwise
+        return not bool(((kept.view(np.uint16) & 0x7F80) == 0x7F80).any())
+    return bool(np.isfinite(kept).all())

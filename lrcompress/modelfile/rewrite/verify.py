@@ -10,6 +10,7 @@ import h5py
 
 from lrcompress.errors import LRCompressError, VerificationError
 from lrcompress.modelfile.container import WEIGHTS, OpenModel, check_sum, opened
+from lrcompress.modelfile.graph import Container
 from lrcompress.modelfile.hdf5 import Index
 from lrcompress.modelfile.hdf5.equality import equal, holds, same_array
 from lrcompress.modelfile.model import ModelFile
@@ -18,8 +19,15 @@ from lrcompress.modelfile.rewrite.plan import Plan
 from lrcompress.modelfile.untrusted import decoding
 
 
-def read_back(old: OpenModel, model: ModelFile, plan: Plan, path: Path, output: Path) -> ModelFile:
-    """Open a written file again and compare all of it with what was meant.
+def read_back(
+    old: OpenModel,
+    model: ModelFile,
+    plan: Plan,
+    path: Path,
+    output: Path,
+    meant: tuple[dict[str, Any], Container] | None = None,
+) -> ModelFile:
+    """Open a written file again and compare all of it, but for its architecture, with what was meant.
 
     Every byte of the arrays is compared with the old file's on the way, so that this is also where
     the checksum of an old archive is checked.
@@ -30,9 +38,10 @@ def read_back(old: OpenModel, model: ModelFile, plan: Plan, path: Path, output: 
         plan: What was to be written.
         path: The written file.
         output: The name it will get, for messages.
+        meant: The architecture that it should have, also as a tree.
 
     Returns:
-        The written file, described; its architecture is not compared.
+        The written file, described.
 
     Raises:
         VerificationError: If it is not what was meant.
@@ -40,10 +49,10 @@ def read_back(old: OpenModel, model: ModelFile, plan: Plan, path: Path, output: 
     """
     try:
         with opened(path) as new, decoding(path):
-            written = describe(path, new)
-            verify_weights(old, model.weights.index, new, plan, output)
+            written = describe(path, new, meant)
+            _verify_weights(old, model.weights.index, new, plan, output)
             if old.archive is not None and new.archive is not None:
-                verify_archive(old.archive, new.archive, plan, output)
+                _verify_archive(old.archive, new.archive, plan, output)
             check_sum(new, path)
     except LRCompressError as error:
         # Nothing that is read twice needs to be the same twice if someone else writes it.
@@ -58,19 +67,8 @@ def read_back(old: OpenModel, model: ModelFile, plan: Plan, path: Path, output: 
     return written
 
 
-def verify_weights(old: OpenModel, index: Index, new: OpenModel, plan: Plan, path: Path) -> None:
-    """Check that the new weights are the planned ones and all others are untouched.
-
-    Args:
-        old: The input, open.
-        index: All its objects.
-        new: The output, open.
-        plan: What was to be written.
-        path: The output, for messages.
-
-    Raises:
-        VerificationError: If a group, array or attribute is missing, extra or different.
-    """
+def _verify_weights(old: OpenModel, index: Index, new: OpenModel, plan: Plan, path: Path) -> None:
+    """Check that the new weights are the planned ones and all others are untouched."""
     groups, arrays = plan.targets(index)
     _same_set(set(arrays) | set(plan.arrays), set(new.index.arrays), "array", path)
     parents = {p for leaf in (*arrays, *plan.arrays, *groups, *plan.groups) for p in _above(leaf)}
@@ -91,12 +89,8 @@ def verify_weights(old: OpenModel, index: Index, new: OpenModel, plan: Plan, pat
         _same_attributes(source, target, new_path, planned.get(new_path, {}), path)
 
 
-def verify_archive(old: zipfile.ZipFile, new: zipfile.ZipFile, plan: Plan, path: Path) -> None:
-    """Check that an archive's other members, assets for example, are untouched.
-
-    Raises:
-        VerificationError: If one is missing, extra or different.
-    """
+def _verify_archive(old: zipfile.ZipFile, new: zipfile.ZipFile, plan: Plan, path: Path) -> None:
+    """Check that an archive's other members, assets for example, are untouched."""
     old_members = {plan.member(i.filename): i for i in old.infolist() if not i.is_dir()}
     new_members = {i.filename: i for i in new.infolist()}
     _same_set(set(old_members), set(new_members), "member", path)

@@ -1,4 +1,4 @@
-"""Put a planned model on the disk, in either format, with the same bytes every time."""
+"""Write a changed copy of a model file: the same bytes every time, read back, and put in place."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from pathlib import Path
 
 import h5py
 
+from lrcompress.errors import LRCompressError, UnsupportedModelError, VerificationError
+from lrcompress.files import check_output, replacing, sha256_meanwhile
 from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, OpenModel
+from lrcompress.modelfile.find import find_sites
+from lrcompress.modelfile.graph import build
 from lrcompress.modelfile.hdf5 import Index
 from lrcompress.modelfile.hdf5.window import WriteWindow
-from lrcompress.modelfile.rewrite.plan import Plan, write_plan
+from lrcompress.modelfile.model import ModelFile, Written
+from lrcompress.modelfile.read import changed, check_unchanged, reading
+from lrcompress.modelfile.rewrite.place import plan_config, plan_origin, plan_weights
+from lrcompress.modelfile.rewrite.plan import Changes, Plan, write_plan
+from lrcompress.modelfile.rewrite.verify import read_back
+from lrcompress.modelfile.sniff import SUFFIXES
 from lrcompress.modelfile.untrusted import decoding
 
 # The first date a zip archive can hold: a real one would make two runs differ.
@@ -25,15 +34,80 @@ _LARGE_BYTES = 2**30
 _PIECE_BYTES = 2**20
 
 
-def write_model(source: OpenModel, index: Index, plan: Plan, path: Path, original: Path) -> None:
-    """Write the new file over the empty one at `path`.
+def check_place(model: ModelFile, output: Path, *, overwrite: bool) -> Path:
+    """Return the output, refusing before any work one that cannot be and a model that cannot be edited."""
+    output = Path(output)
+    check_output(output, inputs=(model.path,), overwrite=overwrite)
+    if model.weights.problem is not None:
+        msg = (
+            f"The weights in {model.path} do not follow its architecture ({model.weights.problem});"
+            " expected them in Keras' order: load the model in its own Keras and save it again."
+        )
+        raise UnsupportedModelError(msg, code="config")
+    return output
 
-    Args:
-        source: The old file, open.
-        index: All objects of its weights.
-        plan: What the new file holds.
-        path: Where to write.
-        original: The old file's name, for messages.
+
+def rewrite(
+    model: ModelFile,
+    changes: Changes,
+    output: Path,
+    first_names: dict[str, str],
+    *,
+    overwrite: bool,
+) -> Written:
+    """Write a changed copy of a model file, read it back and put it in place."""
+    with reading(model) as source:
+        check_unchanged(model)
+        with decoding(model.path):
+            tree = build(changes.config)
+            if tree is None:
+                raise changed(model.path)
+            plan, warnings = plan_weights(model, tree, source.weights, changes)
+            plan_config(plan, model.format, changes.config)
+            plan_origin(plan, model, source)
+        with replacing(output, overwrite=overwrite, like=model.path) as temporary:
+            write_model(source, model.weights.index, plan, temporary, model.path)
+            with sha256_meanwhile(temporary) as digest:
+                written = read_back(source, model, plan, temporary, output, (changes.config, tree))
+                _check(model, written, changes, output)
+                sha256 = digest()
+    return Written(
+        path=output,
+        size=written.size,
+        sha256=sha256,
+        optimizer_bytes=model.optimizer_bytes,
+        optimizer_bytes_after=written.optimizer_bytes,
+        parameters=written.parameters,
+        first_names=first_names,
+        warnings=(*changes.warnings, *warnings, *_about_suffix(model, output)),
+    )
+
+
+def _check(model: ModelFile, written: ModelFile, changes: Changes, output: Path) -> None:
+    """Compare the architecture that was read back with the one meant."""
+    msg = f"{output} was not written: its architecture does not read back; please report this."
+    if written.config != changes.config or written.weights.problem != model.weights.problem:
+        raise VerificationError(msg)
+    try:
+        changed_layers = {*changes.firsts, *changes.kernels, *(path for path, _ in changes.values)}
+        find_sites(written, ["/".join(path) for path in changed_layers])
+    except LRCompressError as error:
+        raise VerificationError(msg) from error
+
+
+def _about_suffix(model: ModelFile, output: Path) -> list[str]:
+    """Return a sentence if Keras would take the output, by its suffix, for something else."""
+    fitting = SUFFIXES[model.format]
+    if output.suffix.lower() in fitting:
+        return []
+    kind = "HDF5" if model.format == "hdf5" else "a .keras archive"
+    return [
+        f"{output.name} is {kind}, but Keras goes by the suffix: name it {fitting[0]} to load it."
+    ]
+
+
+def write_model(source: OpenModel, index: Index, plan: Plan, path: Path, original: Path) -> None:
+    """Write the new file over the empty one at `path`; `original` is the old one's name.
 
     Raises:
         OSError: If the new file cannot be written, because the disk is full for example.

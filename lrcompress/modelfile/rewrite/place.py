@@ -1,4 +1,4 @@
-"""Plan the weights of the new model: what moves, what is new, and where Keras will look for it."""
+"""Where the weights of the new model stand: what moves, what is new, and where Keras will look for it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,21 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.kinds.terms import as_dict
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import CONFIG, METADATA, OpenModel
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, text
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.rewrite.changes import Changes
-from lrcompress.modelfile.rewrite.legacy_names import NewNames
-from lrcompress.modelfile.rewrite.plan import NewArray, Plan
-from lrcompress.modelfile.untrusted import as_dict, dump_json, parse_json
+from lrcompress.modelfile.rewrite.names import Names
+from lrcompress.modelfile.rewrite.plan import Changes, NewArray, Plan
+from lrcompress.modelfile.untrusted import dump_json, parse_json
 from lrcompress.records import provenance
 
 
 def plan_config(plan: Plan, kind: str, config: dict[str, Any]) -> None:
-    """Add the new architecture to a plan.
-
-    Args:
-        plan: Completed in place.
-        kind: ``"hdf5"`` or ``"keras"``.
-        config: The architecture.
-    """
+    """Add the new architecture to a plan for ``"hdf5"`` or ``"keras"``."""
     if kind == "keras":
         plan.members[CONFIG] = dump_json(config).encode()
     else:
@@ -65,16 +59,9 @@ def json_attribute(value: dict[str, Any]) -> NDArray[Any]:
 def plan_weights(
     model: ModelFile, tree: Container, source: h5py.File, changes: Changes
 ) -> tuple[Plan, list[str]]:
-    """Plan the new weights file, of either format.
+    """Return a plan of the new weights file, of either format, and sentences for the user.
 
-    Args:
-        model: The old file.
-        tree: The new architecture.
-        source: The old weights, open.
-        changes: What becomes of the layers.
-
-    Returns:
-        The plan, and sentences for the user.
+    `tree` is the new architecture, `source` the old weights.
     """
     if model.format == "keras":
         return _plan_archive(model, tree, source, changes)
@@ -100,8 +87,10 @@ def _plan_archive(
     """
     weights, firsts = model.weights, changes.firsts
     new_layers = set(firsts.values())
-    new = weights.numbering.groups(
-        tree, lambda path, _: path in new_layers or bool(weights.of_layer.get(path))
+    new = archive.layer_groups(
+        tree,
+        lambda path, _: path in new_layers or bool(weights.of_layer.get(path)),
+        weights.numbering,
     )
     plan = Plan(dropped={archive.OPTIMIZER, *(weights.groups[path] for path in changes.gone)})
     plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
@@ -150,7 +139,7 @@ def _plan_legacy(
 ) -> tuple[Plan, list[str]]:
     """Plan the weights of an HDF5 file: nothing moves, new names stand in the right places."""
     plan = Plan(dropped={legacy.OPTIMIZER})
-    new_names = NewNames(model, tree, changes.firsts)
+    new_names = Names(model, tree, changes.firsts)
     for path in sorted(changes.gone):
         plan.dropped.update(new_names.remove(path))
     for (path, number), array in changes.values.items():

@@ -1,6 +1,8 @@
 """The lists of names that order the weights of an HDF5 file, with the new layers in their places.
 
 Keras loads these weights by position, so a wrong place is a shape error or, worse, a silent swap.
+All weights inside a nested model stand in one flat list: all trainable ones first, all frozen ones
+after them, each part in Keras' order of layers.
 """
 
 from __future__ import annotations
@@ -10,28 +12,28 @@ from typing import Any
 import h5py
 import numpy as np
 
+from lrcompress.errors import UnsupportedModelError
+from lrcompress.kinds import CLASSES
 from lrcompress.modelfile import legacy
-from lrcompress.modelfile.graph import Container
+from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, name_parts
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.order import layer_order
-from lrcompress.modelfile.rewrite.nested_order import FlatOrder, check_order
 
 # An attribute above this does not fit a group's header; Keras splits its lists there too.
 ATTRIBUTE_LIMIT = 64_512
 # What one variable-length string takes in the attribute itself.
 _REFERENCE_BYTES = 16
+# Layers without frozen weights of their own, unless they are frozen as a whole.
+_ALL_TRAINABLE = CLASSES | {
+    "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "DepthwiseConv2D",
+    "SeparableConv2D", "Embedding", "LayerNormalization", "PReLU", "LSTM", "GRU", "SimpleRNN",
+}  # fmt: skip
 
 
-class NewNames:
-    """Collects the new layers of an HDF5 file and says which attributes change.
-
-    Args:
-        model: The old file.
-        tree: The new architecture.
-        firsts: Path of each new first layer by the path of the layer it was split from.
-    """
+class Names:
+    """Collects what is new and what goes in an HDF5 file, and says which attributes change."""
 
     def __init__(
         self, model: ModelFile, tree: Container, firsts: dict[LayerPath, LayerPath]
@@ -50,21 +52,12 @@ class NewNames:
         self._dropped: set[str] = set()
         self._like: dict[str, str] = {}  # a changed layer's list is written as this one's was
         self._gone: set[str] = set()
-        self._flat: dict[str, FlatOrder] = {}
+        # The layers inside each nested model as its weights are listed, and their places there.
+        self._flat: dict[str, list[Item]] = {}
+        self._places: dict[LayerPath, int] = {}
 
     def add(self, old: LayerPath, first: LayerPath) -> str:
-        """Name the kernel of a new layer.
-
-        Args:
-            old: Path of the layer it was split from.
-            first: Its own path.
-
-        Returns:
-            The canonical path of its kernel.
-
-        Raises:
-            UnsupportedModelError: If its place among a nested model's weights is not certain.
-        """
+        """Name the kernel of a new layer that was split from an old one; return the kernel's path."""
         stem = legacy.canonical(old[0]) + "/"
         kernel = self._model.weights.of_layer[old][0].removeprefix(stem)
         outer = first[0]
@@ -76,22 +69,13 @@ class NewNames:
         added.add(path)
         target = legacy.canonical(outer)
         if len(first) > 1:
-            if outer not in self._flat:
-                self._flat[outer] = FlatOrder(self._model, self._tree, outer)
-            target = self._model.weights.of_layer[self._flat[outer].follower(old, first)][0]
+            target = self._model.weights.of_layer[self._follower(old, first)][0]
         self._before.setdefault(target, []).append(name)
         self._like[outer] = old[0]
         return path
 
     def remove(self, path: LayerPath) -> tuple[str, ...]:
-        """Take a layer out.
-
-        Args:
-            path: Its path.
-
-        Returns:
-            The groups and arrays that go with it.
-        """
+        """Take a layer out; return the groups and arrays that go with it."""
         outer = path[0]
         if len(path) == 1:
             self._gone.add(outer)
@@ -102,29 +86,71 @@ class NewNames:
         return _with_empty_groups(arrays, legacy.canonical(outer), self._model.weights.index)
 
     def remove_array(self, path: LayerPath, array: str) -> None:
-        """Take one array of a layer out.
-
-        Args:
-            path: The layer's path.
-            array: The array's canonical path.
-        """
+        """Take one array of a layer out."""
         self._dropped.add(array)
         self._like[path[0]] = path[0]
 
     def add_bias(self, path: LayerPath) -> str:
-        """Name the new bias of a layer, right after its kernel.
-
-        Args:
-            path: The layer's path.
-
-        Returns:
-            The canonical path of the bias.
-        """
+        """Name the new bias of a layer, right after its kernel; return its path."""
         outer, kernel = path[0], self._model.weights.of_layer[path][0]
         name = _bias_name(self._saved[outer][kernel])
         self._after.setdefault(kernel, []).append(name)
         self._like[outer] = outer
         return legacy.canonical(outer, name)
+
+    def _follower(self, old: LayerPath, first: LayerPath) -> LayerPath:
+        """Return the layer inside a nested model before whose first weight a new layer's kernel stands.
+
+        The new layer is frozen where the split one is, so that is the next layer in the same part:
+        mostly the split layer itself, but the graph may put others between the two.
+
+        Raises:
+            UnsupportedModelError: With code ``nested_order`` if that is not certain.
+        """
+        outer = first[0]
+        if outer not in self._flat:
+            self._flat[outer] = _flat(self._tree.by_name[outer])
+            self._places |= {item.path: place for place, item in enumerate(self._flat[outer])}
+        order, start, end = self._flat[outer], self._places[first] + 1, self._places[old]
+        frozen = _is_frozen(order[end])
+        for item in order[start:end]:
+            if not self._model.weights.of_layer.get(item.path):
+                continue
+            if _is_frozen(item) == frozen and (frozen or _starts_trainable(item)):
+                return item.path
+            if frozen and item.class_name not in _ALL_TRAINABLE:
+                msg = (
+                    f"Layer {item.name} in nested model {outer} of {self._model.path} may mix "
+                    f"frozen and trainable weights, so the place next to {old[-1]} is not certain; "
+                    "save the model as .keras, which keeps layers apart, and factorize that."
+                )
+                raise UnsupportedModelError(msg, code="nested_order")
+        return old
+
+    def _check_order(self, outer: str) -> None:
+        """Refuse a change that makes Keras order the untouched layers of a nested model anew.
+
+        A layer more or less on one branch moves all before it against those of another branch.
+        """
+        trees = [tree for tree in (self._model.tree, self._tree) if tree is not None]
+        before, after = (
+            [
+                item.path
+                for outermost in tree.items
+                if outermost.name == outer
+                for item in _flat(outermost)
+                if self._model.weights.of_layer.get(item.path)
+            ]
+            for tree in trees
+        )
+        kept = set(before) & set(after)
+        if [path for path in before if path in kept] != [path for path in after if path in kept]:
+            msg = (
+                f"With a layer more or less, Keras would order the layers inside nested model {outer} "
+                f"of {self._model.path} otherwise than their weights are saved; expected the same order: "
+                "save the model as .keras, which keeps layers apart, and use that."
+            )
+            raise UnsupportedModelError(msg, code="nested_order")
 
     def _weight_names(self, outer: str) -> list[str]:
         """Return the names of an outer layer's weights, the new ones in their places."""
@@ -141,7 +167,7 @@ class NewNames:
         changed: dict[tuple[str, str], Any] = {}
         root = source[legacy.ROOT]
         for layer, like in self._like.items():
-            check_order(self._model, self._tree, layer)
+            self._check_order(layer)
             group, names = root[like], self._weight_names(layer)
             changed.update(list_attributes(legacy.canonical(layer), "weight_names", names, group))
         new_layers = {path[0] for old, path in self._firsts.items() if len(path) == 1}
@@ -172,6 +198,26 @@ class NewNames:
             if len(path) == 1:
                 saved.insert(saved.index(old[0]), path[0])
         return saved
+
+
+def _flat(outer: Item) -> list[Item]:
+    """Return the layers inside a nested model in the order its weights are listed."""
+    if outer.inner is None:
+        return [outer]
+    return [leaf for item in layer_order(outer.inner) for leaf in _flat(item)]
+
+
+def _is_frozen(item: Item) -> bool:
+    """Return whether a layer is frozen; freezing a model freezes each of its layers in the file."""
+    return item.config.get("trainable") is False
+
+
+def _starts_trainable(item: Item) -> bool:
+    """Return whether an unfrozen layer's first weight is trainable, as all but a few have it."""
+    if item.class_name == "Normalization":
+        return False
+    moving = item.class_name.startswith("BatchNormalization")
+    return not moving or any(item.config.get(key, True) for key in ("scale", "center"))
 
 
 def _renamed(kernel: str, old: str, new: str) -> str:
