@@ -54,8 +54,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     ),
 }  # fmt: skip
 # Doors that are still open and are to be closed: (module, room).
-OPEN = {
-}
+OPEN = {}
 # The rooms that load Keras: outside them they are imported inside functions only.
 KERAS = {"live", "train", "runtimes", "studies"}
 # What stands in those rooms and loads no Keras.

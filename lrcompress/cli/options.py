@@ -141,12 +141,21 @@ data_dir_option = click.option(
 )  # fmt: skip
 
 
+class DatasetOption(click.Option):
+    """A data set; its help names what the readers read, which are loaded when it is shown."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the help."""
+        from lrcompress.data.sources import expected
+
+        words = expected()
+        self.help = f"{words[0].upper()}{words[1:]}; see `lrcompress datasets`."
+        return super().get_help_record(ctx)
+
+
 def data_options(command: Command) -> Command:
     """Add --dataset, --data-dir and --scaling."""
-    dataset = click.option(
-        "--dataset", metavar="DATA", shell_complete=datasets,
-        help="Name (see `lrcompress datasets`), .npz file, image folder, or module:function.",
-    )  # fmt: skip
+    dataset = click.option("--dataset", metavar="DATA", shell_complete=datasets, cls=DatasetOption)
     scaling = click.option(
         "--scaling", metavar="NAME", shell_complete=scalings, callback=known_scaling,
         help="as-is, /255, /127.5-1, standardized, caffe, torch, bgr/255, x-128, ...; default: "

@@ -6,7 +6,7 @@ of its inputs. The first axis of every array is the samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,16 +20,11 @@ def count(x: Arrays) -> int:
     return len(next(iter(x.values())) if isinstance(x, dict) else x)
 
 
-def mapped(function: Callable[[NDArray[Any]], NDArray[Any]], x: Arrays) -> Arrays:
-    """Return what a function makes of each array, under the same names."""
-    if isinstance(x, dict):
-        return {name: function(array) for name, array in x.items()}
-    return function(x)
-
-
 def take(x: Arrays, index: slice | NDArray[Any]) -> Arrays:
     """Return some samples: a slice of them, or those at some positions."""
-    return mapped(lambda array: array[index], x)
+    if isinstance(x, dict):
+        return {name: array[index] for name, array in x.items()}
+    return x[index]
 
 
 def evenly(x: Arrays, most: int) -> Arrays:
@@ -55,11 +50,3 @@ def reaching_back(part: slice, size: int) -> slice:
     An engine would compile a model anew for a batch of another size.
     """
     return slice(max(0, part.stop - size), part.stop)
-
-
-def joined(parts: list[Arrays]) -> Arrays:
-    """Return samples that came in several parts, one after the other."""
-    if isinstance(parts[0], dict):
-        named = [part for part in parts if isinstance(part, dict)]
-        return {name: np.concatenate([part[name] for part in named]) for name in parts[0]}
-    return np.concatenate([part for part in parts if not isinstance(part, dict)])

@@ -1,65 +1,43 @@
-"""From named arrays to the parts of a data set, checked against each other.
+"""From named arrays (see `names`) to the parts of a data set, checked against each other.
 
-The names are ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or for a model with several
-inputs or outputs ``x_train.NAME`` and so on; ``x_val`` and ``y_val``, ``sample_weight_train`` and so on,
-and ``class_weight`` may be there too. ``x_train`` alone is a data set without labels; without ``x_test``
-a part of the training data is left out as the test part.
+``x_train`` alone is a data set without labels; without ``x_test`` a part of the training data is left
+out as the test part.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.arrays import Arrays, count
+from lrcompress.data.arrays import Arrays, count, take
 from lrcompress.data.finite import check_array
 from lrcompress.data.labels import check_numeric, read_labels
-from lrcompress.data.leaving_out import leave_out
+from lrcompress.data.names import ARRAYS
 from lrcompress.errors import DatasetError
 
-ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-VALIDATION = ("x_val", "y_val")
-# What a part has; the names of arrays are these with the part behind.
-ROLES = ("x", "y", "sample_weight")
-OPTIONAL = ("sample_weight_train", "sample_weight_val", "sample_weight_test", "class_weight")
-# Other usual names.
-_SAME = {
-    f"{key}_{other}": f"{key}_val"
-    for key in ("x", "y", "sample_weight") for other in ("valid", "validation")
-}  # fmt: skip
+_LEFT_FROM = ("x_train", "y_train", "sample_weight_train")
+# One sample in so many, and at most so many.
+_ONE_IN, _MOST = 5, 10_000
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Training and test arrays as they were found: not scaled, not reshaped.
 
-    Attributes:
-        name: What the user asked for; enough to find the data again.
-        source: The file or folder the arrays were read from.
-        x_train: Inputs, (samples, ...), any real dtype; a dictionary of them by name where the
-            data have several.
-        y_train: Labels: class numbers, int64, (samples,) or (samples, steps), where they can be
-            that, else as they were found; what they mean is decided with a model, see
-            `fit_to_model`. A dictionary of them by name where the data have several; None without labels.
-        x_test: As `x_train`.
-        y_test: As `y_train`.
-        w_train: Weights of the samples, (samples,) or (samples, steps), float32; None if all
-            weigh alike.
-        w_test: As `w_train`.
-        class_weight: By which training multiplies the samples of each class, (classes,), float32.
-        x_val: As `x_train`: data to choose on, new to the model; None where there are none.
-        y_val: As `y_train`.
-        w_val: As `w_train`.
-        test_given: Whether the test part was given as such, rather than left out of the training part.
+    Inputs are of any real dtype, (samples, ...). Labels are class numbers, int64, where they can be
+    that, else as they were found; what they mean is decided with a model, see `live.fit`. Both are
+    dictionaries by name where the data have several; labels are None where there are none. Weights
+    are those of the samples and of the classes. The validation part is data to choose on, new to the
+    model.
     """
 
-    name: str
-    source: str
+    name: str  # what the user asked for: enough to find the data again
+    source: str  # the file or folder that the arrays were read from
     x_train: Arrays
     y_train: Any  # Arrays, or None, here and below
     x_test: Arrays
@@ -70,7 +48,7 @@ class Dataset:
     x_val: Arrays | None = None
     y_val: Any = None
     w_val: NDArray[np.float32] | None = None
-    test_given: bool = True
+    test_given: bool = True  # rather than left out of the training part
 
     @property
     def labelled(self) -> bool:
@@ -78,25 +56,14 @@ class Dataset:
         return self.y_train is not None
 
     def check_labelled(self, why: str) -> None:
-        """Refuse data without labels.
-
-        Args:
-            why: What needs labels, and what does not, in a sentence without its end.
-
-        Raises:
-            DatasetError: With code ``no_labels``.
-        """
+        """Refuse data without labels; `why` says what needs them, and what does not."""
         if not self.labelled:
             msg = f"Data set {self.name} has no labels, and {why}; give y_train and y_test."
             raise DatasetError(msg, code="no_labels")
 
     @property
     def classes(self) -> int:
-        """One more than the largest class number seen.
-
-        Raises:
-            DatasetError: If the labels are not class numbers, or are those of several outputs.
-        """
+        """One more than the largest class number seen."""
         largest = -1
         for y in (self.y_train, self.y_test):
             if y is None or isinstance(y, dict) or y.dtype.kind not in "iu":
@@ -106,68 +73,12 @@ class Dataset:
         return largest + 1
 
 
-def wanted_names(names: Iterable[str]) -> list[str] | None:
-    """Return which of some names make up a data set, None if there are no training inputs."""
-    names = list(names)
-    parts = {name: _usual(name.split(".", 1)[0]) for name in names}
-    found = set(parts.values())
-    if "x_train" not in found:
-        return None
-    wanted = {*ARRAYS, *OPTIONAL}
-    # Inputs alone are something to choose on only where nothing has labels.
-    if set(VALIDATION) <= found or found.isdisjoint(("y_train", "y_test")):
-        wanted |= set(VALIDATION)
-    return [name for name in names if parts[name] in wanted]
-
-
-def validation_names(names: Iterable[str]) -> list[str] | None:
-    """Return which of some names are data to choose on: ``x_val`` and ``y_val``, else ``x`` and ``y``."""
-    parts = {name: _usual(name.split(".", 1)[0]) for name in names}
-    for wanted in ({*VALIDATION, "sample_weight_val"}, set(ROLES)):
-        found = [name for name, part in parts.items() if part in wanted]
-        if "x" in {parts[name].removesuffix("_val") for name in found}:
-            return found
-    return None
-
-
-def _usual(part: str) -> str:
-    """Return the name that is used here for what others call otherwise: x_val for x_valid."""
-    return _SAME.get(part, part)
-
-
-def grouped(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arrays with those named ``KEY.NAME`` in dictionaries under ``KEY``.
-
-    Raises:
-        DatasetError: If there are both ``KEY`` and ``KEY.NAME``.
-    """
-    found: dict[str, Any] = {}
-    for key, array in arrays.items():
-        part, dot, name = key.partition(".")
-        if dot and part in arrays:
-            msg = f"The data hold {part} and {key}; expected one array {part}, or {part}.NAME for each."
-            raise DatasetError(msg, code="dataset_shape")
-        if dot:
-            found.setdefault(_usual(part), {})[name] = array
-        else:
-            found[_usual(key)] = array
-    return found
-
-
 def assemble(
     name: str, source: str, arrays: Mapping[str, Any], *, seed: int = 0, whole: bool = False
 ) -> Dataset:
-    """Check that inputs, labels and weights belong together.
+    """Check that inputs, labels and weights belong together, and leave a test part out where none is.
 
-    Args:
-        name: What the user asked for.
-        source: Where the arrays were read from.
-        arrays: By name, see above; all but ``x_train`` may be missing or None.
-        seed: Of the test part, a fifth of the training part where there is none.
-        whole: Whether the training part is that test part too, for data that are measured alone.
-
-    Raises:
-        DatasetError: If they do not.
+    With `whole` that part is all of the training part, for data that are measured alone.
     """
     given = {key: array for key, array in arrays.items() if array is not None}
     parts = [part for part in ("train", "test", "val") if f"x_{part}" in given]
@@ -314,3 +225,32 @@ def _positive(weights: NDArray[Any], what: str) -> NDArray[np.float32]:
         msg = f"{what} must hold finite numbers, 0 or more, not all of them 0."
         raise DatasetError(msg, code="sample_weight")
     return np.asarray(weights, np.float32)
+
+
+def leave_out(found: Mapping[str, Any], source: str, seed: int, *, whole: bool) -> dict[str, Any]:
+    """Return a training and a test part of training data, by name: a seeded fifth, or all of them twice."""
+    train = {key: found[key] for key in _LEFT_FROM if found.get(key) is not None}
+    n = count(found["x_train"])
+    order = counted(n, found.get("sample_weight_train"))
+    order = np.random.default_rng(seed).permutation(order)
+    size = min(len(order) // _ONE_IN, _MOST) if len(order) >= _ONE_IN else 1
+    # Sorted, so that reading stays sequential.
+    test = np.sort(order[:size])
+    rest = np.delete(np.arange(n), test)
+    if whole:
+        return {key.replace("_train", "_test"): array for key, array in train.items()}
+    if len(rest) == 0:
+        msg = (
+            f"{source} has {n} samples; expected at least three: one of them is left for the test."
+        )
+        raise DatasetError(msg, code="dataset_shape")
+    return {key.replace("_train", "_test"): take(array, test) for key, array in train.items()} | {
+        key: take(array, rest) for key, array in train.items()
+    }
+
+
+def counted(samples: int, weights: NDArray[Any] | None) -> NDArray[np.int64]:
+    """Return the positions of the samples with a weight above 0: without any of them a part measures nothing."""
+    if weights is None:
+        return np.arange(samples)
+    return np.flatnonzero(weights.reshape(samples, -1).any(axis=1))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from lrcompress.data.reader import is_there
 from lrcompress.errors import DatasetError, MissingExtraError, one_line
 from lrcompress.files import regular
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 # Pillow goes by the content, and would hand what it takes for EPS to Ghostscript.
@@ -26,6 +28,20 @@ PART_NAMES = {
 PART_WORDS = re.compile(r"(set|data|dataset|images?|imgs?|samples?|split)$")
 
 
+class Images:
+    """A folder with a folder of images for each class."""
+
+    says = "a folder of class folders of images"
+
+    def serves(self, word: Any) -> bool:
+        """Return whether a word names a folder."""
+        return isinstance(word, str) and is_there(Path(word), folder=True)
+
+    def read(self, word: str, folder: Path | None, seed: int) -> tuple[str, dict[str, Any]]:
+        """Read the images."""
+        return word, read_image_folder(Path(word), seed)
+
+
 def read_image_folder(folder: Path, seed: int) -> dict[str, NDArray[Any]]:
     """Read class folders of images, in folders for training and test data or split by a seed.
 
@@ -34,15 +50,6 @@ def read_image_folder(folder: Path, seed: int) -> dict[str, NDArray[Any]]:
     numbered in the sorted order of their folders' names, as Keras does. All images must have the
     size of the first; where all are grey they give (samples, height, width, 1), else (..., 3);
     uint8.
-
-    Args:
-        folder: The folder.
-        seed: Of the split: a fifth of each class becomes test data.
-
-    Raises:
-        DatasetError: If there are no images, their sizes differ, the classes of the parts do, or
-            folders of parts stand beside folders of classes.
-        MissingExtraError: If Pillow is not installed.
     """
     parts = _parts(folder)
     if "train" not in parts or len(parts) == 1:
@@ -105,6 +112,8 @@ def _folders(folder: Path) -> list[str]:
 
 def _one_mode(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return the parts all in colour where any is."""
+    import numpy as np
+
     channels = max(array.shape[-1] for key, array in arrays.items() if key.startswith("x_"))
     return {
         key: np.repeat(array, channels // array.shape[-1], axis=-1)
@@ -115,6 +124,8 @@ def _one_mode(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def _read_classes(folder: Path, classes: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    import numpy as np
+
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
@@ -160,6 +171,8 @@ def _pixels(image: Any) -> NDArray[np.uint8]:  # a Pillow image
     Raises:
         ValueError: If they are numbers without a known range, which Pillow would clip.
     """
+    import numpy as np
+
     wide = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
     if wide:
         # 65,535 is white, as 255 is.
@@ -183,6 +196,8 @@ def _images(folder: Path) -> list[Path]:
 
 def _split(y: NDArray[np.int64], seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return masks of the training and the test samples, the same share of every class."""
+    import numpy as np
+
     rng = np.random.default_rng(seed)
     test = np.zeros(len(y), dtype=bool)
     for number in np.unique(y):

@@ -7,12 +7,12 @@ known by what they offer, so that none of their packages is loaded here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from lrcompress.data.dataset import ARRAYS, ROLES, grouped, wanted_names
+from lrcompress.data.names import ARRAYS, ROLES, grouped, wanted_names
 from lrcompress.errors import DatasetError, one_line
+from lrcompress.records.provenance import IN_MEMORY
 
 # Batches are read whole, up to so many bytes.
 MOST_BYTES = 2**32
@@ -23,8 +23,22 @@ EXPECTED = (
 )
 
 
+class InMemory:
+    """The data themselves, which no word on a command line names."""
+
+    says = ""
+
+    def serves(self, word: Any) -> bool:
+        """Return whether this is no word."""
+        return not isinstance(word, str)
+
+    def read(self, word: Any, folder: Path | None, seed: int) -> tuple[str, dict[str, Any]]:
+        """Read them, whatever their arrangement."""
+        return f"the data {IN_MEMORY}", read(word)
+
+
 def read(data: Any) -> dict[str, Any]:
-    """Return arrays by name, see `assembling`, of whatever holds them.
+    """Return arrays by name, see `names`, of whatever holds them.
 
     Args:
         data: Inputs; (inputs, labels) or (inputs, labels, weights); four arrays or two such tuples,
@@ -47,6 +61,8 @@ def read(data: Any) -> dict[str, Any]:
 
 
 def _is_part(value: Any) -> bool:
+    import numpy as np
+
     pair = isinstance(value, (tuple, list)) and len(value) in (2, 3)
     # Two rows of numbers are an array that was not made one.
     return _is_stream(value) or (pair and not any(np.isscalar(one) for one in value))
@@ -84,6 +100,8 @@ def _part(value: Any, part: str) -> dict[str, Any]:
 
 
 def _are_numbers(value: list[Any]) -> bool:
+    import numpy as np
+
     return bool(value) and all(np.isscalar(one) or isinstance(one, list) for one in value)
 
 
@@ -97,6 +115,8 @@ def _arrays(value: Any, what: str) -> Any:
 
 
 def _array(value: Any, what: str) -> Any:
+    import numpy as np
+
     # What has no length would become an array of one object.
     if not hasattr(value, "__array__") and not hasattr(value, "__len__") and not np.isscalar(value):
         msg = f"Received {type(value).__name__} for {what}; expected {EXPECTED}."
@@ -123,6 +143,8 @@ def _is_stream(value: Any) -> bool:
 
 def _whole(stream: Any) -> tuple[Any, ...]:
     """Return (inputs, labels, weights), as far as there are any, of all batches."""
+    import numpy as np
+
     columns: dict[tuple[int, str | None], list[Any]] = {}
     size = 0
     for element in _elements(stream):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from lrcompress.data.names import ARRAYS, grouped, wanted_names
+from lrcompress.data.reader import is_there
 from lrcompress.errors import DatasetError, did_you_mean
-from lrcompress.records.provenance import NAMED
-
-__all__ = ["BUNDLED", "NAMED", "SCALINGS", "check_scaling", "is_there", "locate", "search_folders"]
+from lrcompress.events import before_keras, progress
+from lrcompress.records.provenance import NAMED as NAMED
 
 BUNDLED = Path(__file__).parent.parent / "data"
 # Beside these a scaling may divide by any number.
@@ -22,11 +25,7 @@ _DIVIDES = re.compile(r"(?:bgr)?/(\d+(?:\.\d+)?)(-1)?")
 
 
 def check_scaling(name: str) -> None:
-    """Refuse a word that stands for no scaling, before any data are read.
-
-    Raises:
-        DatasetError: With code ``scaling``.
-    """
+    """Refuse a word that stands for no scaling, before any data are read."""
     match = _DIVIDES.fullmatch(name)
     if name not in SCALINGS and not (match and float(match[1]) > 0):
         msg = (
@@ -51,12 +50,39 @@ def locate(name: str, data_dir: Path | None = None) -> Path | None:
     if name == "digits":
         return BUNDLED / "digits.npz"
     candidates = (folder / f"{name}.npz" for folder in search_folders(data_dir))
-    return next((path for path in candidates if is_there(path.is_file)), None)
+    return next((path for path in candidates if is_there(path)), None)
 
 
-def is_there(check: Callable[[], bool]) -> bool:
-    """Ask a path; one with too long a name, or in a closed folder, is not there."""
-    try:
-        return check()
-    except OSError:
-        return False
+class Named:
+    """Data sets known by name: bundled, in a folder, or downloaded by Keras."""
+
+    says = f"one of {', '.join(NAMED)}"
+
+    def serves(self, word: Any) -> bool:
+        """Return whether a word is one of the names."""
+        return isinstance(word, str) and word in NAMED
+
+    def read(self, word: str, folder: Path | None, seed: int) -> tuple[str, dict[str, Any]]:
+        """Read the first file of that name, else let Keras download it."""
+        from lrcompress.data.npz import read_npz
+
+        found = locate(word, folder)
+        if found is not None:
+            return str(found), grouped(read_npz(found, ARRAYS, wanted_names))
+        before_keras()
+        progress(f"download {word}", 0, 1)
+        import keras
+
+        try:
+            # Keras announces its download on stdout, which belongs to the results.
+            with contextlib.redirect_stdout(io.StringIO()):
+                train, test = getattr(keras.datasets, word).load_data()
+        except Exception as error:  # whatever the network or the cache says
+            folders = ", ".join(map(str, search_folders(folder)))
+            msg = (
+                f"Data set {word!r} was not found and could not be downloaded. Searched {folders} "
+                f"for {word}.npz with {', '.join(ARRAYS)}; put that file there, or name its folder "
+                "with --data-dir."
+            )
+            raise DatasetError(msg, code="dataset_not_found") from error
+        return f"keras.datasets.{word}", dict(zip(ARRAYS, (*train, *test), strict=True))

@@ -1,4 +1,4 @@
-"""Reading `.npz` files that may be broken or hostile."""
+"""Files of arrays, `.npz`, that may be broken or hostile."""
 
 from __future__ import annotations
 
@@ -6,14 +6,33 @@ import math
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.lib import format as npy
-from numpy.typing import NDArray
-
+from lrcompress.data.names import ARRAYS, grouped, wanted_names
+from lrcompress.data.reader import is_there
 from lrcompress.errors import DatasetError, one_line
 from lrcompress.files import regular
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Npz:
+    """A file that exists, of arrays by name."""
+
+    says = "an existing .npz file"
+
+    def serves(self, word: Any) -> bool:
+        """Return whether a word ends as such a file does."""
+        return isinstance(word, str) and Path(word).suffix == ".npz"
+
+    def read(self, word: str, folder: Path | None, seed: int) -> tuple[str, dict[str, Any]]:
+        """Read the arrays of a data set."""
+        path = Path(word)
+        if not is_there(path):
+            msg = f"Data set file {path} does not exist; expected a .npz with {', '.join(ARRAYS)}."
+            raise DatasetError(msg)
+        return str(path), grouped(read_npz(path, ARRAYS, wanted_names))
 
 
 def read_npz(
@@ -21,15 +40,9 @@ def read_npz(
     wanted: Sequence[str],
     choose: Callable[[list[str]], list[str] | None],
 ) -> dict[str, NDArray[Any]]:
-    """Return some arrays of an existing file; nothing is unpickled.
+    """Return the arrays of an existing file that `choose` takes of its names; nothing is unpickled.
 
-    Args:
-        path: The file.
-        wanted: What the least is that it should hold, for messages.
-        choose: Returns which of the file's names to read, None if some are missing.
-
-    Raises:
-        DatasetError: If the file is broken or lacks one of them.
+    `wanted` is what the least is that it should hold, for messages.
     """
     try:
         members, arrays = _read(path, choose)
@@ -53,6 +66,8 @@ def _read(
     path: Path, choose: Callable[[list[str]], list[str] | None]
 ) -> tuple[list[str], dict[str, NDArray[Any]]]:
     """Return the names of all arrays, and the wanted arrays if none of them is missing."""
+    from numpy.lib import format as npy
+
     with regular(path).open("rb") as file:
         if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
             return [], {}  # a single array, without a name
@@ -63,6 +78,9 @@ def _read(
 
 
 def _array(archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
+    import numpy as np
+    from numpy.lib import format as npy
+
     with archive.open(member) as file:
         # Versions 2 and 3 differ in the encoding of field names only.
         version = npy.read_magic(file)

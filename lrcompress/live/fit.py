@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count, take
-from lrcompress.data.dataset import Dataset, named
+from lrcompress.data.dataset import Dataset, counted, named
 from lrcompress.data.labels import fit_labels, matches
-from lrcompress.data.leaving_out import counted
 from lrcompress.data.output import Output
 from lrcompress.errors import DatasetError
 from lrcompress.live.evaluate import predictions_of

@@ -14,7 +14,7 @@ from lrcompress.compression.request import Request, Target
 from lrcompress.compression.run import factorize_file, find_source
 from lrcompress.compression.trial import Calibration
 from lrcompress.data.arrays import count
-from lrcompress.data.sources import Dataset
+from lrcompress.data.dataset import Dataset
 from lrcompress.errors import DatasetError
 from lrcompress.live import engine, storing
 from lrcompress.live.calibration import LiveModel

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from lrcompress.data.sources import Dataset
+from lrcompress.data.dataset import Dataset
 from lrcompress.errors import TrainingError, one_line
 from lrcompress.live import engine, storing
 from lrcompress.live.outputs import outputs_of

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from lrcompress import __version__
 from lrcompress.data.arrays import Arrays, count
+from lrcompress.data.dataset import Dataset
 from lrcompress.data.scaling import parse
-from lrcompress.data.sources import Dataset
 from lrcompress.errors import DatasetError, OutputError, TrainingError
 from lrcompress.files import check_output
 from lrcompress.live import engine, storing

@@ -19,7 +19,7 @@ from lrcompress.records import runs
 from lrcompress.records.provenance import Origin, choose, inside
 
 if TYPE_CHECKING:
-    from lrcompress.data.sources import Dataset
+    from lrcompress.data.dataset import Dataset
     from lrcompress.live.calibration import LiveModel
     from lrcompress.live.prepare import Prepared
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrcompress.data.sources import NAMED, class_numbers, load, locate
+from lrcompress.data.labels import class_numbers
+from lrcompress.data.named import NAMED, locate
+from lrcompress.data.sources import load
 from lrcompress.errors import DatasetError, MissingExtraError, UnknownDatasetError
 
 Arrays = dict[str, NDArray[Any]]

@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrcompress.data.sources import ARRAYS, NAMED, class_numbers, load, search_folders
+from lrcompress.data.labels import class_numbers
+from lrcompress.data.named import NAMED, search_folders
+from lrcompress.data.names import ARRAYS
+from lrcompress.data.sources import load
 from lrcompress.errors import DatasetError, UnknownDatasetError
 from lrcompress.events import listening
 

@@ -14,8 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from lrcompress.data.leaving_out import leave_out
-from lrcompress.data.sources import Dataset
+from lrcompress.data.dataset import Dataset, leave_out
 from lrcompress.errors import DatasetError
 from lrcompress.live.fit import fit_to_model, hold_out
 

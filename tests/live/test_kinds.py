@@ -14,7 +14,8 @@ from click.testing import Result
 from numpy.typing import NDArray
 
 import lrcompress
-from lrcompress.data.sources import Dataset, load
+from lrcompress.data.dataset import Dataset
+from lrcompress.data.sources import load
 from lrcompress.errors import DatasetError, RankError
 
 pytestmark = pytest.mark.keras

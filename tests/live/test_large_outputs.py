@@ -95,7 +95,7 @@ def test_numbers_of_words_are_not_scaled(dtype: str) -> None:
     """What an embedding takes is used as it is, whatever type the model gives its inputs."""
     import keras
 
-    from lrcompress.data.sources import Dataset
+    from lrcompress.data.dataset import Dataset
     from lrcompress.live.prepare import prepare
 
     keras.utils.set_random_seed(0)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrcompress.data.sources import Dataset
+from lrcompress.data.dataset import Dataset
 from lrcompress.errors import RankError, TrainingError
 from lrcompress.events import listening
 

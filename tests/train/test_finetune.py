@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrcompress.data.sources import Dataset
+from lrcompress.data.dataset import Dataset
 from lrcompress.errors import DatasetError, LRCompressWarning, OutputError, TrainingError
 
 pytestmark = pytest.mark.keras

@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 import lrcompress
-from lrcompress.data.sources import Dataset
+from lrcompress.data.dataset import Dataset
 from lrcompress.errors import OutputError, TrainingError
 from lrcompress.events import listening
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrcompress.data.sources import Dataset, load
+from lrcompress.data.dataset import Dataset
+from lrcompress.data.sources import load
 from lrcompress.errors import DatasetError, OutputError, RankError, TrainingError
 
 pytestmark = pytest.mark.keras
