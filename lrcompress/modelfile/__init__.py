@@ -8,6 +8,7 @@ written opens in plain Keras, in safe mode, without custom objects.
 
 from __future__ import annotations
 
+from lrcompress.modelfile.container import kept_open
 from lrcompress.modelfile.find import (
     check_has_sites,
     find_head,
@@ -33,6 +34,7 @@ __all__ = [
     "find_head",
     "find_sites",
     "head_paths",
+    "kept_open",
     "made_of",
     "model_of",
     "not_finite",

@@ -8,7 +8,9 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from struct import calcsize, unpack
 from typing import Literal
@@ -18,7 +20,7 @@ import h5py
 from lrcompress.errors import LRCompressError, ModelFileError, UnsupportedModelError, one_line
 from lrcompress.modelfile.hdf5 import Index, read_index, text
 from lrcompress.modelfile.hdf5.window import ReadWindow
-from lrcompress.modelfile.sniff import sniff
+from lrcompress.modelfile.sniff import sniffed
 from lrcompress.modelfile.untrusted import MAX_CONFIG_BYTES, decoding
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -46,6 +48,9 @@ class OpenModel:
     archive: zipfile.ZipFile | None
 
 
+_KEPT: ContextVar[dict[Path, OpenModel]] = ContextVar("kept", default={})  # noqa: B039  # never changed
+
+
 @contextlib.contextmanager
 def opened(path: Path, *, index: Index | None = None) -> Iterator[OpenModel]:
     """Open a whole-model file for reading, once all structures of its weights are checked.
@@ -58,19 +63,22 @@ def opened(path: Path, *, index: Index | None = None) -> Iterator[OpenModel]:
         ModelFileError: If it is no readable Keras model file, or hostile.
         UnsupportedModelError: If it holds weights only, or keeps them as ``.npz``.
     """
-    kind = sniff(path)
+    if path in _KEPT.get():
+        yield _KEPT.get()[path]
+        return
     archive, metadata = None, None
     with contextlib.ExitStack() as stack:
+        kind, whole = stack.enter_context(sniffed(path))
         if kind == "keras":
-            archive = stack.enter_context(_zip(path))
+            archive = stack.enter_context(_zip(whole, path))
         with decoding(path):
             if archive is not None:
                 _check_members(archive, path)
                 config: str | bytes = archive.read(CONFIG)
                 metadata = archive.read(METADATA) if METADATA in archive.namelist() else b"{}"
-                raw = stack.enter_context(_member(archive, path))
+                raw = stack.enter_context(_member(archive, whole, path))
             else:
-                raw = ReadWindow(stack.enter_context(path.open("rb")), 0, path.stat().st_size)
+                raw = ReadWindow(whole, 0, path.stat().st_size)
             if index is None:
                 index = read_index(raw, path, backslashes=archive is not None)
         file = stack.enter_context(_hdf5(path if archive is None else raw, path))
@@ -78,6 +86,17 @@ def opened(path: Path, *, index: Index | None = None) -> Iterator[OpenModel]:
             with decoding(path):
                 config = _legacy_config(file, path)
         yield OpenModel(kind, config, metadata, file, raw, index, archive)
+
+
+@contextlib.contextmanager
+def kept_open(path: Path) -> Iterator[None]:
+    """Open a model file once for all that reads it in a ``with`` block."""
+    with opened(path) as model:
+        token = _KEPT.set({**_KEPT.get(), path: model})
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
 
 
 def check_sum(model: OpenModel, path: Path) -> None:
@@ -125,15 +144,14 @@ def _legacy_config(file: h5py.File, path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _zip(path: Path) -> Iterator[zipfile.ZipFile]:
+def _zip(file: BufferedReader, path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a zip archive, or say that it is damaged."""
     try:
-        with path.open("rb") as file:
-            end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
         listed = end[zipfile._ECD_SIZE] if end else 0  # type: ignore[attr-defined]
         if listed > _MAX_LIST_BYTES:
             raise _hostile(path, f"a list of members of {listed} bytes")
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(file)
     except LRCompressError:
         raise
     except Exception as error:
@@ -195,7 +213,7 @@ def _check_member(info: zipfile.ZipInfo, path: Path, size: int) -> None:
 
 
 @contextlib.contextmanager
-def _member(archive: zipfile.ZipFile, path: Path) -> Iterator[ReadWindow]:
+def _member(archive: zipfile.ZipFile, whole: BufferedReader, path: Path) -> Iterator[ReadWindow]:
     """Yield the weights member as a file that HDF5 can seek in.
 
     Keras stores it uncompressed, so it is read in place. A compressed one is unpacked into a
@@ -203,13 +221,12 @@ def _member(archive: zipfile.ZipFile, path: Path) -> Iterator[ReadWindow]:
     """
     info = archive.getinfo(WEIGHTS)
     if info.compress_type == zipfile.ZIP_STORED:
-        with path.open("rb") as raw:
-            raw.seek(info.header_offset)
-            header = raw.read(calcsize(_HEADER)).ljust(calcsize(_HEADER), b"\0")
-            signature, *lengths = unpack(_HEADER, header)
-            if signature != b"PK\x03\x04":
-                raise _damaged(path, "bad local header")
-            yield ReadWindow(raw, raw.tell() + sum(lengths), info.file_size)
+        whole.seek(info.header_offset)
+        header = whole.read(calcsize(_HEADER)).ljust(calcsize(_HEADER), b"\0")
+        signature, *lengths = unpack(_HEADER, header)
+        if signature != b"PK\x03\x04":
+            raise _damaged(path, "bad local header")
+        yield ReadWindow(whole, whole.tell() + sum(lengths), info.file_size)
     else:
         with tempfile.TemporaryFile() as unpacked, archive.open(info) as packed:
             try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
+from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Literal
 
 from lrcompress.errors import ModelFileError
 
+Format = Literal["hdf5", "keras"]
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 # Keras goes by the suffix, whatever the content.
 SUFFIXES = {"hdf5": (".h5", ".hdf5"), "keras": (".keras",)}
@@ -17,8 +21,22 @@ HDF5_OFFSETS = (0, 512, 1024, 2048, 4096)
 _RESAVE = 'save the whole model with model.save("model.keras").'
 
 
-def sniff(path: Path) -> Literal["hdf5", "keras"]:
+def sniff(path: Path) -> Format:
     """Return the container format of a file, or explain in the error what it is instead."""
+    with sniffed(path) as (kind, _):
+        return kind
+
+
+@contextlib.contextmanager
+def sniffed(path: Path) -> Iterator[tuple[Format, BufferedReader]]:
+    """Yield the container format of a file and the file itself, opened for it and for what follows."""
+    file = _file(path)
+    with file:
+        yield _format(path, file), file
+
+
+def _file(path: Path) -> BufferedReader:
+    """Open a regular file, or explain in the error what it is instead."""
     try:
         if path.is_dir():
             raise _folder(path)
@@ -28,11 +46,18 @@ def sniff(path: Path) -> Literal["hdf5", "keras"]:
         if not path.is_file():
             msg = f"{path} is not a regular file; expected a Keras model file."
             raise ModelFileError(msg, code="not_keras")
-        with path.open("rb") as file:
-            start = file.read(HDF5_OFFSETS[-1] + len(HDF5_MAGIC))
+        return path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         msg = f"{path} cannot be read ({reason}); expected a Keras model file."
+        raise ModelFileError(msg, code="missing") from error
+
+
+def _format(path: Path, file: BufferedReader) -> Format:
+    try:
+        start = file.read(HDF5_OFFSETS[-1] + len(HDF5_MAGIC))
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror or error}); expected a Keras model file."
         raise ModelFileError(msg, code="missing") from error
     if not start:
         msg = f"{path} is empty; expected a Keras model file: save or download it again."
@@ -40,7 +65,7 @@ def sniff(path: Path) -> Literal["hdf5", "keras"]:
     if any(start[offset:].startswith(HDF5_MAGIC) for offset in HDF5_OFFSETS):
         return "hdf5"
     if start.startswith(_ZIP_MAGICS):
-        if not zipfile.is_zipfile(path):
+        if not zipfile.is_zipfile(file):
             msg = f"{path} is a truncated archive (no end record); save or download it again."
             raise ModelFileError(msg, code="truncated")
         return "keras"

@@ -13,7 +13,7 @@ from lrcompress.compression.request import Request, check_layer
 from lrcompress.compression.run import Convert, Source, check_target, factorize_file, find_source
 from lrcompress.errors import DatasetError, RankError
 from lrcompress.lowrank import one_blas_thread
-from lrcompress.modelfile import made_of, model_of, open_model
+from lrcompress.modelfile import kept_open, made_of, model_of, open_model
 from lrcompress.records import runs
 from lrcompress.records.provenance import name_of
 from lrcompress.records.results import FactorizeResult
@@ -137,6 +137,11 @@ def factorize(
 @contextlib.contextmanager
 def _source(path: Path, request: Request, *, has_data: bool) -> Iterator[Source]:
     """Open a model file, and refuse what cannot work before a copy is made or Keras starts."""
+    with kept_open(path):
+        yield from _opened(path, request, has_data=has_data)
+
+
+def _opened(path: Path, request: Request, *, has_data: bool) -> Iterator[Source]:
     opened = open_model(path)
     source = find_source(opened, request)
     asked = pick(request, tells_errors=has_data)
