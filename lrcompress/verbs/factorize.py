@@ -152,10 +152,10 @@ def _opened(path: Path, request: Request, *, has_data: bool) -> Iterator[Source]
     if not (request.modernize or needs_modern_terms(opened, request.output)):
         yield source
         return
-    with modern_copy(opened) as (copy, made):
+    with modern_copy(opened) as (copy, notes):
         yield dataclasses.replace(
             find_source(copy, request), file=opened,
-            changes=made.changes, warnings=made.warnings, optimizer_bytes=made.optimizer_bytes,
+            changes=notes.changes, warnings=notes.warnings, optimizer_bytes=opened.optimizer_bytes,
         )  # fmt: skip
 
 

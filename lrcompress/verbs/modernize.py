@@ -18,7 +18,7 @@ from lrcompress.records.results import Document
 from lrcompress.verbs.live_models import check_file
 
 if TYPE_CHECKING:
-    from lrcompress.modelfile.modern import Modernized
+    from lrcompress.modelfile.modern import Notes
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def modernize(
     check_output(target, inputs=(path,), overwrite=overwrite)
     is_same = same_format(target, opened)
     if check or not is_same:
-        with modern_copy(opened) as (copy, made):
+        with modern_copy(opened) as (copy, notes):
             if is_same:
                 _check(copy.path)
             else:
@@ -92,22 +92,22 @@ def modernize(
     if is_same:
         from lrcompress.modelfile.modern import write_modernized
 
-        made = write_modernized(opened, target, overwrite=overwrite)
+        notes = write_modernized(opened, target, overwrite=overwrite)
     return ModernizeResult(
         input=path,
         output=target,
         keras_version=opened.keras_version,
-        changes=made.changes,
-        warnings=made.warnings,
+        changes=notes.changes,
+        warnings=notes.warnings,
         bytes_before=opened.size,
         bytes_after=target.stat().st_size,
-        optimizer_bytes=made.optimizer_bytes,
+        optimizer_bytes=opened.optimizer_bytes,
         checked=check or not is_same,
     )
 
 
 @contextlib.contextmanager
-def modern_copy(opened: ModelFile) -> Iterator[tuple[ModelFile, Modernized]]:
+def modern_copy(opened: ModelFile) -> Iterator[tuple[ModelFile, Notes]]:
     """Yield a temporary copy of a model file in the terms of Keras 3, and what was changed.
 
     Errors that are raised meanwhile name the file of the user, not the copy.
@@ -117,8 +117,8 @@ def modern_copy(opened: ModelFile) -> Iterator[tuple[ModelFile, Modernized]]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / default_output(opened, opened.path)
         with in_place_of(copy, opened.path):
-            made = write_modernized(opened, copy)
-            yield open_model(copy), made
+            notes = write_modernized(opened, copy)
+            yield open_model(copy), notes
 
 
 def needs_modern_terms(opened: ModelFile, output: Path | None) -> bool:

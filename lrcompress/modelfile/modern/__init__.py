@@ -6,6 +6,7 @@ a list where it expects an object, a class under its old name.
 
 from __future__ import annotations
 
-from lrcompress.modelfile.modern.file import Modernized, write_modernized
+from lrcompress.modelfile.modern.file import write_modernized
+from lrcompress.modelfile.modern.notes import Notes
 
-__all__ = ["Modernized", "write_modernized"]
+__all__ = ["Notes", "write_modernized"]

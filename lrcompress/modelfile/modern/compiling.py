@@ -20,6 +20,8 @@ _ALIASES = {
 _ALIASES |= {short.upper(): _ALIASES[short] for short in ("mse", "mae", "mape", "msle", "kld")}
 # Where Keras 3 resolves names by the shapes of output and loss.
 _ANY_METRIC = ("accuracy", "acc", "crossentropy", "ce")
+# A function inside one of these is a wrapper that Keras makes by itself from the function's name.
+_WRAPPERS = ("MeanMetricWrapper", "SumOverBatchSizeMetricWrapper", "LossFunctionWrapper")
 # Keras 3 does not take None for these.
 _RUN_SETTINGS = ("run_eagerly", "steps_per_execution", "jit_compile")
 _PARTS = (("loss", "losses"), ("metrics", "metrics"), ("weighted_metrics", "metrics"))
@@ -30,12 +32,7 @@ class _UnknownTermError(Exception):
 
 
 def modern_compile_settings(settings: dict[str, Any], notes: Notes) -> dict[str, Any] | None:
-    """Return the compile settings as Keras 3 reads them, None where it could not.
-
-    Args:
-        settings: ``training_config`` of an HDF5 file or ``compile_config`` of an archive.
-        notes: Told of changes, and of settings that had to go.
-    """
+    """Return ``training_config`` or ``compile_config`` as Keras 3 reads it, None where it could not."""
     modern = copy.deepcopy(settings)
     try:
         for key in ("optimizer_config", "optimizer"):
@@ -50,8 +47,9 @@ def modern_compile_settings(settings: dict[str, Any], notes: Notes) -> dict[str,
             "compiled: compile it before training."
         )
         return None
-    for key in [key for key in _RUN_SETTINGS if modern.get(key, 0) is None]:
-        del modern[key]
+    for key in _RUN_SETTINGS:
+        if modern.get(key, 0) is None:
+            del modern[key]
     if modern != settings:
         notes.changed("compile settings put in the terms of Keras 3")
     return modern
@@ -102,15 +100,13 @@ def _modern_terms(value: Any, kind: str) -> Any:  # noqa: ANN401 - JSON in, JSON
     class_name, config = value["class_name"], as_dict(value.get("config"))
     if isinstance(value.get("config"), str):
         return _modern_name(value["config"], kind)
-    if class_name in ("MeanMetricWrapper", "SumOverBatchSizeMetricWrapper", "LossFunctionWrapper"):
-        # A function inside a wrapper, which Keras makes by itself from the function's name.
+    if class_name in _WRAPPERS:
         inner = config.get("fn")
         name = inner if isinstance(inner, str) else as_dict(inner).get("config")
         return _modern_name(name, kind)
     accepted = arguments(kind, class_name)
     if accepted is None:
-        msg = f"{class_name}"
-        raise _UnknownTermError(msg)
+        raise _UnknownTermError(class_name)
     kept = {key: item for key, item in config.items() if key in accepted}
     if kept.get("reduction") in ("auto", "AUTO"):
         kept["reduction"] = "sum_over_batch_size"
@@ -123,5 +119,5 @@ def _modern_name(name: Any, kind: str) -> str:  # noqa: ANN401 - JSON
     known = _ALIASES.get(name, name) if isinstance(name, str) else name
     if isinstance(known, str) and (knows_name(kind, known) or name in _ANY_METRIC):
         return known
-    msg = f"{kind[:-1] if kind == 'metrics' else 'loss'} {name}"
+    msg = f"{'metric' if kind == 'metrics' else 'loss'} {name}"
     raise _UnknownTermError(msg)

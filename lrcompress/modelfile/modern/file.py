@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import METADATA, OpenModel, opened
 from lrcompress.modelfile.graph import Container, Item, build
 from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import StoredArray, cast, read_array, text
+from lrcompress.modelfile.hdf5 import cast, read_array, text
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.modern.compiling import modern_compile_settings
 from lrcompress.modelfile.modern.graph import modern_model
 from lrcompress.modelfile.modern.names import rename
 from lrcompress.modelfile.modern.notes import Notes
-from lrcompress.modelfile.modern.weights import Origin, conversions, uses_hard_sigmoid_inside
+from lrcompress.modelfile.modern.weights import Arrays, conversions, uses_hard_sigmoid_inside
 from lrcompress.modelfile.read import changed, describe
 from lrcompress.modelfile.rewrite.names import list_attributes
 from lrcompress.modelfile.rewrite.place import json_attribute, plan_config, plan_origin
@@ -35,38 +34,16 @@ from lrcompress.modelfile.untrusted import decoding, dump_json, parse_json
 KERAS_VERSION = "3.0.0"
 # Sub-layers that Keras 2 kept under a private name.
 _PRIVATE = ("_query_dense", "_key_dense", "_value_dense", "_output_dense")
+_PARTS = ("kernel", "recurrent_kernel", "bias")
+_WeightNames = dict[str, list[str]]  # by outer layer of an HDF5 file
 
 
-@dataclass(frozen=True)
-class Modernized:
-    """What `write_modernized` has put in place.
-
-    Attributes:
-        path: The new file.
-        size: Its bytes.
-        changes: What was rewritten, a line each; the model computes the same.
-        warnings: Sentences about what may differ, or what Keras 3 cannot load by itself.
-        optimizer_bytes: Bytes of optimizer state in the old file, which the new one does without.
-    """
-
-    path: Path
-    size: int
-    changes: tuple[str, ...]
-    warnings: tuple[str, ...]
-    optimizer_bytes: int
-
-
-def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False) -> Modernized:
+def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False) -> Notes:
     """Write a copy of a model file that plain Keras 3 loads, as far as its layers allow.
 
     The format stays. Weights are copied bit by bit but for those that Keras 3 holds or computes
-    with otherwise, which are named in `changes`. The file is read back and compared before it
-    takes its place.
-
-    Args:
-        model: The file to start from; it is not touched.
-        output: Where to write.
-        overwrite: Whether an existing `output` may be replaced.
+    with otherwise; every change is noted. The file is read back and compared before it takes its
+    place.
 
     Raises:
         UnsupportedModelError: If it lists no layers, or its weights do not follow its architecture.
@@ -81,25 +58,23 @@ def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False)
         )
         raise UnsupportedModelError(msg, code="subclassed")
     output = check_place(model, output, overwrite=overwrite)
-    notes = Notes()
     with opened(model.path) as source:
         with decoding(model.path):
             if describe(model.path, source).stamp != model.stamp:
                 raise changed(model.path)
-            origin = _origin(model, source)
-            config = copy.deepcopy(model.config)
-            modern_model(config, origin.era, notes)
+            notes, config = Notes(_era(model)), copy.deepcopy(model.config)
+            modern_model(config, notes)
             tree = build(config)
             if tree is None:
                 raise changed(model.path)
             plan = _plan(model, tree, source, notes)
-            _convert_weights(model, plan, source, origin, notes)
+            names = _convert_weights(model, plan, source, notes)
             compiled = model.compile_config
             settings = modern_compile_settings(compiled, notes) if compiled else None
             renamed = rename(config, settings, notes)
-            if model.format == "hdf5":
-                _rename_groups(plan, model, renamed, source)
-            _plan_texts(plan, model, source, config, settings)
+            _plan_names(plan, model, names, renamed, source)
+            _plan_texts(plan, model, config, settings)
+            plan_origin(plan, model, source)
         with replacing(output, overwrite=overwrite, like=model.path) as temporary:
             write_model(source, model.weights.index, plan, temporary, model.path)
             written = read_back(source, model, plan, temporary, output)
@@ -109,55 +84,135 @@ def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False)
                     "please report this."
                 )
                 raise VerificationError(msg)
-    return Modernized(output, written.size, notes.changes, notes.warnings, model.optimizer_bytes)
+    return notes
 
 
-def _origin(model: ModelFile, source: OpenModel) -> Origin:
-    """Return which Keras, on what, wrote a file; before 2.0 it did not say."""
-    version = model.keras_version or ("1" if model.format == "hdf5" else "3")
-    first = version.split(".")[0]
+def _era(model: ModelFile) -> int:
+    """Return the major version of the Keras that wrote a file; before 2.0 it did not say."""
+    first = (model.keras_version or ("1" if model.format == "hdf5" else "3")).split(".")[0]
     # TensorFlow.js writes configs of Keras 2 under a version of its own.
-    era = int(first) if first in ("1", "2", "3") else 2
-    root = source.weights.get(legacy.ROOT, source.weights)
-    backend = text(root.attrs.get("backend")) or text(source.weights.attrs.get("backend"))
-    return Origin(era, backend == "theano")
+    return int(first) if first in ("1", "2", "3") else 2
 
 
 def _plan(model: ModelFile, tree: Container, source: OpenModel, notes: Notes) -> Plan:
-    """Plan where the weights go."""
+    """Plan where the weights go, and what the file says of its Keras."""
     weights = model.weights
-    if model.format == "keras":
-        plan = Plan(dropped={archive.OPTIMIZER})
-        new = archive.layer_groups(tree, lambda path, _: bool(weights.of_layer.get(path)))
-        plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
-        operations = {item.path for item in tree.walk() if item.is_operation}
-        plan.dropped |= {group for path, group in weights.groups.items() if path in operations}
-        for group in weights.index.groups:
-            name = group.rpartition("/")[2]
-            if name in _PRIVATE:
-                moved = plan.target(group)
-                plan.moves[group] = f"{str(moved).rpartition('/')[0]}/{name[1:]}"
-        if plan.moves != {group: group for group in plan.moves}:
-            notes.changed("weights put where Keras 3 looks for them")
-        if source.archive is not None and METADATA in source.archive.namelist():
-            metadata = parse_json(source.metadata or b"{}", model.path, METADATA)
-            metadata["keras_version"] = KERAS_VERSION
-            plan.members[METADATA] = dump_json(metadata).encode()
+    if model.format == "hdf5":
+        plan = Plan(dropped={legacy.OPTIMIZER})
+        for group in ("", legacy.ROOT):
+            for name, value in (("keras_version", KERAS_VERSION), ("backend", "tensorflow")):
+                plan.attributes[group, name] = np.array(value, h5py.string_dtype("ascii"))
         return plan
-    plan = Plan(dropped={legacy.OPTIMIZER})
-    version = h5py.string_dtype("ascii")
-    for group in ("", legacy.ROOT):
-        plan.attributes[group, "keras_version"] = np.array(KERAS_VERSION, dtype=version)
-        plan.attributes[group, "backend"] = np.array("tensorflow", dtype=version)
+    new = archive.layer_groups(tree, lambda path, _: bool(weights.of_layer.get(path)))
+    operations = {item.path for item in tree.walk() if item.is_operation}
+    plan = Plan(
+        dropped={archive.OPTIMIZER, *(weights.groups[p] for p in operations & set(weights.groups))}
+    )
+    plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
+    for group in weights.index.groups:
+        name = group.rpartition("/")[2]
+        if name in _PRIVATE:
+            plan.moves[group] = f"{str(plan.target(group)).rpartition('/')[0]}/{name[1:]}"
+    if any(old != moved for old, moved in plan.moves.items()):
+        notes.changed("weights put where Keras 3 looks for them")
+    if source.archive is not None and METADATA in source.archive.namelist():
+        metadata = parse_json(source.metadata or b"{}", model.path, METADATA)
+        metadata["keras_version"] = KERAS_VERSION
+        plan.members[METADATA] = dump_json(metadata).encode()
     return plan
 
 
-def _plan_texts(
+def _convert_weights(model: ModelFile, plan: Plan, source: OpenModel, notes: Notes) -> _WeightNames:
+    """Add the weights that have to be converted to a plan, and return the names of all weights."""
+    names = {layer: list(listed) for layer, listed in model.weights.weight_names.items()}
+    root = source.weights.get(legacy.ROOT, source.weights)
+    backend = text(root.attrs.get("backend")) or text(source.weights.attrs.get("backend"))
+    for item in model.tree.walk() if model.tree is not None else ():
+        here = notes.inside("/".join(item.path))
+        if notes.era < 3 and uses_hard_sigmoid_inside(item.entry):
+            here.warn(
+                "Keras 3 computes hard_sigmoid as x / 6 + 0.5, and Keras before it as 0.2 x + 0.5: "
+                "the outputs differ."
+            )
+        paths = model.weights.of_layer.get(item.path, ())
+        if item.inner is not None or not paths:
+            continue
+        steps = conversions(item.entry, notes.era, theano=backend == "theano")
+        old = [read_array(source.weights, model.weights.index.arrays[p]) for p in paths if steps]
+        new = old
+        for what, step in steps:
+            result = step(new)
+            if result is not new:
+                here.changed(what)
+            new = result
+        if new is not old:
+            _put(model, plan, item, new, names)
+    return names
+
+
+def _put(model: ModelFile, plan: Plan, item: Item, new: Arrays, names: _WeightNames) -> None:
+    """Add one layer's new arrays to a plan, and their names to those of its outer layer."""
+    paths, outer = model.weights.of_layer[item.path], item.path[0]
+    dtype = model.weights.index.arrays[paths[0]].dtype
+    arrays = [NewArray(cast(array, dtype), dtype) for array in new]
+    if len(new) == len(paths):
+        plan.arrays |= {str(plan.target(path)): a for path, a in zip(paths, arrays, strict=True)}
+        return
+    # Keras 1 kept one array for each gate; in their place come those of the joined layer.
+    place = [legacy.canonical(outer, name) for name in names[outer]].index(paths[0])
+    # Six arrays are those of a Bidirectional: all of the forward layer, then the backward one's.
+    sides = ("",) if len(new) <= len(_PARTS) else ("forward_", "backward_")
+    fresh = [f"{item.name}/{side}{part}" for side in sides for part in _PARTS][: len(new)]
+    names[outer][place : place + len(paths)] = fresh
+    plan.dropped.update(paths)
+    for name, array in zip(fresh, arrays, strict=False):
+        plan.arrays[legacy.canonical(outer, name)] = array
+
+
+def _plan_names(
     plan: Plan,
     model: ModelFile,
+    names: _WeightNames,
+    renamed: dict[LayerPath, str],
     source: OpenModel,
-    config: dict[str, Any],
-    settings: dict[str, Any] | None,
+) -> None:
+    """Give the groups of renamed layers of an HDF5 file, and all lists of names, their new ones."""
+    weights, root = model.weights, source.weights.get(legacy.ROOT)
+    outer = {path[0]: name for path, name in renamed.items() if len(path) == 1}
+    inner = {path[-1]: name for path, name in renamed.items() if len(path) > 1}
+    if model.format != "hdf5" or root is None:
+        return
+    plan.moves |= {legacy.canonical(old): legacy.canonical(new) for old, new in outer.items()}
+    if renamed:
+        listed = [outer.get(name, name) for name in weights.layer_names]
+        plan.attributes |= list_attributes(legacy.ROOT, "layer_names", listed, root)
+    for layer, old_names in weights.weight_names.items():
+        here = outer.get(layer, layer)
+        for old in old_names:
+            new = _renamed(old, inner)
+            if old != new:
+                group, moved = legacy.canonical(layer, old), legacy.canonical(here, new)
+                plan.moves[group.rpartition("/")[0]] = moved.rpartition("/")[0]
+        fresh = [_renamed(name, inner) for name in names[layer]]
+        if fresh != list(old_names):
+            where = legacy.canonical(here)
+            plan.attributes |= list_attributes(where, "weight_names", fresh, root[layer])
+    plan.arrays = {plan.target(path) or path: array for path, array in plan.arrays.items()}
+    plan.attributes = {
+        (plan.target(group) or group, name): value
+        for (group, name), value in plan.attributes.items()
+    }
+
+
+def _renamed(weight: str, inner: dict[str, str]) -> str:
+    """Return the path of a weight with the new names of the layers in it."""
+    for old, new in inner.items():
+        weight = f"/{weight}".replace(f"/{old}/", f"/{new}/")[1:]
+    return weight
+
+
+def _plan_texts(
+    plan: Plan, model: ModelFile, config: dict[str, Any], settings: dict[str, Any] | None
 ) -> None:
     """Add the architecture and the compile settings to a plan."""
     if model.format == "keras":
@@ -168,107 +223,3 @@ def _plan_texts(
         value = None if settings is None else json_attribute(settings)
         plan.attributes["", "training_config"] = value
     plan_config(plan, model.format, config)
-    plan_origin(plan, model, source)
-
-
-def _rename_groups(
-    plan: Plan, model: ModelFile, renamed: dict[LayerPath, str], source: OpenModel
-) -> None:
-    """Give the groups of renamed layers, and the lists of them, their new names."""
-    weights = model.weights
-    outer = {path[0]: name for path, name in renamed.items() if len(path) == 1}
-    inner = {path[-1]: name for path, name in renamed.items() if len(path) > 1}
-    root = source.weights.get(legacy.ROOT)
-    if not renamed or root is None:
-        return
-    plan.moves |= {legacy.canonical(old): legacy.canonical(new) for old, new in outer.items()}
-    listed = [outer.get(name, name) for name in weights.layer_names]
-    plan.attributes.update(list_attributes(legacy.ROOT, "layer_names", listed, root))
-    for layer, names in weights.weight_names.items():
-        fresh = [_renamed_parts(name, inner) for name in names]
-        here = outer.get(layer, layer)
-        for old, new in zip(names, fresh, strict=True):
-            if old != new:
-                group, moved = legacy.canonical(layer, old), legacy.canonical(here, new)
-                plan.moves[group.rpartition("/")[0]] = moved.rpartition("/")[0]
-        if list(names) != fresh:
-            like = root[layer]
-            where = legacy.canonical(here)
-            plan.attributes.update(list_attributes(where, "weight_names", fresh, like))
-    plan.arrays = {plan.target(path) or path: array for path, array in plan.arrays.items()}
-    plan.attributes = {
-        (plan.target(group) or group, name): value
-        for (group, name), value in plan.attributes.items()
-    }
-
-
-def _renamed_parts(weight: str, inner: dict[str, str]) -> str:
-    """Return the path of a weight with the new names of the layers in it."""
-    for old, new in inner.items():
-        weight = f"/{weight}".replace(f"/{old}/", f"/{new}/")[1:]
-    return weight
-
-
-def _convert_weights(
-    model: ModelFile, plan: Plan, source: OpenModel, origin: Origin, notes: Notes
-) -> None:
-    """Add the weights that have to be converted to a plan."""
-    weight_names = {name: list(names) for name, names in model.weights.weight_names.items()}
-    touched: set[str] = set()
-    for item in model.tree.walk() if model.tree is not None else ():
-        path = "/".join(item.path)
-        if origin.era < 3 and uses_hard_sigmoid_inside(item.entry):
-            notes.warn(
-                "Keras 3 computes hard_sigmoid as x / 6 + 0.5, and Keras before it as 0.2 x + 0.5: "
-                "the outputs differ.", path,
-            )  # fmt: skip
-        steps = conversions(item.entry, origin) if item.inner is None else []
-        stored = [model.weights.index.arrays[p] for p in model.weights.of_layer.get(item.path, ())]
-        if not steps or not stored:
-            continue
-        old = [read_array(source.weights, array) for array in stored]
-        new = old
-        for what, step in steps:
-            result = step(new)
-            if result is not new:
-                notes.changed(what, path)
-            new = result
-        if new is not old:
-            outer = _put(model, plan, item, stored, new, weight_names)
-            touched |= outer
-    for outer_name in touched:
-        like = source.weights[legacy.ROOT][outer_name]
-        names = weight_names[outer_name]
-        plan.attributes.update(
-            list_attributes(legacy.canonical(outer_name), "weight_names", names, like)
-        )
-
-
-def _put(
-    model: ModelFile,
-    plan: Plan,
-    item: Item,
-    stored: list[StoredArray],
-    new: list[Any],
-    weight_names: dict[str, list[str]],
-) -> set[str]:
-    """Add one layer's new arrays; return the outer layer whose list of names changed, if any."""
-    paths = model.weights.of_layer[item.path]
-    arrays = [NewArray(cast(a, stored[0].dtype), stored[0].dtype) for a in new]
-    if len(new) == len(stored):
-        for path, array in zip(paths, arrays, strict=True):
-            plan.arrays[str(plan.target(path))] = array
-        return set()
-    # Keras 1 kept one array for each gate; in their place come those of the joined layer.
-    outer = item.path[0]
-    names = weight_names[outer]
-    place = [legacy.canonical(outer, name) for name in names].index(paths[0])
-    parts = ("kernel", "recurrent_kernel", "bias")
-    # Six arrays are those of a Bidirectional: all of the forward layer, then the backward one's.
-    sides = ("",) if len(new) <= len(parts) else ("forward_", "backward_")
-    fresh = [f"{item.name}/{side}{part}" for side in sides for part in parts]
-    weight_names[outer] = names[:place] + fresh[: len(new)] + names[place + len(stored) :]
-    plan.dropped.update(paths)
-    for name, array in zip(fresh, arrays, strict=False):
-        plan.arrays[legacy.canonical(outer, name)] = array
-    return {outer}

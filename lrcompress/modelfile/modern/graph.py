@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from lrcompress.kinds.terms import as_dict, is_built_in, own_input_shape, shape
-from lrcompress.modelfile.graph import OPERATIONS, Container, Item, build, is_leaf, unused_name
+from lrcompress.modelfile.graph import (
+    OPERATIONS,
+    Container,
+    Item,
+    build,
+    container_kind,
+    is_leaf,
+    unused_name,
+)
 from lrcompress.modelfile.modern.calls import modern_calls
 from lrcompress.modelfile.modern.layers import MODELS, modern_layer, wrapped_layers
 from lrcompress.modelfile.modern.masks import explicit_masks
@@ -14,35 +22,34 @@ from lrcompress.modelfile.modern.operations import modern_operations
 
 # Where Keras 3 finds a class; all layers are exported from one place.
 _MODULES = {"Functional": "keras.src.models.functional", "Sequential": "keras"}
+_Json = dict[str, Any]
+_Input = tuple[list[int | None], str]  # shape and type of the numbers
 
 
-def modern_model(entry: dict[str, Any], era: int, notes: Notes, path: str = "") -> None:
-    """Rewrite a serialized model in place.
-
-    Args:
-        entry: The JSON object of the whole model, or of a nested one.
-        era: Major version of the Keras that wrote it.
-        notes: Told of every change.
-        path: Names of the models around it, each with a slash after it.
-    """
+def modern_model(entry: _Json, notes: Notes) -> None:
+    """Rewrite a serialized model, the whole one or a nested one, in place."""
     tree = build(entry)
     if tree is None:
         return
     if not tree.sequential:
-        modern_operations(tree, notes, path)
-        modern_calls(tree, notes, path)
-        explicit_masks(tree, notes, path)
-        if era < 3 or path:
-            _single_ends(tree, notes, path)
+        modern_operations(tree, notes)
+        modern_calls(tree, notes)
+        explicit_masks(tree, notes)
+        if notes.era < 3 or notes.layer:
+            _single_ends(tree, notes)
     stated = _stated_input(tree) if tree.sequential else None
     for item in tree.items:
-        _modern_item(item, era, notes, path)
-    _modern_class(entry, notes, path)
+        _modern_entry(item.entry, notes.inside(item.name))
+    if entry.get("class_name") == "Model" and is_built_in(entry):
+        entry["class_name"] = "Functional"
+        notes.changed("class Model became Functional")
+    if entry.get("class_name") in MODELS:
+        _modern_module(entry, notes)
     if tree.sequential:
-        _modern_sequential(tree, stated, notes, path)
+        _modern_sequential(tree, stated, notes)
 
 
-def _single_ends(tree: Container, notes: Notes, path: str) -> None:
+def _single_ends(tree: Container, notes: Notes) -> None:
     """Give the one input or output of a model as itself, where it stands in a list of one.
 
     Keras 2 made nothing of such a list; to Keras 3 the model then returns a list.
@@ -52,62 +59,52 @@ def _single_ends(tree: Container, notes: Notes, path: str) -> None:
         ends = config.get(key)
         if isinstance(ends, list) and len(ends) == 1 and is_leaf(ends[0], tree.by_name):
             config[key] = ends[0]
-            notes.changed("one input or output taken out of its list", path.rstrip("/"))
+            notes.changed("one input or output taken out of its list")
 
 
-def _modern_item(item: Item, era: int, notes: Notes, path: str) -> None:
-    """Rewrite one layer, and what is nested in it."""
-    here = path + item.name
-    if item.inner is not None:
-        modern_model(item.entry, era, notes, here + "/")
+def _modern_entry(entry: _Json, notes: Notes) -> None:
+    """Rewrite a model, or a layer with the layers that it wraps."""
+    if container_kind(entry) is not None:
+        modern_model(entry, notes)
         return
-    _modern_entry(item.entry, here, era, notes)
-
-
-def _modern_entry(entry: dict[str, Any], path: str, era: int, notes: Notes) -> None:
-    """Rewrite a layer that is no model, with the layers that it wraps."""
-    modern_layer(entry, path, era, notes)
-    _modern_module(entry, notes, path)
+    modern_layer(entry, notes)
+    _modern_module(entry, notes)
     build_config = as_dict(entry.get("build_config"))
     several = shape(build_config.get("input_shape")) is None
-    if build_config and era < 3 and (several or entry["class_name"] == "MultiHeadAttention"):
+    if build_config and notes.era < 3 and (several or entry["class_name"] == "MultiHeadAttention"):
         # Keras 2 noted one list of shapes; Keras 3 finds them by the calls.
         del entry["build_config"]
-        notes.changed("shapes of several inputs left to Keras 3", path)
-    for _, inner in wrapped_layers(entry):
-        inner_path = f"{path}/{as_dict(inner.get('config')).get('name', inner['class_name'])}"
-        if build(inner) is not None:
-            modern_model(inner, era, notes, inner_path + "/")
-        else:
-            _modern_entry(inner, inner_path, era, notes)
+        notes.changed("shapes of several inputs left to Keras 3")
+    for inner in wrapped_layers(entry):
+        name = as_dict(inner.get("config")).get("name", inner["class_name"])
+        _modern_entry(inner, notes.inside(str(name)))
         if "module" not in inner and is_built_in(inner):
             # Inside a wrapper Keras 3 looks classes up by module only.
-            inner["module"] = _MODULES.get(inner["class_name"], "keras.layers")
-            inner["registered_name"] = None
-            notes.changed("modules of wrapped layers named", path)
+            _name_module(inner)
+            notes.changed("modules of wrapped layers named")
 
 
-def _modern_module(entry: dict[str, Any], notes: Notes, path: str) -> None:
+def _modern_module(entry: _Json, notes: Notes) -> None:
     """Name the module of a built-in class as Keras 3 does, where the file names one."""
-    module, class_name = entry.get("module"), entry.get("class_name")
-    if not isinstance(module, str) or not is_built_in(entry) or module.startswith(OPERATIONS):
+    module = entry.get("module")
+    if not isinstance(module, str) or not is_built_in(entry):
         return
-    modern = _MODULES.get(str(class_name), "keras.layers")
-    if module != modern and not module.startswith("keras.src.models"):
-        entry["module"], entry["registered_name"] = modern, None
-        notes.changed("modules named as in Keras 3", path)
+    if not module.startswith((*OPERATIONS, "keras.src.models")) and module != _module_of(entry):
+        _name_module(entry)
+        notes.changed("modules named as in Keras 3")
 
 
-def _modern_class(entry: dict[str, Any], notes: Notes, path: str) -> None:
-    """Name a model's class as Keras 3 does."""
-    if entry.get("class_name") == "Model" and is_built_in(entry):
-        entry["class_name"] = "Functional"
-        notes.changed("class Model became Functional", path.rstrip("/"))
-    if entry.get("class_name") in MODELS:
-        _modern_module(entry, notes, path.rstrip("/"))
+def _module_of(entry: _Json) -> str:
+    """Return where Keras 3 finds the class of a layer."""
+    return _MODULES.get(str(entry.get("class_name")), "keras.layers")
 
 
-def _modern_sequential(tree: Container, stated: _Stated | None, notes: Notes, path: str) -> None:
+def _name_module(entry: _Json) -> None:
+    """Say in a layer where Keras 3 finds its class."""
+    entry["module"], entry["registered_name"] = _module_of(entry), None
+
+
+def _modern_sequential(tree: Container, stated: _Input | None, notes: Notes) -> None:
     """Give a Sequential model a name, a list of layers and an input of its own."""
     entry = tree.entry
     stated_name = entry.get("name")
@@ -115,41 +112,33 @@ def _modern_sequential(tree: Container, stated: _Stated | None, notes: Notes, pa
     if isinstance(entry.get("config"), list):
         # Keras up to 2.2.2 wrote the bare list of layers.
         entry["config"] = {"name": name, "layers": entry["config"]}
-        notes.changed("bare list of layers put in a config of its own", path.rstrip("/"))
+        notes.changed("bare list of layers put in a config of its own")
     elif "name" not in entry["config"]:
         entry["config"]["name"] = name
     if stated is None:
-        if not path and _waits_for_input(tree):
+        if not notes.layer and _waits_for_input(tree):
             notes.warn(
                 "The file does not say what shape the inputs have, and Keras 3 loads no weights before "
                 "it knows: build the model with an Input of that shape and save it again."
             )
         return
     first = tree.items[0]
-    input_name = unused_name(f"{first.name}_input", tree.by_name)
-    config = {"batch_shape": stated.shape, "dtype": stated.dtype, "name": input_name}
-    layer: dict[str, Any] = {"class_name": "InputLayer", "config": config}
+    name = unused_name(f"{first.name}_input", tree.by_name)
+    config = {"batch_shape": stated[0], "dtype": stated[1], "name": name}
+    layer: _Json = {"class_name": "InputLayer", "config": config}
     if isinstance(first.entry.get("module"), str):
         layer |= {"module": "keras.layers", "registered_name": None}
     tree.layer_entries.insert(0, layer)
-    notes.changed("input shape given to an InputLayer", path + first.name)
+    notes.inside(first.name).changed("input shape given to an InputLayer")
 
 
 def _waits_for_input(tree: Container) -> bool:
     """Return whether a Sequential model says nowhere what it takes."""
-    first = tree.items[0] if tree.items else None
     stated = shape(as_dict(tree.entry.get("build_config")).get("input_shape"))
-    return first is not None and first.class_name != "InputLayer" and stated is None
+    return bool(tree.items) and tree.items[0].class_name != "InputLayer" and stated is None
 
 
-class _Stated(NamedTuple):
-    """The input that a Sequential model's first layer states."""
-
-    shape: list[int | None]
-    dtype: str
-
-
-def _stated_input(tree: Container) -> _Stated | None:
+def _stated_input(tree: Container) -> _Input | None:
     """Return the input that the first layer states in its own config, if that is no InputLayer."""
     first = tree.items[0] if tree.items else None
     if first is None or first.class_name == "InputLayer":
@@ -162,12 +151,10 @@ def _stated_input(tree: Container) -> _Stated | None:
     if found is None:
         # TensorFlow 2.2 and later note what the model was built with.
         found = shape(as_dict(tree.entry.get("config")).get("build_input_shape"))
-    if found is None:
-        return None
-    return _Stated(found, _input_dtype(first))
+    return None if found is None else (found, _input_dtype(first))
 
 
-def _input_of(tree: Container) -> _Stated | None:
+def _input_of(tree: Container) -> _Input | None:
     """Return the one input of a nested model, None where it does not say, or has several."""
     first = tree.items[0] if tree.items else None
     if not tree.sequential:
@@ -175,7 +162,7 @@ def _input_of(tree: Container) -> _Stated | None:
     if first is None or first.class_name != "InputLayer":
         return _stated_input(tree) if tree.sequential else None
     found = own_input_shape(first.entry)
-    return None if found is None else _Stated(found, _input_dtype(first))
+    return None if found is None else (found, _input_dtype(first))
 
 
 def _input_dtype(first: Item) -> str:

@@ -31,23 +31,20 @@ _EMBEDDING_KEYS = {
     "output_dim": "output_dim", "init": "embeddings_initializer",
     "W_regularizer": "embeddings_regularizer", "W_constraint": "embeddings_constraint",
 }  # fmt: skip
+_SIDES = ("nb_row", "nb_col", "kernel_dim1", "kernel_dim2", "kernel_dim3")
 _DATA_FORMATS = {"th": "channels_first", "tf": "channels_last"}
+_DROPPED_OF_MERGE = (
+    "mode_type", "output_shape", "output_shape_type", "output_mask", "output_mask_type", "arguments",
+)  # fmt: skip
 
 
 def to_keras_2(class_name: str, config: dict[str, Any]) -> str:
-    """Rewrite a layer's config in place and return its new class name.
-
-    Args:
-        class_name: As Keras 1 has it.
-        config: Its config; keys that Keras 2 kept stay.
-    """
-    new_class = CLASSES.get(class_name, class_name)
+    """Rewrite a layer's config in place, all but what Keras 2 kept, and return its new class name."""
     keys = _KEYS | (_EMBEDDING_KEYS if class_name == "Embedding" else {})
     for old, new in keys.items():
         if old in config and old != new:
             config[new] = config.pop(old)
-    sides = [config.pop(key) for key in ("nb_row", "nb_col") if key in config]
-    sides += [config.pop(f"kernel_dim{i}") for i in (1, 2, 3) if f"kernel_dim{i}" in config]
+    sides = [config.pop(key) for key in _SIDES if key in config]
     if sides:
         config["kernel_size"] = sides
     if "data_format" in config:
@@ -56,9 +53,7 @@ def to_keras_2(class_name: str, config: dict[str, Any]) -> str:
         config["unit_forget_bias"] = config.pop("forget_bias_init") in ("one", "ones")
     for key in [key for key in config if key.endswith(("_regularizer", "_constraint"))]:
         config[key] = _named_object(config[key])
-    if class_name == "Merge":
-        return _merge(config)
-    return new_class
+    return _merge(config) if class_name == "Merge" else CLASSES.get(class_name, class_name)
 
 
 def _named_object(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
@@ -78,11 +73,10 @@ def _merge(config: dict[str, Any]) -> str:
     """Rewrite a Merge layer's config and return the class that does the same."""
     mode = config.pop("mode", None)
     axis, axes = config.pop("concat_axis", -1), config.pop("dot_axes", -1)
-    for key in ("mode_type", "output_shape", "output_shape_type", "output_mask",
-                "output_mask_type", "arguments", "layers"):  # fmt: skip
-        # Nested `layers` are those of a Sequential Merge, which stays as it is.
-        if key != "layers" or not config.get("layers"):
-            config.pop(key, None)
+    for key in _DROPPED_OF_MERGE:
+        config.pop(key, None)
+    if not config.get("layers"):  # those of a Sequential Merge, which stays as it is
+        config.pop("layers", None)
     if mode == "concat":
         config["axis"] = axis
     elif mode in ("dot", "cos"):

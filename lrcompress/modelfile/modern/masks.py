@@ -24,57 +24,45 @@ _PASSING = DROPOUTS | {
 _ENDING = {"InputLayer", "Flatten", "GlobalAveragePooling1D", "RepeatVector"}
 
 
-def explicit_masks(tree: Container, notes: Notes, path: str) -> None:
-    """Hand each recurrent layer with initial states the mask of its sequence, in place.
-
-    Args:
-        tree: A functional model whose calls are in the notation of Keras 3 where they have states.
-        notes: Told of changes, and warned where a mask cannot be followed.
-        path: Names of the models around it, each with a slash after it.
-    """
+def explicit_masks(tree: Container, notes: Notes) -> None:
+    """Hand each recurrent layer of a functional model with initial states the mask of its sequence."""
     for item in tree.items:
         for call, node in zip(item.calls, as_list(item.entry.get("inbound_nodes")), strict=False):
             keywords = as_dict(as_dict(node).get("kwargs"))
-            if item.class_name not in RECURRENT or "initial_state" not in keywords or not call:
+            has_states = item.class_name in RECURRENT and "initial_state" in keywords and call
+            if not has_states or keywords.get("mask") is not None:
                 continue
-            if keywords.get("mask") is not None:
-                continue
+            here = notes.inside(item.name)
             try:
                 mask = _mask(call[0], tree, item.name)
             except _UnclearError:
-                notes.warn(
+                here.warn(
                     "Keras 3 does not pass padding on beside initial states, and where it comes from "
-                    "could not be followed: compare the outputs on padded inputs.", path + item.name,
-                )  # fmt: skip
+                    "could not be followed: compare the outputs on padded inputs."
+                )
                 continue
             if mask is not None:
                 keywords["mask"] = mask
-                notes.changed("mask of the padding passed beside initial states", path + item.name)
+                here.changed("mask of the padding passed beside initial states")
 
 
 class _UnclearError(Exception):
-    """Where a mask comes from cannot be said."""
+    """Where a mask comes from cannot be said: a layer on the way does something of its own with it."""
 
 
 def _mask(ref: Ref, tree: Container, user: str) -> dict[str, Any] | None:
-    """Return the mask that a tensor has in Keras 2 as a new tensor, None where it has none.
-
-    Raises:
-        _UnclearError: If a layer on the way does something of its own with it.
-    """
+    """Return the mask that a tensor has in Keras 2 as a new tensor, None where it has none."""
     item = tree.by_name[ref.layer]
     sources = item.calls[ref.node] if ref.node < len(item.calls) else []
-    if item.class_name in _ENDING or (
-        item.class_name == "Embedding" and not item.config.get("mask_zero")
-    ):
+    embedded = item.class_name == "Embedding"
+    if item.class_name in _ENDING or (embedded and not item.config.get("mask_zero")):
         return None
-    if item.class_name in ("Embedding", "Masking") and len(sources) == 1:
+    if (embedded or item.class_name == "Masking") and len(sources) == 1:
         return _made(item, sources[0], tree, user)
     recurrent = as_dict(as_dict(item.config.get("layer")).get("config")) or item.config
     returns_steps = item.class_name in RECURRENT and recurrent.get("return_sequences")
-    if returns_steps and ref.tensor == 0 and sources:
-        return _mask(sources[0], tree, user)
-    if item.class_name in _PASSING and len(sources) == 1:
+    first_output = returns_steps and ref.tensor == 0 and sources
+    if first_output or (item.class_name in _PASSING and len(sources) == 1):
         return _mask(sources[0], tree, user)
     if not any(i.class_name == "Masking" or i.config.get("mask_zero") for i in tree.walk()):
         return None
@@ -87,11 +75,10 @@ def _made(item: Item, source: Ref, tree: Container, user: str) -> dict[str, Any]
     taken = {str(as_dict(entry).get("name")) for entry in tree.layer_entries} | set(tree.by_name)
     name = unused_name(f"{user}_mask", taken)
     node = {"args": [tensor([*source]), padding], "kwargs": {}}
-    tree.layer_entries.append(operation_entry("numpy", "NotEqual", name, [node], {}))
+    tree.layer_entries.append(operation_entry("numpy.NotEqual", name, [node], {}))
     if item.class_name == "Masking":
-        steps = unused_name(f"{name}_steps", taken)
         node = {"args": [tensor([name, 0, 0])], "kwargs": {}}
+        name = unused_name(f"{name}_steps", taken)
         settings = {"axis": -1, "keepdims": False}
-        tree.layer_entries.append(operation_entry("numpy", "Any", steps, [node], settings))
-        name = steps
+        tree.layer_entries.append(operation_entry("numpy.Any", name, [node], settings))
     return tensor([name, 0, 0])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lrcompress.kinds.terms import as_dict
-from lrcompress.modelfile.graph import Container, Item, Path, build, unused_name
+from lrcompress.modelfile.graph import Container, Path, build, unused_name
+from lrcompress.modelfile.modern.calls import Reference, replaced
 from lrcompress.modelfile.modern.layers import wrapped_layers
 from lrcompress.modelfile.modern.notes import Notes
 
@@ -28,10 +29,12 @@ def rename(entry: dict[str, Any], compiled: dict[str, Any] | None, notes: Notes)
     _rename_in(tree, renamed)
     outer = {path[0]: name for path, name in renamed.items() if len(path) == 1}
     for settings in compiled.values() if compiled else ():
-        _rename_keys(settings, outer)
+        for old, name in outer.items():
+            if isinstance(settings, dict) and old in settings:
+                settings[name] = settings.pop(old)
     _rename_model(entry)
     for path in renamed:
-        notes.changed("slashes in names became underscores", "/".join(path))
+        notes.inside("/".join(path)).changed("slashes in names became underscores")
     return renamed
 
 
@@ -45,20 +48,25 @@ def _rename_in(tree: Container, renamed: dict[Path, str]) -> None:
         if "/" in item.name:
             new[item.name] = renamed[item.path] = unused_name(item.name.replace("/", "_"), taken)
             taken.add(new[item.name])
+
+    def refer(leaf: Reference) -> Reference:
+        return [new.get(leaf[0], leaf[0]), *leaf[1:]]
+
     for item in tree.items:
-        _rename_item(item, new)
+        for holder in (item.entry, item.config):
+            if item.name in new and holder.get("name") == item.name:
+                holder["name"] = new[item.name]
         if "inbound_nodes" in item.entry:
-            item.entry["inbound_nodes"] = _referring(item.entry["inbound_nodes"], new)
-    config = tree.entry.get("config")
-    if isinstance(config, dict):
-        for key in ("input_layers", "output_layers"):
-            if key in config:
-                config[key] = _referring(config[key], new)
+            item.entry["inbound_nodes"] = replaced(item.entry["inbound_nodes"], tree, refer)
+    config = as_dict(tree.entry.get("config"))
+    for key in ("input_layers", "output_layers"):
+        if key in config:
+            config[key] = replaced(config[key], tree, refer)
 
 
 def _rename_wrapped(entry: dict[str, Any], path: Path, renamed: dict[Path, str]) -> None:
     """Rename what a wrapper holds; the weights of a model in it are listed like a nested model's."""
-    for _, wrapped in wrapped_layers(entry):
+    for wrapped in wrapped_layers(entry):
         inside = build(wrapped, path)
         if inside is not None:
             _rename_in(inside, renamed)
@@ -66,33 +74,8 @@ def _rename_wrapped(entry: dict[str, Any], path: Path, renamed: dict[Path, str])
         _rename_model(wrapped)
 
 
-def _rename_item(item: Item, new: dict[str, str]) -> None:
-    if item.name in new:
-        for holder in (item.entry, item.config):
-            if holder.get("name") == item.name:
-                holder["name"] = new[item.name]
-
-
 def _rename_model(entry: dict[str, Any]) -> None:
     """Rename a layer or model that nothing refers to by name."""
     for holder in (entry, as_dict(entry.get("config"))):
         if isinstance(holder.get("name"), str):
             holder["name"] = holder["name"].replace("/", "_")
-
-
-def _referring(value: Any, new: dict[str, str]) -> Any:  # noqa: ANN401 - JSON
-    """Return calls or ends of a model with the new names in references."""
-    if isinstance(value, list):
-        if len(value) in (3, 4) and isinstance(value[0], str) and value[0] in new:
-            return [new[value[0]], *(_referring(part, new) for part in value[1:])]
-        return [_referring(part, new) for part in value]
-    if isinstance(value, dict):
-        return {key: _referring(part, new) for key, part in value.items()}
-    return value
-
-
-def _rename_keys(settings: Any, new: dict[str, str]) -> None:  # noqa: ANN401 - JSON
-    if isinstance(settings, dict):
-        for old, name in new.items():
-            if old in settings:
-                settings[name] = settings.pop(old)

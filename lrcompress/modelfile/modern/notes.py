@@ -4,43 +4,42 @@ from __future__ import annotations
 
 from lrcompress.errors import listed
 
+_Told = dict[str, dict[str, None]]
+
 
 class Notes:
-    """Changes that leave the outputs as they were, and warnings about what may not."""
+    """Changes that leave the outputs as they were, and warnings of what may not, at one layer."""
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self._changes: dict[str, list[str]] = {}
-        self._warnings: dict[str, list[str]] = {}
+    def __init__(self, era: int, layer: str = "", told: tuple[_Told, _Told] | None = None) -> None:
+        """Start empty, for a file of this major version of Keras."""
+        self.era, self.layer = era, layer
+        self._told = ({}, {}) if told is None else told
+        self._changes, self._warnings = self._told
 
-    def changed(self, what: str, layer: str = "") -> None:
-        """Note a change; `what` is a sentence without the layers it concerns."""
-        layers = self._changes.setdefault(what, [])
-        if layer and layer not in layers:
-            layers.append(layer)
+    def inside(self, name: str) -> Notes:
+        """Return the same notes at a layer within this one, which is a model or a wrapper."""
+        return Notes(self.era, f"{self.layer}/{name}" if self.layer else name, self._told)
 
-    def warn(self, sentence: str, layer: str = "") -> None:
-        """Note what the user has to know: a difference, or what Keras 3 cannot load.
+    def changed(self, what: str) -> None:
+        """Note a change, in the same words for all layers that it concerns."""
+        self._changes.setdefault(what, {})[self.layer] = None
 
-        Args:
-            sentence: The same for all layers that it concerns, which are named behind it.
-            layer: One of them.
-        """
-        layers = self._warnings.setdefault(sentence, [])
-        if layer and layer not in layers:
-            layers.append(layer)
+    def warn(self, sentence: str) -> None:
+        """Note what the user has to know: a difference, or what Keras 3 cannot load."""
+        self._warnings.setdefault(sentence, {})[self.layer] = None
 
     @property
     def changes(self) -> tuple[str, ...]:
         """All changes, one line each."""
-        return _told(self._changes)
+        return _lines(self._changes)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """All warnings, one line each."""
-        return _told(self._warnings)
+        return _lines(self._warnings)
 
 
-def _told(notes: dict[str, list[str]]) -> tuple[str, ...]:
+def _lines(told: _Told) -> tuple[str, ...]:
     """Return each note with a few of its layers and how many more there are."""
-    return tuple(f"{what} ({listed(layers)})" if layers else what for what, layers in notes.items())
+    named = {what: [layer for layer in layers if layer] for what, layers in told.items()}
+    return tuple(f"{what} ({listed(layers)})" if layers else what for what, layers in named.items())

@@ -17,12 +17,7 @@ def _terms() -> dict[str, Any]:
 
 
 def arguments(kind: str, class_name: object) -> frozenset[str] | None:
-    """Return what a class of Keras 3 takes, None if Keras 3 has no such class.
-
-    Args:
-        kind: ``"layers"``, ``"initializers"``, ``"losses"``, ``"optimizers"`` and so on.
-        class_name: Its name, for example ``"LSTM"``.
-    """
+    """Return what a class of a kind, "layers" or "losses", takes; None if Keras 3 has none such."""
     found = _terms()[kind].get(class_name) if isinstance(class_name, str) else None
     return None if found is None else frozenset(found)
 
