@@ -22,7 +22,7 @@ from lrcompress.modelfile.modern.graph import modern_model
 from lrcompress.modelfile.modern.names import rename
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.weights import Arrays, conversions, uses_hard_sigmoid_inside
-from lrcompress.modelfile.read import changed, describe
+from lrcompress.modelfile.read import changed, check_unchanged
 from lrcompress.modelfile.rewrite.names import list_attributes
 from lrcompress.modelfile.rewrite.place import json_attribute, plan_config, plan_origin
 from lrcompress.modelfile.rewrite.plan import NewArray, Plan
@@ -60,8 +60,7 @@ def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False)
     output = check_place(model, output, overwrite=overwrite)
     with opened(model.path) as source:
         with decoding(model.path):
-            if describe(model.path, source).stamp != model.stamp:
-                raise changed(model.path)
+            check_unchanged(model)
             notes, config = Notes(_era(model)), copy.deepcopy(model.config)
             modern_model(config, notes)
             tree = build(config)

@@ -80,17 +80,17 @@ def _modern_entry(entry: _Json, notes: Notes) -> None:
         _modern_entry(inner, notes.inside(str(name)))
         if "module" not in inner and is_built_in(inner):
             # Inside a wrapper Keras 3 looks classes up by module only.
-            _name_module(inner)
+            inner["module"], inner["registered_name"] = _module_of(inner), None
             notes.changed("modules of wrapped layers named")
 
 
 def _modern_module(entry: _Json, notes: Notes) -> None:
     """Name the module of a built-in class as Keras 3 does, where the file names one."""
-    module = entry.get("module")
+    module, modern = entry.get("module"), _module_of(entry)
     if not isinstance(module, str) or not is_built_in(entry):
         return
-    if not module.startswith((*OPERATIONS, "keras.src.models")) and module != _module_of(entry):
-        _name_module(entry)
+    if not module.startswith((*OPERATIONS, "keras.src.models")) and module != modern:
+        entry["module"], entry["registered_name"] = modern, None
         notes.changed("modules named as in Keras 3")
 
 
@@ -99,30 +99,25 @@ def _module_of(entry: _Json) -> str:
     return _MODULES.get(str(entry.get("class_name")), "keras.layers")
 
 
-def _name_module(entry: _Json) -> None:
-    """Say in a layer where Keras 3 finds its class."""
-    entry["module"], entry["registered_name"] = _module_of(entry), None
-
-
 def _modern_sequential(tree: Container, stated: _Input | None, notes: Notes) -> None:
     """Give a Sequential model a name, a list of layers and an input of its own."""
-    entry = tree.entry
-    stated_name = entry.get("name")
-    name = stated_name if isinstance(stated_name, str) else "sequential"
+    entry, first = tree.entry, tree.items[0] if tree.items else None
+    name = entry["name"] if isinstance(entry.get("name"), str) else "sequential"
     if isinstance(entry.get("config"), list):
         # Keras up to 2.2.2 wrote the bare list of layers.
         entry["config"] = {"name": name, "layers": entry["config"]}
         notes.changed("bare list of layers put in a config of its own")
     elif "name" not in entry["config"]:
         entry["config"]["name"] = name
-    if stated is None:
-        if not notes.layer and _waits_for_input(tree):
+    if first is None or stated is None:
+        built = shape(as_dict(entry.get("build_config")).get("input_shape"))
+        starts = first is None or first.class_name == "InputLayer"
+        if not (notes.layer or built or starts):
             notes.warn(
                 "The file does not say what shape the inputs have, and Keras 3 loads no weights before "
                 "it knows: build the model with an Input of that shape and save it again."
             )
         return
-    first = tree.items[0]
     name = unused_name(f"{first.name}_input", tree.by_name)
     config = {"batch_shape": stated[0], "dtype": stated[1], "name": name}
     layer: _Json = {"class_name": "InputLayer", "config": config}
@@ -130,12 +125,6 @@ def _modern_sequential(tree: Container, stated: _Input | None, notes: Notes) -> 
         layer |= {"module": "keras.layers", "registered_name": None}
     tree.layer_entries.insert(0, layer)
     notes.inside(first.name).changed("input shape given to an InputLayer")
-
-
-def _waits_for_input(tree: Container) -> bool:
-    """Return whether a Sequential model says nowhere what it takes."""
-    stated = shape(as_dict(tree.entry.get("build_config")).get("input_shape"))
-    return bool(tree.items) and tree.items[0].class_name != "InputLayer" and stated is None
 
 
 def _stated_input(tree: Container) -> _Input | None:

@@ -39,11 +39,7 @@ _HARMLESS = {
     "experimental_autocast", "_scale_init", "weights", "trainable", "rng_type", "expects_training_arg",
 }  # fmt: skip
 # Values by which a key that Keras 3 lacks says nothing.
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "groups": (1,),
-    "mode": (0, "normal"),
-    "mask_zero": (False,),
-}
+_NEUTRAL = (("groups", 1), ("mode", 0), ("mode", "normal"), ("mask_zero", False))
 # What Keras 2 wrote for functions of TensorFlow that are activations of Keras.
 _ACTIVATIONS = {"softmax_v2": "softmax", "relu_v2": "relu", "sigmoid_v2": "sigmoid"}
 
@@ -134,7 +130,7 @@ def _drop_unknown(config: _Json, accepted: frozenset[str], class_name: str, note
     unknown = [key for key in config if key not in accepted]
     for key in unknown:
         value = config.pop(key)
-        says_nothing = value in (None, False, [], {}) or value in _NEUTRAL.get(key, ())
+        says_nothing = value in (None, False, [], {}) or (key, value) in _NEUTRAL
         if key not in _HARMLESS and not says_nothing:
             notes.warn(
                 f"{class_name} was saved with {key}={str(value)[:40]}, which Keras 3 does not have; "

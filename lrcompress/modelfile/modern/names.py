@@ -12,15 +12,10 @@ from lrcompress.modelfile.modern.notes import Notes
 
 
 def rename(entry: dict[str, Any], compiled: dict[str, Any] | None, notes: Notes) -> dict[Path, str]:
-    """Put an underscore for each slash in the names of layers, in place.
+    """Put an underscore for each slash in the names of a model's layers, in place.
 
-    Args:
-        entry: The whole model.
-        compiled: Its compile settings, whose losses and metrics go by names of outputs.
-        notes: Told of changes.
-
-    Returns:
-        The new name of each renamed layer by the path that it had.
+    In its compile settings losses and metrics go by names of outputs. Returned is the new name of each
+    renamed layer by the path that it had.
     """
     tree = build(entry)
     renamed: dict[Path, str] = {}

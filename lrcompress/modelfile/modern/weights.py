@@ -40,10 +40,7 @@ Convert = Callable[[Arrays], Arrays]
 def conversions(entry: dict[str, Any], era: int, *, theano: bool) -> list[tuple[str, Convert]]:
     """Return what has to be done to the weights of a layer not yet modernized, each step in words.
 
-    Args:
-        entry: The layer as it was serialized.
-        era: Major version of the Keras that wrote it.
-        theano: Whether its backend was Theano, which mirrors the kernels of convolutions.
+    `era` is the major version of the Keras that wrote it; Theano mirrors the kernels of convolutions.
     """
     if era >= 3 or not is_built_in(entry):
         return []
