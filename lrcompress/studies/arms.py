@@ -25,29 +25,21 @@ from lrcompress.live import engine, storing
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.studies.full_rank import Data, FullRank, head_figures, open_full
 from lrcompress.studies.request import Comparison, file_stem
-from lrcompress.studies.reuse import Earlier, copy_model, take_row
+from lrcompress.studies.reuse import Earlier, Epochs, copy_model, take_row
 from lrcompress.studies.rows import Job, Key, Row, RowFile
 from lrcompress.studies.scratch import Trainer, model_name
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What all rows of a comparison have in common.
-
-    Attributes:
-        asked: The arms, their epochs, the full-rank model if one is given.
-        rows: The results document.
-        data: The data set.
-        trainers: What trains the arms ``full`` and ``scratch``, as far as they are trained here.
-        epochs: What these are trained for.
-        earlier: Runs whose rows are taken over.
-    """
+    """What all rows of a comparison have in common."""
 
     asked: Comparison
     rows: RowFile
     data: Data
+    # Of the arms full and scratch: what trains them, as far as that is done here, and for how long.
     trainers: dict[str, Trainer]
-    epochs: dict[str, int | None]
+    epochs: Epochs
     earlier: Sequence[Earlier] = ()
 
     def full_rank(self, seed: int | None) -> FullRank:
@@ -154,13 +146,7 @@ def _row(arm: str, rank: int | None, seed: int | None) -> Row:
 
 
 def jobs(plan: Plan, ranks: Sequence[int], seed: int) -> Iterator[Job]:
-    """Yield the work for one seed, what others need first and what takes longest last.
-
-    Args:
-        plan: What all rows share.
-        ranks: From the highest.
-        seed: Of everything that is random.
-    """
+    """Yield the work for one seed, what others need first and what takes longest last."""
     arms, is_given = plan.asked.arms, plan.asked.file is not None
     # A model that was given is the same for every seed, and so is its truncated SVD.
     fixed = None if is_given else seed

@@ -30,17 +30,7 @@ def compare_networks(
     seeds: Sequence[int],
     rows_from: Sequence[str | Path],
 ) -> dict[str, Any]:
-    """Work out the rows that a folder lacks, and return its results document.
-
-    Args:
-        asked: Arms and epochs.
-        data: The data set, with the scaling that the user or a model file names.
-        folder: For ``compare.json`` and models; created if missing.
-        narrow: Makes the final Dense of a model two.
-        ranks: Default the published ones.
-        seeds: One row each.
-        rows_from: Folders of earlier runs.
-    """
+    """Work out the rows that a folder lacks, and return its results document; see `lrcompress.compare`."""
     recipe, scaling = None, data.scaling
     if asked.model is None:
         recipe = RECIPES[data.name]

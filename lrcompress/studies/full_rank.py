@@ -25,6 +25,7 @@ from lrcompress.measure import wilson_interval
 from lrcompress.modelfile import Site, find_head, open_model
 from lrcompress.studies.predictions import figures, pack
 from lrcompress.train.finetune import finetune
+from lrcompress.train.loop import INTERRUPTED
 from lrcompress.train.part import SplitHead
 from lrcompress.train.settings import FinetuneSettings
 
@@ -35,36 +36,22 @@ METHODS = {"svd": "svd", "refined": "auto"}
 
 @dataclass(frozen=True)
 class Data:
-    """The data set of a comparison.
-
-    Attributes:
-        name: What names it.
-        loaded: It, unscaled.
-        folder: The folder in which it was sought first.
-        scaling: As asked for, or as the network's own recipe has it; None to take what its file
-            records, or to detect it.
-    """
+    """The data set of a comparison."""
 
     name: str
-    loaded: Dataset
-    folder: Path | None = None
+    loaded: Dataset  # unscaled
+    folder: Path | None = None  # in which it was sought first
+    # As asked for, or as the network's recipe has it; None takes what its file records, or detects it.
     scaling: str | None = None
 
 
 @dataclass(frozen=True)
 class FullRank:
-    """A full-rank model as a file and in Keras, and the data that fit it.
-
-    Attributes:
-        path: The file.
-        seed: Of the held-out part of the data; None where nothing depends on it.
-        layer: Its final Dense.
-        live: The Keras model with its data.
-    """
+    """A full-rank model as a file and in Keras, and the data that fit it."""
 
     path: Path
-    seed: int | None
-    layer: Site
+    seed: int | None  # of the held-out part of the data; None where nothing depends on it
+    layer: Site  # its final Dense
     live: LiveModel
 
     def counts(self, rank: int | None) -> Row:
@@ -102,19 +89,15 @@ class FullRank:
         source = find_source(self.live.opened, request)
         # The output has the input's format: there is nothing to convert.
         (layer,) = factorize_file(source, request, lambda *_: None).layers
-        outer = layer.path.removesuffix(layer.name)
-        return SplitHead(layer.path, outer + layer.first_name, layer.activation, layer.softmax)
+        return SplitHead.of(**layer.__dict__)
 
     def finetuned(self, student: Any, epochs: int, seed: int, head: SplitHead | None) -> Row:
-        """Fine-tune a student in place, as `lrcompress finetune` does, and return what a row holds of it.
-
-        Raises:
-            KeyboardInterrupt: If it was interrupted; only fine-tuning ends well then.
-        """
+        """Fine-tune a student in place, as `lrcompress finetune` does, and return what a row holds of it."""
         model, data = self.live.keras_model, self.live.data
         settings = FinetuneSettings(epochs=epochs, seed=seed)
         outcome = finetune(student, model, data, settings, head=head)
-        if outcome.stopped == "interrupted":
+        # Only fine-tuning by itself ends well then.
+        if outcome.stopped == INTERRUPTED:
             raise KeyboardInterrupt
         return {
             **figures(outcome.after),

@@ -6,8 +6,8 @@ whose last layer is named `predictions`, with `predictions_lowrank` before it wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -19,32 +19,20 @@ from lrcompress.live.engine import jit_compile
 
 @dataclass(frozen=True)
 class Recipe:
-    """One network and how it is trained.
+    """One network, with a final layer of m inputs and n outputs, and how it is trained."""
 
-    Attributes:
-        build: From the rank (None for full) to a compiled model.
-        features: Inputs m of the final layer.
-        classes: Outputs n of the final layer.
-        ranks: The published ranks; None is full rank.
-        epochs: Passes over the training data.
-        batch_size: Samples a step.
-        scaling: What the inputs go through.
-        paper_base: Parameters outside the final layer, counted by the paper's rule; None for a
-            network that is not the paper's.
-        published: Rank to (error in %, its parameter count, its seconds); empty if unpublished.
-        use_bias: Whether the final layer has a bias.
-    """
-
-    build: Callable[[int | None], Any]
-    features: int
-    classes: int
-    ranks: tuple[int | None, ...]
+    build: Callable[[int | None], Any]  # from the rank (None for full) to a compiled model
+    features: int  # m
+    classes: int  # n
+    ranks: tuple[int | None, ...]  # the published ones; None is full rank
     epochs: int
     batch_size: int
     scaling: str
-    paper_base: int | None
-    published: dict[int | None, tuple[float, int, int]]
-    use_bias: bool = True
+    # Parameters outside the final layer, counted by the paper's rule; None for other networks.
+    paper_base: int | None = None
+    # Rank to (error in %, its parameter count, its seconds).
+    published: Mapping[int | None, tuple[float, int, int]] = field(default_factory=dict)
+    use_bias: bool = True  # of the final layer
 
     def layer_parameters(self, rank: int | None) -> int:
         """Return the true count of the final layer, one or two Dense layers, bias included."""
@@ -179,6 +167,5 @@ RECIPES = {
         batch_size=32,
         scaling="/16",
         paper_base=16 * 32 * 9 + 32 * 256,
-        published={},
     ),
 }

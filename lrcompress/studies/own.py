@@ -35,16 +35,7 @@ def own_recipe(
     epochs: int | None = None,
     batch_size: int | None = None,
 ) -> Recipe:
-    """Return how a user's own network is built and trained.
-
-    Args:
-        model: A model file, whose architecture is trained anew, or ``package.module:function``.
-        data: The unscaled data set.
-        narrow: Makes the final Dense of a model two.
-        scaling: Default as the file records or shows, /255 for bytes.
-        epochs: Default 10.
-        batch_size: Default 32.
-    """
+    """Return how a user's own network is built and trained; see `lrcompress.train_from_scratch`."""
     if is_model_file(model):
         opened, original = open_model(Path(model)), storing.load_model(Path(model))
         head = find_head(opened)
@@ -60,18 +51,8 @@ def own_recipe(
         is_bytes = not isinstance(data.x_train, dict) and data.x_train.dtype == "uint8"
         scaling = scaling or ("/255" if is_bytes else "as-is")
     m, n = head.kernel_shape
-    return Recipe(
-        build=build,
-        features=m,
-        classes=n,
-        ranks=(None,),
-        epochs=epochs or EPOCHS,
-        batch_size=batch_size or BATCH_SIZE,
-        scaling=scaling,
-        paper_base=None,
-        published={},
-        use_bias=head.use_bias,
-    )
+    sizes = (epochs or EPOCHS, batch_size or BATCH_SIZE)
+    return Recipe(build, m, n, (None,), *sizes, scaling, use_bias=head.use_bias)
 
 
 def _from_function(spec: str, narrow: Narrow) -> Build:
@@ -100,7 +81,6 @@ def _from_function(spec: str, narrow: Narrow) -> Build:
 
 
 def _from_model(model: Any, narrow: Narrow) -> Build:
-    """Return what builds a network of a rank with the architecture of a model, weights drawn anew."""
     return lambda rank: reinitialized(model if rank is None else narrow(model, rank))
 
 

@@ -50,17 +50,7 @@ def check_published(dataset: str, model: str | Path | None) -> None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was asked of `compare`.
-
-    Attributes:
-        model: The full-rank model file, or what builds a network; None for the published one.
-        chosen: The arms named; None for the usual ones.
-        epochs: Of full-rank and from-scratch training; None for the usual ones.
-        budget: Epochs in all; None for no budget.
-        finetune_epochs: The extra epochs.
-        batch_size: Of full-rank and from-scratch training; None for the usual one.
-        keep_models: Whether every row's model is kept, not only those that are trained for long.
-    """
+    """What was asked of `compare`, whose arguments these are; None takes the usual."""
 
     model: str | None = None
     chosen: Sequence[str] | None = None

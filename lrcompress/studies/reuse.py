@@ -23,34 +23,18 @@ Epochs = dict[str, int | None]
 
 @dataclass(frozen=True)
 class Earlier:
-    """One results document of an earlier run.
-
-    Attributes:
-        folder: Where it and its models lie.
-        epochs: Epochs of training by arm, ``full`` and ``scratch``.
-        rows: Its rows, each with its arm, rank and seed.
-        whole: Whether all of its arms were made as they would be here.
-    """
+    """One results document of an earlier run, beside its models."""
 
     folder: Path
-    epochs: Epochs
-    rows: list[Row]
-    whole: bool
+    epochs: Epochs  # of the arms full and scratch
+    rows: list[Row]  # each with its arm, rank and seed
+    whole: bool  # whether all of its arms were made as they would be here
 
 
 def find_earlier(
     folders: Sequence[Path], settings: dict[str, Any], epochs: Epochs
 ) -> list[Earlier]:
-    """Return the documents in some folders whose rows may stand in this comparison.
-
-    Args:
-        folders: Those of `train-from-scratch` or `compare`.
-        settings: Of this comparison.
-        epochs: What its arms ``full`` and ``scratch`` are trained for.
-
-    Raises:
-        OutputError: If a folder has no results, or none that were made with these settings.
-    """
+    """Return the documents in some folders whose rows may stand in a comparison of these settings."""
     found = []
     for folder in folders:
         paths = [folder / name for name in DOCUMENTS if (folder / name).is_file()]

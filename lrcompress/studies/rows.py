@@ -47,12 +47,7 @@ def upgrade(document: dict[str, Any]) -> None:
 
 
 class RowFile:
-    """A results document in a folder; safe to use from several processes at once.
-
-    Attributes:
-        path: The document's file, written when the first row is done.
-        folder: Where the rows' models lie.
-    """
+    """A results document beside its models, written with its first row; several processes may use it."""
 
     def __init__(
         self,
@@ -130,11 +125,7 @@ class RowFile:
         return model is None or (Path(model).name == model and (self.folder / model).is_file())
 
     def add(self, row: Row) -> None:
-        """Put a row in its place among those that are there by now, and write the document.
-
-        Raises:
-            OutputError: As `read`, or if the file cannot be written.
-        """
+        """Put a row in its place among those that are there by now, and write the document."""
         with self.claim(self.path.name, wait=True):
             document = self.read()
             others = [other for other in document["rows"] if self.key(other) != self.key(row)]
@@ -149,36 +140,19 @@ class RowFile:
 
 @dataclass(frozen=True)
 class Job:
-    """Work that ends in some rows.
+    """Work that ends in some rows."""
 
-    Attributes:
-        name: Of its claim, fit for a file name.
-        keys: Of its rows.
-        run: From the keys that are missing to the rows, each as it is done.
-        needs: Keys of rows that must be there before.
-    """
-
-    name: str
+    name: str  # of its claim, fit for a file name
     keys: tuple[Key, ...]
-    run: Callable[[frozenset[Key]], Iterator[Row]]
-    needs: tuple[Key, ...] = ()
+    run: Callable[[frozenset[Key]], Iterator[Row]]  # from the keys that are missing
+    needs: tuple[Key, ...] = ()  # rows that must be there before
 
 
 def work_through(rows: RowFile, jobs: Sequence[Job]) -> dict[str, Any]:
     """Do the jobs whose rows are missing, side by side with other processes that do the same.
 
-    What another process works on is left to it and waited for at the end; if it dies, it is done
-    here.
-
-    Args:
-        rows: The document; its folder is created if missing.
-        jobs: In an order in which each comes after what it needs.
-
-    Returns:
-        The document, with all rows of the jobs.
-
-    Raises:
-        OutputError: If the document cannot be read or written.
+    Each job comes after what it needs. What another process works on is left to it and waited for
+    at the end; if it dies, it is done here. The folder is created if missing.
     """
     try:
         rows.folder.mkdir(parents=True, exist_ok=True)

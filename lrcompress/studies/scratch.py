@@ -40,19 +40,12 @@ STEPS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class ScratchSettings:
-    """What decides the numbers of a table: rows of equal settings may stand in one.
-
-    Attributes:
-        dataset: What names it.
-        epochs: Passes over the training data.
-        batch_size: Samples a step.
-        network: A user's own network: what names it; None for the data set's.
-        scaling: What the inputs of such a network go through.
-    """
+    """What decides the numbers of a table: rows of equal settings may stand in one."""
 
     dataset: str
     epochs: int
     batch_size: int
+    # Of a user's own network: what names it, and what its inputs go through.
     network: str | None = None
     scaling: str | None = None
 
@@ -94,13 +87,6 @@ def train_rows(
         seeds: One row each.
         recipe: The network; default the data set's.
         suffix: ``.keras`` or ``.h5``.
-
-    Returns:
-        The results document; see docs/comparing.md.
-
-    Raises:
-        RankError: If a rank does not lie between 1 and the number of classes.
-        OutputError: If the folder holds results of other settings.
     """
     recipe = recipe or RECIPES[settings.dataset]
     ranks = recipe.ranks if ranks is None else ranks
@@ -127,34 +113,20 @@ def results_file(folder: Path, settings: ScratchSettings) -> RowFile:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains rows of one recipe on one data set.
+    """Trains rows of one recipe on one data set."""
 
-    Attributes:
-        data: The unscaled data set.
-        recipe: The network.
-        settings: Epochs and batch size.
-        folder: Gets the models, and the states of unfinished rows.
-        suffix: ``.keras`` or ``.h5``.
-    """
-
-    data: Dataset
+    data: Dataset  # unscaled
     recipe: Recipe
     settings: ScratchSettings
-    folder: Path
+    folder: Path  # gets the models, and the states of unfinished rows
     suffix: str = ".keras"
 
     def rows(
         self, rank: int | None, seed: int, missing: object = None, *, name: str | None = None
     ) -> Iterator[Row]:
-        """Train one network from random weights, save it, and yield its row.
+        """Train one network from random weights, save it as `name`, and yield its row.
 
         The state of its training goes when the caller, who has kept the row by then, comes back.
-
-        Args:
-            rank: None for full rank.
-            seed: Of the weights, the order of samples and dropout.
-            missing: Of a `Job`: the one row.
-            name: Of the model's file, without suffix; default from data set, rank and seed.
         """
         label = f"{'full' if rank is None else f'rank {rank}'}, seed {seed}"
         name = name or model_name(self.settings.dataset, rank, seed)
@@ -178,12 +150,8 @@ class Trainer:
         loop.run(model, lambda epoch: batches(x, y, batch_size))
         seconds = loop.state.fit_seconds
         result = evaluate(model, scaling(fitted.x_test), fitted.y_test, f"{label}, test")
-        about = {
-            "dataset": self.settings.dataset,
-            "scaling": self.recipe.scaling,
-            "trained_by": __version__,
-        }
-        storing.save_model(model, path, about, overwrite=is_left)
+        origin = {"dataset": self.settings.dataset, "scaling": self.recipe.scaling}
+        storing.save_model(model, path, origin | {"trained_by": __version__}, overwrite=is_left)
         published = self.recipe.published.get(rank)
         yield {
             "rank": rank,

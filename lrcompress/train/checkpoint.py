@@ -48,25 +48,15 @@ class _Header(Struct):
 
 @dataclass
 class State:
-    """Where a run stands.
+    """Where a run stands; its weights and the optimizer's are in Keras' order."""
 
-    Attributes:
-        epoch: Epochs done.
-        history: One entry a look at the model: the start, the re-fitted head, each epoch.
-        best_epoch: The one whose weights were best on the validation part; 0 for the start.
-        merit: Of the best weights; lower is better, empty where nothing is validated.
-        seconds: Of training and validation.
-        fit_seconds: Of them in `fit`.
-        weights: The model's, in Keras' order.
-        best: The best weights so far, in the same order.
-        optimizer: The optimizer's variables, in its order.
-    """
-
-    epoch: int = 0
+    epoch: int = 0  # epochs done
+    # One entry a look at the model: the start, the re-fitted head, each epoch.
     history: list[dict[str, Any]] = field(default_factory=list)
+    # The best on the validation part, 0 for the start, and how good it is: lower is better.
     best_epoch: int = 0
     merit: tuple[float, ...] = ()
-    seconds: float = 0.0
+    seconds: float = 0.0  # of training and validation
     fit_seconds: float = 0.0
     weights: Weights = field(default_factory=list)
     best: Weights = field(default_factory=list)
@@ -106,12 +96,7 @@ class Checkpoint:
             np.savez(file, **arrays)
 
     def load(self) -> State | None:
-        """Return the state that an unfinished run left; None if there is no file.
-
-        Raises:
-            TrainingError: If the file cannot be read, or belongs to a run that was asked for
-                something else.
-        """
+        """Return the state that an unfinished run left, refusing other runs'; None if there is no file."""
         if not self.path.exists():
             return None
         try:
@@ -163,11 +148,7 @@ def assign(variables: list[Any], values: Weights) -> None:
 
 
 def all_as_saved(values: Weights, like: Weights) -> Weights:
-    """Return saved arrays in the types of others.
-
-    Raises:
-        TrainingError: If they are not as many, or not of these shapes and types.
-    """
+    """Return saved arrays in the types of others, or refuse them: as many, of these shapes and types."""
     if [v.shape for v in values] == [a.shape for a in like]:
         found = [_as_saved(v, a) for v, a in zip(values, like, strict=True)]
         if [v.dtype for v in found] == [a.dtype for a in like]:

@@ -44,17 +44,7 @@ def samples_an_epoch(samples: int, batch_size: int) -> int:
 
 
 class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
-    """One epoch's batches.
-
-    Args:
-        x: Raw inputs.
-        y: Targets: an array, or any structure of them that `fit` takes.
-        order: Samples in order, see `epoch_order`.
-        batch_size: Samples a step, of which this process feeds its team's share.
-        scaling: Applied to each batch.
-        sample_weight: A weight a sample, or a prediction, in the structure of `y` or one for all; None
-            weighs all alike.
-    """
+    """One epoch's batches, of which this process feeds its share; `y` is what `fit` takes, or a structure of it."""
 
     def __init__(
         self,

@@ -20,46 +20,30 @@ from lrcompress.measure import Comparison, Evaluation, compare
 from lrcompress.train import optimizers
 from lrcompress.train.checkpoint import Checkpoint, State
 from lrcompress.train.feed import Feed, epoch_order, samples_an_epoch
-from lrcompress.train.head import refit_head
 from lrcompress.train.loop import DIVERGED, INTERRUPTED, PATIENCE, Loop
 from lrcompress.train.modes import frozen_weights, thawed, without_dropout
-from lrcompress.train.part import Part, SplitHead, reduce_to_head
+from lrcompress.train.part import Part, SplitHead, reduce_to_head, refit_head
 from lrcompress.train.settings import LEARNING_RATE, FinetuneSettings
 from lrcompress.train.supervision import supervise
 
 
 @dataclass(frozen=True)
 class FinetuneOutcome:
-    """What fine-tuning did; the model passed in now holds the weights of the best epoch.
+    """What fine-tuning did; the model passed in now holds the weights of the best epoch."""
 
-    Attributes:
-        before: On the test data, before.
-        after: On the test data, after.
-        original: The original model on the test data; None if it was not at hand.
-        state: Where training stands: epochs done, the best of them (0 if none was better on the
-            validation part than the start), and the history.
-        settings: With what was left open decided.
-        seconds: Wall time of training and validation, without loading and testing.
-        images_per_second: Training samples a second of training time.
-        distilled: Whether the original taught.
-        stopped: Why it ended: ``done``, ``patience``, ``diverged`` or ``interrupted``.
-        resumed_from: Epochs that a checkpoint brought; 0 if it began anew.
-        weights_frozen: How many weights stayed as they were because their layers are frozen.
-        thawed: Whether all layers were frozen, and were trained all the same.
-    """
-
+    # On the test data; the original's where it is at hand.
     before: Evaluation
     after: Evaluation
     original: Evaluation | None
     state: State
-    settings: FinetuneSettings
-    seconds: float
+    settings: FinetuneSettings  # with what was left open decided
+    seconds: float  # of training and validation, without loading and testing
     images_per_second: float
     distilled: bool
-    stopped: str
-    resumed_from: int
+    stopped: str  # done, patience, diverged or interrupted
+    resumed_from: int  # epochs that a checkpoint brought
     weights_frozen: int
-    thawed: bool
+    thawed: bool  # whether all layers were frozen, and were trained all the same
 
     @property
     def drop_before(self) -> Comparison | None:
@@ -133,10 +117,8 @@ def finetune(
         tensorboard: Folder that gets each epoch's figures; None writes none.
 
     Raises:
-        DatasetError: If the labels cannot be trained on.
         TrainingError: If training diverges at once, the head cannot be trained alone, the original's
             optimizer is not there, or the checkpoint is another run's.
-        OutputError: If the checkpoint or the figures cannot be written.
     """
     compiled = student.get_compile_config() if student.compiled else None
     keras.utils.set_random_seed(settings.seed)
@@ -156,14 +138,9 @@ def finetune(
     elif teacher is not None:
         original = _tested(teacher, data, "original")
     loop = Loop(
-        "fine-tuning",
-        part.student,
-        epochs=settings.epochs or 1,
-        seed=settings.seed,
-        validation=part.data,
-        patience=settings.patience,
-        checkpoint=checkpoint,
-    )
+        "fine-tuning", part.student, epochs=settings.epochs or 1, seed=settings.seed,
+        validation=part.data, patience=settings.patience, checkpoint=checkpoint,
+    )  # fmt: skip
     frozen, all_frozen = frozen_weights(part.student), not part.student.trainable_variables
     stopped = INTERRUPTED
     with contextlib.suppress(KeyboardInterrupt):

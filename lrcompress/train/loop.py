@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,6 @@ class Loop:
 
     Every epoch draws from a seed of its own, so that the epochs after a kill are those that would
     have been without it: the result is the same.
-
-    Attributes:
-        state: Where it stands.
     """
 
     def __init__(
@@ -51,17 +49,7 @@ class Loop:
         patience: int | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        """Describe the way.
-
-        Args:
-            label: The task's name in `progress`.
-            student: The Keras model whose weights are kept.
-            epochs: In all.
-            seed: Of dropout and the order of samples, epoch by epoch.
-            validation: What the epochs are judged by; None keeps the last one.
-            patience: Epochs without a better one after which to stop; None never stops.
-            checkpoint: Written after each epoch; None writes nothing.
-        """
+        """Describe the way; without validation data the last epoch is the one that is kept."""
         self.state = State()
         self._student, self._checkpoint, self._patience = student, checkpoint, patience
         self._label, self._epochs, self._seed = label, epochs, seed
@@ -110,11 +98,7 @@ class Loop:
         return found.merit
 
     def resume(self, state: State) -> None:
-        """Take up where a checkpoint left off.
-
-        Raises:
-            TrainingError: If its arrays are not this model's.
-        """
+        """Take up where a checkpoint left off."""
         own = self._student.get_weights()
         assign(self._student.weights, state.weights)
         state.best = all_as_saved(state.best, own) if state.best else []
@@ -131,14 +115,13 @@ class Loop:
     ) -> str:
         """Train to the last epoch, or until there is a reason to stop, and return the reason.
 
+        A KeyboardInterrupt goes through; the epoch that it breaks off is not kept.
+
         Args:
             model: The compiled Keras model that is fitted: the student, or student and teacher.
             feed: From an epoch, numbered from 1, to what `fit` is to go through.
             policy: What the model computes in while it is fitted, see `computing_in`.
-            log: Folder that gets each epoch's figures; None writes none.
-
-        Raises:
-            KeyboardInterrupt: As it comes; the epoch that it breaks off is not kept.
+            log: Folder that gets each epoch's figures.
         """
         state = self.state
         model.optimizer.build(model.trainable_variables)
@@ -171,18 +154,14 @@ class Loop:
         """Train the next epoch and return its loss."""
         epoch = self.state.epoch + 1
         # Again when it begins: the first `fit` of a process draws numbers while it builds.
-        seeder = keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda *_: seed_epoch(model, self._seed, epoch)
-        )
-        seed_epoch(model, self._seed, epoch)
+        seed = partial(seed_epoch, model, self._seed, epoch)
+        seeder = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: seed())
+        seed()
         with computing_in(model, policy):
             fitted = model.fit(
-                **feed(epoch),
-                initial_epoch=epoch - 1,
-                epochs=epoch,
-                verbose=0,
+                **feed(epoch), initial_epoch=epoch - 1, epochs=epoch, verbose=0,
                 callbacks=[seeder, reporter],
-            )
+            )  # fmt: skip
         return float(fitted.history["loss"][-1])
 
     def _save(self, model: Any) -> None:

@@ -27,18 +27,11 @@ Loss = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Output:
-    """What an output says.
+    """What an output says."""
 
-    Attributes:
-        kind: ``classes`` (softmax over the last axis), ``yes-no`` (a sigmoid each unit) or
-            ``numbers``.
-        units: Size of the last axis.
-        is_logits: Whether the model leaves softmax or sigmoid to the loss.
-    """
-
-    kind: str
-    units: int
-    is_logits: bool
+    kind: str  # softmax over the last axis, a sigmoid each unit, or numbers
+    units: int  # size of the last axis
+    is_logits: bool  # whether the model leaves softmax or sigmoid to the loss
 
     @property
     def columns(self) -> int:

@@ -26,12 +26,7 @@ def adam(learning_rate: float, steps: int) -> Any:
 
 
 def original(compiled: dict[str, Any] | None, learning_rate: float | None) -> Any:
-    """Return the optimizer of a compile config: class, settings and schedule, without its state.
-
-    Args:
-        compiled: From `get_compile_config`; None if the model was not compiled.
-        learning_rate: Takes the place of its own rate or schedule; None keeps that.
-    """
+    """Return the optimizer of a compile config, without its state; a rate replaces its own or its schedule."""
     config = (compiled or {}).get("optimizer")
     if config is None:
         msg = "The model was saved without its optimizer; leave --optimizer original out."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lrcompress.errors import TrainingError, did_you_mean
 from lrcompress.live.devices import replicas
-from lrcompress.train.head import SAMPLES
+from lrcompress.train.part import REFIT_SAMPLES
 from lrcompress.train.teacher import TEMPERATURE, WEIGHT
 
 # Chosen on validation data; see benchmarks/finetune_choices.py.
@@ -34,24 +34,16 @@ NAMES = {
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """How to fine-tune; the defaults are the everyday case.
+    """How to fine-tune; the defaults are the everyday case, `lrcompress.finetune` explains the most.
 
     Attributes:
-        epochs: Passes over the training part; None takes 2, and 5 for the head alone.
-        learning_rate: Peak of Adam's warm-up and cosine decay; None takes 0.001, or with the
-            original's optimizer that one's own.
-        batch_size: Samples a step; None takes 128 (256 for the head), and fewer where that would leave few steps, or
-            where each has so many outputs (a word a step of a sequence) that memory would not do.
-        seed: Of the order of samples and of dropout.
+        epochs: None takes those of the scope, as does `batch_size` (fewer samples where that would
+            leave few steps, or where each has so many outputs that memory would not do).
+        learning_rate: None takes 0.001, or with the original's optimizer that one's own.
         dropout: Whether the network's own dropout stays on. Off by default: a few epochs beside
             the original do not overfit, and dropout before a narrow layer hides its signal.
-        scope: ``model``, or ``head``: B, C and the bias alone, on cached activations.
         distill: Whether the original teaches too, where it is at hand.
-        temperature: Of the teacher.
         teacher_weight: The teacher's share of the loss.
-        optimizer: ``adam``, or ``original``: as the model was compiled.
-        patience: Epochs without a better one after which to stop; None never stops.
-        precision: ``float32``, ``mixed``, or ``auto``, which is float32.
         refit_samples: Training inputs, at most, that the head is re-fitted on before the first epoch.
     """
 
@@ -67,7 +59,7 @@ class FinetuneSettings:
     optimizer: str = "adam"
     patience: int | None = None
     precision: str = "auto"
-    refit_samples: int = SAMPLES
+    refit_samples: int = REFIT_SAMPLES
 
     def __post_init__(self) -> None:
         """Refuse what is no scope, optimizer or precision."""

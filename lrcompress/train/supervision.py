@@ -24,21 +24,13 @@ from lrcompress.train.settings import FinetuneSettings
 
 @dataclass(frozen=True)
 class Supervision:
-    """What `fit` is given.
+    """What `fit` is given; targets, losses and weights are arranged as the model's outputs."""
 
-    Attributes:
-        model: The Keras model to compile and fit: the student, alone or beside its teacher.
-        targets: For the training inputs, arranged as the model's outputs.
-        loss: One an output, arranged so too.
-        loss_weights: Of the outputs, in the model's order; None for a single one.
-        sample_weight: Of the predictions, (samples, ...), arranged so too; None weighs all alike.
-    """
-
-    model: Any
+    model: Any  # to compile and fit: the student, alone or beside its teacher
     targets: Any
     loss: Any
     loss_weights: list[float] | None
-    sample_weight: Any
+    sample_weight: Any  # of the predictions, (samples, ...); None weighs all alike
 
 
 def supervise(

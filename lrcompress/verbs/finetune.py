@@ -5,17 +5,22 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lrcompress.errors import OutputError
+from lrcompress.errors import LRCompressError, OutputError
 from lrcompress.events import before_keras, command
 from lrcompress.files import check_output, sha256
+from lrcompress.lowrank import METHODS
 from lrcompress.modelfile import model_of, open_for_keras, open_model
 from lrcompress.records import runs
 from lrcompress.records.finetune_result import FinetuneResult
 from lrcompress.verbs.context import factorized_file, find_data, find_record
-from lrcompress.verbs.finetune_inputs import load_teacher, split_head
 from lrcompress.verbs.live_models import takes_live_models
+
+if TYPE_CHECKING:
+    from lrcompress.live.prepare import Prepared
+    from lrcompress.train.finetune import FinetuneOutcome
+    from lrcompress.train.part import SplitHead
 
 # After the output's stem.
 CHECKPOINT_SUFFIX = ".checkpoint.npz"
@@ -98,8 +103,8 @@ def finetune(
     source = find_data(
         dataset, data_dir, scaling, record.origin, opened.origin, seed=seed, validation=validation
     )
-    original_stage = record.stage("original") or {}
-    original = record.resolve(str(original_stage.get("path", "")))
+    stage = record.stage("original") or {}
+    original = record.resolve(str(stage.get("path", "")))
     target = Path(output) if output is not None else path.with_stem(f"{path.stem}-finetuned")
     unfinished = target.with_name(f"{target.stem}{CHECKPOINT_SUFFIX}")
     inputs = (path, original, record.path)
@@ -111,106 +116,60 @@ def finetune(
     before_keras()
     from lrcompress.live import engine, storing
     from lrcompress.live.devices import over
-    from lrcompress.live.storing import check_writable, save_model
-    from lrcompress.measure import lost_classes
     from lrcompress.train.checkpoint import Checkpoint, digest
     from lrcompress.train.finetune import finetune as train
     from lrcompress.train.settings import FinetuneSettings
     from lrcompress.train.teacher import TEMPERATURE, WEIGHT
 
-    with over(distribute) as team:
+    with over(distribute) as replicas:
         student = storing.load_model(path)
-        teacher, warnings = load_teacher(original, original_stage)
+        teacher, warnings = load_teacher(original, stage)
         if resume and not goes_on:
             warnings.append(f"There is no unfinished run ({unfinished.name}): began anew.")
         if teacher is None or distill is False:
             # Without labels a teacher is all that there is to learn from.
-            why = "the original" + (
-                ", which --no-distill leaves out" if teacher else ", which is not at hand"
-            )
-            loaded.check_labelled(f"fine-tuning without them learns from {why}")
+            why = "which --no-distill leaves out" if teacher else "which is not at hand"
+            loaded.check_labelled(f"fine-tuning without them learns from the original, {why}")
         data = source.prepare(loaded, teacher or student).taught(teacher)
         warnings += data.notes()
         settings = FinetuneSettings(
-            epochs=epochs,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            seed=seed,
-            scope=scope,
-            optimizer=optimizer,
-            patience=patience,
-            precision=precision,
-            distill=distill is not False,
-            temperature=temperature or TEMPERATURE,
+            epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, seed=seed, scope=scope,
+            optimizer=optimizer, patience=patience, precision=precision,
+            distill=distill is not False, temperature=temperature or TEMPERATURE,
             teacher_weight=WEIGHT if data.labelled else 1.0,
-        )
+        )  # fmt: skip
         identity = settings.__dict__ | {
             "model": sha256(path),
-            "original": None if teacher is None else original_stage.get("sha256"),
+            "original": None if teacher is None else stage.get("sha256"),
             "output": target.name,
             "dataset": name,
             "scaling": data.scaling.name,
             "labels": digest(data.split.y_train),
         }
         checkpoint = Checkpoint(unfinished, identity, like=path)
-        if team.writes:
-            check_writable(student, target)
+        if replicas.writes:
+            storing.check_writable(student, target)
         outcome = train(
-            student,
-            teacher,
-            data,
-            settings,
-            head=split_head(record, path),
-            checkpoint=checkpoint,
-            resume=resume,
+            student, teacher, data, settings,
+            head=split_head(record, path), checkpoint=checkpoint, resume=resume,
             tensorboard=None if tensorboard is None else Path(tensorboard),
-        )
+        )  # fmt: skip
         device = engine.describe_device()
-    warnings += outcome.warnings()
-    if outcome.original is not None:
-        warnings += lost_classes(outcome.original, outcome.after)
-    original_told = data.told(outcome.original.to_json()) if outcome.original else None
-    before, after = data.told(outcome.before.to_json()), data.told(outcome.after.to_json())
-    state = outcome.state
-    result = FinetuneResult(
-        input=path,
-        output=target,
-        record=record.path,
-        epochs=outcome.settings.epochs or 0,
-        epochs_done=state.epoch,
-        best_epoch=state.best_epoch,
-        stopped=outcome.stopped,
-        resumed_from=outcome.resumed_from,
-        measure=after["measure"],
-        original=original_told,
-        before=before,
-        after=after,
-        error_rate_original=(original_told or {}).get("error_rate"),
-        error_rate_before=before.get("error_rate"),
-        error_rate_after=after.get("error_rate"),
-        drop=data.told(outcome.drop.to_json()) if outcome.drop else None,
-        seconds=outcome.seconds,
-        images_per_second=outcome.images_per_second,
-        device=device,
-        distilled=outcome.distilled,
-        settings=dict(outcome.settings.__dict__),
-        dataset=name,
-        scaling=data.scaling.name,
-        history=data.told(state.history),
-        warnings=warnings,
-        trained=outcome.trained,
-    )
+    result = _result(
+        outcome, data, warnings,
+        input=path, output=target, record=record.path, dataset=name, device=device,
+    )  # fmt: skip
     live = model_of(path)
     if live is not None:
         engine.compile_like(student, live)
         result = dataclasses.replace(result, model=student)
-    if not team.writes:
+    if not replicas.writes:
         return result
     with runs.updating(record, target, like=path) as (record, pending):
         origin = opened.origin.kept | {"dataset": name, "scaling": data.scaling.name}
         # Compile settings as they were: what Keras makes of the user's own would be less.
         same = (target.suffix == ".keras") == (opened.format == "keras")
-        save_model(
+        storing.save_model(
             student, target, origin, overwrite=overwrite or goes_on, like=path,
             compiled=opened.compile_config if same else None,
         )  # fmt: skip
@@ -219,10 +178,8 @@ def finetune(
         # As the record spells it, which is by its own folder.
         name = said["name"] if name == record.origin.dataset else name
         record.document["dataset"] = said | data.description | {"name": name}
-        if outcome.original:
-            record.set_stage(
-                "original", original, int(original_stage["parameters"]), **(result.original or {})
-            )
+        if result.original:
+            record.set_stage("original", original, int(stage["parameters"]), **result.original)
         drop_before = data.told(outcome.drop_before.to_json()) if outcome.drop_before else None
         record.set_stage("factorized", path, opened.parameters, **result.before, drop=drop_before)
         record.set_stage(
@@ -245,12 +202,7 @@ def finetune(
 
 
 def _check_target(
-    target: Path,
-    unfinished: Path,
-    inputs: tuple[Path, ...],
-    *,
-    resume: bool,
-    overwrite: bool,
+    target: Path, unfinished: Path, inputs: tuple[Path, ...], *, resume: bool, overwrite: bool
 ) -> bool:
     """Refuse an output before any work is done; return whether an unfinished run will go on."""
     if target.suffix not in (".keras", ".h5", ".hdf5"):
@@ -264,3 +216,67 @@ def _check_target(
         msg = f"{unfinished} holds an unfinished run; pass --resume to go on with it, or --overwrite to begin anew."
         raise OutputError(msg, code="unfinished_run")
     return goes_on
+
+
+def load_teacher(original: Path, stage: dict[str, Any]) -> tuple[Any | None, list[str]]:
+    """Return the original Keras model if it is at hand, unchanged and loadable; else say why not."""
+    from lrcompress.live import storing
+
+    if not stage or not original.is_file():
+        return None, ["The original model is not at hand: fine-tuned on labels alone."]
+    if not runs.intact(original, stage):
+        return None, [
+            f"{original} is no longer the file that was factorized: fine-tuned on labels alone."
+        ]
+    try:
+        return storing.load_model(original), []
+    except LRCompressError as error:
+        return None, [f"{error} Fine-tuned on labels alone."]
+
+
+def split_head(record: runs.RunRecord, path: Path) -> SplitHead | None:
+    """Return the head to re-fit: only where its factors are still those that no data have touched."""
+    from lrcompress.train.part import SplitHead
+
+    layers, stage = record.document["layers"], record.stage("factorized") or {}
+    without_data = [name for name, method in METHODS.items() if method.needs == "kernel"]
+    untouched = runs.intact(path, stage) and record.document.get("method") in without_data
+    if len(layers) != 1 or not untouched:
+        return None
+    try:
+        return SplitHead.of(**layers[0])
+    except (TypeError, AttributeError):  # a record that someone edited
+        return None
+
+
+def _result(
+    outcome: FinetuneOutcome,
+    data: Prepared,
+    warnings: list[str],
+    *,
+    input: Path,
+    output: Path,
+    record: Path,
+    dataset: str,
+    device: str,
+) -> FinetuneResult:
+    """Return the result of an outcome, in which figures are called as the data have them."""
+    from lrcompress.measure import lost_classes
+
+    state, told = outcome.state, data.told
+    original = told(outcome.original.to_json()) if outcome.original else None
+    before, after = told(outcome.before.to_json()), told(outcome.after.to_json())
+    lost = lost_classes(outcome.original, outcome.after) if outcome.original else []
+    return FinetuneResult(
+        input=input, output=output, record=record, dataset=dataset, device=device,
+        epochs=outcome.settings.epochs or 0, epochs_done=state.epoch, best_epoch=state.best_epoch,
+        stopped=outcome.stopped, resumed_from=outcome.resumed_from, history=told(state.history),
+        measure=after["measure"], original=original, before=before, after=after,
+        error_rate_original=(original or {}).get("error_rate"),
+        error_rate_before=before.get("error_rate"), error_rate_after=after.get("error_rate"),
+        drop=told(outcome.drop.to_json()) if outcome.drop else None,
+        seconds=outcome.seconds, images_per_second=outcome.images_per_second,
+        distilled=outcome.distilled, settings=dict(outcome.settings.__dict__),
+        scaling=data.scaling.name, trained=outcome.trained,
+        warnings=[*warnings, *outcome.warnings(), *lost],
+    )  # fmt: skip

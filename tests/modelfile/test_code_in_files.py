@@ -210,7 +210,7 @@ def test_what_the_caller_registered_is_loaded(
 @pytest.mark.keras
 def test_a_teacher_that_holds_code(files: list[Path]) -> None:
     """`finetune` does without an original that Keras must not see, and says why."""
-    from lrcompress.verbs.finetune_inputs import load_teacher
+    from lrcompress.verbs.finetune import load_teacher
 
     for name in ("lambda.keras", "lambda_bare.h5", "hdf5_first.keras", "pickle.keras"):
         path = Path(name)
