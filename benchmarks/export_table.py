@@ -32,12 +32,10 @@ from lrcompress.live.prepare import prepare
 from lrcompress.live.timing import Timing, interleaved, speed
 from lrcompress.measure import Evaluation, compare
 from lrcompress.modelfile import Site, find_head, open_model
+from lrcompress.runtimes import TARGETS, Runtime
 from lrcompress.runtimes.check import factors_kept
-from lrcompress.runtimes.runtime import Runtime, open_runtime
-from lrcompress.runtimes.target import FORMATS
-from lrcompress.runtimes.writing import write
 
-LITERT = FORMATS["litert"]
+LITERT = TARGETS["litert"]
 
 
 class Variant:
@@ -52,9 +50,9 @@ class Variant:
     def __init__(self, model: keras.Model, about: dict[str, Any], x: Arrays, folder: Path) -> None:
         """Export a model and open what came out."""
         path = folder / f"{about['what']}-{about['model']}-{about['int8']}.tflite"
-        write(model, path, LITERT, int8=about["int8"])
+        LITERT.write(model, path, int8=about["int8"])
         self.model = model
-        self.runtime: Runtime = open_runtime(path, LITERT, model, take(x, slice(0, 2)))
+        self.runtime: Runtime = LITERT.open(path, model, take(x, slice(0, 2)))
         self.about = about | {"parameters": model.count_params(), "bytes": path.stat().st_size}
 
 

@@ -48,8 +48,10 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     # Of the mathematics, what the registered methods say of themselves.
     "reporting": (FOUNDATIONS | {"lowrank", "records"}, {"rich", "matplotlib", "jinja2"}),
     "cli": (
-        # Of data, lowrank and modelfile only what completes words: verbs load more than a Tab should.
-        FOUNDATIONS | {"data", "live", "lowrank", "modelfile", "records", "reporting", "verbs"},
+        # Of data, lowrank and modelfile only what completes words, of runtimes the targets: verbs load
+        # more than a Tab should.
+        FOUNDATIONS
+        | {"data", "live", "lowrank", "modelfile", "records", "reporting", "runtimes", "verbs"},
         {"click", "rich"},
     ),
 }  # fmt: skip
@@ -60,18 +62,18 @@ KERAS = {"live", "train", "runtimes", "studies"}
 # What stands in those rooms and loads no Keras.
 LIGHT = {
     "lrcompress.live.environment",
-    "lrcompress.runtimes.target",
+    "lrcompress.runtimes",
     "lrcompress.studies.request",
 }
 # The modules that may name an engine or a runtime: Keras has no data parallelism of its own under
 # TensorFlow, and what it exports runs elsewhere.
 EXCEPTIONS = {
     ("live/devices.py", "tensorflow"),
-    ("runtimes/writing.py", "tensorflow"),
-    *(
-        ("runtimes/runtime.py", name)
-        for name in ("ai_edge_litert", "onnx", "onnxruntime", "tensorflow")
-    ),
+    ("runtimes/litert.py", "ai_edge_litert"),
+    ("runtimes/litert.py", "tensorflow"),
+    ("runtimes/onnx.py", "onnx"),
+    ("runtimes/onnx.py", "onnxruntime"),
+    ("runtimes/saved_model.py", "tensorflow"),
 }
 
 

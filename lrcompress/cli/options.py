@@ -54,10 +54,7 @@ MEANT = {
     "all": "dense",
     "every": "dense",
     "linear": "dense",
-    "savedmodel": "saved-model",
-    "tf": "saved-model",
 }
-ALIASES = {"tflite": "litert"}
 
 
 class Registered(Sequence[str]):
@@ -92,13 +89,6 @@ class OneOf(click.Choice[str]):
         """Take the words, which are not looked at yet."""
         super().__init__(())
         self.choices = choices  # type: ignore[assignment]  # click makes a tuple, which loads them
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        """Take another name of a choice for it."""
-        alias = ALIASES.get(str(value).lower())
-        return super().convert(alias if alias in self.choices else value, param, ctx)
 
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
         """Return click's message with the suggestion."""

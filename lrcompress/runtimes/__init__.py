@@ -1,3 +1,75 @@
-"""Models in the formats of other runtimes, run and compared there."""
+"""Models in the formats of other runtimes, run and compared there; the targets are a file each.
 
-import lrcompress.live  # noqa: F401  # sets what TensorFlow reads when it is imported
+Importing this loads NumPy and no Keras.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from lrcompress.errors import MissingExtraError, OutputError
+from lrcompress.runtimes.litert import LiteRT
+from lrcompress.runtimes.onnx import Onnx
+from lrcompress.runtimes.saved_model import SavedModel
+from lrcompress.runtimes.target import Runtime, Target
+
+__all__ = ["TARGETS", "Runtime", "Target", "check_packages", "choose", "end_of"]
+
+# By name; the first is taken where nothing else is said.
+TARGETS: dict[str, Target] = {target.name: target for target in (LiteRT(), Onnx(), SavedModel())}
+
+
+def choose(
+    model: Path, name: str | None, output: Path | None, *, int8: bool
+) -> tuple[Target, Path]:
+    """Return the target and the output, each by the other where only that is given.
+
+    Raises:
+        OutputError: If there is no such target, or the output or int8 do not go with it.
+    """
+    targets = list(TARGETS.values())
+    if name is None and output is not None:
+        name = next((t.name for t in targets if t.suffix == output.suffix.lower()), None)
+    elif name is None:
+        name = targets[0].name
+    if name not in TARGETS:
+        what = f"format {name!r}" if name else f"output {output}"
+        *first, last = TARGETS
+        msg = (
+            f"Received {what}; expected {', '.join(target.says for target in targets)}, "
+            f"or one of the formats {', '.join(first)} and {last}."
+        )
+        raise OutputError(msg, code="output_suffix")
+    target = TARGETS[name]
+    if int8 and not target.has_int8:
+        able = [other for other in targets if other.has_int8]
+        msg = (
+            f"Weights in 8 bits are for {' and '.join(other.title for other in able)}; received format "
+            f"{name}: leave out int8, or export to {' or '.join(other.suffix for other in able)}."
+        )
+        raise OutputError(msg, code="int8_format")
+    if output is None:
+        return target, model.with_name(model.stem + ("-int8" if int8 else "") + end_of(target))
+    if target.suffix and output.suffix.lower() != target.suffix:
+        msg = f"Output {output} must end in {target.suffix} for format {name}."
+        raise OutputError(msg, code="output_suffix")
+    return target, output
+
+
+def end_of(target: Target) -> str:
+    """Return what names of a target's outputs end in where the user gives none."""
+    return target.suffix or f"-{target.name}"
+
+
+def check_packages(target: Target) -> None:
+    """Refuse a target whose packages are missing.
+
+    Raises:
+        MissingExtraError: If one is missing.
+    """
+    missing = [name for name in target.packages if importlib.util.find_spec(name) is None]
+    if missing:
+        names = ", ".join(name.replace("_", "-") for name in missing)
+        msg = f'Format {target.name} needs {names}; install with: pip install "lrcompress[export]".'
+        raise MissingExtraError(msg)

@@ -18,7 +18,7 @@ from lrcompress.events import progress
 from lrcompress.live.activations import find_layer
 from lrcompress.live.outputs import outputs_of
 from lrcompress.live.predict import batch_size
-from lrcompress.runtimes.runtime import Runtime
+from lrcompress.runtimes.target import Runtime
 
 # Of the largest output: rounding differs less, also in 16 bits.
 TOLERANCE = 0.02
@@ -28,38 +28,20 @@ SAME = 0.05
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the outputs of an exported model are from Keras'.
+    """How far the outputs of an exported model are from Keras', of which the largest is `largest_output`.
 
-    Attributes:
-        samples: On how many samples.
-        largest: Largest absolute difference of any output.
-        scale: Largest absolute output of the Keras model.
-        agreement: How often both predict the same class (or decide a label alike), in percent;
-            None where nothing is decided.
+    `agreement` says how often both predict the same class (or decide a label alike), in percent;
+    None where nothing is decided.
     """
 
     samples: int
-    largest: float
-    scale: float
+    largest_difference: float
+    largest_output: float
     agreement: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures under stable names."""
-        return {
-            "samples": self.samples,
-            "largest_difference": self.largest,
-            "largest_output": self.scale,
-            "agreement": self.agreement,
-        }
 
 
 def difference(model: Any, runtime: Runtime, x: Arrays) -> Difference:
-    """Run both on the same inputs.
-
-    Args:
-        model: The Keras model.
-        runtime: The exported model.
-        x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
+    """Run both on the same scaled inputs.
 
     Raises:
         VerificationError: If the shapes of outputs differ, or the exported model gives NaN or
@@ -98,15 +80,11 @@ def _check_kind(head: Output, old: NDArray[np.float32], new: NDArray[np.float32]
 
 
 def check(found: Difference) -> None:
-    """Refuse an exported model that is not the Keras model; not for weights in 8 bits.
-
-    Raises:
-        VerificationError: If some output differs by more than rounding.
-    """
-    if found.largest > TOLERANCE * found.scale:
+    """Refuse an exported model that is not the Keras model; not for weights in 8 bits."""
+    if found.largest_difference > TOLERANCE * found.largest_output:
         msg = (
-            f"Outputs of the exported model differ from Keras' by up to {found.largest:.3g}, of outputs "
-            f"up to {found.scale:.3g}; nothing was written: try another --format."
+            f"Outputs of the exported model differ from Keras' by up to {found.largest_difference:.3g}, of "
+            f"outputs up to {found.largest_output:.3g}; nothing was written: try another --format."
         )
         raise VerificationError(msg, code="export_differs")
 
@@ -128,11 +106,6 @@ def factors_kept(model: Any, pairs: Sequence[tuple[str, str]], runtime: Runtime)
 
     Told by the weights in the exported file: B and C are there and their product is not (two), the
     product is there (one), or neither, because the exporter holds them otherwise (unknown).
-
-    Args:
-        model: The Keras model.
-        pairs: Paths of the first and the second layer of each pair.
-        runtime: The exported model.
     """
     wanted = []
     for paths in pairs:

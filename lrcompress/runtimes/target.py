@@ -1,118 +1,169 @@
-"""The formats that models are exported to, and what each needs; nothing here starts Keras."""
+"""What a target of `export` is, and a model that runs there; nothing here starts Keras."""
 
 from __future__ import annotations
 
-import importlib.util
-from dataclasses import dataclass
+import re
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from lrcompress.errors import MissingExtraError, OutputError
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.data.arrays import Arrays
+from lrcompress.errors import TrainingError, one_line
+
+Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Format:
-    """One format.
+class Runtime(ABC):
+    """An exported model, ready to run.
 
     Attributes:
-        name: As the user says it.
-        keras_name: As Keras says it.
-        suffix: What its files end in; empty for a folder.
-        packages: What writes and runs it beside TensorFlow.
+        name: The runtime and its version.
+        threads: How many it computes with; None where it takes as many as it sees fit.
     """
 
     name: str
+    threads: int | None
+
+    @abstractmethod
+    def __init__(self, path: Path, model: Any) -> None:
+        """Open a file or folder that was made of a Keras model."""
+
+    def __call__(self, x: Arrays) -> list[Array]:
+        """Return the outputs in the order of the Keras model, each (samples, ...).
+
+        Args:
+            x: As the Keras model takes it: an array, or a dictionary of them by input name.
+
+        Raises:
+            TrainingError: If the runtime fails.
+        """
+        try:
+            return self.compute(x)
+        except Exception as error:  # each runtime has its own
+            raise does_not_run(error) from error
+
+    @abstractmethod
+    def compute(self, x: Arrays) -> list[Array]:
+        """Return the outputs, or raise what the runtime raises."""
+
+    @abstractmethod
+    def constants(self) -> Iterator[Array]:
+        """Yield the weights that the file holds, quantized ones as the numbers they stand for."""
+
+
+class Target(ABC):
+    """A format that models are exported to, and the runtime for it.
+
+    Attributes:
+        name: As the user says it.
+        also: Other words for it.
+        title: As its makers spell it.
+        keras_name: As Keras says it.
+        suffix: What its files end in; empty for a folder.
+        packages: What writes and runs it beside TensorFlow.
+        runtime: What opens it.
+        has_int8: Whether weights can be 8-bit integers there.
+        samples: How many a call takes; None leaves it free.
+        lacks: A pattern of the data types that the runtime does not compute in.
+        since: The first Keras that exports it, where not all do.
+    """
+
+    name: str
+    also: tuple[str, ...] = ()
+    title: str
     keras_name: str
-    suffix: str
+    suffix: str = ""
     packages: tuple[str, ...] = ()
+    runtime: type[Runtime]
+    has_int8: bool = False
+    samples: int | None = None
+    lacks: str | None = None
+    since: str = ""
+
+    def write(self, model: Any, path: Path, *, int8: bool = False) -> None:
+        """Export a Keras model to a file, or into an empty folder.
+
+        Raises:
+            TrainingError: If Keras or a converter cannot.
+        """
+        from lrcompress.runtimes.writing import write
+
+        write(model, path, self, self.options(int8=int8))
+
+    def options(self, *, int8: bool) -> dict[str, Any]:
+        """Return what Keras' exporter is told beside."""
+        return {}
+
+    def open(self, path: Path, model: Any, few: Arrays) -> Runtime:
+        """Open an exported model, and see on a few samples that it runs.
+
+        Raises:
+            TrainingError: If its runtime refuses it.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                runtime = self.runtime(path, model)
+            except Exception as error:  # each runtime has its own
+                raise does_not_run(error) from error
+            runtime(few)
+            return runtime
+
+    def beside(self, folder: Path) -> str | None:
+        """Return what a folder holds that is no part of such an output; None if that is all it holds."""
+        raise NotImplementedError
 
     @property
-    def is_folder(self) -> bool:
-        """Whether it is no single file."""
-        return not self.suffix
+    def says(self) -> str:
+        """What its outputs are called by their names' ends."""
+        return f"{self.suffix} for {self.title}"
 
 
-FORMATS = {
-    entry.name: entry
-    for entry in (
-        Format("litert", "litert", ".tflite", ("ai_edge_litert",)),
-        Format("onnx", "onnx", ".onnx", ("tf2onnx", "onnx", "onnxruntime")),
-        Format("saved-model", "tf_saved_model", ""),
+def does_not_run(error: Exception) -> TrainingError:
+    """Return the error for an exported model that its runtime refuses."""
+    msg = (
+        f"The exported model does not run ({type(error).__name__}: {one_line(error, 200)}); "
+        "try another --format."
     )
-}
+    return TrainingError(msg, code="export_does_not_run")
 
 
-# The files of a SavedModel beside its folders.
-_SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt", "fingerprint.pb", "keras_metadata.pb")
+class Inputs:
+    """Hands inputs over under the names, and in the types, that an exported model knows."""
+
+    def __init__(self, model: Any, dtypes: Mapping[str, Any]) -> None:
+        # Inputs are named after their tensors, where the model takes a dictionary, too.
+        ours = [exported_name(tensor.name) for tensor in model.inputs]
+        theirs = {exported_name(name): name for name in dtypes}
+        # Where exporters have made up names, their order is the model's.
+        same = set(theirs) == set(ours)
+        names = [theirs[name] for name in ours] if same else list(dtypes)
+        self._dtypes = {name: dtypes[name] for name in names}
+
+    def __call__(self, x: Arrays) -> dict[str, Array]:
+        """Return the arrays by name."""
+        arrays = list(x.values()) if isinstance(x, dict) else [x]
+        return {
+            name: np.ascontiguousarray(array, dtype)
+            for (name, dtype), array in zip(self._dtypes.items(), arrays, strict=True)
+        }
 
 
-def choose(
-    model: Path, name: str | None, output: Path | None, *, int8: bool
-) -> tuple[Format, Path]:
-    """Return the format and the output, each by the other where only that is given.
-
-    Args:
-        model: The model file.
-        name: A format, or None.
-        output: A file or folder, or None.
-        int8: Whether weights are to be 8-bit integers.
-
-    Raises:
-        OutputError: If there is no such format, or the output or int8 do not go with it.
-    """
-    if name is None and output is not None:
-        name = next((f.name for f in FORMATS.values() if f.suffix == output.suffix.lower()), None)
-    elif name is None:
-        name = "litert"
-    if name not in FORMATS:
-        what = f"format {name!r}" if name else f"output {output}"
-        msg = (
-            f"Received {what}; expected .tflite for LiteRT, .onnx for ONNX, a folder without a suffix "
-            "for a SavedModel, or one of the formats litert, onnx and saved-model."
-        )
-        raise OutputError(msg, code="output_suffix")
-    form = FORMATS[name]
-    if int8 and name != "litert":
-        msg = f"Weights in 8 bits are for LiteRT; received format {name}: leave out int8, or export to .tflite."
-        raise OutputError(msg, code="int8_format")
-    if output is None:
-        stem = f"{model.stem}-int8" if int8 else model.stem
-        return form, model.with_name(stem + (form.suffix or f"-{name}"))
-    if form.suffix and output.suffix.lower() != form.suffix:
-        msg = f"Output {output} must end in {form.suffix} for format {name}."
-        raise OutputError(msg, code="output_suffix")
-    return form, output
+def exported_name(name: str) -> str:
+    """Return what an input is called in exported models: TensorFlow fails on a blank in a name."""
+    return re.sub(r"\W", "_", name)
 
 
-def beside_saved_model(folder: Path) -> str | None:
-    """Return what a folder holds that is no part of a SavedModel; None if that is all it holds.
+def ordered(found: Iterable[str], model: Any) -> list[str]:
+    """Return the names of outputs in the model's order: its own names, or numbered ones."""
+    from lrcompress.live.outputs import output_names
 
-    An asset, a file of any name, must be spoken of in the graph.
-    """
-    graphs = [folder / name for name in ("saved_model.pb", "saved_model.pbtxt")]
-    graph = next((path for path in graphs if path.is_file()), None)
-    if graph is None:
-        return f"no {graphs[0].name}"
-    for path in sorted(folder.rglob("*")):
-        first, *rest = path.relative_to(folder).parts
-        if first in ("assets", "assets.extra"):
-            known = path.is_dir() or path.name.encode() in graph.read_bytes()
-        elif first == "variables":
-            known = not rest or (path.is_file() and rest[0].startswith("variables."))
-        else:
-            known = path.is_file() and first in _SAVED_MODEL
-        if not known or path.is_symlink() or not (path.is_file() or path.is_dir()):
-            return f"{path.relative_to(folder)}, which is no part of a SavedModel"
-    return None
-
-
-def check_packages(form: Format) -> None:
-    """Refuse a format whose packages are missing.
-
-    Raises:
-        MissingExtraError: If one is missing.
-    """
-    missing = [name for name in form.packages if importlib.util.find_spec(name) is None]
-    if missing:
-        names = ", ".join(name.replace("_", "-") for name in missing)
-        msg = f'Format {form.name} needs {names}; install with: pip install "lrcompress[export]".'
-        raise MissingExtraError(msg)
+    names, ours = list(found), output_names(model)
+    if set(names) == set(ours):
+        return list(ours)
+    return sorted(names, key=lambda name: int((re.findall(r"\d+$", name) or ["0"])[0]))

@@ -13,25 +13,11 @@ from typing import Any
 import keras
 
 from lrcompress.errors import LRCompressWarning, TrainingError, one_line
-from lrcompress.runtimes.target import Format
+from lrcompress.runtimes.target import Target, exported_name
 
 
-def write(model: Any, path: Path, form: Format, *, int8: bool = False) -> None:
-    """Export a model's predictions.
-
-    A LiteRT file takes one sample a call, which is what phones do: with a free number of samples
-    recurrent layers would need TensorFlow's own operations there. The other formats leave it free.
-
-    Args:
-        model: A functional or Sequential Keras model.
-        path: A file ending in ``.tflite`` or ``.onnx``, or an empty folder.
-        form: The format.
-        int8: LiteRT only: weights as 8-bit integers (dynamic range); small ones stay as they are.
-
-    Raises:
-        TrainingError: If Keras or a converter cannot, or Keras does not run on TensorFlow, whose
-            exporters these are.
-    """
+def write(model: Any, path: Path, target: Target, options: dict[str, Any]) -> None:
+    """Export a model's predictions to a file, or into an empty folder."""
     engine = keras.backend.backend()
     if engine != "tensorflow":
         msg = (
@@ -39,40 +25,36 @@ def write(model: Any, path: Path, form: Format, *, int8: bool = False) -> None:
             "KERAS_BACKEND=tensorflow for this command."
         )
         raise TrainingError(msg, code="export_engine")
-    samples = 1 if form.name == "litert" else None
-    model = _as_it_predicts(_in_float32(model, form))
-    signature = [keras.tree.map_structure(lambda tensor: _spec(tensor, samples), _inputs(model))]
-    options: dict[str, Any] = {"input_signature": signature}
-    if int8:
-        import tensorflow as tf
-
-        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    model = _as_it_predicts(_in_float32(model, target))
+    inputs = keras.tree.map_structure(lambda tensor: _spec(tensor, target.samples), _inputs(model))
     try:
         with _no_notes():
-            model.export(str(path), format=form.keras_name, verbose=False, **options)
+            model.export(
+                str(path),
+                format=target.keras_name,
+                verbose=False,
+                input_signature=[inputs],
+                **options,
+            )
     except OSError:
         raise
     except Exception as error:  # converters raise anything, and fail on operations they lack
         reason = one_line(error, 200)
-        hint = (
-            "LiteRT needs Keras 3.13; "
-            if form.name == "litert" and "Unrecognized" in reason
-            else ""
-        )
+        too_old = target.since and "Unrecognized" in reason
+        hint = f"{target.title} needs Keras {target.since}; " if too_old else ""
         msg = (
-            f"Keras {keras.__version__} cannot export {model.name} to {form.name} "
+            f"Keras {keras.__version__} cannot export {model.name} to {target.name} "
             f"({type(error).__name__}: {reason}); {hint}try another --format."
         )
         raise TrainingError(msg, code="export_failed") from error
 
 
-def _in_float32(model: Any, form: Format) -> Any:
+def _in_float32(model: Any, target: Target) -> Any:
     """Return a copy that computes in float32 where a runtime lacks the type that the model computes in."""
-    if form.is_folder:
+    if target.lacks is None:
         return model
-    wrong = r"float16|bfloat16|float64" if form.name == "litert" else r"bfloat16"
     policies = {layer.dtype_policy.name for layer in model._flatten_layers()}
-    found = sorted(name for name in policies if re.fullmatch(rf"(mixed_)?({wrong})", name))
+    found = sorted(name for name in policies if re.fullmatch(rf"(mixed_)?({target.lacks})", name))
     if not found:
         return model
     config = keras.saving.serialize_keras_object(model)
@@ -80,7 +62,7 @@ def _in_float32(model: Any, form: Format) -> Any:
     twin = keras.saving.deserialize_keras_object(_with_dtype(config, set(found)))
     twin.set_weights(model.get_weights())
     warnings.warn(
-        f"The model computes in {', '.join(found)}, which {form.name} does not run: exported in float32.",
+        f"The model computes in {', '.join(found)}, which {target.name} does not run: exported in float32.",
         LRCompressWarning,
         stacklevel=3,
     )
@@ -123,11 +105,6 @@ def _spec(tensor: Any, samples: int | None) -> Any:
     return keras.InputSpec(
         shape=(samples, *tensor.shape[1:]), dtype=dtype, name=exported_name(tensor.name)
     )
-
-
-def exported_name(name: str) -> str:
-    """Return what an input is called in exported models: TensorFlow fails on a blank in a name."""
-    return re.sub(r"\W", "_", name)
 
 
 @contextlib.contextmanager

@@ -5,22 +5,24 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lrcompress.errors import DatasetError, LRCompressError
 from lrcompress.events import before_keras, progress
 from lrcompress.files import check_output, check_output_folder, replacing, replacing_folder
 from lrcompress.modelfile import ModelFile, Site, model_of, open_for_keras
 from lrcompress.records.results import Shown
-from lrcompress.verbs.context import original_of, record_beside
-from lrcompress.verbs.export_inputs import COMPARED_SAMPLES, Inputs, Wanted, find_inputs
+from lrcompress.verbs.context import find_data, original_of, record_beside
 from lrcompress.verbs.live_models import takes_live_models
 
 if TYPE_CHECKING:
-    from lrcompress.runtimes.runtime import Runtime
+    from lrcompress.records.runs import RunRecord
+    from lrcompress.runtimes import Runtime
 
-
+# Of random inputs, and of test data whose outputs are compared one by one.
+RANDOM_SAMPLES, COMPARED_SAMPLES = 100, 1_000
 Quietly = Callable[[], AbstractContextManager[None]]
 
 
@@ -129,52 +131,50 @@ def export(
         TrainingError: If Keras cannot load or export the model, or its runtime cannot run it.
         VerificationError: If the outputs are not those of the Keras model.
     """
-    from lrcompress.runtimes.target import beside_saved_model, check_packages, choose
+    from lrcompress.runtimes import check_packages, choose
 
     path = Path(model)
     opened = open_for_keras(path)
     live = model_of(path)
     place_of = path if live is None else Path(f"{live.name}{path.suffix}".replace("/", "-"))
-    form, target = choose(place_of, format, None if output is None else Path(output), int8=int8)
-    check_packages(form)
+    wanted = None if output is None else Path(output)
+    target, place = choose(place_of, format, wanted, int8=int8)
+    check_packages(target)
     record = record_beside(path)
     original = original_of(record) if against is None else Path(against)
     named = None if record is None else record.path
     sources = tuple(file for file in (path, original, named) if file is not None)
-    if form.is_folder:
-        check_output_folder(target, beside_saved_model, inputs=sources, overwrite=overwrite)
-        place = replacing_folder(target, beside_saved_model, overwrite=overwrite, like=path)
+    if target.suffix:
+        check_output(place, inputs=sources, overwrite=overwrite)
+        replaced = replacing(place, overwrite=overwrite, like=path)
     else:
-        check_output(target, inputs=sources, overwrite=overwrite)
-        place = replacing(target, overwrite=overwrite, like=path)
+        check_output_folder(place, target.beside, inputs=sources, overwrite=overwrite)
+        replaced = replacing_folder(place, target.beside, overwrite=overwrite, like=path)
     opened_original = None if original is None else open_for_keras(original)
 
     before_keras()
     from lrcompress.data.arrays import take
     from lrcompress.live import engine, timing
-    from lrcompress.runtimes.runtime import open_runtime
-    from lrcompress.runtimes.writing import write
 
     network = timing.runnable(path)
     teacher = None if original is None else timing.runnable(original)
     if original is not None:
         timing.check_same_inputs(path, network, original, teacher)
-    wanted = Wanted(dataset, data_dir, scaling)
-    inputs = find_inputs(network, opened, record, wanted)
+    inputs = _find_inputs(network, opened, record, dataset, data_dir, scaling)
     pairs = [layer for layer in opened.sites if layer.first is not None]
     few = take(inputs.x, slice(0, 2))
 
     def made(network: Any, path: Path) -> Runtime:  # noqa: ANN401  # a Keras model
         progress(f"exporting {network.name}", 0, 1)
         with quietly():
-            write(network, path, form, int8=int8)
-            return open_runtime(path, form, network, few)
+            target.write(network, path, int8=int8)
+            return target.open(path, network, few)
 
-    with place as temporary, tempfile.TemporaryDirectory() as folder:
+    with replaced as temporary, tempfile.TemporaryDirectory() as folder:
         runtime = made(network, temporary)
         beside, about = None, None
         if opened_original is not None:
-            copy = Path(folder) / f"original{form.suffix}"
+            copy = Path(folder) / f"original{target.suffix}"
             beside = made(teacher, copy)
             about = {
                 "model": str(original),
@@ -186,8 +186,8 @@ def export(
         bytes_after = size_of(temporary)
     return ExportResult(
         input=path,
-        output=target,
-        format=form.name,
+        output=place,
+        format=target.name,
         int8=int8,
         bytes_before=_without_optimizer(opened),
         bytes_after=bytes_after,
@@ -201,6 +201,53 @@ def export(
         versions=engine.versions(),
         **found,
     )
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Scaled inputs that both models run on, and where they are from; without labels if random."""
+
+    x: Any
+    about: dict[str, Any]
+    y: Any = None
+    weights: Any = None
+
+
+def _find_inputs(
+    model: Any,  # noqa: ANN401  # a Keras model
+    opened: ModelFile,
+    record: RunRecord | None,
+    dataset: Any,  # noqa: ANN401
+    data_dir: str | Path | None,
+    scaling: str | None,
+) -> Inputs:
+    """Return the test data that were asked for, else those that file or record names, else random.
+
+    Nothing is downloaded that was not asked for.
+    """
+    from lrcompress.data.named import NAMED, locate
+    from lrcompress.live.outputs import random_inputs
+
+    origins = [opened.origin, *([record.origin] if record else [])]
+    reason = "no data set is named"
+    try:
+        if dataset is not None or any(origin.named for origin in origins):
+            source = find_data(dataset, data_dir, scaling, *origins)
+            name = source.dataset
+            if dataset is None and name in NAMED and locate(name, source.folder) is None:
+                msg = f"data set {name} is not at hand"
+                raise DatasetError(msg)
+            loaded = source.load(whole=True)
+            data = source.prepare(loaded, model)
+            (x, y), weights = data.test(), data.split.w_test
+            about = {"dataset": loaded.name, "scaling": data.scaling.name, "why_random": None}
+            return Inputs(x, about, y if data.labelled else None, weights)
+    except LRCompressError as error:
+        if dataset is not None:
+            raise
+        reason = str(error)
+    about = {"dataset": None, "scaling": None, "why_random": reason}
+    return Inputs(random_inputs(model, RANDOM_SAMPLES), about)
 
 
 def size_of(path: Path) -> int:
@@ -253,7 +300,7 @@ def _measured(
         }
         for layer, kept in zip(pairs, factors_kept(network, paths, runtime), strict=True)
     )
-    return {"layers": layers, "difference": found.to_json(), "errors": errors}
+    return {"layers": layers, "difference": asdict(found), "errors": errors}
 
 
 def _timed(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import lrcompress
 from lrcompress.errors import MissingExtraError, OutputError, TrainingError, VerificationError
 from lrcompress.events import listening
-from lrcompress.runtimes.target import FORMATS
+from lrcompress.runtimes import TARGETS, check
 from lrcompress.verbs.export import size_of
 
 pytestmark = pytest.mark.keras
@@ -153,9 +153,6 @@ def test_errors_on_labelled_data_are_told(small: Path, run: Callable[..., Result
     assert "latency against the original, exported the same way:" in done.stdout
 
 
-RUNTIMES = {"litert": "LiteRT", "onnx": "Onnx", "saved-model": "SavedModel"}
-
-
 @pytest.mark.parametrize(
     ("form", "int8"), [("litert", False), ("litert", True), ("onnx", False), ("saved-model", False)]
 )
@@ -164,16 +161,14 @@ def test_errors_are_those_of_the_runtime(
 ) -> None:
     """A runtime that turns the classes round has that error, and one that fails is seen to."""
     needs(form)
-    from lrcompress.runtimes import check, runtime
-
     monkeypatch.setattr(check, "check", lambda found: None)
     wanted: dict[str, Any] = {
         "format": form, "int8": int8, "dataset": "digits", "scaling": "/16", "seconds": 0, "overwrite": True,
-        "output": tmp_path / f"out{FORMATS[form].suffix}",
+        "output": tmp_path / f"out{TARGETS[form].suffix}",
     }  # fmt: skip
     right = lrcompress.export(trained_file, **wanted).errors
     assert right is not None
-    kind = getattr(runtime, RUNTIMES[form])
+    kind = TARGETS[form].runtime
     compute = kind.compute
     monkeypatch.setattr(kind, "compute", lambda self, x: [y[:, ::-1] for y in compute(self, x)])
 
@@ -208,7 +203,7 @@ def test_several_outputs_and_fixed_batches_in_the_runtime(
     """Each output of the runtime is measured against its own labels; the batch is the file's."""
     import keras
 
-    from lrcompress.runtimes.runtime import SavedModel
+    from lrcompress.runtimes.saved_model import SavedModelRuntime as SavedModel
 
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).normal(size=(40, 8)).astype("float32")
@@ -270,7 +265,7 @@ def test_outputs_that_differ_leave_the_old_export(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What does not compute as Keras does is not put in place, and nothing is left of it."""
-    from lrcompress.runtimes.runtime import SavedModel
+    from lrcompress.runtimes.saved_model import SavedModelRuntime as SavedModel
 
     output = lrcompress.export(small, format="saved-model", seconds=0).output
     shutil.rmtree(output / "variables")

@@ -28,8 +28,9 @@ from lrcompress.files import (
     together,
 )
 from lrcompress.records import runs
-from lrcompress.runtimes.target import beside_saved_model
+from lrcompress.runtimes import TARGETS
 
+beside_saved_model = TARGETS["saved-model"].beside
 posix = pytest.mark.skipif(os.name != "posix", reason="modes, pipes and signals")
 Run = Callable[..., Result]
 

@@ -10,6 +10,7 @@ import click
 
 from lrcompress.cli.options import (
     OneOf,
+    Registered,
     data_options,
     existing_model,
     model_argument,
@@ -22,8 +23,8 @@ from lrcompress.errors import printable
 from lrcompress.reporting.latency import duration, times
 from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import change, count, rate, size
+from lrcompress.runtimes import TARGETS, end_of
 
-NAMES = {"litert": "LiteRT", "onnx": "ONNX", "saved-model": "SavedModel"}
 FACTORS = {
     "two": "still two products, {m} x {r} and {r} x {n}",
     "one": "the exporter multiplied them into one of {m} x {n}: nothing is saved here",
@@ -37,15 +38,35 @@ SPEED = {
 }
 
 
+class Format(OneOf):
+    """A target, by its name or another word for it."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Take another word for the name."""
+        said = str(value).lower()
+        return super().convert(
+            next((name for name, target in TARGETS.items() if said in target.also), value),
+            param,
+            ctx,
+        )
+
+
 @click.command("export")
 @model_argument("model")
-@click.option("--format", type=OneOf(["litert", "onnx", "saved-model"]),
-              help="Default: by the suffix of --output (.tflite, .onnx, none), or litert.")  # fmt: skip
-@click.option("--int8", is_flag=True, help="LiteRT: weights as 8-bit integers (dynamic range).")
+@click.option("--format", type=Format(Registered(lambda: list(TARGETS))),
+              help=f"Default: by the suffix of --output ({', '.join(t.suffix or 'none' for t in TARGETS.values())}), "
+                   f"or {next(iter(TARGETS))}.")  # fmt: skip
+@click.option("--int8", is_flag=True,
+              help=f"{', '.join(t.title for t in TARGETS.values() if t.has_int8)}: weights as 8-bit integers "
+                   "(dynamic range).")  # fmt: skip
 @click.option("--against", type=click.Path(path_type=Path), callback=existing_model, metavar="FILE",
               help="The original, exported the same way and timed in turns. Default: as recorded.")  # fmt: skip
 @data_options
-@output_option("<stem>.tflite, <stem>.onnx or <stem>-saved-model beside MODEL")
+@output_option(
+    f"{', '.join(f'<stem>{end_of(target)}' for target in TARGETS.values())} beside MODEL"
+)
 @overwrite_option
 @verb
 def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
@@ -75,7 +96,7 @@ def render(result: dict[str, Any]) -> Parts:
     original = result["original"]
     rows = [] if original is None else [_row(original["model"], original)]
     rows.append(_row(result["input"], result))
-    form = NAMES[result["format"]] + (", 8-bit weights" if result["int8"] else "")
+    form = TARGETS[result["format"]].title + (", 8-bit weights" if result["int8"] else "")
     columns = ["model", "Keras file", form, "latency", "middle half", "runs"]
     lines = [*_factors(result), *_outputs(result), *_errors(result), *_latency(result)]
     return [table("Exported", columns, rows), plain([*lines, f"wrote {result['output']}"])]
