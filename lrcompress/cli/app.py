@@ -107,8 +107,9 @@ class Application(click.Group):
         if args is not None:
             return self._run(arguments, prog_name, complete_var, own_process=False, **extra)
         make_streams_safe()
-        # The list of commands starts without what locks load.
-        alone = nullcontext() if arguments in (["--help"], ["-h"]) else temporary_files_together()
+        # Help starts without what locks load.
+        helps = bool({"--help", "-h"} & set(arguments))
+        alone = nullcontext() if helps else temporary_files_together()
         with ended_like_control_c(), alone:
             return self._run(arguments, prog_name, complete_var, own_process=True, **extra)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import stat
 import threading
@@ -64,6 +63,9 @@ def sha256_meanwhile(path: Path) -> Iterator[Callable[[], str]]:
 
 def _hash(path: Path, stop: threading.Event) -> str:
     """Hash a file until the end, or until told to stop."""
+    # Its library is most of what `lrcompress --help` would load.
+    import hashlib
+
     digest = hashlib.sha256()
     with regular(path).open("rb", buffering=0) as file:
         while not stop.is_set() and (piece := file.read(_PIECE_BYTES)):
