@@ -13,7 +13,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 
@@ -58,6 +57,25 @@ class Curve:
         known = sorted(self.errors)
         return float(np.interp(rank, known, [self.errors[r] for r in known]))
 
+    def slope(self, start: int | None, end: int | None) -> float:
+        """Return the error that each parameter between two ranks takes away."""
+        return (self.error(start) - self.error(end)) / (self.price(end) - self.price(start))
+
+    def steps(self) -> Iterator[tuple[float, tuple[int | None, ...]]]:
+        """Yield the pieces of the lower convex hull in order of rank: slope, and ranks gone through."""
+        known = [r for r in sorted(self.errors) if r <= self.most]
+        points: list[int | None] = [1, *(r for r in known if r > 1), None]
+        hull: list[int | None] = []
+        for point in points:
+            while len(hull) > 1 and self.slope(*hull[-2:]) <= self.slope(hull[-1], point):
+                hull.pop()
+            hull.append(point)
+        for start, end in itertools.pairwise(hull):
+            if start is None:
+                raise AssertionError  # only the last point is the whole layer
+            between = (None,) if end is None else tuple(range(start + 1, end + 1))
+            yield self.slope(start, end), between
+
 
 def total_price(curves: Sequence[Curve], ranks: Ranks) -> int:
     """Return the parameters of an allocation."""
@@ -71,13 +89,15 @@ def allocations(curves: Sequence[Curve]) -> Allocations:
         curves: One a layer; each has a rank that saves something.
     """
     steps = sorted(
-        (step for layer, curve in enumerate(curves) for step in _steps(layer, curve)),
-        key=lambda step: (-step.slope, step.layer, step.place),
+        (-slope, layer, place, ranks)
+        for layer, curve in enumerate(curves)
+        for place, (slope, ranks) in enumerate(curve.steps())
     )
-    return Allocations(len(curves), [(s.layer, rank) for s in steps for rank in s.ranks])
+    return Allocations(len(curves), [(layer, r) for _, layer, _, ranks in steps for r in ranks])
 
 
-class Allocations(Sequence[Ranks]):
+@dataclass(frozen=True)
+class Allocations:
     """Allocations of which each differs from the one before in one layer.
 
     Attributes:
@@ -85,24 +105,15 @@ class Allocations(Sequence[Ranks]):
         changes: Layer and its new rank, by which each further one differs.
     """
 
-    def __init__(self, layers: int, changes: Sequence[tuple[int, int | None]]) -> None:
-        """Take the changes; nothing is made of them until an allocation is asked for."""
-        self.layers, self.changes = layers, changes
+    layers: int
+    changes: Sequence[tuple[int, int | None]]
 
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self.changes) + 1
 
-    @overload
-    def __getitem__(self, place: int) -> Ranks: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Ranks]: ...
-
-    def __getitem__(self, place: int | slice) -> Ranks | list[Ranks]:
-        """Return one allocation, or several."""
-        if isinstance(place, slice):
-            return [self[i] for i in range(len(self))[place]]
+    def __getitem__(self, place: int) -> Ranks:
+        """Return one allocation."""
         ranks: list[int | None] = [1] * self.layers
         for layer, rank in self.changes[: range(len(self))[place]]:
             ranks[layer] = rank
@@ -141,62 +152,25 @@ def within_budget(curves: Sequence[Curve], most_parameters: int) -> Ranks | None
     if last < 0:
         return None
     current = list(path[last])
-    left = most_parameters - total_price(curves, tuple(current))
-    gains = [
-        gain
-        for layer, (curve, rank) in enumerate(zip(curves, current, strict=True))
-        for gain in _next(curve, rank, layer)
-    ]
-    heapq.heapify(gains)
+    left = most_parameters - total_price(curves, path[last])
+    # What one more rank of a layer gains a parameter (negated), the layer, its price and that rank.
+    gains: list[tuple[float, int, int, int | None]] = []
+
+    def offer(layer: int) -> None:
+        curve, rank = curves[layer], current[layer]
+        if rank is not None and rank <= curve.most:
+            more = rank + 1 if rank < curve.most else None
+            cost = curve.price(more) - curve.price(rank)
+            gain = (curve.error(more) - curve.error(rank)) / cost
+            heapq.heappush(gains, (gain, layer, cost, more))
+
+    for layer in range(len(curves)):
+        offer(layer)
     while gains:
         _, layer, cost, rank = heapq.heappop(gains)
         # What does not fit now never will: what is left only shrinks.
         if cost <= left:
             current[layer] = rank
             left -= cost
-            for gain in _next(curves[layer], rank, layer):
-                heapq.heappush(gains, gain)
+            offer(layer)
     return tuple(current)
-
-
-def _next(
-    curve: Curve, rank: int | None, layer: int
-) -> Iterator[tuple[float, int, int, int | None]]:
-    """Yield what one more rank of a layer gains a parameter (negated), the layer, its price and that rank."""
-    if rank is not None and rank <= curve.most:
-        more = rank + 1 if rank < curve.most else None
-        cost = curve.price(more) - curve.price(rank)
-        yield (curve.error(more) - curve.error(rank)) / cost, layer, cost, more
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One piece of a layer's hull: the ranks it goes through, at one gain a parameter."""
-
-    slope: float
-    layer: int
-    place: int
-    ranks: tuple[int | None, ...]
-
-
-def _steps(layer: int, curve: Curve) -> Iterator[_Step]:
-    """Yield the pieces of the lower convex hull of a layer's points, in order of rank."""
-    known = [r for r in sorted(curve.errors) if r <= curve.most]
-    points: list[int | None] = [1, *(r for r in known if r > 1), None]
-    hull: list[int | None] = []
-    for point in points:
-        while len(hull) > 1 and _slope(curve, hull[-2], hull[-1]) <= _slope(curve, hull[-1], point):
-            hull.pop()
-        hull.append(point)
-    for place, (start, end) in enumerate(itertools.pairwise(hull)):
-        if start is None:
-            raise AssertionError  # only the last point is the whole layer
-        between: tuple[int | None, ...] = (None,)
-        if end is not None:
-            between = tuple(range(start + 1, end + 1))
-        yield _Step(_slope(curve, start, end), layer, place, between)
-
-
-def _slope(curve: Curve, start: int | None, end: int | None) -> float:
-    """Return the error that each parameter between two points takes away."""
-    return (curve.error(start) - curve.error(end)) / (curve.price(end) - curve.price(start))

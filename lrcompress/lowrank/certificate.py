@@ -73,13 +73,7 @@ class Certificate:
 
 
 def within_rounding(found: Certificate, scale: float, dtype: object) -> Certificate:
-    """Return the certificate of a matrix made of A, exact where its error is rounding of A.
-
-    Args:
-        found: Of a matrix M.
-        scale: How large the norm of M is against that which is rounded.
-        dtype: Of A.
-    """
+    """Return the certificate of a matrix so large against A, exact where its error is A's rounding."""
     if found.frobenius_error * scale > ROUNDING.get(str(dtype), 1e-6):
         return found
     return replace(found, optimality=1.0, exact=True)
@@ -90,7 +84,7 @@ def share_of_norm(part: NDArray[Any], kernel: NDArray[Any]) -> float:
     unit = magnitude(kernel)
     if unit is None:
         return 0.0
-    return norms(part, unit, spectral=False)[0] / norms(kernel, unit, spectral=False)[0]
+    return _norms(part, unit, spectral=False)[0] / _norms(kernel, unit, spectral=False)[0]
 
 
 def certify(
@@ -117,11 +111,12 @@ def certify(
     unit = magnitude(kernel)
     if unit is None:
         return Certificate(0.0, 0.0, 0.0, 1.0, algorithm, truncated, exact=True)
-    total, top = norms(kernel, unit, spectral=largest is None)
+    total, top = _norms(kernel, unit, spectral=largest is None)
     if largest is not None:
         top = float(np.ldexp(largest, -unit))
-    residual, spectral = norms(kernel, unit, B, C)
-    return _certificate(residual / total, spectral / top, optimum, algorithm, kernel, truncated)
+    residual, spectral = _norms(kernel, unit, (B, C))
+    found = _certificate(residual / total, spectral / top, optimum, algorithm, kernel)
+    return replace(found, truncated=truncated)
 
 
 def certify_projection(
@@ -134,23 +129,13 @@ def certify_projection(
 ) -> Certificate | None:
     """Return the certificate of factors out of a projection without another pass over A.
 
-    ``||A - B C||_F^2 = ||A||_F^2 - 2 <A, B C> + ||B C||_F^2``, and ``||A - B C||_2`` is the largest
-    singular value of A outside the basis.
-
-    Args:
-        kernel: A, of which only the dtype is asked.
-        found: Of A, in a unit of its own.
-        total: ``||A||_F^2`` in that unit.
-        beyond: Largest eigenvalue of the Gram matrix outside the basis, in that unit squared.
-        optimum: Relative Frobenius error of the best matrix of the same rank.
-        algorithm: Named in the certificate.
-
-    Returns:
-        None where the errors are too small to be had by differences.
+    ``||A - B C||_F^2 = ||A||_F^2 - 2 <A, B C> + ||B C||_F^2``, where the first is `total`, and
+    ``||A - B C||_2^2`` is `beyond`, the largest eigenvalue of the Gram matrix outside the basis. None
+    where the errors are too small to be had by differences.
     """
     # Stored in float16 the factors differ from what was projected in the fourth digit.
-    precision = {"float32": "float32", "float64": "float64"}.get(str(kernel.dtype))
-    if precision is None or not total:
+    precision = str(kernel.dtype)
+    if precision not in TRACE_SHARE or not total:
         return None
     square = (total - 2 * found.captured + found.product) / total
     spectral = beyond / float(np.square(found.sigma).max())
@@ -162,51 +147,39 @@ def certify_projection(
 
 
 def _certificate(
-    error: float,
-    spectral: float,
-    optimum: float,
-    algorithm: str,
-    kernel: KernelSource,
-    truncated: Certificate | None = None,
+    error: float, spectral: float, optimum: float, algorithm: str, kernel: KernelSource
 ) -> Certificate:
     # No matrix of rank r is nearer than the optimum: where one is, the optimum was rounded.
     optimum = min(optimum, error)
     rounding = ROUNDING.get(str(kernel.dtype), 1e-6)
     exact = error <= rounding
     optimality = 1.0 if exact else error / max(optimum, rounding)
-    return Certificate(error, spectral, optimum, optimality, algorithm, truncated, exact=exact)
+    return Certificate(error, spectral, optimum, optimality, algorithm, exact=exact)
 
 
-def norms(
+def _norms(
     kernel: KernelSource,
     unit: int,
-    B: NDArray[Any] | None = None,
-    C: NDArray[Any] | None = None,
+    factors: tuple[NDArray[Any], NDArray[Any]] | None = None,
     *,
     spectral: bool = True,
 ) -> tuple[float, float]:
     """Return ``||R||_F`` and ``||R||_2`` over ``2^unit``, for ``R = A - B C`` or ``R = A``.
 
-    Args:
-        kernel: A, (m, n).
-        unit: Binary exponent that brings A near 1, so that no square over- or underflows.
-        B: (m, r), or None for A itself.
-        C: (r, n), or None for A itself.
-        spectral: Whether the second is wanted; otherwise it is 0 and costs nothing.
+    Without `spectral` the second is 0 and costs nothing.
     """
     m, n = kernel.shape
     short = min(m, n)
     exact = m * n * short <= EXACT_WORK
     dtype: type[np.floating[Any]] = np.float64 if exact else np.float32
     gram: NDArray[Any] = np.zeros((short, short), dtype)
-    # Along the long side, as the panels are: ||R|| = ||R^T||.
-    long, inner = (B, C) if m >= n else (None if C is None else C.T, None if B is None else B.T)
-    right = None if inner is None else np.ldexp(inner.astype(np.float64), -unit)
+    if factors is not None:
+        # Along the long side, as the panels are: ||R|| = ||R^T||.
+        long, inner = factors if m >= n else (factors[1].T, factors[0].T)
+        right = np.ldexp(inner.astype(np.float64), -unit)
     total = 0.0
     for where, panel in panels(kernel, np.float64, unit):
-        block = panel
-        if long is not None and right is not None:
-            block = panel - long[where].astype(np.float64) @ right
+        block = panel if factors is None else panel - long[where].astype(np.float64) @ right
         flat = block.ravel(order="K")
         total += float(flat @ flat)
         if spectral:
@@ -232,11 +205,7 @@ def _largest_eigenvalue(gram: NDArray[Any]) -> float:
             pass
     from scipy.linalg import eigh
 
-    values = eigh(
-        gram,
-        eigvals_only=True,
-        subset_by_index=[size - 1, size - 1],
-        overwrite_a=True,
-        check_finite=False,
+    last = [size - 1, size - 1]
+    return float(
+        eigh(gram, eigvals_only=True, subset_by_index=last, overwrite_a=True, check_finite=False)[0]
     )
-    return float(values[0])

@@ -61,13 +61,7 @@ def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
 
 
 def over_shares(rows: int, work: Callable[[range], Found], block: int) -> list[Found]:
-    """Return what `work` makes of each share of the rows, in order.
-
-    Args:
-        rows: How many there are.
-        work: Takes the starts of the blocks of one share; runs in a thread of its own.
-        block: Rows of a block.
-    """
+    """Return what `work` makes of the starts of blocks of so many rows, share by share, in order."""
     shares = max(1, min(MOST_SHARES, rows // (LEAST_BLOCKS * block)))
     # Whole blocks each; neighbours, so that each reads its own part of the memory.
     length = max(1, -(-rows // (shares * block))) * block

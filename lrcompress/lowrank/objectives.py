@@ -34,28 +34,15 @@ def expit(z: Array) -> Array:
     return np.asarray(scipy_expit(z))
 
 
-def _relu(z: Array) -> tuple[Array, Array]:
-    return np.maximum(z, 0), (z > 0).astype(np.float32)
+def _exponential(alpha: np.float32, scale: np.float32) -> Activation:
+    """Return ``scale z`` above zero and ``scale alpha (e^z - 1)`` below."""
 
+    def activation(z: Array) -> tuple[Array, Array]:
+        below = alpha * np.exp(np.minimum(z, 0))
+        slope = np.where(z > 0, np.float32(1), below)
+        return scale * np.where(z > 0, z, below - alpha), scale * slope
 
-def _relu6(z: Array) -> tuple[Array, Array]:
-    return np.clip(z, 0, 6), ((z > 0) & (z < 6)).astype(np.float32)
-
-
-def _leaky_relu(z: Array) -> tuple[Array, Array]:
-    slope = np.where(z > 0, np.float32(1), LEAK)
-    return z * slope, slope
-
-
-def _elu(z: Array) -> tuple[Array, Array]:
-    below = np.exp(np.minimum(z, 0))
-    return np.where(z > 0, z, below - 1), np.where(z > 0, np.float32(1), below)
-
-
-def _selu(z: Array) -> tuple[Array, Array]:
-    below = SELU_ALPHA * np.exp(np.minimum(z, 0))
-    value = np.where(z > 0, z, below - SELU_ALPHA)
-    return SELU_SCALE * value, SELU_SCALE * np.where(z > 0, np.float32(1), below)
+    return activation
 
 
 def _gelu(z: Array) -> tuple[Array, Array]:
@@ -76,53 +63,36 @@ def _sigmoid(z: Array) -> tuple[Array, Array]:
     return share, share * (1 - share)
 
 
-def _hard_sigmoid(z: Array) -> tuple[Array, Array]:
-    return np.clip(z / 6 + np.float32(0.5), 0, 1), (np.abs(z) < 3) * np.float32(1 / 6)
-
-
-def _softplus(z: Array) -> tuple[Array, Array]:
-    return np.logaddexp(np.float32(0), z), expit(z)
-
-
-def _softsign(z: Array) -> tuple[Array, Array]:
-    below = 1 + np.abs(z)
-    return z / below, 1 / np.square(below)
-
-
 def _tanh(z: Array) -> tuple[Array, Array]:
     value = np.tanh(z)
     return value, 1 - np.square(value)
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "elu": _elu,
+    "elu": _exponential(np.float32(1), np.float32(1)),
     "gelu": _gelu,
-    "hard_sigmoid": _hard_sigmoid,
-    "leaky_relu": _leaky_relu,
-    "relu": _relu,
-    "relu6": _relu6,
-    "selu": _selu,
+    "hard_sigmoid": lambda z: (
+        np.clip(z / 6 + np.float32(0.5), 0, 1),
+        (np.abs(z) < 3) * np.float32(1 / 6),
+    ),
+    "leaky_relu": lambda z: (np.where(z > 0, z, LEAK * z), np.where(z > 0, np.float32(1), LEAK)),
+    "relu": lambda z: (np.maximum(z, 0), (z > 0).astype(np.float32)),
+    "relu6": lambda z: (np.clip(z, 0, 6), ((z > 0) & (z < 6)).astype(np.float32)),
+    "selu": _exponential(SELU_ALPHA, SELU_SCALE),
     "sigmoid": _sigmoid,
     "silu": _silu,
-    "softplus": _softplus,
-    "softsign": _softsign,
+    "softplus": lambda z: (np.logaddexp(np.float32(0), z), expit(z)),
+    "softsign": lambda z: (z / (1 + np.abs(z)), 1 / np.square(1 + np.abs(z))),
     "swish": _silu,
     "tanh": _tanh,
 }
 
 
 def head_of(activation: str, *, softmax: bool, is_head: bool = True) -> str:
-    """Return the name of the objective of a layer.
+    """Return the name of the objective of a layer with an activation, by Keras's name.
 
-    Args:
-        activation: The layer's own, by Keras's name.
-        softmax: Whether softmax along the classes is what follows, or the activation itself.
-        is_head: Whether the layer makes predictions. A hidden layer hands its output on, and
-            what counts is the squared error of that.
-
-    Returns:
-        softmax, sigmoid (both compare probabilities), the name of an activation, squared_sigmoid,
-        or linear, for an unknown activation too.
+    softmax and sigmoid compare probabilities, squared_sigmoid and the other activations what a layer
+    hands on; an unknown activation is taken for linear.
     """
     if softmax and is_head:
         return "softmax"
@@ -133,10 +103,10 @@ def head_of(activation: str, *, softmax: bool, is_head: bool = True) -> str:
 
 @dataclass(frozen=True)
 class Objective:
-    """One of the objectives, by its name.
+    """One of the objectives.
 
     Attributes:
-        head: As `head_of` returns it.
+        head: Its name, as `head_of` returns it.
         temperature: T of softmax: the KL is that of ``softmax(z / T)``, times T^2 (Hinton, Vinyals &
             Dean 2015). Above 1, inputs that the original is sure of tell more than their class.
         power: a of softmax: ``(1 - sum p q^a) / a`` for probabilities p of the original and q, at

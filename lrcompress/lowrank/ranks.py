@@ -32,13 +32,7 @@ def break_even_rank(m: int, n: int) -> int:
 
 
 def largest_useful_rank(m: int, n: int, split: int | None = None) -> int:
-    """Return the largest rank that saves anything; 0 if none does.
-
-    Args:
-        m: Inputs of the layer.
-        n: Units of the layer.
-        split: Rank at which it is stored as two factors already, None where it is one kernel.
-    """
+    """Return the largest rank that saves anything, 0 if none; `split` as for `check_rank`."""
     return break_even_rank(m, n) if split is None else split - 1
 
 

@@ -16,11 +16,7 @@ OUTLINE = 256
 
 
 def optima(found: Factors) -> NDArray[np.float64]:
-    """Return the relative Frobenius error of the best matrix of each rank up to r, (r,).
-
-    Args:
-        found: Rank-r factors out of `truncated_svd`.
-    """
+    """Return the relative Frobenius error of the best matrix of each rank up to that of a truncated SVD."""
     sigma, rank = found.singular_values, found.rank
     if not sigma[0]:
         return np.zeros(rank)
@@ -37,13 +33,7 @@ def optima(found: Factors) -> NDArray[np.float64]:
 
 
 def at_rank(found: Factors, rank: int, matrix: NDArray[Any]) -> Factors:
-    """Return the truncated SVD of a lower rank, with its own certificate.
-
-    Args:
-        found: Factors of `matrix` out of `truncated_svd`.
-        rank: At most theirs.
-        matrix: What was truncated, (m, n).
-    """
+    """Return the truncated SVD of a matrix at a lower rank, with its own certificate."""
     if rank == found.rank:
         return found
     B, C = np.ascontiguousarray(found.B[:, :rank]), np.ascontiguousarray(found.C[:rank])
@@ -63,17 +53,11 @@ class Reference:
         self._largest = float(literal.singular_values[0])
 
     def certify(
-        self,
-        B: NDArray[Any],
-        C: NDArray[Any],
-        algorithm: str,
-        truncated: Certificate | None = None,
+        self, B: NDArray[Any], C: NDArray[Any], algorithm: str, own: Certificate | None = None
     ) -> Certificate:
-        """Measure factors, (m, r) and (r, n), as they will be stored."""
+        """Measure factors as they will be stored; `own` is of the matrix that was truncated."""
         best = float(self._optima[B.shape[1] - 1])
-        return certify(
-            self.kernel, B, C, best, algorithm, largest=self._largest, truncated=truncated
-        )
+        return certify(self.kernel, B, C, best, algorithm, largest=self._largest, truncated=own)
 
 
 @dataclass(frozen=True)
