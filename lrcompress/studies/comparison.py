@@ -16,7 +16,7 @@ from lrcompress.studies.own import Narrow, own_recipe
 from lrcompress.studies.request import Comparison
 from lrcompress.studies.reuse import find_earlier
 from lrcompress.studies.rows import RowFile, new_document, work_through
-from lrcompress.studies.scratch import ScratchSettings, Trainer
+from lrcompress.studies.scratch import Trainer
 from lrcompress.studies.summary import summarize_comparison
 
 
@@ -35,8 +35,7 @@ def compare_networks(
     if asked.model is None:
         recipe = RECIPES[data.name]
     elif asked.file is None or "scratch" in asked.arms:
-        size = asked.batch_size
-        recipe = own_recipe(asked.model, data.loaded, narrow, scaling=scaling, batch_size=size)
+        recipe = own_recipe(asked.model, data.loaded, narrow, scaling)
     if asked.file is None and recipe is not None:
         scaling = recipe.scaling
     wanted = _ranks(ranks, recipe, asked.file)
@@ -46,9 +45,7 @@ def compare_networks(
     # Other settings are refused before anything is trained.
     rows.read()
     trainers = {
-        arm: Trainer(
-            data.loaded, recipe, ScratchSettings(data.name, count, settings["batch_size"]), folder
-        )
+        arm: Trainer(data.loaded, data.name, recipe.lasting(count, settings["batch_size"]), folder)
         for arm, count in counts.items()
         if recipe is not None and count is not None
     }

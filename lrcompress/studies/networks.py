@@ -7,7 +7,7 @@ whose last layer is named `predictions`, with `predictions_lowrank` before it wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -33,6 +33,17 @@ class Recipe:
     # Rank to (error in %, its parameter count, its seconds).
     published: Mapping[int | None, tuple[float, int, int]] = field(default_factory=dict)
     use_bias: bool = True  # of the final layer
+    network: str | None = None  # what names a user's own
+
+    def lasting(self, epochs: int | None, batch_size: int | None) -> Recipe:
+        """Return the recipe with other epochs and batches, where these are given."""
+        size = batch_size or self.batch_size
+        return replace(self, epochs=epochs or self.epochs, batch_size=size)
+
+    def settings(self, dataset: str) -> dict[str, Any]:
+        """Return what decides the numbers of a table: rows of equal settings may stand in one."""
+        own = {} if self.network is None else {"network": self.network, "scaling": self.scaling}
+        return {"dataset": dataset, "epochs": self.epochs, "batch_size": self.batch_size, **own}
 
     def layer_parameters(self, rank: int | None) -> int:
         """Return the true count of the final layer, one or two Dense layers, bias included."""

@@ -19,7 +19,7 @@ from lrcompress.live.outputs import outputs_of
 from lrcompress.live.prepare import prepare
 from lrcompress.modelfile import find_head, open_model
 from lrcompress.studies.networks import Recipe
-from lrcompress.studies.request import BATCH_SIZE, EPOCHS, is_model_file
+from lrcompress.studies.request import BATCH_SIZE, EPOCHS, is_model_file, network_name
 
 # From a model and a rank to the model with its final Dense made two.
 Narrow = Callable[[Any, int], Any]
@@ -30,10 +30,7 @@ def own_recipe(
     model: str | Path,
     data: Dataset,
     narrow: Narrow,
-    *,
     scaling: str | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
 ) -> Recipe:
     """Return how a user's own network is built and trained; see `lrcompress.train_from_scratch`."""
     if is_model_file(model):
@@ -51,8 +48,8 @@ def own_recipe(
         is_bytes = not isinstance(data.x_train, dict) and data.x_train.dtype == "uint8"
         scaling = scaling or ("/255" if is_bytes else "as-is")
     m, n = head.kernel_shape
-    sizes = (epochs or EPOCHS, batch_size or BATCH_SIZE)
-    return Recipe(build, m, n, (None,), *sizes, scaling, use_bias=head.use_bias)
+    name, bias = network_name(model), head.use_bias
+    return Recipe(build, m, n, (None,), EPOCHS, BATCH_SIZE, scaling, use_bias=bias, network=name)
 
 
 def _from_function(spec: str, narrow: Narrow) -> Build:

@@ -25,7 +25,7 @@ from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import fit_to_model
 from lrcompress.measure import kind_of
 from lrcompress.records.schema import ScratchRow
-from lrcompress.studies.networks import RECIPES, Recipe
+from lrcompress.studies.networks import Recipe
 from lrcompress.studies.predictions import figures
 from lrcompress.studies.request import file_stem
 from lrcompress.studies.rows import UNFINISHED, Job, Row, RowFile, new_document, work_through
@@ -38,38 +38,14 @@ from lrcompress.train.loop import Loop
 STEPS_AT_ONCE = 32
 
 
-@dataclass(frozen=True)
-class ScratchSettings:
-    """What decides the numbers of a table: rows of equal settings may stand in one."""
-
-    dataset: str
-    epochs: int
-    batch_size: int
-    # Of a user's own network: what names it, and what its inputs go through.
-    network: str | None = None
-    scaling: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what is set."""
-        return {key: value for key, value in self.__dict__.items() if value is not None}
-
-
-def default_settings(
-    dataset: str, epochs: int | None = None, batch_size: int | None = None
-) -> ScratchSettings:
-    """Return the published settings of a data set."""
-    recipe = RECIPES[dataset]
-    return ScratchSettings(dataset, epochs or recipe.epochs, batch_size or recipe.batch_size)
-
-
 def train_rows(
     data: Dataset,
-    settings: ScratchSettings,
+    dataset: str,
+    recipe: Recipe,
     folder: Path,
     *,
     ranks: Sequence[int | None] | None = None,
     seeds: Sequence[int] = (0,),
-    recipe: Recipe | None = None,
     suffix: str = ".keras",
 ) -> dict[str, Any]:
     """Train one network a rank and seed; save each, and the table after each.
@@ -80,33 +56,32 @@ def train_rows(
 
     Args:
         data: The unscaled data set.
-        settings: Epochs and batch size.
+        dataset: What names it.
+        recipe: The network, its epochs and batch size.
         folder: Created if missing; gets ``<dataset>-full.keras``, ``<dataset>-rank4-seed1.keras``,
             ... and ``results.json``.
         ranks: Ranks in order, None meaning full; default the published ones.
         seeds: One row each.
-        recipe: The network; default the data set's.
         suffix: ``.keras`` or ``.h5``.
     """
-    recipe = recipe or RECIPES[settings.dataset]
     ranks = recipe.ranks if ranks is None else ranks
     for rank in ranks:
         if rank is not None:
             recipe.check_rank(rank)
-    rows = results_file(folder, settings)
-    trainer = Trainer(data, recipe, settings, folder, suffix)
+    rows = results_file(folder, recipe.settings(dataset))
+    trainer = Trainer(data, dataset, recipe, folder, suffix)
     jobs = [
-        Job(model_name(settings.dataset, rank, seed), ((rank, seed),), partial(trainer.rows, rank, seed))
+        Job(model_name(dataset, rank, seed), ((rank, seed),), partial(trainer.rows, rank, seed))
         for seed in seeds
         for rank in ranks
     ]  # fmt: skip
     return work_through(rows, jobs)
 
 
-def results_file(folder: Path, settings: ScratchSettings) -> RowFile:
+def results_file(folder: Path, settings: dict[str, Any]) -> RowFile:
     """Return the results document of a folder, there or new."""
     return RowFile(
-        folder / "results.json", new_document("scratch", 2, settings.to_json()), ("rank", "seed"),
+        folder / "results.json", new_document("scratch", 2, settings), ("rank", "seed"),
         complete=summarize_ranks, schema=list[ScratchRow],
     )  # fmt: skip
 
@@ -116,8 +91,8 @@ class Trainer:
     """Trains rows of one recipe on one data set."""
 
     data: Dataset  # unscaled
+    dataset: str  # what names it
     recipe: Recipe
-    settings: ScratchSettings
     folder: Path  # gets the models, and the states of unfinished rows
     suffix: str = ".keras"
 
@@ -129,7 +104,7 @@ class Trainer:
         The state of its training goes when the caller, who has kept the row by then, comes back.
         """
         label = f"{'full' if rank is None else f'rank {rank}'}, seed {seed}"
-        name = name or model_name(self.settings.dataset, rank, seed)
+        name = name or model_name(self.dataset, rank, seed)
         engine.forget_models()
         keras.utils.set_random_seed(seed)
         model = self.recipe.build(rank)
@@ -143,14 +118,14 @@ class Trainer:
         if path.exists() and not is_left:
             msg = f"{path} exists, and belongs to no row here; move it away, or give another --output."
             raise OutputError(msg, code="output_exists")
-        batch_size = replicas().rounded(self.settings.batch_size)
+        batch_size = replicas().rounded(self.recipe.batch_size)
         x, y = scaling(fitted.x_train), targets(model, fitted.y_train)
         loop = self._loop(model, state, label, seed)
         model.steps_per_execution = _steps_at_once()
         loop.run(model, lambda epoch: batches(x, y, batch_size))
         seconds = loop.state.fit_seconds
         result = evaluate(model, scaling(fitted.x_test), fitted.y_test, f"{label}, test")
-        origin = {"dataset": self.settings.dataset, "scaling": self.recipe.scaling}
+        origin = {"dataset": self.dataset, "scaling": self.recipe.scaling}
         storing.save_model(model, path, origin | {"trained_by": __version__}, overwrite=is_left)
         published = self.recipe.published.get(rank)
         yield {
@@ -177,12 +152,12 @@ class Trainer:
         model.optimizer.build(model.trainable_variables)
         variables = (*model.weights, *model.optimizer.variables)
         identity = {
-            **self.settings.to_json(),
+            **self.recipe.settings(self.dataset),
             "label": label,
             "variables": [f"{variable.dtype} {tuple(variable.shape)}" for variable in variables],
         }
         checkpoint = Checkpoint(state, identity)
-        loop = Loop(label, model, epochs=self.settings.epochs, seed=seed, checkpoint=checkpoint)
+        loop = Loop(label, model, epochs=self.recipe.epochs, seed=seed, checkpoint=checkpoint)
         # What is none of this training, or a stranger's file: begin anew.
         with contextlib.suppress(TrainingError):
             left = checkpoint.load()
@@ -193,7 +168,7 @@ class Trainer:
     @property
     def images(self) -> int:
         """Training images that a row sees, each as often as there are epochs."""
-        return self.settings.epochs * count(self.data.x_train)
+        return self.recipe.epochs * count(self.data.x_train)
 
     def measured(self, path: Path) -> Row:
         """Return what a row holds of a model that an earlier run trained."""

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
 
 
 @contextlib.contextmanager
-def computing_in(model: Any, policy: str) -> Iterator[None]:
+def _while_fitted(layers: list[Any], name: str, value: Callable[[Any], Any]) -> Iterator[None]:
+    """Give an attribute of layers other values, and their own again after."""
+    kept = [getattr(layer, name) for layer in layers]
+    try:
+        for layer in layers:
+            setattr(layer, name, value(layer))
+        yield
+    finally:
+        # Models stand before the layers in them, whose own settings count.
+        for layer, own in zip(layers, kept, strict=True):
+            setattr(layer, name, own)
+
+
+def computing_in(model: Any, policy: str) -> AbstractContextManager[None]:
     """Let a Keras model compute in a policy such as ``mixed_bfloat16``, and in its own again after.
 
     Weights, files and every measured figure stay float32. Layers that are not plain float32 stay as
     they are, and so do the outputs' own layers, whose softmax and loss need float32's digits.
     bfloat16 has float32's range, so no loss need be scaled, unlike with float16.
     """
-    if policy == "float32":
-        yield
-        return
     inner = model._flatten_layers()
     last = {
         tensor._keras_history.operation
@@ -34,29 +45,15 @@ def computing_in(model: Any, policy: str) -> Iterator[None]:
         if not isinstance(layer, keras.Model)
         and layer not in last
         and layer.dtype_policy.name == "float32"
+        and policy != "float32"
     ]
-    kept = [layer.dtype_policy for layer in layers]
-    try:
-        for layer in layers:
-            layer.dtype_policy = policy
-        yield
-    finally:
-        for layer, own in zip(layers, kept, strict=True):
-            layer.dtype_policy = own
+    return _while_fitted(layers, "dtype_policy", lambda layer: policy)
 
 
-@contextlib.contextmanager
-def without_dropout(model: Any) -> Iterator[None]:
+def without_dropout(model: Any) -> AbstractContextManager[None]:
     """Switch the model's Dropout layers off, at any depth, and give them their rates back."""
     layers = [x for x in model._flatten_layers() if isinstance(x, keras.layers.Dropout)]
-    rates = [layer.rate for layer in layers]
-    try:
-        for layer in layers:
-            layer.rate = 0.0
-        yield
-    finally:
-        for layer, rate in zip(layers, rates, strict=True):
-            layer.rate = rate
+    return _while_fitted(layers, "rate", lambda layer: 0.0)
 
 
 def frozen_weights(model: Any) -> int:
@@ -65,19 +62,8 @@ def frozen_weights(model: Any) -> int:
     return sum(math.prod(v.shape) for layer in frozen for v in layer._trainable_variables)
 
 
-@contextlib.contextmanager
-def thawed(model: Any) -> Iterator[None]:
+def thawed(model: Any) -> AbstractContextManager[None]:
     """Let a model train of which every layer is frozen, but for its normalizations."""
-    if model.trainable_variables:
-        yield
-        return
-    layers = list(model._flatten_layers())
-    kept = [layer.trainable for layer in layers]
-    try:
-        for layer in layers:
-            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-        yield
-    finally:
-        # Models stand before the layers in them, whose own settings count.
-        for layer, trainable in zip(layers, kept, strict=True):
-            layer.trainable = trainable
+    layers = [] if model.trainable_variables else list(model._flatten_layers())
+    normalizes = keras.layers.BatchNormalization
+    return _while_fitted(layers, "trainable", lambda layer: not isinstance(layer, normalizes))

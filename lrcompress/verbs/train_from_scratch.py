@@ -9,7 +9,7 @@ from typing import Any
 from lrcompress.events import before_keras
 from lrcompress.modelfile import open_for_keras
 from lrcompress.records.provenance import check_named
-from lrcompress.studies.request import check_published, file_stem, is_model_file, network_name
+from lrcompress.studies.request import check_published, file_stem, is_model_file
 from lrcompress.verbs.context import DataSource
 from lrcompress.verbs.factorize import factorize
 from lrcompress.verbs.live_models import check_file
@@ -73,28 +73,20 @@ def train_from_scratch(
     data.check_labelled("training from scratch needs them")
     before_keras()
     from lrcompress.live.devices import over
-    from lrcompress.studies import scratch
+    from lrcompress.studies.networks import RECIPES
     from lrcompress.studies.own import own_recipe
+    from lrcompress.studies.scratch import train_rows
 
     folder = Path(output) if output is not None else default_folder(dataset)
     with over(distribute) as replicas, replicas.folder(folder) as own:
-        recipe = None
-        if model is None:
-            settings = scratch.default_settings(dataset, epochs, batch_size)
-        else:
-            recipe = own_recipe(
-                model, data, narrow, scaling=scaling, epochs=epochs, batch_size=batch_size
-            )
-            settings = scratch.ScratchSettings(
-                dataset, recipe.epochs, recipe.batch_size, network_name(model), recipe.scaling
-            )
-        return scratch.train_rows(
+        recipe = RECIPES[dataset] if model is None else own_recipe(model, data, narrow, scaling)
+        return train_rows(
             data,
-            settings,
+            dataset,
+            recipe.lasting(epochs, batch_size),
             own,
             ranks=ranks,
             seeds=range(seed, seed + seeds),
-            recipe=recipe,
             suffix=f".{file_format}",
         )
 

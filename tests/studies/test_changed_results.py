@@ -19,7 +19,6 @@ from lrcompress.records.text import parse
 from lrcompress.reporting.arms import arm_names
 from lrcompress.studies import comparison, reuse, scratch
 from lrcompress.studies.predictions import pack
-from lrcompress.studies.scratch import ScratchSettings
 from lrcompress.train.checkpoint import Checkpoint, State, all_as_saved
 
 GONE = object()
@@ -120,7 +119,7 @@ def test_results_are_read_or_refused(tmp_path: Path, kind: str) -> None:
     if compares:
         file, show = comparison.results_file(tmp_path, settings), compare.render
     else:
-        file = scratch.results_file(tmp_path, ScratchSettings("d.npz", 3, 32, "n"))
+        file = scratch.results_file(tmp_path, SETTINGS | {"network": "n"})
         show = train_from_scratch.render
     codes = []
     for what, text in [("whole", json.dumps(document)), *texts(document)]:
@@ -147,7 +146,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path, content: bytes) -> N
     """As results, and as a checkpoint; a folder by the name is one too."""
     (tmp_path / "results.json").write_bytes(content)
     (tmp_path / "c.npz").write_bytes(content)
-    file = scratch.results_file(tmp_path, ScratchSettings("d.npz", 3, 32))
+    file = scratch.results_file(tmp_path, SETTINGS)
 
     assert is_refused_or(file.read)
     assert is_refused_or(Checkpoint(tmp_path / "c.npz", {}).load)

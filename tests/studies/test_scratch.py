@@ -55,10 +55,9 @@ def recipe() -> Any:
 
 def table(data: Dataset, recipe: Any, folder: Path, **options: Any) -> dict[str, Any]:
     """Train rows of the small network for three epochs."""
-    from lrcompress.studies.scratch import ScratchSettings, train_rows
+    from lrcompress.studies.scratch import train_rows
 
-    settings = ScratchSettings(data.name, 3, 32)
-    return train_rows(data, settings, folder, recipe=recipe, **options)
+    return train_rows(data, data.name, recipe, folder, **options)
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +240,7 @@ def test_a_file_is_trained_anew(trained_file: Path, few_digits: Dataset) -> None
     from lrcompress.studies.own import own_recipe
     from lrcompress.verbs.train_from_scratch import narrow
 
-    found = own_recipe(trained_file, few_digits, narrow, scaling="/16")
+    found = own_recipe(trained_file, few_digits, narrow, "/16")
 
     keras.utils.set_random_seed(0)
     full, narrow = found.build(None), found.build(3)
@@ -311,7 +310,7 @@ def test_functions_build_networks(module: str, few_digits: Dataset) -> None:
     from lrcompress.studies.own import own_recipe
     from lrcompress.verbs.train_from_scratch import narrow
 
-    plain = own_recipe(f"{module}:plain", few_digits, narrow, scaling="/16", epochs=2)
+    plain = own_recipe(f"{module}:plain", few_digits, narrow, "/16").lasting(2, None)
     ranked = own_recipe(f"{module}:ranked", few_digits, narrow)
 
     assert [layer.units for layer in plain.build(2).layers[-2:]] == [2, 10]

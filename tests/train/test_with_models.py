@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -340,13 +342,13 @@ def test_the_papers_networks(name: str, total: int, rank: int, by_rule: int, lay
     assert [item.name for item in small.layers[-2:]] == ["predictions_lowrank", "predictions"]
 
 
-def test_scratch_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scratch_rows(tmp_path: Path) -> None:
     """Rows are saved as each is done; a deleted model is trained again, other settings are refused."""
-    from lrcompress.studies import scratch
+    from lrcompress.studies.networks import RECIPES
+    from lrcompress.studies.scratch import train_rows
 
     data = load("digits")
-    settings = scratch.default_settings("digits", 1, 0)
-    build: Callable[[int | None], Any] = scratch.RECIPES["digits"].build
+    build: Callable[[int | None], Any] = RECIPES["digits"].build
     calls = []
 
     def one_at_a_time(rank: int | None) -> Any:
@@ -355,23 +357,21 @@ def test_scratch_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
         return build(rank)
 
-    monkeypatch.setitem(
-        scratch.RECIPES, "digits", scratch.RECIPES["digits"].__class__(
-            **{**scratch.RECIPES["digits"].__dict__, "build": one_at_a_time})
-    )  # fmt: skip
+    recipe = replace(RECIPES["digits"], build=one_at_a_time, epochs=1)
+    rows = partial(train_rows, data, "digits")
 
     with pytest.raises(KeyboardInterrupt):
-        scratch.train_rows(data, settings, tmp_path, ranks=(4, 2))
+        rows(recipe, tmp_path, ranks=(4, 2))
     interrupted = json.loads((tmp_path / "results.json").read_text())
-    resumed = scratch.train_rows(data, settings, tmp_path, ranks=(4, 2))
+    resumed = rows(recipe, tmp_path, ranks=(4, 2))
     (tmp_path / "digits-rank4.keras").unlink()
-    scratch.train_rows(data, settings, tmp_path, ranks=(4, 2))
+    rows(recipe, tmp_path, ranks=(4, 2))
 
     assert [row["rank"] for row in interrupted["rows"]] == [4]
     assert [row["rank"] for row in resumed["rows"]] == [4, 2]
     assert calls == [4, 2, 2, 4]
     with pytest.raises(OutputError, match="epochs") as other:
-        scratch.train_rows(data, scratch.default_settings("digits", 2, 0), tmp_path, ranks=(4,))
+        rows(recipe.lasting(2, None), tmp_path, ranks=(4,))
     with pytest.raises(RankError, match="Rank 11"):
-        scratch.train_rows(data, settings, tmp_path / "new", ranks=(11,))
+        rows(recipe, tmp_path / "new", ranks=(11,))
     assert other.value.code == "results_differ"
