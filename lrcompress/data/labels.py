@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.output import Output
 from lrcompress.errors import DatasetError
-from lrcompress.kinds.endings import ONE_SIDED
+from lrcompress.kinds.activations import ONE_SIDED
 
 Parts = dict[str, NDArray[Any]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrcompress.kinds.endings import PROBABILITIES
+from lrcompress.kinds.activations import PROBABILITIES
 
 # Losses that compare numbers; all others compare classes or labels.
 REGRESSION_LOSSES = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrcompress.kinds import terms
-from lrcompress.kinds.endings import activation_name
+from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.protocol import Array, Halves, Refusal, Serialized, View
 
 

@@ -96,7 +96,7 @@ class Kind(Protocol):
     def split(
         self, view: View, layer: Serialized, halves: Halves, name: str
     ) -> tuple[Serialized, ...]:
-        """Return the stock layers that stand for one; new ones called `name`, the last keeping its own."""
+        """Return the stock layers that stand for one; the last keeps its name, new ones have `name` if wrapped."""
         ...
 
     def join(self, layers: tuple[Serialized, ...]) -> View | None:

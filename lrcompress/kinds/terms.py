@@ -31,6 +31,7 @@ REGULARIZERS = (
     "W_regularizer", "b_regularizer", "W_constraint", "b_constraint",
 )  # fmt: skip
 
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU", "Bidirectional")
 _QUANTIZED = re.compile(r"^(int8|int4|int2|float8|gptq|awq)\b|_from_|^Quantized", re.IGNORECASE)
 
 
@@ -103,3 +104,26 @@ def own_input_shape(entry: dict[str, Any]) -> list[int | None] | None:
                 # Only build_config's input_shape counts the batch; a config's does not.
                 return [None, *found] if source is config and key == "input_shape" else found
     return None
+
+
+def output_dimensions(class_name: str, entry: dict[str, Any], *, keeps: bool) -> int | None:
+    """Return the dimensions of a layer's output where its class fixes them, or it `keeps` those it states."""
+    config, stated = as_dict(entry.get("config")), own_input_shape(entry)
+    kept = len(stated) if stated is not None else None
+    if class_name == "Bidirectional":
+        config = as_dict(as_dict(config.get("layer")).get("config"))
+    if class_name == "InputLayer":
+        return kept
+    if class_name.startswith(("Flatten", "Global")) and not config.get("keepdims"):
+        return 2
+    if class_name == "Reshape":
+        target = shape([0 if d == -1 else d for d in config.get("target_shape") or []])
+        return len(target) + 1 if target else None
+    if class_name == "RepeatVector":
+        return 3
+    if class_name in _RECURRENT:
+        return 3 if config.get("return_sequences") else 2
+    for axes in (1, 2, 3):
+        if f"{axes}D" in class_name and class_name.startswith(("Conv", "MaxPool", "AveragePool")):
+            return axes + 2
+    return kept if keeps and class_name != "Embedding" else None

@@ -9,12 +9,8 @@ written opens in plain Keras, in safe mode, without custom objects.
 from __future__ import annotations
 
 from lrcompress.modelfile.container import kept_open
-from lrcompress.modelfile.find import (
-    check_has_sites,
-    find_head,
-    find_sites,
-    head_paths,
-)
+from lrcompress.modelfile.end import check_has_sites
+from lrcompress.modelfile.find import find_head, find_sites, head_paths
 from lrcompress.modelfile.finite import not_finite
 from lrcompress.modelfile.loadable import check_loadable, made_of, model_of, open_for_keras
 from lrcompress.modelfile.model import LayerInfo, ModelFile, Replacement, Site, Written

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lrcompress.errors import UnsupportedModelError, did_you_mean, listed
-from lrcompress.kinds import CLASSES, NAMES, PER_STEP, Kind, Serialized, is_wrapped, peeled
+from lrcompress.errors import UnsupportedModelError, did_you_mean
+from lrcompress.kinds import NAMES, PER_STEP, Kind, Serialized, is_wrapped, peeled
 from lrcompress.kinds.terms import as_dict
+from lrcompress.modelfile.end import check_has_sites, choices, ends_in, following, kind_items
 from lrcompress.modelfile.graph import Container, Item, Ref, input_dimensions
-from lrcompress.modelfile.model import End, Site, SiteLayer
+from lrcompress.modelfile.model import Site, SiteLayer
 from lrcompress.modelfile.order import leads_to_output
-from lrcompress.modelfile.tail import Tail, ends_in, following, tails
 from lrcompress.modelfile.untrusted import decoding
 
 if TYPE_CHECKING:
@@ -43,24 +43,24 @@ def find_head(model: ModelFile, layer: str | None = None) -> Site:
 
 
 def find_sites(model: ModelFile, layers: Sequence[str | None]) -> list[Site]:
-    """Return the sites of some names or paths, as `find_head` does each of them."""
+    """Return the sites of layers of some names or paths, as `find_head` does each of them."""
     with decoding(model.path):
         if model.tree is None:
             check_has_sites(model)
-        items = _items(model)
+        items = kind_items(model)
         by_name: dict[str, list[Item]] = {}
         for item in items:
             for name in {item.name, "/".join(item.path)}:
                 by_name.setdefault(name, []).append(item)
-        found = []
+        found: list[Site] = []
         for layer in layers:
             if layer is None and model.end.error is not None:
                 raise model.end.error
             named = None if layer is None else _named(model, layer, items, by_name)
-            site = model.found[model.end.heads[0] if named is None else named]
-            if isinstance(site, UnsupportedModelError):
-                raise site
-            found.append(site)
+            sites = model.found[model.end.heads[0] if named is None else named]
+            if isinstance(sites, UnsupportedModelError):
+                raise sites
+            found += sites
         return found
 
 
@@ -73,55 +73,6 @@ def head_paths(model: ModelFile) -> list[str]:
         return list(model.end.heads) if several else []
 
 
-def check_has_sites(model: ModelFile) -> None:
-    """Refuse a model that lists no layers, or none of a known kind among them.
-
-    Raises:
-        UnsupportedModelError: With code ``subclassed`` or ``no_dense``.
-    """
-    if model.tree is None:
-        msg = (
-            f"{model.path} is a subclassed model ({model.class_name}), which lists no layers; "
-            "expected a Sequential or functional model: rebuild it as one, load its weights "
-            'and save with model.save("model.keras").'
-        )
-        raise UnsupportedModelError(msg, code="subclassed")
-    if _items(model):
-        return
-    hidden = [item.name for item in model.tree.walk() if item.inner is None and _wraps_site(item)]
-    if hidden:
-        msg = (
-            f"{model.path} has {NAMES} layers only inside {listed(hidden)}, which wraps a model of "
-            "its own and is not opened: save that model by itself and factorize it."
-        )
-    else:
-        msg = (
-            f"{model.path} has no {NAMES} layer; lrcompress factorizes {NAMES} layers only, "
-            "so there is nothing to do: run inspect to see what it holds."
-        )
-    raise UnsupportedModelError(msg, code="no_dense")
-
-
-def _wraps_site(item: Item) -> bool:
-    """Return whether a layer holds another one that is, or lists, one of a known kind."""
-    pending: list[object] = [item.config.get("layer"), item.config.get("backward_layer")]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, dict):
-            if str(value.get("class_name")) in CLASSES:
-                return True
-            pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)
-    return False
-
-
-def _items(model: ModelFile) -> list[Item]:
-    """Return every layer of a known kind, usable or not."""
-    items = model.tree.walk() if model.tree is not None else iter(())
-    return [item for item in items if item.kind is not None]
-
-
 def _named(model: ModelFile, layer: str, items: list[Item], by_name: dict[str, list[Item]]) -> str:
     """Return the path of the layer of a given path or, if only one has it, name."""
     called = by_name.get(layer, [])
@@ -129,7 +80,7 @@ def _named(model: ModelFile, layer: str, items: list[Item], by_name: dict[str, l
     if len(matches) == 1:
         return "/".join(matches[0].path)
     if matches:
-        msg = f"{model.path} has {len(matches)} layers {layer}; give a path: {_choices(matches)}."
+        msg = f"{model.path} has {len(matches)} layers {layer}; give a path: {choices(matches)}."
         raise UnsupportedModelError(msg, code="no_such_layer")
     other = next((info for info in model.layers if layer in (info.name, info.path)), None)
     if other is not None:
@@ -148,26 +99,27 @@ def _named(model: ModelFile, layer: str, items: list[Item], by_name: dict[str, l
     raise UnsupportedModelError(msg, code="no_such_layer")
 
 
-def describe_sites(model: ModelFile) -> dict[str, Site | UnsupportedModelError]:
-    """Return what every layer of a known kind is or is part of, by path, or why it cannot be factorized."""
-    found: dict[Item, Site | UnsupportedModelError] = {}
+def describe_sites(model: ModelFile) -> dict[str, tuple[Site, ...] | UnsupportedModelError]:
+    """Return the sites in which every layer of a known kind is, by path, or why it cannot be factorized."""
+    found: dict[Item, tuple[Site, ...] | UnsupportedModelError] = {}
     with decoding(model.path):
-        for item in _items(model):
+        for item in kind_items(model):
             try:
                 found[item] = _describe(model, item)
             except UnsupportedModelError as error:
                 found[item] = error
-        alone = {item: site for item, site in found.items() if isinstance(site, Site)}
+        usable = ((i, s) for i, s in found.items() if not isinstance(s, UnsupportedModelError))
+        alone = {item: sites[0] for item, sites in usable if len(sites) == 1}
         for second, (first, whole) in _joined(alone).items():
-            found[first] = found[second] = whole
-    return {"/".join(item.path): site for item, site in found.items()}
+            found[first] = found[second] = (whole,)
+    return {"/".join(item.path): sites for item, sites in found.items()}
 
 
-def _describe(model: ModelFile, item: Item) -> Site:
-    """Return a layer by itself, with its arrays found and checked."""
+def _describe(model: ModelFile, item: Item) -> tuple[Site, ...]:
+    """Return the sites of a layer by itself, with its arrays found and checked."""
     tree, kind, path, entry = model.tree, item.kind, "/".join(item.path), peeled(item.entry)
     if tree is None or kind is None:
-        raise AssertionError  # it is one of `_items`
+        raise AssertionError  # it is one of `kind_items`
     layer = Serialized(
         str(entry.get("class_name")), as_dict(entry.get("config")), model.weights.arrays(item.path)
     )
@@ -192,23 +144,26 @@ def _describe(model: ModelFile, item: Item) -> Site:
             f"expected one of {', '.join(FLOATS)}: factorize the model before quantizing it."
         )
         raise UnsupportedModelError(msg, code="quantized")
-    after, view = following(tree, item), views[0]
+    after = following(tree, item)
     activation, keeps_order = ends_in(item, after)
-    return Site(
-        name=item.name,
-        path=path,
-        kernel_shape=view.shape,
-        dtype=dtype,
-        use_bias=view.bias > 0,
-        activation=activation,
-        keeps_order=keeps_order,
-        following=tuple(i.class_name for i in after),
-        per_step=is_wrapped(item.entry)
-        or layer.class_name in PER_STEP
-        or (input_dimensions(item) or 0) > 2,
-        layers=(SiteLayer(item.name, path, view, layer),),
-        kind=kind,
-        part=view.part,
+    per_step = is_wrapped(item.entry) or layer.class_name in PER_STEP
+    per_step = per_step or (input_dimensions(item) or 0) > 2
+    return tuple(
+        Site(
+            name=item.name,
+            path=path,
+            kernel_shape=view.shape,
+            dtype=dtype,
+            use_bias=view.bias > 0,
+            activation=activation,
+            keeps_order=keeps_order,
+            following=tuple(i.class_name for i in after),
+            per_step=per_step,
+            layers=(SiteLayer(item.name, path, view, layer),),
+            kind=kind,
+            part=view.part,
+        )
+        for view in views
     )
 
 
@@ -297,75 +252,3 @@ def _join(first: Site, second: Site) -> Site | None:
         per_step=first.per_step or second.per_step,
         layers=layers,
     )
-
-
-def find_end(model: ModelFile) -> End:
-    """Return the layers that end a model, and why there is not exactly one."""
-    with decoding(model.path):
-        ends = tails(model.tree) if model.tree is not None else []
-        heads = list(dict.fromkeys(item for tail in ends for item in tail.heads))
-        paths = tuple("/".join(item.path) for item in heads)
-        try:
-            _check_end(model, ends, heads)
-        except UnsupportedModelError as error:
-            return End(paths, error)
-        return End(paths)
-
-
-def _check_end(model: ModelFile, ends: list[Tail], heads: list[Item]) -> None:
-    """Refuse a model that does not end in exactly one layer of a known kind."""
-    for tail in ends:
-        _check_blocks(model, tail)
-    check_has_sites(model)
-    for tail in ends:
-        _check_branches(model, tail)
-    if len(heads) > 1:
-        msg = (
-            f"{model.path} has {len(heads)} outputs that end in {NAMES} layers: {_choices(heads)}; "
-            "choose with --layer."
-        )
-        raise UnsupportedModelError(msg, code="several_heads")
-    if not heads:
-        block = next((item for tail in ends for item in tail.blocks), None)
-        what = f"ends in {block.name} ({block.class_name})" if block else "has no way back"
-        msg = (
-            f"{model.path} {what} instead of a {NAMES} layer; "
-            f"to factorize another {NAMES} choose it with --layer: {_choices(_items(model))}."
-        )
-        raise UnsupportedModelError(msg, code="blocked_tail")
-
-
-def _check_blocks(model: ModelFile, tail: Tail) -> None:
-    """Refuse an output whose matrix is there, but not to be factorized."""
-    for item in tail.blocks:
-        where = f"{model.path} ends in {item.name} ({item.class_name})"
-        if item.class_name == "ReversibleEmbedding":
-            msg = (
-                f"{where}, whose output matrix is the transposed embedding: two factors would break "
-                f"that tie; expected a {NAMES} of its own: copy the matrix into one and train again."
-            )
-            raise UnsupportedModelError(msg, code="tied_embedding")
-        if item.class_name.startswith("QuantizeWrapper"):
-            msg = (
-                f"{where}, a wrapper for quantization-aware training; expected plain layers: "
-                "factorize the model before wrapping it, or strip the wrappers and save it again."
-            )
-            raise UnsupportedModelError(msg, code="quantize_wrapper")
-
-
-def _check_branches(model: ModelFile, tail: Tail) -> None:
-    """Refuse an output that several weighted branches make together."""
-    ways = tail.heads + tail.blocks
-    if not tail.merges or not tail.heads or len(ways) < 2:
-        return
-    merge = tail.merges[0]
-    msg = (
-        f"{model.path} merges {_choices(ways)} in {merge.name} ({merge.class_name}) after its last "
-        f"{NAMES} layers, so none is the final one; choose with --layer: {_choices(tail.heads)}."
-    )
-    raise UnsupportedModelError(msg, code="merged_branches")
-
-
-def _choices(items: list[Item]) -> str:
-    """Return the layers for a sentence."""
-    return listed(["/".join(item.path) for item in items])

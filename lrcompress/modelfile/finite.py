@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.modelfile.container import OpenModel
+from lrcompress.modelfile.container import OpenModel, opened
 from lrcompress.modelfile.hdf5 import StoredArray
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.read import check_unchanged, reading, stored_values
+from lrcompress.modelfile.read import check_unchanged, stored_values
 from lrcompress.modelfile.untrusted import decoding
 
 # Numbers looked at in one go.
@@ -25,7 +25,7 @@ def not_finite(model: ModelFile) -> dict[str, int]:
     check_unchanged(model)
     arrays = model.weights.index.arrays
     found = {}
-    with reading(model) as file, decoding(model.path):
+    with opened(model.path, index=model.weights.index) as file, decoding(model.path):
         for path, names in model.weights.of_layer.items():
             wrong = sum(_count(file, arrays[name]) for name in names if name in arrays)
             if wrong:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from lrcompress.kinds import PER_STEP, Kind, kind_of
-from lrcompress.kinds.terms import as_dict, as_list, own_input_shape, shape
+from lrcompress.kinds.terms import as_dict, as_list, output_dimensions, own_input_shape
 
 Path = tuple[str, ...]
 
@@ -292,10 +292,6 @@ def tensors(value: object, known: dict[str, Item]) -> Iterator[Ref]:
                 yield from tensors(value[key], known)
 
 
-_TO_VECTOR = ("Flatten", "Global")
-_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU")
-
-
 def input_dimensions(item: Item) -> int | None:
     """Return the number of dimensions of a layer's input, batch included, as far as the config tells.
 
@@ -325,24 +321,7 @@ def input_dimensions(item: Item) -> int | None:
 
 
 def _output_dimensions(item: Item) -> int | None:
-    """Return the dimensions of a layer's output where its class fixes them, or it alone tells."""
-    name, config = item.class_name, item.config
-    stated = own_input_shape(item.entry)
-    kept = len(stated) if stated is not None else None
-    if name == "Bidirectional":
-        config = as_dict(as_dict(config.get("layer")).get("config"))
-    if item.is_input:
-        return kept
-    if name.startswith(_TO_VECTOR) and not config.get("keepdims"):
-        return 2
-    if name == "Reshape":
-        target = shape([0 if d == -1 else d for d in config.get("target_shape") or []])
-        return len(target) + 1 if target else None
-    if name == "RepeatVector" or name in PER_STEP:
+    """Return the dimensions of a layer's output where it alone tells."""
+    if item.class_name in PER_STEP:
         return 3
-    if name == "Bidirectional" or name in _RECURRENT:
-        return 3 if config.get("return_sequences") else 2
-    for axes in (1, 2, 3):
-        if f"{axes}D" in name and name.startswith(("Conv", "MaxPool", "AveragePool")):
-            return axes + 2
-    return None if item.inner is not None or name == "Embedding" else kept
+    return output_dimensions(item.class_name, item.entry, keeps=item.inner is None)

@@ -19,22 +19,13 @@ from lrcompress.records.provenance import Origin
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One layer as the file describes it.
-
-    Attributes:
-        name: Its name.
-        path: Its name behind those of the nested models it stands in: ``"encoder/dense_1"``.
-        class_name: Its Keras class.
-        parameters: Number of its weights, those of nested layers included. In HDF5 files the
-            weights inside nested models are attributed by name.
-        units: Size of its output's last axis where the config states it, else None.
-    """
+    """One layer as the file describes it."""
 
     name: str
-    path: str
+    path: str  # behind the names of the nested models it stands in: encoder/dense_1
     class_name: str
-    parameters: int
-    units: int | None
+    parameters: int  # those of nested layers included
+    units: int | None  # size of its output's last axis where the config states it
 
 
 @dataclass(frozen=True)
@@ -135,15 +126,10 @@ class Site:
 
 
 class Numbering(NamedTuple):
-    """How one version of Keras names and counts the groups of layers in an archive.
-
-    Attributes:
-        prefix: The name of the groups that hold layers.
-        doubled: Whether layers with weights take two numbers, the second one unused.
-    """
+    """How one version of Keras names the groups that hold layers in an archive, and counts them."""
 
     prefix: str = "layers"
-    doubled: bool = False
+    doubled: bool = False  # layers with weights take two numbers, the second one unused
 
 
 NUMBERING = Numbering()
@@ -151,23 +137,15 @@ NUMBERING = Numbering()
 
 @dataclass(frozen=True)
 class Weights:
-    """Where the weights of each layer are stored.
-
-    Attributes:
-        index: All objects of the HDF5 file.
-        of_layer: Canonical array paths by layer, in Keras' order; a nested model's own entry holds
-            those of all its layers.
-        groups: Archives only: the group of each layer.
-        numbering: Archives only: how their groups are named and counted.
-        layer_names: HDF5 files only: the saved order of layers.
-        weight_names: HDF5 files only: the saved names of each outer layer's weights.
-        problem: Why the weights do not fit the architecture, None where they do.
-    """
+    """Where the weights of each layer are stored, and why they do not fit the architecture, if so."""
 
     index: Index
+    # Canonical array paths in Keras' order; a nested model's own entry holds those of all its layers.
     of_layer: dict[LayerPath, tuple[str, ...]]
+    # Archives only: the group of each layer, and how they are named and counted.
     groups: dict[LayerPath, str] = field(default_factory=dict)
     numbering: Numbering = NUMBERING
+    # HDF5 files only: the saved order of layers, and the saved names of each outer layer's weights.
     layer_names: tuple[str, ...] = ()
     weight_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     problem: str | None = None
@@ -222,8 +200,8 @@ class ModelFile:
     @property
     def sites(self) -> tuple[Site, ...]:
         """Every matrix that can be factorized, in config order; two layers that are one matrix are one."""
-        found = self.found.items()
-        return tuple(s for path, s in found if isinstance(s, Site) and s.path == path)
+        found = ((p, s) for p, s in self.found.items() if not isinstance(s, UnsupportedModelError))
+        return tuple(site for path, sites in found for site in sites if site.path == path)
 
     @property
     def refused(self) -> dict[str, UnsupportedModelError]:
@@ -231,8 +209,8 @@ class ModelFile:
         return {p: why for p, why in self.found.items() if isinstance(why, UnsupportedModelError)}
 
     @cached_property
-    def found(self) -> dict[str, Site | UnsupportedModelError]:
-        """What each layer of a known kind is or is part of, by path, or why it cannot be factorized."""
+    def found(self) -> dict[str, tuple[Site, ...] | UnsupportedModelError]:
+        """The sites in which each layer of a known kind is, by path, or why it cannot be factorized."""
         from lrcompress.modelfile.find import describe_sites
 
         return describe_sites(self)
@@ -240,19 +218,14 @@ class ModelFile:
     @cached_property
     def end(self) -> End:
         """What the model ends in."""
-        from lrcompress.modelfile.find import find_end
+        from lrcompress.modelfile.end import find_end
 
         return find_end(self)
 
 
 @dataclass(frozen=True)
 class End:
-    """What a model ends in.
-
-    Attributes:
-        heads: Paths of the layers of known kinds that the ways back from its outputs meet first.
-        error: Why there is not exactly one; None where there is.
-    """
+    """The layers of known kinds that end a model, by path, and why they are not exactly one, if so."""
 
     heads: tuple[str, ...]
     error: UnsupportedModelError | None = None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +25,12 @@ _NOT_WEIGHTS = ("optimizer", "metrics", "_metrics", "_loss_tracker", "_compile_m
 # From here on a kernel stays on disk while it is worked on.
 MAPPED_BYTES = 2**30
 
-_kept: ContextVar[tuple[ModelFile, OpenModel] | None] = ContextVar("kept", default=None)
-
 
 def open_model(path: Path) -> ModelFile:
     """Read the structure of a whole-model Keras file; no array is read.
 
-    Args:
-        path: A `.keras` archive (Keras 2.12 to 3) or HDF5 file (Keras 1 to 3), told by content.
-
-    Returns:
-        The structure. It holds no open handle.
+    It is a `.keras` archive (Keras 2.12 to 3) or HDF5 file (Keras 1 to 3), told by content; no
+    handle stays open.
 
     Raises:
         ModelFileError: If the file is missing, damaged, hostile or not a Keras model.
@@ -46,32 +39,6 @@ def open_model(path: Path) -> ModelFile:
     path = Path(path)
     with opened(path) as file, decoding(path):
         return describe(path, file)
-
-
-@contextlib.contextmanager
-def kept_open(model: ModelFile) -> Iterator[None]:
-    """Keep a model file open, so that what reads or copies it inside opens it no more."""
-    kept = _kept.get()
-    if kept is not None and kept[0] is model:
-        yield
-        return
-    with opened(model.path, index=model.weights.index) as file:
-        token = _kept.set((model, file))
-        try:
-            yield
-        finally:
-            _kept.reset(token)
-
-
-@contextlib.contextmanager
-def reading(model: ModelFile) -> Iterator[OpenModel]:
-    """Open a model file to read its arrays, unless it is kept open."""
-    kept = _kept.get()
-    if kept is not None and kept[0] is model:
-        yield kept[1]
-        return
-    with opened(model.path, index=model.weights.index) as file:
-        yield file
 
 
 def describe(
@@ -181,21 +148,15 @@ def _input_shapes(tree: Container | None) -> list[list[int | None]] | None:
 
 
 def read_kernel(model: ModelFile, site: Site, dtype: str | None = None) -> NDArray[Any]:
-    """Return the matrix A of a site; of two layers, B C.
+    """Return the matrix A (m, n) of a site; of two layers B C, in another `dtype` if one is given.
 
-    Args:
-        model: The file.
-        site: One of its sites.
-        dtype: Type of what two layers make up, if not that of `Returns`.
-
-    Returns:
-        (m, n) array in its stored type; bfloat16 as float32, and so the product of two that are
-        stored in 16 bits. Not checked for NaN.
+    It has its stored type; bfloat16 is float32, and so is the product of two that are stored in 16
+    bits. Not checked for NaN.
 
     Raises:
         ModelFileError: If the file cannot be read or is no longer the one described.
     """
-    with reading(model) as file, decoding(model.path):
+    with opened(model.path, index=model.weights.index) as file, decoding(model.path):
         parts = [site.kind.matrix(p.view, _Values(model, file, p)) for p in site.layers]
         if site.first is None:
             return parts[0]
@@ -204,23 +165,11 @@ def read_kernel(model: ModelFile, site: Site, dtype: str | None = None) -> NDArr
 
 
 def read_bias(model: ModelFile, site: Site, dtype: str | None = None) -> NDArray[Any] | None:
-    """Return the bias of a site, None where it has none; of two layers, b1 C + b2.
-
-    Args:
-        model: The file.
-        site: One of its sites.
-        dtype: Type of what two layers make up, if not that of `Returns`.
-
-    Returns:
-        (n,) array in its stored type; bfloat16 as float32, and so what is folded in 16 bits.
-
-    Raises:
-        ModelFileError: If the file cannot be read or is no longer the one described.
-    """
+    """Return the bias (n,) of a site as `read_kernel` does A, None without one; of two layers b1 C + b2."""
     if not site.use_bias:
         return None
     kind = site.kind
-    with reading(model) as file, decoding(model.path):
+    with opened(model.path, index=model.weights.index) as file, decoding(model.path):
         values = [_Values(model, file, layer) for layer in site.layers]
         biases = [kind.bias(p.view, v) for p, v in zip(site.layers, values, strict=True)]
         if len(biases) == 1 or biases[0] is None:
@@ -279,11 +228,7 @@ def _map(file: OpenModel, stored: StoredArray, mapped_bytes: int) -> NDArray[Any
 
 
 def check_unchanged(model: ModelFile) -> None:
-    """Make sure that a file is still the one described.
-
-    Raises:
-        ModelFileError: With code ``changed`` if its size or time differs, or it is gone.
-    """
+    """Refuse a file whose size or time is no longer the one described, or that is gone."""
     try:
         status = model.path.stat()
     except OSError as error:

@@ -11,7 +11,7 @@ import pytest
 
 import lrcompress
 from lrcompress.errors import DatasetError
-from lrcompress.kinds.endings import HANDS_ON, activation_name, applied
+from lrcompress.kinds.activations import HANDS_ON, activation_name, applied
 from lrcompress.modelfile import find_head, open_model
 
 pytestmark = pytest.mark.keras

@@ -12,7 +12,7 @@ import pytest
 
 from lrcompress import factorize, inspect, merge, modernize
 from lrcompress.errors import ModelFileError
-from lrcompress.modelfile import find_head, open_model, order, tail
+from lrcompress.modelfile import end, find_head, open_model, order
 from lrcompress.modelfile.graph import build
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def test_ways_back_from_many_outputs_are_bounded(
     model = open_model(chain_behind(make, heads=1, outputs=20))
     assert find_head(model).path == "d0"
 
-    monkeypatch.setattr(tail, "MOST_STEPS", 200)
+    monkeypatch.setattr(end, "MOST_STEPS", 200)
 
     with pytest.raises(ModelFileError, match="200 steps back"):
         find_head(open_model(model.path))
@@ -166,7 +166,7 @@ def test_what_follows_many_dense_is_bounded(make: Maker, monkeypatch: pytest.Mon
     """Of a chain behind a thousand Dense the first layers are looked at for each; then no order is taken for kept."""
     path = chain_behind(make, heads=2, outputs=1)
     whole = open_model(path).sites
-    monkeypatch.setattr(tail, "LONGEST_WAY", 10)
+    monkeypatch.setattr(end, "LONGEST_WAY", 10)
     cut = open_model(path).sites
 
     assert [len(layer.following) for layer in (*whole, *cut)] == [21, 21, 10, 10]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.kinds.endings import activation_name
+from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.terms import as_dict, is_built_in, units
 from lrcompress.modelfile.modern.keras1 import CLASSES
 

@@ -39,13 +39,20 @@ class Draft:
         copied: dict[str, Any] = self._copies[id(item.entry)]
         return copied
 
-    def put_before(self, item: Item, layer: Serialized, name: str) -> None:
-        """Put a new layer before one that is not edited yet, taking its inputs; wrapped as that is."""
+    def put_before(
+        self, item: Item, layer: Serialized, name: str, before: str = "", width: int = 0
+    ) -> None:
+        """Put a new layer before one that is not edited yet, wrapped as that is.
+
+        It takes the other one's inputs, or is fed by the new layer `before` it, of so many units.
+        """
         entry = copy.deepcopy(self.entry(item))
         _strip_shared_ids(entry)
-        _rename(entry, name)
         _settle(entry, layer)
         _rename(peeled(entry), layer.config["name"])
+        _rename(entry, name)
+        if before:
+            _feed(entry, item, before, width)
         self._new.setdefault(id(item.entry), []).append(entry)
         self._touched.add(item.container)
 
@@ -55,18 +62,7 @@ class Draft:
 
     def feed(self, item: Item, before: str, width: int) -> None:
         """Make a layer take in another one, of so many units, at each of its calls."""
-        entry = self.entry(item)
-        for part in _parts(entry):
-            _state_width(part, width)
-        if item.container.sequential:
-            return
-        nodes = as_list(entry.get("inbound_nodes"))
-        if not nodes or not all(item.calls):
-            msg = f"layer {item.name} is called on nothing"
-            raise ValueError(msg)
-        dtype = compute_dtype(as_dict(peeled(entry).get("config")))
-        edit = _Rewiring(item, before, width, dtype)
-        entry["inbound_nodes"] = [edit.apply(node, call) for call, node in enumerate(nodes)]
+        _feed(self.entry(item), item, before, width)
 
     def take_over(self, first: Item, second: Item, width: int) -> None:
         """Give a layer the inputs, `width` wide, of the one before it, which goes."""
@@ -97,6 +93,21 @@ class Draft:
                 if id(old) not in self._gone
             ]
         return self.config
+
+
+def _feed(entry: dict[str, Any], item: Item, before: str, width: int) -> None:
+    """Make the layer of an entry, which is or copies that of `item`, take in another one."""
+    for part in _parts(entry):
+        _state_width(part, width)
+    if item.container.sequential:
+        return
+    nodes = as_list(entry.get("inbound_nodes"))
+    if not nodes or not all(item.calls):
+        msg = f"layer {item.name} is called on nothing"
+        raise ValueError(msg)
+    dtype = compute_dtype(as_dict(peeled(entry).get("config")))
+    edit = _Rewiring(item, before, width, dtype)
+    entry["inbound_nodes"] = [edit.apply(node, call) for call, node in enumerate(nodes)]
 
 
 def _parts(entry: dict[str, Any]) -> list[dict[str, Any]]:

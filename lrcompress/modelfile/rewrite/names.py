@@ -36,7 +36,7 @@ class Names:
     """Collects what is new and what goes in an HDF5 file, and says which attributes change."""
 
     def __init__(
-        self, model: ModelFile, tree: Container, firsts: dict[LayerPath, LayerPath]
+        self, model: ModelFile, tree: Container, firsts: list[tuple[LayerPath, LayerPath]]
     ) -> None:
         """Start from the saved lists."""
         self.warnings: list[str] = []
@@ -56,8 +56,8 @@ class Names:
         self._flat: dict[str, list[Item]] = {}
         self._places: dict[LayerPath, int] = {}
 
-    def add(self, old: LayerPath, first: LayerPath) -> str:
-        """Name the kernel of a new layer that was split from an old one; return the kernel's path."""
+    def add(self, old: LayerPath, first: LayerPath, count: int) -> list[str]:
+        """Name the arrays, kernel and bias, of a new layer split from an old one; return their paths."""
         stem = legacy.canonical(old[0]) + "/"
         kernel = self._model.weights.of_layer[old][0].removeprefix(stem)
         outer = first[0]
@@ -70,9 +70,10 @@ class Names:
         target = legacy.canonical(outer)
         if len(first) > 1:
             target = self._model.weights.of_layer[self._follower(old, first)][0]
-        self._before.setdefault(target, []).append(name)
+        names = [name, *(_bias_name(name) for _ in range(1, count))]
+        self._before.setdefault(target, []).extend(names)
         self._like[outer] = old[0]
-        return path
+        return [legacy.canonical(outer, name) for name in names]
 
     def remove(self, path: LayerPath) -> tuple[str, ...]:
         """Take a layer out; return the groups and arrays that go with it."""
@@ -170,7 +171,7 @@ class Names:
             self._check_order(layer)
             group, names = root[like], self._weight_names(layer)
             changed.update(list_attributes(legacy.canonical(layer), "weight_names", names, group))
-        new_layers = {path[0] for old, path in self._firsts.items() if len(path) == 1}
+        new_layers = {path[0] for _, path in self._firsts if len(path) == 1}
         if new_layers or self._gone:
             names = self._layer_names(new_layers)
             changed.update(list_attributes(legacy.ROOT, "layer_names", names, root))
@@ -194,7 +195,7 @@ class Names:
                     "The layers are not saved in the order Keras would rebuild them; the new "
                     "layer stands right before the old one: compare the outputs of both files."
                 )
-        for old, path in self._firsts.items():
+        for old, path in self._firsts:
             if len(path) == 1:
                 saved.insert(saved.index(old[0]), path[0])
         return saved

@@ -86,20 +86,20 @@ def _plan_archive(
     every layer, empty or not. Optimizer state, which fits other variables, stays behind.
     """
     weights, firsts = model.weights, changes.firsts
-    new_layers = set(firsts.values())
     new = archive.layer_groups(
         tree,
-        lambda path, _: path in new_layers or bool(weights.of_layer.get(path)),
+        lambda path, _: path in changes.arrays or bool(weights.of_layer.get(path)),
         weights.numbering,
     )
     plan = Plan(dropped={archive.OPTIMIZER, *(weights.groups[path] for path in changes.gone)})
     plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
     items = {item.path: item for item in tree.walk()}
     below = _groups_below(weights.index, {weights.groups[path] for path in firsts})
-    for old_path, path in firsts.items():
+    for old_path, path in _pairs(changes):
         old_group = weights.groups[old_path]
-        kernel = weights.of_layer[old_path][0]
-        plan.arrays[new[path] + kernel[len(old_group) :]] = changes.kernels[path]
+        kernel = new[path] + weights.of_layer[old_path][0][len(old_group) :]
+        for number, values in enumerate(changes.arrays[path]):
+            plan.arrays[f"{kernel.rpartition('/')[0]}/{number}" if number else kernel] = values
         for group in below[old_group]:
             twin = new[path] + group[len(old_group) :]
             plan.groups.add(twin)
@@ -114,6 +114,11 @@ def _plan_archive(
             place = plan.target(kernel) or kernel
             plan.arrays[f"{place.rpartition('/')[0]}/{number}"] = array
     return plan, []
+
+
+def _pairs(changes: Changes) -> list[tuple[LayerPath, LayerPath]]:
+    """Return every new layer behind the one that it was split from."""
+    return [(old, path) for old, paths in changes.firsts.items() for path in paths]
 
 
 def _groups_below(index: Index, roots: set[str]) -> dict[str, list[str]]:
@@ -139,7 +144,7 @@ def _plan_legacy(
 ) -> tuple[Plan, list[str]]:
     """Plan the weights of an HDF5 file: nothing moves, new names stand in the right places."""
     plan = Plan(dropped={legacy.OPTIMIZER})
-    new_names = Names(model, tree, changes.firsts)
+    new_names = Names(model, tree, _pairs(changes))
     for path in sorted(changes.gone):
         plan.dropped.update(new_names.remove(path))
     for (path, number), array in changes.values.items():
@@ -149,8 +154,8 @@ def _plan_legacy(
             new_names.remove_array(path, name)
         elif not _put(plan, model, path, number, array):
             plan.arrays[new_names.add_bias(path)] = array
-    for old_path, path in changes.firsts.items():
-        weight = new_names.add(old_path, path)
-        plan.arrays[weight] = changes.kernels[path]
+    for old_path, path in _pairs(changes):
+        arrays = changes.arrays[path]
+        plan.arrays.update(zip(new_names.add(old_path, path, len(arrays)), arrays, strict=True))
     plan.attributes.update(new_names.attributes(source))
     return plan, new_names.warnings

@@ -15,12 +15,7 @@ from lrcompress.modelfile.hdf5 import Index
 
 @dataclass(frozen=True, eq=False)
 class NewArray:
-    """An array to write.
-
-    Attributes:
-        values: In stored form, as from `hdf5.cast`.
-        dtype: ``"bfloat16"`` or NumPy's name.
-    """
+    """An array to write: values in stored form, as from `hdf5.cast`, and ``"bfloat16"`` or NumPy's name."""
 
     values: NDArray[Any]
     dtype: str
@@ -28,21 +23,19 @@ class NewArray:
 
 @dataclass
 class Changes:
-    """A new architecture and its weights, in terms of the old ones.
+    """A new architecture and its weights, in terms of the old ones; with sentences for the user.
 
     Attributes:
-        config: The new architecture.
-        firsts: Path of each new first layer by the path of the layer it was split from.
-        kernels: Its kernel, by its own path.
+        firsts: Paths of new layers by the path of the layer they stand before and were split from.
+        arrays: The arrays of each new layer by its path.
         gone: Paths of layers that are no more, their weights with them.
-        values: New values by a layer's path and the number of the array there: 0 for the kernel,
-            1 for the bias. None: the array is no more. Only a bias may be new.
-        warnings: Sentences for the user.
+        values: New values by a layer's path and the number of the array there; None: the array is
+            no more. Only a bias, the array of number 1, may be new.
     """
 
     config: dict[str, Any]
-    firsts: dict[LayerPath, LayerPath] = field(default_factory=dict)
-    kernels: dict[LayerPath, NewArray] = field(default_factory=dict)
+    firsts: dict[LayerPath, tuple[LayerPath, ...]] = field(default_factory=dict)
+    arrays: dict[LayerPath, tuple[NewArray, ...]] = field(default_factory=dict)
     gone: set[LayerPath] = field(default_factory=set)
     values: dict[tuple[LayerPath, int], NewArray | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError, RankError, UnsupportedModelError
-from lrcompress.kinds import Halves, Serialized, is_wrapped
+from lrcompress.kinds import Halves, Serialized
+from lrcompress.modelfile.container import kept_open
 from lrcompress.modelfile.find import find_sites
 from lrcompress.modelfile.graph import unused_name
 from lrcompress.modelfile.hdf5 import cast
 from lrcompress.modelfile.model import ModelFile, Replacement, Site, SiteLayer, Written
-from lrcompress.modelfile.read import kept_open, read_bias, read_kernel
+from lrcompress.modelfile.read import read_bias, read_kernel
 from lrcompress.modelfile.rewrite.layers import SUFFIX, Draft, merge_remarks, split_remarks
 from lrcompress.modelfile.rewrite.plan import Changes, NewArray
 from lrcompress.modelfile.rewrite.write import check_place, rewrite
@@ -40,9 +41,6 @@ def write_replaced(
         output: Where to write. The format is that of `model`.
         overwrite: Whether an existing `output` may be replaced.
 
-    Returns:
-        What was written.
-
     Raises:
         RankError: If factors do not fit a layer's kernel or each other.
         KernelError: If a factor is not finite, or no longer is in the stored type.
@@ -54,7 +52,7 @@ def write_replaced(
     output = check_place(model, output, overwrite=overwrite)
     for replacement in replacements:
         _check_factors(replacement)
-    with kept_open(model):
+    with kept_open(model.path, index=model.weights.index):
         with decoding(model.path):
             edit = _Edit(model, [replacement.layer for replacement in replacements])
             for replacement in replacements:
@@ -72,25 +70,12 @@ def write_merged(
     float64, its bias b1 C + b2 where the first layer has one. All other weights are copied bit by
     bit; optimizer state, checks and bytes are as with `write_replaced`.
 
-    Args:
-        model: The file to start from; it is not touched.
-        layers: Sites of two layers, as found in it; each once.
-        output: Where to write. The format is that of `model`.
-        overwrite: Whether an existing `output` may be replaced.
-
-    Returns:
-        What was written.
-
     Raises:
-        KernelError: If B C is not finite, or not in the stored type.
-        OutputError: If the output cannot be written.
-        ModelFileError: If the input cannot be read or has changed since `model` was read.
-        UnsupportedModelError: If a site is no two layers of the file (code ``not_split``), or its
-            place is not certain.
-        VerificationError: If the written file is not what was meant; it is then not put in place.
+        UnsupportedModelError: If a site is no two layers of the file (code ``not_split``).
+        KernelError: If B C is not finite, or not in the stored type; others as `write_replaced`.
     """
     output = check_place(model, output, overwrite=overwrite)
-    with kept_open(model):
+    with kept_open(model.path, index=model.weights.index):
         with decoding(model.path):
             edit = _Edit(model, layers)
             for site in layers:
@@ -189,21 +174,24 @@ class _Edit:
         self.first_names[site.path] = first.name
 
     def _split(self, site: Site, halves: Halves, called: tuple[str, ...]) -> None:
-        """Put a new layer before the one that a site is."""
+        """Put new layers before the one that a site is."""
         (layer,), item = site.layers, self._items[site.path]
-        path = (*item.path[:-1], unused_name(item.name + SUFFIX, self._taken))
-        self._taken.add(path[-1])
-        name = path[-1]
-        if is_wrapped(item.entry):
-            name = f"{layer.serialized.config.get('name', 'dense')}{SUFFIX}"
-        first, second = site.kind.split(layer.view, layer.serialized, halves, name)
+        wrapped = f"{layer.serialized.config.get('name', 'dense')}{SUFFIX}"
+        *firsts, last = site.kind.split(layer.view, layer.serialized, halves, wrapped)
         self._changes.warnings += split_remarks(site.name, layer.serialized)
-        self._changes.firsts[item.path] = path
-        self._changes.kernels[path] = self._rounded(site, "first", first.arrays[0])
-        self._draft.put_before(item, first, path[-1])
-        self._settle(site, layer, second, called)
-        self._draft.feed(item, path[-1], halves[0].shape[1])
-        self.first_names[site.path] = path[-1]
+        before, width, paths = "", 0, []
+        for new in firsts:
+            name = unused_name(item.name + SUFFIX, self._taken)
+            self._taken.add(name)
+            self._draft.put_before(item, new, name, before, width)
+            before, width = name, new.arrays[0].shape[-1]
+            paths.append((*item.path[:-1], name))
+            arrays = [self._rounded(site, "first", values) for values in new.arrays]
+            self._changes.arrays[paths[-1]] = tuple(arrays)
+        self._changes.firsts[item.path] = tuple(paths)
+        self._settle(site, layer, last, called)
+        self._draft.feed(item, before, width)
+        self.first_names[site.path] = paths[0][-1]
 
     def _refit(
         self,

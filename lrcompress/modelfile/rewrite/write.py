@@ -14,13 +14,13 @@ import h5py
 
 from lrcompress.errors import LRCompressError, UnsupportedModelError, VerificationError
 from lrcompress.files import check_output, replacing, sha256_meanwhile
-from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, OpenModel
+from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, OpenModel, opened
 from lrcompress.modelfile.find import find_sites
 from lrcompress.modelfile.graph import build
 from lrcompress.modelfile.hdf5 import Index
 from lrcompress.modelfile.hdf5.window import WriteWindow
 from lrcompress.modelfile.model import ModelFile, Written
-from lrcompress.modelfile.read import changed, check_unchanged, reading
+from lrcompress.modelfile.read import changed, check_unchanged
 from lrcompress.modelfile.rewrite.place import plan_config, plan_origin, plan_weights
 from lrcompress.modelfile.rewrite.plan import Changes, Plan, write_plan
 from lrcompress.modelfile.rewrite.verify import read_back
@@ -56,7 +56,7 @@ def rewrite(
     overwrite: bool,
 ) -> Written:
     """Write a changed copy of a model file, read it back and put it in place."""
-    with reading(model) as source:
+    with opened(model.path, index=model.weights.index) as source:
         check_unchanged(model)
         with decoding(model.path):
             tree = build(changes.config)
@@ -89,7 +89,7 @@ def _check(model: ModelFile, written: ModelFile, changes: Changes, output: Path)
     if written.config != changes.config or written.weights.problem != model.weights.problem:
         raise VerificationError(msg)
     try:
-        changed_layers = {*changes.firsts, *changes.kernels, *(path for path, _ in changes.values)}
+        changed_layers = {*changes.firsts, *changes.arrays, *(path for path, _ in changes.values)}
         find_sites(written, ["/".join(path) for path in changed_layers])
     except LRCompressError as error:
         raise VerificationError(msg) from error

@@ -1,4 +1,4 @@
-"""What ends an output: the one table by which model files and live models are read.
+"""Activations, and what ends an output: the one table by which model files and live models are read.
 
 A layer or a function of `keras.ops` is given here as its class name and its settings; whoever walks
 a graph, in JSON or in Keras, asks `applied` about one step after the other.
