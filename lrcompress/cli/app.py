@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -102,63 +102,54 @@ class Application(click.Group):
         """Run; errors leave as one line on stderr and, with --json, one document on stdout."""
         arguments = list(sys.argv[1:] if args is None else args)
         extra.setdefault("obj", ["lrcompress", *arguments])
+        run = functools.partial(super().main, arguments, prog_name, complete_var, False, **extra)
         if not standalone_mode:
-            return super().main(arguments, prog_name, complete_var, False, **extra)
-        if args is not None:
-            return self._run(arguments, prog_name, complete_var, own_process=False, **extra)
-        make_streams_safe()
-        # Help starts without what locks load.
-        helps = bool({"--help", "-h"} & set(arguments))
-        alone = nullcontext() if helps else temporary_files_together()
-        with ended_like_control_c(), alone:
-            return self._run(arguments, prog_name, complete_var, own_process=True, **extra)
-
-    def _run(
-        self,
-        arguments: list[str],
-        prog_name: str | None,
-        complete_var: str | None,
-        *,
-        own_process: bool,
-        **extra: Any,  # noqa: ANN401
-    ) -> NoReturn:
-        """Run and exit."""
-        try:
-            with escaping(), libraries_held_back(own_process=own_process):
-                code = super().main(arguments, prog_name, complete_var, False, **extra)
-        except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message(), err=True)
-            sys.exit(error.exit_code)
-        except click.UsageError as error:
-            command = error.ctx.command_path if error.ctx else "lrcompress"
-            message = f"{error.format_message()} See '{command} --help'."
-            fail(arguments, getattr(error, "code", "usage"), message, error.exit_code)
-        except click.ClickException as error:
-            fail(arguments, "error", error.format_message(), error.exit_code)
-        except LRCompressError as error:
-            fail(arguments, error.code, str(error), error.exit_code)
-        except (click.Abort, KeyboardInterrupt):
-            fail(arguments, "interrupted", "Interrupted; no unfinished file was left behind.", 1)
-        except MemoryError:
-            fail(
-                arguments,
-                "memory",
-                "Out of memory; close other programs, or use a machine with more.",
-                1,
-            )
-        except OSError as error:
-            drop_stdout()
-            if error.errno == errno.EPIPE:
-                # The reader of a pipe (head, less) has gone: nothing is left to say to it.
-                sys.exit(1)
-            where = "" if error.filename is None else f" at {error.filename}"
-            message = f"The system refused{where}: {error.strerror or error}; free space, or give another place."
-            fail([], "output_write", message, 1)
-        sys.exit(code if isinstance(code, int) else 0)
+            return run()
+        own_process = args is None
+        with contextlib.ExitStack() as stack:
+            if own_process:
+                make_streams_safe()
+                stack.enter_context(ended_like_control_c())
+                # Help starts without what locks load.
+                if not {"--help", "-h"} & set(arguments):
+                    stack.enter_context(temporary_files_together())
+            with _told(arguments), escaping(), libraries_held_back(own_process=own_process):
+                code: object = run()
+            sys.exit(code if isinstance(code, int) else 0)
 
 
-def fail(arguments: list[str], code: str, message: str, exit_code: int) -> NoReturn:
-    """Print an error and exit."""
+@contextlib.contextmanager
+def _told(arguments: list[str]) -> Iterator[None]:
+    """Print an error, and exit with its code."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "lrcompress"
+        message = f"{error.format_message()} See '{command} --help'."
+        _fail(arguments, getattr(error, "code", "usage"), message, error.exit_code)
+    except click.ClickException as error:
+        _fail(arguments, "error", error.format_message(), error.exit_code)
+    except LRCompressError as error:
+        _fail(arguments, error.code, str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail(arguments, "interrupted", "Interrupted; no unfinished file was left behind.")
+    except MemoryError:
+        message = "Out of memory; close other programs, or use a machine with more."
+        _fail(arguments, "memory", message)
+    except OSError as error:
+        drop_stdout()
+        if error.errno == errno.EPIPE:
+            # The reader of a pipe (head, less) has gone: nothing is left to say to it.
+            sys.exit(1)
+        where = "" if error.filename is None else f" at {error.filename}"
+        message = f"The system refused{where}: {error.strerror or error}; free space, or give another place."
+        _fail([], "output_write", message)
+
+
+def _fail(arguments: list[str], code: str, message: str, exit_code: int = 1) -> NoReturn:
     show_error(code, message, as_json="--json" in arguments)
     sys.exit(exit_code)
 

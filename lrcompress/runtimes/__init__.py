@@ -1,6 +1,6 @@
 """Models in the formats of other runtimes, run and compared there; the targets are a file each.
 
-Importing this loads NumPy and no Keras.
+Importing this loads neither NumPy nor Keras: options of the command line list what there is.
 """
 
 from __future__ import annotations

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from lrcompress.runtimes.target import Inputs, Runtime, Target, ordered
 
-from lrcompress.data.arrays import Arrays
-from lrcompress.runtimes.target import Array, Inputs, Runtime, Target, ordered
+if TYPE_CHECKING:
+    from lrcompress.data.arrays import Arrays
+    from lrcompress.runtimes.target import Array
 
 
 class LiteRTRuntime(Runtime):
@@ -41,6 +42,8 @@ class LiteRTRuntime(Runtime):
 
     def compute(self, x: Arrays) -> list[Array]:
         """Return the outputs, one sample after the other."""
+        import numpy as np
+
         given = self._inputs(x)
         rows = []
         for i in range(len(next(iter(given.values())))):
@@ -61,6 +64,8 @@ class LiteRTRuntime(Runtime):
 
 def _numbers(array: Array, about: Mapping[str, Any]) -> Array:
     """Return what quantized weights stand for; others as they are."""
+    import numpy as np
+
     scales = about["scales"]
     if array.dtype.kind not in "iu" or len(scales) == 0:
         return array

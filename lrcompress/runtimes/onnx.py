@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from lrcompress.runtimes.target import Inputs, Runtime, Target
 
-from lrcompress.data.arrays import Arrays
-from lrcompress.runtimes.target import Array, Inputs, Runtime, Target
+if TYPE_CHECKING:
+    from lrcompress.data.arrays import Arrays
+    from lrcompress.runtimes.target import Array
 
 _TYPES = {
-    "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
-    "tensor(int32)": np.int32, "tensor(int64)": np.int64, "tensor(int8)": np.int8,
-    "tensor(uint8)": np.uint8, "tensor(bool)": np.bool_,
+    "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64",
+    "tensor(int32)": "int32", "tensor(int64)": "int64", "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8", "tensor(bool)": "bool",
 }  # fmt: skip
 
 

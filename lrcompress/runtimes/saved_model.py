@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lrcompress.data.arrays import Arrays
-from lrcompress.runtimes.target import Array, Inputs, Runtime, Target, ordered
+from lrcompress.runtimes.target import Inputs, Runtime, Target, ordered
+
+if TYPE_CHECKING:
+    from lrcompress.data.arrays import Arrays
+    from lrcompress.runtimes.target import Array
 
 # The files of a SavedModel beside its folders.
 _FILES = ("saved_model.pb", "saved_model.pbtxt", "fingerprint.pb", "keras_metadata.pb")

@@ -7,15 +7,16 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lrcompress.data.arrays import Arrays
 from lrcompress.errors import TrainingError, one_line
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lrcompress.data.arrays import Arrays
+
+    Array = NDArray[Any]
 
 
 class Runtime(ABC):
@@ -147,6 +148,8 @@ class Inputs:
 
     def __call__(self, x: Arrays) -> dict[str, Array]:
         """Return the arrays by name."""
+        import numpy as np
+
         arrays = list(x.values()) if isinstance(x, dict) else [x]
         return {
             name: np.ascontiguousarray(array, dtype)
