@@ -21,7 +21,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "events": (set(), set()),
     "files": ({"errors"}, {"filelock"}),
-    "records": ({"errors", "events", "files"}, {"msgspec"}),
+    "records": ({"errors", "events", "files", "lowrank"}, {"msgspec"}),  # of lowrank a type
     "lowrank": ({"errors", "events"}, {"numpy", "scipy", "threadpoolctl"}),
     "kinds": ({"errors"}, {"numpy"}),
     "measure": ({"errors"}, {"numpy", "scipy"}),

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from lrcompress.lowrank import Factors
 
 # Of every document but the results of `train-from-scratch`.
 SCHEMA_VERSION = 1
@@ -135,7 +138,7 @@ class LayerResult(Document):
     method_reason: str
     parameters_before: int
     parameters_after: int
-    factors: Any = field(repr=False)
+    factors: Factors = field(repr=False)
     certified: dict[str, Any] = field(repr=False)
     is_head: bool = True
 
@@ -221,7 +224,7 @@ class FactorizeResult(Shown):
         return self.layers[0].rank
 
     @property
-    def factors(self) -> Any:  # noqa: ANN401  # `lrcompress.Factors`, which records do not know
+    def factors(self) -> Factors:
         """Factors of the first layer."""
         return self.layers[0].factors
 
