@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from lrcompress.errors import LRCompressError, LRCompressWarning
     from lrcompress.events import listening
     from lrcompress.lowrank import Factors, truncated_svd
-    from lrcompress.records.finetune_result import FinetuneResult
-    from lrcompress.records.results import FactorizeResult
+    from lrcompress.records.results import FactorizeResult, FinetuneResult
     from lrcompress.verbs.benchmark import BenchmarkResult, benchmark
     from lrcompress.verbs.compare import compare
     from lrcompress.verbs.evaluate import EvaluateResult, evaluate
@@ -73,7 +72,7 @@ _HOMES = {
     "listening": "lrcompress.events",
     "Factors": "lrcompress.lowrank",
     "truncated_svd": "lrcompress.lowrank",
-    "FinetuneResult": "lrcompress.records.finetune_result",
+    "FinetuneResult": "lrcompress.records.results",
     "FactorizeResult": "lrcompress.records.results",
     "BenchmarkResult": "lrcompress.verbs.benchmark",
     "benchmark": "lrcompress.verbs.benchmark",

@@ -38,11 +38,7 @@ def name_of(dataset: object) -> str:
 
 
 def check_named(dataset: object, verb: str) -> None:
-    """Refuse data in memory where they must be found again.
-
-    Raises:
-        DatasetError: With code ``dataset_in_memory``.
-    """
+    """Refuse data in memory where they must be found again."""
     if dataset is not None and not isinstance(dataset, (str, Path)):
         msg = (
             f"Received data of type {type(dataset).__name__}; {verb} can be resumed and must find "
@@ -55,14 +51,10 @@ def check_named(dataset: object, verb: str) -> None:
 class Origin:
     """What a file says of its data, as far as it is believed.
 
-    Attributes:
-        file: The file that says so.
-        dataset: A name of `NAMED`, or a path in the file's folder; never code.
-        scaling: What the inputs went through.
-        data_dir: A folder in the file's folder in which the data set is sought first.
-        refused: A data set or a folder that is named but not taken, as the file spells it.
-        kept: What another file may be given of it: all but code and places elsewhere.
-        altered: Whether that is less than was said.
+    The data set is a name of `NAMED` or a path in the file's folder, as the folder in which it is
+    sought is; never code. What was refused is kept as the file spells it; `kept` is what another
+    file may be given: all but code and places elsewhere, and `altered` where that is less than was
+    said.
     """
 
     file: Path = Path()
@@ -85,13 +77,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Where the data are from, as the user or a file says; only what a user says may be code.
-
-    Attributes:
-        dataset: What `load` takes: a name, or the data themselves.
-        scaling: What the inputs went through.
-        data_dir: A folder in which a named data set is sought first.
-    """
+    """Where the data are from, as the user or a file says; only what a user says may be code."""
 
     dataset: Any
     scaling: str | None = None
@@ -104,11 +90,9 @@ def pack(provenance: dict[str, Any]) -> str:
 
 
 def unpack(value: object, file: Path) -> Origin:
-    """Return what a value found in a file says; a stranger's file may hold anything.
+    """Return what a value found in a file says, or its JSON text; a stranger's file may hold anything.
 
-    Args:
-        value: A dictionary, or its JSON text; None where the file says nothing.
-        file: The file; relative paths are those of its folder, or of the current directory.
+    Relative paths are those of the file's folder, or of the current directory.
     """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
@@ -142,13 +126,7 @@ def unpack(value: object, file: Path) -> Origin:
 def choose(given: object, data_dir: str | Path | None, *origins: Origin) -> Chosen:
     """Return where the data are from: what the user says, else the first file that names a data set.
 
-    Args:
-        given: The user's data set: a name, the data themselves, or None.
-        data_dir: The user's folder.
-        origins: What files say, the nearest first. One that agrees with the user adds its scaling.
-
-    Raises:
-        DatasetError: If no file names a data set, or the first that does names what it may not.
+    Of the files, the nearest first, one that agrees with the user adds its scaling.
     """
     own = {"dataset": given, "data_dir": data_dir}
     name = None if given is None else name_of(given)

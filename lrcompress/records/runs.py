@@ -20,34 +20,23 @@ from lrcompress.errors import OutputError, RunRecordError, one_line
 from lrcompress.events import command
 from lrcompress.files import Pending, alone_in, check_output, sha256, together, write_json
 from lrcompress.records.provenance import Origin, unpack
+from lrcompress.records.results import SCHEMA_VERSION
 from lrcompress.records.text import read_json
 
-SCHEMA_VERSION = 1
 SUFFIX = ".lrcompress.json"
 # A record is a few kilobytes, with a fine-tuning history perhaps a hundred.
 LARGEST = 32 * 2**20
 
 
 class RunRecord:
-    """A JSON document and the file it lives in.
-
-    Attributes:
-        path: The record's file.
-        document: Its content; change it, then `save`.
-    """
+    """A JSON document and the file it lives in: change it, then `save`."""
 
     def __init__(self, path: Path, document: dict[str, Any]) -> None:
-        """Hold the document; nothing is written yet."""
         self.path = path
         self.document = document
 
     def save(self, *, overwrite: bool = False, like: Path | None = None) -> None:
-        """Write the record atomically, with the time.
-
-        Args:
-            overwrite: Whether an existing record is replaced.
-            like: The model, whose permissions it keeps.
-        """
+        """Write the record atomically, with the time; for no more users than the model (`like`)."""
         self.document["updated"] = _now()
         write_json(self.path, self.document, overwrite=overwrite, like=like)
 
@@ -84,13 +73,7 @@ class RunRecord:
     ) -> None:
         """Add a stage, or update it; figures measured before stay if the file is the same.
 
-        Args:
-            name: original, factorized, finetuned or scratch.
-            path: The model file.
-            parameters: Number of its weights.
-            digest: Its SHA-256 where that is known; None reads the file for it.
-            made: Where the file can be read until it is in its place.
-            figures: What was measured, as JSON values.
+        Until that is in its place it can be read where it was `made`; its SHA-256 may be known.
         """
         stage = self.stage(name)
         made = made or path
@@ -125,10 +108,7 @@ def record_path(model: Path) -> Path:
 
 
 def intact(path: Path, stage: dict[str, Any]) -> bool:
-    """Return whether a file is the one that a stage of a record speaks of.
-
-    Only a file of that many bytes is read.
-    """
+    """Return whether a file is the one that a stage speaks of; only one of that many bytes is read."""
     with contextlib.suppress(OSError):
         is_alike = path.is_file() and path.stat().st_size == stage.get("bytes")
         return is_alike and sha256(path) == stage.get("sha256")
@@ -139,10 +119,6 @@ def check_record(output: Path, source: Path, *, overwrite: bool) -> None:
     """Refuse an output whose run record would take the place of the input, or of another record.
 
     A link by the record's name is replaced itself; what it leads to stays.
-
-    Raises:
-        OutputError: If the input goes by the record's name, or the record cannot be written or
-            exists without `overwrite`.
     """
     record = record_path(output)
     if record.parent.resolve() / record.name == source.resolve():
@@ -167,14 +143,7 @@ def updating(
 ) -> Iterator[tuple[RunRecord, Pending]]:
     """Yield a record as it is on the disk by now, and save it: no other process writes meanwhile.
 
-    Args:
-        record: As it was read, or a new one.
-        also: Files that the body writes, which appear together with it.
-        like: The model, whose permissions a new one keeps.
-
-    Raises:
-        RunRecordError: If it cannot be read any more.
-        OutputError: If it cannot be written.
+    The files that the body writes beside it (`also`) appear together with it.
     """
     with alone_in(record.path.parent), together(record.path, *also) as pending:
         exists = record.path.exists()
@@ -203,12 +172,9 @@ def new_record(model: Path, seed: int) -> RunRecord:
 
 
 def read(path: Path) -> RunRecord:
-    """Read a record.
-
-    Raises:
-        RunRecordError: If the file is missing or is not a record of this schema.
-    """
-    from lrcompress.records.schema import Record, wrong
+    """Read a record, or refuse what is none of this schema."""
+    from lrcompress.records.record import Record
+    from lrcompress.records.schema import wrong
 
     try:
         if path.stat().st_size > LARGEST:
@@ -235,11 +201,7 @@ def _no_record(path: Path, said: str) -> RunRecordError:
 
 
 def newest(folder: Path) -> RunRecord:
-    """Return the record of `folder` that was written last.
-
-    Raises:
-        RunRecordError: If there is none, or the newest cannot be read.
-    """
+    """Return the record of `folder` that was written last."""
     try:
         # The name breaks ties, so that the choice never depends on the directory's order.
         found = sorted(folder.glob(f"*{SUFFIX}"), key=lambda p: (p.stat().st_mtime_ns, p.name))

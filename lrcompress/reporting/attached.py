@@ -7,7 +7,8 @@ from typing import Any
 
 from lrcompress.errors import RunRecordError
 from lrcompress.records.arms import ARMS
-from lrcompress.records.schema import Comparison, Sweep, wrong
+from lrcompress.records.schema import wrong
+from lrcompress.records.tables import Comparison, Sweep
 from lrcompress.records.text import read_json
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.records.runs import RunRecord
-from lrcompress.records.schema import ModelRow, wrong
+from lrcompress.records.schema import wrong
+from lrcompress.records.tables import ModelRow
 from lrcompress.records.text import read_json
 from lrcompress.reporting.attached import read_comparison, read_sweep
 from lrcompress.reporting.headline import headline

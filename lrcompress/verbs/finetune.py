@@ -13,7 +13,7 @@ from lrcompress.files import check_output, sha256
 from lrcompress.lowrank import METHODS
 from lrcompress.modelfile import model_of, open_for_keras, open_model
 from lrcompress.records import runs
-from lrcompress.records.finetune_result import FinetuneResult
+from lrcompress.records.results import FinetuneResult
 from lrcompress.verbs.context import factorized_file, find_data, find_record
 from lrcompress.verbs.live_models import takes_live_models
 

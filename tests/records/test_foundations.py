@@ -174,6 +174,16 @@ def test_what_is_no_record(tmp_path: Path, content: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_the_field_that_is_wrong_is_named(record: runs.RunRecord) -> None:
+    """Whoever changed a record by hand is told where."""
+    document = json.loads(record.path.read_text())
+    document["stages"][1]["parameters"] = "many"
+    record.path.write_text(json.dumps(document))
+
+    with pytest.raises(RunRecordError, match=r"got `str` - at `\$\.stages\[1\]\.parameters`"):
+        runs.read(record.path)
+
+
 def test_no_record_here(tmp_path: Path) -> None:
     """An empty folder says how to get one."""
     with pytest.raises(RunRecordError, match="lrcompress factorize") as refused:
@@ -256,7 +266,15 @@ def test_the_scratch_table_joins_the_story(record: runs.RunRecord, tmp_path: Pat
 
     record.document |= {
         "dataset": {"name": "digits"},
-        "layers": [{"rank": 4}],
+        "layers": [
+            {
+                "rank": 4,
+                "name": "d",
+                "parameters_before": 9,
+                "parameters_after": 7,
+                "rank_choice": {},
+            }
+        ],
         "optimizer_bytes": 0,
     }
     row = {"rank": 4, "model": "m.keras", "model_parameters": 70, "bytes": 5, "seconds": 1.0,
