@@ -27,7 +27,7 @@ _ONE_IN, _MOST = 5, 10_000
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test arrays as they were found: not scaled, not reshaped.
+    """Training and test arrays: not scaled, and as they were found or as they fit a model.
 
     Inputs are of any real dtype, (samples, ...). Labels are class numbers, int64, where they can be
     that, else as they were found; what they mean is decided with a model, see `live.fit`. Both are
@@ -45,7 +45,7 @@ class Dataset:
     w_train: NDArray[np.float32] | None = None
     w_test: NDArray[np.float32] | None = None
     class_weight: NDArray[np.float32] | None = None
-    x_val: Arrays | None = None
+    x_val: Any = None  # Arrays, or None
     y_val: Any = None
     w_val: NDArray[np.float32] | None = None
     test_given: bool = True  # rather than left out of the training part

@@ -57,15 +57,15 @@ class LiveModel:
         held_out = scaling(split.x_val)
         labels = countable(self.keras_model, held_out, split.y_val, split.w_val)
         trial = self._trial(
-            targets, held_out, split.y_val, split.w_val, labels, "original", by_labels=split.by_labels
+            targets, held_out, split.y_val, split.w_val, labels, "original", by_labels=self.data.by_labels
         )  # fmt: skip
         known = inputs_of(self.keras_model, paths, scaling(some), pack=True)
         judged = "on held-out data, by the original's own probabilities"
         if not self.data.labelled:
             judged = "of agreement with the original on held-out data"
-        elif split.by_labels:
+        elif self.data.by_labels:
             judged = "on the validation data"
-        decide = labels is not None and split.by_labels
+        decide = labels is not None and self.data.by_labels
         calibration = Calibration(
             {target.layer.path: known[target.layer.input_path] for target in targets}, trial, judged,
             counted=int((labels >= 0).sum()) if labels is not None and decide else 0,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,37 +25,6 @@ VALIDATION_MOST = 5_000
 VALIDATION_FEWEST = 500
 # What labels a model would give raw inputs.
 Decide = Callable[[Arrays], Arrays]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Training data with a validation part held out, and the test data; unscaled.
-
-    Every choice (rank, epoch, scaling) is made on `x_val`; `x_test` is only for reported figures.
-
-    Attributes:
-        x_train: Inputs as the model takes them, (samples, ...), like `x_val` and `x_test`; by input name where
-            it has several.
-        y_train: Labels, see `scores.kind_of`, like `y_val` and `y_test`; by output name where the model has
-            several. None where the data have none: then the original's own decisions are the others.
-        w_train: Weights, (samples,) or (samples, steps), float32, like `w_val` and `w_test`; None if all
-            weigh alike.
-        class_weight: By which training multiplies the samples of each class, (classes,).
-        by_labels: Whether `x_val` was given as such: new to the model, so that its labels decide; or the
-            labels are the original's own decisions.
-    """
-
-    x_train: Arrays
-    y_train: Any  # Arrays, or None
-    x_val: Arrays
-    y_val: Arrays
-    x_test: Arrays
-    y_test: Arrays
-    w_train: NDArray[np.float32] | None = None
-    w_val: NDArray[np.float32] | None = None
-    w_test: NDArray[np.float32] | None = None
-    class_weight: NDArray[np.float32] | None = None
-    by_labels: bool = False
 
 
 def fit_to_model(data: Dataset, model: Any) -> Dataset:
@@ -189,27 +157,26 @@ def _check_weights(data: Dataset, outputs: list[Output]) -> None:
         raise DatasetError(msg, code="class_weight")
 
 
-def hold_out(data: Dataset, seed: int, decide: Decide | None = None) -> Split:
-    """Take the validation data that are given, or hold a seeded tenth of the training data out.
+def hold_out(data: Dataset, seed: int, decide: Decide | None = None) -> Dataset:
+    """Return data with a validation part: the one that is given, or a seeded tenth of the training part.
 
-    At most 5,000 samples; of sequences with a label at each step 5,000 labels, and 500 samples.
+    At most 5,000 samples; of sequences with a label at each step 5,000 labels, and 500 samples. Every choice
+    (rank, epoch, scaling) is made on it; the test part is only for reported figures.
 
     Args:
         data: Fitted to a model.
         seed: Of the tenth.
-        decide: Returns the original's own decisions on raw inputs, for data without labels.
+        decide: Returns the original's own decisions on raw inputs, which data without labels are judged by.
     """
     if not data.labelled:
         if decide is None:
             raise AssertionError  # `prepare` gives it
         data = dataclasses.replace(data, y_test=decide(data.x_test))
-    x, y, weights = data.x_train, data.y_train, data.w_train
     if data.x_val is not None:
-        y_val: Any = decide(data.x_val) if data.y_val is None and decide else data.y_val
-        return Split(
-            x, y, data.x_val, y_val, data.x_test, data.y_test,
-            weights, data.w_val, data.w_test, data.class_weight, by_labels=True,
-        )  # fmt: skip
+        if data.y_val is None and decide:
+            data = dataclasses.replace(data, y_val=decide(data.x_val))
+        return data
+    x, y, weights = data.x_train, data.y_train, data.w_train
     known = data.y_test if y is None else y
     labels = known.values() if isinstance(known, dict) else [known]
     each = [math.prod(one.shape[1:]) for one in labels if kind_of(one) == "classes"]
@@ -223,10 +190,11 @@ def hold_out(data: Dataset, seed: int, decide: Decide | None = None) -> Split:
     # Sorted, so that reading stays sequential; fit shuffles anyway.
     val = np.sort(order[:size])
     train = np.delete(np.arange(count(x)), val)
-    x_val = take(x, val)
-    y_val = take(y, val) if y is not None else decide(x_val) if decide else None
-    return Split(
-        take(x, train), None if y is None else take(y, train), x_val, y_val, data.x_test, data.y_test,
-        None if weights is None else weights[train], None if weights is None else weights[val],
-        data.w_test, data.class_weight, by_labels=y is None,
-    )  # fmt: skip
+    parts: dict[str, Any] = {"x_train": take(x, train), "x_val": take(x, val)}
+    if y is not None:
+        parts |= {"y_train": take(y, train), "y_val": take(y, val)}
+    elif decide is not None:
+        parts["y_val"] = decide(parts["x_val"])
+    if weights is not None:
+        parts |= {"w_train": weights[train], "w_val": weights[val]}
+    return dataclasses.replace(data, **parts)

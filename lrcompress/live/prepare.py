@@ -21,7 +21,7 @@ from lrcompress.data.output import Output
 from lrcompress.data.scaling import Scaling, image_like, parse
 from lrcompress.errors import DatasetError
 from lrcompress.live.evaluate import evaluate
-from lrcompress.live.fit import Split, fit_to_model, hold_out
+from lrcompress.live.fit import fit_to_model, hold_out
 from lrcompress.live.outputs import outputs_of
 from lrcompress.live.predict import masked_weights, masks_of, run_over, spread
 from lrcompress.live.scaling_search import find, is_pixels, scales_itself
@@ -43,16 +43,22 @@ class Prepared:
     """Data that fit a model.
 
     Attributes:
-        split: Training, validation and test arrays, unscaled.
+        split: Training, validation and test arrays, unscaled. Of data without labels those of the
+            validation and the test part are the original's own decisions.
         scaling: To be applied to inputs.
         description: Name, scaling and where it came from, for the run record.
-        labelled: Whether the labels are the data's; else they are the original's own decisions.
+        labelled: Whether the labels are the data's.
     """
 
-    split: Split
+    split: Dataset
     scaling: Scaling
     description: dict[str, Any]
     labelled: bool = True
+
+    @property
+    def by_labels(self) -> bool:
+        """Whether labels decide on the validation part: it was given, new to the model, or they are its own."""
+        return not self.labelled or bool(self.description["validation_given"])
 
     def test(self) -> tuple[Arrays, Arrays]:
         """Return the scaled test data; its weights are `split.w_test`."""
@@ -124,7 +130,7 @@ def prepare(
 
 
 def _scaling(
-    asked: str | None, data: Dataset, split: Split, original: Any
+    asked: str | None, data: Dataset, split: Dataset, original: Any
 ) -> tuple[Scaling, dict[str, float | None] | None]:
     x, y = split.x_train, split.y_train
     if asked is not None:
@@ -204,7 +210,7 @@ def trained_on(held_out: float, test: float) -> bool:
 
 def about_memory(model: Any, data: Prepared, test: Evaluation) -> list[str]:
     """Return a remark where the original errs far less on the held-out data than on test data."""
-    if data.split.by_labels or test.percent_wrong is None:
+    if data.by_labels or test.percent_wrong is None:
         return []
     x, y = data.scaling(data.split.x_val), data.split.y_val
     held_out = evaluate(model, x, y, sample_weight=data.split.w_val).percent_wrong

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import count
+from lrcompress.data.dataset import Dataset
 from lrcompress.data.output import Output
 from lrcompress.live.evaluate import predictions_of
-from lrcompress.live.fit import Split
 from lrcompress.live.outputs import outputs_of
 from lrcompress.live.predict import spread
 from lrcompress.live.prepare import Prepared
@@ -69,7 +69,7 @@ def supervise(
     )
 
 
-def training_weights(split: Split) -> NDArray[np.float32] | None:
+def training_weights(split: Dataset) -> NDArray[np.float32] | None:
     """Return what training multiplies each sample's loss by: its weight, and its class's."""
     weights = split.w_train
     if split.class_weight is None or isinstance(split.y_train, dict):

@@ -101,3 +101,35 @@ def test_a_wrong_word_is_refused_before_anything_is_read(run: Callable[..., Any]
 
     assert done.exit_code == 1
     assert "Unknown scaling '/25s'" in done.stderr
+
+
+def test_scalings() -> None:
+    """Each word does what it says."""
+    x = np.array([[0, 255], [51, 102]], np.uint8)
+
+    assert parse("as-is", x)(x).tolist() == [[0, 255], [51, 102]]
+    np.testing.assert_allclose(parse("/255", x)(x), x / 255, rtol=1e-6)
+    np.testing.assert_allclose(parse("/127.5-1", x)(x), x / 127.5 - 1, rtol=1e-6)
+    np.testing.assert_allclose(parse("/16", x)(x), x / 16)
+    assert parse("/255", x)(x).dtype == np.float32
+
+
+def test_standardized_is_per_channel() -> None:
+    """Pictures are standardised per channel; a channel that never changes does not divide by zero."""
+    x = np.random.default_rng(0).integers(0, 255, (50, 4, 4, 3)).astype(np.uint8)
+    x[..., 2] = 7
+
+    scaled = parse("standardized", x)(x)
+
+    np.testing.assert_allclose(scaled[..., :2].mean(axis=(0, 1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(scaled[..., :2].std(axis=(0, 1, 2)), 1, atol=1e-4)
+    assert np.isfinite(scaled).all()
+
+
+@pytest.mark.parametrize("name", ["", "255", "/0", "/x", "unit", "/255-2"])
+def test_unknown_scalings(name: str) -> None:
+    """Other words are refused with the ones that are known."""
+    with pytest.raises(DatasetError, match=r"expected as-is, /255") as error:
+        parse(name, np.zeros((2, 2)))
+
+    assert error.value.code == "scaling"

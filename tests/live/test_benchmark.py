@@ -13,6 +13,7 @@ from click.testing import Result
 
 import lrcompress
 from lrcompress.errors import RunRecordError, TrainingError
+from lrcompress.live.timing import FEWEST, WARM_UP, Timing, interleaved, multiplications, speed
 
 pytestmark = pytest.mark.keras
 
@@ -20,8 +21,6 @@ pytestmark = pytest.mark.keras
 def count(layers: list[Any], shape: tuple[int | None, ...]) -> Any:
     """Return what is counted for a Sequential model of some layers."""
     import keras
-
-    from lrcompress.live.timing import multiplications
 
     return multiplications(keras.Sequential([keras.Input(shape), *layers]))
 
@@ -57,13 +56,54 @@ def test_layers_of_nested_and_shared_models_are_counted_once_a_use() -> None:
     """A layer that is called twice works twice."""
     import keras
 
-    from lrcompress.live.timing import multiplications
-
     inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
     x = keras.Input((4,))
     model = keras.Model(x, keras.layers.Dense(3)(inner(inner(x))))
 
     assert multiplications(model) == (2 * 16 + 12, [])
+
+
+def test_calls_take_turns_and_begin_a_round_in_turn() -> None:
+    """Every round runs each call once; warm-up runs are not counted."""
+    order: list[str] = []
+
+    found = interleaved({name: lambda n=name: order.append(n) for name in "abc"}, seconds=0)
+
+    rounds = ["".join(order[i : i + 3]) for i in range(0, len(order), 3)]
+    assert rounds[:WARM_UP] == ["abc"] * WARM_UP
+    assert rounds[WARM_UP : WARM_UP + 4] == ["abc", "bca", "cab", "abc"]
+    assert [found[name].runs for name in "abc"] == [FEWEST] * 3
+    assert len(rounds) == WARM_UP + FEWEST
+
+
+def test_figures_are_those_of_the_runs() -> None:
+    """Median and quartiles are of the seconds, runs their number."""
+    timing = Timing(np.array([5.0, 1.0, 2.0, 4.0, 3.0]))
+
+    assert timing.to_json() == {"median": 3.0, "q1": 2.0, "q3": 4.0, "runs": 5}
+
+
+@pytest.mark.parametrize(
+    ("factor", "noise", "verdict"),
+    [(2.0, 0.02, "faster"), (0.5, 0.02, "slower"), (1.0, 0.02, "same"), (1.05, 0.5, "unclear")],
+)
+def test_verdict_goes_by_the_interval(factor: float, noise: float, verdict: str) -> None:
+    """What is within noise is not called faster; load that both rounds share does not matter."""
+    generator = np.random.default_rng(1)
+    load = generator.uniform(1, 10, 41)
+    after = load * np.exp(noise * generator.standard_normal(41))
+
+    found = speed(Timing(factor * load), Timing(after))
+
+    assert found.verdict == verdict
+    assert found.low <= found.ratio <= found.high
+
+
+def test_fewest_runs_give_an_interval() -> None:
+    """The smallest number of rounds bounds the median on both sides."""
+    found = speed(Timing(np.arange(1.0, FEWEST + 1)), Timing(np.ones(FEWEST)))
+
+    assert (found.low, found.ratio, found.high) == (1.0, 4.0, 7.0)
 
 
 def test_inputs_suit_the_model() -> None:

@@ -1,4 +1,4 @@
-"""Several devices and several processes: the results are those of one, and one process writes.
+"""Other engines, several devices and several processes: the results are those of one, and one process writes.
 
 Those that train start fresh programs: virtual devices must be set up before an engine starts.
 """
@@ -227,6 +227,27 @@ def test_other_words_are_refused(refuses: Refuses) -> None:
 
     with refuses(TrainingError, "distribute", "'all'", "auto, none, data"), devices.over("all"):
         pass
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("engine", ["jax", "torch"])
+def test_finetune_under_another_engine(
+    engine: str, small_file: Path, tmp_path: Path, load_keras: Callable[[Path], Any]
+) -> None:
+    """What this engine factorized is trained there: the error comes back, and the file loads here.
+
+    The whole training tests run under another engine by KERAS_BACKEND; see docs/contributing.md.
+    """
+    if importlib.util.find_spec(engine) is None:
+        pytest.skip(f"needs {engine}: pip install {engine}")
+    words = ["finetune", small_file, "-o", "out.keras", "--distribute", "none", *WORDS]
+
+    result = json.loads(end(start(engine, words, tmp_path)))
+
+    assert f"({engine})" in result["device"]
+    assert result["error_rate_after"] < result["error_rate_before"]
+    x = np.random.default_rng(0).random((3, 8, 8), dtype=np.float32)
+    assert load_keras(tmp_path / "out.keras").predict(x, verbose=0).shape == (3, 10)
 
 
 @pytest.mark.keras

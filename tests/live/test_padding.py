@@ -233,8 +233,8 @@ def test_the_loss_of_a_teacher_beside_sees_the_mask() -> None:
 
 def test_training_joins_weights_of_samples_with_the_mask() -> None:
     """Of an output each step and one a sample alike: the loss is that of the real steps, weighted."""
+    from lrcompress.data.dataset import Dataset
     from lrcompress.data.scaling import parse
-    from lrcompress.live.fit import Split
     from lrcompress.live.prepare import Prepared
     from lrcompress.train.settings import FinetuneSettings
     from lrcompress.train.supervision import supervise
@@ -249,7 +249,7 @@ def test_training_joins_weights_of_samples_with_the_mask() -> None:
         "kind": layers.Dense(TAGS, "softmax", name="kind")(layers.GlobalAveragePooling1D()(inner)),
         "tags": layers.Dense(TAGS, "softmax", name="tags")(inner),
     })  # fmt: skip
-    split = Split(x, labels, x, labels, x, labels, w_train=weights)
+    split = Dataset("made", "made", x, labels, x, labels, w_train=weights)
 
     taught = supervise(model, None, Prepared(split, parse("as-is", x), {}), FinetuneSettings())
     taught.model.compile(loss=taught.loss, loss_weights=taught.loss_weights)

@@ -195,3 +195,45 @@ def test_a_drop_is_judged_against_what_was_allowed(
 
     assert verdict(found).endswith(f"Drop on the test data: {said}.")
     assert "Drop" not in verdict(found | {"allowed": None})
+
+
+@pytest.mark.parametrize(
+    ("errors", "samples", "low", "high"),
+    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+    [(81, 263, 25.53, 36.62), (15, 148, 6.24, 16.05), (0, 20, 0.0, 16.11), (1, 29, 0.61, 17.18)],
+)
+def test_wilson_interval(errors: int, samples: int, low: float, high: float) -> None:
+    """The interval is the published one."""
+    assert wilson_interval(errors, samples) == pytest.approx((low, high), abs=0.006)
+
+
+def test_wilson_interval_at_the_ends() -> None:
+    """No error and nothing but errors give exact ends."""
+    assert wilson_interval(0, 50)[0] == 0.0
+    assert wilson_interval(50, 50)[1] == 100.0
+
+
+def test_paired_comparison() -> None:
+    """The difference, its interval and McNemar's exact test follow from the discordant pairs."""
+    first = np.array([True] * 5 + [False] * 95)
+    second = np.array([False] * 4 + [True] * 1 + [True] * 12 + [False] * 83)
+
+    found = compare_paired(first, second)
+
+    assert found.difference == pytest.approx(8.0)
+    assert (found.only_first_wrong, found.only_second_wrong) == (4, 12)
+    # 2 * P(X <= 4), X ~ Binomial(16, 1/2)
+    assert found.p_value == pytest.approx(2 * (1 + 16 + 120 + 560 + 1820) / 2**16)
+    # The exact test does not tell 4 from 12; Tango's interval alone, 0.1 to 16.2, would.
+    assert found.low < 0 < 16.2 < found.high + 0.1
+
+
+def test_paired_comparison_of_equals() -> None:
+    """Two models that err on the same samples do not differ."""
+    same = np.array([True, False, True])
+
+    found = compare_paired(same, same)
+
+    assert (found.difference, found.p_value) == (0.0, 1.0)
+    # Of three samples, z^2 / (3 + z^2) to either side.
+    assert (found.low, found.high) == pytest.approx((-56.149, 56.149), abs=1e-3)

@@ -307,7 +307,7 @@ def test_every_kind_of_output_at_once() -> None:
 
 def test_weights_of_samples_and_classes_multiply() -> None:
     """A sample's loss weighs what it weighs times its class; one a sample holds for all steps."""
-    from lrcompress.live.fit import Split
+    from lrcompress.data.dataset import Dataset
     from lrcompress.train.supervision import training_weights
 
     x, y = np.zeros((2, 3)), np.array([[0, 1, 1], [2, 0, 0]])
@@ -315,7 +315,8 @@ def test_weights_of_samples_and_classes_multiply() -> None:
     each = np.array([2.0, 3.0], np.float32)
 
     def found(w: Any, classes: Any) -> Any:
-        return training_weights(Split(x, y, x, y, x, y, w, None, None, classes))
+        data = Dataset("made", "made", x, y, x, y, w_train=w, class_weight=classes)
+        return training_weights(data)
 
     assert found(None, None) is None
     assert found(each, None) is each
