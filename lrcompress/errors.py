@@ -49,10 +49,10 @@ def did_you_mean(given: str, names: Iterable[str], most: int = 1) -> str:
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
-def listed(names: Sequence[str]) -> str:
+def first_three(names: Sequence[str]) -> str:
     """Return names for a sentence: the first three, then how many more there are.
 
-    >>> listed(["a", "b", "c", "d"])
+    >>> first_three(["a", "b", "c", "d"])
     'a, b, c and 1 more'
     """
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import lrcompress
+from lrcompress.runtimes import TARGETS
 
 PACKAGE = Path(lrcompress.__file__).parent
 ENGINES = {"keras", "tensorflow", "jax", "torch"}
@@ -197,6 +198,23 @@ def test_importing_the_package_loads_almost_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_a_target_of_export_is_named_in_its_own_file_alone() -> None:
+    """Nobody else knows its name, suffix or packages: choices and messages come from TARGETS."""
+    words = {target.name for target in TARGETS.values()}
+    for target in TARGETS.values():
+        words |= {*target.packages, *filter(None, [target.suffix])}
+
+    found = [
+        f"{path.relative_to(PACKAGE)}, line {node.lineno}: {node.value}"
+        for path in modules()
+        if room_of(path) != "runtimes"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in words
+    ]
+
+    assert found == []
 
 
 def test_public_names_exist() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lrcompress.errors import OutputError, RankError, UnsupportedModelError, listed
+from lrcompress.errors import OutputError, RankError, UnsupportedModelError, first_three
 from lrcompress.lowrank import check_rank, largest_useful_rank
 from lrcompress.modelfile import (
     SUFFIXES,
@@ -94,7 +94,7 @@ def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list
     if not useful:
         msg = (
             f"{model.path} has no Dense layer that a lower rank makes smaller: "
-            f"{listed(left)} {'is' if len(left) == 1 else 'are'} too small; nothing to do."
+            f"{first_three(left)} {'is' if len(left) == 1 else 'are'} too small; nothing to do."
         )
         raise RankError(msg, code="nothing_to_gain")
     remarks = [f"Too small for any rank to save something: {', '.join(left)}."] if left else []
@@ -127,7 +127,7 @@ def _worth_it(model: ModelFile) -> str:
     share = 100 * sum(layer.stored_parameters for layer in useful) / max(model.parameters, 1)
     choice = "--layers dense" if len(useful) > 1 else f"--layer {shlex.quote(useful[0].path)}"
     return (
-        f" Worth it: {listed([layer.path for layer in useful])} ({share:.1f} % of the parameters), by: "
+        f" Worth it: {first_three([layer.path for layer in useful])} ({share:.1f} % of the parameters), by: "
         f"lrcompress factorize {shlex.quote(str(model.path))} {choice}"
     )
 

@@ -33,7 +33,7 @@ def evenly(x: Arrays, most: int) -> Arrays:
     return x if most >= samples else take(x, np.arange(most) * samples // most)
 
 
-def drawn(x: Arrays, most: int) -> NDArray[np.int64]:
+def shuffled(x: Arrays, most: int) -> NDArray[np.int64]:
     """Return the positions of at most so many samples in random order, the same ones each time."""
     return np.random.default_rng(0).permutation(count(x))[:most]
 

@@ -31,16 +31,7 @@ def finite(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def check_array(array: NDArray[Any], what: str, code: str = "dataset_not_finite") -> None:
-    """Refuse an array of data that holds NaN or infinity, or is too large for float32.
-
-    Args:
-        array: (samples, ...), of any type; read in pieces.
-        what: Its name and where it was read from, for the message.
-        code: Of the error.
-
-    Raises:
-        DatasetError: Naming how many samples, and the first.
-    """
+    """Refuse an array of data that holds NaN or infinity, or is too large for float32."""
     if array.dtype.kind != "f" or array.ndim == 0:
         return
     rows = max(1, PIECE // max(1, array[:1].size))
@@ -59,11 +50,7 @@ def check_array(array: NDArray[Any], what: str, code: str = "dataset_not_finite"
 
 
 def check_weights(model: Any, path: Path) -> None:
-    """Refuse a Keras model with NaN or infinity among its weights: no figure about it would be one.
-
-    Raises:
-        NotFiniteError: Naming the layers.
-    """
+    """Refuse a Keras model with NaN or infinity among its weights: no figure about it would be one."""
     found = {}
     for variable in model.weights:
         # What NumPy has no type for (bfloat16) has one of the same range.
@@ -83,17 +70,7 @@ def check_weights(model: Any, path: Path) -> None:
 
 
 def check_outputs(model: Any, output: str, values: NDArray[Any], first: int) -> None:
-    """Refuse outputs that are no numbers.
-
-    Args:
-        model: The Keras model that they are of.
-        output: Its output's name.
-        values: (samples, ...).
-        first: Which of all samples the first is.
-
-    Raises:
-        NotFiniteError: Naming how many of these samples, and the first.
-    """
+    """Refuse outputs that are no numbers."""
     # One NaN or infinity makes the sum one: all numbers are looked at only where that is so.
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(values.sum(dtype=np.float64)):

@@ -166,11 +166,7 @@ def _read_classes(folder: Path, classes: list[str]) -> tuple[NDArray[np.uint8], 
 
 
 def _pixels(image: Any) -> NDArray[np.uint8]:  # a Pillow image
-    """Return the pixels of an image in 8 bits: (height, width) where it is grey, else (..., 3).
-
-    Raises:
-        ValueError: If they are numbers without a known range, which Pillow would clip.
-    """
+    """Return the pixels of an image in 8 bits: (height, width) where it is grey, else (..., 3)."""
     import numpy as np
 
     wide = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")

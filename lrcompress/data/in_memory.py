@@ -40,13 +40,9 @@ class InMemory:
 def read(data: Any) -> dict[str, Any]:
     """Return arrays by name, see `names`, of whatever holds them.
 
-    Args:
-        data: Inputs; (inputs, labels) or (inputs, labels, weights); four arrays or two such tuples,
-            training and test; something that yields batches of these; or a dictionary of arrays by
-            name, or of all this under ``train``, ``test`` and ``val``.
-
-    Raises:
-        DatasetError: If it is none of these, never ends, or holds more than `MOST_BYTES`.
+    These are inputs; (inputs, labels) or (inputs, labels, weights); four arrays or two such tuples,
+    training and test; something that yields batches of these; or a dictionary of arrays by name, or
+    of all this under ``train``, ``test`` and ``val``. At most `MOST_BYTES` are read.
     """
     if data is None:
         msg = f"Received NoneType; expected {EXPECTED}."

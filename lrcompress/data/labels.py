@@ -32,17 +32,7 @@ def read_labels(parts: Parts) -> Parts:
 
 
 def fit_labels(parts: Parts, head: Output, data: str) -> Parts:
-    """Return labels in the form that the head's kind has, see `measure.scores.kind_of`.
-
-    Args:
-        parts: Arrays by what they are called: class numbers, zeros and ones, or numbers. None of them for
-            data without labels: then the output alone is checked.
-        head: The model's output.
-        data: What the data set is called.
-
-    Raises:
-        DatasetError: If they cannot be labels of this head.
-    """
+    """Return labels in the form that the head's kind has; of data without labels only the output is checked."""
     if not head.shape or "float" not in head.dtype:
         msg = (
             f"Output {head.name} gives {head.dtype} of shape {head.shape} a sample; expected "
@@ -138,11 +128,7 @@ def one_hot(y: NDArray[Any]) -> bool:
 
 
 def class_numbers(labels: NDArray[Any], what: str = "labels") -> NDArray[np.int64]:
-    """Return class numbers from class numbers or one-hot rows.
-
-    Raises:
-        DatasetError: If the labels are neither.
-    """
+    """Return class numbers from class numbers or one-hot rows."""
     check_numeric(labels, what)
     if one_hot(labels):
         return np.asarray(labels.argmax(axis=-1), np.int64)
@@ -150,11 +136,7 @@ def class_numbers(labels: NDArray[Any], what: str = "labels") -> NDArray[np.int6
 
 
 def check_numeric(labels: NDArray[Any], what: str) -> None:
-    """Refuse labels that are not numbers.
-
-    Raises:
-        DatasetError: With code ``dataset_labels``.
-    """
+    """Refuse labels that are not numbers."""
     if labels.dtype.kind not in "uifb" or labels.size == 0:
         msg = (
             f"{what} has shape {labels.shape} and dtype {labels.dtype}; expected class numbers, "
@@ -164,11 +146,7 @@ def check_numeric(labels: NDArray[Any], what: str) -> None:
 
 
 def whole_numbers(labels: NDArray[Any], what: str = "labels") -> NDArray[np.int64]:
-    """Return class numbers as they are, int64; a last axis of one is dropped.
-
-    Raises:
-        DatasetError: If they are not whole numbers from 0.
-    """
+    """Return class numbers as they are, int64; a last axis of one is dropped."""
     if labels.ndim >= 2 and labels.shape[-1] == 1:
         labels = labels[..., 0]
     # NaN and what is too large become some number, which the comparison then finds to differ.

@@ -31,12 +31,7 @@ TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Scaling:
     """``x / divisor - offset``, with one number or one number a channel.
 
-    Attributes:
-        name: See the module.
-        divisor: Scalar or (channels,), float32.
-        offset: Scalar or (channels,), float32.
-        each: For a model with several inputs the scaling of each, by name.
-        blue_first: Whether the channels are reversed before.
+    Of several inputs each has a scaling of its own, by name; the channels may be reversed before.
     """
 
     name: str
@@ -76,17 +71,10 @@ def _per_image(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def parse(name: str, x_train: Arrays) -> Scaling:
-    """Return the scaling that a word stands for.
+    """Return the scaling that a word stands for, given raw training inputs for what is standardized.
 
-    Args:
-        name: One of `SCALINGS`, ``/D``, ``/D-1``, ``bgr/D`` or ``bgr/D-1``.
-        x_train: Raw training inputs, for what is standardized; those of ``x-128``, ``caffe`` and
-            ``torch`` that lie between 0 and 1 are multiplied by 255 first. Of several inputs only
-            images are scaled, see `image_like`.
-
-    Raises:
-        DatasetError: If `name` is none of these, several inputs hold no image to scale, or colours
-            are spoken of where the inputs have no three channels.
+    Those of ``x-128``, ``caffe`` and ``torch`` that lie between 0 and 1 are multiplied by 255 first.
+    Of several inputs only images are scaled.
     """
     if isinstance(x_train, dict):
         return _parse_each(name, x_train)

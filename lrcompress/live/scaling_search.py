@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.arrays import Arrays, count, drawn, take
+from lrcompress.data.arrays import Arrays, count, shuffled, take
 from lrcompress.data.finite import NotFiniteError
 from lrcompress.data.scaling import image_like, is_unit, parse
 from lrcompress.errors import DatasetError
@@ -81,7 +81,7 @@ def find(model: Any, x: Arrays, y: Arrays, classes: int | None) -> tuple[str, di
     `classes` are those of a classifier with one output; None for other models.
     """
     # Not the first: many data sets are in the order of their classes.
-    order = drawn(x, MOST)
+    order = shuffled(x, MOST)
     some, labels = take(x, order[:MORE]), take(y, order[:MORE])
     arrays = list(some.values()) if isinstance(some, dict) else [some]
     judged = next((array for array in arrays if image_like(array)), arrays[0])

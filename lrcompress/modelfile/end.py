@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lrcompress.errors import UnsupportedModelError, listed
+from lrcompress.errors import UnsupportedModelError, first_three
 from lrcompress.kinds import CLASSES, NAMES, peeled
 from lrcompress.kinds.activations import HANDS_ON, ORDER_KEEPING, RESHAPED, activation_name, applied
 from lrcompress.kinds.terms import PASSED_OVER, as_dict, is_built_in
@@ -36,7 +36,7 @@ def check_has_sites(model: ModelFile) -> None:
     hidden = [item.name for item in model.tree.walk() if item.inner is None and _wraps_site(item)]
     if hidden:
         msg = (
-            f"{model.path} has {NAMES} layers only inside {listed(hidden)}, which wraps a model of "
+            f"{model.path} has {NAMES} layers only inside {first_three(hidden)}, which wraps a model of "
             "its own and is not opened: save that model by itself and factorize it."
         )
     else:
@@ -136,7 +136,7 @@ def _check_branches(model: ModelFile, ending: Ending) -> None:
 
 def choices(items: list[Item]) -> str:
     """Return the layers for a sentence."""
-    return listed(["/".join(item.path) for item in items])
+    return first_three(["/".join(item.path) for item in items])
 
 
 # Thousands of layers behind each of thousands of outputs, or sites, are no model.

@@ -12,22 +12,12 @@ MOST_LEVELS, MOST_DIGITS = 50, 30
 
 
 def read_json(path: Path, most: int = LARGEST_DOCUMENT) -> Any:  # noqa: ANN401
-    """Return what a file of JSON holds.
-
-    Raises:
-        OSError: If it cannot be read, is no regular file, or has more bytes than `most`.
-        ValueError: As `parse`.
-    """
+    """Return what a file of JSON holds."""
     return parse(regular(path, most).read_bytes())
 
 
 def parse(text: str | bytes) -> Any:  # noqa: ANN401
-    """Return what a text of JSON holds.
-
-    Raises:
-        ValueError: If it is not JSON (NaN, infinity and lone surrogates are not, though Python's own
-            reader takes them), or is deeper or has longer numbers than any document of ours.
-    """
+    """Return what a text of JSON holds."""
     from msgspec.json import decode
 
     try:

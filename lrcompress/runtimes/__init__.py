@@ -23,11 +23,7 @@ TARGETS: dict[str, Target] = {target.name: target for target in (LiteRT(), Onnx(
 def choose(
     model: Path, name: str | None, output: Path | None, *, int8: bool
 ) -> tuple[Target, Path]:
-    """Return the target and the output, each by the other where only that is given.
-
-    Raises:
-        OutputError: If there is no such target, or the output or int8 do not go with it.
-    """
+    """Return the target and the output, each by the other where only that is given."""
     targets = list(TARGETS.values())
     if name is None and output is not None:
         name = next((t.name for t in targets if t.suffix == output.suffix.lower()), None)
@@ -63,11 +59,7 @@ def end_of(target: Target) -> str:
 
 
 def check_packages(target: Target) -> None:
-    """Refuse a target whose packages are missing.
-
-    Raises:
-        MissingExtraError: If one is missing.
-    """
+    """Refuse a target whose packages are missing."""
     missing = [name for name in target.packages if importlib.util.find_spec(name) is None]
     if missing:
         names = ", ".join(name.replace("_", "-") for name in missing)

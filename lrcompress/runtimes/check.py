@@ -41,12 +41,7 @@ class Difference:
 
 
 def difference(model: Any, runtime: Runtime, x: Arrays) -> Difference:
-    """Run both on the same scaled inputs.
-
-    Raises:
-        VerificationError: If the shapes of outputs differ, or the exported model gives NaN or
-            infinity where Keras does not.
-    """
+    """Run both on the same scaled inputs."""
     samples, ends, largest, scale = count(x), outputs_of(model), 0.0, 0.0
     decided: list[NDArray[np.bool_]] = []
     for part in chunks(samples, batch_size(model, x)):

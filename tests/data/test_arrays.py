@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lrcompress.data.arrays import chunks, count, drawn, evenly, take
+from lrcompress.data.arrays import chunks, count, evenly, shuffled, take
 
 
 def test_an_array_and_a_dictionary_of_it_are_handled_alike() -> None:
@@ -43,9 +43,9 @@ def test_samples_are_drawn_from_all_over() -> None:
     """In no order of the data, the same ones each time."""
     x = np.arange(1000)
 
-    found = drawn(x, 100)
+    found = shuffled(x, 100)
 
-    assert found.tolist() == drawn({"a": x}, 100).tolist()
+    assert found.tolist() == shuffled({"a": x}, 100).tolist()
     assert len(set(found.tolist())) == 100
     assert found[:10].max() > 500
-    assert sorted(drawn(x, 5000).tolist()) == x.tolist()
+    assert sorted(shuffled(x, 5000).tolist()) == x.tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lrcompress.errors import listed
+from lrcompress.errors import first_three
 
 _Told = dict[str, dict[str, None]]
 
@@ -42,4 +42,6 @@ class Notes:
 def _lines(told: _Told) -> tuple[str, ...]:
     """Return each note with a few of its layers and how many more there are."""
     named = {what: [layer for layer in layers if layer] for what, layers in told.items()}
-    return tuple(f"{what} ({listed(layers)})" if layers else what for what, layers in named.items())
+    return tuple(
+        f"{what} ({first_three(layers)})" if layers else what for what, layers in named.items()
+    )
