@@ -173,9 +173,6 @@ def new_record(model: Path, seed: int) -> RunRecord:
 
 def read(path: Path) -> RunRecord:
     """Read a record, or refuse what is none of this schema."""
-    from lrcompress.records.record import Record
-    from lrcompress.records.schema import wrong
-
     try:
         if path.stat().st_size > LARGEST:
             msg = f"{path} has {path.stat().st_size} bytes; a run record has at most {LARGEST}."
@@ -186,6 +183,10 @@ def read(path: Path) -> RunRecord:
         raise RunRecordError(msg, code="no_run") from error
     except ValueError as error:
         raise _no_record(path, one_line(error)) from error
+    # Most commands find no record to read.
+    from lrcompress.records.record import Record
+    from lrcompress.records.schema import wrong
+
     said = wrong(document, Record)
     if said is not None:
         raise _no_record(path, said)

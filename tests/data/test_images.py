@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lrcompress.data.images import read_image_folder
-from lrcompress.errors import DatasetError
+from lrcompress.data.sources import load
+from lrcompress.errors import DatasetError, MissingExtraError
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
 Refuses = Callable[..., AbstractContextManager[None]]
@@ -69,6 +71,17 @@ def test_parts_by_their_usual_names(draw: Draw, tmp_path: Path, train: str, test
     assert found["x_train"][:, 0, 0, 0].tolist() == [0, 10, 20]
     assert found["x_test"][:, 0, 0, 0].tolist() == [100, 110, 120]
     assert found["y_test"].tolist() == [0, 1, 2]
+
+
+def test_without_pillow_the_extra_is_named(
+    draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images need a package that not everybody has."""
+    draw("ant/0.png")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+
+    with pytest.raises(MissingExtraError, match=r"lrcompress\[images\]"):
+        load(str(tmp_path))
 
 
 def test_three_parts(draw: Draw, tmp_path: Path) -> None:
@@ -176,6 +189,10 @@ def test_the_split_takes_the_same_share_of_every_class(
             draw(f"{label}/{k:02}.png", k + 60 * label)
 
     found = read_image_folder(tmp_path, seed=3)
+    again, other = (load(str(tmp_path), seed=seed) for seed in (3, 4))
+
+    np.testing.assert_array_equal(again.x_test, found["x_test"])
+    assert sum(counts) < 30 or not np.array_equal(again.x_test, other.x_test)
 
     def pixels(part: str) -> NDArray[np.uint8]:
         return np.asarray(found[f"x_{part}"][:, 0, 0, 0])
