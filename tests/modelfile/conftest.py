@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
+from lrcompress.errors import LRCompressError
 from lrcompress.modelfile import ModelFile, Replacement, Site, open_model, read_kernel
 
 Json = dict[str, Any]
@@ -148,6 +149,15 @@ class Maker:
     def pair(self, stem: str, inputs: int, units: int) -> dict[str, np.ndarray]:
         """Return a Dense layer's arrays under the names of tf.keras."""
         return {f"{stem}/kernel:0": self.array(inputs, units), f"{stem}/bias:0": self.array(units)}
+
+
+def refusal(path: Path) -> LRCompressError:
+    """Return the error with which a file is refused: one printable line that names the file."""
+    with pytest.raises(LRCompressError) as caught:
+        open_model(path)
+    assert str(caught.value).isprintable()
+    assert path.name in str(caught.value)
+    return caught.value
 
 
 @pytest.fixture

@@ -14,18 +14,12 @@ from lrcompress.errors import LRCompressError, UnsupportedModelError
 from lrcompress.modelfile import legacy, open_model
 from lrcompress.modelfile.hdf5 import names
 from lrcompress.modelfile.hdf5.index import MAX_CHUNKS, MAX_DEPTH
+from tests.modelfile.conftest import refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.modelfile.conftest import Maker
-
-
-def refusal(path: Path) -> LRCompressError:
-    """Return the error with which a file is refused."""
-    with pytest.raises(LRCompressError) as caught:
-        open_model(path)
-    return caught.value
 
 
 def test_groups_without_end_below_each_other_are_refused(make: Maker) -> None:
@@ -72,10 +66,7 @@ def test_a_name_of_an_object_does_not_break_a_message(make: Maker, name: str) ->
     with h5py.File(path, "r+") as file:
         file[name] = h5py.SoftLink("/model_weights")
 
-    error = refusal(path)
-
-    assert error.code == "hostile"
-    assert str(error).isprintable()
+    assert refusal(path).code == "hostile"
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb"])
@@ -101,10 +92,7 @@ def test_half_a_character_in_a_config_is_refused(make: Maker, kind: str) -> None
     else:
         path = make.keras(config, {"layers/dense/vars/0": make.array(6, 5)})
 
-    error = refusal(path)
-
-    assert error.code == "config"
-    assert str(error).isprintable()
+    assert refusal(path).code == "config"
 
 
 def test_text_that_is_not_utf8_is_refused(make: Maker) -> None:

@@ -13,22 +13,13 @@ import h5py
 import numpy as np
 import pytest
 
-from lrcompress.errors import LRCompressError
-from lrcompress.modelfile import open_model
 from lrcompress.modelfile.container import opened
+from tests.modelfile.conftest import refusal
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-def refusal(path: Path) -> LRCompressError:
-    """Return the error with which a file is refused."""
-    with pytest.raises(LRCompressError) as caught:
-        open_model(path)
-    assert str(caught.value).isprintable()
-    return caught.value
 
 
 def changed(path: Path, mark: bytes, offset: int, value: bytes) -> Path:
