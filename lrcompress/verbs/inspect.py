@@ -22,9 +22,9 @@ from lrcompress.modelfile import (
     open_model,
     read_kernel,
 )
+from lrcompress.records.results import SCHEMA_VERSION
 from lrcompress.verbs.live_models import takes_live_models
 
-SCHEMA_VERSION = 1
 ENERGY_SHARES = (0.8, 0.9, 0.95, 0.99)
 MOST_ROWS = 12
 
