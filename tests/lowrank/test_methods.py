@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lrcompress import lowrank
 from lrcompress.errors import KernelError, RankError
 from lrcompress.lowrank import Factors, InputMoments, Problem, Setting, choose_method
-from lrcompress.lowrank.methods import better, held_out_part, loss_of
+from lrcompress.lowrank.methods.factorize import better, held_out_part, loss_of
 from lrcompress.lowrank.objectives import ACTIVATIONS
 from tests.lowrank.layers import Layer, mean_free, moments_of, softmax, solve
 

@@ -1,52 +1,110 @@
-"""The methods, a file each: what is asked of them, which one `auto` takes, what guards their results."""
+"""The methods, a file each: which there are, and which one `auto` takes.
+
+Only what a method says of itself is loaded here, its mathematics when it is called.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
-
-import numpy as np
+from collections import UserDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
 from lrcompress.errors import RankError, did_you_mean
-from lrcompress.lowrank.descent import rows, split
-from lrcompress.lowrank.factors import Factors
-from lrcompress.lowrank.matrix import check_kernel
-from lrcompress.lowrank.methods.centered import Centered, centre_kernel
-from lrcompress.lowrank.methods.problem import GIVEN, Given, Method, Problem, Setting
-from lrcompress.lowrank.methods.refined import Refined
-from lrcompress.lowrank.methods.svd import SVD
-from lrcompress.lowrank.methods.whitened import Whitened
-from lrcompress.lowrank.objectives import Imitated, head_of, imitated
-from lrcompress.lowrank.svd import check_has_rank
 
-__all__ = [
-    "AUTO",
-    "METHODS",
-    "Method",
-    "Problem",
-    "Setting",
-    "calibration_warnings",
-    "centre_kernel",
-    "choose_method",
-    "factorize_ranks",
-    "learns_from",
-    "method_names",
-]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lrcompress.lowrank.factors import Factors
+    from lrcompress.lowrank.methods.problem import Problem
+
+
+# From the least to the most: each holds what those before it do.
+Given = Literal["kernel", "moments", "inputs"]
+GIVEN: tuple[Given, ...] = ("kernel", "moments", "inputs")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a layer before any of its arrays is read.
+
+    Attributes:
+        softmax: Whether softmax along the classes is what follows.
+        has_bias: Whether the layer has a bias, or may be given one.
+        is_head: Whether the layer makes predictions; a hidden layer hands its output on.
+        given: The most that there is to learn from.
+    """
+
+    softmax: bool = False
+    has_bias: bool = True
+    is_head: bool = True
+    given: Given = "kernel"
+
+
+class Method:
+    """A way to B, C and b'; one file of this folder, one name in METHODS.
+
+    Attributes:
+        name: What ``--method`` calls it.
+        needs: The least that it learns from.
+        minimises: What it brings near the original, and its certificate judges.
+        spectrum_of: The matrix whose singular values its factors name.
+        color: Of its lines in figures, and marker: of its points.
+        hidden: Whether `auto` takes it for a hidden layer, only who asks for it gets it, or never.
+        because: Why `auto` takes it without data, if there is more to say.
+        closed_form: The method that it improves on step by step, rank after rank, so that it
+            truncates no matrix; empty where it is a closed form itself.
+    """
+
+    name: str
+    needs: Given = "kernel"
+    minimises: str = "kernel"
+    spectrum_of: str = "kernel"
+    color: str = "#56B4E9"
+    marker: str = "v"
+    hidden: Literal["auto", "asked", "never"] = "auto"
+    because: str = ""
+    closed_form: str = ""
+
+    def suits(self, setting: Setting) -> str | None:
+        """Return None, or why `auto` passes it over; who asks for it is told."""
+        return None
+
+    def truncated(self, kernel: NDArray[Any], *, softmax: bool) -> NDArray[Any]:
+        """Return the matrix whose energy a rank is chosen by."""
+        return kernel
+
+    def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
+        """Return the factors at some rising ranks, for the price of one."""
+        raise NotImplementedError
+
+
+class Registry(UserDict[str, Method]):
+    """Methods by name; one of this folder is the ``METHOD`` of the module of its name."""
+
+    def __init__(self, *names: str) -> None:
+        """Take the names of those in this folder."""
+        self.data: dict[str, Any] = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> Method:
+        """Return a method, loaded when it is first asked for."""
+        if self.data[name] is None:
+            self.data[name] = import_module(f"{__name__}.{name}").METHOD
+        method: Method = self.data[name]
+        return method
+
 
 # The first that suits is what `auto` takes.
-METHODS: dict[str, Method] = {
-    method.name: method for method in (Refined(), Whitened(), Centered(), SVD())
-}
+METHODS = Registry("refined", "whitened", "centered", "svd")
 AUTO = "auto"
 # Below so many inputs a feature, the covariance of whitening is poorly known.
 AMPLE = 5
-# Losses that differ by less are equal: float32 rounds so, and each engine its own way.
-ROUNDING = 1e-6
 
 
 def method_names() -> list[str]:
     """Return what may be asked for, the simplest method first."""
-    return [AUTO, *reversed(METHODS)]
+    return [AUTO, *reversed([*METHODS])]
 
 
 def learns_from(method: str) -> Given:
@@ -100,75 +158,6 @@ def _best(setting: Setting) -> tuple[str, str]:
 
 def _is_given(method: Method, setting: Setting) -> bool:
     return GIVEN.index(method.needs) <= GIVEN.index(setting.given)
-
-
-def factorize_ranks(
-    problem: Problem, ranks: Collection[int], method: str = AUTO
-) -> dict[int, Factors]:
-    """Factorize a kernel at several ranks, for the price of one.
-
-    The closed forms come from one decomposition at the largest rank, the refined layers from one
-    pass down the ranks. Where the inputs themselves are given, every tenth is held out, and at
-    ranks where a method that learned from inputs is worse on those than the best without data,
-    that one is returned and says so by its `method`.
-
-    Args:
-        problem: The layer.
-        ranks: Each from 1 to min(m, n).
-        method: As for `choose_method`.
-
-    Returns:
-        Factors by rank, each with its certificate; empty without ranks.
-
-    Raises:
-        KernelError: If the kernel or the inputs are not finite, or do not belong together.
-        RankError: If there is no such rank, or the method lacks its data.
-    """
-    wanted = sorted(set(ranks))
-    if not wanted:
-        return {}
-    chosen = METHODS[choose_method(method, problem.setting)[0]]
-    check_kernel(problem.kernel)
-    check_has_rank(problem.kernel, wanted[0])
-    found = chosen.solve(problem, wanted)
-    if chosen.needs == "kernel" or problem.inputs is None:
-        return found
-    without, _ = _best(replace(problem.setting, given="kernel"))
-    return better(found, METHODS[without].solve(problem, wanted), problem)
-
-
-def better(
-    found: Mapping[int, Factors], without_data: Mapping[int, Factors], problem: Problem
-) -> dict[int, Factors]:
-    """Return at each rank the factors that are nearer to the original on the inputs held out."""
-    held_out = held_out_part(problem)
-
-    def loss(factors: Factors) -> float:
-        return loss_of(held_out, factors, problem)
-
-    return {
-        rank: factors
-        if loss(factors) < (1 - ROUNDING) * loss(without_data[rank])
-        else without_data[rank]
-        for rank, factors in found.items()
-    }
-
-
-def held_out_part(problem: Problem) -> Imitated:
-    """Return a layer on every tenth of its inputs; on all, where they are fewer than ten."""
-    kernel, bias = problem.kernel.astype(np.float32), problem.bias
-    inputs = np.zeros((0, len(kernel))) if problem.inputs is None else problem.inputs
-    inner, outer = split(inputs)
-    x = rows(outer if len(outer) else inner, kernel.shape[1])
-    head = head_of(problem.activation, softmax=problem.softmax, is_head=problem.is_head)
-    return imitated(x, kernel, None if bias is None else bias.astype(np.float32), head)
-
-
-def loss_of(held_out: Imitated, factors: Factors, problem: Problem) -> float:
-    """Return the mean loss of factors as they are stored."""
-    bias = problem.bias if factors.bias is None else factors.bias
-    offset = np.zeros(factors.C.shape[1]) if bias is None else bias
-    return held_out.loss(*(part.astype(np.float32) for part in (factors.B, factors.C, offset)))
 
 
 def calibration_warnings(kernel_shape: tuple[int, int], count: int, method: str) -> list[str]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from lrcompress.lowrank.certificate import certify, share_of_norm, within_rounding
 from lrcompress.lowrank.factors import Factors
-from lrcompress.lowrank.methods.problem import Method, Problem, Setting
+from lrcompress.lowrank.methods import Method, Setting
+from lrcompress.lowrank.methods.problem import Problem
 from lrcompress.lowrank.spectrum import at_rank
 from lrcompress.lowrank.svd import truncated_svd
 
@@ -74,3 +75,6 @@ class Centered(Method):
                 B, C, bias, inner.singular_values, self.name, certificate, self.spectrum_of
             )
         return found
+
+
+METHOD = Centered()

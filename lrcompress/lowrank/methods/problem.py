@@ -1,15 +1,14 @@
-"""What a method is given of a layer, and what a method is."""
+"""What a method is given of a layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.factors import Factors
+from lrcompress.lowrank.methods import Given, Setting
 from lrcompress.lowrank.moments import (
     InputMoments,
     ProjectedMoments,
@@ -18,27 +17,6 @@ from lrcompress.lowrank.moments import (
 )
 from lrcompress.lowrank.spectrum import Reference
 from lrcompress.lowrank.svd import truncated_svd
-
-# From the least to the most: each holds what those before it do.
-Given = Literal["kernel", "moments", "inputs"]
-GIVEN: tuple[Given, ...] = ("kernel", "moments", "inputs")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is known of a layer before any of its arrays is read.
-
-    Attributes:
-        softmax: Whether softmax along the classes is what follows.
-        has_bias: Whether the layer has a bias, or may be given one.
-        is_head: Whether the layer makes predictions; a hidden layer hands its output on.
-        given: The most that there is to learn from.
-    """
-
-    softmax: bool = False
-    has_bias: bool = True
-    is_head: bool = True
-    given: Given = "kernel"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,41 +82,3 @@ class Problem:
             check_moments(self.kernel, found)
             self._gathered.append(found)
         return self._gathered[0]
-
-
-class Method:
-    """A way to B, C and b'; one file of this folder, one line in METHODS.
-
-    Attributes:
-        name: What ``--method`` calls it.
-        needs: The least that it learns from.
-        minimises: What it brings near the original, and its certificate judges.
-        spectrum_of: The matrix whose singular values its factors name.
-        color: Of its lines in figures, and marker: of its points.
-        hidden: Whether `auto` takes it for a hidden layer, only who asks for it gets it, or never.
-        because: Why `auto` takes it without data, if there is more to say.
-        closed_form: The method that it improves on step by step, rank after rank, so that it
-            truncates no matrix; empty where it is a closed form itself.
-    """
-
-    name: str
-    needs: Given = "kernel"
-    minimises: str = "kernel"
-    spectrum_of: str = "kernel"
-    color: str = "#56B4E9"
-    marker: str = "v"
-    hidden: Literal["auto", "asked", "never"] = "auto"
-    because: str = ""
-    closed_form: str = ""
-
-    def suits(self, setting: Setting) -> str | None:
-        """Return None, or why `auto` passes it over; who asks for it is told."""
-        return None
-
-    def truncated(self, kernel: NDArray[Any], *, softmax: bool) -> NDArray[Any]:
-        """Return the matrix whose energy a rank is chosen by."""
-        return kernel
-
-    def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
-        """Return the factors at some rising ranks, for the price of one."""
-        raise NotImplementedError

@@ -20,8 +20,9 @@ from lrcompress.events import progress
 from lrcompress.lowrank.certificate import Certificate, certify, share_of_norm, within_rounding
 from lrcompress.lowrank.descent import Head, Imitation
 from lrcompress.lowrank.factors import Factors, rebalance
+from lrcompress.lowrank.methods import Given
 from lrcompress.lowrank.methods.centered import centre_kernel
-from lrcompress.lowrank.methods.problem import Given, Problem
+from lrcompress.lowrank.methods.problem import Problem
 from lrcompress.lowrank.methods.whitened import Whitened
 from lrcompress.lowrank.moments import input_root
 from lrcompress.lowrank.objectives import head_of
@@ -50,6 +51,9 @@ class Refined(Whitened):
             problem.kernel, problem.bias, _inputs(problem), head, has_bias=problem.has_bias
         )
         return _continued(problem, ranks, imitation)
+
+
+METHOD = Refined()
 
 
 def _continued(problem: Problem, ranks: Sequence[int], imitation: Imitation) -> dict[int, Factors]:

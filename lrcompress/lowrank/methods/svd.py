@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lrcompress.lowrank.factors import Factors
-from lrcompress.lowrank.methods.problem import Method, Problem
+from lrcompress.lowrank.methods import Method
+from lrcompress.lowrank.methods.problem import Problem
 from lrcompress.lowrank.spectrum import at_rank
 
 
@@ -19,3 +20,6 @@ class SVD(Method):
         """Cut every rank from the decomposition at the largest."""
         literal = problem.reference(max(ranks)).literal
         return {rank: at_rank(literal, rank, problem.kernel) for rank in ranks}
+
+
+METHOD = SVD()

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from lrcompress.lowrank.certificate import certify, share_of_norm, within_rounding
 from lrcompress.lowrank.factors import Factors, rebalance
+from lrcompress.lowrank.methods import Given, Method
 from lrcompress.lowrank.methods.centered import centre_bias, centre_kernel
-from lrcompress.lowrank.methods.problem import Given, Method, Problem
+from lrcompress.lowrank.methods.problem import Problem
 from lrcompress.lowrank.moments import (
     InputMoments,
     ProjectedMoments,
@@ -87,6 +88,9 @@ class Whitened(Method):
                 B, C, bias, inner.singular_values, self.name, certificate, self.spectrum_of
             )
         return found
+
+
+METHOD = Whitened()
 
 
 def _by_outputs(
