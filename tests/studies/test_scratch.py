@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from lrcompress.data.dataset import Dataset
-from lrcompress.errors import RankError, TrainingError
+from lrcompress.errors import OutputError, RankError, TrainingError
 from lrcompress.events import listening
 
 pytestmark = pytest.mark.keras
@@ -213,6 +213,34 @@ def test_seeds_are_rows_and_together_a_mean(
     assert both["summary"][0]["error_rate_high"] == pytest.approx(min(100, high), rel=1e-4)
 
 
+def test_rows_are_saved_as_each_is_done(few_digits: Dataset, recipe: Any, tmp_path: Path) -> None:
+    """A deleted model is trained again, other settings and ranks that do not fit are refused."""
+    calls: list[int | None] = []
+
+    def one_at_a_time(rank: int | None) -> Any:
+        calls.append(rank)
+        if rank == 2 and calls.count(2) == 1:
+            raise KeyboardInterrupt
+        return tiny(rank)
+
+    short = dataclasses.replace(recipe, build=one_at_a_time, epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        table(few_digits, short, tmp_path, ranks=(4, 2))
+    interrupted = json.loads((tmp_path / "results.json").read_text())
+    resumed = table(few_digits, short, tmp_path, ranks=(4, 2))
+    (tmp_path / "digits-rank4.keras").unlink()
+    table(few_digits, short, tmp_path, ranks=(4, 2))
+
+    assert [row["rank"] for row in interrupted["rows"]] == [4]
+    assert [row["rank"] for row in resumed["rows"]] == [4, 2]
+    assert calls == [4, 2, 2, 4]
+    with pytest.raises(OutputError, match="epochs") as other:
+        table(few_digits, short.lasting(2, None), tmp_path, ranks=(4,))
+    with pytest.raises(RankError, match="Rank 11"):
+        table(few_digits, short, tmp_path / "new", ranks=(11,))
+    assert other.value.code == "results_differ"
+
+
 def test_results_of_the_first_version_go_on(
     few_digits: Dataset, recipe: Any, reference: Any, tmp_path: Path
 ) -> None:
@@ -346,3 +374,26 @@ def test_a_data_set_without_a_network() -> None:
 
     assert refused.value.code == "no_recipe"
     assert set(PUBLISHED) == set(RECIPES)
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "rank", "by_rule", "layer"),
+    [
+        ("mnist", 1_192_042, 8, 19_536, 2_138),
+        ("mnist", 1_192_042, 4, 18_472, 1_074),
+        ("cifar100", 1_297_028, 75, 143_180, 46_000),
+        ("cifar100", 1_297_028, 60, 134_000, 36_820),
+    ],
+)
+def test_the_papers_networks(name: str, total: int, rank: int, by_rule: int, layer: int) -> None:
+    """True counts are those of Keras, the paper's counts those that it printed."""
+    from lrcompress.studies.networks import RECIPES
+
+    recipe = RECIPES[name]
+
+    assert recipe.build(None).count_params() == total
+    small = recipe.build(rank)
+    assert small.count_params() == total - recipe.layer_parameters(None) + layer
+    assert recipe.layer_parameters(rank) == layer
+    assert recipe.paper_parameters(rank) == by_rule
+    assert [item.name for item in small.layers[-2:]] == ["predictions_lowrank", "predictions"]

@@ -49,6 +49,48 @@ def changed(model: Any, path: Path) -> list[str]:
     ]
 
 
+def test_the_best_epoch_is_kept_and_a_seed_gives_one_result(
+    tune: Tune, small_file: Path, few_digits: Dataset
+) -> None:
+    """The kept weights are the best on validation, settings are back."""
+    from lrcompress.live.evaluate import evaluate
+    from lrcompress.live.prepare import prepare
+
+    (first, model), (second, again) = tune(epochs=2), tune(epochs=2)
+
+    errors = [(e["validation_error_rate"], e["validation_loss"]) for e in first.state.history]
+    kept = [entry["kept"] for entry in first.state.history]
+    assert len(kept) == 3
+    assert kept.count(True) == 1
+    assert errors[kept.index(True)] == min(errors)
+    data = prepare(few_digits, model, scaling="/16")
+    val = evaluate(model, data.scaling(data.split.x_val), data.split.y_val)
+    assert val.error_rate == pytest.approx(min(errors)[0])
+    assert [layer.rate for layer in model.layers if "dropout" in layer.name] == [0.2]
+    assert model.loss == "sparse_categorical_crossentropy"
+    assert first.after.errors == second.after.errors
+    assert all(map(np.array_equal, model.get_weights(), again.get_weights()))
+
+
+def test_it_never_ends_worse_than_it_began(tune: Tune, small_file: Path) -> None:
+    """A learning rate that ruins the network leaves the start in place."""
+    outcome, model = tune(None, learning_rate=100.0)
+
+    assert outcome.state.best_epoch == 0
+    assert outcome.after.errors == outcome.before.errors
+    assert changed(model, small_file) == []
+
+
+def test_without_the_original(tune: Tune) -> None:
+    """Without a teacher the labels alone train, and nothing is said of a drop."""
+    outcome, _ = tune(None, epochs=4)
+
+    assert not outcome.distilled
+    assert outcome.drop is None
+    assert outcome.original is None
+    assert outcome.after.errors < outcome.before.errors
+
+
 def test_the_head_alone(tune: Tune, small_file: Path, few_digits: Dataset) -> None:
     """The factors and the bias are trained, nothing else; the figures are the whole model's."""
     from lrcompress.live.evaluate import evaluate

@@ -1,12 +1,8 @@
-"""What the training room does with real, tiny Keras models."""
+"""What is done with real, tiny Keras models: data fitted, scored, layers' inputs, loaded and saved."""
 
 from __future__ import annotations
 
-import json
 import zipfile
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lrcompress.data.dataset import Dataset
-from lrcompress.data.sources import load
-from lrcompress.errors import DatasetError, OutputError, RankError, TrainingError
+from lrcompress.errors import DatasetError, TrainingError
 
 pytestmark = pytest.mark.keras
 
@@ -201,94 +196,6 @@ def test_layer_inputs_inside_a_nested_model() -> None:
         layer_inputs(outer, "inner/nothing", x)
 
 
-@pytest.fixture
-def prepared(examples: Path) -> tuple[Any, Any]:
-    """Return the example model and the digits that fit it."""
-    from lrcompress.live import storing
-    from lrcompress.live.prepare import prepare
-
-    teacher = storing.load_model(examples / "digits_cnn.keras")
-    return teacher, prepare(load("digits"), teacher, scaling="/16")
-
-
-def factorized(examples: Path, tmp_path: Path) -> Path:
-    """Return the example model at rank 3, by the literal truncated SVD."""
-    import lrcompress
-
-    result = lrcompress.factorize(
-        examples / "digits_cnn.keras", rank=3, method="svd", output=tmp_path / "small.keras"
-    )
-    return result.output
-
-
-def test_finetune_keeps_the_best_and_repeats(
-    prepared: tuple[Any, Any], examples: Path, tmp_path: Path
-) -> None:
-    """The kept weights are the best on validation, settings are back, a seed gives one result."""
-    from lrcompress.live import storing
-    from lrcompress.live.evaluate import evaluate
-    from lrcompress.train.finetune import FinetuneSettings, finetune
-
-    teacher, data = prepared
-    path = factorized(examples, tmp_path)
-    outcomes, weights = [], []
-    for _ in range(2):
-        student = storing.load_model(path)
-        rates = [layer.rate for layer in student.layers if "dropout" in layer.name]
-        outcomes.append(finetune(student, teacher, data, FinetuneSettings(epochs=2)))
-        weights.append(student.get_weights())
-
-    first, second = outcomes
-    errors = [(e["validation_error_rate"], e["validation_loss"]) for e in first.state.history]
-    kept = [entry["kept"] for entry in first.state.history]
-    assert len(first.state.history) == 3
-    assert kept.count(True) == 1
-    assert errors[kept.index(True)] == min(errors)
-    val = evaluate(student, data.scaling(data.split.x_val), data.split.y_val)
-    assert val.error_rate == pytest.approx(min(errors)[0])
-    assert [layer.rate for layer in student.layers if "dropout" in layer.name] == rates
-    assert student.optimizer.name == "adam"
-    assert student.loss == "categorical_crossentropy"
-    assert first.after.errors == second.after.errors
-    assert all(map(np.array_equal, *weights))
-
-
-def test_finetune_never_ends_worse_than_it_began(
-    prepared: tuple[Any, Any], examples: Path, tmp_path: Path
-) -> None:
-    """A learning rate that ruins the network leaves the start in place."""
-    from lrcompress.live import storing
-    from lrcompress.train.finetune import FinetuneSettings, finetune
-
-    teacher, data = prepared
-    student = storing.load_model(factorized(examples, tmp_path))
-    before = student.get_weights()
-
-    outcome = finetune(student, teacher, data, FinetuneSettings(epochs=1, learning_rate=100.0))
-
-    assert outcome.state.best_epoch == 0
-    assert outcome.after.errors == outcome.before.errors
-    assert all(map(np.array_equal, before, student.get_weights()))
-
-
-def test_finetune_without_the_original(
-    prepared: tuple[Any, Any], examples: Path, tmp_path: Path
-) -> None:
-    """Without a teacher the labels alone train, and nothing is said of a drop."""
-    from lrcompress.live import storing
-    from lrcompress.train.finetune import FinetuneSettings, finetune
-
-    _, data = prepared
-    student = storing.load_model(factorized(examples, tmp_path))
-
-    outcome = finetune(student, None, data, FinetuneSettings(epochs=2))
-
-    assert not outcome.distilled
-    assert outcome.drop is None
-    assert outcome.original is None
-    assert outcome.after.errors < outcome.before.errors
-
-
 def test_models_that_keras_cannot_load(examples: Path, tmp_path: Path) -> None:
     """What Keras raises becomes one line that names the file."""
     from lrcompress.live.storing import load_model
@@ -317,61 +224,3 @@ def test_saved_models_carry_their_provenance(tmp_path: Path, suffix: str) -> Non
     assert lrcompress.inspect(path)["dataset"] == "mnist"
     assert all(map(np.array_equal, load_model(path).get_weights(), model.get_weights()))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-@pytest.mark.parametrize(
-    ("name", "total", "rank", "by_rule", "layer"),
-    [
-        ("mnist", 1_192_042, 8, 19_536, 2_138),
-        ("mnist", 1_192_042, 4, 18_472, 1_074),
-        ("cifar100", 1_297_028, 75, 143_180, 46_000),
-        ("cifar100", 1_297_028, 60, 134_000, 36_820),
-    ],
-)
-def test_the_papers_networks(name: str, total: int, rank: int, by_rule: int, layer: int) -> None:
-    """True counts are those of Keras, the paper's counts those that it printed."""
-    from lrcompress.studies.networks import RECIPES
-
-    recipe = RECIPES[name]
-
-    assert recipe.build(None).count_params() == total
-    small = recipe.build(rank)
-    assert small.count_params() == total - recipe.layer_parameters(None) + layer
-    assert recipe.layer_parameters(rank) == layer
-    assert recipe.paper_parameters(rank) == by_rule
-    assert [item.name for item in small.layers[-2:]] == ["predictions_lowrank", "predictions"]
-
-
-def test_scratch_rows(tmp_path: Path) -> None:
-    """Rows are saved as each is done; a deleted model is trained again, other settings are refused."""
-    from lrcompress.studies.networks import RECIPES
-    from lrcompress.studies.scratch import train_rows
-
-    data = load("digits")
-    build: Callable[[int | None], Any] = RECIPES["digits"].build
-    calls = []
-
-    def one_at_a_time(rank: int | None) -> Any:
-        calls.append(rank)
-        if rank == 2 and calls.count(2) == 1:
-            raise KeyboardInterrupt
-        return build(rank)
-
-    recipe = replace(RECIPES["digits"], build=one_at_a_time, epochs=1)
-    rows = partial(train_rows, data, "digits")
-
-    with pytest.raises(KeyboardInterrupt):
-        rows(recipe, tmp_path, ranks=(4, 2))
-    interrupted = json.loads((tmp_path / "results.json").read_text())
-    resumed = rows(recipe, tmp_path, ranks=(4, 2))
-    (tmp_path / "digits-rank4.keras").unlink()
-    rows(recipe, tmp_path, ranks=(4, 2))
-
-    assert [row["rank"] for row in interrupted["rows"]] == [4]
-    assert [row["rank"] for row in resumed["rows"]] == [4, 2]
-    assert calls == [4, 2, 2, 4]
-    with pytest.raises(OutputError, match="epochs") as other:
-        rows(recipe.lasting(2, None), tmp_path, ranks=(4,))
-    with pytest.raises(RankError, match="Rank 11"):
-        rows(recipe, tmp_path / "new", ranks=(11,))
-    assert other.value.code == "results_differ"
