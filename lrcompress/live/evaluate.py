@@ -15,9 +15,7 @@ from lrcompress.live.outputs import output_names, outputs_of
 from lrcompress.live.predict import Mask, Run, masked_weights, masks_of, run_over, spread
 from lrcompress.measure import (
     SCORERS,
-    ClassEvaluation,
     Evaluation,
-    OutputsEvaluation,
     Scores,
     Weights,
     kind_of,
@@ -62,23 +60,23 @@ def evaluate(
     return together(outputs, evaluations) if isinstance(y, dict) else evaluations[0]
 
 
-def _placed(found: Any, labels: NDArray[Any], mask: Mask | None) -> Any:  # an `Evaluation`
+def _placed(found: Evaluation, labels: NDArray[Any], mask: Mask | None) -> Evaluation:
     """Return an evaluation that knows whether its predictions stand at the steps of sequences, and the padding."""
-    if isinstance(found, ClassEvaluation) and labels.ndim > 1:
+    if found.measure == "error_rate" and labels.ndim > 1:
         found = dataclasses.replace(found, each_step=True)
     if mask is None or mask.all():
         return found
     padding = 100 * float(1 - spread(mask, predictions_of(labels)).mean())
-    return dataclasses.replace(found, padding=padding)
+    return dataclasses.replace(found, figures={**found.figures, "padding": padding})
 
 
-def together(outputs: list[Output], evaluations: list[Evaluation]) -> OutputsEvaluation:
+def together(outputs: list[Output], evaluations: list[Evaluation]) -> Evaluation:
     """Return the evaluation of a model with several outputs from those of each."""
     pairs = list(zip(outputs, evaluations, strict=True))
     loss = sum(output.loss_weight * found.loss for output, found in pairs)
     by_name = {output.name: found for output, found in pairs}
     samples = max(found.samples for _, found in pairs)
-    return OutputsEvaluation(samples=samples, loss=loss, outputs=by_name)
+    return Evaluation("outputs", {"samples": samples, "loss": loss}, outputs=by_name)
 
 
 def _by_output(model: Any, y: Arrays) -> list[NDArray[Any]]:

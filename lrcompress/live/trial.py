@@ -19,10 +19,8 @@ from lrcompress.live.outputs import output_names, outputs_of
 from lrcompress.live.predict import masked_weights, masks_of, predict_all, spread
 from lrcompress.lowrank import Factors
 from lrcompress.measure import (
-    ClassEvaluation,
     Evaluation,
     OutputDrop,
-    OutputsEvaluation,
     classes_of,
     from_outputs,
     kind_of,
@@ -86,7 +84,7 @@ class NetworkTrial:
             output_error=sum(part.distance(values) for part, values in pairs),
             agreement=_mean([part.agreement(values) for part, values in pairs]),
             error_rate=None if whole is None else _error_rate(whole),
-            wrong=_wrong(whole),
+            wrong=None if whole is None else whole.wrong,
             # A mean without one of the outputs would let that be ruined unseen.
             drop=_mean([part.drop(values) for part, values in pairs], whole=True),
             evaluation=whole,
@@ -155,15 +153,9 @@ def _mean(values: Sequence[float | None], *, whole: bool = False) -> float | Non
 
 
 def _error_rate(evaluation: Evaluation) -> float | None:
-    if not isinstance(evaluation, OutputsEvaluation):
+    if not evaluation.outputs:
         return evaluation.percent_wrong
     return _mean([found.percent_wrong for found in evaluation.outputs.values()], whole=True)
-
-
-def _wrong(evaluation: Evaluation | None) -> NDArray[np.bool_] | None:
-    if isinstance(evaluation, ClassEvaluation) and evaluation.each_weight is None:
-        return evaluation.wrong
-    return None
 
 
 @contextlib.contextmanager

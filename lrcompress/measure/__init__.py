@@ -5,19 +5,13 @@ from __future__ import annotations
 from lrcompress.measure.comparison import Comparison, compare, lost_classes
 from lrcompress.measure.distance import from_logits, from_outputs
 from lrcompress.measure.drop import Judge, Judged, OutputDrop
-from lrcompress.measure.evaluation import (
-    ClassEvaluation,
-    Evaluation,
-    OutputsEvaluation,
-    summarize,
-)
+from lrcompress.measure.evaluation import Evaluation, summarize
 from lrcompress.measure.paired import compare_paired, paired_difference
 from lrcompress.measure.scores import SCORERS, Kind, Scores, classes_of, kind_of
 from lrcompress.measure.statistics import Interval, Weights, mean_interval, wilson_interval
 
 __all__ = [
     "SCORERS",
-    "ClassEvaluation",
     "Comparison",
     "Evaluation",
     "Interval",
@@ -25,7 +19,6 @@ __all__ = [
     "Judged",
     "Kind",
     "OutputDrop",
-    "OutputsEvaluation",
     "Scores",
     "Weights",
     "classes_of",

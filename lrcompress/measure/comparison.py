@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrcompress.errors import DatasetError
-from lrcompress.measure.evaluation import (
-    ClassEvaluation,
-    Evaluation,
-    LabelEvaluation,
-    OutputsEvaluation,
-    RegressionEvaluation,
-)
+from lrcompress.measure.evaluation import Evaluation
 from lrcompress.measure.paired import (
     PairedDifference,
     compare_means,
@@ -47,19 +41,18 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
     Raises:
         DatasetError: If they are not measured alike.
     """
-    if isinstance(first, ClassEvaluation) and isinstance(second, ClassEvaluation):
-        if first.each_weight is None:
-            return compare_paired(first.wrong, second.wrong)
-        return compare_shares("error_rate", first.wrong, second.wrong, first.each_weight)
-    if isinstance(first, LabelEvaluation) and isinstance(second, LabelEvaluation):
-        return compare_means(
-            "binary_error", 100 * first.each_wrong, 100 * second.each_wrong, first.each_weight
-        )
-    if isinstance(first, RegressionEvaluation) and isinstance(second, RegressionEvaluation):
-        return compare_roots("rmse", first.each_squared, second.each_squared, first.each_weight)
-    if isinstance(first, OutputsEvaluation) and isinstance(second, OutputsEvaluation):
+    if first.measure == second.measure:
+        one, other, weights = first.each, second.each, first.weights
+        if first.measure == "error_rate":
+            if weights is None:
+                return compare_paired(one, other)
+            return compare_shares("error_rate", one, other, weights)
+        if first.measure == "binary_error":
+            return compare_means("binary_error", 100 * one, 100 * other, weights)
+        if first.measure == "rmse":
+            return compare_roots("rmse", one, other, weights)
         pairs = zip(first.outputs.items(), second.outputs.values(), strict=True)
-        return PairedOutputs({name: compare(one, other) for (name, one), other in pairs})
+        return PairedOutputs({name: compare(old, new) for (name, old), new in pairs})
     msg = (
         f"One model is measured by its {first.measure}, the other by its {second.measure}; expected "
         "two models of the same kind: evaluate them one by one."
@@ -69,20 +62,17 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
 
 def lost_classes(before: Evaluation, after: Evaluation, output: str = "") -> list[str]:
     """Return remarks on classes that a changed model no longer finds, and on one that is all it gives."""
-    if isinstance(before, OutputsEvaluation) and isinstance(after, OutputsEvaluation):
+    if before.outputs:
         pairs = zip(before.outputs.items(), after.outputs.values(), strict=True)
         return [
             text
             for (name, old), new in pairs
             for text in lost_classes(old, new, f"Output {name}: ")
         ]
-    kinds = (ClassEvaluation, LabelEvaluation)
-    if not isinstance(before, kinds) or not isinstance(after, kinds):
-        return []
     old, new = before.by_class, after.by_class
     if old is None or new is None:
         return []
-    word, remarks = "label" if isinstance(before, LabelEvaluation) else "class", []
+    word, remarks = "label" if before.measure == "binary_error" else "class", list[str]()
     fewest = 0 if word == "label" else 1
     if new.predicted <= fewest < old.predicted:
         what = "no label at all" if word == "label" else "one class only"

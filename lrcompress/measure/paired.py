@@ -22,62 +22,57 @@ from lrcompress.measure.statistics import (
     student_interval,
 )
 
+# Whether each sample is predicted wrongly, and a score of each, (samples,).
+Wrong = NDArray[np.bool_]
+Each = NDArray[np.float64]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class PairedDifference:
     """Two models by a score on the same samples.
 
     Attributes:
+        measure: What the score is called; None of an error rate without weights, which is told by
+            how many samples only one of the two gets wrong.
         difference: The second minus the first; of shares in percentage points.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        p_value: Two-sided; of error rates of the exact McNemar test.
-        measure: What the score is called; None of an error rate without weights, which is told by
-            how many samples only one of the two gets wrong.
         only_first_wrong: Samples that only the first gets wrong.
         only_second_wrong: Samples that only the second gets wrong.
+        p_value: Two-sided; of error rates of the exact McNemar test.
     """
 
+    measure: str | None = None
     difference: float
     low: float
     high: float
-    p_value: float
-    measure: str | None = None
     only_first_wrong: int | None = None
     only_second_wrong: int | None = None
+    p_value: float
 
     def to_json(self) -> dict[str, Any]:
         """Return what is known as a plain dictionary."""
-        order = (
-            "measure",
-            "difference",
-            "low",
-            "high",
-            "only_first_wrong",
-            "only_second_wrong",
-            "p_value",
-        )
-        return {name: getattr(self, name) for name in order if getattr(self, name) is not None}
+        return {name: value for name, value in self.__dict__.items() if value is not None}
 
 
-def compare_paired(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> PairedDifference:
-    """Compare two models by which of the same samples, (samples,), each gets wrong."""
+def compare_paired(first: Wrong, second: Wrong) -> PairedDifference:
+    """Compare two models by which of the same samples each gets wrong."""
     b, c = int((first & ~second).sum()), int((second & ~first).sum())
     low, high, p_value = discordant(b, c, first.size)
-    difference = 100 * (c - b) / first.size
     return PairedDifference(
-        difference, 100 * low, 100 * high, p_value, only_first_wrong=b, only_second_wrong=c
-    )
+        difference=100 * (c - b) / first.size, low=100 * low, high=100 * high,
+        only_first_wrong=b, only_second_wrong=c, p_value=p_value,
+    )  # fmt: skip
 
 
-def compare_shares(
-    measure: str, first: NDArray[np.bool_], second: NDArray[np.bool_], weights: Weights
-) -> PairedDifference:
+def compare_shares(measure: str, first: Wrong, second: Wrong, weights: Weights) -> PairedDifference:
     """Compare weighted shares of two models, in points, as if of fewer samples of equal weight."""
     n, whole = effective_samples(weights), float(weights.sum())
     b, c = (float(weights[a & ~z].sum()) / whole for a, z in ((first, second), (second, first)))
     low, high, p_value = discordant(n * b, n * c, n)
-    return PairedDifference(100 * (c - b), 100 * low, 100 * high, p_value, measure)
+    return PairedDifference(
+        measure=measure, difference=100 * (c - b), low=100 * low, high=100 * high, p_value=p_value
+    )
 
 
 def discordant(b: float, c: float, n: float) -> tuple[float, float, float]:
@@ -125,10 +120,7 @@ def _deviation(b: float, c: float, n: float, difference: float) -> float:
 
 
 def compare_means(
-    measure: str,
-    first: NDArray[np.float64],
-    second: NDArray[np.float64],
-    weights: Weights | None = None,
+    measure: str, first: Each, second: Each, weights: Weights | None = None
 ) -> PairedDifference:
     """Compare the means of two models' scores, (samples,), by Student's paired test."""
     difference, error = mean_and_error(second - first, weights)
@@ -136,10 +128,7 @@ def compare_means(
 
 
 def compare_roots(
-    measure: str,
-    first: NDArray[np.float64],
-    second: NDArray[np.float64],
-    weights: Weights | None = None,
+    measure: str, first: Each, second: Each, weights: Weights | None = None
 ) -> PairedDifference:
     """Compare the roots of the means of two models' scores; see `compare_means`.
 
@@ -163,12 +152,12 @@ def _student(
         # A single sample tells nothing of the spread, which is taken to be as large as it can be.
         known, error = 2.0, abs(difference)
     low, high, p_value = student_interval(difference, error, known - 1)
-    return PairedDifference(difference, low, high, p_value, measure)
+    return PairedDifference(
+        measure=measure, difference=difference, low=low, high=high, p_value=p_value
+    )
 
 
-def paired_difference(
-    first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]
-) -> dict[str, Any]:
+def paired_difference(first: Sequence[Wrong], second: Sequence[Wrong]) -> dict[str, Any]:
     """Compare two ways of making a model, seed by seed, on the same test samples.
 
     Args:
@@ -183,19 +172,18 @@ def paired_difference(
     """
     pairs = [compare_paired(a, b) for a, b in zip(first, second, strict=True)]
     values = [pair.difference for pair in pairs]
-    one = np.ptp(values) == 0
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if not one else 0.0
-    low, high, p_value = (
-        (pairs[0].low, pairs[0].high, pairs[0].p_value) if one
-        else student_interval(float(np.mean(values)), error, len(values) - 1)
-    )  # fmt: skip
+    mean, one = float(np.mean(values)), np.ptp(values) == 0
+    interval = pairs[0].low, pairs[0].high, pairs[0].p_value
+    if not one:
+        error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        interval = student_interval(mean, error, len(values) - 1)
     return {
-        "difference": float(np.mean(values)),
-        "low": low,
-        "high": high,
+        "difference": mean,
+        "low": interval[0],
+        "high": interval[1],
         "only_first_wrong": sum(pair.only_first_wrong or 0 for pair in pairs),
         "only_second_wrong": sum(pair.only_second_wrong or 0 for pair in pairs),
-        "p_value": p_value,
+        "p_value": interval[2],
         "interval": "paired" if one else "t",
         "seeds": len(pairs),
     }

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
-from lrcompress.measure import ClassEvaluation, Evaluation
+from lrcompress.measure import Evaluation
 
 
 def figures(found: Evaluation) -> dict[str, Any]:
     """Return the figures of a classifier with one output, the packed predictions as ``wrong``."""
-    if not isinstance(found, ClassEvaluation) or found.each_weight is not None:
-        what = "weighted samples" if isinstance(found, ClassEvaluation) else found.measure
+    if found.wrong is None:
+        what = "weighted samples" if found.measure == "error_rate" else found.measure
         msg = (
             f"The model is measured by its {what}; expected a classifier with one output and samples "
             "that weigh alike: networks are compared by which samples each gets wrong."

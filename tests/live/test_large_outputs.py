@@ -47,7 +47,7 @@ def test_evaluation_in_blocks_is_that_of_the_whole(
     assert (in_blocks.samples, in_blocks.errors) == (23 * STEPS, whole.errors)
     assert in_blocks.loss == pytest.approx(whole.loss, rel=1e-6)
     np.testing.assert_array_equal(in_blocks.wrong, whole.wrong)
-    assert in_blocks.error_rate_low == whole.error_rate_low
+    assert in_blocks.figures["error_rate_low"] == whole.figures["error_rate_low"]
     # Epochs of a language model are chosen by what it says of all words, not of the likeliest.
     assert whole.merit == (whole.loss, whole.error_rate)
     assert whole.value == whole.error_rate
