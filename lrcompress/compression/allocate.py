@@ -28,18 +28,18 @@ def factorize_several(tasks: Sequence[LayerTask], request: Request) -> Shared:
     """
     asked = pick(request, tells_errors=tasks[0].tells_errors)
     if isinstance(asked.rule, Rank):
-        return _at_one_rank(tasks, asked, request)
+        return _at_one_rank(tasks, asked, every_dense=request.every_dense)
     for task in tasks:
-        check_layer(task.target.layer, 1)
+        check_layer(task.layer, 1)
     curves = [_curve(task) for task in tasks]
-    ranks, text = asked.rule.together(tasks, curves, asked.value, ours=asked.default)
+    ranks, text = asked.rule.together(tasks, curves, asked)
     saved = 1 - total_price(curves, ranks) / sum(curve.price(None) for curve in curves)
     told = f"chosen jointly for {len(tasks)} layers {text} ({100 * saved:.1f} % saved)"
     found, remarks = [], []
     for task, rank in zip(tasks, ranks, strict=True):
         if rank is None:
             remarks.append(
-                f"Layer {task.target.layer.path} stays whole: shrinking it would cost more accuracy per parameter."
+                f"Layer {task.layer.path} stays whole: shrinking it would cost more accuracy per parameter."
             )
         else:
             found.append(task.factorized(asked.choice(rank, {}, told)))
@@ -51,17 +51,17 @@ def factorize_several(tasks: Sequence[LayerTask], request: Request) -> Shared:
     return Shared(found, remarks)
 
 
-def _at_one_rank(tasks: Sequence[LayerTask], asked: Asked, request: Request) -> Shared:
+def _at_one_rank(tasks: Sequence[LayerTask], asked: Asked, *, every_dense: bool) -> Shared:
     """Factorize every layer at the same rank, those that were not named only where it saves."""
     rank, found, remarks = asked.least, [], []
     for task in tasks:
-        layer = task.target.layer
-        if request.every_dense and not request.force and rank > largest_useful(layer):
+        layer = task.layer
+        if every_dense and not asked.force and rank > largest_useful(layer):
             remarks.append(
                 f"Layer {layer.path} stays whole: rank {rank} would not make it smaller."
             )
             continue
-        check_layer(layer, rank, force=request.force)
+        check_layer(layer, rank, force=asked.force)
         found.append(task.factorized(asked.choice(rank, {}, "as asked")))
     if not found:
         msg = f"Rank {rank} makes no Dense layer of this model smaller; ask for a lower rank."
@@ -71,7 +71,7 @@ def _at_one_rank(tasks: Sequence[LayerTask], asked: Asked, request: Request) -> 
 
 def _curve(task: LayerTask) -> Curve:
     """Return a layer's error by rank."""
-    layer = task.target.layer
+    layer = task.layer
     most = largest_useful(layer)
     if task.calibration is None or task.calibration.trial is None:
         shares = task.energies()

@@ -18,6 +18,11 @@ from lrcompress.errors import RankError
 from lrcompress.lowrank import Curve, Ranks
 from lrcompress.records.results import RankChoice
 
+# The rank of a layer, what is found there and beside it, and both in words; and the rank of each
+# layer, None where it stays whole, and what was asked in words.
+Found = tuple[int, dict[int, float], str]
+Joint = tuple[Ranks, str]
+
 
 class Rule(Protocol):
     """A way to come from a value to ranks.
@@ -33,18 +38,11 @@ class Rule(Protocol):
     def check(self, value: float) -> None:
         """Refuse a value that is out of range."""
 
-    def alone(
-        self, task: LayerTask, value: float, *, ours: bool
-    ) -> tuple[int, dict[int, float], str]:
-        """Return the rank of a layer, what is found there and beside it, and both in words.
+    def alone(self, task: LayerTask, asked: Asked) -> Found:
+        """Return the rank of one layer; a value of ours may give way so that something is saved."""
 
-        A value of ours, not the user's, may give way so that something is saved.
-        """
-
-    def together(
-        self, tasks: Sequence[LayerTask], curves: Sequence[Curve], value: float, *, ours: bool
-    ) -> tuple[Ranks, str]:
-        """Return the rank of each layer, None where it stays whole, and what was asked in words."""
+    def together(self, tasks: Sequence[LayerTask], curves: Sequence[Curve], asked: Asked) -> Joint:
+        """Return the ranks of several layers."""
 
 
 class Rank:
@@ -58,17 +56,13 @@ class Rank:
             msg = f"`rank` must be a whole number, 1 or more. Received: rank={value!r}."
             raise RankError(msg, code="bad_rule")
 
-    def alone(
-        self, task: LayerTask, value: float, *, ours: bool
-    ) -> tuple[int, dict[int, float], str]:  # fmt: skip
+    def alone(self, _: LayerTask, asked: Asked) -> Found:
         """Return it."""
-        return int(value), {}, "as asked"
+        return asked.least, {}, "as asked"
 
-    def together(
-        self, tasks: Sequence[LayerTask], curves: Sequence[Curve], value: float, *, ours: bool
-    ) -> tuple[Ranks, str]:  # fmt: skip
+    def together(self, tasks: Sequence[LayerTask], _: Sequence[Curve], asked: Asked) -> Joint:
         """Return it for each layer."""
-        return (int(value),) * len(tasks), "as asked"
+        return (asked.least,) * len(tasks), "as asked"
 
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in (Rank(), Energy(), Reduction(), MaxDrop())}
@@ -78,11 +72,17 @@ DEFAULTS = {True: ("max_drop", 0.5), False: ("energy", 0.95)}
 
 @dataclass(frozen=True)
 class Asked:
-    """A rule, its value, and whether both are the default."""
+    """A rule, its value, whether both are the default, and whether a rank may save nothing."""
 
     rule: Rule
     value: float
-    default: bool
+    default: bool = False
+    force: bool = False
+
+    @property
+    def ours(self) -> bool:
+        """Whether the value may give way."""
+        return self.default and not self.force
 
     @property
     def least(self) -> int:
@@ -115,19 +115,20 @@ def pick(request: Request, *, tells_errors: bool) -> Asked:
         others_or = f"{', '.join(others)} or {last}"
         msg = f"{name} needs data to measure the error on; give --dataset, or {others_or}."
         raise RankError(msg, code="needs_data")
-    return Asked(rule, int(value) if isinstance(rule, Rank) else value, default=not given)
+    if isinstance(rule, Rank):
+        value = int(value)
+    return Asked(rule, value, default=not given, force=request.force)
 
 
-def choose_rank(task: LayerTask, asked: Asked, *, force: bool = False) -> RankChoice:
+def choose_rank(task: LayerTask, asked: Asked) -> RankChoice:
     """Return the rank of one layer by a rule.
 
     Raises:
         RankError: If no rank meets it, or the one that does saves nothing.
     """
-    layer = task.target.layer
-    check_layer(layer, asked.least, force=force)
-    found = asked.rule.alone(task, asked.value, ours=asked.default and not force)
-    check_layer(layer, found[0], force=force)
+    check_layer(task.layer, asked.least, force=asked.force)
+    found = asked.rule.alone(task, asked)
+    check_layer(task.layer, found[0], force=asked.force)
     return asked.choice(*found)
 
 
@@ -138,5 +139,4 @@ def factorize_layer(task: LayerTask, request: Request) -> Factorized:
         RankError: If no rank fits the request.
         KernelError: If the kernel or the inputs are not finite; names the layer.
     """
-    asked = pick(request, tells_errors=task.tells_errors)
-    return task.factorized(choose_rank(task, asked, force=request.force))
+    return task.factorized(choose_rank(task, pick(request, tells_errors=task.tells_errors)))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lrcompress.compression.layer import LayerTask
 from lrcompress.compression.request import largest_useful
 from lrcompress.compression.trial import Matrices
 from lrcompress.errors import RankError
 from lrcompress.events import progress
-from lrcompress.lowrank import Allocations, Curve, Ranks, allocations, rank_grid
+from lrcompress.lowrank import Allocations, Curve, allocations, rank_grid
+
+if TYPE_CHECKING:
+    from lrcompress.compression.choose import Asked, Found, Joint
 
 # Ranks that are tried at a time between two of the grid.
 BETWEEN = 6
@@ -27,15 +31,13 @@ class MaxDrop:
             msg = f"max_drop must be percentage points, 0 or more. Received: {value}."
             raise RankError(msg, code="bad_rule")
 
-    def alone(
-        self, task: LayerTask, value: float, *, ours: bool
-    ) -> tuple[int, dict[int, float], str]:  # fmt: skip
+    def alone(self, task: LayerTask, asked: Asked) -> Found:
         """Return the smallest rank from which on every measured drop is allowed.
 
         First over ranks in even ratios, which methods that go down the ranks give in one pass, then
         over those between the last that is allowed and the first that is not.
         """
-        most = largest_useful(task.target.layer)
+        value, most = asked.value, largest_useful(task.layer)
         if most < 1:
             msg = "No rank makes this layer smaller, so none can be chosen by max_drop."
             raise RankError(msg, code="nothing_to_gain")
@@ -60,18 +62,16 @@ class MaxDrop:
         text = f"the smallest rank that loses at most {_points(value)} {task.judged} ({beside})"
         return rank, near, text
 
-    def together(
-        self, tasks: Sequence[LayerTask], curves: Sequence[Curve], value: float, *, ours: bool
-    ) -> tuple[Ranks, str]:  # fmt: skip
+    def together(self, tasks: Sequence[LayerTask], curves: Sequence[Curve], asked: Asked) -> Joint:
         """Bisect along the allocations for the smallest network whose drop is allowed."""
-        grids = [rank_grid(curve.most) for curve in curves]
+        value, grids = asked.value, [rank_grid(curve.most) for curve in curves]
         path = _rounded(allocations(curves), grids)
         low, high = -1, len(path) - 1  # the last leaves every layer whole, which loses nothing
         while high - low > 1:
             middle = (low + high) // 2
             matrices: Matrices = {
                 # All of a grid at once: a method that goes down the ranks passes through them.
-                task.target.layer: task.at_ranks(grid if task.goes_down else [rank])[rank]
+                task.layer: task.at_ranks(grid if task.goes_down else [rank])[rank]
                 for task, rank, grid in zip(tasks, path[middle], grids, strict=True)
                 if rank is not None
             }

@@ -63,14 +63,13 @@ class LayerTask:
         Raises:
             RankError: If the method is unknown or lacks its data.
         """
-        self.target, self.calibration = target, calibration
+        self.target, self.layer, self.calibration = target, target.layer, calibration
         self._model, self._request, self._task = model, request, task
-        layer = target.layer
         self.method, self.reason = choose_method(
             request.method,
             Setting(
                 softmax=self.softmax,
-                has_bias=layer.use_bias or request.add_bias,
+                has_bias=self.layer.use_bias or request.add_bias,
                 is_head=target.is_head,
                 given="kernel" if calibration is None else "inputs",
             ),
@@ -80,12 +79,12 @@ class LayerTask:
     @property
     def softmax(self) -> bool:
         """Whether softmax follows and the objective looks through it."""
-        return self.target.layer.softmax and self.target.is_head
+        return self.layer.softmax and self.target.is_head
 
     @cached_property
     def kernel(self) -> NDArray[Any]:
         """A, (m, n), finite."""
-        kernel = read_kernel(self._model, self.target.layer)
+        kernel = read_kernel(self._model, self.layer)
         with self._named():
             check_kernel(kernel)
         return kernel
@@ -93,23 +92,20 @@ class LayerTask:
     @cached_property
     def bias(self) -> NDArray[Any] | None:
         """b, (n,), None where the layer has none."""
-        return read_bias(self._model, self.target.layer)
+        return read_bias(self._model, self.layer)
 
     @property
     def inputs(self) -> NDArray[np.float32] | None:
         """The layer's calibration inputs, (..., m)."""
-        return None if self.calibration is None else self.calibration.activations.get(self._path)
-
-    @property
-    def _path(self) -> str:
-        return self.target.layer.path
+        return (
+            None if self.calibration is None else self.calibration.activations.get(self.layer.path)
+        )
 
     @cached_property
     def _problem(self) -> Problem:
-        layer = self.target.layer
         return Problem(
             self.kernel, self.bias,
-            softmax=self.softmax, activation=layer.activation, is_head=self.target.is_head,
+            softmax=self.softmax, activation=self.layer.activation, is_head=self.target.is_head,
             inputs=self.inputs, allow_bias=self._request.add_bias, task=self._task,
         )  # fmt: skip
 
@@ -174,8 +170,8 @@ class LayerTask:
 
     def drops(self, ranks: Sequence[int]) -> dict[int, float]:
         """Return what the layer loses at some ranks, in points, on held-out data."""
-        found, layer = self.at_ranks(ranks), self.target.layer
-        return {r: self.trial({layer: found[r]}, f"rank {r}").drop or 0.0 for r in ranks}
+        found = self.at_ranks(ranks)
+        return {r: self.trial({self.layer: found[r]}, f"rank {r}").drop or 0.0 for r in ranks}
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -183,7 +179,7 @@ class LayerTask:
         try:
             yield
         except KernelError as error:
-            msg = f"Layer {self._path!r} of {self._model.path}: {error}"
+            msg = f"Layer {self.layer.path!r} of {self._model.path}: {error}"
             raise KernelError(msg, code=error.code) from error
 
 
@@ -197,7 +193,7 @@ def finite(
     wrong = not_finite(model) if request.every_dense and len(tasks) > 1 else {}
     kept, remarks = [], []
     for task in tasks:
-        paths = [task.target.layer.path, task.target.layer.input_path]
+        paths = [task.layer.path, task.layer.input_path]
         if not any(path in wrong for path in paths):
             kept.append(task)
             continue

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lrcompress.compression.layer import LayerTask
 from lrcompress.compression.request import largest_useful
 from lrcompress.errors import RankError
 from lrcompress.lowrank import (
     Curve,
-    Ranks,
     allocations,
     parameters,
     rank_for_reduction,
     rank_for_share,
     within_budget,
 )
+
+if TYPE_CHECKING:
+    from lrcompress.compression.choose import Asked, Found, Joint
 
 
 class _Share:
@@ -34,15 +37,13 @@ class Energy(_Share):
 
     name = "energy"
 
-    def alone(
-        self, task: LayerTask, value: float, *, ours: bool
-    ) -> tuple[int, dict[int, float], str]:
+    def alone(self, task: LayerTask, asked: Asked) -> Found:
         """Return the smallest rank that keeps the share; of ours at most the largest that saves."""
-        shares, most = task.energies(), largest_useful(task.target.layer)
+        value, shares, most = asked.value, task.energies(), largest_useful(task.layer)
         rank = rank_for_share(shares, value)
         near = (r for r in (rank - 1, rank, rank + 1) if 1 <= r <= len(shares))
         found = {r: float(shares[r - 1]) for r in near}
-        if ours and rank > most:
+        if asked.ours and rank > most:
             share = float(shares[most - 1])
             text = (
                 f"the largest that saves anything: it keeps {100 * share:.2f} % of the energy, and "
@@ -52,18 +53,16 @@ class Energy(_Share):
         text = f"the smallest rank that keeps {100 * value:g} % of the energy"
         return rank, found, f"{text} ({_beside(found)})"
 
-    def together(
-        self, tasks: Sequence[LayerTask], curves: Sequence[Curve], value: float, *, ours: bool
-    ) -> tuple[Ranks, str]:
+    def together(self, tasks: Sequence[LayerTask], curves: Sequence[Curve], asked: Asked) -> Joint:
         """Return the first allocation that keeps the share, averaged over the layers."""
-        kept = [task.energies() for task in tasks]
+        value, kept = asked.value, [task.energies() for task in tasks]
         path = allocations(curves)
         below = path.last_below(
             len(tasks) * (value - 1e-12),
             lambda layer, rank: 1.0 if rank is None else float(kept[layer][rank - 1]),
         )
         ranks = path[below + 1]
-        if not ours or any(rank is not None for rank in ranks):
+        if not asked.default or any(rank is not None for rank in ranks):
             return ranks, f"to keep {100 * value:g} % of their energy on average"
         text = f"to keep the most energy that still saves something ({100 * value:g} % would save nothing)"
         return tuple(curve.most for curve in curves), text
@@ -74,21 +73,17 @@ class Reduction(_Share):
 
     name = "reduction"
 
-    def alone(
-        self, task: LayerTask, value: float, *, ours: bool
-    ) -> tuple[int, dict[int, float], str]:  # fmt: skip
+    def alone(self, task: LayerTask, asked: Asked) -> Found:
         """Return the largest rank that saves the share."""
-        (m, n), split = task.target.layer.kernel_shape, task.target.layer.rank
+        (m, n), split, value = task.layer.kernel_shape, task.layer.rank, asked.value
         rank, stored = rank_for_reduction(m, n, value, split), parameters(m, n, split)
         found = {r: 1 - r * (m + n) / stored for r in (rank - 1, rank, rank + 1) if r >= 1}
         text = f"the largest rank that saves at least {100 * value:g} % of the layer"
         return rank, found, f"{text} ({_beside(found)})"
 
-    def together(
-        self, tasks: Sequence[LayerTask], curves: Sequence[Curve], value: float, *, ours: bool
-    ) -> tuple[Ranks, str]:  # fmt: skip
+    def together(self, tasks: Sequence[LayerTask], curves: Sequence[Curve], asked: Asked) -> Joint:
         """Return the best ranks that save the share of all kernels together."""
-        whole = sum(curve.price(None) for curve in curves)
+        value, whole = asked.value, sum(curve.price(None) for curve in curves)
         ranks = within_budget(curves, int((1 - value) * whole + 1e-6))
         if ranks is None:
             most = 1 - sum(curve.price(1) for curve in curves) / whole

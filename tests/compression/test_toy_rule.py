@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import lrcompress
-from lrcompress.compression.choose import RULES
+from lrcompress.compression.choose import RULES, Asked, Found, Joint
 from lrcompress.compression.layer import LayerTask
 from lrcompress.errors import RankError
-from lrcompress.lowrank import Curve, Ranks
+from lrcompress.lowrank import Curve
 
 
 class MostParameters:
@@ -25,20 +26,17 @@ class MostParameters:
             msg = f"most_parameters must be 1 or more. Received: {value}."
             raise RankError(msg, code="bad_rule")
 
-    def alone(
-        self, task: LayerTask, value: float, *, ours: bool
-    ) -> tuple[int, dict[int, float], str]:
+    def alone(self, task: LayerTask, asked: Asked) -> Found:
         """Return the largest rank of a layer."""
-        m, n = task.target.layer.kernel_shape
-        rank = int(value) // (m + n)
-        return rank, {rank: rank * (m + n)}, f"the largest with {value:,.0f} parameters"
+        m, n = task.layer.kernel_shape
+        rank = int(asked.value) // (m + n)
+        return rank, {rank: rank * (m + n)}, f"the largest with {asked.value:,.0f} parameters"
 
-    def together(
-        self, tasks: Sequence[LayerTask], curves: Sequence[Curve], value: float, *, ours: bool
-    ) -> tuple[Ranks, str]:
+    def together(self, tasks: Sequence[LayerTask], curves: Sequence[Curve], asked: Asked) -> Joint:
         """Share the entries out evenly."""
-        ranks = tuple(self.alone(task, value / len(tasks), ours=ours)[0] for task in tasks)
-        return ranks, f"to have {value:,.0f} parameters"
+        part = replace(asked, value=asked.value / len(tasks))
+        ranks = tuple(self.alone(task, part)[0] for task in tasks)
+        return ranks, f"to have {asked.value:,.0f} parameters"
 
 
 def test_a_rule_from_outside(
