@@ -44,7 +44,7 @@ def test_evaluation_in_blocks_is_that_of_the_whole(
 
     assert max(sizes) == 4 * STEPS * WORDS
     assert sum(sizes) == 23 * STEPS * WORDS
-    assert (in_blocks.samples, in_blocks.errors) == (23 * STEPS, whole.errors)
+    assert (in_blocks.samples, in_blocks.figures["errors"]) == (23 * STEPS, whole.figures["errors"])
     assert in_blocks.loss == pytest.approx(whole.loss, rel=1e-6)
     np.testing.assert_array_equal(in_blocks.wrong, whole.wrong)
     assert in_blocks.figures["error_rate_low"] == whole.figures["error_rate_low"]

@@ -92,12 +92,12 @@ def test_scores() -> None:
     by_logits, by_p = score(logits, y, is_logits=True), score(p, y, is_logits=False)
     by_step = score(np.stack([p, p]), np.stack([y, y]), is_logits=False)
 
-    assert by_logits.errors == by_p.errors == 1
+    assert by_logits.figures["errors"] == by_p.figures["errors"] == 1
     assert by_logits.wrong.tolist() == [False, False, True]
     expected = -np.log(p[np.arange(3), y]).mean()
     assert by_logits.loss == pytest.approx(expected, rel=1e-6)
     assert by_p.loss == pytest.approx(expected, rel=1e-6)
-    assert (by_step.samples, by_step.errors) == (6, 2)
+    assert (by_step.samples, by_step.figures["errors"]) == (6, 2)
 
 
 def test_score_of_one_unit() -> None:

@@ -68,7 +68,7 @@ def test_the_best_epoch_is_kept_and_a_seed_gives_one_result(
     assert val.error_rate == pytest.approx(min(errors)[0])
     assert [layer.rate for layer in model.layers if "dropout" in layer.name] == [0.2]
     assert model.loss == "sparse_categorical_crossentropy"
-    assert first.after.errors == second.after.errors
+    assert first.after.figures["errors"] == second.after.figures["errors"]
     assert all(map(np.array_equal, model.get_weights(), again.get_weights()))
 
 
@@ -77,7 +77,7 @@ def test_it_never_ends_worse_than_it_began(tune: Tune, small_file: Path) -> None
     outcome, model = tune(None, learning_rate=100.0)
 
     assert outcome.state.best_epoch == 0
-    assert outcome.after.errors == outcome.before.errors
+    assert outcome.after.figures["errors"] == outcome.before.figures["errors"]
     assert changed(model, small_file) == []
 
 
@@ -88,7 +88,7 @@ def test_without_the_original(tune: Tune) -> None:
     assert not outcome.distilled
     assert outcome.drop is None
     assert outcome.original is None
-    assert outcome.after.errors < outcome.before.errors
+    assert outcome.after.figures["errors"] < outcome.before.figures["errors"]
 
 
 def test_the_head_alone(tune: Tune, small_file: Path, few_digits: Dataset) -> None:
@@ -102,8 +102,12 @@ def test_the_head_alone(tune: Tune, small_file: Path, few_digits: Dataset) -> No
     after = evaluate(model, x, few_digits.y_test)
     assert changed(model, small_file) == ["predictions_lowrank", "predictions"]
     assert outcome.distilled
-    assert outcome.original.errors < outcome.after.errors < outcome.before.errors
-    assert after.errors == outcome.after.errors
+    assert (
+        outcome.original.figures["errors"]
+        < outcome.after.figures["errors"]
+        < outcome.before.figures["errors"]
+    )
+    assert after.figures["errors"] == outcome.after.figures["errors"]
     assert after.loss == pytest.approx(outcome.after.loss, rel=1e-5)
     # Keras numbers optimizers in a process: the file's own name, whatever ran before this test.
     assert type(model.optimizer).__name__ == "Adam"
