@@ -146,7 +146,9 @@ def test_each_output_has_its_own_mask() -> None:
         "tags": (x > 0).sum(), "labels": (x > 0).sum(), "numbers": (x > 0).sum(), "topic": len(x),
     }  # fmt: skip
     apart = model.predict(x, verbose=0)["numbers"] - targets["numbers"]
-    assert found["numbers"].value == pytest.approx(np.sqrt(np.square(apart[x > 0]).mean()), rel=1e-6)
+    assert found["numbers"].value == pytest.approx(
+        np.sqrt(np.square(apart[x > 0]).mean()), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", ["plain", "nested", "sequential"])
