@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.output import Output
+from lrcompress.data.model_output import Output
 from lrcompress.errors import DatasetError
 from lrcompress.kinds.activations import ONE_SIDED
 

@@ -1,4 +1,7 @@
-"""A Keras model that runs: loading, predicting, measuring and watching it."""
+"""A Keras model that runs: loading, predicting, measuring and watching it.
+
+Its modules are imported one by one, above the rooms of Keras inside functions: all but `environment` load Keras.
+"""
 
 from __future__ import annotations
 

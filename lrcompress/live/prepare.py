@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count
 from lrcompress.data.dataset import Dataset
-from lrcompress.data.output import Output
+from lrcompress.data.model_output import Output
 from lrcompress.data.scaling import Scaling, image_like, parse
 from lrcompress.errors import DatasetError
 from lrcompress.live.evaluate import evaluate

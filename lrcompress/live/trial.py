@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lrcompress.compression.trial import Matrices, Outcome
 from lrcompress.data.arrays import Arrays
-from lrcompress.data.output import Output
+from lrcompress.data.model_output import Output
 from lrcompress.live.activations import find_layer
 from lrcompress.live.evaluate import score, together
 from lrcompress.live.outputs import output_names, outputs_of

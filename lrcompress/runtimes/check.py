@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, chunks, count, take
 from lrcompress.data.finite import check_outputs
-from lrcompress.data.output import Output
+from lrcompress.data.model_output import Output
 from lrcompress.errors import VerificationError
 from lrcompress.events import progress
 from lrcompress.live.activations import find_layer

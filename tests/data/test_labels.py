@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lrcompress.data.labels import fit_labels, read_labels
-from lrcompress.data.output import Output
+from lrcompress.data.model_output import Output
 from lrcompress.errors import DatasetError
 from lrcompress.measure import kind_of
 
