@@ -24,7 +24,7 @@ from lrcompress.reporting.figures import (
     single,
 )
 from lrcompress.reporting.headline import result_of, stage_of
-from lrcompress.reporting.latency import WHAT, duration, short_names, times, verdicts
+from lrcompress.reporting.latency import WHAT, duration, middle_half, short_names, times, verdicts
 from lrcompress.reporting.layers import (
     break_even,
     energy_at,
@@ -219,7 +219,7 @@ def _latency(story: dict[str, Any]) -> Iterator[Chart]:
     names = [printable(name) for name in short_names(document)]
     table = [
         [WHAT[row["what"]], count(row["batch_size"]), names[row["model"]], duration(row["median"]),
-         f"{duration(row['q1'])} to {duration(row['q3'])}",
+         middle_half(row),
          "-" if row["speed"] is None else times(row["speed"])]
         for row in document["rows"]
     ]  # fmt: skip

@@ -73,6 +73,11 @@ def times(speed: dict[str, Any]) -> str:
     return f"{speed['ratio']:.2f} [{speed['low']:.2f}, {speed['high']:.2f}]"
 
 
+def middle_half(timed: dict[str, Any]) -> str:
+    """Return between which durations half of the calls are."""
+    return f"{duration(timed['q1'])} to {duration(timed['q3'])}"
+
+
 def duration(seconds: float) -> str:
     """Return seconds in the unit that suits them, three digits."""
     for unit, step in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lrcompress.errors import printable
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 # What a command shows: tables and lines.
 Parts: TypeAlias = "list[RenderableType]"
+# A column's header, and what it writes of an entry.
+Column: TypeAlias = tuple[str, Callable[[dict[str, Any]], str]]
 # A longer word, such as a path, may be broken.
 LONGEST_WORD = 24
 
@@ -25,6 +28,19 @@ def table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) 
         rows=[[printable(cell) for cell in row] for row in rows],
         left=left,
     )
+
+
+def grid(
+    title: str, columns: Sequence[Column], entries: Sequence[dict[str, Any]], left: int = 1
+) -> RenderableType:
+    """Return a table with a row an entry."""
+    rows = [[write(entry) for _, write in columns] for entry in entries]
+    return table(title, [name for name, _ in columns], rows, left)
+
+
+def of(key: str, write: Callable[[Any], str] = str) -> Callable[[dict[str, Any]], str]:
+    """Return what writes one value of an entry."""
+    return lambda entry: write(entry[key])
 
 
 def plain(lines: list[str]) -> RenderableType:

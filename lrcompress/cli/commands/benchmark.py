@@ -10,8 +10,8 @@ import click
 from lrcompress.cli.options import model_argument, numbers_of, run_option
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.errors import printable
-from lrcompress.reporting.latency import WHAT, duration, short_names, times, verdicts
-from lrcompress.reporting.tables import Parts, plain, table
+from lrcompress.reporting.latency import WHAT, duration, middle_half, short_names, times, verdicts
+from lrcompress.reporting.tables import Parts, grid, of, plain
 from lrcompress.reporting.words import count
 
 
@@ -47,22 +47,18 @@ def command(models: tuple[Path, ...], run: Path | None, **options: Any) -> Answe
 def render(result: dict[str, Any]) -> Parts:
     """Show what was measured, and what it comes to in words."""
     names = short_names(result)
-    rows = [
-        [
-            WHAT[row["what"]],
-            count(row["batch_size"]),
-            names[row["model"]],
-            duration(row["median"]),
-            f"{duration(row['q1'])} to {duration(row['q3'])}",
-            count(row["samples_per_second"]),
-            "-" if row["speed"] is None else times(row["speed"]),
-            count(row["runs"]),
-        ]
-        for row in result["rows"]
+    columns = [
+        ("", of("what", WHAT.__getitem__)),
+        ("batch", of("batch_size", count)),
+        ("model", of("model", names.__getitem__)),
+        ("median", of("median", duration)),
+        ("middle half", middle_half),
+        ("samples/s", of("samples_per_second", count)),
+        ("times as fast [95 %]", of("speed", lambda found: "-" if found is None else times(found))),
+        ("runs", of("runs", count)),
     ]
-    columns = ["", "batch", "model", "median", "middle half", "samples/s", "times as fast [95 %]", "runs"]  # fmt: skip
     lines = [*verdicts(result), *_counted(result), *_computed(result)]
-    return [table("Latency, measured in turns", columns, rows, left=3), plain(lines)]
+    return [grid("Latency, measured in turns", columns, result["rows"], left=3), plain(lines)]
 
 
 def _counted(result: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ import click
 
 from lrcompress.cli.options import data_options, model_argument, seed_option
 from lrcompress.cli.verb import Answer, verb
-from lrcompress.reporting.tables import Parts, plain, table
+from lrcompress.reporting.tables import Parts, grid, of, plain
 from lrcompress.reporting.words import beside, chance, change, count, padding, rate, test_column
 
 
@@ -36,44 +36,35 @@ def command(models: tuple[Path, ...], **options: Any) -> Answer:  # noqa: ANN401
 
 def render(results: list[dict[str, Any]]) -> Parts:
     """Show what was measured: a row a model, or a row a model and output."""
-    rows = [_row(name, entry, paired) for found in results for name, entry, paired in _each(found)]
-    paired = [entry["difference"] for entry in results if entry["difference"] is not None]
-    exact = all("only_first_wrong" in entry for entry in paired)
-    p_value = "p (McNemar)" if exact else "p"
+    entries = [entry for found in results for entry in _each(found)]
+    differences = [found["difference"] for found in results if found["difference"] is not None]
+    exact = all("only_first_wrong" in found for found in differences)
     columns = [
-        "model",
-        test_column(results),
-        "and",
-        "against the first",
-        p_value,
-        "loss",
-        "samples",
+        ("model", of("model")),
+        (test_column(results), rate),
+        *([("and", beside)] if any(map(beside, entries)) else []),
+        ("against the first", of("difference", lambda lost: "-" if lost is None else change(lost))),
+        (
+            "p (McNemar)" if exact else "p",
+            of("difference", lambda lost: "-" if lost is None else chance(lost)),
+        ),
+        ("loss", of("loss", "{:.4f}".format)),
+        ("samples", of("samples", count)),
     ]
-    if not any(row[2] for row in rows):
-        for cells in (columns, *rows):
-            del cells[2]
     note = f"scaling {results[0]['scaling']}; {results[0]['device']}"
-    return [table("Evaluation", columns, rows), plain([*padding(results[0]), note])]
+    return [grid("Evaluation", columns, entries), plain([*padding(results[0]), note])]
 
 
-def _each(found: dict[str, Any]) -> list[tuple[str, dict[str, Any], dict[str, Any] | None]]:
-    """Return name, figures and difference of a model, or of each of its outputs."""
-    paired = found["difference"]
+def _each(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a model, or each of its outputs as one."""
+    lost = found["difference"]
     if found["measure"] != "outputs":
-        return [(found["model"], found, paired)]
+        return [found]
     return [
-        (f"{found['model']}: {name}", entry, None if paired is None else paired["outputs"][name])
+        entry
+        | {
+            "model": f"{found['model']}: {name}",
+            "difference": None if lost is None else lost["outputs"][name],
+        }
         for name, entry in found["outputs"].items()
-    ]
-
-
-def _row(name: str, entry: dict[str, Any], paired: dict[str, Any] | None) -> list[str]:
-    return [
-        name,
-        rate(entry),
-        beside(entry),
-        "-" if paired is None else change(paired),
-        "-" if paired is None else chance(paired),
-        f"{entry['loss']:.4f}",
-        count(entry["samples"]),
     ]

@@ -20,8 +20,8 @@ from lrcompress.cli.options import (
 from lrcompress.cli.quiet import nothing_on
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.errors import printable
-from lrcompress.reporting.latency import duration, times
-from lrcompress.reporting.tables import Parts, plain, table
+from lrcompress.reporting.latency import duration, middle_half, times
+from lrcompress.reporting.tables import Parts, grid, of, plain
 from lrcompress.reporting.words import change, count, rate, size
 from lrcompress.runtimes import TARGETS, end_of
 
@@ -93,25 +93,20 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
 
 def render(result: dict[str, Any]) -> Parts:
     """Show sizes and latency, and that the exported model does what the Keras model does."""
-    original = result["original"]
-    rows = [] if original is None else [_row(original["model"], original)]
-    rows.append(_row(result["input"], result))
+    entries = [result | {"model": result["input"]}]
+    if result["original"] is not None:
+        entries.insert(0, result["original"])
     form = TARGETS[result["format"]].title + (", 8-bit weights" if result["int8"] else "")
-    columns = ["model", "Keras file", form, "latency", "middle half", "runs"]
-    lines = [*_factors(result), *_outputs(result), *_errors(result), *_latency(result)]
-    return [table("Exported", columns, rows), plain([*lines, f"wrote {result['output']}"])]
-
-
-def _row(model: str, entry: dict[str, Any]) -> list[str]:
-    timed = entry["latency"]
-    return [
-        PurePath(model).name,
-        size(entry["bytes_before"]),
-        size(entry["bytes_after"]),
-        duration(timed["median"]),
-        f"{duration(timed['q1'])} to {duration(timed['q3'])}",
-        count(timed["runs"]),
+    columns = [
+        ("model", of("model", lambda path: PurePath(path).name)),
+        ("Keras file", of("bytes_before", size)),
+        (form, of("bytes_after", size)),
+        ("latency", of("latency", lambda timed: duration(timed["median"]))),
+        ("middle half", of("latency", middle_half)),
+        ("runs", of("latency", lambda timed: count(timed["runs"]))),
     ]
+    lines = [*_factors(result), *_outputs(result), *_errors(result), *_latency(result)]
+    return [grid("Exported", columns, entries), plain([*lines, f"wrote {result['output']}"])]
 
 
 def _factors(result: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ import click
 
 from lrcompress.cli.options import layer_option, model_argument
 from lrcompress.cli.verb import Answer, verb
-from lrcompress.reporting.tables import Parts, plain, table
+from lrcompress.reporting.tables import Parts, grid, of, plain
 from lrcompress.reporting.words import count, share, size, small
 
 
@@ -65,16 +65,13 @@ def _file(document: dict[str, Any]) -> Parts:
 
 def _layers(document: dict[str, Any]) -> Parts:
     whole = document["parameters"]
-    rows = [
-        [
-            layer["path"],
-            layer["class_name"],
-            count(layer["parameters"]),
-            share(layer["parameters"] / whole if whole else None),
-        ]
-        for layer in document["layers"]
+    columns = [
+        ("layer", of("path")),
+        ("class", of("class_name")),
+        ("parameters", of("parameters", count)),
+        ("share", of("parameters", lambda own: share(own / whole if whole else None))),
     ]
-    return [table("Layers", ["layer", "class", "parameters", "share"], rows, left=2)]
+    return [grid("Layers", columns, document["layers"], left=2)]
 
 
 def _head(head: dict[str, Any]) -> list[str]:
@@ -108,19 +105,15 @@ def _elsewhere(document: dict[str, Any], head: dict[str, Any]) -> list[str]:
 
 
 def _ranks(ranks: list[dict[str, Any]]) -> Parts:
-    columns = ["rank", "parameters", "of the layer", "of the model", "energy", "spectral error"]
-    rows = [
-        [
-            str(row["rank"]),
-            count(row["parameters_saved"]),
-            share(row["layer_reduction"]),
-            share(row["model_reduction"]),
-            share(row["energy"]),
-            small(row["spectral_error"]),
-        ]
-        for row in ranks
+    columns = [
+        ("rank", of("rank")),
+        ("parameters", of("parameters_saved", count)),
+        ("of the layer", of("layer_reduction", share)),
+        ("of the model", of("model_reduction", share)),
+        ("energy", of("energy", share)),
+        ("spectral error", of("spectral_error", small)),
     ]
     said = (
         "of the layer: share of its kernel, without bias; energy and spectral error: of method svd"
     )
-    return [table("What a rank would save", columns, rows, left=0), plain([said])]
+    return [grid("What a rank would save", columns, ranks, left=0), plain([said])]

@@ -14,7 +14,7 @@ from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting import formats
 from lrcompress.reporting.latency import verdicts
 from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
-from lrcompress.reporting.tables import Parts, plain, table
+from lrcompress.reporting.tables import Parts, grid, of, plain
 from lrcompress.reporting.words import (
     count,
     drop,
@@ -87,31 +87,14 @@ def _shown(kind: str | None, story: dict[str, Any]) -> Parts | str:
 
 def render(story: dict[str, Any]) -> Parts:
     """Show the story of a run."""
-    parts: Parts = [
-        table(
-            f"Report of {story['record']}",
-            [
-                "",
-                test_column(story["stages"]),
-                "against original",
-                "parameters",
-                "saved",
-                "file",
-                "saved",
-            ],
-            [
-                [
-                    stage["name"],
-                    rate(stage),
-                    drop(stage),
-                    count(stage["parameters"]),
-                    share(stage["parameters_reduction"]),
-                    size(stage["bytes"]),
-                    share(stage["bytes_reduction"]),
-                ]
-                for stage in story["stages"]
-            ],
-        )
+    columns = [
+        ("", of("name")),
+        (test_column(story["stages"]), rate),
+        ("against original", drop),
+        ("parameters", of("parameters", count)),
+        ("saved", of("parameters_reduction", share)),
+        ("file", of("bytes", size)),
+        ("saved", of("bytes_reduction", share)),
     ]
     lines: list[str] = []
     for layer in story["layers"]:
@@ -136,7 +119,7 @@ def render(story: dict[str, Any]) -> Parts:
             + "are optimizer state, not counted as saved"
         )
     lines += [f"note: {warning}" for warning in story["warnings"]]
-    return [*parts, plain(lines)]
+    return [grid(f"Report of {story['record']}", columns, story["stages"]), plain(lines)]
 
 
 def _data_lines(story: dict[str, Any]) -> list[str]:

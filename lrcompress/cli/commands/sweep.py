@@ -22,7 +22,7 @@ from lrcompress.cli.options import (
 )
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.reporting.metrics import metric
-from lrcompress.reporting.tables import Parts, plain, table
+from lrcompress.reporting.tables import Column, Parts, grid, of, plain
 from lrcompress.reporting.words import (
     change,
     count,
@@ -35,6 +35,15 @@ from lrcompress.reporting.words import (
     small,
     test_column,
 )
+
+KERNEL = [
+    ("rank", of("rank")),
+    ("parameters", of("parameters_after", count)),
+    ("layer saved", of("layer_reduction", share)),
+    ("model saved", of("model_reduction", share)),
+    ("energy", of("energy", share)),
+    ("spectral error", of("spectral_error", small)),
+]
 
 
 @click.command("sweep")
@@ -83,14 +92,8 @@ def render(document: dict[str, Any]) -> Parts:
     parts: Parts = []
     for method in dict.fromkeys(row["method"] for row in document["rows"]):
         rows = [row for row in document["rows"] if row["method"] == method]
-        columns = ["rank", "parameters", "layer saved", "model saved", "energy", "spectral error"]
-        cells = [_kernel(row) for row in rows]
-        if measured:
-            columns += _output_columns(rows)
-            cells = [[*one, *_outputs(row)] for one, row in zip(cells, rows, strict=True)]
-        parts.append(
-            table(f"{document['layer']}: Dense {m} x {n}, {method}", columns, cells, left=0)
-        )
+        columns = [*KERNEL, *(_outputs(rows) if measured else [])]
+        parts.append(grid(f"{document['layer']}: Dense {m} x {n}, {method}", columns, rows, left=0))
     times = ", ".join(f"{name} {seconds(value)}" for name, value in document["seconds"].items())
     lines = [
         *_replaced(document["rows"]),
@@ -141,29 +144,17 @@ def _replaced(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _kernel(row: dict[str, Any]) -> list[str]:
-    return [
-        str(row["rank"]),
-        count(row["parameters_after"]),
-        share(row["layer_reduction"]),
-        share(row["model_reduction"]),
-        share(row["energy"]),
-        small(row["spectral_error"]),
-    ]
-
-
-def _output_columns(rows: list[dict[str, Any]]) -> list[str]:
+def _outputs(rows: list[dict[str, Any]]) -> list[Column]:
     drops = any(row.get("held_out_drop") is not None for row in rows)
-    chosen_by = "drop, held out" if drops else "held out"
-    return ["output error", "agreement", chosen_by, test_column(rows), "drop [95 %]"]
-
-
-def _outputs(row: dict[str, Any]) -> list[str]:
-    drop = row["drop"]
     return [
-        small(row["output_error"]),
-        "-" if row["agreement"] is None else f"{row['agreement']:.2f} %",
-        held_out(row) if row.get("held_out_drop") is None else points(row["held_out_drop"]),
-        rate(row),
-        "-" if drop is None else change(drop),
+        ("output error", of("output_error", small)),
+        ("agreement", of("agreement", lambda same: "-" if same is None else f"{same:.2f} %")),
+        ("drop, held out" if drops else "held out", _chosen_by),
+        (test_column(rows), rate),
+        ("drop [95 %]", of("drop", lambda lost: "-" if lost is None else change(lost))),
     ]
+
+
+def _chosen_by(row: dict[str, Any]) -> str:
+    lost = row.get("held_out_drop")
+    return held_out(row) if lost is None else points(lost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lrcompress.cli.options import (
 )
 from lrcompress.cli.verb import Answer, resumable, verb
 from lrcompress.reporting.arms import rank_name, seeds_name
-from lrcompress.reporting.tables import Parts, plain, table
+from lrcompress.reporting.tables import Column, Parts, grid, of, plain
 from lrcompress.reporting.words import count, rate
 
 # `full` is the network without a low-rank layer.
@@ -77,31 +78,20 @@ def command(dataset: str, output: Path | None, **options: Any) -> Answer:  # noq
 def render(results: dict[str, Any]) -> Parts:
     """Show a table of the networks, beside the published one where there is one."""
     settings, summary = results["settings"], results["summary"]
-    is_papers = any(entry["paper_parameters"] is not None for entry in summary)
-    rows = []
-    for entry in summary:
-        published = entry["published"] or {}
-        papers = [
-            f"{published['error_rate']:.2f} %" if published else "-",
-            count(entry["paper_parameters"]),
-            count(published.get("parameters")),
+    columns: list[Column] = [
+        ("rank", of("rank", rank_name)),
+        ("test error [95 %]", rate),
+        ("layer, true", of("layer_parameters", count)),
+        ("model, true", of("model_parameters", count)),
+        ("seconds", of("seconds", count)),
+    ]
+    if any(entry["paper_parameters"] is not None for entry in summary):
+        columns[2:2] = [
+            ("published", _published("error_rate", "{:.2f} %".format)),
+            ("parameters, paper's count", of("paper_parameters", count)),
+            ("published", _published("parameters", count)),
         ]
-        rows.append(
-            [
-                rank_name(entry["rank"]),
-                rate(entry),
-                *(papers if is_papers else []),
-                count(entry["layer_parameters"]),
-                count(entry["model_parameters"]),
-                count(entry["seconds"]),
-                *([count(published.get("seconds"))] if is_papers else []),
-            ]
-        )
-    columns = [
-        "rank", "test error [95 %]",
-        *(["published", "parameters, paper's count", "published"] if is_papers else []),
-        "layer, true", "model, true", "seconds", *(["published"] if is_papers else []),
-    ]  # fmt: skip
+        columns.append(("published", _published("seconds", count)))
     name = settings.get("network")
     title = (
         f"From scratch: {settings['dataset']}{f', {name}' if name else ''}, "
@@ -111,4 +101,14 @@ def render(results: dict[str, Any]) -> Parts:
     lines = [f"device: {results['device']}"]
     if any(entry["interval"] == "t" for entry in summary):
         lines.insert(0, "test error: mean over seeds with Student's interval; seconds: mean")
-    return [table(title, columns, rows), plain(lines)]
+    return [grid(title, columns, summary), plain(lines)]
+
+
+def _published(key: str, write: Callable[[Any], str]) -> Callable[[dict[str, Any]], str]:
+    """Return what writes a published figure of an entry, if there is one."""
+
+    def written(entry: dict[str, Any]) -> str:
+        value = (entry["published"] or {}).get(key)
+        return "-" if value is None else write(value)
+
+    return written
