@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lrcompress.data.labels import class_numbers
 from lrcompress.data.named import NAMED, locate
 from lrcompress.data.sources import load
-from lrcompress.errors import DatasetError, UnknownDatasetError
+from lrcompress.errors import DatasetError
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -98,15 +98,6 @@ def test_without_network_the_folders_searched_are_named(
 
     one_line(error, str(tmp_path / "given"), str(tmp_path / "home"), "mnist.npz", "--data-dir")
     assert error.value.code == "dataset_not_found"
-
-
-def test_unknown_name_is_a_usage_error() -> None:
-    """An unknown name suggests the near one and has the exit code of a usage error."""
-    with pytest.raises(UnknownDatasetError) as error:
-        load("minst")
-
-    one_line(error, "'minst'", "'mnist'")
-    assert error.value.exit_code == 2
 
 
 @pytest.mark.parametrize("shape", ["(n,)", "(n, 1)", "one-hot"])
