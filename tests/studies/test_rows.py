@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +12,6 @@ import numpy as np
 import pytest
 
 from lrcompress.errors import DatasetError, OutputError
-from lrcompress.files import locked
 from lrcompress.studies.rows import UNFINISHED, Job, RowFile, work_through
 
 # Seconds: of threads that wait for each other for ever, not of a busy machine.
@@ -40,55 +37,6 @@ def job(name: str, work: Callable[[], None] = lambda: None, needs: str | None = 
 def names(document: dict[str, Any]) -> list[str]:
     """Return which rows a document has."""
     return [row["name"] for row in document["rows"]]
-
-
-def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
-    """A second holder is told so at once, waits if it asks to, and nothing is left behind."""
-    path = tmp_path / "inner" / "x.lock"
-    order = []
-
-    def wait() -> None:
-        with locked(path, wait=True) as held:
-            order.append(("waited", held))
-
-    with locked(path, wait=False) as first:
-        with locked(path, wait=False) as second:
-            pass
-        thread = threading.Thread(target=wait)
-        thread.start()
-        order.append(("first done", first))
-    thread.join(timeout=PATIENCE)
-
-    assert (first, second) == (True, False)
-    assert order == [("first done", True), ("waited", True)]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_lock_goes_with_its_dead_holder(tmp_path: Path) -> None:
-    """A process that is killed while it holds a lock leaves it free, though its file is there."""
-    path = tmp_path / "x.lock"
-    code = (
-        "import os, sys; from pathlib import Path; from lrcompress.files import locked\n"
-        "with locked(Path(sys.argv[1]), wait=False) as held:\n    os._exit(0 if held else 1)\n"
-    )
-
-    died = subprocess.run([sys.executable, "-c", code, str(path)], check=True)
-
-    assert died.returncode == 0
-    assert path.exists()
-    with locked(path, wait=False) as held:
-        assert held
-
-
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """A lock in what is no folder is refused in one line."""
-    (tmp_path / "file").write_text("")
-
-    with (
-        pytest.raises(OutputError, match="another --output"),
-        locked(tmp_path / "file" / "x.lock", wait=False),
-    ):
-        pass
 
 
 def test_jobs_wait_for_what_they_need(tmp_path: Path) -> None:
