@@ -17,8 +17,8 @@ from drawing.sheet import (
     plain_log,
     read,
 )
-from lrcompress.reporting.arms import arm_names
 from lrcompress.reporting.figures import STAGES, draw_arms, draw_stages
+from lrcompress.reporting.words import arm_names
 
 _INTERVAL = ("error_rate", "error_rate_low", "error_rate_high")
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from lrcompress.errors import printable
-from lrcompress.reporting.arms import arm_names, rank_name
 from lrcompress.reporting.figures import (
     STAGES,
     draw_arms,
@@ -32,8 +31,16 @@ from lrcompress.reporting.layers import (
     spectrum_of,
     with_spectrum,
 )
-from lrcompress.reporting.metrics import metric
-from lrcompress.reporting.words import count, figure, rate, share, small
+from lrcompress.reporting.words import (
+    arm_names,
+    count,
+    figure,
+    metric,
+    rank_name,
+    rate,
+    share,
+    small,
+)
 
 # A report of a network with dozens of layers shows the spectra of the first ones.
 MOST_SPECTRA = 6

@@ -7,12 +7,12 @@ from typing import Any
 from lrcompress.errors import printable
 from lrcompress.reporting.headline import interval, minus, saved_share, sentence
 from lrcompress.reporting.layers import layers_name, spectrum_of
-from lrcompress.reporting.metrics import metric
 from lrcompress.reporting.words import (
     bare,
     change,
     count,
     held_out,
+    metric,
     rate,
     share,
     small,

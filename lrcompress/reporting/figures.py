@@ -7,7 +7,7 @@ from typing import Any
 
 from lrcompress.reporting.latency import WHAT
 from lrcompress.reporting.layers import break_even, energy_at, spectral_pairs, spectrum_of
-from lrcompress.reporting.metrics import metric
+from lrcompress.reporting.words import metric
 
 # Matplotlib's axis, or figure.
 Axis = Any

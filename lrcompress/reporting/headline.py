@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lrcompress.reporting.layers import layers_name
-from lrcompress.reporting.metrics import metric
-from lrcompress.reporting.words import allowance, allowed_drop, balanced_rise, share
+from lrcompress.reporting.words import allowance, allowed_drop, balanced_rise, metric, share
 
 
 def stage_of(story: dict[str, Any], name: str) -> dict[str, Any] | None:

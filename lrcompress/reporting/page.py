@@ -29,12 +29,12 @@ from lrcompress.reporting.layers import (
     spectrum_of,
     with_spectrum,
 )
-from lrcompress.reporting.metrics import metric
 from lrcompress.reporting.words import (
     chance,
     change,
     count,
     drop,
+    metric,
     rate,
     seconds,
     share,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import OutputError, printable
 from lrcompress.files import check_output, replacing
-from lrcompress.reporting.arms import arm_names
 from lrcompress.reporting.figures import draw_arms, draw_errors, draw_spectral, measure_of
+from lrcompress.reporting.words import arm_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

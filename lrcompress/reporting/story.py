@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lrcompress.errors import RunRecordError
+from lrcompress.records.arms import ARMS
 from lrcompress.records.runs import RunRecord
 from lrcompress.records.schema import wrong
-from lrcompress.records.tables import ModelRow
+from lrcompress.records.tables import Comparison, ModelRow, Sweep
 from lrcompress.records.text import read_json
-from lrcompress.reporting.attached import read_comparison, read_sweep
 from lrcompress.reporting.headline import headline
 
+# A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
+LARGEST = 64 * 2**20
 ORDER = ("original", "factorized", "finetuned", "scratch")
 # Where a record tells how much of a stage's file is optimizer state.
 _OPTIMIZER = {"original": "optimizer_bytes", "factorized": "optimizer_bytes_after"}
@@ -51,9 +54,9 @@ def tell(
     }
     attached: dict[str, Any] = {}
     if sweep is not None:
-        attached["sweep"] = read_sweep(sweep, story)
+        attached["sweep"] = _read_sweep(sweep, story)
     if comparison is not None:
-        attached["comparison"] = read_comparison(comparison, story)
+        attached["comparison"] = _read_comparison(comparison, story)
     found = [dict(stage) for stage in document["stages"] if stage["name"] in ORDER]
     found += _scratch(record, attached.get("comparison"))
     story["stages"] = _compared(
@@ -127,3 +130,69 @@ def _beside(record: RunRecord, rank: int) -> dict[str, Any] | None:
         }
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None
+
+
+def _read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
+    """Return a sweep that `lrcompress sweep --json` printed, of a layer of this story.
+
+    Raises:
+        RunRecordError: If the file is missing, is no sweep, or is one of another layer.
+    """
+    made = "what `lrcompress sweep MODEL --json` prints"
+    document = _read(path, made, Sweep)
+    from lrcompress.lowrank import METHODS
+
+    for number, row in enumerate(document["rows"], 1):
+        if not {row["method"], row.get("method_used", row["method"])} <= METHODS.keys():
+            msg = f"{path} has a method in row {number} that no sweep measures; expected {made}."
+            raise RunRecordError(msg, code="not_a_document")
+    shapes = {layer.get("path", layer["name"]): layer["kernel_shape"] for layer in story["layers"]}
+    if shapes.get(document["layer"]) != document["kernel_shape"]:
+        m, n = document["kernel_shape"]
+        msg = (
+            f"{path} is a sweep of layer {document['layer']!r}, {m} x {n}, which {story['record']} "
+            f"did not factorize; expected one of {', '.join(map(repr, shapes)) or 'no layer'}."
+        )
+        raise RunRecordError(msg, code="other_layer")
+    return document
+
+
+def _read_comparison(path: Path, story: dict[str, Any]) -> dict[str, Any]:
+    """Return a comparison (`compare.json`) on the data set of this story.
+
+    Raises:
+        RunRecordError: If the file is missing, is no comparison, or is on other data.
+    """
+    made = "a compare.json of `lrcompress compare`"
+    document = _read(path, made, Comparison)
+    if not {row["arm"] for row in document["summary"]} <= set(ARMS):
+        msg = f"{path} has an arm that is none of {', '.join(ARMS)}; expected {made}."
+        raise RunRecordError(msg, code="not_a_document")
+    ours, theirs = (story["dataset"] or {}).get("name"), document["settings"].get("dataset")
+    if ours is not None and ours != theirs:
+        msg = (
+            f"{path} is a comparison on data set {theirs!r}; {story['record']} was measured on "
+            f"{ours!r}: give one on the same data."
+        )
+        raise RunRecordError(msg, code="other_dataset")
+    return document
+
+
+def _read(path: Path, made: str, kind: type) -> dict[str, Any]:
+    """Read a document of a kind."""
+    try:
+        if path.stat().st_size > LARGEST:
+            msg = f"{path} has {path.stat().st_size} bytes; expected {made}, of at most {LARGEST}."
+            raise RunRecordError(msg, code="not_a_document")
+        document = read_json(path)
+    except OSError as error:
+        msg = f"Cannot read {path} ({error.strerror}); expected {made}."
+        raise RunRecordError(msg, code="no_document") from error
+    except ValueError as error:
+        msg = f"{path} has text that is not JSON; expected {made}."
+        raise RunRecordError(msg, code="not_a_document") from error
+    said = wrong(document, kind)
+    if said is not None:
+        msg = f"{path} has another form ({said}); expected {made}."
+        raise RunRecordError(msg, code="not_a_document")
+    return dict(document)

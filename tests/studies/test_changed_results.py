@@ -16,7 +16,7 @@ from lrcompress.cli.commands import compare, train_from_scratch
 from lrcompress.errors import LRCompressError
 from lrcompress.records.arms import ARMS
 from lrcompress.records.text import parse
-from lrcompress.reporting.arms import arm_names
+from lrcompress.reporting.words import arm_names
 from lrcompress.studies import comparison, reuse, scratch
 from lrcompress.studies.predictions import pack
 from lrcompress.train.checkpoint import Checkpoint, State, all_as_saved

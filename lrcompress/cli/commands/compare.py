@@ -20,9 +20,8 @@ from lrcompress.cli.options import (
 from lrcompress.cli.verb import Answer, resumable, verb
 from lrcompress.files import check_output
 from lrcompress.records.arms import ARMS
-from lrcompress.reporting.arms import arm_names, rank_name, seeds_name
 from lrcompress.reporting.tables import Parts, plain, table
-from lrcompress.reporting.words import count, drop, rate
+from lrcompress.reporting.words import arm_names, count, drop, rank_name, rate, seeds_name
 
 
 def parse_model(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

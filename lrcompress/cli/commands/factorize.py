@@ -22,7 +22,6 @@ from lrcompress.cli.options import (
 )
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
-from lrcompress.reporting.metrics import metric
 from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import (
     allowance,
@@ -33,6 +32,7 @@ from lrcompress.reporting.words import (
     changes,
     count,
     figure,
+    metric,
     padding,
     rate,
     saved,

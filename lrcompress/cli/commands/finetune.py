@@ -20,9 +20,8 @@ from lrcompress.cli.options import (
     validation_option,
 )
 from lrcompress.cli.verb import Answer, verb
-from lrcompress.reporting.metrics import metric
 from lrcompress.reporting.tables import Parts, plain, table
-from lrcompress.reporting.words import padding, seconds
+from lrcompress.reporting.words import metric, padding, seconds
 
 
 @click.command("finetune")

@@ -21,12 +21,12 @@ from lrcompress.cli.options import (
     validation_option,
 )
 from lrcompress.cli.verb import Answer, verb
-from lrcompress.reporting.metrics import metric
 from lrcompress.reporting.tables import Column, Parts, grid, of, plain
 from lrcompress.reporting.words import (
     change,
     count,
     held_out,
+    metric,
     padding,
     points,
     rate,

@@ -21,9 +21,8 @@ from lrcompress.cli.options import (
     seeds_options,
 )
 from lrcompress.cli.verb import Answer, resumable, verb
-from lrcompress.reporting.arms import rank_name, seeds_name
 from lrcompress.reporting.tables import Column, Parts, grid, of, plain
-from lrcompress.reporting.words import count, rate
+from lrcompress.reporting.words import count, rank_name, rate, seeds_name
 
 # `full` is the network without a low-rank layer.
 RANKS = list_of("ranks", "full,8,4", lambda w: None if w == "full" else number(w))
