@@ -27,7 +27,7 @@ def evaluate(
     model: Any,
     x: Arrays,
     y: Arrays,
-    task: str = "evaluate",
+    task: str = "",
     *,
     sample_weight: NDArray[Any] | None = None,
     run: Run | None = None,
@@ -39,7 +39,7 @@ def evaluate(
         x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
         y: Labels as `fit_to_model` makes them: class numbers, booleans of labels, or numbers; a
             dictionary of them by output name for a model with several outputs.
-        task: What the run is called where its steps are told.
+        task: What the run is called where its steps are told; they are not where it is empty.
         sample_weight: (samples,), or (samples, steps) for a prediction each step; None weighs all
             alike.
         run: Makes the outputs in the model's place: what it was exported to. None runs the model.

@@ -32,7 +32,7 @@ Run = Callable[[Arrays], Any]
 Mask = NDArray[np.bool_]
 
 
-def predict_all(model: Any, x: Arrays, task: str = "predict") -> dict[str, NDArray[np.float32]]:
+def predict_all(model: Any, x: Arrays, task: str = "") -> dict[str, NDArray[np.float32]]:
     """Return every output on `x` by its name, float32, (samples, ..., units)."""
     columns = zip(*[outputs for _, outputs in run_over(model, x, task)], strict=True)
     return {
@@ -56,7 +56,8 @@ def run_over(
         for name, values in zip(output_names(model), outputs, strict=True):
             check_outputs(model, name, values, part.start)
         yield part, outputs
-        progress(task, part.stop, total)
+        if task:
+            progress(task, part.stop, total)
 
 
 def batch_size(model: Any, x: Arrays) -> int:
