@@ -31,7 +31,7 @@ DRIVER = """
 import json, os, resource, signal, sys, tempfile, threading
 from pathlib import Path
 # All that a run needs, once: importing it would be most of each job.
-import h5py, numpy, rich.console, rich.table, scipy.linalg
+import filelock, h5py, msgspec, numpy, rich.console, rich.table, scipy.linalg
 import lrcompress.verbs.factorize, lrcompress.cli.commands.factorize
 
 CHANGES = ("chmod", "close", "fsync", "link", "open", "rename", "replace", "truncate", "unlink")
