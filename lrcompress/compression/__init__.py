@@ -1,1 +1,47 @@
-"""`factorize` without Keras: a file is read, ranks are chosen, a smaller file is written."""
+"""`factorize` without Keras: ranks are chosen, kernels factorized, a smaller file is written.
+
+What only data (`head_trial`) or several layers (`allocate`) need is imported where it is needed.
+"""
+
+from __future__ import annotations
+
+from lrcompress.compression.choose import RULES, Asked, Found, Joint, Rule, choose_rank, pick
+from lrcompress.compression.layer import LayerTask
+from lrcompress.compression.request import (
+    Request,
+    Target,
+    check_layer,
+    check_suffix,
+    default_output,
+    largest_useful,
+    same_format,
+)
+from lrcompress.compression.run import Convert, Source, check_target, factorize_file, find_source
+from lrcompress.compression.trial import Calibration, Matrices, Outcome, Trial
+
+__all__ = [
+    "RULES",
+    "Asked",
+    "Calibration",
+    "Convert",
+    "Found",
+    "Joint",
+    "LayerTask",
+    "Matrices",
+    "Outcome",
+    "Request",
+    "Rule",
+    "Source",
+    "Target",
+    "Trial",
+    "check_layer",
+    "check_suffix",
+    "check_target",
+    "choose_rank",
+    "default_output",
+    "factorize_file",
+    "find_source",
+    "largest_useful",
+    "pick",
+    "same_format",
+]

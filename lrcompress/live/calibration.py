@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.compression import Calibration, Target, Trial
 from lrcompress.compression.head_trial import HeadTrial
-from lrcompress.compression.request import Target
-from lrcompress.compression.trial import Calibration, Trial
 from lrcompress.data.arrays import Arrays, evenly
 from lrcompress.errors import RankError
 from lrcompress.live.activations import inputs_of, layer_inputs, samples_for

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.compression.trial import Matrices, Outcome
+from lrcompress.compression import Matrices, Outcome
 from lrcompress.data.arrays import Arrays
 from lrcompress.data.model_output import Output
 from lrcompress.live.activations import find_layer

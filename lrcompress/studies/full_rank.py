@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.compression.layer import LayerTask
-from lrcompress.compression.request import Request, Target
-from lrcompress.compression.run import factorize_file, find_source
-from lrcompress.compression.trial import Calibration
+from lrcompress.compression import (
+    Calibration,
+    LayerTask,
+    Request,
+    Target,
+    factorize_file,
+    find_source,
+)
 from lrcompress.data.arrays import count
 from lrcompress.data.dataset import Dataset
 from lrcompress.errors import DatasetError

@@ -8,9 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lrcompress.compression.choose import RULES, pick
-from lrcompress.compression.request import Request, check_layer
-from lrcompress.compression.run import Convert, Source, check_target, factorize_file, find_source
+from lrcompress.compression import (
+    RULES,
+    Convert,
+    Request,
+    Source,
+    check_layer,
+    check_target,
+    factorize_file,
+    find_source,
+    pick,
+)
 from lrcompress.errors import DatasetError, RankError
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import kept_open, made_of, model_of, open_model

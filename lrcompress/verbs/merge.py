@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrcompress.compression.request import check_suffix, default_output
+from lrcompress.compression import check_suffix, default_output
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.files import check_output
 from lrcompress.lowrank import one_blas_thread

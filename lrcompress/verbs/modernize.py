@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrcompress.compression.request import check_suffix, default_output, same_format
+from lrcompress.compression import check_suffix, default_output, same_format
 from lrcompress.errors import TrainingError, in_place_of, one_line
 from lrcompress.events import before_keras
 from lrcompress.files import check_output

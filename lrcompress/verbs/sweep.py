@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrcompress.compression.layer import LayerTask
-from lrcompress.compression.request import Request, Target, check_layer, largest_useful
-from lrcompress.compression.trial import Calibration, Outcome, Trial
+from lrcompress.compression import (
+    Calibration,
+    LayerTask,
+    Outcome,
+    Request,
+    Target,
+    Trial,
+    check_layer,
+    largest_useful,
+)
 from lrcompress.events import progress
 from lrcompress.lowrank import (
     METHODS,

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrcompress.compression.choose import RULES, Asked, choose_rank, pick
-from lrcompress.compression.request import Request
+from lrcompress.compression import RULES, Asked, Request, choose_rank, pick
 from lrcompress.errors import RankError
 from lrcompress.lowrank import energy
 from lrcompress.records.results import RankChoice

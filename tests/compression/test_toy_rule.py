@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import lrcompress
-from lrcompress.compression.choose import RULES, Asked, Found, Joint
-from lrcompress.compression.layer import LayerTask
+from lrcompress.compression import RULES, Asked, Found, Joint, LayerTask
 from lrcompress.errors import RankError
 from lrcompress.lowrank import Curve
 
