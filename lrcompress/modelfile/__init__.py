@@ -15,7 +15,7 @@ from lrcompress.modelfile.finite import not_finite
 from lrcompress.modelfile.loadable import check_loadable, made_of, model_of, open_for_keras
 from lrcompress.modelfile.model import LayerInfo, ModelFile, Replacement, Site, Written
 from lrcompress.modelfile.read import open_model, read_bias, read_kernel
-from lrcompress.modelfile.rewrite.replace import write_merged, write_replaced
+from lrcompress.modelfile.rewrite import write_merged, write_replaced
 from lrcompress.modelfile.sniff import SUFFIXES
 
 __all__ = [

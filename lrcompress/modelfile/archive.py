@@ -15,7 +15,7 @@ import h5py
 from lrcompress.errors import printable
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import Index, text
+from lrcompress.modelfile.hdf5 import Index, parents, text
 from lrcompress.modelfile.model import NUMBERING, Numbering, Weights
 from lrcompress.modelfile.order import layer_order
 
@@ -90,13 +90,13 @@ def locate(tree: Container | None, index: Index, file: h5py.File, version: str |
     )
     if tree is None:
         return Weights(index, {}, numbering=numbering)
-    above = {parent for array in index.arrays for parent in _parents(array)}
+    above = {parent for array in index.arrays for parent in parents(array)}
     groups = layer_groups(tree, lambda _, group: group in above, numbering)
     owners = {group: path for path, group in groups.items()}
     below: dict[LayerPath, list[str]] = {path: [] for path in groups}
     for array in sorted(index.arrays, key=_numeric):
         # A nested model counts the arrays of all layers below it.
-        for parent in _parents(array):
+        for parent in parents(array):
             if parent in owners:
                 below[owners[parent]].append(array)
     of_layer = {path: tuple(arrays) for path, arrays in below.items()}
@@ -107,14 +107,6 @@ def locate(tree: Container | None, index: Index, file: h5py.File, version: str |
     # It names what the file names, and ends up in a message.
     problem = None if problem is None else printable(problem)
     return Weights(index, of_layer, groups, numbering, problem=problem)
-
-
-def _parents(path: str) -> list[str]:
-    """Return all groups above an array, the nearest first."""
-    found = []
-    while path := path.rpartition("/")[0]:
-        found.append(path)
-    return found
 
 
 def _numeric(path: str) -> list[tuple[int, str]]:

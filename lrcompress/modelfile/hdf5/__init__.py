@@ -8,6 +8,7 @@ from lrcompress.modelfile.hdf5.arrays import (
     cast,
     name_parts,
     names,
+    parents,
     read_array,
     text,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "cast",
     "name_parts",
     "names",
+    "parents",
     "read_array",
     "read_index",
     "text",

@@ -112,3 +112,11 @@ def cast(values: NDArray[Any], dtype: str) -> NDArray[Any]:
     # Rounding up must not turn a NaN into infinity or a number.
     halves = np.where(np.isnan(wide), np.uint32(0x7FC0), rounded >> np.uint32(16))
     return halves.astype(np.uint16).view("V2")
+
+
+def parents(path: str) -> list[str]:
+    """Return all groups above an object, the nearest first."""
+    found = []
+    while path := path.rpartition("/")[0]:
+        found.append(path)
+    return found

@@ -24,8 +24,13 @@ from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.weights import Arrays, conversions, uses_hard_sigmoid_inside
 from lrcompress.modelfile.read import changed, check_unchanged
 from lrcompress.modelfile.rewrite.names import list_attributes
-from lrcompress.modelfile.rewrite.place import json_attribute, plan_config, plan_origin
-from lrcompress.modelfile.rewrite.plan import NewArray, Plan
+from lrcompress.modelfile.rewrite.plan import (
+    NewArray,
+    Plan,
+    json_attribute,
+    plan_config,
+    plan_origin,
+)
 from lrcompress.modelfile.rewrite.verify import read_back
 from lrcompress.modelfile.rewrite.write import check_place, write_model
 from lrcompress.modelfile.untrusted import decoding, dump_json, parse_json

@@ -11,7 +11,7 @@ import h5py
 from lrcompress.errors import LRCompressError, VerificationError
 from lrcompress.modelfile.container import WEIGHTS, OpenModel, check_sum, opened
 from lrcompress.modelfile.graph import Container
-from lrcompress.modelfile.hdf5 import Index
+from lrcompress.modelfile.hdf5 import Index, parents
 from lrcompress.modelfile.hdf5.equality import equal, holds, same_array
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.read import check_unchanged, describe
@@ -71,8 +71,8 @@ def _verify_weights(old: OpenModel, index: Index, new: OpenModel, plan: Plan, pa
     """Check that the new weights are the planned ones and all others are untouched."""
     groups, arrays = plan.targets(index)
     _same_set(set(arrays) | set(plan.arrays), set(new.index.arrays), "array", path)
-    parents = {p for leaf in (*arrays, *plan.arrays, *groups, *plan.groups) for p in _above(leaf)}
-    _same_set(set(groups) | plan.groups | parents, set(new.index.groups), "group", path)
+    above = {p for leaf in (*arrays, *plan.arrays, *groups, *plan.groups) for p in parents(leaf)}
+    _same_set(set(groups) | plan.groups | above, set(new.index.groups), "group", path)
     for new_path, old_path in arrays.items():
         before, after = old.weights[index.arrays[old_path].source], new.weights[new_path]
         if not same_array(before, old.raw, after, new.raw):
@@ -117,12 +117,6 @@ def _same_attributes(
         if name not in target.attrs or not equal(value, target.attrs[name]):
             raise _failed(path, f"attribute {name} of group {group or '/'} is not as expected")
     _same_set(set(expected), set(target.attrs), f"attribute of {group or '/'}", path)
-
-
-def _above(path: str) -> list[str]:
-    """Return all groups above a path."""
-    parts = path.split("/")
-    return ["/".join(parts[:n]) for n in range(1, len(parts))]
 
 
 def _same_set(expected: set[str], found: set[str], what: str, path: Path) -> None:

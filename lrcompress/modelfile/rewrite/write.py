@@ -21,8 +21,14 @@ from lrcompress.modelfile.hdf5 import Index
 from lrcompress.modelfile.hdf5.window import WriteWindow
 from lrcompress.modelfile.model import ModelFile, Written
 from lrcompress.modelfile.read import changed, check_unchanged
-from lrcompress.modelfile.rewrite.place import plan_config, plan_origin, plan_weights
-from lrcompress.modelfile.rewrite.plan import Changes, Plan, write_plan
+from lrcompress.modelfile.rewrite.plan import (
+    Changes,
+    Plan,
+    plan_config,
+    plan_origin,
+    plan_weights,
+    write_plan,
+)
 from lrcompress.modelfile.rewrite.verify import read_back
 from lrcompress.modelfile.sniff import SUFFIXES
 from lrcompress.modelfile.untrusted import decoding
