@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import lrcompress
 from lrcompress import kinds
 from lrcompress.kinds import KINDS, Serialized, View, kind_of, peeled
 from lrcompress.modelfile import Replacement, find_head, open_model, read_kernel, write_replaced
 
 RNG = np.random.default_rng(0)
+PACKAGE = Path(lrcompress.__file__).parent
+
+
+def test_nobody_outside_a_kind_asks_for_its_classes() -> None:
+    """Class names stand in the kinds alone, and in what translates the terms of old Keras versions."""
+    asked = {
+        f"{path.relative_to(PACKAGE)}: {node.value}"
+        for path in PACKAGE.rglob("*.py")
+        if not {"kinds", "modern"} & set(path.parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in {*kinds.CLASSES, "TimeDistributed"}
+    }
+
+    assert asked == set()
 
 
 class Embedding:

@@ -167,6 +167,18 @@ def make(tmp_path: Path) -> Maker:
 
 
 @pytest.fixture
+def chain(make: Maker) -> Callable[..., ModelFile]:
+    """Return a function that opens Dense(5) named probs with layers before and after it."""
+
+    def opened(*after: Any, before: Any = (), **config: Any) -> ModelFile:
+        layers = (make.input(), *before, make.dense("probs", 5, **config), *after)
+        weights = {"probs": make.pair("probs", 6, 5)}
+        return open_model(make.hdf5(make.sequential(*layers), weights))
+
+    return opened
+
+
+@pytest.fixture
 def halves() -> Callable[[ModelFile, Site], Replacement]:
     """Return a function that splits a layer exactly: its kernel times the identity."""
 

@@ -9,29 +9,10 @@ import pytest
 
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.modelfile import ModelFile, find_head, head_paths, open_model
+from tests.modelfile.models import refusal
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
-
-
-@pytest.fixture
-def chain(make: Maker) -> Callable[..., ModelFile]:
-    """Return a function that opens Dense(5) named probs with layers before and after it."""
-
-    def opened(*after: Any, before: Any = (), **config: Any) -> ModelFile:
-        layers = (make.input(), *before, make.dense("probs", 5, **config), *after)
-        weights = {"probs": make.pair("probs", 6, 5)}
-        return open_model(make.hdf5(make.sequential(*layers), weights))
-
-    return opened
-
-
-def refusal(model: ModelFile, layer: Any = None) -> UnsupportedModelError:
-    """Return the error with which a head is refused."""
-    with pytest.raises(UnsupportedModelError) as caught:
-        find_head(model, layer)
-    assert "\n" not in str(caught.value)
-    return caught.value
 
 
 @pytest.mark.parametrize(

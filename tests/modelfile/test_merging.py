@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,32 +21,12 @@ from lrcompress.modelfile import (
     write_merged,
     write_replaced,
 )
+from tests.modelfile.models import stored
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Json, Maker
 
 Splitter = Callable[[ModelFile, Site], Replacement]
-
-
-def stored(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-    """Return every array of a model file and, of HDF5, every list of names, read with h5py alone."""
-    arrays: dict[str, np.ndarray] = {}
-    lists: dict[str, list[str]] = {}
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays[name] = item[()]
-        for key in ("layer_names", "weight_names"):
-            if key in item.attrs:
-                lists[f"{name}:{key}"] = [n.decode() for n in item.attrs[key]]
-
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
-            h5py.File(member).visititems(visit)
-    else:
-        with h5py.File(path) as file:
-            file.visititems(visit)
-    return arrays, lists
 
 
 def same(old: Path, new: Path) -> None:

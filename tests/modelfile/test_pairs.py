@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 import pytest
 
@@ -17,6 +16,7 @@ from lrcompress.modelfile import (
     read_kernel,
     write_merged,
 )
+from tests.modelfile.models import stored
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Json, Maker
@@ -46,18 +46,12 @@ def pair(make: Maker, *between: Json, rank: int = R, **first: Any) -> ModelFile:
     return chain(make, *layers, shapes={"b": (M, rank), "c": (rank, N)})
 
 
-def arrays_of(model: ModelFile) -> dict[str, np.ndarray]:
-    """Return every array by path, read without the package's help."""
-    with h5py.File(model.path) as file:
-        return {path: file[path][()] for path in model.weights.index.arrays}
-
-
 @pytest.mark.parametrize("name", [None, "c", "b"])
 def test_a_pair_is_one_layer_by_either_name(make: Maker, name: str | None) -> None:
     """The head of two factors is their product under the second's name; its input is the first's."""
     model = pair(make)
-    stored = arrays_of(model)
-    first, second = stored["model_weights/b/b/kernel:0"], stored["model_weights/c/c/kernel:0"]
+    arrays, _ = stored(model.path)
+    first, second = arrays["model_weights/b/b/kernel:0"], arrays["model_weights/c/c/kernel:0"]
 
     head = find_head(model, name)
 
@@ -76,15 +70,15 @@ def test_a_bias_between_is_folded(make: Maker, second_has_one: bool) -> None:
     """Sent through C, b1 adds b1 C to the bias, or makes one."""
     layers = [make.dense("b", R), make.dense("c", N, use_bias=second_has_one)]
     model = chain(make, *layers, shapes={"b": (M, R), "c": (R, N)})
-    stored = arrays_of(model)
-    expected = stored["model_weights/b/b/bias:0"] @ stored["model_weights/c/c/kernel:0"]
+    arrays, _ = stored(model.path)
+    expected = arrays["model_weights/b/b/bias:0"] @ arrays["model_weights/c/c/kernel:0"]
     if second_has_one:
-        expected = expected + stored["model_weights/c/c/bias:0"]
+        expected = expected + arrays["model_weights/c/c/bias:0"]
 
     head = find_head(model)
 
     assert head.use_bias
-    assert head.stored_parameters == sum(array.size for array in stored.values())
+    assert head.stored_parameters == sum(array.size for array in arrays.values())
     np.testing.assert_allclose(read_bias(model, head), expected, rtol=1e-5, strict=True)
 
 

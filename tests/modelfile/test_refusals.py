@@ -21,7 +21,6 @@ from lrcompress.errors import (
 from lrcompress.modelfile import (
     ModelFile,
     Replacement,
-    Site,
     find_head,
     open_model,
     read_bias,
@@ -30,15 +29,10 @@ from lrcompress.modelfile import (
 )
 from lrcompress.modelfile.hdf5 import window
 from lrcompress.modelfile.rewrite import write as writing
+from tests.modelfile.models import factors
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
-
-
-def factors(layer: Site, rank: int = 2, seed: int = 1) -> Replacement:
-    """Return two random factors for a layer."""
-    rng, (m, n) = np.random.default_rng(seed), layer.kernel_shape
-    return Replacement(layer, rng.normal(size=(m, rank)), rng.normal(size=(rank, n)))
 
 
 @pytest.mark.parametrize(

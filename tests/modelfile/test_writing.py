@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import pytest
 
 from lrcompress.modelfile import (
     ModelFile,
     Replacement,
-    Site,
     find_head,
     open_model,
     read_bias,
@@ -23,33 +20,10 @@ from lrcompress.modelfile import (
     write_replaced,
 )
 from lrcompress.records import provenance
+from tests.modelfile.models import factors, stored
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
-
-
-def everything(path: Path) -> dict[str, bytes]:
-    """Return every array of a model file by path."""
-    found: dict[str, bytes] = {}
-    with contextlib.ExitStack() as stack:
-        source: Any = path
-        if zipfile.is_zipfile(path):
-            archive = stack.enter_context(zipfile.ZipFile(path))
-            source = stack.enter_context(archive.open("model.weights.h5"))
-        file = stack.enter_context(h5py.File(source))
-        file.visititems(lambda name, item: _keep(found, name, item))
-    return found
-
-
-def _keep(found: dict[str, bytes], name: str, item: Any) -> None:
-    if isinstance(item, h5py.Dataset):
-        found[name] = item[()].tobytes()
-
-
-def factors(layer: Site, rank: int = 2, seed: int = 1) -> Replacement:
-    """Return two random factors for a layer."""
-    rng, (m, n) = np.random.default_rng(seed), layer.kernel_shape
-    return Replacement(layer, rng.normal(size=(m, rank)), rng.normal(size=(rank, n)))
 
 
 def test_one_dense_becomes_two(small: ModelFile, tmp_path: Path) -> None:
@@ -85,16 +59,17 @@ def test_the_result_says_what_was_written(small: ModelFile, tmp_path: Path) -> N
 
 def test_all_other_arrays_keep_their_bytes(small: ModelFile, tmp_path: Path) -> None:
     """Nothing but the two new kernels differs."""
-    before = everything(small.path)
+    before = [array.tobytes() for array in stored(small.path)[0].values()]
 
     write_replaced(small, [factors(find_head(small))], tmp_path / f"o{small.path.suffix}")
 
-    after = everything(tmp_path / f"o{small.path.suffix}")
-    kept = sorted(before.values(), key=len)
+    written = stored(tmp_path / f"o{small.path.suffix}")[0].values()
+    after = [array.tobytes() for array in written]
+    kept = sorted(before, key=len)
     kernel = read_kernel(small, find_head(small)).tobytes()
     kept.remove(kernel)
-    assert sorted(after.values(), key=len) != kept
-    assert [value for value in kept if value not in after.values()] == []
+    assert sorted(after, key=len) != kept
+    assert [value for value in kept if value not in after] == []
     assert len(after) == len(before) + 1
 
 
