@@ -24,8 +24,8 @@ from lrcompress.files import check_output
 from lrcompress.live import engine, storing
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.studies.full_rank import Data, FullRank, head_figures, open_full
-from lrcompress.studies.request import Comparison, file_stem
-from lrcompress.studies.reuse import Earlier, Epochs, copy_model, take_row
+from lrcompress.studies.request import CompareRequest, file_stem
+from lrcompress.studies.reuse import Epochs, PastRun, copy_model, take_row
 from lrcompress.studies.rows import Job, Key, Row, RowFile
 from lrcompress.studies.scratch import Trainer, model_name
 
@@ -34,17 +34,17 @@ from lrcompress.studies.scratch import Trainer, model_name
 class Plan:
     """What all rows of a comparison have in common."""
 
-    asked: Comparison
+    request: CompareRequest
     rows: RowFile
     data: Data
     # Of the arms full and scratch: what trains them, as far as that is done here, and for how long.
     trainers: dict[str, Trainer]
     epochs: Epochs
-    earlier: Sequence[Earlier] = ()
+    past: Sequence[PastRun] = ()
 
     def full_rank(self, seed: int | None) -> FullRank:
         """Open the full-rank model of a seed, which a row holds by now."""
-        path = self.asked.file
+        path = self.request.file
         if path is None:
             key = ("full", None, seed)
             row = next(row for row in self.rows.read()["rows"] if self.rows.key(row) == key)
@@ -53,9 +53,9 @@ class Plan:
 
     def kept(self, model: Any, full: FullRank, name: str) -> str | None:
         """Save a fine-tuned model if models are kept, and return its file's name."""
-        if not self.asked.keep_models:
+        if not self.request.keep_models:
             return None
-        given = self.asked.file
+        given = self.request.file
         path = self.rows.folder / f"{file_stem(self.data.name)}-{name}{full.path.suffix}"
         origin = {"dataset": self.data.name, "scaling": full.live.data.scaling.name}
         check_output(path, inputs=() if given is None else (given,), overwrite=True)
@@ -69,7 +69,7 @@ def trained(plan: Plan, arm: str, rank: int | None, seed: int) -> Iterator[Row]:
     name = model_name(plan.data.name, rank, seed)
     if arm == "scratch" and rank is None:
         name += "-scratch"
-    found = take_row(plan.earlier, plan.epochs, arm, rank, seed)
+    found = take_row(plan.past, plan.epochs, arm, rank, seed)
     if found is None:
         for row in trainer.rows(rank, seed, name=name):
             yield {"arm": arm, **row}
@@ -101,12 +101,12 @@ def finetuned(plan: Plan, arm: str, rank: int | None, seed: int) -> Iterator[Row
             head = full.factorized(rank, path)
         student = storing.load_model(path)
     row = _row(arm, rank, seed) | full.counts(rank)
-    row |= full.finetuned(student, plan.asked.finetune_epochs, seed, head)
+    row |= full.finetuned(student, plan.request.finetune_epochs, seed, head)
     name = arm if rank is None else f"rank{rank}-{arm}"
     yield row | {"model": plan.kept(student, full, f"{name}-seed{seed}")}
 
 
-def heads(
+def untrained(
     plan: Plan, arm: str, ranks: Sequence[int], seed: int | None, missing: frozenset[Key]
 ) -> Iterator[Row]:
     """Yield the missing rows of a method that trains nothing.
@@ -147,7 +147,7 @@ def _row(arm: str, rank: int | None, seed: int | None) -> Row:
 
 def jobs(plan: Plan, ranks: Sequence[int], seed: int) -> Iterator[Job]:
     """Yield the work for one seed, what others need first and what takes longest last."""
-    arms, is_given = plan.asked.arms, plan.asked.file is not None
+    arms, is_given = plan.request.arms, plan.request.file is not None
     # A model that was given is the same for every seed, and so is its truncated SVD.
     fixed = None if is_given else seed
     full: Key = ("full", None, fixed)
@@ -164,7 +164,7 @@ def jobs(plan: Plan, ranks: Sequence[int], seed: int) -> Iterator[Job]:
         if arm in arms:
             of = fixed if arm == "svd" else seed
             keys = tuple((arm, rank, of) for rank in ranks)
-            yield Job(f"{arm}-seed{of}", keys, partial(heads, plan, arm, ranks, of), (full,))
+            yield Job(f"{arm}-seed{of}", keys, partial(untrained, plan, arm, ranks, of), (full,))
     for rank in ranks if "finetuned" in arms else ():
         key = ("finetuned", rank, seed)
         yield job(f"finetuned-rank{rank}", key, partial(finetuned, plan, *key), full)

@@ -13,15 +13,15 @@ from lrcompress.studies.arms import Plan, jobs
 from lrcompress.studies.full_rank import Data
 from lrcompress.studies.networks import RECIPES, Recipe
 from lrcompress.studies.own import Narrow, own_recipe
-from lrcompress.studies.request import Comparison
-from lrcompress.studies.reuse import find_earlier
+from lrcompress.studies.request import CompareRequest
+from lrcompress.studies.reuse import find_past_runs
 from lrcompress.studies.rows import RowFile, new_document, work_through
 from lrcompress.studies.scratch import Trainer
 from lrcompress.studies.summary import summarize_comparison
 
 
 def compare_networks(
-    asked: Comparison,
+    request: CompareRequest,
     data: Data,
     folder: Path,
     narrow: Narrow,
@@ -32,15 +32,15 @@ def compare_networks(
 ) -> dict[str, Any]:
     """Work out the rows that a folder lacks, and return its results document; see `lrcompress.compare`."""
     recipe, scaling = None, data.scaling
-    if asked.model is None:
+    if request.model is None:
         recipe = RECIPES[data.name]
-    elif asked.file is None or "scratch" in asked.arms:
-        recipe = own_recipe(asked.model, data.loaded, narrow, scaling)
-    if asked.file is None and recipe is not None:
+    elif request.file is None or "scratch" in request.arms:
+        recipe = own_recipe(request.model, data.loaded, narrow, scaling)
+    if request.file is None and recipe is not None:
         scaling = recipe.scaling
-    wanted = _ranks(ranks, recipe, asked.file)
-    counts = asked.trained_epochs(recipe)
-    settings = asked.settings(data.name, recipe, scaling)
+    wanted = _ranks(ranks, recipe, request.file)
+    counts = request.trained_epochs(recipe)
+    settings = request.settings(data.name, recipe, scaling)
     rows = results_file(folder, settings)
     # Other settings are refused before anything is trained.
     rows.read()
@@ -50,12 +50,12 @@ def compare_networks(
         if recipe is not None and count is not None
     }
     plan = Plan(
-        asked,
+        request,
         rows,
         Data(data.name, data.loaded, data.folder, scaling),
         trainers,
         counts,
-        find_earlier([Path(earlier) for earlier in rows_from], settings, counts),
+        find_past_runs([Path(run) for run in rows_from], settings, counts),
     )
     return work_through(rows, [job for seed in seeds for job in jobs(plan, wanted, seed)])
 

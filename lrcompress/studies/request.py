@@ -49,7 +49,7 @@ def check_published(dataset: str, model: str | Path | None) -> None:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CompareRequest:
     """What was asked of `compare`, whose arguments these are; None takes the usual."""
 
     model: str | None = None

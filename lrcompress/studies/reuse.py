@@ -23,7 +23,7 @@ Epochs = dict[str, int | None]
 
 
 @dataclass(frozen=True)
-class Earlier:
+class PastRun:
     """One results document of an earlier run, beside its models."""
 
     folder: Path
@@ -32,9 +32,9 @@ class Earlier:
     whole: bool  # whether all of its arms were made as they would be here
 
 
-def find_earlier(
+def find_past_runs(
     folders: Sequence[Path], settings: dict[str, Any], epochs: Epochs
-) -> list[Earlier]:
+) -> list[PastRun]:
     """Return the documents in some folders whose rows may stand in a comparison of these settings."""
     found = []
     for folder in folders:
@@ -50,7 +50,7 @@ def find_earlier(
                 "leave that folder out, or ask for the same epochs and batch size."
             )
             raise OutputError(msg, code="results_differ")
-        found += [Earlier(folder, _epochs(d), _rows(d), d["settings"] == settings) for d in fitting]
+        found += [PastRun(folder, _epochs(d), _rows(d), d["settings"] == settings) for d in fitting]
     return found
 
 
@@ -101,10 +101,10 @@ def _fits(theirs: dict[str, Any], ours: dict[str, Any], had: Epochs, wanted: Epo
 
 
 def take_row(
-    earlier: Sequence[Earlier], epochs: Epochs, arm: str, rank: int | None, seed: int | None
+    past: Sequence[PastRun], epochs: Epochs, arm: str, rank: int | None, seed: int | None
 ) -> tuple[Row, Path | None] | None:
     """Return an earlier row of an arm and its model, if it kept one that is still there; or None."""
-    for run in earlier:
+    for run in past:
         if not run.whole and (epochs.get(arm) is None or epochs[arm] != run.epochs.get(arm)):
             continue
         for row in run.rows:

@@ -9,7 +9,7 @@ from typing import Any
 from lrcompress.events import before_keras
 from lrcompress.modelfile import open_for_keras
 from lrcompress.records.provenance import check_named
-from lrcompress.studies.request import Comparison, check_published, file_stem
+from lrcompress.studies.request import CompareRequest, check_published, file_stem
 from lrcompress.verbs.context import find_data
 from lrcompress.verbs.live_models import check_file
 from lrcompress.verbs.train_from_scratch import narrow
@@ -77,7 +77,7 @@ def compare(
     check_named(dataset, "compare")
     if model is not None:
         check_file(model, "compare")
-    asked = Comparison(
+    request = CompareRequest(
         None if model is None else str(model),
         arms,
         epochs,
@@ -86,7 +86,7 @@ def compare(
         batch_size,
         keep_models,
     )
-    origins = [open_for_keras(asked.file).origin] if asked.file else []
+    origins = [open_for_keras(request.file).origin] if request.file else []
     source = find_data(dataset, data_dir, scaling, *origins)
     check_published(source.dataset, model)
     loaded = source.load()
@@ -99,7 +99,7 @@ def compare(
     folder = Path(output) if output is not None else default_folder(source.dataset)
     with over(distribute) as replicas, replicas.folder(folder) as own:
         return compare_networks(
-            asked,
+            request,
             Data(source.dataset, loaded, source.folder, source.scaling),
             own,
             narrow,

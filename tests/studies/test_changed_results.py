@@ -128,7 +128,7 @@ def test_results_are_read_or_refused(tmp_path: Path, kind: str) -> None:
             codes.append(is_refused_or(lambda: show(file.read())))
             counts: dict[str, int | None] = {"full": 3, "scratch": 3}
             with contextlib.suppress(LRCompressError):
-                for found in reuse.find_earlier([tmp_path], settings, counts):
+                for found in reuse.find_past_runs([tmp_path], settings, counts):
                     for arm in ARMS:
                         reuse.take_row([found], counts, arm, 2, 0)
         except Exception as error:

@@ -255,9 +255,9 @@ def test_a_budget_is_shared(tmp_path: Path) -> None:
     """Full rank gets the budget less fine-tuning, from scratch all of it, at full rank too."""
     from lrcompress.studies.arms import Plan, jobs
     from lrcompress.studies.full_rank import Data
-    from lrcompress.studies.request import Comparison
+    from lrcompress.studies.request import CompareRequest
 
-    asked = Comparison(budget=10)
+    asked = CompareRequest(budget=10)
     counts = asked.trained_epochs(None)
     nothing: Any = None
     plan = Plan(asked, nothing, Data("mnist", nothing), {}, counts)

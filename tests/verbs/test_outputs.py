@@ -371,7 +371,7 @@ def test_pipes_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         os.mkfifo(name)
     from lrcompress.data.npz import read_npz
     from lrcompress.files import sha256
-    from lrcompress.studies.reuse import find_earlier
+    from lrcompress.studies.reuse import find_past_runs
 
     signal.alarm(20)
     try:
@@ -380,7 +380,7 @@ def test_pipes_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(LRCompressError, match="not a regular file"):
             runs.read(Path("pipe.lrcompress.json"))
         with pytest.raises(LRCompressError):
-            find_earlier([Path()], {}, {})
+            find_past_runs([Path()], {}, {})
         with pytest.raises(OSError, match="not a regular file"):
             sha256(Path("pipe.npz"))
     finally:

@@ -202,7 +202,7 @@ def test_a_record_does_not_decide_where_finetune_writes(
 
 def test_rows_of_others_lead_nowhere_else(tmp_path: Path) -> None:
     """A results file cannot have models of other folders loaded, or copied."""
-    from lrcompress.studies.reuse import Earlier, take_row
+    from lrcompress.studies.reuse import PastRun, take_row
     from lrcompress.studies.rows import RowFile
 
     (tmp_path / "own").mkdir()
@@ -210,7 +210,7 @@ def test_rows_of_others_lead_nowhere_else(tmp_path: Path) -> None:
     (tmp_path / "own" / "link.keras").symlink_to(tmp_path / "model.keras")
     for name in ("../model.keras", str(tmp_path / "model.keras"), "link.keras"):
         row = {"arm": "full", "rank": None, "seed": 0, "model": name}
-        earlier = Earlier(tmp_path / "own", {"full": 1}, [row], whole=True)
+        earlier = PastRun(tmp_path / "own", {"full": 1}, [row], whole=True)
         assert take_row([earlier], {"full": 1}, "full", None, 0) is None
         document = {"kind": "compare", "settings": {}, "rows": [row]}
         (tmp_path / "own" / "compare.json").write_text(json.dumps(document))
