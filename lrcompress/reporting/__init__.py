@@ -1,1 +1,4 @@
-"""Records and results become text; nothing here measures anything."""
+"""Records and results become text, pages and figures; nothing here measures anything.
+
+Its modules are imported directly: each format loads what it needs, Jinja or Matplotlib, when it is asked for.
+"""
