@@ -110,6 +110,25 @@ def test_a_history_without_numbers_is_refused(record: Path, figure: str) -> None
         runs.read(record)
 
 
+@pytest.mark.parametrize("what", ["head", "layers"])
+def test_what_was_timed_is_drawn(
+    run: Callable[..., Result], record: Path, tmp_path: Path, what: str
+) -> None:
+    """The head, or the layers that were factorized, each in its own words."""
+    timed = benchmark()
+    rows = [row | {"what": part} for part in ("model", what) for row in timed["rows"]]
+    document = json.loads(record.read_text(encoding="utf-8"))
+    record.write_text(
+        json.dumps(document | {"benchmark": timed | {"rows": rows}}), encoding="utf-8"
+    )
+
+    result = run("report", record, "--plots", tmp_path / "plots")
+
+    assert result.exit_code == 0
+    drawn = (tmp_path / "plots" / "latency.svg").read_text(encoding="utf-8")
+    assert {"head": "head alone", "layers": "factorized layers alone"}[what] in drawn
+
+
 def test_a_constant_that_json_does_not_know_is_refused(record: Path) -> None:
     """NaN, which Python's own reader would let in."""
     document = json.loads(record.read_text(encoding="utf-8")) | {"seed": float("nan")}

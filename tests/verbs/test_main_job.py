@@ -243,6 +243,8 @@ def test_the_main_job(run: Run, model: Path, tmp_path: Path) -> None:
     assert tuned["error_rate_after"] < 6
     assert "Taking the newest run" in result.stderr
     assert "Device: cpu" in result.stderr or "Device: gpu" in result.stderr
+    # Passes that have no name are told to nobody.
+    assert not {"evaluate ...", "predict ..."} & set(result.stderr.splitlines())
     assert tuned["images_per_second"] > 0
     assert json.loads(record.read_text())["from_the_future"] == [1, 2]
     stages = json.loads(run("report", "--json").stdout)["stages"]
