@@ -72,10 +72,8 @@ def about(model: ModelFile, layers: list[LayerResult], written: Written) -> list
             f"Layer {names} holds {100 * share:.2f} % of the model's parameters: however small it "
             "gets, the model hardly shrinks. `lrcompress inspect` shows where the parameters are."
         )
-    before, after = (
-        model.size - written.optimizer_bytes,
-        written.size - written.optimizer_bytes_after,
-    )
+    before = model.size - written.optimizer_bytes
+    after = written.size - written.optimizer_bytes_after
     if after >= before and sum(x.parameters_after - x.parameters_before for x in layers) < 0:
         warnings.append(
             f"The file is {after - before:,} bytes larger although parameters are saved: one more layer "
@@ -136,13 +134,8 @@ def new_record(
 ) -> runs.RunRecord:
     """Return the run record of a factorization, not yet saved.
 
-    Args:
-        result: What it came to.
-        model: The file that was given.
-        request: What was asked for.
-        dataset: Name and scaling of the data, None without.
-        hashes: SHA-256 of its model files by stage, as far as they are known.
-        made: Where the output can be read until it is in its place.
+    The hashes of its model files, by stage, are taken where they are not known; the output is read
+    where it was made, until it is in its place.
     """
     if result.output is None:
         raise AssertionError  # of a file

@@ -42,15 +42,15 @@ class NetworkTrial:
         sample_weight: NDArray[Any] | None = None,
         by_labels: bool = True,
     ) -> None:
-        """Run the original once.
+        """Run the original once, on scaled inputs and labels as `evaluate` takes them.
 
         Args:
             model: A Keras model.
-            x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
-            y: Labels as `fit_to_model` makes them, or None.
+            x: Inputs.
+            y: Labels, or None.
             task: What the first run is called.
             outputs: Names of the outputs to measure; None for all.
-            sample_weight: Of the samples, see `evaluate`; None weighs all alike.
+            sample_weight: Of the samples; None weighs all alike.
             by_labels: Whether the labels are new to the original, and a drop counts them.
         """
         self._model, self._x = model, x
@@ -86,7 +86,9 @@ class NetworkTrial:
             error_rate=None if whole is None else _error_rate(whole),
             wrong=None if whole is None else whole.wrong,
             # A mean without one of the outputs would let that be ruined unseen.
-            drop=_mean([part.drop(values) for part, values in pairs], whole=True),
+            drop=_mean(
+                [part.drop(values) if part.drop else None for part, values in pairs], whole=True
+            ),
             evaluation=whole,
         )
 
@@ -108,10 +110,10 @@ class _Part:
         # What has weight 0, such as padding, is left out.
         self._counted = None if weights is None or (weights > 0).all() else weights > 0
         self._original = self._some(original)
-        self._drop = None
+        self.drop: OutputDrop | None = None
         if labels is not None and self._kind != "regression":
             wide = None if weights is None else spread(weights, original.shape[:-1])
-            self._drop = OutputDrop(
+            self.drop = OutputDrop(
                 original, labels, wide, is_logits=output.is_logits, by_labels=by_labels
             )
 
@@ -132,10 +134,6 @@ class _Part:
             return 100 * float(((old > edge) == (new > edge)).mean())
         before, after = (classes_of(some, self.output.is_logits) for some in (old, new))
         return 100 * float((before == after).mean())
-
-    def drop(self, values: NDArray[np.float32]) -> float | None:
-        """Return what outputs lose, in points."""
-        return None if self._drop is None else self._drop(values)
 
     def evaluation(self, values: NDArray[np.float32]) -> Evaluation | None:
         """Measure outputs by the labels."""

@@ -26,12 +26,9 @@ EVERYTHING = 100.0
 
 @dataclass(frozen=True)
 class Judged:
-    """What is wrong, expected or counted, in percent.
+    """What is wrong, in percent of all predictions, and as the mean of each class's own error.
 
-    Attributes:
-        error: Of all predictions.
-        balanced: The mean of each class's own error; None where no class is rare.
-        several: Whether more than one class is predicted.
+    The latter is None where no class is rare. `several` is whether more than one class is predicted.
     """
 
     error: float
@@ -59,14 +56,7 @@ class Judge:
         by_labels: bool,
         weights: NDArray[Any] | None = None,
     ) -> None:
-        """Learn what each class weighs.
-
-        Args:
-            labels: Class numbers, (k,).
-            logits: Returns the original's logits, (rows, classes), of a slice of the inputs.
-            by_labels: Whether the labels are new to the original, and count as they are.
-            weights: Of the inputs, (k,).
-        """
+        """Learn what each class weighs, of labels (k,) and the original's logits (rows, classes) of a slice."""
         self._labels, self._weights, self._by_labels = labels, weights, by_labels
         self._logits, self._classes = logits, logits(slice(0, 1)).shape[-1]
         if by_labels:

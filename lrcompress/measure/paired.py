@@ -160,15 +160,9 @@ def _student(
 def paired_difference(first: Sequence[Wrong], second: Sequence[Wrong]) -> dict[str, Any]:
     """Compare two ways of making a model, seed by seed, on the same test samples.
 
-    Args:
-        first: For each seed, which samples the first model gets wrong, (samples,).
-        second: The same of the second, in the same order of seeds.
-
-    Returns:
-        ``difference`` of the error rates (second minus first, in points) with its 95 % interval
-        ``low``, ``high`` of ``interval`` kind; ``only_first_wrong`` and ``only_second_wrong``,
-        summed over seeds; ``p_value`` of the test that the interval is of: McNemar's for one seed,
-        Student's for several. Seeds that all differ alike tell of no spread, and count as one.
+    The keys are those of `PairedDifference`, the numbers of samples summed over seeds. The test is
+    McNemar's for one seed, Student's for several; ``interval`` says which. Seeds that all differ
+    alike tell of no spread, and count as one.
     """
     pairs = [compare_paired(a, b) for a, b in zip(first, second, strict=True)]
     values = [pair.difference for pair in pairs]

@@ -34,6 +34,7 @@ from lrcompress.verbs.live_models import takes_live_models
 
 # A continuation pass costs seconds a rank; up to so many it goes through every one.
 EVERY_RANK = 24
+_NOTHING = Calibration({})
 # Multiplications in which the outputs of all inputs are measured at one rank, a second or so.
 QUICK = 2**35
 
@@ -125,11 +126,10 @@ def sweep(
     found = find_head(opened, layer)
     target = Target(found, is_head=layer is None or found.path in head_paths(opened))
     wanted = _ranks(ranks, found)
-    methods = [method] if isinstance(method, str) else list(method)
+    methods = [method] if isinstance(method, str) else method
     for name in methods:
         # What cannot work is refused before Keras starts.
-        nothing = Calibration({}) if dataset is not None else None
-        LayerTask(opened, target, Request(method=name), nothing)
+        LayerTask(opened, target, Request(method=name), None if dataset is None else _NOTHING)
     live, calibration, description = None, None, None
     started = time.perf_counter()
     if dataset is not None:
@@ -154,10 +154,9 @@ def sweep(
     rows: list[dict[str, Any]] = []
     for name, task in tasks.items():
         started = time.perf_counter()
-        chosen = wanted
         takes_long = task.goes_down or _work(trials, kernel.size) > QUICK
-        if ranks is None and takes_long and len(wanted) > EVERY_RANK:
-            chosen = sorted(rank_grid(len(wanted)))
+        is_thinned = ranks is None and takes_long and len(wanted) > EVERY_RANK
+        chosen = sorted(rank_grid(len(wanted))) if is_thinned else wanted
         for rank, factors in task.at_ranks(chosen).items():
             progress(f"measuring {name}", rank, max(chosen))
             row = _row(opened, found, name, factors) | _UNMEASURED
