@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from lrcompress.data.sources import load
 from lrcompress.live import engine, storing
 from lrcompress.live.activations import layer_inputs
-from lrcompress.lowrank import METHODS, Factors, InputMoments, Problem, factorize_ranks
+from lrcompress.lowrank import Factors, InputMoments, Problem, factorize_ranks, method_names
 from lrcompress.lowrank.descent import Imitation
 from lrcompress.lowrank.methods.refined import ITERATIONS
 
@@ -96,7 +96,7 @@ def timed(make: Callable[[], Any]) -> tuple[Any, float]:
 def methods(network: Network, x: NDArray[Any], ranks: list[int]) -> list[dict[str, Any]]:
     """Return every method at every rank, as `factorize` would do it."""
     rows = []
-    for method in reversed(METHODS):
+    for method in method_names()[1:]:
         found, seconds = timed(lambda method=method: network.factorized(ranks, method, inputs=x))
         row = {"asked": method, "seconds": seconds}
         row["ranks"] = {str(rank): network.measure(found[rank]) for rank in ranks}

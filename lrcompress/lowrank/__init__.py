@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.ranks import energy as energy
     from lrcompress.lowrank.ranks import largest_useful_rank as largest_useful_rank
     from lrcompress.lowrank.ranks import parameters as parameters
-    from lrcompress.lowrank.ranks import rank_for_energy as rank_for_energy
     from lrcompress.lowrank.ranks import rank_for_reduction as rank_for_reduction
     from lrcompress.lowrank.ranks import rank_for_share as rank_for_share
     from lrcompress.lowrank.ranks import rank_grid as rank_grid
@@ -62,7 +61,7 @@ _MODULES = {
     "methods.problem": "Problem",
     "moments": "InputMoments ProjectedMoments",
     "ranks": "break_even_rank check_rank energy largest_useful_rank parameters "
-    "rank_for_energy rank_for_reduction rank_for_share rank_grid spread_ranks",
+    "rank_for_reduction rank_for_share rank_grid spread_ranks",
     "spectrum": "Outline outline",
     "svd": "singular_values truncated_svd",
 }

@@ -109,15 +109,6 @@ def energy(singular_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.minimum(np.cumsum(squares) / squares.sum(), 1.0))
 
 
-def rank_for_energy(singular_values: NDArray[np.float64], share: float) -> int:
-    """Return the smallest r whose energy is at least `share`, a number in (0, 1].
-
-    Raises:
-        RankError: If `share` is not in (0, 1].
-    """
-    return rank_for_share(energy(singular_values), share)
-
-
 def rank_for_share(shares: NDArray[np.float64], share: float) -> int:
     """Return the smallest r with ``shares[r - 1] >= share``; the shares rise to 1.
 

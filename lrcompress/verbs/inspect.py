@@ -10,7 +10,7 @@ from lrcompress.lowrank import (
     energy,
     largest_useful_rank,
     parameters,
-    rank_for_energy,
+    rank_for_share,
     singular_values,
     spread_ranks,
 )
@@ -135,6 +135,6 @@ def _describe_head(opened: ModelFile, head: Site) -> dict[str, Any]:
         "share_of_model": head.stored_parameters / max(opened.parameters, 1),
         "break_even_rank": most,
         "singular_values": [float(s) for s in sigma],
-        "energy_ranks": {str(share): rank_for_energy(sigma, share) for share in ENERGY_SHARES},
+        "energy_ranks": {str(share): rank_for_share(shares, share) for share in ENERGY_SHARES},
         "ranks": rows,
     }

@@ -58,11 +58,11 @@ def test_energy_rule() -> None:
     sigma = np.array([2.0, 1.0, 1.0])
 
     np.testing.assert_allclose(lowrank.energy(sigma), [4 / 6, 5 / 6, 1])
-    assert lowrank.rank_for_energy(sigma, 4 / 6) == 1
-    assert lowrank.rank_for_energy(sigma, 0.67) == 2
-    assert lowrank.rank_for_energy(sigma, 1.0) == 3
-    assert lowrank.rank_for_energy(np.array([1.0, 1e-9]), 1.0) == 1
-    assert lowrank.rank_for_energy(np.zeros(3), 0.5) == 1
+    assert lowrank.rank_for_share(lowrank.energy(sigma), 4 / 6) == 1
+    assert lowrank.rank_for_share(lowrank.energy(sigma), 0.67) == 2
+    assert lowrank.rank_for_share(lowrank.energy(sigma), 1.0) == 3
+    assert lowrank.rank_for_share(lowrank.energy(np.array([1.0, 1e-9])), 1.0) == 1
+    assert lowrank.rank_for_share(lowrank.energy(np.zeros(3)), 0.5) == 1
 
 
 def test_reduction_rule() -> None:
@@ -80,7 +80,7 @@ def test_reduction_rule() -> None:
 def test_shares_that_are_none(share: float) -> None:
     """A share is above 0 and at most 1."""
     with pytest.raises(RankError):
-        lowrank.rank_for_energy(np.ones(3), share)
+        lowrank.rank_for_share(lowrank.energy(np.ones(3)), share)
     with pytest.raises(RankError):
         lowrank.rank_for_reduction(10, 10, share)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,6 @@ class Problem:
     allow_bias: bool = False
     task: str = "factorizing"
     _references: dict[int, Reference] = field(default_factory=dict, init=False, repr=False)
-    _gathered: list[InputMoments | ProjectedMoments] = field(
-        default_factory=list, init=False, repr=False
-    )
 
     @property
     def centre(self) -> bool:
@@ -72,13 +70,12 @@ class Problem:
             self._references[rank] = Reference(self.kernel, truncated_svd(self.kernel, rank))
         return self._references[rank]
 
+    @cached_property
     def statistics(self) -> InputMoments | ProjectedMoments:
-        """Return the moments of the inputs, refused where they are none of this layer's."""
-        if not self._gathered:
-            found = self.moments
-            if found is None:
-                none = np.zeros((0, len(self.kernel)))
-                found = gather_moments(self.kernel, none if self.inputs is None else self.inputs)
-            check_moments(self.kernel, found)
-            self._gathered.append(found)
-        return self._gathered[0]
+        """The moments of the inputs, refused where they are none of this layer's."""
+        found = self.moments
+        if found is None:
+            none = np.zeros((0, len(self.kernel)))
+            found = gather_moments(self.kernel, none if self.inputs is None else self.inputs)
+        check_moments(self.kernel, found)
+        return found

@@ -48,7 +48,7 @@ class Whitened(Method):
 
     def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
         """Cut every rank from one decomposition, the bias re-fitted at each."""
-        return self.regression(problem, problem.statistics(), ranks)
+        return self.regression(problem, problem.statistics, ranks)
 
     def regression(
         self, problem: Problem, moments: InputMoments | ProjectedMoments, ranks: Sequence[int]
