@@ -14,6 +14,7 @@ from lrcompress.compression.request import (
     check_suffix,
     default_output,
     largest_useful,
+    needs_modern_terms,
     same_format,
 )
 from lrcompress.compression.run import Convert, Source, check_target, factorize_file, find_source
@@ -42,6 +43,7 @@ __all__ = [
     "factorize_file",
     "find_source",
     "largest_useful",
+    "needs_modern_terms",
     "pick",
     "same_format",
 ]

@@ -137,6 +137,13 @@ def same_format(output: Path, model: ModelFile) -> bool:
     return output.suffix.lower() in SUFFIXES[model.format]
 
 
+def needs_modern_terms(opened: ModelFile, output: Path | None) -> bool:
+    """Return whether a file has to be modernized for an output, which Keras 3 is to write."""
+    if output is None or same_format(output, opened):
+        return False
+    return not (opened.keras_version or "1").startswith("3")
+
+
 def default_output(model: ModelFile, path: Path, ending: str = "") -> Path:
     """Return ``<stem><ending><suffix>`` in the current directory.
 

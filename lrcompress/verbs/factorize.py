@@ -17,6 +17,7 @@ from lrcompress.compression import (
     check_target,
     factorize_file,
     find_source,
+    needs_modern_terms,
     pick,
 )
 from lrcompress.errors import DatasetError, RankError
@@ -26,7 +27,6 @@ from lrcompress.records import runs
 from lrcompress.records.provenance import name_of
 from lrcompress.records.results import FactorizeResult
 from lrcompress.verbs.live_models import loaded, takes_live_models
-from lrcompress.verbs.modernize import convert, modern_copy, needs_modern_terms
 
 if TYPE_CHECKING:
     from lrcompress.verbs.context import DataSource
@@ -161,6 +161,8 @@ def _opened(path: Path, request: Request, *, has_data: bool) -> Iterator[Source]
     if not (request.modernize or needs_modern_terms(opened, request.output)):
         yield source
         return
+    from lrcompress.verbs.modernize import modern_copy
+
     with modern_copy(opened) as (copy, notes):
         yield dataclasses.replace(
             find_source(copy, request), file=opened,
@@ -172,6 +174,8 @@ def _converter(source: Source) -> Convert:
     """Return a function that saves what was made of a source in the other format, through Keras."""
 
     def converted(made: Path, target: Path, overwrite: bool) -> None:  # as `Convert` has it
+        from lrcompress.verbs.modernize import convert
+
         live = model_of(source.file.path)
         with contextlib.nullcontext() if live is None else made_of(live, made):
             convert(made, target, overwrite=overwrite)

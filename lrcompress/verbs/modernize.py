@@ -121,13 +121,6 @@ def modern_copy(opened: ModelFile) -> Iterator[tuple[ModelFile, Notes]]:
             yield open_model(copy), notes
 
 
-def needs_modern_terms(opened: ModelFile, output: Path | None) -> bool:
-    """Return whether a file has to be modernized for an output, which Keras 3 is to write."""
-    if output is None or same_format(output, opened):
-        return False
-    return not (opened.keras_version or "1").startswith("3")
-
-
 def convert(source: Path, target: Path, *, overwrite: bool) -> None:
     """Save a model file in the other format, through Keras."""
     try:
