@@ -2,7 +2,7 @@
 
     python benchmarks/keras3_terms.py
 
-Writes `lrcompress/data/keras3_terms.json`, by which `modernize` tells what Keras 3 accepts without
+Writes `lrcompress/modelfile/modern/keras3_terms.json`, by which `modernize` tells what Keras 3 accepts without
 starting Keras.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 
-TARGET = Path(__file__).parent.parent / "lrcompress" / "data" / "keras3_terms.json"
+TARGET = Path(__file__).parent.parent / "lrcompress" / "modelfile" / "modern" / "keras3_terms.json"
 KINDS = ("layers", "initializers", "regularizers", "constraints", "losses", "metrics", "optimizers")
 
 

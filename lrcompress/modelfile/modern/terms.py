@@ -11,7 +11,7 @@ from typing import Any
 @functools.cache
 def _terms() -> dict[str, Any]:
     """Return the list; read once, and only where something is modernized."""
-    text = files("lrcompress").joinpath("data", "keras3_terms.json").read_text(encoding="utf-8")
+    text = files(__package__).joinpath("keras3_terms.json").read_text(encoding="utf-8")
     document: dict[str, Any] = json.loads(text)
     return document
 
