@@ -44,16 +44,10 @@ _SPELLINGS = {"ReLU": "relu", "ELU": "elu", "LeakyReLU": "leaky_relu", "softmax_
 
 
 def applied(class_name: str, settings: Mapping[str, Any], axes: int | None = None) -> str | None:
-    """Return the activation that a layer or function ends in.
+    """Return the activation that a layer or function ends in, or None where nothing is known of it.
 
-    Args:
-        class_name: Keras' own; of a class that is not Keras' own anything else.
-        settings: Its config, or as much of it as matters: activation, axis, function.
-        axes: Number of dimensions of what it gives, if known: softmax may name the last axis.
-
-    Returns:
-        The activation's name, `HANDS_ON` where the step changes no value, or None where nothing is
-        known of it.
+    `HANDS_ON` where the step changes no value. `settings` is its config, or as much of it as
+    matters: activation, axis, function; `axes` the number of dimensions of what it gives.
     """
     if class_name in AS_IT_IS or class_name in RESHAPED:
         return HANDS_ON

@@ -31,13 +31,7 @@ Weighted = Callable[[LayerPath, str], bool]
 def layer_groups(
     tree: Container, weighted: Weighted, numbering: Numbering = NUMBERING
 ) -> dict[LayerPath, str]:
-    """Return the group of every layer of a model, nested ones included.
-
-    Args:
-        tree: The architecture.
-        weighted: Asked about each layer in turn.
-        numbering: How the version of Keras that writes the file names and counts.
-    """
+    """Return the group of every layer of a model, nested ones included, as a version of Keras counts."""
     found: dict[LayerPath, str] = {}
     visited: set[int] = set()
 

@@ -145,17 +145,11 @@ MOST_STEPS, LONGEST_WAY = 1_000_000, 1_000
 
 @dataclass
 class Ending:
-    """What ends one output of a model.
+    """What ends one output of a model."""
 
-    Attributes:
-        heads: The layers of known kinds met first on the ways back, without repetition.
-        blocks: Other layers that may not be passed over.
-        merges: Layers with several inputs on the ways back.
-    """
-
-    heads: list[Item] = field(default_factory=list)
-    blocks: list[Item] = field(default_factory=list)
-    merges: list[Item] = field(default_factory=list)
+    heads: list[Item] = field(default_factory=list)  # of known kinds, met first on the ways back
+    blocks: list[Item] = field(default_factory=list)  # others that may not be passed over
+    merges: list[Item] = field(default_factory=list)  # with several inputs
 
 
 # The nested models entered on the way, each with the number of its call that was entered.

@@ -23,15 +23,10 @@ FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
 def find_head(model: ModelFile, layer: str | None = None) -> Site:
-    """Return the site that ends a model, or the one asked for.
+    """Return the site that ends a model, or that of a layer's name or path.
 
-    Args:
-        model: The file.
-        layer: Name or path of a layer; None for the head, found by walking back from the
-            outputs over layers that act element by element or change the shape.
-
-    Returns:
-        The site; where the layer is one of two that make up one matrix, both as one.
+    The head is found by walking back from the outputs over layers that act element by element or
+    change the shape. Of two layers that make up one matrix either stands for both.
 
     Raises:
         UnsupportedModelError: If there is none, or none that can be factorized: codes
@@ -197,9 +192,8 @@ def _refuse(model: ModelFile, tree: Container, item: Item, kind: Kind, layer: Se
 def _joined(alone: dict[Item, Site]) -> dict[Item, tuple[Item, Site]]:
     """Return, by the second of two layers that are one matrix, the first and the site that they are.
 
-    They follow each other with nothing between: what lrcompress writes, and what others build by
-    hand. Of three or more such layers in a row the last two are one, then the two before them, and
-    so on: no layer is in two sites.
+    Of three or more such layers in a row the last two are one, then the two before them, and so
+    on: no layer is in two sites.
     """
     uses: dict[Container, Counter[Ref]] = {}
     before: dict[Item, tuple[Item, Site]] = {}

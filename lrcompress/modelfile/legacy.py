@@ -23,13 +23,7 @@ OPTIMIZER = "optimizer_weights"
 
 
 def locate(tree: Container | None, index: Index, file: h5py.File) -> Weights:
-    """Return where each layer's weights stand in an open HDF5 model file.
-
-    Args:
-        tree: The architecture; None leaves the layers inside nested models out.
-        index: All objects of `file`.
-        file: The open file.
-    """
+    """Return where each layer's weights stand in an open HDF5 file; without a tree, the outer layers'."""
     if ROOT not in index.groups:
         return Weights(index, {}, problem=f"there is no group {ROOT}")
     root = file[ROOT]
@@ -65,10 +59,6 @@ def name_after_file(config: dict[str, Any], file: h5py.File) -> None:
 
     Its Sequential is a bare list in which a nested Sequential states no name; the saved order of
     layers has one for each. The name is put beside the class, where no Keras version objects.
-
-    Args:
-        config: The architecture; completed in place.
-        file: The open file.
     """
     layers = config.get("config")
     if config.get("class_name") != "Sequential" or not isinstance(layers, list):

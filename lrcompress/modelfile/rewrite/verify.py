@@ -32,16 +32,7 @@ def read_back(
     Every byte of the arrays is compared with the old file's on the way, so that this is also where
     the checksum of an old archive is checked.
 
-    Args:
-        old: The old file, open.
-        model: The old file, described.
-        plan: What was to be written.
-        path: The written file.
-        output: The name it will get, for messages.
-        meant: The architecture that it should have, also as a tree.
-
-    Returns:
-        The written file, described.
+    It lies at `path` and is to be called `output`; `meant` is the architecture that it should have.
 
     Raises:
         VerificationError: If it is not what was meant.
