@@ -18,20 +18,13 @@ REGRESSION_LOSSES = {
 class Output:
     """One output of a model.
 
-    Attributes:
-        name: As Keras names it.
-        layer: Name of the layer that makes it.
-        shape: Without the samples; None where the model leaves a length open.
-        activation: What ends it: ``softmax``, ``hard_sigmoid``, ``linear``, or another name; by its
-            values softmax, sigmoid or linear where the graph does not tell.
-        loss: Name of the loss that the model was compiled with; empty where that is not known.
-        loss_weight: Its share in the loss that the model was compiled with; 1 if none was given.
-        dtype: Of its numbers.
+    What ends it (`activation`) is told by its values, softmax, sigmoid or linear, where the graph
+    does not tell. `loss` and its weight are those that the model was compiled with.
     """
 
     name: str
-    layer: str
-    shape: tuple[int | None, ...]
+    layer: str  # that makes it
+    shape: tuple[int | None, ...]  # without the samples; None where the model leaves a length open
     activation: str
     loss: str = ""
     loss_weight: float = 1.0

@@ -21,12 +21,12 @@ SCALINGS = (
     "as-is", "/255", "/127.5-1", "standardized", "standardized-columns", "per-image", "x-128",
     "caffe", "torch", "bgr", "bgr/255", "bgr/127.5-1",
 )  # fmt: skip
-_DIVIDES = re.compile(r"(?:bgr)?/(\d+(?:\.\d+)?)(-1)?")
+DIVIDES = re.compile(r"(?:bgr)?/(\d+(?:\.\d+)?)(-1)?")
 
 
 def check_scaling(name: str) -> None:
     """Refuse a word that stands for no scaling, before any data are read."""
-    match = _DIVIDES.fullmatch(name)
+    match = DIVIDES.fullmatch(name)
     if name not in SCALINGS and not (match and float(match[1]) > 0):
         msg = (
             f"Unknown scaling {name!r}; expected {', '.join(SCALINGS)}, or /NUMBER."

@@ -10,7 +10,6 @@ less its mean, by its deviation), ``bgr`` (blue first) and ``bgr/255``. `live.sc
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -18,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
-from lrcompress.data.named import check_scaling
+from lrcompress.data.named import DIVIDES, check_scaling
 from lrcompress.errors import DatasetError
 
-_DIVIDE = re.compile(r"(?:bgr)?/(\d+(?:\.\d+)?)(-1)?")
 # Of ImageNet: bytes, blue first, and shares of 255, red first.
 CAFFE_MEAN = (103.939, 116.779, 123.68)
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -108,7 +106,7 @@ def _numbers(name: str, x_train: NDArray[Any]) -> tuple[Any, Any]:
         return np.multiply(TORCH_STD, 255 / unit), np.divide(TORCH_MEAN, TORCH_STD)
     if name == "x-128":
         return 1 / unit, 128
-    match = _DIVIDE.fullmatch(name)
+    match = DIVIDES.fullmatch(name)
     return (match[1], int(bool(match[2]))) if match else (1, 0)
 
 
