@@ -18,8 +18,7 @@ from typing import Literal
 import h5py
 
 from lrcompress.errors import LRCompressError, ModelFileError, UnsupportedModelError, one_line
-from lrcompress.modelfile.hdf5 import Index, read_index, text
-from lrcompress.modelfile.hdf5.window import ReadWindow
+from lrcompress.modelfile.hdf5 import Index, ReadWindow, read_index, text
 from lrcompress.modelfile.sniff import sniffed
 from lrcompress.modelfile.untrusted import MAX_CONFIG_BYTES, decoding
 

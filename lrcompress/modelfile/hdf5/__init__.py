@@ -12,16 +12,23 @@ from lrcompress.modelfile.hdf5.arrays import (
     read_array,
     text,
 )
+from lrcompress.modelfile.hdf5.equality import equal, holds, same_array
 from lrcompress.modelfile.hdf5.index import read_index
+from lrcompress.modelfile.hdf5.window import ReadWindow, WriteWindow
 
 __all__ = [
     "Index",
+    "ReadWindow",
     "StoredArray",
+    "WriteWindow",
     "cast",
+    "equal",
+    "holds",
     "name_parts",
     "names",
     "parents",
     "read_array",
     "read_index",
+    "same_array",
     "text",
 ]

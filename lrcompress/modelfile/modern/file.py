@@ -18,8 +18,7 @@ from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import cast, read_array, text
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.modern.compiling import modern_compile_settings
-from lrcompress.modelfile.modern.graph import modern_model
-from lrcompress.modelfile.modern.names import rename
+from lrcompress.modelfile.modern.models import modern_model, rename
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.weights import Arrays, conversions, uses_hard_sigmoid_inside
 from lrcompress.modelfile.read import changed, check_unchanged

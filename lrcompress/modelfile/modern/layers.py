@@ -6,12 +6,44 @@ from typing import Any
 
 from lrcompress.kinds.terms import as_dict, as_list, is_built_in
 from lrcompress.modelfile.graph import OPERATIONS
-from lrcompress.modelfile.modern.keras1 import to_keras_2
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.terms import arguments, knows_name
 
 _Json = dict[str, Any]
 
+# Keras 1 in the terms of Keras 2, after the release notes of Keras 2.0: classes, those among them
+# that it only gave an alias, kinds of Merge, and keys.
+KERAS_2_CLASSES = {
+    "Convolution1D": "Conv1D", "Convolution2D": "Conv2D", "Convolution3D": "Conv3D",
+    "AtrousConvolution1D": "Conv1D", "AtrousConvolution2D": "Conv2D",
+    "Deconvolution2D": "Conv2DTranspose", "SeparableConvolution2D": "SeparableConv2D",
+    "TimeDistributedDense": "Dense",
+}  # fmt: skip
+_MERGES = {
+    "sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate",
+    "dot": "Dot", "cos": "Dot",
+}  # fmt: skip
+_KEYS = {
+    "output_dim": "units", "nb_filter": "filters", "filter_length": "kernel_size",
+    "init": "kernel_initializer", "inner_init": "recurrent_initializer",
+    "gamma_init": "gamma_initializer", "beta_init": "beta_initializer",
+    "inner_activation": "recurrent_activation", "bias": "use_bias", "border_mode": "padding",
+    "subsample": "strides", "subsample_length": "strides", "stride": "strides",
+    "pool_length": "pool_size", "length": "size", "atrous_rate": "dilation_rate",
+    "dim_ordering": "data_format", "p": "rate", "sigma": "stddev",
+    "W_regularizer": "kernel_regularizer", "b_regularizer": "bias_regularizer",
+    "U_regularizer": "recurrent_regularizer", "W_constraint": "kernel_constraint",
+    "b_constraint": "bias_constraint", "dropout_W": "dropout", "dropout_U": "recurrent_dropout",
+}  # fmt: skip
+_EMBEDDING_KEYS = {
+    "output_dim": "output_dim", "init": "embeddings_initializer",
+    "W_regularizer": "embeddings_regularizer", "W_constraint": "embeddings_constraint",
+}  # fmt: skip
+_SIDES = ("nb_row", "nb_col", "kernel_dim1", "kernel_dim2", "kernel_dim3")
+_DATA_FORMATS = {"th": "channels_first", "tf": "channels_last"}
+_DROPPED_OF_MERGE = (
+    "mode_type", "output_shape", "output_shape_type", "output_mask", "output_mask_type", "arguments",
+)  # fmt: skip
 # Classes of Keras 2 that Keras 3 has under another name.
 _CLASSES = {
     "BatchNormalizationV1": "BatchNormalization", "BatchNormalizationV2": "BatchNormalization",
@@ -53,7 +85,7 @@ def modern_layer(entry: _Json, notes: Notes) -> None:
         _warn_of_custom(entry, notes)
         return
     old_class = str(entry.get("class_name"))
-    new_class = to_keras_2(old_class, config) if notes.era == 1 else old_class
+    new_class = _to_keras_2(old_class, config) if notes.era == 1 else old_class
     new_class = _CLASSES.get(new_class, new_class)
     _apply_peculiarities(new_class, old_class, config, notes.era)
     if new_class != old_class:
@@ -102,6 +134,52 @@ def _warn_of_custom(entry: _Json, notes: Notes) -> None:
         f"Keras 3 has no class {entry.get('class_name')}; left as it is: load the model with "
         "custom_objects."
     )
+
+
+def _to_keras_2(class_name: str, config: dict[str, Any]) -> str:
+    """Rewrite a layer's config in place, all but what Keras 2 kept, and return its new class name."""
+    keys = _KEYS | (_EMBEDDING_KEYS if class_name == "Embedding" else {})
+    for old, new in keys.items():
+        if old in config and old != new:
+            config[new] = config.pop(old)
+    sides = [config.pop(key) for key in _SIDES if key in config]
+    if sides:
+        config["kernel_size"] = sides
+    if "data_format" in config:
+        config["data_format"] = _DATA_FORMATS.get(config["data_format"], config["data_format"])
+    if "forget_bias_init" in config:
+        config["unit_forget_bias"] = config.pop("forget_bias_init") in ("one", "ones")
+    for key in [key for key in config if key.endswith(("_regularizer", "_constraint"))]:
+        config[key] = _named_object(config[key])
+    return _merge(config) if class_name == "Merge" else KERAS_2_CLASSES.get(class_name, class_name)
+
+
+def _named_object(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
+    """Return a regularizer or constraint as Keras 2 spells it."""
+    if not isinstance(value, dict) or "name" not in value or "class_name" in value:
+        return value
+    config = {key: item for key, item in value.items() if key != "name"}
+    name = value["name"]
+    if name in ("WeightRegularizer", "ActivityRegularizer"):
+        name = "L1L2"
+    if "m" in config:
+        config["max_value"] = config.pop("m")
+    return {"class_name": name, "config": config}
+
+
+def _merge(config: dict[str, Any]) -> str:
+    """Rewrite a Merge layer's config and return the class that does the same."""
+    mode = config.pop("mode", None)
+    axis, axes = config.pop("concat_axis", -1), config.pop("dot_axes", -1)
+    for key in _DROPPED_OF_MERGE:
+        config.pop(key, None)
+    if not config.get("layers"):  # those of a Sequential Merge, which stays as it is
+        config.pop("layers", None)
+    if mode == "concat":
+        config["axis"] = axis
+    elif mode in ("dot", "cos"):
+        config |= {"axes": axes, "normalize": mode == "cos"}
+    return _MERGES.get(mode, "Merge") if isinstance(mode, str) else "Merge"
 
 
 def _apply_peculiarities(new_class: str, old_class: str, config: _Json, era: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from lrcompress.kinds.terms import as_dict, as_list
 from lrcompress.modelfile.graph import Container, Item, tensors
-from lrcompress.modelfile.modern.calls import replaced, tensor
+from lrcompress.modelfile.modern.calls import operation_entry, replaced, tensor
 from lrcompress.modelfile.modern.notes import Notes
 
 _CONSTANT = "_CONSTANT_VALUE"
@@ -85,19 +85,6 @@ def modern_operations(tree: Container, notes: Notes) -> None:
         item.entry.update(operation_entry(operation.class_name, item.name, *made))
         item.config, item.class_name = item.entry["config"], item.entry["class_name"]
         notes.inside(item.name).changed("functions of TensorFlow became functions of Keras 3")
-
-
-def operation_entry(operation: str, name: str, nodes: list[_Json], settings: _Json) -> _Json:
-    """Return a function of `keras.ops`, "numpy.Add", as Keras 3 notes it among a model's layers."""
-    module, class_name = operation.split(".")
-    return {
-        "module": f"keras.src.ops.{module}",
-        "class_name": class_name,
-        "config": {"name": name, **settings},
-        "registered_name": class_name,
-        "name": name,
-        "inbound_nodes": nodes,
-    }
 
 
 def _arguments(node: Any) -> tuple[list[Any], _Json]:  # noqa: ANN401 - JSON

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.terms import as_dict, is_built_in, units
-from lrcompress.modelfile.modern.keras1 import CLASSES
+from lrcompress.modelfile.modern.layers import KERAS_2_CLASSES
 
 _HARD_SIGMOID = 1.2
 _SCALED = "{} weights scaled by 1.2, which gives Keras 3's hard_sigmoid the old values"
@@ -52,7 +52,7 @@ def conversions(entry: dict[str, Any], era: int, *, theano: bool) -> list[tuple[
         return [
             (what, partial(_both, step)) for what, step in conversions(inner, era, theano=theano)
         ]
-    class_name = CLASSES.get(class_name, class_name)
+    class_name = KERAS_2_CLASSES.get(class_name, class_name)
     convolves, convolves_steps = class_name in _CONVOLUTIONS, class_name == "ConvLSTM2D"
     gated = class_name in _GATES and _is_hard(config, "recurrent_activation", "inner_activation")
     steps: list[tuple[bool, str, Convert]] = [
@@ -75,7 +75,7 @@ def conversions(entry: dict[str, Any], era: int, *, theano: bool) -> list[tuple[
 def uses_hard_sigmoid_inside(entry: dict[str, Any]) -> bool:
     """Return whether a layer applies `hard_sigmoid` where no scaling of weights makes up for it."""
     config, class_name = as_dict(entry.get("config")), str(entry.get("class_name"))
-    class_name = CLASSES.get(class_name, class_name)
+    class_name = KERAS_2_CLASSES.get(class_name, class_name)
     if not is_built_in(entry) or class_name in (*_WITH_ACTIVATION, "Activation"):
         return False
     inner = as_dict(config.get("layer"))

@@ -11,8 +11,7 @@ import h5py
 from lrcompress.errors import LRCompressError, VerificationError
 from lrcompress.modelfile.container import WEIGHTS, OpenModel, check_sum, opened
 from lrcompress.modelfile.graph import Container
-from lrcompress.modelfile.hdf5 import Index, parents
-from lrcompress.modelfile.hdf5.equality import equal, holds, same_array
+from lrcompress.modelfile.hdf5 import Index, equal, holds, parents, same_array
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.read import check_unchanged, describe
 from lrcompress.modelfile.rewrite.plan import Plan

@@ -17,8 +17,7 @@ from lrcompress.files import check_output, replacing, sha256_meanwhile
 from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, OpenModel, opened
 from lrcompress.modelfile.find import find_sites
 from lrcompress.modelfile.graph import build
-from lrcompress.modelfile.hdf5 import Index
-from lrcompress.modelfile.hdf5.window import WriteWindow
+from lrcompress.modelfile.hdf5 import Index, WriteWindow
 from lrcompress.modelfile.model import ModelFile, Written
 from lrcompress.modelfile.read import changed, check_unchanged
 from lrcompress.modelfile.rewrite.plan import (
