@@ -88,9 +88,9 @@ def opened(path: Path, *, index: Index | None = None) -> Iterator[OpenModel]:
 
 
 @contextlib.contextmanager
-def kept_open(path: Path, *, index: Index | None = None) -> Iterator[None]:
+def kept_open(path: Path) -> Iterator[None]:
     """Open a model file once for all that reads it in a ``with`` block."""
-    with opened(path, index=index) as model:
+    with opened(path) as model:
         token = _KEPT.set({**_KEPT.get(), path: model})
         try:
             yield

@@ -52,7 +52,7 @@ def write_replaced(
     output = check_place(model, output, overwrite=overwrite)
     for replacement in replacements:
         _check_factors(replacement)
-    with kept_open(model.path, index=model.weights.index):
+    with kept_open(model.path):
         with decoding(model.path):
             edit = _Edit(model, [replacement.layer for replacement in replacements])
             for replacement in replacements:
@@ -75,7 +75,7 @@ def write_merged(
         KernelError: If B C is not finite, or not in the stored type; others as `write_replaced`.
     """
     output = check_place(model, output, overwrite=overwrite)
-    with kept_open(model.path, index=model.weights.index):
+    with kept_open(model.path):
         with decoding(model.path):
             edit = _Edit(model, layers)
             for site in layers:
