@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lrcompress.compression import largest_useful
 from lrcompress.errors import KernelError, UnsupportedModelError
 from lrcompress.lowrank import (
     energy,
-    largest_useful_rank,
     parameters,
     rank_for_share,
     singular_values,
@@ -58,31 +58,23 @@ def inspect(
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "model": str(model),
-        "format": opened.format,
-        "keras_version": opened.keras_version,
-        "class_name": opened.class_name,
-        "parameters": opened.parameters,
+        **_of(opened, "format", "keras_version", "class_name", "parameters"),
         "bytes": opened.size,
         "optimizer_bytes": opened.optimizer_bytes,
         "dataset": opened.origin.named,
         "layers": [
-            {
-                "path": item.path,
-                "class_name": item.class_name,
-                "parameters": item.parameters,
-                "not_finite": wrong.get(item.path, 0),
-            }
+            _of(item, "path", "class_name", "parameters") | {"not_finite": wrong.get(item.path, 0)}
             for item in opened.layers
         ],
         "dense_layers": [
             {
-                "path": dense.path,
-                "kernel_shape": list(dense.kernel_shape),
-                "parameters": dense.stored_parameters,
-                "rank": dense.rank,
-                "break_even_rank": largest_useful_rank(*dense.kernel_shape, dense.rank),
+                "path": site.path,
+                "kernel_shape": list(site.kernel_shape),
+                "parameters": site.stored_parameters,
+                "rank": site.rank,
+                "break_even_rank": largest_useful(site),
             }
-            for dense in opened.sites
+            for site in opened.sites
         ],
         "head": None,
         "reason": None,
@@ -97,6 +89,10 @@ def inspect(
     return document
 
 
+def _of(thing: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in names}
+
+
 def _describe_head(opened: ModelFile, head: Site) -> dict[str, Any]:
     m, n = head.kernel_shape
     kernel = read_kernel(opened, head)
@@ -105,36 +101,30 @@ def _describe_head(opened: ModelFile, head: Site) -> dict[str, Any]:
     except KernelError as error:
         msg = f"Layer {head.path!r} of {opened.path}: {error}"
         raise KernelError(msg, code=error.code) from error
-    shares = energy(sigma)
-    most, stored = largest_useful_rank(m, n, head.rank), parameters(m, n, head.rank)
+    shares, whole = energy(sigma), max(opened.parameters, 1)
+    most, stored = largest_useful(head), parameters(m, n, head.rank)
+    spectral = [*(sigma / sigma[0] if sigma[0] > 0 else 0 * sigma), 0.0]
     ranks = range(1, most + 1) if most <= MOST_ROWS else spread_ranks(most, MOST_ROWS)
-    rows = [
-        {
-            "rank": r,
-            "parameters_saved": stored - parameters(m, n, r),
-            "layer_reduction": 1 - parameters(m, n, r) / stored,
-            "model_reduction": (stored - parameters(m, n, r)) / max(opened.parameters, 1),
-            "energy": float(shares[r - 1]),
-            "spectral_error": float(sigma[r] / sigma[0])
-            if r < len(sigma) and sigma[0] > 0
-            else 0.0,
-        }
-        for r in ranks
-    ]
     return {
-        "name": head.name,
-        "path": head.path,
+        **_of(head, "name", "path"),
         "kernel_shape": [m, n],
-        "dtype": head.dtype,
-        "use_bias": head.use_bias,
-        "activation": head.activation,
-        "softmax": head.softmax,
+        **_of(head, "dtype", "use_bias", "activation", "softmax"),
         "following": list(head.following),
         "rank": head.rank,
         "parameters": head.stored_parameters,
-        "share_of_model": head.stored_parameters / max(opened.parameters, 1),
+        "share_of_model": head.stored_parameters / whole,
         "break_even_rank": most,
         "singular_values": [float(s) for s in sigma],
         "energy_ranks": {str(share): rank_for_share(shares, share) for share in ENERGY_SHARES},
-        "ranks": rows,
+        "ranks": [
+            {
+                "rank": r,
+                "parameters_saved": stored - parameters(m, n, r),
+                "layer_reduction": 1 - parameters(m, n, r) / stored,
+                "model_reduction": (stored - parameters(m, n, r)) / whole,
+                "energy": float(shares[r - 1]),
+                "spectral_error": float(spectral[r]),
+            }
+            for r in ranks
+        ],
     }

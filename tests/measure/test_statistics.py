@@ -207,12 +207,6 @@ def test_wilson_interval(errors: int, samples: int, low: float, high: float) -> 
     assert wilson_interval(errors, samples) == pytest.approx((low, high), abs=0.006)
 
 
-def test_wilson_interval_at_the_ends() -> None:
-    """No error and nothing but errors give exact ends."""
-    assert wilson_interval(0, 50)[0] == 0.0
-    assert wilson_interval(50, 50)[1] == 100.0
-
-
 def test_paired_comparison() -> None:
     """The difference, its interval and McNemar's exact test follow from the discordant pairs."""
     first = np.array([True] * 5 + [False] * 95)
