@@ -112,14 +112,10 @@ def _folders(folder: Path) -> list[str]:
 
 def _one_mode(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return the parts all in colour where any is."""
-    import numpy as np
-
-    channels = max(array.shape[-1] for key, array in arrays.items() if key.startswith("x_"))
-    return {
-        key: np.repeat(array, channels // array.shape[-1], axis=-1)
-        if key.startswith("x_")
-        else array
-        for key, array in arrays.items()
+    inputs = {key: array for key, array in arrays.items() if key.startswith("x_")}
+    channels = max(array.shape[-1] for array in inputs.values())
+    return arrays | {
+        key: array.repeat(channels // array.shape[-1], axis=-1) for key, array in inputs.items()
     }
 
 

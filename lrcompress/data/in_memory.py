@@ -119,9 +119,7 @@ def _array(value: Any, what: str) -> Any:
         raise DatasetError(msg)
     try:
         return np.asarray(value)
-    except (
-        Exception
-    ) as error:  # rows of several lengths, a tensor on another device, a class of the user's
+    except Exception as error:  # rows of several lengths, a tensor elsewhere, the user's own class
         reason = one_line(error)
         msg = f"{what} of type {type(value).__name__} is no array ({reason}); expected {EXPECTED}."
         raise DatasetError(msg) from error
@@ -180,34 +178,26 @@ def _whole(stream: Any) -> tuple[Any, ...]:
 def _elements(stream: Any) -> Iterator[Any]:
     """Yield what a stream does, once through; its own errors in one line."""
     try:
-        yield from _once(stream)
+        ends, batches = True, stream
+        if _is_tensorflow(stream):
+            ends = int(stream.cardinality()) != -1  # what TensorFlow says of `repeat()`
+            batches = stream.as_numpy_iterator()
+        elif hasattr(stream, "on_epoch_end"):
+            length = stream.num_batches if hasattr(type(stream), "num_batches") else len(stream)
+            ends = length is not None
+            batches = (stream[step] for step in range(length or 0))
+        if not ends:
+            msg = "The data never end; expected a number of batches: leave repeat() out, or add take(n)."
+            raise DatasetError(msg, code="dataset_too_large")
+        yield from batches
     except DatasetError:
         raise
     except Exception as error:  # whatever the user's own code says
-        reason = one_line(error)
         msg = (
-            f"The data of type {type(stream).__name__} failed ({type(error).__name__}: {reason}); expected "
-            "what yields (inputs, labels)."
+            f"The data of type {type(stream).__name__} failed ({type(error).__name__}: {one_line(error)}); "
+            "expected what yields (inputs, labels)."
         )
         raise DatasetError(msg) from error
-
-
-def _once(stream: Any) -> Iterator[Any]:
-    if _is_tensorflow(stream):
-        ends = int(stream.cardinality()) != -1  # what TensorFlow says of `repeat()`
-        batches: Any = stream.as_numpy_iterator()
-    elif hasattr(stream, "on_epoch_end"):
-        length = stream.num_batches if hasattr(type(stream), "num_batches") else len(stream)
-        ends = length is not None
-        batches = (stream[step] for step in range(length or 0))
-    else:
-        ends, batches = True, iter(stream)
-    if not ends:
-        msg = (
-            "The data never end; expected a number of batches: leave repeat() out, or add take(n)."
-        )
-        raise DatasetError(msg, code="dataset_too_large")
-    yield from batches
 
 
 def _is_batched(stream: Any, columns: dict[tuple[int, str | None], list[Any]]) -> bool:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lrcompress.data.names import ARRAYS, grouped, wanted_names
+from lrcompress.data.names import ARRAYS, wanted_names
 from lrcompress.data.reader import is_there
 from lrcompress.errors import DatasetError, did_you_mean
 from lrcompress.events import before_keras, progress
@@ -68,7 +68,7 @@ class Named:
 
         found = locate(word, folder)
         if found is not None:
-            return str(found), grouped(read_npz(found, ARRAYS, wanted_names))
+            return str(found), read_npz(found, ARRAYS, wanted_names)
         before_keras()
         progress(f"download {word}", 0, 1)
         import keras

@@ -32,14 +32,14 @@ class Npz:
         if not is_there(path):
             msg = f"Data set file {path} does not exist; expected a .npz with {', '.join(ARRAYS)}."
             raise DatasetError(msg)
-        return str(path), grouped(read_npz(path, ARRAYS, wanted_names))
+        return str(path), read_npz(path, ARRAYS, wanted_names)
 
 
 def read_npz(
     path: Path,
     wanted: Sequence[str],
     choose: Callable[[list[str]], list[str] | None],
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Any]:
     """Return the arrays of an existing file that `choose` takes of its names; nothing is unpickled.
 
     `wanted` is what the least is that it should hold, for messages.
@@ -59,7 +59,7 @@ def read_npz(
             f"{', '.join(wanted)}; save it with numpy.savez(path, {wanted[0]}=..., ...)."
         )
         raise DatasetError(msg)
-    return arrays
+    return grouped(arrays)
 
 
 def _read(

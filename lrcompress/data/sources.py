@@ -13,7 +13,7 @@ from lrcompress.data import in_memory
 from lrcompress.data.function import Function
 from lrcompress.data.images import Images
 from lrcompress.data.named import NAMED, Named
-from lrcompress.data.names import VALIDATION, grouped, validation_names
+from lrcompress.data.names import VALIDATION, validation_names
 from lrcompress.data.npz import Npz, read_npz
 from lrcompress.data.reader import Reader, is_there
 from lrcompress.errors import DatasetError, UnknownDatasetError, did_you_mean
@@ -81,5 +81,5 @@ def _validation(spec: Any) -> dict[str, Any]:
             "x and y, new to the model."
         )
         raise DatasetError(msg)
-    arrays = grouped(read_npz(path, VALIDATION, validation_names))
+    arrays = read_npz(path, VALIDATION, validation_names)
     return {f"{key.removesuffix('_val')}_val": array for key, array in arrays.items()}
