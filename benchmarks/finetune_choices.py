@@ -89,9 +89,10 @@ def run(
         "dropout": settings.dropout,
         "batch_size": settings.batch_size,
         "validation": [
-            [e["what"], e["validation_error_rate"], e["validation_loss"]] for e in outcome.history
+            [e["what"], e["validation_error_rate"], e["validation_loss"]]
+            for e in outcome.state.history
         ],
-        "best_epoch": outcome.best_epoch,
+        "best_epoch": outcome.state.best_epoch,
         "test_error_rate": outcome.after.error_rate,
         "test_loss": outcome.after.loss,
         "original_test_error_rate": outcome.original and outcome.original.error_rate,

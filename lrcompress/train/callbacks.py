@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -59,6 +60,8 @@ def epoch_log(folder: Path | None, model: Any) -> Iterator[Callable[[int, dict[s
     runs = keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # TensorFlow's own word for a folder that cannot be written is no OSError.
+        tempfile.TemporaryFile(dir=folder).close()
         path = folder / "epochs.csv"
         callback = keras.callbacks.CSVLogger(path, append=True)
         if runs:
