@@ -97,16 +97,10 @@ def certify(
     largest: float | None = None,
     truncated: Certificate | None = None,
 ) -> Certificate:
-    """Measure factors as they will be stored.
+    """Measure factors as they will be stored; ``||A||_2`` too unless `largest` tells it.
 
-    Args:
-        kernel: A, (m, n).
-        B: (m, r).
-        C: (r, n).
-        optimum: Relative Frobenius error of the best matrix of the same rank.
-        algorithm: Named in the certificate.
-        largest: ``||A||_2`` where it is known; measured otherwise.
-        truncated: Certificate of the matrix that was truncated, where that is not A.
+    `optimum` is the relative Frobenius error of the best matrix of the rank, `truncated` the certificate
+    of the matrix that was truncated, where that is not A.
     """
     unit = magnitude(kernel)
     if unit is None:

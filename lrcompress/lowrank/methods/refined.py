@@ -53,9 +53,6 @@ class Refined(Whitened):
         return _continued(problem, ranks, imitation)
 
 
-METHOD = Refined()
-
-
 def _continued(problem: Problem, ranks: Sequence[int], imitation: Imitation) -> dict[int, Factors]:
     kernel, has_bias, softmax = problem.kernel, problem.has_bias, problem.centre
     whitened = Whitened()
@@ -131,3 +128,6 @@ def _stored(head: Head, problem: Problem, ranks: Sequence[int], algorithm: str) 
     certificate = reference.certify(B, C, algorithm)
     # The start was cut from a head on the way down the ranks, which tells nothing of the kernel.
     return Factors(B, C, bias, reference.literal.singular_values, Refined.name, certificate)
+
+
+METHOD = Refined()

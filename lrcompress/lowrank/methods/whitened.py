@@ -90,9 +90,6 @@ class Whitened(Method):
         return found
 
 
-METHOD = Whitened()
-
-
 def _by_outputs(
     problem: Problem, target: NDArray[np.float64], moments: ProjectedMoments, rank: int
 ) -> Truncated:
@@ -109,3 +106,6 @@ def _by_outputs(
     sigma = highest.singular_values[:rank]
     inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 0)
     return outputs, highest, target @ (highest.C.T * inverse)
+
+
+METHOD = Whitened()
