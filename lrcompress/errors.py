@@ -154,6 +154,12 @@ class TrainingError(LRCompressError):
     code = "training"
 
 
+class NotFiniteError(TrainingError):
+    """A model holds, or gives out, NaN or infinity."""
+
+    code = "not_finite"
+
+
 class MissingExtraError(LRCompressError):
     """An optional package is needed; the message names the extra to install."""
 

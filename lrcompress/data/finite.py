@@ -8,17 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.errors import DatasetError, TrainingError
+from lrcompress.errors import DatasetError, NotFiniteError
 
 # Numbers looked at in one go.
 PIECE = 2**22
 LARGEST = float(np.finfo(np.float32).max)
-
-
-class NotFiniteError(TrainingError):
-    """A model holds, or gives out, NaN or infinity."""
-
-    code = "not_finite"
 
 
 def finite(values: NDArray[Any]) -> NDArray[np.bool_]:

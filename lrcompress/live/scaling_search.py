@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count, shuffled, take
-from lrcompress.data.finite import NotFiniteError
 from lrcompress.data.scaling import image_like, is_unit, parse
-from lrcompress.errors import DatasetError
+from lrcompress.errors import DatasetError, NotFiniteError
 from lrcompress.live.outputs import outputs_of
 from lrcompress.live.predict import predict_all
 from lrcompress.measure import SCORERS, kind_of

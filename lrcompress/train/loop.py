@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from lrcompress.data.finite import NotFiniteError
+from lrcompress.errors import NotFiniteError
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.prepare import Prepared
 from lrcompress.train.callbacks import StepReporter, epoch_log

@@ -15,8 +15,8 @@ from keras import layers
 from numpy.typing import NDArray
 
 from lrcompress.data.dataset import assemble
-from lrcompress.data.finite import NotFiniteError, check_outputs
-from lrcompress.errors import DatasetError
+from lrcompress.data.finite import check_outputs
+from lrcompress.errors import DatasetError, NotFiniteError
 
 Run = Callable[..., Result]
 Arrays = dict[str, NDArray[Any]]
