@@ -27,7 +27,7 @@ from lrcompress.modelfile import (
     read_kernel,
     write_replaced,
 )
-from lrcompress.modelfile.hdf5 import window
+from lrcompress.modelfile.hdf5 import WriteWindow
 from lrcompress.modelfile.rewrite import write as writing
 from tests.modelfile.models import factors
 
@@ -215,7 +215,7 @@ def test_a_full_disk_is_an_output_error(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(window.WriteWindow, "_put", full)
+    monkeypatch.setattr(WriteWindow, "_put", full)
 
     with pytest.raises(OutputError, match="No space left"):
         write_replaced(small, [factors(find_head(small))], tmp_path / "out.h5")

@@ -15,7 +15,7 @@ import pytest
 
 from lrcompress.errors import ModelFileError, OutputError
 from lrcompress.modelfile import Replacement, find_head, open_model, write_replaced
-from lrcompress.modelfile.hdf5 import window
+from lrcompress.modelfile.hdf5 import WriteWindow
 from lrcompress.modelfile.rewrite import write as writing
 
 if TYPE_CHECKING:
@@ -172,14 +172,14 @@ def test_many_layers_on_a_full_disk(
     names = [f"layer_{number}" for number in range(300)]
     config = make.sequential(make.input(), *(make.dense(name, 6) for name in names))
     path = make.hdf5(config, {name: make.pair(name, 6, 6) for name in names})
-    put = window.WriteWindow._put
+    put = WriteWindow._put
 
     def take(self: Any, piece: memoryview) -> None:
         if self.tell() + len(piece) > room:
             raise OSError(28, "No space left on device")
         put(self, piece)
 
-    monkeypatch.setattr(window.WriteWindow, "_put", take)
+    monkeypatch.setattr(WriteWindow, "_put", take)
 
     with pytest.raises(OutputError, match="No space left"):
         halve(path, tmp_path / "out.h5")

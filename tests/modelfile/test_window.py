@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lrcompress.modelfile.hdf5.window import ReadWindow, WriteWindow
+from lrcompress.modelfile.hdf5.space import ReadWindow, WriteWindow
 
 Fill = Callable[[WriteWindow], None]
 

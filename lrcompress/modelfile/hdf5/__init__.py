@@ -6,15 +6,17 @@ from lrcompress.modelfile.hdf5.arrays import (
     Index,
     StoredArray,
     cast,
+    equal,
+    holds,
     name_parts,
     names,
     parents,
     read_array,
+    same_array,
     text,
 )
-from lrcompress.modelfile.hdf5.equality import equal, holds, same_array
 from lrcompress.modelfile.hdf5.index import read_index
-from lrcompress.modelfile.hdf5.window import ReadWindow, WriteWindow
+from lrcompress.modelfile.hdf5.space import ReadWindow, WriteWindow
 
 __all__ = [
     "Index",

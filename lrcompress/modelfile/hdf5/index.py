@@ -18,12 +18,16 @@ from struct import unpack_from
 from lrcompress.errors import ModelFileError
 from lrcompress.modelfile.hdf5 import messages
 from lrcompress.modelfile.hdf5.arrays import Index, StoredArray
-from lrcompress.modelfile.hdf5.dense_links import dense_links
-from lrcompress.modelfile.hdf5.heaps import Texts
 from lrcompress.modelfile.hdf5.messages import Filters, Header, Shape, Type
-from lrcompress.modelfile.hdf5.space import NOWHERE, Space
-from lrcompress.modelfile.hdf5.trees import Child, Place, read_chunks, read_names
-from lrcompress.modelfile.hdf5.window import ReadWindow
+from lrcompress.modelfile.hdf5.space import NOWHERE, ReadWindow, Space
+from lrcompress.modelfile.hdf5.structures import (
+    Child,
+    Place,
+    Texts,
+    dense_links,
+    read_chunks,
+    read_names,
+)
 from lrcompress.modelfile.sniff import HDF5_MAGIC, HDF5_OFFSETS
 
 # The largest models have a few thousand arrays; listing one object costs tens of microseconds.

@@ -1,15 +1,135 @@
-"""The bytes of an HDF5 file, each of which belongs to one structure alone."""
+"""The bytes of an HDF5 file: parts of files as files of their own, and whose structure each byte is."""
 
 from __future__ import annotations
 
+import io
+import math
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lrcompress.errors import ModelFileError
-from lrcompress.modelfile.hdf5.window import ReadWindow
 
 # The address that stands for "nowhere".
 NOWHERE = 2**64 - 1
+_PIECE_BYTES = 2**20
+
+_File = io.FileIO | io.BufferedReader | io.BufferedRandom
+
+
+class _Window(io.RawIOBase):
+    """What both windows share: a part of a file, and a position in it."""
+
+    def __init__(self, file: _File, start: int, size: int) -> None:
+        """Show `size` bytes of `file` from `start` on."""
+        super().__init__()
+        self._file, self._start, self.size, self._position = file, start, size, 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position in the window."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, as `io.IOBase.seek` does."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Read up to ``len(buffer)`` bytes that lie within the window."""
+        length = max(min(len(buffer), self.size - self._position), 0)
+        self._file.seek(self._start + self._position)
+        count = self._file.readinto(memoryview(buffer)[:length]) or 0
+        self._position += count
+        return count
+
+
+class ReadWindow(_Window):
+    """A part of a file to read: `zipfile`'s own reader seeks by reading again."""
+
+    def read_at(self, start: int, size: int) -> bytes:
+        """Return `size` bytes from `start` on, fewer where the file or the window ends."""
+        self._file.seek(self._start + start)
+        return self._file.read(max(min(size, self.size - start), 0)) or b""
+
+    def crc(self) -> int:
+        """Return the CRC-32 of the part."""
+        crc = 0
+        for start in range(0, self.size, _PIECE_BYTES):
+            crc = zlib.crc32(self.read_at(start, _PIECE_BYTES), crc)
+        return crc
+
+    def mapped(self, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return an array that stands at `start` without reading it: the system pages it in."""
+        if start + math.prod(shape) * dtype.itemsize > self.size:
+            msg = f"an array ends behind the file, at {start} + {shape} x {dtype.itemsize} bytes"
+            raise ValueError(msg)
+        return np.memmap(self._file, dtype, "r", self._start + start, shape)
+
+
+class WriteWindow(_Window):
+    """A new file, which HDF5 writes without ever seeing it fail.
+
+    HDF5 crashes the whole process when it cannot write while it closes a file. So the first error
+    is kept for `check`, and whatever follows it is said to be written but is not.
+    """
+
+    def __init__(self, file: io.FileIO) -> None:
+        """Write `file`."""
+        super().__init__(file, 0, 0)
+        self._error: BaseException | None = None
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, piece: memoryview) -> int:  # type: ignore[override]
+        """Write a piece at the position."""
+        self._attempt(lambda: self._put(memoryview(piece)))
+        self._position += len(piece)
+        self.size = max(self.size, self._position)
+        return len(piece)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Cut or extend the file, as HDF5 does at the end."""
+        self.size = self._position if size is None else size
+        self._attempt(lambda: self._file.truncate(self.size))
+        return self.size
+
+    def fail(self, error: BaseException) -> None:
+        """Write nothing from now on, and keep the reason for `check` unless there is an older one."""
+        self._error = self._error or error
+
+    def check(self) -> None:
+        """Raise what writing met first, if anything: mostly an `OSError`."""
+        if self._error is not None:
+            raise self._error
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        """Do something to the file unless it failed before; keep what goes wrong."""
+        if self._error is None:
+            try:
+                action()
+            except Exception as error:
+                self.fail(error)
+
+    def _put(self, left: memoryview) -> None:
+        """Write a piece, which the system may take in parts."""
+        self._file.seek(self._position)
+        while left:
+            left = left[self._file.write(left) or 0 :]
 
 
 class Space:
