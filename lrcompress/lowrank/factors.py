@@ -32,7 +32,7 @@ class Factors:
     singular_values: NDArray[np.float64] = field(repr=False)
     method: str
     certificate: Certificate
-    spectrum_of: str = "kernel"
+    spectrum_of: str = field(default="kernel", repr=False)
 
     @property
     def rank(self) -> int:
