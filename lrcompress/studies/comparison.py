@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,8 @@ def compare_networks(
         for arm, count in counts.items()
         if recipe is not None and count is not None
     }
-    plan = Plan(
-        request,
-        rows,
-        Data(data.name, data.loaded, data.folder, scaling),
-        trainers,
-        counts,
-        find_past_runs([Path(run) for run in rows_from], settings, counts),
-    )
+    past = find_past_runs([Path(run) for run in rows_from], settings, counts)
+    plan = Plan(request, rows, replace(data, scaling=scaling), trainers, counts, past)
     return work_through(rows, [job for seed in seeds for job in jobs(plan, wanted, seed)])
 
 

@@ -77,14 +77,9 @@ def compare(
     check_named(dataset, "compare")
     if model is not None:
         check_file(model, "compare")
+    name = None if model is None else str(model)
     request = CompareRequest(
-        None if model is None else str(model),
-        arms,
-        epochs,
-        budget,
-        finetune_epochs,
-        batch_size,
-        keep_models,
+        name, arms, epochs, budget, finetune_epochs, batch_size, keep_models=keep_models
     )
     origins = [open_for_keras(request.file).origin] if request.file else []
     source = find_data(dataset, data_dir, scaling, *origins)
@@ -98,15 +93,11 @@ def compare(
 
     folder = Path(output) if output is not None else default_folder(source.dataset)
     with over(distribute) as replicas, replicas.folder(folder) as own:
+        data = Data(source.dataset, loaded, source.folder, source.scaling)
         return compare_networks(
-            request,
-            Data(source.dataset, loaded, source.folder, source.scaling),
-            own,
-            narrow,
-            ranks=ranks,
-            seeds=range(seed, seed + seeds),
-            rows_from=rows_from,
-        )
+            request, data, own, narrow,
+            ranks=ranks, seeds=range(seed, seed + seeds), rows_from=rows_from,
+        )  # fmt: skip
 
 
 def default_folder(dataset: str) -> Path:

@@ -81,14 +81,9 @@ def train_from_scratch(
     with over(distribute) as replicas, replicas.folder(folder) as own:
         recipe = RECIPES[dataset] if model is None else own_recipe(model, data, narrow, scaling)
         return train_rows(
-            data,
-            dataset,
-            recipe.lasting(epochs, batch_size),
-            own,
-            ranks=ranks,
-            seeds=range(seed, seed + seeds),
-            suffix=f".{file_format}",
-        )
+            data, dataset, recipe.lasting(epochs, batch_size), own,
+            ranks=ranks, seeds=range(seed, seed + seeds), suffix=f".{file_format}",
+        )  # fmt: skip
 
 
 def default_folder(dataset: str) -> Path:
