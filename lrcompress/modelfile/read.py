@@ -24,6 +24,11 @@ from lrcompress.records import provenance
 _NOT_WEIGHTS = ("optimizer", "metrics", "_metrics", "_loss_tracker", "_compile_metrics")
 # From here on a kernel stays on disk while it is worked on.
 MAPPED_BYTES = 2**30
+# Numbers looked at in one go, for what is not finite.
+_PIECE = 2**22
+# Trained weights hardly compress: what claims more is not read, so that the file bounds the work.
+_MOST_TIMES = 4
+_WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
 def open_model(path: Path) -> ModelFile:
@@ -204,6 +209,39 @@ class _Values(Sequence[NDArray[Any]]):
         if values.shape != stored.shape:
             raise changed(self._model.path)
         return values
+
+
+def not_finite(model: ModelFile) -> dict[str, int]:
+    """Return how many numbers of each layer are NaN or infinity, by its path; others are left out."""
+    check_unchanged(model)
+    arrays = model.weights.index.arrays
+    found = {}
+    with opened(model.path, index=model.weights.index) as file, decoding(model.path):
+        for path, names in model.weights.of_layer.items():
+            wrong = sum(_wrong_in(file, arrays[name]) for name in names if name in arrays)
+            if wrong:
+                found["/".join(path)] = wrong
+    return found
+
+
+def _wrong_in(file: OpenModel, stored: StoredArray) -> int:
+    width = _WIDTHS.get(stored.dtype)
+    if width is None or stored.size * width > _MOST_TIMES * stored.stored:
+        return 0
+    wrong, values = 0, None
+    for start in range(0, stored.size, _PIECE):
+        if values is None or isinstance(values, np.memmap):
+            # Mapped anew for each piece: what was looked at need not stay in memory.
+            values = stored_values(file, stored, _PIECE)
+        wrong += _wrong(values.reshape(-1)[start : start + _PIECE])
+    return wrong
+
+
+def _wrong(values: NDArray[Any]) -> int:
+    if values.dtype == np.float16:
+        # Told by the exponent's bits: NumPy computes with halves one by one.
+        return int(((values.view(np.uint16) & 0x7C00) == 0x7C00).sum())
+    return int((~np.isfinite(values)).sum())
 
 
 def stored_values(
