@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.methods.factorize import factorize_ranks as factorize_ranks
     from lrcompress.lowrank.methods.problem import Problem as Problem
     from lrcompress.lowrank.moments import InputMoments as InputMoments
-    from lrcompress.lowrank.moments import ProjectedMoments as ProjectedMoments
     from lrcompress.lowrank.ranks import break_even_rank as break_even_rank
     from lrcompress.lowrank.ranks import check_rank as check_rank
     from lrcompress.lowrank.ranks import energy as energy
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.ranks import rank_for_share as rank_for_share
     from lrcompress.lowrank.ranks import rank_grid as rank_grid
     from lrcompress.lowrank.ranks import spread_ranks as spread_ranks
-    from lrcompress.lowrank.spectrum import Outline as Outline
     from lrcompress.lowrank.spectrum import outline as outline
     from lrcompress.lowrank.svd import singular_values as singular_values
     from lrcompress.lowrank.svd import truncated_svd as truncated_svd
@@ -59,10 +57,10 @@ _MODULES = {
     "method_names",
     "methods.factorize": "factorize_ranks",
     "methods.problem": "Problem",
-    "moments": "InputMoments ProjectedMoments",
+    "moments": "InputMoments",
     "ranks": "break_even_rank check_rank energy largest_useful_rank parameters "
     "rank_for_reduction rank_for_share rank_grid spread_ranks",
-    "spectrum": "Outline outline",
+    "spectrum": "outline",
     "svd": "singular_values truncated_svd",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrcompress.errors import KernelError
-from lrcompress.lowrank import InputMoments, ProjectedMoments
-from lrcompress.lowrank.moments import gather_moments
+from lrcompress.lowrank import InputMoments
+from lrcompress.lowrank.moments import ProjectedMoments, gather_moments
 from tests.lowrank.layers import moments_of, solve
 
 
