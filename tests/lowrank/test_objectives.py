@@ -142,3 +142,17 @@ def test_one_blas_thread_for_a_while() -> None:
 
     assert set(inside) == {1}
     assert after == before
+
+
+def test_an_activation_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One entry is enough for a layer to be judged by its own outputs; without it, it is taken for linear."""
+    before = head_of("square", softmax=False, is_head=False)
+    monkeypatch.setitem(ACTIVATIONS, "square", lambda z: (z * z, 2 * z))
+    z = np.array([[1.0, -3.0]], np.float32)
+
+    objective = Objective(head_of("square", softmax=False, is_head=False))
+    loss, slope = objective.loss_and_slope(z.copy(), objective.target(2 * z))
+
+    assert (before, objective.head) == ("linear", "square")
+    assert loss == ((1 - 4) ** 2 + (9 - 36) ** 2) / 2
+    np.testing.assert_allclose(slope, (z**2 - 4 * z**2) * 2 * z)

@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import lrcompress
-from lrcompress.lowrank import METHODS, Factors, Method, Problem
+from lrcompress.lowrank import METHODS
 
-
-class Toy(Method):
-    """Cross approximation: r columns of the kernel, and what combines them best."""
-
-    name = "toy"
-
-    def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
-        """Take the longest columns as B and fit C by least squares."""
-        A, reference = problem.kernel, problem.reference(max(ranks))
-        longest = np.argsort(-np.linalg.norm(A, axis=0))
-        found = {}
-        for rank in ranks:
-            B = A[:, longest[:rank]]
-            C = np.linalg.lstsq(B, A, rcond=None)[0]
-            certificate = reference.certify(B, C, "columns")
-            sigma = reference.literal.singular_values
-            found[rank] = Factors(B, C, None, sigma, self.name, certificate)
-        return found
+PAGE = Path(__file__).parents[2] / "docs" / "contributing.md"
 
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Register it for a test."""
-    monkeypatch.setitem(METHODS, Toy.name, Toy())
+    """Register the method of the page for a test."""
+    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M)
+    assert block.count("\n") < 30
+    names: dict[str, Any] = {}
+    exec(block, names)
+    monkeypatch.setitem(METHODS, "toy", names["Toy"]())
 
 
 @pytest.mark.usefixtures("toy")
