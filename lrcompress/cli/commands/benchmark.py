@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.options import model_argument, numbers_of, run_option
+from lrcompress.cli.options import model_argument, run_option
+from lrcompress.cli.values import numbers_of
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.errors import printable
 from lrcompress.reporting.latency import WHAT, duration, middle_half, short_names, times, verdicts

@@ -13,10 +13,9 @@ from lrcompress.cli.options import (
     distribute_option,
     existing_model,
     folder_option,
-    names_of,
-    numbers_of,
     seeds_options,
 )
+from lrcompress.cli.values import names_of, numbers_of
 from lrcompress.cli.verb import Answer, resumable, verb
 from lrcompress.files import check_output
 from lrcompress.records.arms import ARMS

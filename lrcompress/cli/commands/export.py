@@ -9,8 +9,6 @@ from typing import Any
 import click
 
 from lrcompress.cli.options import (
-    OneOf,
-    Registered,
     data_options,
     existing_model,
     model_argument,
@@ -18,6 +16,7 @@ from lrcompress.cli.options import (
     overwrite_option,
 )
 from lrcompress.cli.quiet import nothing_on
+from lrcompress.cli.values import OneOf, Registered
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.errors import printable
 from lrcompress.reporting.latency import duration, middle_half, times

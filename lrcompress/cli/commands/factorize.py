@@ -9,8 +9,6 @@ from typing import Any
 import click
 
 from lrcompress.cli.options import (
-    METHODS,
-    OneOf,
     data_options,
     layer_option,
     model_argument,
@@ -20,6 +18,7 @@ from lrcompress.cli.options import (
     seed_option,
     validation_option,
 )
+from lrcompress.cli.values import METHODS, OneOf
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
 from lrcompress.reporting.tables import Parts, plain, table

@@ -9,7 +9,6 @@ import click
 
 from lrcompress.cli.console import note
 from lrcompress.cli.options import (
-    OneOf,
     data_options,
     distribute_option,
     model_argument,
@@ -19,6 +18,7 @@ from lrcompress.cli.options import (
     seed_option,
     validation_option,
 )
+from lrcompress.cli.values import OneOf
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import metric, padding, seconds

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from lrcompress.cli.console import json_text, note
-from lrcompress.cli.options import OneOf, overwrite_option, run_option
+from lrcompress.cli.options import overwrite_option, run_option
+from lrcompress.cli.values import OneOf
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting import formats
 from lrcompress.reporting.latency import verdicts

@@ -9,17 +9,15 @@ import click
 
 from lrcompress.cli.complete import words_among
 from lrcompress.cli.options import (
-    METHODS,
     data_options,
     layer_option,
     model_argument,
-    names_of,
-    numbers_of,
     overwrite_option,
     samples_option,
     seed_option,
     validation_option,
 )
+from lrcompress.cli.values import METHODS, names_of, numbers_of
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.reporting.tables import Column, Parts, grid, of, plain
 from lrcompress.reporting.words import (

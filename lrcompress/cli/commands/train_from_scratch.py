@@ -11,15 +11,13 @@ import click
 from lrcompress.cli.complete import datasets, files, scalings
 from lrcompress.cli.console import note
 from lrcompress.cli.options import (
-    OneOf,
     data_dir_option,
     distribute_option,
     folder_option,
     known_scaling,
-    list_of,
-    number,
     seeds_options,
 )
+from lrcompress.cli.values import OneOf, list_of, number
 from lrcompress.cli.verb import Answer, resumable, verb
 from lrcompress.reporting.tables import Column, Parts, grid, of, plain
 from lrcompress.reporting.words import count, rank_name, rate, seeds_name
