@@ -91,7 +91,7 @@ def find(model: Any, x: Arrays, y: Arrays, classes: int | None) -> tuple[str, di
     most = order[: MOST_NUMBERS // max(judged[0].size, 1)]
     if pixels and len(most) > MORE and _rival(best, convincing, FOR_NOW):
         some, labels = take(x, most), take(y, most)
-        best = _by_loss(trial(model, found.name, some, labels) for found in best)
+        best = _by_loss(try_scaling(model, found.name, some, labels) for found in best)
         scores |= {found.name: found.value for found in best}
     rival = _rival(best, convincing) if pixels else None
     chosen = best[0] if pixels else _unless_clearly_wrong(best)
@@ -114,13 +114,13 @@ def _tried(
 ) -> tuple[list[Tried], dict[str, float]]:
     """Return what the best scalings do with some samples, least loss first, and the scores of all."""
     few = slice(0, FEW)
-    tried = [trial(model, name, take(x, few), take(y, few)) for name in names]
+    tried = [try_scaling(model, name, take(x, few), take(y, few)) for name in names]
     scores = {found.name: found.value for found in tried}
     if count(x) > FEW:
         kept = _by_loss(tried)[:KEPT]
         least = min(found.rate for found in tried) if tried[0].wrong.size else -1.0
         tried = [
-            trial(model, found.name, x, y) for found in tried
+            try_scaling(model, found.name, x, y) for found in tried
             if found in kept or found.name == "as-is" or found.rate <= least + EASY
         ]  # fmt: skip
         scores |= {found.name: found.value for found in tried}
@@ -173,7 +173,7 @@ def scales_itself(model: Any) -> bool:
     )
 
 
-def trial(model: Any, name: str, x: Arrays, y: Arrays) -> Tried:
+def try_scaling(model: Any, name: str, x: Arrays, y: Arrays) -> Tried:
     """Run a model with one scaling."""
     samples, scaled = count(x), parse(name, x)(x)
     arrays = scaled.values() if isinstance(scaled, dict) else [scaled]

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from click.testing import Result
+from keras import layers as k
 
 import lrcompress
 from lrcompress.errors import RunRecordError, TrainingError
+from lrcompress.live.outputs import STEPS, random_inputs
 from lrcompress.live.timing import FEWEST, WARM_UP, Timing, interleaved, multiplications, speed
 
 pytestmark = pytest.mark.keras
@@ -20,17 +23,11 @@ pytestmark = pytest.mark.keras
 
 def count(layers: list[Any], shape: tuple[int | None, ...]) -> Any:
     """Return what is counted for a Sequential model of some layers."""
-    import keras
-
     return multiplications(keras.Sequential([keras.Input(shape), *layers]))
 
 
 def test_multiplications_are_those_of_the_kernels() -> None:
     """Each kind of layer by its own rule, worked out by hand."""
-    from keras import layers as k
-
-    from lrcompress.live.outputs import STEPS
-
     assert count([k.Dense(5)], (3,)) == (15, [])
     assert count([k.Dense(5)], (None, 3)) == (STEPS * 15, [])
     assert count([k.Conv2D(4, 3, strides=2)], (9, 9, 2)) == (4 * 4 * 9 * 2 * 4, [])
@@ -46,16 +43,12 @@ def test_multiplications_are_those_of_the_kernels() -> None:
 
 def test_what_cannot_be_counted_is_named() -> None:
     """A layer of unknown work leaves the whole uncounted."""
-    from keras import layers as k
-
     assert count([k.EinsumDense("ab,bc->ac", 4), k.Dense(2)], (3,)) == (None, ["EinsumDense"])
     assert count([k.Conv1D(2, 3)], (None, 3)) == (None, ["Conv1D"])
 
 
 def test_layers_of_nested_and_shared_models_are_counted_once_a_use() -> None:
     """A layer that is called twice works twice."""
-    import keras
-
     inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
     x = keras.Input((4,))
     model = keras.Model(x, keras.layers.Dense(3)(inner(inner(x))))
@@ -108,10 +101,6 @@ def test_fewest_runs_give_an_interval() -> None:
 
 def test_inputs_suit_the_model() -> None:
     """Indices stay below the smallest embedding, several inputs come by name, lengths are filled."""
-    import keras
-
-    from lrcompress.live.outputs import STEPS, random_inputs
-
     words, more = keras.Input((None,), name="words"), keras.Input((3,), name="more")
     embedded = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(5, 2)(words))
     model = keras.Model([words, more], keras.layers.Concatenate()([embedded, more]))
@@ -160,8 +149,6 @@ def test_models_that_take_other_inputs_are_refused(
     trained_file: Path, examples: Path, run: Callable[..., Result]
 ) -> None:
     """Only models of the same inputs can be compared."""
-    import keras
-
     other = Path("other.keras").absolute()
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(other)
 
@@ -180,8 +167,6 @@ def test_a_record_whose_models_are_gone_is_refused(pair: tuple[Path, Path]) -> N
 
 def test_a_head_that_does_not_stand_alone_is_left_out(tmp_path: Path) -> None:
     """A model with two outputs is timed as a whole only, and alone it is compared with nothing."""
-    import keras
-
     x = keras.Input((4,))
     model = keras.Model(x, [keras.layers.Dense(2)(x), keras.layers.Dense(3)(x)])
     model.save(tmp_path / "two.keras")
@@ -207,8 +192,6 @@ def test_the_layers_that_were_factorized_are_timed_alone(
     tmp_path: Path, run: Callable[..., Result]
 ) -> None:
     """Not the head, where that is the same in both: 30 x 20 became 30 x 3 x 20."""
-    import keras
-
     keras.Sequential([
         keras.Input((12,)),
         keras.layers.Dense(30, activation="relu", name="first"),

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from lrcompress.errors import TrainingError
-from lrcompress.live import environment
+from lrcompress.live import devices, environment
 from lrcompress.live.devices import Replicas
 from lrcompress.records.runs import record_path
 
@@ -179,8 +179,6 @@ def test_hosts_need_jax(
     engine: str, choice: str, alone: pytest.MonkeyPatch, refuses: Refuses
 ) -> None:
     """Several processes under another engine are refused, and the way that works is named."""
-    from lrcompress.live import devices
-
     alone.setattr(devices.keras.backend, "backend", lambda: engine)
     alone.setenv(environment.ADDRESSES, "a:1,b:1")
     alone.setenv(environment.INDEX, "0")
@@ -195,8 +193,6 @@ def test_hosts_need_jax(
 @pytest.mark.keras
 def test_tensorflows_own_hosts_are_refused(alone: pytest.MonkeyPatch, refuses: Refuses) -> None:
     """Workers of TF_CONFIG would train apart and overwrite each other; one worker is no cluster."""
-    from lrcompress.live import devices
-
     alone.setattr(devices.keras.backend, "backend", lambda: "tensorflow")
     alone.setenv("TF_CONFIG", json.dumps({"cluster": {"chief": ["a:1"], "worker": ["b:1"]}}))
 
@@ -211,8 +207,6 @@ def test_tensorflows_own_hosts_are_refused(alone: pytest.MonkeyPatch, refuses: R
 @pytest.mark.keras
 def test_pytorch_has_no_data_parallelism(alone: pytest.MonkeyPatch, refuses: Refuses) -> None:
     """Asked for, it is refused; by itself one device computes."""
-    from lrcompress.live import devices
-
     alone.setattr(devices.keras.backend, "backend", lambda: "torch")
 
     with refuses(TrainingError, "engine_cannot_distribute", "torch", "KERAS_BACKEND"):
@@ -223,8 +217,6 @@ def test_pytorch_has_no_data_parallelism(alone: pytest.MonkeyPatch, refuses: Ref
 @pytest.mark.keras
 def test_other_words_are_refused(refuses: Refuses) -> None:
     """A word that Python was given is checked as the command line checks its own."""
-    from lrcompress.live import devices
-
     with refuses(TrainingError, "distribute", "'all'", "auto, none, data"), devices.over("all"):
         pass
 

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+from keras import layers, ops
 
 import lrcompress
 from lrcompress.errors import DatasetError
 from lrcompress.kinds.activations import HANDS_ON, activation_name, applied
+from lrcompress.live.outputs import outputs_of
 from lrcompress.modelfile import find_head, open_model
 
 pytestmark = pytest.mark.keras
@@ -20,9 +23,6 @@ UNITS = 4
 
 def built(ending: Callable[[Any, Any, Any], Any]) -> Any:
     """Return a model whose Dense of four units is followed by an ending; seeded weights."""
-    import keras
-    from keras import layers, ops
-
     keras.utils.set_random_seed(0)
     entry = keras.Input((6,))
     return keras.Model(entry, ending(layers.Dense(8, "relu")(entry), layers, ops))
@@ -54,8 +54,6 @@ ENDINGS: dict[str, tuple[Callable[[Any, Any, Any], Any], str, str]] = {
 @pytest.mark.parametrize("name", ENDINGS)
 def test_one_detector_for_files_and_live_models(name: str, tmp_path: Path) -> None:
     """Probabilities are found whatever wrote them; the file names what is applied to the Dense."""
-    from lrcompress.live.outputs import outputs_of
-
     ending, says, of_file = ENDINGS[name]
     model = built(ending)
     (head,) = outputs_of(model)
@@ -71,9 +69,6 @@ def test_one_detector_for_files_and_live_models(name: str, tmp_path: Path) -> No
 
 def test_error_and_loss_are_those_of_keras(tmp_path: Path) -> None:
     """`ops.sigmoid` and a `hard_sigmoid` that is 0 and 1 in places: error and loss as Keras has them."""
-    import keras
-    from keras import layers, ops
-
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(200, 6)).astype("f4") * 2, rng.integers(0, 2, 200)
     np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
@@ -96,9 +91,6 @@ def test_error_and_loss_are_those_of_keras(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["argmax", "log_sigmoid", "relu"])
 def test_what_tells_no_yes_from_no_is_refused(name: str, tmp_path: Path, refuses: Any) -> None:
     """Decisions, and outputs that never cross 0, are refused by their name, not judged as logits."""
-    import keras
-    from keras import layers, ops
-
     x, y = np.ones((20, 6), "f4"), np.arange(20) % 2
     np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     entry = keras.Input((6,))

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
+from lrcompress.data.dataset import Dataset
 from lrcompress.live import predict
+from lrcompress.live.activations import FEWEST_SAMPLES, layer_inputs, samples_for
 from lrcompress.live.evaluate import evaluate
+from lrcompress.live.fit import hold_out
+from lrcompress.live.prepare import prepare
+from lrcompress.lowrank import most_inputs
+from lrcompress.train.settings import MOST_OUTPUTS, FinetuneSettings
 
 pytestmark = pytest.mark.keras
 STEPS, WORDS = 6, 50
@@ -17,8 +24,6 @@ STEPS, WORDS = 6, 50
 @pytest.fixture(scope="module")
 def language_model() -> Any:
     """Return a tiny untrained network with a prediction for every step, of any number of steps."""
-    import keras
-
     keras.utils.set_random_seed(0)
     return keras.Sequential(
         [
@@ -59,10 +64,6 @@ def test_inputs_of_the_head_spare_the_head(
     language_model: Any, monkeypatch: pytest.MonkeyPatch, nested: bool
 ) -> None:
     """No batch goes through the layer itself, inside a nested model only the first one."""
-    import keras
-
-    from lrcompress.live.activations import layer_inputs
-
     monkeypatch.setattr(predict, "MOST_OUTPUTS", 4 * STEPS * WORDS)
     x = np.random.default_rng(0).integers(0, WORDS, (23, STEPS))
     head, runs = language_model.get_layer("next_word"), []
@@ -93,11 +94,6 @@ def test_inputs_of_the_head_spare_the_head(
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 def test_numbers_of_words_are_not_scaled(dtype: str) -> None:
     """What an embedding takes is used as it is, whatever type the model gives its inputs."""
-    import keras
-
-    from lrcompress.data.dataset import Dataset
-    from lrcompress.live.prepare import prepare
-
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -117,11 +113,6 @@ def test_numbers_of_words_are_not_scaled(dtype: str) -> None:
 
 def test_calibration_takes_as_many_samples_as_it_uses(language_model: Any) -> None:
     """A sequence gives an input of the head at each step; pictures give one each."""
-    import keras
-
-    from lrcompress.live.activations import FEWEST_SAMPLES, samples_for
-    from lrcompress.lowrank import most_inputs
-
     pictures = keras.Sequential(
         [keras.Input((4, 4)), keras.layers.Flatten(), keras.layers.Dense(3)]
     )
@@ -137,8 +128,6 @@ def test_calibration_takes_as_many_samples_as_it_uses(language_model: Any) -> No
 
 def test_a_step_of_fine_tuning_has_bounded_outputs(language_model: Any) -> None:
     """Where each sample has many outputs a batch has fewer samples; a size that was asked for stays."""
-    from lrcompress.train.settings import MOST_OUTPUTS, FinetuneSettings
-
     each = predict.outputs_each(language_model, np.zeros((3, 7), np.int32))
     many = MOST_OUTPUTS // 40
 
@@ -152,9 +141,6 @@ def test_a_step_of_fine_tuning_has_bounded_outputs(language_model: Any) -> None:
 @pytest.mark.parametrize(("shape", "held_out"), [((), 1_000), ((40,), 500), ((4,), 1_000)])
 def test_sequences_need_fewer_samples_to_choose_by(shape: tuple[int, ...], held_out: int) -> None:
     """The held-out part counts the labels of a sequence, and is a tenth at most."""
-    from lrcompress.data.dataset import Dataset
-    from lrcompress.live.fit import hold_out
-
     x, y = np.zeros((10_000, 2)), np.zeros((10_000, *shape), np.int64)
 
     split = hold_out(Dataset("made", "made", x, y, x, y), seed=0)

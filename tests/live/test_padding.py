@@ -13,12 +13,19 @@ import pytest
 from click.testing import Result
 from keras import layers
 
+from lrcompress.data.dataset import Dataset
+from lrcompress.data.scaling import parse
 from lrcompress.live.activations import inputs_of
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.predict import masks_of, packed
+from lrcompress.live.prepare import Prepared
 from lrcompress.live.trial import NetworkTrial
 from lrcompress.lowrank import truncated_svd
 from lrcompress.modelfile import find_head, open_model
+from lrcompress.train import losses
+from lrcompress.train.settings import FinetuneSettings
+from lrcompress.train.supervision import supervise
+from lrcompress.train.teacher import SideBySide
 
 pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore:.*mask")]
 STEPS, WORDS, TAGS = 7, 20, 4
@@ -214,9 +221,6 @@ def test_a_trial_counts_real_steps(tmp_path: Path) -> None:
 
 def test_the_loss_of_a_teacher_beside_sees_the_mask() -> None:
     """Trained side by side, padding has no part in the loss: other words there change nothing."""
-    from lrcompress.train import losses
-    from lrcompress.train.teacher import SideBySide
-
     x, y = sentences()
     student, teacher = tagger("plain"), tagger("plain")
     output = losses.Output(losses.CLASSES, TAGS, is_logits=False)
@@ -235,12 +239,6 @@ def test_the_loss_of_a_teacher_beside_sees_the_mask() -> None:
 
 def test_training_joins_weights_of_samples_with_the_mask() -> None:
     """Of an output each step and one a sample alike: the loss is that of the real steps, weighted."""
-    from lrcompress.data.dataset import Dataset
-    from lrcompress.data.scaling import parse
-    from lrcompress.live.prepare import Prepared
-    from lrcompress.train.settings import FinetuneSettings
-    from lrcompress.train.supervision import supervise
-
     x, tags = sentences()
     labels = {"kind": tags[:, 0], "tags": tags}
     weights = np.linspace(0, 2, len(x)).astype(np.float32)

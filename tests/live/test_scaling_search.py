@@ -38,7 +38,7 @@ def judged(
                 name, loss + noise * loss, wrong.astype(float), decided, spread, 100 * rate, " %"
             )
 
-        monkeypatch.setattr(scaling_search, "trial", trial)
+        monkeypatch.setattr(scaling_search, "try_scaling", trial)
         monkeypatch.setattr(scaling_search, "scales_itself", lambda model: False)
 
     return judge
@@ -94,7 +94,7 @@ def test_data_in_the_order_of_their_classes(monkeypatch: pytest.MonkeyPatch) -> 
         seen.append((len(y), len(np.unique(y))))
         return Tried(name, np.full(len(x), 0.1), np.zeros(len(x)), y[:, None], 1.0, 0.0, " %")
 
-    monkeypatch.setattr(scaling_search, "trial", trial)
+    monkeypatch.setattr(scaling_search, "try_scaling", trial)
     monkeypatch.setattr(scaling_search, "scales_itself", lambda model: False)
     find(None, np.repeat(IMAGES, 100, axis=0), np.arange(10_000) // 1000, 10)
 

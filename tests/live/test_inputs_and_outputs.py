@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from click.testing import Result
@@ -15,8 +16,11 @@ from numpy.typing import NDArray
 
 import lrcompress
 from lrcompress.data.dataset import Dataset
+from lrcompress.data.scaling import parse
 from lrcompress.data.sources import load
 from lrcompress.errors import DatasetError, RankError
+from lrcompress.live.prepare import prepare
+from lrcompress.live.storing import load_model
 
 pytestmark = pytest.mark.keras
 Refuses = Callable[..., AbstractContextManager[None]]
@@ -76,8 +80,6 @@ MAKERS = {
 
 def build(kind: str) -> Any:
     """Return a compiled, untrained model of a kind: one of the functions above by name."""
-    import keras
-
     layers = keras.layers
     keras.utils.set_random_seed(0)
     if kind == "two_inputs":
@@ -149,8 +151,6 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, 
 
 def outputs_of(path: Path, data: Data, part: str = "test") -> Any:
     """Return what Keras itself predicts."""
-    from lrcompress.live.storing import load_model
-
     return load_model(path).predict(as_fed(data, f"x_{part}"), verbose=0)
 
 
@@ -226,8 +226,6 @@ def test_two_inputs(case: Any, run: Run, refuses: Refuses) -> None:
 
 def test_two_outputs(case: Any, run: Run, refuses: Refuses) -> None:
     """Each output has its own measure; the loss is Keras' own, and a layer is judged by its output."""
-    from lrcompress.live.storing import load_model
-
     model, npz, data = case("two_outputs")
 
     done = run(
@@ -271,9 +269,6 @@ def test_two_outputs(case: Any, run: Run, refuses: Refuses) -> None:
 
 def test_weights_of_samples_count(case: Any, tmp_path: Path) -> None:
     """Errors are weighted on test data and held-out data; the split keeps weights with samples."""
-    from lrcompress.live.prepare import prepare
-    from lrcompress.live.storing import load_model
-
     model, _, data = case("two_inputs")
     weights = np.random.default_rng(3).integers(0, 4, SAMPLES).astype(np.float32)
     given = data | {
@@ -305,8 +300,6 @@ def test_weights_of_samples_count(case: Any, tmp_path: Path) -> None:
 
 def test_padded_steps_count_nowhere(tmp_path: Path) -> None:
     """Steps of weight 0 are left out by the head alone as by the whole network."""
-    import keras
-
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -361,10 +354,6 @@ def test_arrays_that_do_not_belong_together(
 
 def test_images_of_labels_are_scaled() -> None:
     """Bytes of an image are scaled as the model is least wrong, whatever its labels mean."""
-    import keras
-
-    from lrcompress.live.prepare import prepare
-
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (300, 3, 3), dtype=np.uint8)
     model = keras.Sequential(
@@ -384,8 +373,6 @@ def test_images_of_labels_are_scaled() -> None:
 
 def test_of_several_inputs_images_are_scaled(refuses: Refuses) -> None:
     """A scaling goes to the image among the inputs, and where there is none it is refused."""
-    from lrcompress.data.scaling import parse
-
     both = {"image": np.full((2, 4, 4), 255, np.uint8), "words": np.full((2, 5), 255)}
 
     scaled = parse("/255", both)(both)
