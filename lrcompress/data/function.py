@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,16 @@ from lrcompress.data import in_memory
 from lrcompress.data.names import ARRAYS
 from lrcompress.data.reader import is_there
 from lrcompress.errors import DatasetError, one_line
+
+
+def imported(spec: str) -> Callable[..., Any]:
+    """Return the function at ``package.module:function``; importing a module may raise anything."""
+    module, _, name = spec.partition(":")
+    # A command line does not put the current directory on the path as `python script.py` does.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
 class Function:
@@ -24,13 +35,10 @@ class Function:
 
     def read(self, word: str, folder: Path | None, seed: int) -> tuple[str, dict[str, Any]]:
         """Call the function."""
-        module, _, name = word.partition(":")
-        # A command line does not put the current directory on the path as `python script.py` does.
-        if str(Path.cwd()) not in sys.path:
-            sys.path.insert(0, str(Path.cwd()))
         try:
-            function = getattr(importlib.import_module(module), name)
+            function = imported(word)
         except Exception as error:  # importing a module runs it
+            module, _, name = word.partition(":")
             msg = (
                 f"Cannot import {name!r} from {module!r} ({one_line(error)}); expected "
                 "package.module:function, importable from the current directory."

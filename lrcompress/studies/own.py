@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import keras
 
 from lrcompress.data.dataset import Dataset
+from lrcompress.data.function import imported
 from lrcompress.errors import TrainingError, one_line
 from lrcompress.live import engine, storing
 from lrcompress.live.outputs import outputs_of
@@ -121,19 +120,15 @@ def _ready(model: Any) -> Any:
 
 
 def _imported(spec: str) -> Callable[..., Any]:
-    module_name, _, function_name = spec.partition(":")
-    # A command line does not put the current directory on the path as `python script.py` does.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     try:
-        function: Callable[..., Any] = getattr(importlib.import_module(module_name), function_name)
+        return imported(spec)
     except Exception as error:  # importing a module runs it
+        module, _, name = spec.partition(":")
         msg = (
-            f"Cannot import {function_name!r} from {module_name!r} ({one_line(error)}); expected a model "
+            f"Cannot import {name!r} from {module!r} ({one_line(error)}); expected a model "
             "file, or package.module:function importable from the current directory."
         )
         raise TrainingError(msg, code="own_network") from error
-    return function
 
 
 def _takes_rank(function: Callable[..., Any]) -> bool:
