@@ -233,6 +233,7 @@ def test_the_split_leaves_the_global_seed_alone(made: Callable[..., Dataset]) ->
     np.random.seed(1)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # type: ignore[index]
     np.testing.assert_array_equal(first.x_val, second.x_val)
+    assert not np.array_equal(first.x_val, hold_out(data, seed=2).x_val)
 
 
 def test_one_sample_cannot_be_split(made: Callable[..., Dataset], refuses: Refuses) -> None:

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from lrcompress.data.dataset import Dataset
-from lrcompress.errors import DatasetError, TrainingError
+from lrcompress.errors import TrainingError
 
 pytestmark = pytest.mark.keras
 
@@ -34,51 +32,6 @@ def dense_model(
     )
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
-
-
-def dataset(x: NDArray[Any], classes: int) -> Dataset:
-    """Return a data set with every class in both parts."""
-    y = np.arange(len(x)) % classes
-    return Dataset("made", "made", x, y, x, y)
-
-
-def test_shapes_are_made_to_fit() -> None:
-    """A channel axis is added, and images are flattened for a model that takes vectors."""
-    from lrcompress.live.fit import fit_to_model
-
-    pictures = dataset(np.zeros((6, 4, 5), np.uint8), 3)
-
-    assert fit_to_model(pictures, dense_model((4, 5, 1))).x_train.shape == (6, 4, 5, 1)
-    assert fit_to_model(pictures, dense_model((20,))).x_test.shape == (6, 20)
-    assert fit_to_model(pictures, dense_model((4, 5))).x_train.shape == (6, 4, 5)
-
-
-def test_data_that_do_not_fit() -> None:
-    """Other shapes and more classes than the model has are refused with both sides."""
-    from lrcompress.live.fit import fit_to_model
-
-    with pytest.raises(DatasetError, match=r"\(4, 5\).*\(9,\)") as shape:
-        fit_to_model(dataset(np.zeros((6, 4, 5)), 3), dense_model((9,)))
-    with pytest.raises(DatasetError, match=r"up to 4.*3 classes") as classes:
-        fit_to_model(dataset(np.zeros((6, 9)), 5), dense_model((9,)))
-
-    assert shape.value.code == "dataset_shape"
-    assert classes.value.code == "dataset_classes"
-
-
-def test_hold_out_is_seeded_disjoint_and_complete() -> None:
-    """Training and validation parts share nothing and together are all of the training data."""
-    from lrcompress.live.fit import hold_out
-
-    data = dataset(np.arange(200)[:, None], 4)
-
-    first, again, other = (hold_out(data, seed) for seed in (0, 0, 1))
-
-    both = np.concatenate([first.x_train, first.x_val])[:, 0]
-    assert sorted(both) == list(range(200))
-    assert len(first.x_val) == 20
-    np.testing.assert_array_equal(first.x_val, again.x_val)
-    assert not np.array_equal(first.x_val, other.x_val)
 
 
 def test_scores() -> None:
