@@ -26,6 +26,7 @@ from lrcompress.measure import (
     kind_of,
 )
 from lrcompress.modelfile import Site
+from lrcompress.modelfile.model import SiteLayer
 
 
 class NetworkTrial:
@@ -162,11 +163,13 @@ def _substituted(model: Any, matrices: Matrices) -> Iterator[None]:
     kept: list[tuple[Any, Any]] = []
     try:
         for site, factors in matrices.items():
-            for path, kernel, bias in _arrays(site, factors):
-                layer = find_layer(model, path)
-                layer = getattr(layer, "layer", layer)
-                for variable, value in ((layer.kernel, kernel), (layer.bias, bias)):
-                    if variable is not None and value is not None:
+            for part, matrix, bias in _matrices(site, factors):
+                layer = find_layer(model, part.path)
+                weights = getattr(layer, "layer", layer).weights
+                arrays = site.kind.arrays(part.view, matrix, bias)
+                # A layer without a bias cannot be given one while it lives.
+                for variable, value in zip(weights, arrays, strict=False):
+                    if value is not None:
                         kept.append((variable, keras.ops.convert_to_numpy(variable)))
                         variable.assign(value.astype(np.float32))
         yield
@@ -175,14 +178,15 @@ def _substituted(model: Any, matrices: Matrices) -> Iterator[None]:
             variable.assign(value)
 
 
-def _arrays(
+def _matrices(
     site: Site, factors: Factors
-) -> Iterator[tuple[str, NDArray[Any], NDArray[Any] | None]]:
-    """Yield path, kernel and bias of each layer by which the network computes what it will."""
-    if site.first is None:
-        yield site.path, factors.product(), factors.bias
+) -> Iterator[tuple[SiteLayer, NDArray[Any], NDArray[Any] | None]]:
+    """Yield matrix and bias of each layer by which the network computes what it will."""
+    first, last = site.layers[0], site.layers[-1]
+    if site.rank is None:
+        yield last, factors.product(), factors.bias
         return
     # Two layers already: columns and rows of zeros keep their shapes.
-    wide, missing = site.rank or 0, (site.rank or 0) - factors.rank
-    yield site.first.path, np.pad(factors.B, ((0, 0), (0, missing))), np.zeros(wide)
-    yield site.path, np.pad(factors.C, ((0, missing), (0, 0))), factors.bias
+    missing = site.rank - factors.rank
+    yield first, np.pad(factors.B, ((0, 0), (0, missing))), np.zeros(site.rank)
+    yield last, np.pad(factors.C, ((0, missing), (0, 0))), factors.bias
