@@ -1,6 +1,6 @@
 """Outputs that appear whole or not at all, also beside other processes and signals; what is a file."""
 
-from lrcompress.files.interrupts import Ended, ended_like_control_c, uninterrupted
+from lrcompress.files.interrupts import ended_like_control_c
 from lrcompress.files.output import (
     Pending,
     check_output,
@@ -15,7 +15,6 @@ from lrcompress.files.workspace import alone_in, locked, temporary_files_togethe
 
 __all__ = [
     "LARGEST_DOCUMENT",
-    "Ended",
     "Pending",
     "alone_in",
     "check_output",
@@ -30,6 +29,5 @@ __all__ = [
     "temporary_files_together",
     "tidy",
     "together",
-    "uninterrupted",
     "write_json",
 ]

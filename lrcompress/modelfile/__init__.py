@@ -12,14 +12,13 @@ from lrcompress.modelfile.container import kept_open
 from lrcompress.modelfile.end import check_has_sites
 from lrcompress.modelfile.find import find_head, find_sites, head_paths
 from lrcompress.modelfile.loadable import check_loadable, made_of, model_of, open_for_keras
-from lrcompress.modelfile.model import LayerInfo, ModelFile, Replacement, Site, Written
+from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
 from lrcompress.modelfile.read import not_finite, open_model, read_bias, read_kernel
 from lrcompress.modelfile.rewrite import write_merged, write_replaced
 from lrcompress.modelfile.sniff import SUFFIXES
 
 __all__ = [
     "SUFFIXES",
-    "LayerInfo",
     "ModelFile",
     "Replacement",
     "Site",
