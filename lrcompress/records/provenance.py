@@ -126,7 +126,8 @@ def unpack(value: object, file: Path) -> Origin:
 def choose(given: object, data_dir: str | Path | None, *origins: Origin) -> Chosen:
     """Return where the data are from: what the user says, else the first file that names a data set.
 
-    Of the files, the nearest first, one that agrees with the user adds its scaling.
+    Of the files, the nearest first, one that agrees with the user adds its scaling, and a run record
+    its folder.
     """
     own = {"dataset": given, "data_dir": data_dir}
     name = None if given is None else name_of(given)
@@ -139,7 +140,11 @@ def choose(given: object, data_dir: str | Path | None, *origins: Origin) -> Chos
         for key, refused in origin.refused.items() if given is None else ():
             if own[key] is None:
                 raise _refusal(origin.file, f"--{key.replace('_', '-')}", refused)
-        return Chosen(origin.named if given is None else given, origin.scaling, origin.data_dir)
+        if given is None:
+            return Chosen(origin.named, origin.scaling, origin.data_dir)
+        # Not sought where a model file says: anybody's data may lie there under the name that is given.
+        is_record = origin.file.suffix == ".json"
+        return Chosen(given, origin.scaling, origin.data_dir if is_record else None)
     if given is None:
         files = " or ".join(str(origin.file) for origin in origins)
         msg = f"No data set is given{f', and none is named by {files}' if files else ''}; give --dataset."

@@ -98,7 +98,8 @@ def finetuned(plan: Plan, arm: str, rank: int | None, seed: int) -> Iterator[Row
         path, head = full.path, None
         if rank is not None:
             path = Path(folder) / f"small{full.path.suffix}"
-            head = full.factorized(rank, path)
+            with one_blas_thread():
+                head = full.factorized(rank, path)
         student = storing.load_model(path)
     row = _row(arm, rank, seed) | full.counts(rank)
     row |= full.finetuned(student, plan.request.finetune_epochs, seed, head)

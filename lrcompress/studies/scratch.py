@@ -153,6 +153,8 @@ class Trainer:
         variables = (*model.weights, *model.optimizer.variables)
         identity = {
             **self.recipe.settings(self.dataset),
+            # Grown to a multiple of the devices, which may be others after a kill.
+            "batch_size": replicas().rounded(self.recipe.batch_size),
             "label": label,
             "variables": [f"{variable.dtype} {tuple(variable.shape)}" for variable in variables],
         }

@@ -44,6 +44,8 @@ class DataSource:
 
     def load(self, *, whole: bool = False) -> Dataset:
         """Return the data; `whole` takes all of those without a test part for one."""
+        # Data may start Keras: a user's function, or a download.
+        import lrcompress.live  # noqa: F401  # sets what TensorFlow reads when it is imported
         from lrcompress.data.sources import load
 
         return load(
@@ -71,7 +73,8 @@ def find_data(
         dataset: As the user says, like the next two.
         data_dir: First folder in which a name is sought.
         scaling: Of the inputs.
-        origins: What files say, the nearest first; one that agrees with the user adds its scaling.
+        origins: What files say, the nearest first; one that agrees with the user adds its scaling,
+            and a run record its folder.
         seed: Of every split.
         validation: Data to choose on.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.verbs.factorize import factorize
+from lrcompress.verbs.memory import is_live
 
 
 def split(
@@ -38,9 +39,16 @@ def split(
         name = getattr(layer, "name", type(layer).__name__)
         msg = f"Layer {name} has no weights to split; expected a Keras layer that was called on data or built."
         raise UnsupportedModelError(msg, code="not_built")
+    shape = (layer.get_build_config() or {}).get("input_shape")
+    if is_live(layer) or shape is None or any(isinstance(size, (list, tuple)) for size in shape):
+        msg = (
+            f"{type(layer).__name__} {layer.name} is a model, or takes several arrays; expected one layer of a kind "
+            "that factorize takes."
+        )
+        raise UnsupportedModelError(msg, code="no_dense")
     from lrcompress.live.head import alone, copied
 
-    model = alone([layer], tuple(layer.get_build_config()["input_shape"][1:]), layer.name)
+    model = alone([layer], tuple(shape[1:]), layer.name)
     scaling = None if inputs is None else "as-is"
     found = factorize(model, rank=rank, method=method, dataset=inputs, scaling=scaling, force=True)
     first, second = map(copied, found.model.layers)

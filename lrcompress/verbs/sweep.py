@@ -126,7 +126,7 @@ def sweep(
     found = find_head(opened, layer)
     target = Target(found, is_head=layer is None or found.path in head_paths(opened))
     wanted = _ranks(ranks, found)
-    methods = [method] if isinstance(method, str) else method
+    methods = [method] if isinstance(method, str) else list(method)
     for name in methods:
         # What cannot work is refused before Keras starts.
         LayerTask(opened, target, Request(method=name), None if dataset is None else _NOTHING)

@@ -106,22 +106,33 @@ def test_a_killed_row_ends_as_an_unkilled_one(
     assert sorted(path.name for path in tmp_path.iterdir()) == [name, "results.json"]
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04 and no more", None])
+@pytest.mark.parametrize("content", [b"PK\x03\x04 and no more", "network", "devices"])
 def test_a_state_that_is_none_begins_anew(
-    few_digits: Dataset, recipe: Any, reference: Any, tmp_path: Path, content: bytes | None
+    few_digits: Dataset,
+    recipe: Any,
+    reference: Any,
+    tmp_path: Path,
+    content: bytes | str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A stranger's file in its place, or the state of another network: nobody has to delete it."""
+    """A stranger's file in its place, or the state of another network or batch: nobody has to delete it."""
+    from lrcompress.live.devices import Replicas
     from lrcompress.studies.rows import UNFINISHED
 
     _, whole = reference
     state = tmp_path / UNFINISHED / "digits-rank2.npz"
     state.parent.mkdir()
-    if content is not None:
+    if isinstance(content, bytes):
         state.write_bytes(content)
     else:
         other = dataclasses.replace(recipe, build=lambda rank: tiny(3))
-        with pytest.raises(KeyboardInterrupt), listening(interrupt_in_epoch_2):
-            table(few_digits, other, tmp_path, ranks=(2,))
+        with monkeypatch.context() as patch, listening(interrupt_in_epoch_2):
+            if content == "devices":
+                several = Replicas(("first", "second", "third"))
+                patch.setattr("lrcompress.studies.scratch.replicas", lambda: several)
+                other = recipe
+            with pytest.raises(KeyboardInterrupt):
+                table(few_digits, other, tmp_path, ranks=(2,))
         assert state.exists()
 
     anew = table(few_digits, recipe, tmp_path, ranks=(2,))

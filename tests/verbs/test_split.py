@@ -47,6 +47,12 @@ def outputs(model: Any) -> Any:
     return keras.ops.convert_to_numpy(model(X))
 
 
+def built(layer: Any, *shapes: Any) -> Any:
+    """Return a layer, built for inputs of some shapes."""
+    layer.build(*shapes)
+    return layer
+
+
 @pytest.fixture(scope="module")
 def network() -> Network:
     """Return a network that was trained a little, so that no weight is at its start."""
@@ -112,18 +118,25 @@ def test_a_layer_on_sequences_stays_one(network: Network) -> None:
         ("head", {"rank": 9}, RankError, "rank_out_of_range"),
         ("head", {"rank": 2, "method": "whitened"}, RankError, "needs_data"),
         ("norm", {"rank": 2}, UnsupportedModelError, "no_dense"),
+        ("attention", {"rank": 2}, UnsupportedModelError, "no_dense"),
+        ("sum", {"rank": 2}, UnsupportedModelError, "no_dense"),
+        ("model", {"rank": 2}, UnsupportedModelError, "no_dense"),
     ],
 )
 def test_what_cannot_be_split_is_refused(
     network: Network, layer: Any, options: dict[str, Any], error: type[Exception], code: str
 ) -> None:
     """In one line that names the layer."""
-    if layer == "norm":
-        layer = keras.layers.BatchNormalization(name="norm")
-        layer.build((None, 4))
+    layers = {
+        "head": lambda: network.head,
+        "norm": lambda: built(keras.layers.BatchNormalization(name="norm"), (None, 4)),
+        "attention": lambda: built(keras.layers.MultiHeadAttention(2, 3), (2, 3, 4), (2, 3, 4)),
+        "sum": lambda: built(keras.layers.Add(), [(2, 3), (2, 3)]),
+        "model": lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]),
+    }
 
     with pytest.raises(LRCompressError) as refused:
-        lrcompress.split(network.head if layer == "head" else layer, **options)
+        lrcompress.split(layers[layer]() if layer in layers else layer, **options)
 
     assert isinstance(refused.value, error)
     assert refused.value.code == code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,25 @@ def test_without_data_keras_is_not_started(model: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_data_that_start_tensorflow_start_it_quietly(tmp_path: Path) -> None:
+    """A function that imports it does so before any model is loaded."""
+    (tmp_path / "own_data.py").write_text(
+        "import os\ndef data(): print(os.environ['TF_CPP_MIN_LOG_LEVEL'])\n"
+    )
+    code = (
+        "import contextlib, lrcompress.errors as errors\n"
+        "from lrcompress.verbs.context import DataSource\n"
+        "with contextlib.suppress(errors.DatasetError):\n    DataSource('own_data:data').load()\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )  # fmt: skip
+
+    assert said.stdout.strip() == "3"
 
 
 @pytest.mark.keras
@@ -139,6 +159,13 @@ def test_bad_requests_are_refused_at_once(run: Run, model: Path) -> None:
         assert len(result.stderr.strip().splitlines()) == 1
         assert result.stdout == ""
     assert Path("there.png").read_bytes() == b"precious"
+
+
+def test_methods_are_what_can_be_gone_through_once(model: Path) -> None:
+    """As `ranks` are: what a program makes of its own words need not be a list."""
+    found = lrcompress.sweep(model, method=(name for name in ("svd", "centered")), ranks=[4])
+
+    assert [row["method"] for row in found.rows] == ["svd", "centered"]
 
 
 def test_nothing_to_sweep_is_said(tmp_path: Path, examples: Path) -> None:

@@ -118,6 +118,20 @@ def test_a_folder_that_a_record_names() -> None:
 
 
 @pytest.mark.safety
+def test_a_folder_that_a_model_file_names(tmp_path: Path) -> None:
+    """What the user names is sought where the user says, or had it; not among what lies beside a model."""
+    (tmp_path / "data").mkdir()
+    said = {"dataset": "mnist", "scaling": "/255", "data_dir": "data"}
+    files = ("model.keras", "model.lrcompress.json")
+    model, record = (provenance.unpack(said, tmp_path / name) for name in files)
+    folder = str(tmp_path / "data")
+
+    assert provenance.choose(None, None, model) == provenance.Chosen("mnist", "/255", folder)
+    assert provenance.choose("mnist", None, model) == provenance.Chosen("mnist", "/255")
+    assert provenance.choose("mnist", None, record) == provenance.Chosen("mnist", "/255", folder)
+
+
+@pytest.mark.safety
 @pytest.mark.keras
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_a_model_file_that_names_code(
