@@ -83,13 +83,17 @@ data_dir_option = click.option(
 class DatasetOption(click.Option):
     """A data set; its help names what the readers read, which are loaded when it is shown."""
 
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return the help."""
+    @property
+    def help(self) -> str:
+        """What `--help` and completion say."""
         from lrcompress.data.sources import expected
 
         words = expected()
-        self.help = f"{words[0].upper()}{words[1:]}; see `lrcompress datasets`."
-        return super().get_help_record(ctx)
+        return f"{words[0].upper()}{words[1:]}; see `lrcompress datasets`."
+
+    @help.setter
+    def help(self, given: str | None) -> None:
+        """Take none."""
 
 
 def data_options(command: Command) -> Command:

@@ -104,7 +104,7 @@ class Evaluation(Struct, kw_only=True):
 class Difference(Struct):
     """A paired difference with its interval, or those of several outputs."""
 
-    outputs: dict[str, Difference | None] | UnsetType = UNSET
+    outputs: dict[str, Difference] | UnsetType = UNSET
     difference: float | None = None
     low: float | None = None
     high: float | None = None

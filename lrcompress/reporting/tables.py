@@ -20,10 +20,12 @@ Column: TypeAlias = tuple[str, Callable[[dict[str, Any]], str]]
 LONGEST_WORD = 24
 
 
-def table(title: str, columns: list[str], rows: list[list[str]], left: int = 1) -> RenderableType:
-    """Return a table whose first `left` columns are words and the others numbers."""
+def table(
+    title: str | list[str], columns: list[str], rows: list[list[str]], left: int = 1
+) -> RenderableType:
+    """Return a table whose first `left` columns are words and the others numbers; its title may be lines."""
     return FittedTable(
-        title="\n".join(printable(line) for line in title.split("\n")),
+        title="\n".join(map(printable, [title] if isinstance(title, str) else title)),
         columns=columns,
         rows=[[printable(cell) for cell in row] for row in rows],
         left=left,

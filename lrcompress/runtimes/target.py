@@ -94,7 +94,7 @@ class Target(ABC):
         """
         from lrcompress.runtimes.writing import write
 
-        write(model, path, self, self.options(int8=int8))
+        write(model, path, self, int8=int8)
 
     def options(self, *, int8: bool) -> dict[str, Any]:
         """Return what Keras' exporter is told beside."""

@@ -16,7 +16,7 @@ from lrcompress.errors import LRCompressWarning, TrainingError, one_line
 from lrcompress.runtimes.target import Target, exported_name
 
 
-def write(model: Any, path: Path, target: Target, options: dict[str, Any]) -> None:
+def write(model: Any, path: Path, target: Target, *, int8: bool = False) -> None:
     """Export a model's predictions to a file, or into an empty folder."""
     engine = keras.backend.backend()
     if engine != "tensorflow":
@@ -26,6 +26,7 @@ def write(model: Any, path: Path, target: Target, options: dict[str, Any]) -> No
         )
         raise TrainingError(msg, code="export_engine")
     model = _as_it_predicts(_in_float32(model, target))
+    options = target.options(int8=int8)
     inputs = keras.tree.map_structure(lambda tensor: _spec(tensor, target.samples), _inputs(model))
     try:
         with _no_notes():

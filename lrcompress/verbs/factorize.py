@@ -60,8 +60,8 @@ def factorize(
     """Replace the kernel A (m, n) of the final Dense layer by B (m, r) C (r, n).
 
     The new file holds two stock Dense layers in the place of one and is otherwise the same, bit
-    for bit; it is read back and checked before it is put in place. Keras is loaded only with
-    `dataset`, or for a model in memory.
+    for bit, but for the optimizer's state, which is left out; it is read back and checked before
+    it is put in place. Keras is loaded only with `dataset`, or for a model in memory.
 
     Args:
         model: A `.h5`, `.hdf5` or `.keras` file, or a Keras model in memory.

@@ -86,7 +86,8 @@ def merge(
     """Multiply the factors B (m, r) and C (r, n) of two Dense layers into one kernel (m, n).
 
     The inverse of `factorize`: the model computes the same, up to rounding, with one layer in the
-    place of two. Everything else in the file stays as it is, bit for bit; Keras is not loaded.
+    place of two. Everything else in the file stays as it is, bit for bit, but for the optimizer's
+    state, which is left out; Keras is not loaded.
     Two layers are a pair where the first has no activation and feeds the second alone, whoever
     split them. A bias of the first is folded into that of the second.
 

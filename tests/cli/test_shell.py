@@ -370,6 +370,17 @@ def test_completion(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("name", commands())
+def test_every_option_is_explained_as_it_is_completed(name: str) -> None:
+    """What `--help` says of an option, zsh and fish show beside it."""
+    found = BashComplete(main, {}, "lrcompress", "_LRCOMPRESS_COMPLETE").get_completions(
+        [name], "--"
+    )
+
+    assert len(found) > 3
+    assert [item.value for item in found if not item.help] == []
+
+
 def test_completing_loads_little(tmp_path: Path) -> None:
     """A Tab waits for no NumPy where no file must be opened."""
     probe = (

@@ -17,6 +17,7 @@ import pytest
 from click.testing import Result
 
 from lrcompress.cli import console
+from lrcompress.cli.commands import merge
 from lrcompress.errors import printable
 
 EVIL = "\x1b]0;TITLE\x07\x9b31m\u202e[red]a\r\nb\x7f\udcff"
@@ -70,6 +71,18 @@ def test_no_command_passes_a_name_on(run: Callable[..., Result], named: Path) ->
         assert not raw(result.stderr), words
         if "--json" in words:
             json.loads(result.stdout)
+
+
+def test_a_name_makes_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """Above a table: what stands behind a line break in it would pass for something we say."""
+    layer = {"path": EVIL[:-1], "kernel_shape": [256, 10], "rank": 4, "first_name": "first"}
+    sizes = dict.fromkeys(("parameters_before", "parameters_after"), 1)
+    whole = dict.fromkeys(("bytes_before", "bytes_after", "optimizer_bytes"), 0)
+
+    console.show(merge.render({"layers": 2 * [layer | sizes], "output": "m", **sizes, **whole}))
+
+    title = f"{printable(EVIL[:-1])}: Dense 256 x 4 x 10 -> 256 x 10"
+    assert capsys.readouterr().out.splitlines()[:2] == [title, title]
 
 
 def test_markup_of_a_name_is_text(run: Callable[..., Result], named: Path) -> None:

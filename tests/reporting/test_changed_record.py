@@ -110,6 +110,16 @@ def test_a_history_without_numbers_is_refused(record: Path, figure: str) -> None
         runs.read(record)
 
 
+def test_a_drop_of_several_outputs_has_one_of_each(record: Path) -> None:
+    """None in the place of a difference, which every table would look into."""
+    document = json.loads(record.read_text(encoding="utf-8"))
+    document["stages"][-1]["drop"] = {"outputs": {"a": None}}
+    record.write_text(json.dumps(document), encoding="utf-8")
+
+    with pytest.raises(RunRecordError, match="not a run record"):
+        runs.read(record)
+
+
 @pytest.mark.parametrize("what", ["head", "layers"])
 def test_what_was_timed_is_drawn(
     run: Callable[..., Result], record: Path, tmp_path: Path, what: str

@@ -361,6 +361,19 @@ def test_an_original_of_other_inputs_is_refused(small: Path) -> None:
         lrcompress.export(small, format="saved-model", against=other)
 
 
+def test_another_engine_is_refused_before_tensorflow_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Keras runs on another one, TensorFlow may not even be importable."""
+    import keras
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(type(TARGETS["litert"]), "options", lambda self, *, int8: pytest.fail())
+
+    with pytest.raises(TrainingError, match=r"Keras runs on jax; .* KERAS_BACKEND=tensorflow"):
+        TARGETS["litert"].write(None, tmp_path / "model.tflite", int8=True)
+
+
 @pytest.mark.usefixtures("exporters")
 def test_what_an_exporter_cannot_do_is_one_line(
     small: Path, monkeypatch: pytest.MonkeyPatch

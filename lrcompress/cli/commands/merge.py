@@ -58,4 +58,4 @@ def render(result: dict[str, Any]) -> Parts:
     if result["optimizer_bytes"]:
         lines.append(f"{size(result['optimizer_bytes'])} of optimizer state are dropped")
     lines.append(f"wrote {result['output']}")
-    return [table("\n".join(titles), ["", "before", "after"], rows), plain(lines)]
+    return [table(titles, ["", "before", "after"], rows), plain(lines)]
