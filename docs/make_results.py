@@ -245,6 +245,22 @@ def speed(name: str) -> str:
 {times.processes(name).markdown}"""
 
 
+def before_and_after(name: str) -> str:
+    """Return two versions of lrcompress timed in pairs."""
+    document = read(name)
+    rows = [
+        [f"`{row['job']}`", *(f"{row[key]:.2f}" for key in ("before_seconds", "after_seconds")),
+         f"{row['median_ratio']:.2f}"]
+        for row in document["rows"]
+    ]  # fmt: skip
+    return f"""## Before and after the code was arranged anew
+
+{made(document, name)}: commit 8af2fa5 against the rooms that [contributing](contributing.md) draws, CPU seconds of whole processes (the
+least of {document["pairs"]}) on {document["cores"]} cores that did other work meanwhile, and the median of the ratios of the pairs.
+
+{table(["job", "before", "after", "ratio"], rows)}"""
+
+
 def scale() -> str:
     """Return time and memory by file size."""
     name = "scale.json"
@@ -815,6 +831,7 @@ are found by [the usual rules](datasets.md). What becomes of other people's file
         each("finetune-choices-*.json", choices, "## How fine-tuning's defaults were chosen"),
         each("finetune-head-*.json", head_alone),
         each("factorize-vs-keras-*.json", speed),
+        each("before-and-after.json", before_and_after),
         each("export-*.json", export, "## Exported: low rank, 8 bits, both"),
         scale(),
         decompositions(),
