@@ -6,11 +6,13 @@ import ast
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import lrcompress
+from lrcompress.lowrank import METHODS
 from lrcompress.runtimes import TARGETS
 
 PACKAGE = Path(lrcompress.__file__).parent
@@ -191,6 +193,16 @@ def test_light_commands_load_no_engine(
     assert json.loads(done.stdout.splitlines()[-1]) == {"code": 0, "loaded": []}
 
 
+def test_no_module_and_no_room_grows_too_large() -> None:
+    """A module has at most 330 lines and half of them fewer than 140; a folder 16 files beside its door."""
+    lines = sorted(len(path.read_text(encoding="utf-8").splitlines()) for path in modules())
+    folders = Counter(path.parent for path in modules() if path.name != "__init__.py")
+
+    assert lines[-1] <= 330
+    assert lines[len(lines) // 2] < 140
+    assert [folder.name for folder, files in folders.items() if files > 16] == []
+
+
 def test_importing_the_package_loads_almost_nothing() -> None:
     """`import lrcompress` loads neither an engine nor NumPy."""
     code = "import sys, lrcompress; print(sorted({'numpy', 'h5py', 'keras', 'click'} & set(sys.modules)))"
@@ -215,6 +227,21 @@ def test_a_target_of_export_is_named_in_its_own_file_alone() -> None:
     ]
 
     assert found == []
+
+
+def test_nobody_compares_the_name_of_a_method() -> None:
+    """What depends on the method is asked of the method; arms of a comparison only share names with them."""
+    compared = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in modules()
+        if path.parent.name != "methods"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and part.value in set(METHODS)
+    }
+
+    assert compared <= {"studies/arms.py"}
 
 
 def test_public_names_exist() -> None:
