@@ -43,7 +43,7 @@ VARIES = {
     "bytes_before", "bytes_after", "optimizer_bytes", "optimizer_bytes_after",
 }  # fmt: skip
 # A file is rarely larger than it was now that no optimizer state is kept.
-LARGER = re.compile(r"The file is [\d.]+ \w+ larger although parameters are saved")
+LARGER = re.compile(r"The file is [\d.,]+ \w+ larger although parameters are saved")
 
 
 def of_hdf5(file: h5py.File) -> dict[str, Any]:
@@ -103,10 +103,13 @@ def keys_of(value: object, prefix: str = "") -> set[str]:
 
 def tidy(text: str) -> str:
     """Return printed text without times, dates and versions, and what is said of the file's size."""
-    text = re.sub(rf"Note: {LARGER.pattern}.*\n", "", text)
+    text = re.sub(rf"(?m)^(- )?(Note: )?{LARGER.pattern}.*\n", "", text)
+    text = re.sub(r"(?m)^.*optimizer state.*\n", "", text)
+    text = re.sub(r"[\d.,]+ (k|M|G)?B( \([^)]* %\))?", "SIZE", text)
     text = re.sub(r"\b\d+(\.\d+)? ?(s|ms|seconds)\b", "TIME", text)
     text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d\S*)?", "DATE", text)
-    return re.sub(r"\b[0-9a-f]{12,64}\b", "DIGEST", text)
+    text = re.sub(r"\b[0-9a-f]{12,64}\b", "DIGEST", text)
+    return re.sub(r"\n\n+", "\n\n", text)
 
 
 def run_all(models: list[Path]) -> dict[str, Any]:
