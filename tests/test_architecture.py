@@ -26,7 +26,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
     "files": ({"errors"}, {"filelock"}),
     "records": ({"errors", "events", "files"}, {"msgspec"}),
     "lowrank": ({"errors", "events"}, {"numpy", "scipy", "threadpoolctl"}),
-    "kinds": ({"errors"}, {"numpy"}),
+    "kinds": ({"errors", "lowrank"}, {"numpy"}),
     "measure": ({"errors"}, {"numpy", "scipy"}),
     "data": (FOUNDATIONS | {"kinds", "measure", "records"}, {"numpy", "PIL"}),
     "modelfile": (FOUNDATIONS | {"kinds", "records"}, {"numpy", "h5py"}),

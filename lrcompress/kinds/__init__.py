@@ -5,15 +5,22 @@ A kind is one file: it implements `protocol.Kind` and stands in `KINDS`, and eve
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from lrcompress.kinds.dense import Dense
 from lrcompress.kinds.protocol import (
     Array,
+    Arrays,
+    Batch,
+    Form,
     Halves,
+    HeadKind,
     Kind,
+    LinearKind,
+    Place,
     Refusal,
     Serialized,
+    Solution,
     View,
     folded,
     product,
@@ -22,15 +29,25 @@ from lrcompress.kinds.terms import as_dict, is_built_in
 
 __all__ = [
     "CLASSES",
+    "FAMILIES",
+    "HEADS",
     "KINDS",
     "NAMES",
     "PER_STEP",
     "Array",
+    "Arrays",
+    "Batch",
+    "Form",
     "Halves",
+    "HeadKind",
     "Kind",
+    "LinearKind",
+    "Place",
     "Refusal",
     "Serialized",
+    "Solution",
     "View",
+    "any_kind_of",
     "folded",
     "is_wrapped",
     "kind_of",
@@ -38,11 +55,15 @@ __all__ = [
     "product",
 ]
 
+# Of the first that fits.
 KINDS: tuple[Kind, ...] = (Dense(),)
-CLASSES = frozenset[str]().union(*(kind.classes for kind in KINDS))
-PER_STEP = frozenset[str]().union(*(kind.per_step for kind in KINDS))
+FAMILIES = tuple(dict.fromkeys(kind.family for kind in KINDS))
+# Those that may end a model: without --layers the last of them is factorized.
+HEADS: tuple[HeadKind, ...] = (Dense(),)
+CLASSES = frozenset[str]().union(*(kind.classes for kind in HEADS))
+PER_STEP = frozenset[str]().union(*(kind.per_step for kind in HEADS))
 # For sentences.
-NAMES = " or ".join(kind.name for kind in KINDS)
+NAMES = " or ".join(kind.name for kind in HEADS)
 # The wrapper that applies a layer at each step of a sequence.
 _WRAPPER = "TimeDistributed"
 
@@ -57,10 +78,22 @@ def peeled(entry: dict[str, Any]) -> dict[str, Any]:
     return as_dict(as_dict(entry.get("config")).get("layer")) if is_wrapped(entry) else entry
 
 
-def kind_of(entry: dict[str, Any]) -> Kind | None:
+def kind_of(entry: dict[str, Any]) -> HeadKind | None:
+    """Return the kind of a serialized layer that may end a model, wrappers peeled; None of others."""
+    return _of(HEADS, entry)
+
+
+def any_kind_of(entry: dict[str, Any]) -> Kind | None:
     """Return the kind of a serialized layer, wrappers peeled; None of a layer of no known kind."""
+    return _of(KINDS, entry)
+
+
+_K = TypeVar("_K", bound=Kind)
+
+
+def _of(kinds: tuple[_K, ...], entry: dict[str, Any]) -> _K | None:
     entry = peeled(entry)
     if not is_built_in(entry) or not isinstance(entry.get("config"), dict):
         return None
     class_name = str(entry.get("class_name"))  # in a stranger's file it may be anything
-    return next((kind for kind in KINDS if class_name in kind.classes), None)
+    return next((kind for kind in kinds if class_name in kind.classes), None)

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from lrcompress.kinds import terms
 from lrcompress.kinds.activations import activation_name
-from lrcompress.kinds.protocol import Array, Halves, Refusal, Serialized, View
+from lrcompress.kinds.linear import LinearForm, drawn_steps, gather_rows, with_constant
+from lrcompress.kinds.protocol import (
+    Array,
+    Arrays,
+    Batch,
+    Form,
+    Halves,
+    Place,
+    Refusal,
+    Serialized,
+    View,
+)
 
 
 class Dense:
     """A kernel and perhaps a bias, of Keras 1 to 3."""
 
     name = "Dense"
+    family = "dense"
+    linear = True
     classes = frozenset({"Dense", "TimeDistributedDense"})
     per_step = frozenset({"TimeDistributedDense"})
 
@@ -99,6 +115,79 @@ class Dense:
         if rank != inputs or rank > min(m, n):
             return None
         return View("", (m, n), n if any(view.bias for view in views) else 0)
+
+    def forms(self, place: Place) -> tuple[Form, ...]:
+        """Return two Dense in a row."""
+        return tuple(_Rank(self, place) for _ in self.views(place.layer))
+
+    def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
+        """Add the inputs of a batch to their moments."""
+        return gather_rows(self, place, arrays, batch, seen)
+
+    def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
+        """Return the kernel."""
+        return arrays[0]
+
+    def with_kernel(
+        self, place: Place, arrays: Arrays, kernel: Array, shift: Array | None
+    ) -> dict[str, tuple[Array, ...]]:
+        """Return another kernel and the bias."""
+        own = (kernel, *arrays[place.path][1:])
+        return with_constant(place, arrays, own, 1 if len(own) > 1 else None, shift)
+
+    def rows(self, place: Place, batch: Batch) -> Array:
+        """Return its inputs, of sequences some steps of each."""
+        return drawn_steps(batch)
+
+    def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:
+        """Return the Dense of B C that a linear one and the one behind it are."""
+        if len(layers) != 2 or any(layer.class_name not in self.classes for layer in layers):
+            return None
+        view = self.join(layers)
+        if view is None:
+            return None
+        (left, *before), (right, *after) = (layer.arrays for layer in layers)
+        kernel = left.astype(np.float64) @ right
+        bias = [before[0].astype(np.float64) @ right] if before else []
+        if after:
+            bias = [after[0] + bias[0] if bias else after[0]]
+        return self.refit(layers[1], (kernel, *bias))
+
+
+class _Rank(LinearForm):
+    """A linear Dense of r units, and the Dense that takes it in."""
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        m, n = self.place.layer.arrays[0].shape
+        return m, n
+
+    @property
+    def largest(self) -> int:
+        """Return the full rank."""
+        return min(self._shape)
+
+    def parameters(self, size: int) -> int:
+        """Return r (m + n) and the bias."""
+        m, n = self._shape
+        return size * (m + n) + self.before - m * n
+
+    def multiplications(self, size: int) -> int | None:
+        """Return r (m + n) at each step."""
+        steps = (self.place.output_shape or (None,))[:-1]
+        if None in steps or self.place.output_shape is None:
+            return None
+        return math.prod(s or 1 for s in steps) * size * sum(self._shape)
+
+    def build(
+        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
+    ) -> tuple[Serialized, ...]:
+        """Return both."""
+        kind, layer = Dense(), self.place.layer
+        view = kind.views(layer)[0]
+        name = f"{layer.config.get('name', 'dense')}_lowrank"
+        bias = arrays[1] if len(arrays) > 1 else None
+        return kind.split(view, layer, (factors[0], factors[1], bias), name)
 
 
 def _has_bias(config: dict[str, Any]) -> bool:

@@ -1,8 +1,8 @@
-"""What a layer kind is: which matrices stand in a layer, and which stock layers compute the same."""
+"""What a layer kind is: in which forms a layer gets smaller, and which stock layers compute the same."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -56,22 +56,172 @@ class Refusal(NamedTuple):
     why: str
 
 
+# The arrays of some layers by path, each layer's in Keras' order.
+Arrays = Mapping[str, tuple[Array, ...]]
+
+
+class Batch(NamedTuple):
+    """What went through a layer in one call: by argument, and what came out.
+
+    Attributes:
+        inputs: Its tensors, (samples, ...), in the order of its call's arguments; where a query,
+            value and key are one tensor, that one once for each.
+        output: What it gave, (samples, ...).
+        mask: Which steps of the first input count, (samples, steps); None where all do.
+        seed: Of the positions that are drawn: the same batch of another network is given the same.
+    """
+
+    inputs: tuple[Array, ...]
+    output: Array
+    mask: Array | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer where it stands in its model.
+
+    Attributes:
+        path: Its address.
+        kind: Its kind.
+        layer: The layer itself, wrappers peeled; its arrays tell shapes and types.
+        per_step: Whether a wrapper applies it at each step of a sequence.
+        input_shapes: Shape of each input without the batch axis, None where the file does not tell;
+            an axis may be None.
+        output_shape: The same of its output.
+        shift: The BatchNormalization that alone takes its output, at once, and so can take a
+            constant that a layer without bias cannot.
+        before: The layer that alone feeds it and feeds nothing else, if there is one.
+        after: The layers that take in its output where each is known; empty where one is not,
+            or the output is the model's. Layers that hand on values as they are (dropout) are
+            passed over; whatever else stands between is itself in `after`.
+    """
+
+    path: str
+    kind: Kind | None
+    layer: Serialized
+    per_step: bool = False
+    input_shapes: tuple[tuple[int | None, ...], ...] | None = None
+    output_shape: tuple[int | None, ...] | None = None
+    shift: Place | None = None
+    before: Place | None = None
+    after: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A layer, and others with it, made smaller.
+
+    Attributes:
+        error: Squared error of the layer's responses relative to their variance (without data, of
+            the kernel relative to its norm).
+        layers: The stock layers that stand for each layer that changes, by its path, in their order:
+            the last keeps the name and place, those before it are new. Arrays are values, or None
+            where the stored one stays. May be computed when it is asked for.
+        in_place: Arrays of full size that compute the same in the layers as they were.
+    """
+
+    error: float
+    layers: Callable[[], Mapping[str, tuple[Serialized, ...]]] = field(repr=False, compare=False)
+    in_place: Callable[[], Arrays] = field(repr=False, compare=False)
+
+
+class Form(Protocol):
+    """One way to make a layer smaller, of sizes 1 to `largest`, at which it computes the same.
+
+    Attributes:
+        name: ``"channels"``, ``"rows x columns"``, ``"units"``, ... ; unique in its layer.
+        touches: Paths of the layers that it changes, its own first.
+        narrows: Whether the layer stays one and gets narrower (units, key_dim), so that another
+            form can follow; such forms are chosen first.
+    """
+
+    name: str
+    touches: tuple[str, ...]
+    narrows: bool
+
+    @property
+    def largest(self) -> int:
+        """The size at which it is exact."""
+        ...
+
+    @property
+    def before(self) -> int:
+        """The weights of the layers whose number of weights it changes, as they are."""
+        ...
+
+    def parameters(self, size: int) -> int:
+        """Return the weights of the same layers at a size."""
+        ...
+
+    def multiplications(self, size: int) -> int | None:
+        """Return the multiplications of these layers for one sample; None where shapes are not known."""
+        ...
+
+    def errors(self, arrays: Arrays, seen: Any) -> Array:
+        """Return the relative squared error at each size, (largest,), falling to 0: quick, perhaps a bound."""
+        ...
+
+    def solve(self, arrays: Arrays, seen: Any, sizes: Sequence[int]) -> dict[int, Solution]:
+        """Return the best of some sizes for full-size arrays (of `touches`); `seen` None: without data."""
+        ...
+
+
 class Kind(Protocol):
     """A family of Keras classes in JSON and arrays; `lrcompress.kinds.KINDS` lists them.
 
     Attributes:
         name: What messages call it.
+        family: Its word for ``--layers``: dense, conv, recurrent, embedding, attention.
         classes: Keras' class names, of all versions.
-        per_step: Those of them that act on each step of a sequence.
+        linear: Whether it applies one matrix to rows of its input and adds a bias, so that
+            `kernel`, `with_kernel` and `rows` are there.
     """
 
     name: str
+    family: str
     classes: frozenset[str]
-    per_step: frozenset[str]
+    linear: bool
 
     def refuse(self, layer: Serialized) -> Refusal | None:
         """Return why a layer cannot be factorized, judged by its config; None where it can be."""
         ...
+
+    def forms(self, place: Place) -> tuple[Form, ...]:
+        """Return the forms of a layer; none where its arrays do not fit its config, or are too small."""
+        ...
+
+    def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
+        """Add one batch to what the forms need of the data (`seen`, None at first), and return it."""
+        ...
+
+    def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:
+        """Return the one layer that layers in a row are (values in their arrays), None where they are not one."""
+        ...
+
+
+class LinearKind(Kind, Protocol):
+    """A kind that applies one matrix A (m, n) to rows of its input: A takes a correction as a whole."""
+
+    def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
+        """Return A, (m, n)."""
+        ...
+
+    def with_kernel(
+        self, place: Place, arrays: Arrays, kernel: Array, shift: Array | None
+    ) -> dict[str, tuple[Array, ...]]:
+        """Return the layer's arrays with another A, a constant (n,) added to its responses where one can be."""
+        ...
+
+    def rows(self, place: Place, batch: Batch) -> Array:
+        """Return the vectors that A is applied to, (k, m): some of them, drawn by the batch's seed."""
+        ...
+
+
+class HeadKind(Kind, Protocol):
+    """A kind that may end a model: its layers are found, described, split and joined one by one."""
+
+    per_step: frozenset[str]
 
     def views(self, layer: Serialized) -> tuple[View, ...]:
         """Return the matrices of a layer, from shapes alone; none where its arrays do not fit its config."""

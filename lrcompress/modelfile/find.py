@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lrcompress.errors import UnsupportedModelError, did_you_mean
-from lrcompress.kinds import NAMES, PER_STEP, Kind, Serialized, is_wrapped, peeled
+from lrcompress.kinds import NAMES, PER_STEP, HeadKind, Serialized, is_wrapped, peeled
 from lrcompress.kinds.terms import as_dict
 from lrcompress.modelfile.end import check_has_sites, choices, ends_in, following, kind_items
 from lrcompress.modelfile.graph import Container, Item, Ref, input_dimensions
@@ -162,7 +162,9 @@ def _describe(model: ModelFile, item: Item) -> tuple[Site, ...]:
     )
 
 
-def _refuse(model: ModelFile, tree: Container, item: Item, kind: Kind, layer: Serialized) -> None:
+def _refuse(
+    model: ModelFile, tree: Container, item: Item, kind: HeadKind, layer: Serialized
+) -> None:
     """Refuse a layer that Keras would not rebuild, or that its kind refuses."""
     where = f"{kind.name} layer {'/'.join(item.path)} of {model.path}"
     refusal = kind.refuse(layer)

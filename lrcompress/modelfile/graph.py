@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from lrcompress.kinds import PER_STEP, Kind, kind_of
+from lrcompress.kinds import PER_STEP, HeadKind, kind_of
 from lrcompress.kinds.terms import as_dict, as_list, output_dimensions, own_input_shape
 
 Path = tuple[str, ...]
@@ -63,7 +63,7 @@ class Item:
         return self.class_name == "InputLayer"
 
     @cached_property
-    def kind(self) -> Kind | None:
+    def kind(self) -> HeadKind | None:
         """The kind of the layer, or of the one that it applies at each step."""
         return kind_of(self.entry)
 

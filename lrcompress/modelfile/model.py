@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from numpy.typing import NDArray
 
 from lrcompress.errors import UnsupportedModelError
-from lrcompress.kinds import Kind, Serialized, View
+from lrcompress.kinds import HeadKind, Serialized, View
 from lrcompress.modelfile.graph import Container
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, StoredArray
@@ -80,7 +80,7 @@ class Site:
     following: tuple[str, ...]
     per_step: bool
     layers: tuple[SiteLayer, ...] = field(repr=False)
-    kind: Kind = field(repr=False, compare=False)
+    kind: HeadKind = field(repr=False, compare=False)
     part: str = ""
 
     @property

@@ -1,0 +1,162 @@
+"""What kinds share that apply one matrix to rows: two stock layers in a row, the rows they see, their constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lrcompress.kinds.protocol import (
+    Array,
+    Arrays,
+    Batch,
+    LinearKind,
+    Place,
+    Serialized,
+    Solution,
+)
+from lrcompress.lowrank.responses import (
+    RowMoments,
+    errors_by_size,
+    relative_error,
+    response_basis,
+)
+
+# Positions (steps, pixels) that are drawn from each sample: more of them gained nothing.
+POSITIONS = 24
+
+
+class LinearForm:
+    """Two layers B (m, r) and C (r, n) for a layer's matrix A, or more by other factors.
+
+    A subclass says how they become stock layers (`build`) and what they cost.
+    """
+
+    name = "rank"
+    narrows = False
+
+    def __init__(self, kind: Any, place: Place) -> None:  # a `LinearKind`, with what its forms need
+        """Of a layer at its place."""
+        self.kind, self.place = kind, place
+        self.touches = (place.path, *((place.shift.path,) if place.shift else ()))
+
+    @property
+    def before(self) -> int:
+        """The layer's weights."""
+        return sum(array.size for array in self.place.layer.arrays)
+
+    def build(
+        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
+    ) -> tuple[Serialized, ...]:
+        """Return the stock layers; `arrays` are the layer's own with the constant in its bias."""
+        raise NotImplementedError
+
+    def factors(
+        self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
+    ) -> dict[int, tuple[Array, ...]]:
+        """Return B = A V and C = V^T at some ranks, of the affine map whose responses are nearest."""
+        _, basis = response_basis(kernel, seen)
+        wide = kernel.astype(np.float64)
+        return {size: (wide @ basis[:, :size], basis[:, :size].T) for size in sizes}
+
+    def product(self, factors: tuple[Array, ...]) -> Array:
+        """Return the matrix (m, n) that factors make up."""
+        left, right = factors
+        return left @ right
+
+    def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
+        """Return the share of the responses' energy that is lost at each rank."""
+        kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
+        return errors_by_size(response_basis(kernel, seen)[0])
+
+    def solve(
+        self, arrays: Arrays, seen: RowMoments | None, sizes: Sequence[int]
+    ) -> dict[int, Solution]:
+        """Return the layer in factors of some sizes, the constant re-fitted where there are rows."""
+        kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
+        found = self.factors(kernel, seen, sizes)
+        return {size: self._solution(arrays, kernel, seen, found[size]) for size in sizes}
+
+    def _solution(
+        self, arrays: Arrays, kernel: Array, seen: RowMoments | None, factors: tuple[Array, ...]
+    ) -> Solution:
+        small = self.product(factors)
+        shift = None if seen is None else seen.mean @ (kernel - small)
+        error = relative_error(kernel, small, seen)
+
+        def in_place() -> dict[str, tuple[Array, ...]]:
+            kind: LinearKind = self.kind
+            return kind.with_kernel(self.place, arrays, self.product(factors), shift)
+
+        def layers() -> dict[str, tuple[Serialized, ...]]:
+            path, shifted = self.place.path, in_place()
+            found = {path: self.build(factors, shifted[path])}
+            other = self.place.shift
+            if other is not None and other.path in shifted:
+                values = shifted[other.path]
+                found[other.path] = (
+                    Serialized(other.layer.class_name, other.layer.config, values),
+                )
+            return found
+
+        return Solution(error, layers, in_place)
+
+
+def gather_rows(
+    kind: Any, place: Place, arrays: Arrays, batch: Batch, seen: Any | None
+) -> RowMoments:
+    """Add the rows of a batch to the moments of a linear kind."""
+    if seen is None:
+        seen = RowMoments(kind.kernel(place.layer, arrays[place.path]))
+    found: RowMoments = seen
+    found.update(kind.rows(place, batch))
+    return found
+
+
+def drawn_steps(batch: Batch) -> Array:
+    """Return inputs (samples, ..., m) as rows (k, m): of sequences some steps of each, none that is masked."""
+    x = batch.inputs[0]
+    if x.ndim == 2:
+        return x
+    steps = x.reshape(len(x), -1, x.shape[-1])
+    samples, length = steps.shape[:2]
+    if length <= POSITIONS:
+        rows = steps.reshape(-1, steps.shape[-1])
+        return rows if batch.mask is None else rows[batch.mask.reshape(-1)]
+    draw = np.random.default_rng(batch.seed)
+    chosen = draw.integers(0, length, (samples, POSITIONS))
+    rows = steps[np.arange(samples)[:, None], chosen].reshape(-1, steps.shape[-1])
+    if batch.mask is None:
+        return rows
+    mask = batch.mask.reshape(samples, length)
+    return rows[mask[np.arange(samples)[:, None], chosen].reshape(-1)]
+
+
+def with_constant(
+    place: Place,
+    arrays: Arrays,
+    own: tuple[Array, ...],
+    bias: int | None,
+    shift: Array | None,
+) -> dict[str, tuple[Array, ...]]:
+    """Return a layer's new arrays, a constant added to its bias or taken from the normalization's mean behind it.
+
+    Args:
+        place: The layer.
+        arrays: Of full size, by path.
+        own: The layer's new arrays.
+        bias: Which of them is the bias, None where there is none.
+        shift: The constant, one entry an output; None for none. Lost where nothing can take it.
+    """
+    if shift is None:
+        return {place.path: own}
+    if bias is not None:
+        changed = list(own)
+        changed[bias] = own[bias] + shift.reshape(own[bias].shape)
+        return {place.path: tuple(changed)}
+    if place.shift is None:
+        return {place.path: own}
+    normal = list(arrays[place.shift.path])
+    normal[-2] = normal[-2] - shift  # the moving mean; the moving variance is the last
+    return {place.path: own, place.shift.path: tuple(normal)}

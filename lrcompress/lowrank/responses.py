@@ -1,0 +1,164 @@
+"""What a kernel makes of its inputs, and the affine map of low rank that keeps most of it.
+
+Of all affine maps of rank r the one whose responses are nearest to ``x A + b``, in the mean square,
+projects the responses on the leading eigenvectors V of their covariance ``A^T Sigma A`` (Zhang et
+al., TPAMI 38, 2016): factors ``A V`` and ``V^T``, the bias takes ``mu^T (A - A V V^T)``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+# Above so many features the covariance is not kept, only that of the responses.
+WIDE = 4096
+# Rows that are multiplied in single precision before they are added up in double.
+_CHUNK = 8192
+# As a share of the mean variance: against rounding, and against few rows, where directions never
+# seen would be given away for nothing.
+_DAMPING, _SAMPLING = 1e-6, 1e-2
+
+
+class RowMoments:
+    """Mean and covariance of the rows that one kernel (m, n) is applied to, gathered in any number of calls.
+
+    Attributes:
+        count: Rows seen.
+    """
+
+    def __init__(self, kernel: NDArray[Any]) -> None:
+        """Start empty; `kernel` is only needed where m is large."""
+        m, n = kernel.shape
+        self.count = 0
+        self._kernel = kernel.astype(np.float32) if m > WIDE else None
+        self._origin: NDArray[np.float32] | None = None
+        self._sum: Floats = np.zeros(m)
+        size = m if self._kernel is None else n
+        self._scatter: Floats = np.zeros((size, size))
+
+    def update(self, rows: NDArray[Any]) -> None:
+        """Add rows, (k, m)."""
+        rows = np.asarray(rows, np.float32)
+        if not len(rows):
+            return
+        if self._origin is None:
+            # Near the mean, so that single precision suffices for the products.
+            self._origin = rows[:_CHUNK].mean(axis=0)
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK] - self._origin
+            self._sum += part.sum(axis=0, dtype=np.float64)
+            part = part if self._kernel is None else part @ self._kernel
+            self._scatter += part.T @ part
+        self.count += len(rows)
+
+    @property
+    def mean(self) -> Floats:
+        """E[x], (m,)."""
+        if self._origin is None:
+            return self._sum
+        return self._origin + self._sum / self.count
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the covariance of the rows is kept, not only that of their responses."""
+        return self._kernel is None
+
+    @property
+    def covariance(self) -> Floats:
+        """E[(x - mu)(x - mu)^T], (m, m), damped; only where `is_whole`."""
+        return self._damped(self._covariance(), len(self._sum))
+
+    def responses(self, kernel: NDArray[Any]) -> Floats:
+        """``A^T Sigma A``, (n, n), damped; of the kernel it was made with where m is large."""
+        if self._kernel is None:
+            wide = kernel.astype(np.float64)
+            return np.asarray(wide.T @ self.covariance @ wide)
+        return self._damped(self._covariance(), len(self._sum))
+
+    def _covariance(self) -> Floats:
+        count = max(self.count, 1)
+        shift = self._sum / count
+        if self._kernel is not None:
+            shift = shift @ self._kernel
+        return self._scatter / count - np.outer(shift, shift)
+
+    def _damped(self, covariance: Floats, m: int) -> Floats:
+        size = len(covariance)
+        damping = (_DAMPING + _SAMPLING * m / max(self.count, 1)) * np.trace(covariance) / size
+        covariance[np.diag_indices(size)] += max(damping, np.finfo(np.float64).tiny)
+        return covariance
+
+
+def response_basis(kernel: NDArray[Any], seen: RowMoments | None) -> tuple[Floats, Floats]:
+    """Return the energy (k,) and the directions V (n, k) of a kernel's responses, the largest first.
+
+    k is min(m, n). Without rows they are the squared singular values and right singular vectors.
+    """
+    m, n = kernel.shape
+    wide = kernel.astype(np.float64)
+    if m < n and (seen is None or seen.is_whole):
+        # Through the (m, m) matrix, which has the same nonzero eigenvalues.
+        half = wide if seen is None else scipy.linalg.cholesky(seen.covariance) @ wide
+        values, left = scipy.linalg.eigh(half @ half.T)
+        order = np.argsort(values)[::-1]
+        values, left = np.maximum(values[order], 0), left[:, order]
+        basis, _ = scipy.linalg.qr(half.T @ left, mode="economic")
+        return values, basis
+    gram = wide.T @ wide if seen is None else seen.responses(kernel)
+    values, basis = scipy.linalg.eigh(gram)
+    order = np.argsort(values)[::-1][: min(m, n)]
+    return np.maximum(values[order], 0), basis[:, order]
+
+
+def errors_by_size(values: Floats) -> Floats:
+    """Return the share of energy that is lost at each size from 1 on, (k,)."""
+    total = values.sum()
+    return np.maximum(1 - np.cumsum(values) / total, 0) if total > 0 else np.zeros(len(values))
+
+
+def relative_error(kernel: NDArray[Any], other: NDArray[Any], seen: RowMoments | None) -> float:
+    """Return the squared error of another kernel's responses relative to those of a kernel."""
+    change = other.astype(np.float64) - kernel.astype(np.float64)
+    if seen is None or not seen.is_whole:
+        return float((change**2).sum() / max((kernel.astype(np.float64) ** 2).sum(), 1e-300))
+    covariance = seen.covariance
+    wide = kernel.astype(np.float64)
+    whole = float(np.einsum("ij,ij->", wide, covariance @ wide))
+    return float(np.einsum("ij,ij->", change, covariance @ change)) / max(whole, 1e-300)
+
+
+def corrected_kernel(
+    kernel: NDArray[Any], rows: NDArray[Any], responses: NDArray[Any], ridge: float = 1e-2
+) -> tuple[Floats, Floats]:
+    """Return the kernel that gives responses from other rows, near one that did from the original's.
+
+    Ridge regression of ``y - x' A`` on ``x'``, both centred.
+
+    Args:
+        kernel: A, (m, n).
+        rows: x', (k, m).
+        responses: y, (k, n), without the bias.
+        ridge: Damping as a share of the mean variance, times m / k.
+
+    Returns:
+        The kernel (m, n), and the constant (n,) that its responses need beside it.
+    """
+    x = np.asarray(rows, np.float32)
+    mean, mean_y = x.mean(axis=0), responses.mean(axis=0)
+    x = x - mean
+    rest = (responses - mean_y).astype(np.float32) - x @ kernel.astype(np.float32)
+    m = x.shape[1]
+    gram = np.zeros((m, m))
+    cross = np.zeros((m, kernel.shape[1]))
+    for start in range(0, len(x), _CHUNK):
+        part = x[start : start + _CHUNK]
+        gram += part.T @ part
+        cross += part.T @ rest[start : start + _CHUNK]
+    damping = (_DAMPING + ridge * m / len(x)) * np.trace(gram) / m
+    gram[np.diag_indices(m)] += max(damping, np.finfo(np.float64).tiny)
+    found = kernel + scipy.linalg.solve(gram, cross, assume_a="pos")
+    return found, mean_y - mean @ found

@@ -1,0 +1,151 @@
+"""Every layer of a known kind where it stands: its shapes, what is before and behind it, or why it stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lrcompress.kinds import Place, Serialized, any_kind_of, is_wrapped, peeled
+from lrcompress.kinds.terms import DROPOUTS, as_dict
+from lrcompress.modelfile.graph import Container, Item, Ref
+from lrcompress.modelfile.order import layer_order, leads_to_output
+from lrcompress.modelfile.shapes import Shapes, shapes_of
+from lrcompress.modelfile.untrusted import decoding
+
+if TYPE_CHECKING:
+    from lrcompress.modelfile.model import ModelFile
+
+_FLOATS = ("float32", "float16", "bfloat16", "float64")
+_NORMALIZATIONS = ("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2")
+
+
+@dataclass(frozen=True)
+class Places:
+    """The layers of a model file that a form can make smaller, in the order in which they are computed.
+
+    Attributes:
+        known: Those with forms, by path.
+        refused: Why other layers with weights cannot be factorized, by path.
+    """
+
+    known: dict[str, Place]
+    refused: dict[str, str]
+
+
+def find_places(model: ModelFile) -> Places:
+    """Return every layer of a known kind, and why the other layers with weights are none.
+
+    Raises:
+        UnsupportedModelError: If the model lists no layers (code ``subclassed``).
+    """
+    known: dict[str, Place] = {}
+    refused: dict[str, str] = {}
+    with decoding(model.path):
+        if model.tree is None:
+            from lrcompress.modelfile.end import check_has_sites
+
+            check_has_sites(model)
+        items = _computed(model.tree) if model.tree is not None else []
+        shapes = shapes_of(model)
+        for item in items:
+            path = "/".join(item.path)
+            if item.inner is not None or not model.weights.arrays(item.path):
+                continue
+            why = _why_not(model, item)
+            if why is None:
+                place = _placed(model, item, shapes)
+                if place.kind is not None and place.kind.forms(place):
+                    known[path] = place
+                    continue
+                why = "has no form that fits its weights, or is too small for one"
+            refused[path] = why
+    return Places(known, refused)
+
+
+def _computed(container: Container) -> list[Item]:
+    """Return all layers in the order in which they are computed, nested models opened."""
+    found = []
+    for item in layer_order(container):
+        found.append(item)
+        if item.inner is not None:
+            found += _computed(item.inner)
+    return found
+
+
+def _why_not(model: ModelFile, item: Item) -> str | None:
+    """Return why a layer with weights is not touched, as a sentence behind its name."""
+    kind, entry = any_kind_of(item.entry), peeled(item.entry)
+    tree = model.tree
+    if kind is None or tree is None:
+        return f"is of class {item.class_name}, of which no form is known"
+    layer = Serialized(str(entry.get("class_name")), as_dict(entry.get("config")))
+    refusal = kind.refuse(layer)
+    if refusal is not None:
+        return refusal.why.partition(";")[0]
+    identity = item.entry.get("shared_object_id")
+    if not item.is_named or not leads_to_output(item):
+        return "has no name" if not item.is_named else "leads to no output"
+    if tree.paths[item.path] > 1:
+        return "shares its name with another layer"
+    if isinstance(identity, int) and tree.identities[identity] > 1:
+        return "is one object used in several nested models"
+    wrong = next(
+        (str(a.dtype) for a in model.weights.arrays(item.path) if a.dtype not in _FLOATS), None
+    )
+    return None if wrong is None else f"stores its weights as {wrong}"
+
+
+def _placed(model: ModelFile, item: Item, shapes: dict[str, Shapes], *, deep: bool = True) -> Place:
+    """Return a layer at its place; `deep` with what is before and behind it."""
+    entry, path = peeled(item.entry), "/".join(item.path)
+    layer = Serialized(
+        str(entry.get("class_name")), as_dict(entry.get("config")), model.weights.arrays(item.path)
+    )
+    inputs, output = shapes.get(path, (None, None))
+    place = Place(path, any_kind_of(item.entry), layer, is_wrapped(item.entry), inputs, output)
+    if not deep:
+        return place
+    after, before = _after(item), _before(item)
+    behind = [_placed(model, other, shapes, deep=False) for other in after]
+    normal = None
+    direct = item.container.users.get(item.name, [])
+    if len(direct) == 1 and direct[0].class_name in _NORMALIZATIONS and _once(item):
+        normal = _placed(model, direct[0], shapes, deep=False)
+    return replace(
+        place,
+        shift=normal,
+        after=tuple(behind),
+        before=None if before is None else _placed(model, before, shapes, deep=False),
+    )
+
+
+def _once(item: Item) -> bool:
+    """Return whether a layer is called once, and its output is no output of the model."""
+    return len(item.calls) == 1 and not item.container.output_counts[item.name]
+
+
+def _after(item: Item) -> list[Item]:
+    """Return the layers that take in a layer's output, dropout passed over; none where it is an output."""
+    if not _once(item):
+        return []
+    found: list[Item] = []
+    for user in item.container.users.get(item.name, []):
+        if user.class_name in DROPOUTS:
+            behind = _after(user)
+            if not behind:
+                return []
+            found += behind
+        else:
+            found.append(user)
+    return found
+
+
+def _before(item: Item) -> Item | None:
+    """Return the layer that alone feeds a layer and feeds nothing else."""
+    if len(item.calls) != 1 or len(item.calls[0]) != 1:
+        return None
+    ref = item.calls[0][0]
+    first = item.container.by_name.get(ref.layer)
+    if first is None or ref != Ref(first.name, 0, 0) or not _once(first):
+        return None
+    return first if len(item.container.users.get(first.name, [])) == 1 else None
