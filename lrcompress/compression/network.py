@@ -1,0 +1,146 @@
+"""Several layers of a network under one budget: forms and sizes are chosen together, and the file is written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.compression.trial import Outcome
+from lrcompress.kinds import Arrays, Place, Serialized
+from lrcompress.modelfile import ModelFile
+
+# What a budget counts. A share is between 0 and 1; bytes are of the written file; energy is the least
+# share that each kernel keeps (of its responses, with data); a drop is in points on held-out data.
+BudgetName = Literal["reduction", "multiplications", "target_size", "energy", "max_drop"]
+
+
+@dataclass(frozen=True)
+class NetworkRequest:
+    """What was asked of a whole network.
+
+    Attributes:
+        layers: ``"all"``, words of families (dense, conv, ...), or names and paths of layers.
+        budget: What is bounded, and by what; None for the default.
+        multiple: Sizes are multiples of this where they can be.
+        force: Allow what saves nothing.
+    """
+
+    layers: tuple[str, ...] = ("all",)
+    budget: tuple[BudgetName, float] | None = None
+    multiple: int = 1
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """What becomes of one layer.
+
+    Attributes:
+        path: The layer.
+        kind: Its kind's name.
+        form: Form that was chosen.
+        size: Its size (rank, units, key_dim, ...).
+        largest: The size at which the form is exact.
+        parameters_before: Weights of the layers that it touches, as they were.
+        parameters_after: The same now.
+        multiplications_before: For one sample; None where shapes are not known.
+        multiplications_after: The same now.
+        error: Squared error of the responses relative to their variance (without data: of the kernel
+            relative to its norm).
+        share: What it alone adds to the error of the outputs, as measured or interpolated; None
+            without data.
+        method: ``"svd"``, ``"data-aware"`` or ``"data-aware, corrected"``.
+        first_names: Names of new layers before it, in their order.
+    """
+
+    path: str
+    kind: str
+    form: str
+    size: int
+    largest: int
+    parameters_before: int
+    parameters_after: int
+    multiplications_before: int | None
+    multiplications_after: int | None
+    error: float
+    share: float | None
+    method: str
+    first_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One candidate: a layer in one form at one size, all other layers as they are.
+
+    Attributes:
+        error: Of the outputs, measured or interpolated; without data of the kernel.
+        measured: Whether the network ran with it.
+    """
+
+    form: str
+    size: int
+    parameters_saved: int
+    multiplications_saved: int | None
+    error: float
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A network made smaller, not written yet.
+
+    Attributes:
+        model: The file that the edits apply to: the input, or one made on the way.
+        edits: Stock layers by the path of the layer that they stand for, see `kinds.Solution`.
+        layers: What becomes of each layer that changes.
+        curves: Of every layer that was looked at, its candidates: its sensitivity.
+        kept: Why other layers stay as they are, by path.
+        predicted: Sum of the shares; None without data.
+        measured: The network with all of it on held-out inputs; None without data.
+        remarks: Sentences for the user.
+    """
+
+    model: ModelFile
+    edits: Mapping[str, tuple[Serialized, ...]]
+    layers: tuple[LayerChange, ...]
+    curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
+    predicted: float | None = None
+    measured: Outcome | None = None
+    remarks: tuple[str, ...] = ()
+
+
+class Observed(Protocol):
+    """A network that runs, and inputs of it: some to calibrate on, others to judge by."""
+
+    def gather(self, places: Sequence[Place], arrays: Arrays) -> dict[str, Any]:
+        """Return what each kind gathered of the calibration inputs, by path (`Kind.gather`)."""
+        ...
+
+    def trial(self, arrays: Arrays, task: str) -> Outcome:
+        """Return what the network does with other arrays in some layers, on held-out inputs."""
+        ...
+
+    def corrected(
+        self, place: Place, arrays: Arrays, original: Arrays
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Return the kernel and the constant that serve a layer best behind the arrays of a smaller network."""
+        ...
+
+
+# Loads a model file in its runtime with the inputs.
+Observe = Callable[[ModelFile], Observed]
+
+
+def compress(model: ModelFile, request: NetworkRequest, observe: Observe | None) -> Compressed:
+    """Choose forms and sizes of a network's layers under a budget, and solve for them.
+
+    Raises:
+        RankError: If nothing can be saved, or the budget needs data and there is none.
+        UnsupportedModelError: If a named layer is not there, or cannot be factorized.
+    """
+    raise NotImplementedError
