@@ -24,6 +24,14 @@ _PREFIXES = (NUMBERING.prefix, "_layer_checkpoint_dependencies")
 # Keras that listed layers with weights twice, and so gave each of them two numbers.
 _DOUBLING = ("2.12.", "2.13.")
 
+# Layers inside a layer, as attributes of it. A file sorts them by name; this is the order of Keras.
+_INNER = (
+    "forward_layer", "backward_layer",
+    "query_dense", "key_dense", "gate_dense", "value_dense", "output_dense",
+)  # fmt: skip
+# Classes whose groups are not named as their configs name them.
+_RENAMED = {"GroupQueryAttention": "GroupedQueryAttention"}
+
 # Says of a layer, given with its group, whether it has weights.
 Weighted = Callable[[LayerPath, str], bool]
 
@@ -38,7 +46,7 @@ def layer_groups(
     def fill(container: Container, where: str) -> None:
         used: dict[str, int] = {}
         for item in _stored_order(container):
-            name = snake_case(item.class_name)
+            name = snake_case(_RENAMED.get(item.class_name, item.class_name))
             number = used.setdefault(name, 0)
             group = f"{where}/{name}_{number}" if number else f"{where}/{name}"
             used[name] += 2 if numbering.doubled and weighted(item.path, group) else 1
@@ -88,7 +96,7 @@ def locate(tree: Container | None, index: Index, file: h5py.File, version: str |
     groups = layer_groups(tree, lambda _, group: group in above, numbering)
     owners = {group: path for path, group in groups.items()}
     below: dict[LayerPath, list[str]] = {path: [] for path in groups}
-    for array in sorted(index.arrays, key=_numeric):
+    for array in sorted(index.arrays, key=_order):
         # A nested model counts the arrays of all layers below it.
         for parent in parents(array):
             if parent in owners:
@@ -103,9 +111,14 @@ def locate(tree: Container | None, index: Index, file: h5py.File, version: str |
     return Weights(index, of_layer, groups, numbering, problem=problem)
 
 
-def _numeric(path: str) -> list[tuple[int, str]]:
-    """Sort ``vars/10`` after ``vars/9``."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in path.split("/")]
+def _order(path: str) -> list[tuple[int, str]]:
+    """Sort as Keras orders a layer's weights: ``vars/10`` after ``vars/9``, a query before its key."""
+    return [
+        (int(part), "") if part.isdecimal()
+        else (_INNER.index(inner) - len(_INNER) - 1, "") if (inner := part.lstrip("_")) in _INNER
+        else (-1, part)
+        for part in path.split("/")
+    ]  # fmt: skip
 
 
 def _misplaced(path: LayerPath, group: str, index: Index, file: h5py.File) -> str | None:

@@ -159,3 +159,25 @@ def test_parameters_leave_out_what_is_no_weight(make: Maker) -> None:
     assert model.parameters == 35
     assert model.optimizer_bytes == 280
     assert [layer.parameters for layer in model.layers] == [0, 35, 0]
+
+
+@pytest.mark.keras
+def test_layers_of_several_layers_have_their_weights_in_keras_order(tmp_path: Path) -> None:
+    """A file sorts inner layers by name; an attention's query, and the forward half, still come first."""
+    keras = pytest.importorskip("keras")
+    inputs = keras.Input((5, 8))
+    x = keras.layers.MultiHeadAttention(2, 4, name="many")(inputs, inputs)
+    x = keras.layers.GroupQueryAttention(4, 4, 2, name="groups")(x, x)
+    x = keras.layers.Bidirectional(keras.layers.GRU(3), name="both")(x)
+    model = keras.Model(inputs, x)
+    model.save(tmp_path / "model.keras")
+
+    opened = open_model(tmp_path / "model.keras")
+
+    assert opened.weights.problem is None
+    with h5py.File(zipfile.ZipFile(tmp_path / "model.keras").open("model.weights.h5")) as file:  # type: ignore[arg-type]
+        for name in ("many", "groups", "both"):
+            stored = [file[array.source][()] for array in opened.weights.arrays((name,))]
+            expected = model.get_layer(name).get_weights()
+            for one, other in zip(stored, expected, strict=True):
+                np.testing.assert_array_equal(one, other)
