@@ -95,7 +95,9 @@ def main(before: Path, after: Path, pairs: int, output: Path | None) -> None:
                 "ratios": [round(ratio, 3) for ratio in ratios],
             }
             rows.append(row)
-            print(f"{name:50} {row['before_seconds']:8} {row['after_seconds']:8} {row['median_ratio']:8}")
+            print(
+                f"{name:50} {row['before_seconds']:8} {row['after_seconds']:8} {row['median_ratio']:8}"
+            )
     document = {
         "command": ["python", "benchmarks/before_and_after.py", "BEFORE", "AFTER"],
         "cores": os.cpu_count(), "python": platform.python_version(), "pairs": pairs, "rows": rows,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from lrcompress.kinds.convolution import Convolution
 from lrcompress.kinds.dense import Dense
 from lrcompress.kinds.protocol import (
     Array,
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 # Of the first that fits.
-KINDS: tuple[Kind, ...] = (Dense(),)
+KINDS: tuple[Kind, ...] = (Dense(), Convolution())
 FAMILIES = tuple(dict.fromkeys(kind.family for kind in KINDS))
 # Those that may end a model: without --layers the last of them is factorized.
 HEADS: tuple[HeadKind, ...] = (Dense(),)

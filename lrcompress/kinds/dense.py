@@ -11,7 +11,13 @@ import numpy as np
 
 from lrcompress.kinds import terms
 from lrcompress.kinds.activations import activation_name
-from lrcompress.kinds.linear import LinearForm, drawn_steps, gather_rows, with_constant
+from lrcompress.kinds.linear import (
+    LinearForm,
+    drawn_steps,
+    gather_rows,
+    refuse_kernel,
+    with_constant,
+)
 from lrcompress.kinds.protocol import (
     Array,
     Arrays,
@@ -36,20 +42,7 @@ class Dense:
 
     def refuse(self, layer: Serialized) -> Refusal | None:
         """Refuse a kernel that is quantized, or is not all there is to it."""
-        mode = terms.quantization(layer.config)
-        if mode is not None:
-            why = (
-                f"is quantized ({mode}); "
-                "expected a float kernel: factorize the model before quantizing it."
-            )
-            return Refusal("quantized", why)
-        if layer.config.get("lora_rank"):
-            why = (
-                "has LoRA enabled; expected a plain kernel: "
-                "merge the adapters first (save the model after quantize or a weight merge)."
-            )
-            return Refusal("lora", why)
-        return None
+        return refuse_kernel(layer)
 
     def views(self, layer: Serialized) -> tuple[View, ...]:
         """Return the kernel, where it and the bias are what the config says."""
@@ -87,7 +80,7 @@ class Dense:
             config[use_bias] = biased
         for initializer in ("kernel_initializer", "init"):
             # It would not fit, and is never used.
-            if _holds_array(terms.as_dict(config.get(initializer)).get("config")):
+            if terms.holds_array(terms.as_dict(config.get(initializer)).get("config")):
                 config[initializer] = "glorot_uniform"
         return Serialized(layer.class_name, config, arrays)
 
@@ -193,8 +186,3 @@ class _Rank(LinearForm):
 def _has_bias(config: dict[str, Any]) -> bool:
     """Return whether a Dense has a bias (Keras 1: bias); it has unless the config says no."""
     return bool(config.get("use_bias", config.get("bias", True)))
-
-
-def _holds_array(value: object) -> bool:
-    """Return whether an initializer's config has a list or a serialized array among its values."""
-    return any(isinstance(v, (list, dict)) for v in terms.as_dict(value).values())

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from lrcompress.kinds import terms
 from lrcompress.kinds.protocol import (
     Array,
     Arrays,
     Batch,
     LinearKind,
     Place,
+    Refusal,
     Serialized,
     Solution,
 )
@@ -101,6 +103,24 @@ class LinearForm:
             return found
 
         return Solution(error, layers, in_place)
+
+
+def refuse_kernel(layer: Serialized) -> Refusal | None:
+    """Return why a kernel cannot be factorized that is quantized, or is not all there is to it."""
+    mode = terms.quantization(layer.config)
+    if mode is not None:
+        why = (
+            f"is quantized ({mode}); "
+            "expected a float kernel: factorize the model before quantizing it."
+        )
+        return Refusal("quantized", why)
+    if layer.config.get("lora_rank"):
+        why = (
+            "has LoRA enabled; expected a plain kernel: "
+            "merge the adapters first (save the model after quantize or a weight merge)."
+        )
+        return Refusal("lora", why)
+    return None
 
 
 def gather_rows(

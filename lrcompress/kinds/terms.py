@@ -78,6 +78,11 @@ def quantization(config: dict[str, Any]) -> str | None:
     return policy if isinstance(policy, str) and _QUANTIZED.search(policy) else None
 
 
+def holds_array(value: object) -> bool:
+    """Return whether an initializer's config has a list or a serialized array among its values."""
+    return any(isinstance(v, (list, dict)) for v in as_dict(value).values())
+
+
 def compute_dtype(config: dict[str, Any]) -> str | None:
     """Return the type of a layer's output where its policy says so: mixed_float16 -> float16."""
     policy = config.get("dtype")

@@ -7,6 +7,7 @@ al., TPAMI 38, 2016): factors ``A V`` and ``V^T``, the bias takes ``mu^T (A - A 
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,16 @@ class RowMoments:
             wide = kernel.astype(np.float64)
             return np.asarray(wide.T @ self.covariance @ wide)
         return self._damped(self._covariance(), len(self._sum))
+
+    def part(self, rows: NDArray[np.intp], columns: slice) -> RowMoments:
+        """Return the moments of some features; where m is large, of some responses instead."""
+        found = copy.copy(self)
+        chosen = rows if self._kernel is None else np.arange(self._scatter.shape[0])[columns]
+        found._scatter = self._scatter[np.ix_(chosen, chosen)]
+        found._sum = self._sum[rows]
+        found._origin = None if self._origin is None else self._origin[rows]
+        found._kernel = None if self._kernel is None else self._kernel[rows, columns]
+        return found
 
     def _covariance(self) -> Floats:
         count = max(self.count, 1)

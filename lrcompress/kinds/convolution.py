@@ -1,0 +1,102 @@
+"""Convolutions: patches of the input times A (window * channels, outputs), and a bias.
+
+The rows of A are in the order of the kernel's axes: pixels of the window row by row, the channels
+of each. Of a convolution in groups A has blocks: an output sees the channels of its group.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lrcompress.kinds.linear import (
+    gather_rows,
+    refuse_kernel,
+    with_constant,
+)
+from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Place, Refusal, Serialized
+from lrcompress.kinds.shared_forms import Inputs, RowsColumns, Tucker
+from lrcompress.kinds.window_forms import Channels, WindowForm
+from lrcompress.kinds.windows import Window, blocks, patches, window_of
+
+
+class Convolution:
+    """A kernel (*window, channels of a group, outputs) and perhaps a bias, of Keras 1 to 3."""
+
+    name = "Conv"
+    family = "conv"
+    linear = True
+    classes = frozenset(f"Conv{long}{n}D" for long in ("", "olution") for n in (1, 2, 3))
+
+    def refuse(self, layer: Serialized) -> Refusal | None:
+        """Refuse a kernel that is quantized, or is not all there is to it."""
+        return refuse_kernel(layer)
+
+    def forms(self, place: Place) -> tuple[Form, ...]:
+        """Return the forms that make sense for the window: of a single pixel it is a Dense."""
+        window = window_of(place.layer)
+        if window is None:
+            return ()
+        forms: list[type[WindowForm]] = [Channels]
+        if window.groups == 1 and math.prod(window.size) > 1:
+            forms += [Inputs, Tucker]
+            if window.size[0] > 1 and math.prod(window.size[1:]) > 1:
+                forms.append(RowsColumns)
+        place = _shifted(place, window)
+        return tuple(form(self, place, window) for form in forms)
+
+    def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
+        """Add some patches of a batch to their moments."""
+        return gather_rows(self, place, arrays, batch, seen)
+
+    def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
+        """Return A, with zeros outside its blocks where there are groups."""
+        window, kernel = _window(layer), arrays[0]
+        if window.groups == 1:
+            return kernel.reshape(-1, window.outputs)
+        *size, inner, outputs = kernel.shape
+        whole = np.zeros((math.prod(size), window.channels, outputs), kernel.dtype)
+        for rows, columns in blocks(window):
+            whole[:, rows, columns] = kernel.reshape(-1, inner, outputs)[:, :, columns]
+        return whole.reshape(-1, outputs)
+
+    def with_kernel(
+        self, place: Place, arrays: Arrays, kernel: Array, shift: Array | None
+    ) -> dict[str, tuple[Array, ...]]:
+        """Return another kernel and the bias; what is outside the blocks of groups is lost."""
+        window = _window(place.layer)
+        whole = kernel.reshape(-1, window.channels, window.outputs)
+        parts = [whole[:, rows, columns] for rows, columns in blocks(window)]
+        own = np.concatenate(parts, axis=-1).reshape(*window.size, -1, window.outputs)
+        bias = 1 if window.biased else None
+        return with_constant(
+            _shifted(place, window), arrays, (own, *arrays[place.path][1:]), bias, shift
+        )
+
+    def rows(self, place: Place, batch: Batch) -> Array:
+        """Return some patches of each sample, zeros where they reach over its edge."""
+        return patches(batch.inputs[0], _window(place.layer), batch.seed)
+
+    def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:
+        """Return None: chains are not merged yet."""
+        return None
+
+
+def _window(layer: Serialized) -> Window:
+    window = window_of(layer)
+    assert window is not None  # noqa: S101  # the layer has forms
+    return window
+
+
+def _shifted(place: Place, window: Window) -> Place:
+    """Return a place whose normalization takes a constant only where it normalizes channels."""
+    if place.shift is None:
+        return place
+    axis = place.shift.layer.config.get("axis", -1)
+    axis = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
+    last = window.axes + 1
+    fits = axis in ((1, -last) if window.first else (-1, last))
+    return place if fits else replace(place, shift=None)

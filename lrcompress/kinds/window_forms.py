@@ -1,0 +1,141 @@
+"""What the forms of a convolution share, and the one that every convolution has: fewer responses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lrcompress.kinds.linear import LinearForm
+from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized
+from lrcompress.kinds.windows import Window, blocks, convolution, in_front, pointwise
+from lrcompress.lowrank.responses import RowMoments, errors_by_size, response_basis
+
+
+class WindowForm(LinearForm):
+    """What the forms share: the window, and how often it is applied."""
+
+    def __init__(self, kind: Any, place: Place, window: Window) -> None:
+        """Of a layer at its place."""
+        super().__init__(kind, place)
+        self.window = window
+
+    @property
+    def _pixels(self) -> int:
+        return math.prod(self.window.size)
+
+    @property
+    def _biases(self) -> int:
+        return self.window.outputs if self.window.biased else 0
+
+    @property
+    def _new_name(self) -> str:
+        return f"{self.place.layer.config.get('name', 'conv')}_lowrank"
+
+    def multiplications(self, size: int) -> int | None:
+        """Return those of all positions of one sample."""
+        front = in_front(self.place, self.window)
+        if front is None:
+            return None
+        samples, grid = front
+        return samples * self._times(size, grid, self.window.grid(grid))
+
+    def parameters(self, size: int) -> int:
+        """Return the weights of its layers."""
+        raise NotImplementedError
+
+    @property
+    def largest(self) -> int:
+        """Return the size at which it is exact."""
+        raise NotImplementedError
+
+    def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
+        """Return the multiplications where the input has one grid and the output another."""
+        raise NotImplementedError
+
+
+class Channels(WindowForm):
+    """A convolution to r filters that keeps all settings, and a 1x1 one; with groups r filters a group."""
+
+    name = "channels"
+
+    @property
+    def largest(self) -> int:
+        """Return the full rank, of a group."""
+        window = self.window
+        inner = self._pixels * window.channels // window.groups
+        return min(inner, window.outputs // window.groups)
+
+    def parameters(self, size: int) -> int:
+        """Return those of both."""
+        return size * self._weights + self._biases
+
+    @property
+    def _weights(self) -> int:
+        return self._pixels * self.window.channels + self.window.outputs
+
+    def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
+        return math.prod(out) * size * self._weights
+
+    def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
+        """Return the share of the responses' energy that is lost at each rank."""
+        kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
+        energies = [response_basis(part, own)[0] for part, own in self._parts(kernel, seen)]
+        return errors_by_size(np.sum(energies, axis=0))
+
+    def factors(
+        self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
+    ) -> dict[int, tuple[Array, ...]]:
+        """Return both kernels, (window, channels of a group, groups * r) and (r, outputs)."""
+        bases = [(part, response_basis(part, own)[1]) for part, own in self._parts(kernel, seen)]
+        found: dict[int, tuple[Array, ...]] = {}
+        for size in sizes:
+            firsts = [part.astype(np.float64) @ basis[:, :size] for part, basis in bases]
+            seconds = [basis[:, :size].T for _, basis in bases]
+            found[size] = (np.concatenate(firsts, axis=1), np.concatenate(seconds, axis=1))
+        return found
+
+    def product(self, factors: tuple[Array, ...]) -> Array:
+        """Return A, with its blocks."""
+        first, second = factors
+        window, size = self.window, len(second)
+        if window.groups == 1:
+            return first @ second
+        whole = np.zeros((self._pixels, window.channels, window.outputs))
+        for group, (rows, columns) in enumerate(blocks(window)):
+            own = first[:, group * size : (group + 1) * size] @ second[:, columns]
+            whole[:, rows, columns] = own.reshape(self._pixels, -1, own.shape[1])
+        return whole.reshape(-1, window.outputs)
+
+    def build(
+        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
+    ) -> tuple[Serialized, ...]:
+        """Return both."""
+        layer, (first, second) = self.place.layer, factors
+        kernel = first.reshape(*self.window.size, -1, first.shape[1])
+        return (
+            convolution(layer, kernel, name=self._new_name),
+            pointwise(layer, second, bias_of(arrays), groups=self.window.groups),
+        )
+
+    def _parts(
+        self, kernel: Array, seen: RowMoments | None
+    ) -> list[tuple[Array, RowMoments | None]]:
+        """Return A and the moments of its rows, of each group."""
+        window = self.window
+        if window.groups == 1:
+            return [(kernel, seen)]
+        index = np.arange(len(kernel)).reshape(-1, window.channels)
+        found: list[tuple[Array, RowMoments | None]] = []
+        for rows, columns in blocks(window):
+            chosen = index[:, rows].ravel()
+            own = None if seen is None else seen.part(chosen, columns)
+            found.append((kernel[chosen, columns], own))
+        return found
+
+
+def bias_of(arrays: tuple[Array, ...]) -> Array | None:
+    """Return a layer's bias, if it has one."""
+    return arrays[1] if len(arrays) > 1 else None

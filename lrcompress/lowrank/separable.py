@@ -1,0 +1,163 @@
+"""A first factor that is the same at several slots of the input: the columns of a window, or each of its pixels.
+
+The rows of A (slots, inner, n) are the inputs of several slots one after the other. ``x_s B`` (inner, r)
+is computed at each slot, and C (slots, r, n) adds up what the slots give. Without data the nearest such
+product is the truncated SVD of A seen as (inner, slots * n) (Jaderberg et al., 2014); with the covariance
+of the rows that is the start, whitened by the mean covariance of a slot, and C and B are fitted in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+# Conjugate gradients for the first factor; the second is solved for.
+_STEPS = 12
+
+
+def shared_energy(kernel: NDArray[Any], covariance: Floats | None) -> Floats:
+    """Return the energy of each rank of the start, the largest first.
+
+    Args:
+        kernel: A, (slots, inner, n).
+        covariance: Of its rows, (slots * inner, slots * inner), positive definite; None without data.
+    """
+    return _Start(kernel, covariance).values
+
+
+def shared_factors(
+    kernel: NDArray[Any], covariance: Floats | None, sizes: Sequence[int]
+) -> dict[int, tuple[Floats, Floats]]:
+    """Return B (inner, r) with orthonormal columns and C (slots, r, n) at some ranks.
+
+    Args:
+        kernel: A, (slots, inner, n).
+        covariance: Of its rows, (slots * inner, slots * inner), positive definite; None without data.
+        sizes: Ranks.
+    """
+    start = _Start(kernel, covariance)
+    found = {}
+    for size in sizes:
+        first = start.first(size)
+        second = start.second(size)
+        if covariance is not None and size < len(start.values):
+            fit = _Fit(kernel, covariance)
+            second = fit.second(scipy.linalg.qr(first, mode="economic")[0])
+            first = fit.first(scipy.linalg.qr(first, mode="economic")[0], second)
+            first, _ = scipy.linalg.qr(first, mode="economic")
+            second = fit.second(first)
+        found[size] = _orthonormal(first, second)
+    return found
+
+
+def slot_moments(covariance: Floats, first: Floats, slots: int) -> Floats:
+    """Return the covariance of what a first factor gives at all slots, (slots * r, slots * r)."""
+    inner, size = first.shape
+    half = (covariance.reshape(-1, inner) @ first).reshape(slots, inner, slots * size)
+    return (first.T @ half).reshape(slots * size, slots * size)
+
+
+class _Start:
+    """The SVD of A as (inner, slots * n), whitened by the mean covariance of a slot."""
+
+    def __init__(self, kernel: NDArray[Any], covariance: Floats | None) -> None:
+        slots, inner, n = kernel.shape
+        self._slots = slots
+        self._wide: Floats = kernel.transpose(1, 0, 2).reshape(inner, slots * n).astype(np.float64)
+        self._lower: Floats | None = None
+        white = self._wide
+        if covariance is not None:
+            self._lower = scipy.linalg.cholesky(_slot_mean(covariance, slots), lower=True)
+            white = self._lower.T @ self._wide
+        self._tall = inner > slots * n
+        self._white = white
+        values, basis = scipy.linalg.eigh(white.T @ white if self._tall else white @ white.T)
+        self.values: Floats = np.maximum(values[::-1], 0)
+        self._basis: Floats = basis[:, ::-1]
+
+    def first(self, size: int) -> Floats:
+        """Return B, (inner, r)."""
+        basis = self._basis[:, :size]
+        if self._tall:
+            return self._wide @ basis
+        if self._lower is None:
+            return basis
+        found: Floats = scipy.linalg.solve_triangular(self._lower, basis, lower=True, trans="T")
+        return found
+
+    def second(self, size: int) -> Floats:
+        """Return C, (slots, r, n)."""
+        basis = self._basis[:, :size]
+        flat = basis.T if self._tall else basis.T @ self._white
+        return flat.reshape(size, self._slots, -1).transpose(1, 0, 2)
+
+
+class _Fit:
+    """Least squares in the metric of the covariance, for one factor while the other stays."""
+
+    def __init__(self, kernel: NDArray[Any], covariance: Floats) -> None:
+        self._slots, self._inner, self._n = kernel.shape
+        self._covariance = covariance
+        self._cross = self._seen(kernel.astype(np.float64))
+
+    def second(self, first: Floats) -> Floats:
+        """Return the best C beside B."""
+        slots, size = self._slots, first.shape[1]
+        gram = slot_moments(self._covariance, first, slots)
+        cross = (first.T @ self._cross).reshape(slots * size, self._n)
+        found = scipy.linalg.solve(gram, cross, assume_a="pos")
+        return np.asarray(found).reshape(slots, size, self._n)
+
+    def first(self, first: Floats, second: Floats) -> Floats:
+        """Return a better B beside C: preconditioned conjugate gradients from the one given."""
+        mean = scipy.linalg.cho_factor(_slot_mean(self._covariance, self._slots))
+        flat = second.transpose(1, 0, 2).reshape(second.shape[1], -1)
+        gram = flat @ flat.T
+        gram[np.diag_indices(len(gram))] += 1e-9 * np.trace(gram) / len(gram) + 1e-300
+        metric = scipy.linalg.cho_factor(gram)
+
+        def conditioned(rest: Floats) -> Floats:
+            found: Floats = scipy.linalg.cho_solve(mean, rest)
+            return np.asarray(scipy.linalg.cho_solve(metric, found.T)).T
+
+        rest = self._back(self._cross - self._seen(first @ second), second)
+        step = conditioned(rest)
+        energy = float((rest * step).sum())
+        for _ in range(_STEPS):
+            ahead = self._back(self._seen(step @ second), second)
+            curvature = float((step * ahead).sum())
+            if not curvature > 0 or not energy > 0:
+                break
+            first = first + (energy / curvature) * step
+            rest = rest - (energy / curvature) * ahead
+            towards = conditioned(rest)
+            energy, before = float((rest * towards).sum()), energy
+            step = towards + (energy / before) * step
+        return first
+
+    def _seen(self, kernel: Floats) -> Floats:
+        flat = self._covariance @ kernel.reshape(-1, self._n)
+        return flat.reshape(self._slots, self._inner, self._n)
+
+    def _back(self, rest: Floats, second: Floats) -> Floats:
+        found: Floats = (rest @ second.transpose(0, 2, 1)).sum(axis=0)
+        return found
+
+
+def _slot_mean(covariance: Floats, slots: int) -> Floats:
+    """Return the mean of the covariances of single slots, (inner, inner)."""
+    inner = len(covariance) // slots
+    blocks = covariance.reshape(slots, inner, slots, inner)
+    found: Floats = np.einsum("sisj->ij", blocks) / slots
+    return found
+
+
+def _orthonormal(first: Floats, second: Floats) -> tuple[Floats, Floats]:
+    """Return the same product with orthonormal columns in B, so that neither factor leaves its type's range."""
+    basis, upper = scipy.linalg.qr(first, mode="economic")
+    return basis, upper @ second
