@@ -12,11 +12,12 @@ _BUILT_IN = ("keras.", "tf_keras.", "tensorflow.keras", "tensorflow.python.keras
 DROPOUTS = frozenset(
     {"Dropout", "GaussianDropout", "GaussianNoise", "AlphaDropout", "SpatialDropout1D"}
 )
+# What a constant can be taken from where a layer before it has no bias.
+NORMALIZATIONS = frozenset({"BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2"})
 # Layers that keep a model's last matrix its last: element by element, a change of shape, or a
 # normalisation. A name is enough, because a custom layer carries its own module.
-PASSED_OVER = DROPOUTS | {
-    "Activation", "ActivityRegularization", "BatchNormalization", "BatchNormalizationV1",
-    "BatchNormalizationV2", "Cropping1D", "ELU", "Flatten", "Identity", "Lambda",
+PASSED_OVER = DROPOUTS | NORMALIZATIONS | {
+    "Activation", "ActivityRegularization", "Cropping1D", "ELU", "Flatten", "Identity", "Lambda",
     "LayerNormalization", "LeakyReLU", "Masking", "Normalization", "PReLU", "Permute", "ReLU",
     "RepeatVector", "Rescaling", "Reshape", "Softmax", "SpatialDropout2D", "ThresholdedReLU",
     "TensorFlowOpLayer", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod",

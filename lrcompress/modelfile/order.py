@@ -22,6 +22,17 @@ def layer_order(container: Container) -> list[Item]:
     return list(_order(container))
 
 
+def call_order(container: Container) -> list[tuple[Item, int]]:
+    """Return every call (layer, number) that an output depends on, those before it first.
+
+    Raises:
+        ValueError: If the graph has a cycle.
+    """
+    if container.sequential:
+        return [(item, 0) for item in container.items]
+    return _search(container)[0]
+
+
 def leads_to_output(item: Item) -> bool:
     """Return whether Keras holds a layer of the config in its rebuilt model at all."""
     return item in _order(item.container)
@@ -58,10 +69,10 @@ def _by_depth(container: Container) -> list[Item]:
 def _parents(container: Container, call: _Call) -> list[_Call]:
     """Return the calls whose outputs `call` takes in."""
     item, node = call
-    return [_resolve(container, ref) for ref in item.calls[node]] if item.calls else []
+    return [resolve(container, ref) for ref in item.calls[node]] if item.calls else []
 
 
-def _resolve(container: Container, ref: Ref) -> _Call:
+def resolve(container: Container, ref: Ref) -> _Call:
     """Return the call that produces a tensor."""
     item = container.by_name[ref.layer]
     # A number past the list occurs where a file counts calls made outside this model.
@@ -76,7 +87,7 @@ def _search(container: Container) -> tuple[list[_Call], dict[Item, int]]:
     first_seen: dict[Item, int] = {}
     for output in container.outputs:
         # A real graph can be deeper than Python's stack.
-        stack: list[tuple[_Call, bool]] = [(_resolve(container, output), False)]
+        stack: list[tuple[_Call, bool]] = [(resolve(container, output), False)]
         while stack:
             call, leaving = stack.pop()
             if leaving:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lrcompress.kinds import Place, Serialized, any_kind_of, is_wrapped, peeled
-from lrcompress.kinds.terms import DROPOUTS, as_dict
+from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, as_dict
 from lrcompress.modelfile.graph import Container, Item, Ref
 from lrcompress.modelfile.order import layer_order, leads_to_output
 from lrcompress.modelfile.shapes import Shapes, shapes_of
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from lrcompress.modelfile.model import ModelFile
 
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
-_NORMALIZATIONS = ("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2")
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _placed(model: ModelFile, item: Item, shapes: dict[str, Shapes], *, deep: bo
     behind = [_placed(model, other, shapes, deep=False) for other in after]
     normal = None
     direct = item.container.users.get(item.name, [])
-    if len(direct) == 1 and direct[0].class_name in _NORMALIZATIONS and _once(item):
+    if len(direct) == 1 and direct[0].class_name in NORMALIZATIONS and _once(item):
         normal = _placed(model, direct[0], shapes, deep=False)
     return replace(
         place,

@@ -2,23 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lrcompress.kinds.terms import as_dict, own_input_shape
+from lrcompress.kinds.shapes import Shape, agreed, output_shape, states_shape
+from lrcompress.kinds.terms import as_dict, as_list, own_input_shape, shape
+from lrcompress.modelfile.graph import Container, Item, Ref, is_leaf
+from lrcompress.modelfile.order import call_order, resolve
 
 if TYPE_CHECKING:
     from lrcompress.modelfile.model import ModelFile
 
-# Without the batch axis; None where an axis is free.
-Shape = tuple[int | None, ...]
 # Of each input of a layer, and of its output; None where the file does not tell.
 Shapes = tuple[tuple[Shape, ...] | None, Shape | None]
+_Given = tuple[Shape | None, ...]
+_Tensor = tuple[Item, int, int]
+# Calls of one nested model with inputs of different shapes that are followed.
+_MOST_CALLS = 8
 
 
 def shapes_of(model: ModelFile) -> dict[str, Shapes]:
-    """Return what is known of the inputs and the output of each layer, by path."""
-    found: dict[str, Shapes] = {}
-    for item in model.tree.walk() if model.tree is not None else ():
-        stated = own_input_shape(as_dict(item.entry))
-        found["/".join(item.path)] = ((tuple(stated[1:]),) if stated else None, None)
-    return found
+    """Return what is known of the inputs and the output of each layer, by path.
+
+    Of a layer that is called several times an axis is known in which all its calls agree.
+    """
+    walk = _Walk()
+    if model.tree is not None:
+        walk.through(model.tree, ())
+    return {
+        "/".join(path): (_all_known(inputs), output)
+        for path, (inputs, output) in walk.found.items()
+    }
+
+
+def _all_known(inputs: _Given) -> tuple[Shape, ...] | None:
+    known = tuple(one for one in inputs if one is not None)
+    return known if known and len(known) == len(inputs) else None
+
+
+class _Walk:
+    """Follows shapes from the inputs of models to their outputs."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, ...], tuple[_Given, Shape | None]] = {}
+        self._outputs: dict[Container, dict[_Given, _Given]] = {}
+
+    def through(self, container: Container, given: _Given) -> _Given:
+        """Return the shapes of a model's outputs for those of its inputs, and note those within."""
+        known = self._outputs.setdefault(container, {})
+        if given not in known:
+            full = len(known) >= _MOST_CALLS
+            known[given] = (
+                (None,) * len(container.outputs) if full else self._pass(container, given)
+            )
+        return known[given]
+
+    def _pass(self, container: Container, given: _Given) -> _Given:
+        stated = _stated(container)
+        entering = {ref.layer: one for ref, one in zip(container.inputs, given, strict=False)}
+        tensors: dict[_Tensor, Shape | None] = {}
+
+        def flowing(refs: list[Ref]) -> _Given:
+            return tuple(
+                tensors.get((*resolve(container, ref), ref.tensor), stated.get(ref)) for ref in refs
+            )
+
+        for item, node in call_order(container):
+            refs = item.calls[node] if node < len(item.calls) else []
+            inputs = flowing(refs) if refs else (entering.get(item.name),)
+            if len(inputs) == 1:
+                inputs = (agreed(inputs[0], _own(item)),)
+            self._call(item, node, inputs, stated, tensors)
+        return flowing(container.outputs)
+
+    def _call(
+        self, item: Item, node: int, inputs: _Given, stated: dict[Ref, Shape],
+        tensors: dict[_Tensor, Shape | None],
+    ) -> None:  # fmt: skip
+        """Note the shapes of the tensors that one call of a layer gives."""
+        if item.inner is not None:
+            outputs = self.through(item.inner, inputs)
+        else:
+            states = states_shape(item.entry)
+            first = None if item.is_operation else output_shape(item.entry, inputs)
+            outputs = tuple(
+                agreed(one, stated.get(Ref(item.name, node, tensor)))
+                for tensor, one in enumerate((first, states, states))
+            )
+        for tensor, one in enumerate(outputs):
+            tensors[item, node, tensor] = one
+        output = outputs[0] if outputs else None
+        if item.path in self.found:
+            before, out = self.found[item.path]
+            pairs = zip(before, inputs, strict=False)
+            inputs = tuple(agreed(a, b, strict=True) for a, b in pairs)
+            output = agreed(out, output, strict=True)
+        self.found[item.path] = (inputs, output)
+
+
+def _own(item: Item) -> Shape | None:
+    """Return the shape of its input that a layer's own JSON states."""
+    found = own_input_shape(item.entry)
+    if found is None:
+        found = shape(item.config.get("build_input_shape"))
+    return None if found is None else tuple(found[1:])
+
+
+def _stated(container: Container) -> dict[Ref, Shape]:
+    """Return the shapes that Keras 3 writes beside the tensors that layers take in."""
+    if container.sequential:
+        return {}
+    return {
+        ref: found
+        for item in container.items
+        for ref, found in _beside(item.entry.get("inbound_nodes"), container)
+    }
+
+
+def _beside(value: object, container: Container) -> Iterator[tuple[Ref, Shape]]:
+    if isinstance(value, list):
+        for part in value:
+            yield from _beside(part, container)
+    elif isinstance(value, dict):
+        config = as_dict(value.get("config"))
+        history, dims = as_list(config.get("keras_history")), shape(config.get("shape"))
+        if not is_leaf(history, container.by_name):
+            for part in value.values():
+                yield from _beside(part, container)
+        elif dims is not None:
+            yield Ref(*history[:3]), tuple(dims[1:])
