@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from lrcompress.kinds.protocol import (
 from lrcompress.lowrank.responses import (
     RowMoments,
     errors_by_size,
-    relative_error,
+    relative_error_of,
     response_basis,
 )
 
@@ -78,14 +78,20 @@ class LinearForm:
         """Return the layer in factors of some sizes, the constant re-fitted where there are rows."""
         kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
         found = self.factors(kernel, seen, sizes)
-        return {size: self._solution(arrays, kernel, seen, found[size]) for size in sizes}
+        error_of = relative_error_of(kernel, seen)
+        mean = None if seen is None else seen.mean
+        return {size: self._solution(arrays, kernel, mean, error_of, found[size]) for size in sizes}
 
     def _solution(
-        self, arrays: Arrays, kernel: Array, seen: RowMoments | None, factors: tuple[Array, ...]
+        self,
+        arrays: Arrays,
+        kernel: Array,
+        mean: Array | None,
+        error_of: Callable[[Array], float],
+        factors: tuple[Array, ...],
     ) -> Solution:
         small = self.product(factors)
-        shift = None if seen is None else seen.mean @ (kernel - small)
-        error = relative_error(kernel, small, seen)
+        shift = None if mean is None else mean @ (kernel - small)
 
         def in_place() -> dict[str, tuple[Array, ...]]:
             kind: LinearKind = self.kind
@@ -102,7 +108,7 @@ class LinearForm:
                 )
             return found
 
-        return Solution(error, layers, in_place)
+        return Solution(error_of(small), layers, in_place)
 
 
 def refuse_kernel(layer: Serialized) -> Refusal | None:

@@ -47,9 +47,10 @@ class _Shared(WindowForm):
         """Return the covariance by slots; None where only that of the responses is known."""
         if seen is None or not seen.is_whole:
             return None
-        half = self._by_slot(seen.covariance)
-        turned = half.reshape(-1, half.shape[-1]).T
-        return self._by_slot(turned).reshape(turned.shape)
+        found = seen.covariance
+        for _ in range(2):  # its rows, and its columns as rows
+            found = self._by_slot(found).reshape(found.shape).T
+        return np.ascontiguousarray(found)
 
     def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
         """Return the share of energy that the start loses at each rank; the fit loses less."""

@@ -8,6 +8,7 @@ al., TPAMI 38, 2016): factors ``A V`` and ``V^T``, the bias takes ``mu^T (A - A 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -133,13 +134,21 @@ def errors_by_size(values: Floats) -> Floats:
 
 def relative_error(kernel: NDArray[Any], other: NDArray[Any], seen: RowMoments | None) -> float:
     """Return the squared error of another kernel's responses relative to those of a kernel."""
-    change = other.astype(np.float64) - kernel.astype(np.float64)
-    if seen is None or not seen.is_whole:
-        return float((change**2).sum() / max((kernel.astype(np.float64) ** 2).sum(), 1e-300))
-    covariance = seen.covariance
-    wide = kernel.astype(np.float64)
-    whole = float(np.einsum("ij,ij->", wide, covariance @ wide))
-    return float(np.einsum("ij,ij->", change, covariance @ change)) / max(whole, 1e-300)
+    return relative_error_of(kernel, seen)(other)
+
+
+def relative_error_of(
+    kernel: NDArray[Any], seen: RowMoments | None
+) -> Callable[[NDArray[Any]], float]:
+    """Return `relative_error` of one kernel, for many others."""
+    covariance = seen.covariance if seen is not None and seen.is_whole else None
+
+    def energy(change: Floats) -> float:
+        seen = change if covariance is None else covariance @ change
+        return float(np.vdot(change, seen))
+
+    whole = max(energy(kernel.astype(np.float64)), 1e-300)
+    return lambda other: energy(other.astype(np.float64) - kernel) / whole
 
 
 def corrected_kernel(

@@ -16,8 +16,8 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-# Conjugate gradients for the first factor; the second is solved for.
-_STEPS = 12
+# Conjugate gradients for the first factor (preconditioned, they converge in two), and how often each is fitted.
+_STEPS, _ROUNDS = 2, 2
 
 
 def shared_energy(kernel: NDArray[Any], covariance: Floats | None) -> Floats:
@@ -41,17 +41,16 @@ def shared_factors(
         sizes: Ranks.
     """
     start = _Start(kernel, covariance)
+    fit = None if covariance is None else _Fit(kernel, covariance)
     found = {}
     for size in sizes:
-        first = start.first(size)
-        second = start.second(size)
-        if covariance is not None and size < len(start.values):
-            fit = _Fit(kernel, covariance)
-            second = fit.second(scipy.linalg.qr(first, mode="economic")[0])
-            first = fit.first(scipy.linalg.qr(first, mode="economic")[0], second)
-            first, _ = scipy.linalg.qr(first, mode="economic")
+        first, second = _orthonormal(start.first(size), start.second(size))
+        if fit is not None and size < len(start.values):
             second = fit.second(first)
-        found[size] = _orthonormal(first, second)
+            for _ in range(_ROUNDS):
+                first, _ = _orthonormal(fit.first(first, second), second)
+                second = fit.second(first)
+        found[size] = first, second
     return found
 
 
@@ -103,7 +102,8 @@ class _Fit:
     def __init__(self, kernel: NDArray[Any], covariance: Floats) -> None:
         self._slots, self._inner, self._n = kernel.shape
         self._covariance = covariance
-        self._cross = self._seen(kernel.astype(np.float64))
+        self._mean = scipy.linalg.cho_factor(_slot_mean(covariance, self._slots))
+        self._cross = (covariance @ kernel.reshape(-1, self._n)).reshape(kernel.shape)
 
     def second(self, first: Floats) -> Floats:
         """Return the best C beside B."""
@@ -115,21 +115,29 @@ class _Fit:
 
     def first(self, first: Floats, second: Floats) -> Floats:
         """Return a better B beside C: preconditioned conjugate gradients from the one given."""
-        mean = scipy.linalg.cho_factor(_slot_mean(self._covariance, self._slots))
-        flat = second.transpose(1, 0, 2).reshape(second.shape[1], -1)
-        gram = flat @ flat.T
-        gram[np.diag_indices(len(gram))] += 1e-9 * np.trace(gram) / len(gram) + 1e-300
-        metric = scipy.linalg.cho_factor(gram)
+        size = first.shape[1]
+        flat = second.reshape(-1, self._n)
+        # C_s C_t^T: how the slots weigh together, (slots, slots * r, r).
+        weights = (flat @ flat.T).reshape(self._slots, size, -1).transpose(0, 2, 1)
+        metric = np.einsum("srsq->rq", (flat @ flat.T).reshape(self._slots, size, -1, size))
+        metric[np.diag_indices(size)] += 1e-9 * np.trace(metric) / size + 1e-300
+        metric = scipy.linalg.cho_factor(metric)
 
         def conditioned(rest: Floats) -> Floats:
-            found: Floats = scipy.linalg.cho_solve(mean, rest)
+            found = scipy.linalg.cho_solve(self._mean, rest)
             return np.asarray(scipy.linalg.cho_solve(metric, found.T)).T
 
-        rest = self._back(self._cross - self._seen(first @ second), second)
+        def applied(step: Floats) -> Floats:
+            half = (self._covariance.reshape(-1, self._inner) @ step).reshape(
+                self._slots, self._inner, -1
+            )
+            return np.asarray((half @ weights).sum(axis=0))
+
+        rest = (self._cross @ second.transpose(0, 2, 1)).sum(axis=0) - applied(first)
         step = conditioned(rest)
         energy = float((rest * step).sum())
         for _ in range(_STEPS):
-            ahead = self._back(self._seen(step @ second), second)
+            ahead = applied(step)
             curvature = float((step * ahead).sum())
             if not curvature > 0 or not energy > 0:
                 break
@@ -139,14 +147,6 @@ class _Fit:
             energy, before = float((rest * towards).sum()), energy
             step = towards + (energy / before) * step
         return first
-
-    def _seen(self, kernel: Floats) -> Floats:
-        flat = self._covariance @ kernel.reshape(-1, self._n)
-        return flat.reshape(self._slots, self._inner, self._n)
-
-    def _back(self, rest: Floats, second: Floats) -> Floats:
-        found: Floats = (rest @ second.transpose(0, 2, 1)).sum(axis=0)
-        return found
 
 
 def _slot_mean(covariance: Floats, slots: int) -> Floats:
