@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from lrcompress.kinds.convolution import Convolution
 from lrcompress.kinds.dense import Dense
+from lrcompress.kinds.embedding import Embedding
 from lrcompress.kinds.protocol import (
     Array,
     Arrays,
@@ -26,6 +27,7 @@ from lrcompress.kinds.protocol import (
     folded,
     product,
 )
+from lrcompress.kinds.recurrent import Recurrent
 from lrcompress.kinds.terms import as_dict, is_built_in
 
 __all__ = [
@@ -57,7 +59,7 @@ __all__ = [
 ]
 
 # Of the first that fits.
-KINDS: tuple[Kind, ...] = (Dense(), Convolution())
+KINDS: tuple[Kind, ...] = (Dense(), Convolution(), Recurrent(), Embedding())
 FAMILIES = tuple(dict.fromkeys(kind.family for kind in KINDS))
 # Those that may end a model: without --layers the last of them is factorized.
 HEADS: tuple[HeadKind, ...] = (Dense(),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ from lrcompress.lowrank.responses import (
 
 # Positions (steps, pixels) that are drawn from each sample: more of them gained nothing.
 POSITIONS = 24
+# What a new Dense has of the layer behind it.
+_KEPT = ("trainable", "dtype")
 
 
 class LinearForm:
@@ -42,6 +45,11 @@ class LinearForm:
         """Of a layer at its place."""
         self.kind, self.place = kind, place
         self.touches = (place.path, *((place.shift.path,) if place.shift else ()))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences for the user."""
+        return ()
 
     @property
     def before(self) -> int:
@@ -67,14 +75,12 @@ class LinearForm:
         left, right = factors
         return left @ right
 
-    def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
+    def errors(self, arrays: Arrays, seen: Any) -> Array:
         """Return the share of the responses' energy that is lost at each rank."""
         kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
         return errors_by_size(response_basis(kernel, seen)[0])
 
-    def solve(
-        self, arrays: Arrays, seen: RowMoments | None, sizes: Sequence[int]
-    ) -> dict[int, Solution]:
+    def solve(self, arrays: Arrays, seen: Any, sizes: Sequence[int]) -> dict[int, Solution]:
         """Return the layer in factors of some sizes, the constant re-fitted where there are rows."""
         kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
         found = self.factors(kernel, seen, sizes)
@@ -108,7 +114,16 @@ class LinearForm:
                 )
             return found
 
-        return Solution(error_of(small), layers, in_place)
+        return Solution(error_of(small), layers, in_place, self.remarks)
+
+
+def bare_dense(config: dict[str, Any], name: str, units: int, *, keras1: bool) -> dict[str, Any]:
+    """Return the config of a linear Dense without a bias that goes with a layer's own config."""
+    made: dict[str, Any] = {"name": name, "activation": "linear"}
+    made |= {"output_dim": units, "bias": False} if keras1 else {"units": units, "use_bias": False}
+    # An embedding of early Keras 2 states the type of its words.
+    kept = ("trainable",) if (terms.compute_dtype(config) or "").startswith("int") else _KEPT
+    return made | {key: copy.deepcopy(config[key]) for key in kept if key in config}
 
 
 def refuse_kernel(layer: Serialized) -> Refusal | None:

@@ -119,11 +119,13 @@ class Solution:
             the last keeps the name and place, those before it are new. Arrays are values, or None
             where the stored one stays. May be computed when it is asked for.
         in_place: Arrays of full size that compute the same in the layers as they were.
+        remarks: Sentences for the user: what settings that stay mean from now on.
     """
 
     error: float
     layers: Callable[[], Mapping[str, tuple[Serialized, ...]]] = field(repr=False, compare=False)
     in_place: Callable[[], Arrays] = field(repr=False, compare=False)
+    remarks: tuple[str, ...] = ()
 
 
 class Form(Protocol):

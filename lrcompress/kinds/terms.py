@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -110,6 +111,33 @@ def own_input_shape(entry: dict[str, Any]) -> list[int | None] | None:
                 # Only build_config's input_shape counts the batch; a config's does not.
                 return [None, *found] if source is config and key == "input_shape" else found
     return None
+
+
+def taking(config: dict[str, Any], width: int) -> dict[str, Any]:
+    """Return a layer's config that states another width of its input, as do the layers that it wraps."""
+    config = copy.deepcopy(config)
+    for key in ("batch_input_shape", "batch_shape", "input_shape"):
+        _set_last(config.get(key), width)
+    if config.get("input_dim") is not None:
+        config["input_dim"] = width
+    for key in ("kernel_initializer", "init"):
+        if holds_array(
+            as_dict(config.get(key)).get("config")
+        ):  # it would not fit, and is never used
+            config[key] = "glorot_uniform"
+    for key in ("layer", "backward_layer", "cell"):
+        inner = as_dict(config.get(key))
+        if "config" in inner:
+            inner["config"] = taking(as_dict(inner["config"]), width)
+        _set_last(as_dict(inner.get("build_config")).get("input_shape"), width)
+    return config
+
+
+def _set_last(shape: object, width: int) -> None:
+    """Set the last axis of a serialized shape in place."""
+    dims = as_list(shape)
+    if dims:
+        dims[-1] = width
 
 
 def output_dimensions(class_name: str, entry: dict[str, Any], *, keeps: bool) -> int | None:

@@ -124,11 +124,16 @@ def _once(item: Item) -> bool:
 
 
 def _after(item: Item) -> list[Item]:
-    """Return the layers that take in a layer's output, dropout passed over; none where it is an output."""
+    """Return the layers that take in a layer's output, dropout passed over.
+
+    None where it is an output, or one of them is called on something else too.
+    """
     if not _once(item):
         return []
     found: list[Item] = []
     for user in item.container.users.get(item.name, []):
+        if len(user.calls) != 1:
+            return []
         if user.class_name in DROPOUTS:
             behind = _after(user)
             if not behind:

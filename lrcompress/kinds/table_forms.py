@@ -1,0 +1,218 @@
+"""Tables of words of low rank: with a Dense behind them, or in what takes their rows in."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from lrcompress.kinds import terms
+from lrcompress.kinds.cells import directions
+from lrcompress.kinds.convolution import Convolution
+from lrcompress.kinds.dense import Dense
+from lrcompress.kinds.linear import bare_dense
+from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized, Solution
+from lrcompress.kinds.recurrent import Recurrent
+from lrcompress.kinds.windows import window_of
+from lrcompress.lowrank.responses import orthonormal, row_gram, table_errors, table_factors
+
+
+class Table:
+    """Factors E P (words, r) and Q (r, width) of a table; a subclass says what takes Q in."""
+
+    name = "rank"
+    narrows = False
+    # Whether the rows count alike and what is made of them does not count.
+    plain = False
+
+    def __init__(self, place: Place) -> None:
+        """Of a layer at its place."""
+        self.place = place
+        self.touches: tuple[str, ...] = (place.path,)
+        words, width = place.layer.arrays[0].shape
+        self._shape: tuple[int, int] = (words, width)
+
+    @property
+    def largest(self) -> int:
+        """Return the full rank."""
+        return min(self._shape)
+
+    @property
+    def before(self) -> int:
+        """The table."""
+        return math.prod(self._shape)
+
+    def build(
+        self, table: Array, right: Array, arrays: Arrays
+    ) -> dict[str, tuple[Serialized, ...]]:
+        """Return the stock layers of both factors."""
+        raise NotImplementedError
+
+    def consumer(self, arrays: Arrays) -> Array | None:
+        """Return what the rows are multiplied with, side by side; None where that is not known."""
+        width = self._shape[1]
+        found = []
+        for place in self.place.after:
+            inputs = inputs_of(place, width)
+            if not inputs or place.path not in arrays:
+                return None
+            found += [
+                np.moveaxis(arrays[place.path][number], axis, 0).reshape(width, -1)
+                for number, axis in inputs
+            ]
+        return np.concatenate(found, axis=1) if found else None
+
+    def errors(self, arrays: Arrays, seen: Array | None) -> Array:
+        """Return the share that is lost at each rank, of what is made of the rows as far as it is known."""
+        return self._factored(arrays, seen)[2]
+
+    def solve(
+        self, arrays: Arrays, seen: Array | None, sizes: Sequence[int]
+    ) -> dict[int, Solution]:
+        """Return the table in factors of some sizes."""
+        encode, decode, errors = self._factored(arrays, seen)
+        found = {size: orthonormal(encode[:, :size], decode[:size]) for size in sizes}
+        return {
+            size: self._solution(arrays, *found[size], float(errors[size - 1])) for size in sizes
+        }
+
+    def _factored(self, arrays: Arrays, seen: Array | None) -> tuple[Array, Array, Array]:
+        table, consumer = arrays[self.place.path][0], self.consumer(arrays)
+        gram = row_gram(table, seen)
+        encode, decode = (
+            table_factors(row_gram(table, None), None)
+            if self.plain
+            else table_factors(gram, consumer)
+        )
+        return encode, decode, table_errors(gram, consumer, encode, decode)[: self.largest]
+
+    def _solution(self, arrays: Arrays, encode: Array, decode: Array, error: float) -> Solution:
+        table = arrays[self.place.path][0]
+
+        def in_place() -> dict[str, tuple[Array, ...]]:
+            whole = table.astype(np.float64) @ (encode @ decode)
+            return {path: arrays[path] for path in self.touches} | {self.place.path: (whole,)}
+
+        def layers() -> dict[str, tuple[Serialized, ...]]:
+            return self.build(table.astype(np.float64) @ encode, decode, arrays)
+
+        return Solution(error, layers, in_place)
+
+
+class Widened(Table):
+    """A narrower Embedding, and a linear Dense; a mask passes through it."""
+
+    def parameters(self, size: int) -> int:
+        """Return r (words + width)."""
+        return size * sum(self._shape)
+
+    def multiplications(self, size: int) -> int | None:
+        """Return r width at each word."""
+        shape = self.place.input_shapes[0] if self.place.input_shapes else (None,)
+        if None in shape:
+            return None
+        return math.prod(axis or 1 for axis in shape) * size * self._shape[1]
+
+    def build(
+        self, table: Array, right: Array, arrays: Arrays
+    ) -> dict[str, tuple[Serialized, ...]]:
+        """Return both; the Dense has the old name."""
+        layer, config = self.place.layer, self.place.layer.config
+        name = str(config.get("name", "embedding"))
+        narrow = Serialized(layer.class_name, config | {"name": f"{name}_lowrank"})
+        dense = bare_dense(config, name, right.shape[1], keras1="init" in config)
+        return {self.place.path: (sized(narrow, table), Serialized("Dense", dense, (right,)))}
+
+
+class Absorbed(Table):
+    """A narrower Embedding, whose one consumer has its kernel multiplied with Q: no layer is new."""
+
+    def __init__(self, place: Place, *, plain: bool) -> None:
+        """Of a layer whose one consumer is linear."""
+        super().__init__(place)
+        self.plain = plain
+        self.name = "absorbed, plain" if plain else "absorbed"
+        self._other = place.after[0]
+        self.touches = (place.path, self._other.path)
+        self._inputs = inputs_of(self._other, self._shape[1])
+        kernels = sum(self._other.layer.arrays[number].size for number, _ in self._inputs)
+        self._outputs: int = kernels // self._shape[1]
+
+    @property
+    def largest(self) -> int:
+        """Return the full rank of what the consumer makes of the rows."""
+        return min(self._shape) if self.plain else min(*self._shape, self._outputs)
+
+    @property
+    def before(self) -> int:
+        """The table and the consumer."""
+        other: int = sum(array.size for array in self._other.layer.arrays)
+        return super().before + other
+
+    def parameters(self, size: int) -> int:
+        """Return a table of r columns, and a consumer that takes r in."""
+        words, width = self._shape
+        return self.before - (width - size) * (words + self._outputs)
+
+    def multiplications(self, size: int) -> int | None:
+        """Return the consumer's: each weight of a kernel once at each position."""
+        other = self._other
+        shape = other.output_shape
+        if not _is_sequence_window(other.layer):
+            shape = other.input_shapes[0] if other.input_shapes else None
+        if shape is None or None in shape[:-1]:
+            return None
+        recurrent: int = sum(
+            other.layer.arrays[i].size for d in directions(other.layer) for i in d.recurrent
+        )
+        return math.prod(axis or 1 for axis in shape[:-1]) * (size * self._outputs + recurrent)
+
+    def build(
+        self, table: Array, right: Array, arrays: Arrays
+    ) -> dict[str, tuple[Serialized, ...]]:
+        """Return the Embedding and its consumer."""
+        other = self._other
+        own = list(arrays[other.path])
+        for number, axis in self._inputs:
+            own[number] = np.moveaxis(np.tensordot(right, own[number], (1, axis)), 0, axis)
+        config = terms.taking(other.layer.config, len(right))
+        return {
+            self.place.path: (sized(self.place.layer, table),),
+            other.path: (Serialized(other.layer.class_name, config, tuple(own)),),
+        }
+
+
+def sized(layer: Serialized, table: Array) -> Serialized:
+    """Return an Embedding around another table."""
+    config = copy.deepcopy(layer.config) | {"output_dim": table.shape[1]}
+    for key in ("embeddings_initializer", "init"):
+        if terms.holds_array(
+            terms.as_dict(config.get(key)).get("config")
+        ):  # it would not fit, and is never used
+            config[key] = "uniform"
+    return Serialized(layer.class_name, config, (table,))
+
+
+def inputs_of(place: Place, width: int) -> tuple[tuple[int, int], ...]:
+    """Return which axes of which arrays a layer multiplies its inputs' last axis with; none where not known."""
+    layer, kind = place.layer, place.kind
+    if kind is None or kind.refuse(layer) is not None:
+        return ()
+    found: tuple[tuple[int, int], ...] = ()
+    if layer.class_name in Dense.classes and Dense().views(layer):
+        found = ((0, 0),)
+    elif layer.class_name in Recurrent.classes and not place.per_step:
+        found = tuple((number, 0) for d in directions(layer) for number in d.kernels)
+    elif _is_sequence_window(layer):
+        found = ((0, 1),)
+    fits = all(layer.arrays[number].shape[axis] == width for number, axis in found)
+    return found if fits else ()
+
+
+def _is_sequence_window(layer: Serialized) -> bool:
+    """Return whether a layer is a convolution over steps, (window, channels, outputs), the channels last."""
+    window = window_of(layer) if layer.class_name in Convolution.classes else None
+    plain = window is not None and window.groups == 1 and not window.first
+    return plain and len(layer.arrays[0].shape) == 3

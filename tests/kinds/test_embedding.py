@@ -1,0 +1,214 @@
+"""Embeddings of lower rank, with a Dense behind them or in what takes them in, against Keras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lrcompress.kinds import Arrays, Batch, Form, Place, Serialized
+from lrcompress.kinds.embedding import Embedding
+from lrcompress.modelfile import open_model
+from lrcompress.modelfile.places import find_places
+
+keras = pytest.importorskip("keras")
+pytestmark = pytest.mark.keras
+RNG = np.random.default_rng(0)
+WORDS, WIDTH, STEPS = 40, 6, 4
+layers = keras.layers
+
+CONSUMERS = {
+    "lstm": lambda: [layers.LSTM(4, name="next")],
+    "both ways": lambda: [layers.Bidirectional(layers.GRU(3), name="next")],
+    "dropout and dense": lambda: [layers.Dropout(0.5), layers.Dense(8, "relu", name="next")],
+    "few units": lambda: [layers.Dense(3, name="next")],
+    "at each step": lambda: [layers.TimeDistributed(layers.Dense(7, name="next"), name="next")],
+    "convolution": lambda: [layers.Conv1D(5, 3, padding="same", name="next")],
+}
+# No dropout, and nothing that could take the kernel in.
+OTHERS = {
+    "flat": lambda: [layers.Flatten(), layers.Dense(3, name="next")],
+    "normalized": lambda: [layers.LayerNormalization(), layers.Dense(3, name="next")],
+}
+
+
+def made(behind: list[Any], *, masked: bool = False) -> Any:
+    """Return a model of an Embedding and others, its rows of all directions alike."""
+    first = [
+        keras.Input((STEPS,)),
+        layers.Embedding(WORDS, WIDTH, mask_zero=masked, name="words"),
+    ]
+    model = keras.Sequential([*first, *behind])
+    model.set_weights([RNG.normal(size=w.shape) for w in model.get_weights()])
+    return model
+
+
+def placed(model: Any, path: Path) -> tuple[Place, Arrays]:
+    """Return the Embedding of a model as its file shows it, and all arrays."""
+    model.save(path)
+    places = find_places(open_model(path)).known
+    weights = {layer.name: tuple(layer.get_weights()) for layer in model.layers}
+    return places["words"], weights
+
+
+def draw(samples: int = 60) -> Any:
+    """Return texts in which the first words are much more frequent, and padding."""
+    words = np.minimum(RNG.geometric(0.25, (samples, STEPS)), WORDS - 1)
+    return np.where(np.arange(STEPS) < RNG.integers(2, STEPS + 1, (samples, 1)), words, 0)
+
+
+def rebuilt(model: Any, found: dict[str, tuple[Serialized, ...]]) -> Any:
+    """Return a Sequential of a model's layers, some replaced by stock layers."""
+    new, arrays = [], []
+    for layer in model.layers:
+        entry = keras.saving.serialize_keras_object(layer)
+        if layer.name not in found:
+            new.append(layers.deserialize(entry | {"build_config": None}))
+            arrays += layer.get_weights()
+            continue
+        for part in found[layer.name]:
+            made = layers.deserialize(
+                {"module": "keras.layers", "class_name": part.class_name, "config": part.config}
+            )
+            wraps = entry["class_name"] == "TimeDistributed"
+            new.append(layers.TimeDistributed(made) if wraps else made)
+            arrays += part.arrays
+    stock = keras.Sequential([keras.Input((STEPS,)), *new])
+    stock.set_weights([np.asarray(array) for array in arrays])
+    return stock
+
+
+def outputs(model: Any, form: Form, arrays: Arrays, seen: Any, size: int, x: Any) -> list[Any]:
+    """Return what the model gives with other arrays, and what the stock layers give."""
+    solution = form.solve(arrays, seen, [size])[size]
+    stock = rebuilt(model, dict(solution.layers()))
+    before = model.get_weights()
+    for name, changed in solution.in_place().items():
+        model.get_layer(name).set_weights([np.asarray(a) for a in changed])
+    in_place = np.asarray(model(x))
+    model.set_weights(before)
+    return [in_place, np.asarray(stock(x))]
+
+
+@pytest.mark.parametrize("name", CONSUMERS)
+def test_a_consumer_takes_the_factor_in(tmp_path: Path, name: str) -> None:
+    """At full rank each form is the original, below it new layers do what other arrays in the old do."""
+    model = made(CONSUMERS[name](), masked=name != "convolution")
+    place, arrays = placed(model, tmp_path / "model.keras")
+    x = draw()
+    original = np.asarray(model(x))
+    seen = Embedding().gather(place, arrays, Batch((x,), original), None)
+    forms = Embedding().forms(place)
+
+    expected = ["rank"] if name == "convolution" and place.after[0].kind is None else [
+        "rank", "absorbed", "absorbed, plain",
+    ]  # fmt: skip
+    assert [form.name for form in forms] == expected
+    for form in forms:
+        for counts in (None, seen):
+            for size in (2, form.largest):
+                both = outputs(model, form, arrays, counts, size, x)
+                np.testing.assert_allclose(*both, atol=1e-4)
+            np.testing.assert_allclose(both[0], original, atol=1e-4)
+        solution = form.solve(arrays, seen, [2])[2]
+        touched = [part for parts in solution.layers().values() for part in parts]
+        assert sum(np.size(a) for part in touched for a in part.arrays) == form.parameters(2)
+        before = model.count_params() if form.name != "rank" else WORDS * WIDTH
+        assert form.before == before
+        errors = form.errors(arrays, seen)
+        assert errors.shape == (form.largest,)
+        assert errors[-1] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_not_linear_at_each_word_takes_nothing_in(tmp_path: Path, name: str) -> None:
+    """Then a Dense stands behind the Embedding."""
+    place, _ = placed(made(OTHERS[name]()), tmp_path / "model.keras")
+
+    assert [form.name for form in Embedding().forms(place)] == ["rank"]
+
+
+def test_a_table_of_two_layers_is_absorbed_by_neither(tmp_path: Path) -> None:
+    """Nor is one whose consumer is called on something else too."""
+    x = keras.Input((STEPS,))
+    words, dense = layers.Embedding(WORDS, WIDTH, name="words"), layers.Dense(3)
+    two = keras.Model(x, [dense(words(x)), layers.Dense(4)(words(x))])
+    other = layers.Dense(WIDTH)(keras.Input((STEPS, 2)))
+    embedded = layers.Embedding(WORDS, WIDTH, name="words")(x)
+    shared = layers.Dense(3)
+    called_twice = keras.Model(
+        [x, other._keras_history.operation.input], [shared(embedded), shared(other)]
+    )
+
+    for model in (two, called_twice):
+        place, _ = placed(model, tmp_path / "model.keras")
+        assert [form.name for form in Embedding().forms(place)] == ["rank"]
+
+
+def test_words_that_come_and_what_is_made_of_them_count(tmp_path: Path) -> None:
+    """On other texts the products with the consumer's kernel are nearer than those of a plain SVD."""
+    model = made([layers.Dense(8, name="next")])
+    kernel, bias = model.get_layer("next").get_weights()
+    model.get_layer("next").set_weights([kernel * np.geomspace(1, 0.05, WIDTH)[:, None], bias])
+    place, arrays = placed(model, tmp_path / "model.keras")
+    seen = Embedding().gather(place, arrays, Batch((draw(200),), np.empty(0)), None)
+    x = draw()
+    original = np.asarray(model(x))
+
+    rank, absorbed, plain = Embedding().forms(place)
+    lost = {}
+    for form, counts in ((rank, seen), (absorbed, seen), (plain, seen), (absorbed, None)):
+        _, output = outputs(model, form, arrays, counts, 3, x)
+        lost[form.name, counts is None] = np.mean((output - original) ** 2)
+
+    assert lost["absorbed", False] < lost["absorbed", True] < lost["absorbed, plain", False]
+    assert lost["rank", False] == pytest.approx(lost["absorbed", False], rel=1e-3)
+    assert absorbed.errors(arrays, seen)[2] < plain.errors(arrays, seen)[2]
+    assert absorbed.solve(arrays, seen, [3])[3].error == absorbed.errors(arrays, seen)[2]
+
+
+@pytest.mark.parametrize(("mask_zero", "padding"), [(True, 0), (False, 2)])
+def test_padding_is_not_counted_where_it_is_masked(mask_zero: bool, padding: int) -> None:
+    """What is outside the table is no word."""
+    config = {"input_dim": 3, "output_dim": 2, "mask_zero": mask_zero}
+    layer = Serialized("Embedding", config, (np.ones((3, 2)),))
+    batch = Batch((np.array([[1.0, 2.0, 0.0], [2.0, 0.0, 5.0]]),), np.empty(0))
+    place = Place("words", Embedding(), layer)
+
+    once = Embedding().gather(place, {"words": layer.arrays}, batch, None)
+    twice = Embedding().gather(place, {"words": layer.arrays}, batch, once)
+
+    np.testing.assert_array_equal(once, [padding, 1, 2])
+    np.testing.assert_array_equal(twice, 2 * once)
+
+
+def test_table_and_dense_are_merged_again(tmp_path: Path) -> None:
+    """The Embedding has its name and width again."""
+    model = made([layers.LayerNormalization()], masked=True)
+    place, arrays = placed(model, tmp_path / "model.keras")
+    (form,) = Embedding().forms(place)
+    found = form.solve(arrays, None, [WIDTH])[WIDTH].layers()["words"]
+
+    merged = Embedding().merged(found)
+
+    assert found[1].config["name"] == "words"
+    assert merged is not None
+    assert merged.config == place.layer.config
+    np.testing.assert_allclose(merged.arrays[0], arrays["words"][0], atol=1e-6)
+    assert Embedding().merged((found[1], found[0])) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "arrays"),
+    [({"output_dim": 5}, [(4, 3)]), ({}, [(4, 3), (3,)]), ({"input_dim": 1}, [(1, 3)])],
+)
+def test_arrays_that_do_not_fit_have_no_form(
+    config: dict[str, Any], arrays: list[tuple[int, ...]]
+) -> None:
+    """Nor has a table of one row."""
+    stated = {"input_dim": 4, "output_dim": 3} | config
+    layer = Serialized("Embedding", stated, tuple(np.ones(shape) for shape in arrays))
+
+    assert Embedding().forms(Place("words", Embedding(), layer)) == ()
