@@ -17,11 +17,15 @@ def _silent(task: str, done: int, total: int, figures: dict[str, float]) -> None
 def _nothing() -> None: ...
 
 
+def _unheard(text: str) -> None: ...
+
+
 @dataclass(frozen=True)
 class _Listener:
     progress: Progress = _silent
     before_keras: Callable[[], None] = _nothing
     command: tuple[str, ...] = ()
+    remark: Callable[[str], None] = _unheard
 
 
 _NOBODY = _Listener()
@@ -33,6 +37,7 @@ def listening(
     progress: Progress = _silent,
     before_keras: Callable[[], None] = _nothing,
     command: Sequence[str] = (),
+    remark: Callable[[str], None] = _unheard,
 ) -> Iterator[None]:
     """Listen to all that runs in a ``with`` block.
 
@@ -41,8 +46,9 @@ def listening(
             figures by name.
         before_keras: Called before Keras is loaded, perhaps more than once.
         command: The command line, in words, that the run record is to name.
+        remark: Called with what the user should know before the work is done.
     """
-    token = _LISTENER.set(_Listener(progress, before_keras, tuple(command)))
+    token = _LISTENER.set(_Listener(progress, before_keras, tuple(command), remark))
     try:
         yield
     finally:
@@ -57,6 +63,11 @@ def progress(task: str, done: int, total: int, figures: dict[str, float] | None 
 def before_keras() -> None:
     """Tell that Keras is about to be loaded."""
     _LISTENER.get().before_keras()
+
+
+def remark(text: str) -> None:
+    """Say what the user should know before the work is done."""
+    _LISTENER.get().remark(text)
 
 
 def command() -> list[str]:

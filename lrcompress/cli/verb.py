@@ -107,7 +107,7 @@ def following(
         distribute: For a command that can use several devices, what the user said of them.
     """
     start = functools.cache(lambda: _start_keras(verbose=verbose, distribute=distribute or "none"))
-    with progress_bar(quiet=quiet) as bar, listening(bar, start, command or ()):
+    with progress_bar(quiet=quiet) as bar, listening(bar, start, command or (), note):
         yield
 
 

@@ -102,6 +102,7 @@ class Compressed:
         predicted: Sum of the shares; None without data.
         measured: The network with all of it on held-out inputs; None without data.
         remarks: Sentences for the user.
+        budget: What decided, where nothing was asked for.
     """
 
     model: ModelFile
@@ -112,6 +113,7 @@ class Compressed:
     predicted: float | None = None
     measured: Outcome | None = None
     remarks: tuple[str, ...] = ()
+    budget: tuple[BudgetName, float] | None = None
 
 
 class Observed(Protocol):

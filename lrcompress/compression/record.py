@@ -14,6 +14,7 @@ from lrcompress.compression.trial import Calibration
 from lrcompress.lowrank import METHODS, Factors, calibration_warnings, outline, parameters
 from lrcompress.modelfile import ModelFile, Written
 from lrcompress.records import runs
+from lrcompress.records.network import ChangedLayer
 from lrcompress.records.results import FactorizeResult, LayerResult
 
 # Below this share of the model's parameters a layer is not worth much.
@@ -62,7 +63,9 @@ def _certified(factors: Factors) -> dict[str, Any]:
     }
 
 
-def about(model: ModelFile, layers: list[LayerResult], written: Written) -> list[str]:
+def about(
+    model: ModelFile, layers: list[LayerResult] | list[ChangedLayer], written: Written
+) -> list[str]:
     """Return what the user should know of a written model."""
     warnings = list(written.warnings)
     share = sum(layer.parameters_before for layer in layers) / max(model.parameters, 1)
@@ -120,7 +123,7 @@ def own_dataset(model: ModelFile) -> dict[str, Any] | None:
 KEPT = (
     "method", "method_reason", "format", "keras_version", "layers", "parameters_before",
     "parameters_after", "optimizer_bytes", "optimizer_bytes_after", "dataset", "seconds", "warnings",
-    "modernized",
+    "modernized", "network",
 )  # fmt: skip
 
 

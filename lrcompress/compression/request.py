@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lrcompress.errors import OutputError, RankError, UnsupportedModelError, first_three
 from lrcompress.lowrank import check_rank, largest_useful_rank
@@ -19,6 +20,9 @@ from lrcompress.modelfile import (
     head_paths,
 )
 
+if TYPE_CHECKING:
+    from lrcompress.compression.network import NetworkRequest
+
 
 @dataclass(frozen=True)
 class Request:
@@ -26,6 +30,8 @@ class Request:
 
     Attributes:
         rules: Values by the rules that were given, see `choose.RULES`; one at most is allowed.
+        network: What was asked of a whole network, where layers of any kind are to get smaller under
+            one budget; `rules` and `layers` are empty then.
     """
 
     rules: Mapping[str, float] = field(default_factory=dict)
@@ -38,6 +44,7 @@ class Request:
     force: bool = False
     modernize: bool = False
     seed: int = 0
+    network: NetworkRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list
         UnsupportedModelError: If a named layer, or the head where none is named, is not there.
         RankError: If a layer is named twice, or none can be made smaller.
     """
+    if request.network is not None:
+        return [], []
     if not request.every_dense and not request.layers:
         return [Target(_final(model, request), is_head=True)], []
     heads = head_paths(model)

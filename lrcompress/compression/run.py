@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from lrcompress.modelfile import (
     write_replaced,
 )
 from lrcompress.records import runs
-from lrcompress.records.results import FactorizeResult
+from lrcompress.records.network import ChangedLayer, Network
+from lrcompress.records.results import FactorizeResult, LayerResult
 
 # Writes a model file anew in the other format, replacing what is there or not, which only Keras can.
 Convert = Callable[[Path, Path, bool], None]
@@ -76,6 +77,29 @@ def check_target(output: Path, model: ModelFile, request: Request) -> None:
     runs.check_record(output, model.path, overwrite=request.overwrite)
 
 
+@dataclass(frozen=True)
+class Ready:
+    """What is ready to be written.
+
+    Attributes:
+        ending: Of the default output's stem.
+        write: Writes it to a path in the format of the model, or replaces what is there.
+        layers: What became of each layer, told by what was written.
+        method: Of the layers, or ``"several"``.
+        reason: Why this method.
+        remarks: What the user should know of it.
+        network: How the layers of a whole network were chosen.
+    """
+
+    ending: str
+    write: Callable[[Path, bool], Written]
+    layers: Callable[[Written], list[LayerResult] | list[ChangedLayer]]
+    method: str
+    reason: str
+    remarks: Sequence[str] = ()
+    network: Network | None = None
+
+
 def factorize_file(
     source: Source,
     request: Request,
@@ -93,6 +117,45 @@ def factorize_file(
         calibration: Activations, where there is data.
         dataset: Name and scaling of that data, for the record.
     """
+
+    def work() -> Ready:
+        shared = _factorized(source, request, calibration)
+        ranks = {found.factors.rank for found in shared.layers}
+        methods = {found.factors.method for found in shared.layers}
+        replacements = [
+            Replacement(found.target.layer, found.factors.B, found.factors.C, found.factors.bias)
+            for found in shared.layers
+        ]
+        return Ready(
+            ending=f"-rank{ranks.pop()}" if len(ranks) == 1 else "-lowrank",
+            write=lambda path, overwrite: write_replaced(
+                source.model, replacements, path, overwrite=overwrite
+            ),
+            layers=lambda written: [layer_result(found, written) for found in shared.layers],
+            method=methods.pop() if len(methods) == 1 else "several",
+            reason=shared.layers[0].reason if len(shared.layers) == 1 else "see each layer",
+            remarks=[*shared.remarks, *about_calibration(shared.layers, calibration)],
+        )
+
+    return write_result(source, request, convert, work, dataset)
+
+
+def write_result(
+    source: Source,
+    request: Request,
+    convert: Convert,
+    work: Callable[[], Ready],
+    dataset: dict[str, Any] | None = None,
+) -> FactorizeResult:
+    """Do the work, write what it comes to with its run record, and return both as a result.
+
+    Args:
+        source: The model file.
+        request: Where to.
+        convert: For an output of the other format.
+        work: The arithmetic.
+        dataset: Name and scaling of the data, for the record.
+    """
     started = time.perf_counter()
     model = source.model
     if request.output is not None:
@@ -103,25 +166,22 @@ def factorize_file(
         check_target(request.output, source.file, request)
     # The hash, for the record, is taken in another thread.
     with sha256_meanwhile(source.file.path) as digest:
-        shared = _factorized(source, request, calibration)
+        ready = work()
         factorized = time.perf_counter()
-        ranks = {found.factors.rank for found in shared.layers}
-        ending = f"-rank{ranks.pop()}" if len(ranks) == 1 else "-lowrank"
-        output = request.output or default_output(model, source.file.path, ending)
+        output = request.output or default_output(model, source.file.path, ready.ending)
         check_target(output, source.file, request)
         # The model and its record appear at once.
         with together(output, runs.record_path(output)) as pending:
-            written, hashes = _write(source, shared, output, request, convert)
+            written, hashes = _write(source, ready, output, request, convert)
             finished = time.perf_counter()
-            layers = [layer_result(found, written) for found in shared.layers]
-            methods = {found.factors.method for found in shared.layers}
+            layers = ready.layers(written)
             made = pending.at(output)
             result = FactorizeResult(
                 input=source.file.path,
                 output=output,
                 record=runs.record_path(output),
-                method=methods.pop() if len(methods) == 1 else "several",
-                method_reason=shared.layers[0].reason if len(layers) == 1 else "see each layer",
+                method=ready.method,
+                method_reason=ready.reason,
                 layers=layers,
                 parameters_before=model.parameters,
                 parameters_after=written.parameters,
@@ -132,8 +192,7 @@ def factorize_file(
                 warnings=[
                     *source.warnings,
                     *source.remarks,
-                    *shared.remarks,
-                    *about_calibration(shared.layers, calibration),
+                    *ready.remarks,
                     *about(model, layers, written),
                 ],
                 seconds={
@@ -142,6 +201,7 @@ def factorize_file(
                     "total": finished - started,
                 },
                 modernized=list(source.changes),
+                network=ready.network,
             )
             hashes["original"] = digest()
             record = new_record(result, source.file, request, dataset, hashes, made)
@@ -164,20 +224,16 @@ def _factorized(source: Source, request: Request, calibration: Calibration | Non
 
 
 def _write(
-    source: Source, shared: Shared, output: Path, request: Request, convert: Convert
+    source: Source, ready: Ready, output: Path, request: Request, convert: Convert
 ) -> tuple[Written, dict[str, str]]:
     """Write the new file and return its hash, where that is known; an other format through Keras."""
     model, path = source.model, source.file.path
-    replacements = [
-        Replacement(found.target.layer, found.factors.B, found.factors.C, found.factors.bias)
-        for found in shared.layers
-    ]
     if same_format(output, model):
-        written = write_replaced(model, replacements, output, overwrite=request.overwrite)
+        written = ready.write(output, request.overwrite)
         return written, {"factorized": written.sha256}
     with tempfile.TemporaryDirectory() as folder:
         unconverted = Path(folder) / f"model{SUFFIXES[model.format][0]}"
-        written = write_replaced(model, replacements, unconverted)
+        written = ready.write(unconverted, False)
         with in_place_of(unconverted, path):
             convert(unconverted, output, request.overwrite)
     return written, {}

@@ -13,6 +13,7 @@ from lrcompress.modelfile.end import check_has_sites
 from lrcompress.modelfile.find import find_head, find_sites, head_paths
 from lrcompress.modelfile.loadable import check_loadable, made_of, model_of, open_for_keras
 from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
+from lrcompress.modelfile.places import Places, find_places
 from lrcompress.modelfile.read import not_finite, open_model, read_bias, read_kernel
 from lrcompress.modelfile.rewrite import write_merged, write_replaced
 from lrcompress.modelfile.sniff import SUFFIXES
@@ -20,12 +21,14 @@ from lrcompress.modelfile.sniff import SUFFIXES
 __all__ = [
     "SUFFIXES",
     "ModelFile",
+    "Places",
     "Replacement",
     "Site",
     "Written",
     "check_has_sites",
     "check_loadable",
     "find_head",
+    "find_places",
     "find_sites",
     "head_paths",
     "kept_open",

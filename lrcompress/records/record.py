@@ -13,24 +13,33 @@ class _Choice(Struct):
     message: str
 
 
+_OF_A_MATRIX = (
+    "kernel_shape", "activation", "rank", "rank_choice", "frobenius_error", "spectral_error", "optimality",
+    "algorithm",
+)  # fmt: skip
+_OF_A_FORM = ("kind", "size", "largest")
+
+
 class _Layer(Struct, kw_only=True):
+    """A matrix that became two factors; or, with a `form`, a layer of a whole network."""
+
     name: str
     path: str | None = None
     first_name: str | None = None
     is_head: bool | None = None
-    kernel_shape: tuple[int, int]
+    kernel_shape: tuple[int, int] | None = None
     dtype: str | None = None
-    activation: str
-    rank: int
-    rank_choice: _Choice
+    activation: str | None = None
+    rank: int | None = None
+    rank_choice: _Choice | None = None
     method: str
     method_reason: str | None = None
     parameters_before: int
     parameters_after: int
-    frobenius_error: float
-    spectral_error: float
-    optimality: float
-    algorithm: str
+    frobenius_error: float | None = None
+    spectral_error: float | None = None
+    optimality: float | None = None
+    algorithm: str | None = None
     optimality_of: str | None = None
     minimised_error: float | None = None
     minimised_optimum: float | None = None
@@ -39,14 +48,69 @@ class _Layer(Struct, kw_only=True):
     singular_values: list[float] | None = None
     singular_value_ranks: list[int] | None = None
     energy: list[float] | None = None
+    form: str | None = None
+    kind: str | None = None
+    size: int | None = None
+    largest: int | None = None
+    multiplications_before: int | None = None
+    multiplications_after: int | None = None
+    error: float | None = None
+    share: float | None = None
+    first_names: list[str] | None = None
 
     def __post_init__(self) -> None:
-        """Check that the outlined spectrum has as many values as ranks."""
+        """Check that a layer has what its sort has, and the outlined spectrum as many values as ranks."""
+        for key in _OF_A_MATRIX if self.form is None else _OF_A_FORM:
+            if getattr(self, key) is None:
+                msg = f"Object missing required field `{key}`"
+                raise ValueError(msg)
         outline = (self.singular_values, self.singular_value_ranks, self.energy)
         lengths = {len(values or ()) for values in outline}
         if len(lengths) > 1 or (lengths != {0} and self.spectrum_of is UNSET):
             msg = "Expected singular_values, singular_value_ranks and energy of one length, and spectrum_of"
             raise ValueError(msg)
+
+
+class _Curve(Struct):
+    size: list[int]
+    parameters_saved: list[int]
+    error: list[float]
+
+    def __post_init__(self) -> None:
+        """Check that the columns are of one length."""
+        if not len(self.size) == len(self.parameters_saved) == len(self.error):
+            msg = "Expected size, parameters_saved and error of one length"
+            raise ValueError(msg)
+
+
+class _Curves(Struct):
+    class_name: str
+    parameters: int
+    forms: dict[str, _Curve]
+
+
+class _Budget(Struct):
+    name: str
+    value: float
+    default: bool = False
+
+
+class _Measured(Struct):
+    output_error: float
+    agreement: float | None = None
+    drop: float | None = None
+
+
+class _Network(Struct, kw_only=True):
+    layers: list[str]
+    inputs: Literal["data set", "synthetic", "none"]
+    curves: dict[str, _Curves]
+    kept: dict[str, str]
+    budget: _Budget | None = None
+    multiple: int | None = None
+    samples: int | None = None
+    predicted: float | None = None
+    measured: _Measured | None = None
 
 
 class _Stage(Evaluation, kw_only=True):
@@ -149,3 +213,4 @@ class Record(Struct, kw_only=True):
     warnings: list[str] | None = None
     benchmark: _Benchmark | None = None
     modernized: list[str] | None = None
+    network: _Network | None = None

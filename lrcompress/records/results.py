@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from lrcompress.lowrank import Factors
+    from lrcompress.records.network import ChangedLayer, Network
 
 # Of every document but the results of `train-from-scratch`.
 SCHEMA_VERSION = 1
@@ -164,7 +165,7 @@ class FactorizeResult(Shown):
         record: Its run record, likewise.
         method: svd, centered, whitened or refined; "several" where layers differ.
         method_reason: Why this method, in a few words.
-        layers: One entry a factorized layer.
+        layers: One entry a factorized layer; of a whole network `ChangedLayer`, which have no `factors`.
         parameters_before: Of the whole model.
         parameters_after: Of the whole model.
         bytes_before: File size, optimizer state included.
@@ -183,6 +184,7 @@ class FactorizeResult(Shown):
         measured_after: The same of the compressed model.
         drop: The second against the first, paired on the same samples, see docs/run-record.md.
         modernized: What was put in the terms of Keras 3, a line each; empty unless asked for.
+        network: How the layers of a whole network were chosen, and what was measured; None for single ones.
         model: The compressed Keras model, where the input was a model in memory.
     """
 
@@ -190,7 +192,7 @@ class FactorizeResult(Shown):
         "input", "output", "record", "rank", "method", "method_reason", "layers",
         "parameters_before", "parameters_after", "bytes_before", "bytes_after",
         "optimizer_bytes", "optimizer_bytes_after", "error_rate_before", "error_rate_after",
-        "measured_before", "measured_after", "drop", "warnings", "modernized", "seconds",
+        "measured_before", "measured_after", "drop", "warnings", "modernized", "seconds", "network",
     )  # fmt: skip
 
     input: Path | None
@@ -198,7 +200,7 @@ class FactorizeResult(Shown):
     record: Path | None
     method: str
     method_reason: str
-    layers: list[LayerResult]
+    layers: list[LayerResult] | list[ChangedLayer]
     parameters_before: int
     parameters_after: int
     bytes_before: int
@@ -213,6 +215,7 @@ class FactorizeResult(Shown):
     measured_after: dict[str, Any] | None = None
     drop: dict[str, Any] | None = None
     modernized: list[str] = field(default_factory=list)
+    network: Network | None = None
     model: Any = None
 
     @property
@@ -222,14 +225,14 @@ class FactorizeResult(Shown):
 
     @property
     def factors(self) -> Factors:
-        """Factors of the first layer."""
-        return self.layers[0].factors
+        """Factors of the first layer, where its kernel alone was factorized."""
+        return self.layers[0].factors  # type: ignore[union-attr]
 
     def facts(self) -> dict[str, str]:
         """Return what was made, and what it costs."""
-        layers = ", ".join(f"{layer.path} at rank {layer.rank}" for layer in self.layers)
+        layers = [f"{layer.path} at rank {layer.rank}" for layer in self.layers]
         found = {
-            "layers": layers,
+            "layers": ", ".join(layers) if self.network is None else str(len(layers)),
             "method": self.method,
             "parameters": f"{self.parameters_before:,} to {self.parameters_after:,}",
         }

@@ -15,6 +15,7 @@ from lrcompress.reporting.figures import (
     draw_finetuning,
     draw_latency,
     draw_least_error,
+    draw_sensitivity,
     draw_spectral,
     draw_spectrum,
     draw_stages,
@@ -31,6 +32,13 @@ from lrcompress.reporting.layers import (
     spectrum_of,
     with_spectrum,
 )
+from lrcompress.reporting.network import (
+    changed_layers,
+    error_name,
+    sensitivity,
+    sensitivity_columns,
+    sensitivity_lines,
+)
 from lrcompress.reporting.words import (
     arm_names,
     count,
@@ -42,6 +50,8 @@ from lrcompress.reporting.words import (
     small,
 )
 
+# Lines of a figure with a line a layer.
+MOST_LINES = 12
 # A report of a network with dozens of layers shows the spectra of the first ones.
 MOST_SPECTRA = 6
 
@@ -73,7 +83,16 @@ class Chart:
 
 def charts_of(story: dict[str, Any]) -> list[Chart]:
     """Return the figures that a story has the numbers for, in the order of a page."""
-    makers = (_stages, _finetuning, _sweep, _spectra, _spectral, _latency, _comparison)
+    makers = (
+        _stages,
+        _finetuning,
+        _sweep,
+        _sensitivity,
+        _spectra,
+        _spectral,
+        _latency,
+        _comparison,
+    )
     return [chart for maker in makers for chart in maker(story)]
 
 
@@ -169,6 +188,30 @@ def _ends(rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], str]) ->
         text = f"{printable(method)} {value(first)} at rank {first['rank']}"
         lines.append(text if first is last else f"{text}, {value(last)} at rank {last['rank']}")
     return "; ".join(lines)
+
+
+def _sensitivity(story: dict[str, Any]) -> Iterator[Chart]:
+    network = story["network"]
+    if not network or not network["curves"]:
+        return
+    chosen = {x.get("path", x["name"]): x for x in changed_layers(story)}
+    lines = sensitivity_lines(network, chosen, MOST_LINES)
+    if not lines:
+        return
+    rows = sensitivity(network, MOST_LINES)
+    names = sensitivity_columns()
+    seen = "; ".join(f"{printable(path)} from {small(points[0][1])} to {small(points[-1][1])}"
+                     for path, points, _ in lines)  # fmt: skip
+    what = error_name(network)
+    # A dollar sign would begin a formula.
+    named = [(printable(path).replace("$", r"\$"), *rest) for path, *rest in lines]
+    yield Chart(
+        "sensitivity", "Sensitivity of the layers",
+        f"{what.capitalize()} with one layer alone made smaller, in its best form; diamonds are what was chosen.",
+        f"{what.capitalize()} against the share of a layer's parameters that is saved, one line a layer. {seen}.",
+        single(draw_sensitivity, named, what, legend="below"), height=5.0,
+        columns=[name for name, _ in names], rows=[[write(row) for _, write in names] for row in rows],
+    )  # fmt: skip
 
 
 def _spectra(story: dict[str, Any]) -> Iterator[Chart]:

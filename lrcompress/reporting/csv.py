@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lrcompress.errors import printable
+from lrcompress.reporting.network import changed_layers
 
 COLUMNS = (
     "stage", "path", "sha256", "bytes", "bytes_reduction", "parameters", "parameters_reduction",
@@ -29,7 +30,9 @@ def render(story: dict[str, Any]) -> str:
 def _rows(story: dict[str, Any]) -> Iterator[dict[str, Any]]:
     whole = sum(layer["parameters_before"] for layer in story["layers"])
     smaller = sum(layer["parameters_after"] for layer in story["layers"])
-    ranks = " ".join(str(layer["rank"]) for layer in story["layers"])
+    ranks = " ".join(
+        str(layer["rank" if layer.get("form") is None else "size"]) for layer in story["layers"]
+    )
     for stage in story["stages"]:
         is_original = stage["name"] == "original"
         own = whole if is_original else smaller
@@ -38,7 +41,9 @@ def _rows(story: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "stage": stage["name"],
             **{key: stage.get(key) for key in keys},
             "layer_parameters": own,
-            "layer_reduction": None if is_original or not whole else (whole - own) / whole,
+            "layer_reduction": None
+            if is_original or not whole or changed_layers(story)
+            else (whole - own) / whole,
             "rank": "" if is_original else ranks,
         }
         paired = stage.get("drop")

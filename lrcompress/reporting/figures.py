@@ -288,3 +288,26 @@ def draw_arms(document: dict[str, Any], names: dict[str, str], axis: Axis) -> No
         axis.set_xscale("log")
     axis.set_xticks(ranks, [str(rank) for rank in ranks], minor=False)
     axis.set_xticks([], minor=True)
+
+
+def draw_sensitivity(
+    lines: list[tuple[str, list[tuple[float, float]], tuple[float, float] | None]],
+    what: str,
+    axis: Axis,
+) -> None:
+    """Draw each layer's error against the share of its parameters that is saved, and what was chosen."""
+    ends = [*ARMS.values(), *MODELS]
+    for number, (name, points, chosen) in enumerate(lines):
+        color, marker = ends[number % len(ends)]
+        # Matplotlib leaves names with a line in front out of legends.
+        label = name if not name.startswith("_") else f" {name}"
+        axis.plot(
+            [100 * x for x, _ in points], [y for _, y in points], color=color, marker=marker,
+            markersize=3, linewidth=1, linestyle=("-", "--", ":")[number // len(ends) % 3], label=label,
+        )  # fmt: skip
+        if chosen is not None and chosen[1] > 0:
+            axis.plot([100 * chosen[0]], [chosen[1]], color=color, marker="D", markersize=8, linestyle="",
+                      markerfacecolor="none")  # fmt: skip
+    axis.set_xlabel("parameters of the layer saved, %")
+    axis.set_ylabel(what)
+    _logarithmic(axis, "y")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lrcompress.reporting.layers import layers_name
+from lrcompress.reporting.network import changed_layers
 from lrcompress.reporting.words import allowance, allowed_drop, balanced_rise, metric, share
 
 
@@ -33,10 +34,13 @@ def headline(story: dict[str, Any]) -> dict[str, Any]:
         "what": layers_name(layers),
         "layer_parameters_before": before,
         "layer_parameters_after": after,
-        "layer_reduction": (before - after) / before if before else None,
+        # Of a network one layer may be counted with several that change it.
+        "layer_reduction": (before - after) / before
+        if before and not changed_layers(story)
+        else None,
         "model_reduction": result.get("parameters_reduction"),
         "stage": result.get("name"),
-        "allowed": allowed_drop(layers),
+        "allowed": allowed_drop(story),
         "balanced_rise": balanced_rise(stage_of(story, "original") or {}, result),
         **_measured(story, result),
     }
@@ -56,7 +60,10 @@ def _measured(story: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
 def _text(found: dict[str, Any]) -> str:
     if not found["layers"]:
         return "no layer factorized"
-    text = f"{found['what']} {saved_share(found['layer_reduction'])}, model {saved_share(found['model_reduction'])}"
+    whole = f"model {saved_share(found['model_reduction'])}"
+    text = f"{found['what']} {saved_share(found['layer_reduction'])}, {whole}"
+    if found["layer_reduction"] is None:
+        text = f"{found['what']}, {whole}"
     if found["before"] is None:
         return text
     name, change, lost = written_change(found)

@@ -23,7 +23,7 @@ def with_spectrum(layer: dict[str, Any]) -> dict[str, Any] | None:
     enough; those of refined heads were of another matrix than the kernel.
     """
     sigma = layer.get("singular_values") or []
-    if len(sigma) < 2 or not sigma[0] > 0:
+    if layer.get("form") is not None or len(sigma) < 2 or not sigma[0] > 0:
         return None
     if "energy" in layer:
         return layer
@@ -60,8 +60,11 @@ def spectral_pairs(layer: dict[str, Any]) -> list[tuple[int, float]]:
 def layers_name(layers: list[dict[str, Any]]) -> str:
     """Return what was factorized: the final layer, a hidden one by its name, several by number."""
     if len(layers) != 1:
-        return f"{len(layers)} Dense layers"
+        kind = " Dense" if all(layer.get("form") is None for layer in layers) else ""
+        return f"{len(layers)}{kind} layers"
     (layer,) = layers
+    if layer.get("form") is not None:
+        return f"layer {layer['name']}"
     # Records of before `is_head` are of final layers, as far as they tell.
     return "final layer" if layer.get("is_head", True) else f"layer {layer['name']}"
 

@@ -9,6 +9,7 @@ from typing import Any
 from lrcompress.errors import printable
 from lrcompress.reporting.headline import headline, sentence, verdict
 from lrcompress.reporting.latency import verdicts
+from lrcompress.reporting.network import matrices
 from lrcompress.reporting.page import (
     CERTIFICATE,
     Cell,
@@ -16,6 +17,7 @@ from lrcompress.reporting.page import (
     commands_of,
     environment_of,
     layer_of,
+    network_of,
     notes_of,
     results_of,
     title_of,
@@ -37,21 +39,20 @@ def render(story: dict[str, Any]) -> str:
     results = results_of(story)
     rows = [[row["name"], *(_cell(cell) for cell in row["cells"])] for row in results["rows"]]
     lines += ["", *table(["Model", *results["columns"]], rows), "", plain(results["caption"])]
-    lines += ["", "### How the rank was chosen", ""]
-    for layer in (layer_of(story, layer) for layer in story["layers"]):
+    lines += ["", *_network(story)]
+    if matrices(story):
+        lines += ["### How the rank was chosen", ""]
+    for layer in (layer_of(story, layer) for layer in matrices(story)):
         lines += [f"**{plain(layer['title'])}**", ""]
         lines += [*(f"- {plain(name)}: {plain(value)}" for name, value in layer["facts"]), ""]
     if story.get("benchmark"):
         device = story["benchmark"]["device"]
         said = [*verdicts(story["benchmark"]), f"Measured in turns on {device}."]
         lines += ["### Speed", "", *(f"- {plain(line)}" for line in said), ""]
-    lines += [
-        "### Certificate",
-        "",
-        "Errors of the factors as stored. The norms are of A - B C, relative to A:",
-        "",
-    ]
-    lines += [*table(CERTIFICATE, certificate_rows(story), left=2), ""]
+    if matrices(story):
+        norms = "Errors of the factors as stored. The norms are of A - B C, relative to A:"
+        lines += ["### Certificate", "", norms, ""]
+        lines += [*table(CERTIFICATE, certificate_rows(story), left=2), ""]
     lines += ["### Data and environment", ""]
     lines += [f"- {plain(name)}: {plain(value)}" for name, value in environment_of(story)]
     lines += [f"- Note: {plain(line)}" for line in notes_of(story)]
@@ -60,6 +61,25 @@ def render(story: dict[str, Any]) -> str:
         fence = _fence(commands)
         lines += ["", "### To repeat it", "", f"{fence}sh", *commands, fence]
     return "\n".join(lines) + "\n"
+
+
+def _network(story: dict[str, Any]) -> list[str]:
+    """Return how the layers of a network were chosen together; nothing of others."""
+    found = network_of(story)
+    if found is None:
+        return []
+    lines: list[str] = [
+        "### Layers",
+        "",
+        *(f"- {plain(line)}" for line in [found["chosen"], *found["measured"]]),
+    ]
+    lines += ["", *table(found["columns"], found["rows"], left=3), ""]
+    if found["sensitivity"]:
+        lines += [f"Sensitivity, {found['error']} with one layer alone made smaller:", ""]
+        lines += [*table(found["looked_at"], found["sensitivity"], left=2), ""]
+    if found["kept"]:
+        lines += [*(f"- {plain(line.strip())}" for line in found["kept"]), ""]
+    return lines
 
 
 def plain(text: object) -> str:

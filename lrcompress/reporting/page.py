@@ -29,6 +29,17 @@ from lrcompress.reporting.layers import (
     spectrum_of,
     with_spectrum,
 )
+from lrcompress.reporting.network import (
+    budget_in_words,
+    changed_layers,
+    columns,
+    error_name,
+    left_out,
+    matrices,
+    measured_lines,
+    sensitivity,
+    sensitivity_columns,
+)
 from lrcompress.reporting.words import (
     chance,
     change,
@@ -59,7 +70,9 @@ def page_of(story: dict[str, Any], *, has_figures: bool) -> dict[str, Any]:
     sections = [
         ("results", "Results"),
         *([("figures", "Figures")] if has_figures else []),
-        ("rank", "Rank"), ("certificate", "Certificate"), ("environment", "Data and environment"),
+        *([("rank", "Rank"), ("certificate", "Certificate")] if matrices(story) else []),
+        *([("layers", "Layers")] if changed_layers(story) else []),
+        ("environment", "Data and environment"),
         ("repeat", "To repeat it"),
     ]  # fmt: skip
     return {
@@ -69,8 +82,9 @@ def page_of(story: dict[str, Any], *, has_figures: bool) -> dict[str, Any]:
         "tiles": _tiles(story, found),
         "contents": sections,
         "results": results_of(story),
-        "layers": [layer_of(story, layer) for layer in story["layers"]],
+        "layers": [layer_of(story, layer) for layer in matrices(story)],
         "certificate": {"columns": CERTIFICATE, "rows": certificate_rows(story)},
+        "network": network_of(story),
         "environment": environment_of(story),
         "notes": notes_of(story),
         "commands": commands_of(story),
@@ -88,9 +102,10 @@ def title_of(story: dict[str, Any]) -> str:
     original = stage_of(story, "original") or {}
     name = PurePosixPath(str(original.get("path") or story["record"])).name
     layers = story["layers"]
-    if len(layers) == 1:
+    if len(layers) == 1 and layers[0].get("form") is None:
         return f"{name} at rank {count(layers[0]['rank'])}"
-    return f"{name}, {len(layers)} layers factorized" if layers else name
+    many = f"{len(layers)} layer{'' if len(layers) == 1 else 's'}"
+    return f"{name}, {many} factorized" if layers else name
 
 
 def _tiles(story: dict[str, Any], found: dict[str, Any]) -> list[dict[str, str]]:
@@ -98,8 +113,8 @@ def _tiles(story: dict[str, Any], found: dict[str, Any]) -> list[dict[str, str]]
     original, result = stage_of(story, "original") or {}, result_of(story) or {}
     before, after = found["layer_parameters_before"], found["layer_parameters_after"]
     tiles = [
-        (sentence(found["what"]), saved_share(found["layer_reduction"]),
-         f"{count(before)} → {count(after)} parameters"),
+        *([(sentence(found["what"]), saved_share(found["layer_reduction"]),
+            f"{count(before)} → {count(after)} parameters")] if found["layer_reduction"] is not None else []),
         ("Whole model", saved_share(found["model_reduction"]),
          f"{count(original.get('parameters'))} → {count(result.get('parameters'))} parameters"),
     ]  # fmt: skip
@@ -132,21 +147,27 @@ def results_of(story: dict[str, Any]) -> dict[str, Any]:
     """Return the table of stages: caption, columns, and rows with their cells."""
     whole = sum(layer["parameters_before"] for layer in story["layers"])
     smaller = sum(layer["parameters_after"] for layer in story["layers"])
+    by_layer = not changed_layers(story)
     result, rows = result_of(story), []
     for stage in story["stages"]:
         own = whole if stage["name"] == "original" else smaller
         cells = [
             *_measured(stage),
-            Cell((count(own),), "" if own == whole else saved_share((whole - own) / whole)),
+            *(
+                [Cell((count(own),), "" if own == whole else saved_share((whole - own) / whole))]
+                if by_layer
+                else []
+            ),
             Cell((count(stage["parameters"]),), _saved(stage["parameters_reduction"])),
             Cell((size(stage["bytes"]),), _saved(stage["bytes_reduction"])),
         ]
         name = sentence(STAGES[stage["name"]])
         rows.append({"name": name, "is_result": stage is result, "cells": cells})
     measured = test_column(story["stages"]).partition(" [")[0]
-    columns = [sentence(measured), "Against the original", "p",
-               f"Parameters, {layers_name(story['layers'])}", "Parameters, model", "File"]  # fmt: skip
-    return {"caption": _caption(story), "columns": columns, "rows": rows}
+    names = [sentence(measured), "Against the original", "p",
+               *([f"Parameters, {layers_name(story['layers'])}"] if by_layer else []),
+               "Parameters, model", "File"]  # fmt: skip
+    return {"caption": _caption(story), "columns": names, "rows": rows}
 
 
 def _measured(stage: dict[str, Any]) -> list[Cell]:
@@ -214,8 +235,28 @@ def certificate_rows(story: dict[str, Any]) -> list[list[str]]:
             layer.get("path", layer["name"]), layer["algorithm"], small(layer["frobenius_error"]),
             small(layer["spectral_error"]), *_least(layer),
         ]
-        for layer in story["layers"]
+        for layer in matrices(story)
     ]  # fmt: skip
+
+
+def network_of(story: dict[str, Any]) -> dict[str, Any] | None:
+    """Return how the layers of a network were chosen together: tables, facts and sentences; None of others."""
+    layers, network = changed_layers(story), story["network"]
+    if not layers or not network:
+        return None
+    found, looked_at = columns(layers), sensitivity_columns()
+    paths = {stage["name"]: str(stage["path"]) for stage in story["stages"]}
+    said = measured_lines(network, paths.get("original", "MODEL"), paths.get("factorized", "SMALL"))
+    return {
+        "chosen": f"Chosen together {budget_in_words(network)}; method {story['method']}: {story['method_reason']}.",
+        "measured": [f"{sentence(line)}." for line in said],
+        "columns": [name for name, _ in found],
+        "rows": [[write(layer) for _, write in found] for layer in layers],
+        "error": error_name(network),
+        "looked_at": [name for name, _ in looked_at],
+        "sensitivity": [[write(row) for _, write in looked_at] for row in sensitivity(network)],
+        "kept": left_out(network["kept"])[1:],
+    }
 
 
 def _least(layer: dict[str, Any]) -> list[str]:

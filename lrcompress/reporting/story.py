@@ -40,7 +40,7 @@ def tell(
         "record": str(record.path),
         **{
             key: document.get(key)
-            for key in ("created", "updated", "method", "method_reason", "dataset")
+            for key in ("created", "updated", "method", "method_reason", "dataset", "network")
         },
         "layers": document["layers"],
         "stages": [],
@@ -99,7 +99,9 @@ def _scratch(record: RunRecord, comparison: dict[str, Any] | None) -> list[dict[
     """Return the stage of the network trained from scratch at the rank of a run of one layer, if there is one."""
     if len(record.document["layers"]) != 1:
         return []
-    rank = record.document["layers"][0]["rank"]
+    rank = record.document["layers"][0].get("rank")
+    if rank is None:
+        return []
     rows = [] if comparison is None else comparison["summary"]
     row = next((one for one in rows if one["arm"] == "scratch" and one["rank"] == rank), None)
     found = _beside(record, rank)
@@ -146,7 +148,10 @@ def _read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
         if not {row["method"], row.get("method_used", row["method"])} <= METHODS.keys():
             msg = f"{path} has a method in row {number} that no sweep measures; expected {made}."
             raise RunRecordError(msg, code="not_a_document")
-    shapes = {layer.get("path", layer["name"]): layer["kernel_shape"] for layer in story["layers"]}
+    shapes = {
+        layer.get("path", layer["name"]): layer["kernel_shape"]
+        for layer in story["layers"] if layer.get("form") is None
+    }  # fmt: skip
     if shapes.get(document["layer"]) != document["kernel_shape"]:
         m, n = document["kernel_shape"]
         msg = (

@@ -198,9 +198,12 @@ def allowance(
     return f"too few test samples to tell whether it is within the {most} allowed"
 
 
-def allowed_drop(layers: list[dict[str, Any]]) -> float | None:
-    """Return the points that `--max-drop` allowed; None where ranks were chosen otherwise."""
-    choices = [layer["rank_choice"] for layer in layers]
+def allowed_drop(document: dict[str, Any]) -> float | None:
+    """Return the points that `--max-drop` allowed in a result or story; None where sizes were chosen otherwise."""
+    budget = (document.get("network") or {}).get("budget") or {}
+    if budget.get("name") == "max_drop":
+        return float(budget["value"])
+    choices = [layer.get("rank_choice") or {} for layer in document["layers"]]
     return next((c["asked"] for c in choices if c.get("rule") == "max_drop"), None)
 
 

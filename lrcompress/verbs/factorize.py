@@ -25,7 +25,7 @@ from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import kept_open, made_of, model_of, open_model
 from lrcompress.records import runs
 from lrcompress.records.provenance import name_of
-from lrcompress.records.results import FactorizeResult
+from lrcompress.records.results import FactorizeResult, LayerResult
 from lrcompress.verbs.live_models import loaded, takes_live_models
 
 if TYPE_CHECKING:
@@ -214,7 +214,8 @@ def _factorize_with_data(
     result.error_rate_after = result.measured_after.get("error_rate")
     result.drop = told(compare(before, after).to_json())
     remarks = live.data.notes() + lost_classes(before, after)
-    if any(RULES[layer.choice.rule].by_errors for layer in result.layers):
+    choices = [layer.choice for layer in result.layers if isinstance(layer, LayerResult)]
+    if any(RULES[choice.rule].by_errors for choice in choices):
         remarks += about_memory(live.keras_model, live.data, before)
     result.warnings += remarks
     with runs.updating(runs.read(result.record)) as (record, _):

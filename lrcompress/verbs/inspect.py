@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.compression import largest_useful
+from lrcompress.compression.places import describe_places
 from lrcompress.errors import KernelError, UnsupportedModelError
 from lrcompress.lowrank import (
     energy,
@@ -46,8 +47,9 @@ def inspect(
         layer: Another Dense layer than the final one.
 
     Returns:
-        A JSON-ready document: the layers, the head with its spectrum and what each rank would
-        save, or the reason why there is no head that can be factorized.
+        A JSON-ready document: the layers; the places that `factorize` with ``layers="all"`` would look
+        at, and why other layers with weights are none; the head with its spectrum and what each rank
+        would save, or the reason why there is no head that can be factorized.
 
     Raises:
         ModelFileError: If the file cannot be read.
@@ -76,6 +78,7 @@ def inspect(
             }
             for site in opened.sites
         ],
+        **describe_places(opened),
         "head": None,
         "reason": None,
     }

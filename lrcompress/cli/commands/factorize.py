@@ -167,7 +167,7 @@ def _measured(result: dict[str, Any]) -> list[str]:
             f"  {figure(k, old[k])} -> {bare(k, new[k])}"
             for k in ("balanced_error", "auc") if old.get("balanced_error") and k in old and k in new
         ]  # fmt: skip
-    allowed = allowed_drop(result["layers"])
+    allowed = allowed_drop(result)
     if allowed is not None and len(groups) == 1:
         rise, measure = balanced_rise(before, after), before["measure"]
         lines.append(f"drop on the test data: {allowance(result['drop'], allowed, rise, measure)}")

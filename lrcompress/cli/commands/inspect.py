@@ -9,6 +9,7 @@ import click
 
 from lrcompress.cli.options import layer_option, model_argument
 from lrcompress.cli.verb import Answer, verb
+from lrcompress.reporting.network import places_shown
 from lrcompress.reporting.tables import Parts, grid, of, plain
 from lrcompress.reporting.words import count, share, size, small
 
@@ -40,13 +41,15 @@ def render(document: dict[str, Any]) -> Parts:
     if wrong:
         parts.append(plain([f"NaN or infinity among the weights of: {', '.join(wrong)}"]))
     head = document["head"]
+    places, lines = places_shown(document)
+    parts += places
     if head is None:
         others = ", ".join(dense["path"] for dense in document["dense_layers"])
-        lines = [f"no final Dense layer to factorize: {document['reason']['message']}"]
+        lines.append(f"no final Dense layer to factorize: {document['reason']['message']}")
         if others:
             lines.append(f"Dense layers that --layer could name: {others}")
         return [*parts, plain(lines)]
-    parts.append(plain([*_head(head), *_elsewhere(document, head)]))
+    parts.append(plain([*lines, *_head(head), *_elsewhere(document, head)]))
     if head["ranks"]:
         parts += _ranks(head["ranks"])
     return parts

@@ -15,6 +15,17 @@ from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting import formats
 from lrcompress.reporting.latency import verdicts
 from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
+from lrcompress.reporting.network import (
+    budget_in_words,
+    changed_layers,
+    error_name,
+    left_out,
+    matrices,
+    measured_lines,
+    sensitivity,
+    sensitivity_columns,
+)
+from lrcompress.reporting.network import columns as layer_columns
 from lrcompress.reporting.tables import Parts, grid, of, plain
 from lrcompress.reporting.words import (
     count,
@@ -98,7 +109,7 @@ def render(story: dict[str, Any]) -> Parts:
         ("saved", of("bytes_reduction", share)),
     ]
     lines: list[str] = []
-    for layer in story["layers"]:
+    for layer in matrices(story):
         before, after = layer["parameters_before"], layer["parameters_after"]
         reason = layer.get("method_reason", story["method_reason"])
         lines += [
@@ -120,7 +131,32 @@ def render(story: dict[str, Any]) -> Parts:
             + "are optimizer state, not counted as saved"
         )
     lines += [f"note: {warning}" for warning in story["warnings"]]
-    return [grid(f"Report of {story['record']}", columns, story["stages"]), plain(lines)]
+    stages = grid(f"Report of {story['record']}", columns, story["stages"])
+    return [stages, *_network(story), plain([*_network_lines(story), *lines])]
+
+
+def _network(story: dict[str, Any]) -> Parts:
+    """Show the layers that were chosen together, and the sensitivity of all that were looked at."""
+    layers, network = changed_layers(story), story["network"]
+    parts = []
+    if layers:
+        parts.append(grid("Layers", layer_columns(layers), layers, left=3))
+    if network and network["curves"]:
+        title = f"Sensitivity: {error_name(network)} with one layer alone made smaller"
+        parts.append(grid(title, sensitivity_columns(), sensitivity(network), left=2))
+    return parts
+
+
+def _network_lines(story: dict[str, Any]) -> list[str]:
+    network = story["network"]
+    if not network:
+        return []
+    paths = {stage["name"]: str(stage["path"]) for stage in story["stages"]}
+    return [
+        f"layers chosen together {budget_in_words(network)}; method {story['method']}: {story['method_reason']}",
+        *measured_lines(network, paths.get("original", "MODEL"), paths.get("factorized", "SMALL")),
+        *left_out(network["kept"]),
+    ]
 
 
 def _data_lines(story: dict[str, Any]) -> list[str]:

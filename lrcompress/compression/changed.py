@@ -1,0 +1,127 @@
+"""What a compressed network is told as: its layers, its curves, and what was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from lrcompress.compression.network import (
+    Compressed,
+    CurvePoint,
+    LayerChange,
+    NetworkRequest,
+)
+from lrcompress.compression.run import Ready
+from lrcompress.modelfile import ModelFile, Written
+from lrcompress.records.network import ChangedLayer, Inputs, Network
+
+# Sizes of one form that a record keeps: a curve is smooth.
+_MOST = 12
+
+
+def ready(
+    found: Compressed,
+    request: NetworkRequest,
+    write: Callable[[Path, bool], Written],
+    inputs: Inputs,
+    samples: int | None,
+) -> Ready:
+    """Return a compressed network as what is ready to be written.
+
+    Args:
+        found: The network.
+        request: What was asked.
+        write: Writes it.
+        inputs: On which inputs it was measured.
+        samples: How many of them calibrated.
+    """
+    methods = {change.method for change in found.layers}
+
+    def layers(written: Written) -> list[ChangedLayer]:
+        return [_changed(change, written) for change in found.layers]
+
+    return Ready(
+        ending="-lowrank",
+        write=write,
+        layers=layers,
+        method=methods.pop() if len(methods) == 1 else "several",
+        reason=_REASONS[inputs],
+        remarks=found.remarks,
+        network=Network(
+            layers=request.layers,
+            budget=_budget(found.budget or request.budget, default=request.budget is None),
+            multiple=request.multiple,
+            inputs=inputs,
+            samples=samples,
+            predicted=found.predicted,
+            measured=measured(found),
+            curves=curves(found.model, found.curves),
+            kept=dict(found.kept),
+        ),
+    )
+
+
+def _budget(budget: tuple[str, float] | None, *, default: bool) -> dict[str, object] | None:
+    return None if budget is None else {"name": budget[0], "value": budget[1], "default": default}
+
+
+_REASONS: dict[Inputs, str] = {
+    "data set": "the data tell what the outputs lose",
+    "synthetic": "synthetic inputs tell what the outputs lose",
+    "none": "there are no data: the weights alone decided",
+}
+
+
+def measured(found: Compressed) -> dict[str, float | None] | None:
+    """Return what the compressed network does on inputs that did not calibrate."""
+    outcome = found.measured
+    if outcome is None:
+        return None
+    return {
+        "output_error": outcome.output_error,
+        "agreement": outcome.agreement,
+        "drop": outcome.drop,
+    }
+
+
+def curves(
+    model: ModelFile, found: Mapping[str, Sequence[CurvePoint]]
+) -> dict[str, dict[str, object]]:
+    """Return the candidates of each layer as JSON has them, by form as columns, thinned where there are many."""
+    known = {layer.path: layer for layer in model.layers}
+    return {
+        path: {
+            "class_name": known[path].class_name,
+            "parameters": known[path].parameters,
+            "forms": {
+                form: _columns([p for p in points if p.form == form])
+                for form in dict.fromkeys(point.form for point in points)
+            },
+        }
+        for path, points in found.items()
+    }
+
+
+def _columns(points: Sequence[CurvePoint]) -> dict[str, list[object]]:
+    finite = sorted((p for p in points if math.isfinite(p.error)), key=lambda p: p.size)
+    step, last = math.ceil(len(finite) / _MOST), len(finite) - 1
+    kept = [p for i, p in enumerate(finite) if (last - i) % step == 0 or p.measured]
+    names = ("size", "parameters_saved", "multiplications_saved", "error", "measured")
+    return {name: [getattr(point, name) for point in kept] for name in names}
+
+
+def _changed(change: LayerChange, written: Written) -> ChangedLayer:
+    names = {name: getattr(change, name) for name in _SAME}
+    first = written.first_names.get(change.path, change.first_names)
+    return ChangedLayer(
+        name=change.path.rpartition("/")[2],
+        first_names=(first,) if isinstance(first, str) else tuple(first),
+        **names,
+    )
+
+
+_SAME = (
+    "path", "kind", "form", "size", "largest", "parameters_before", "parameters_after",
+    "multiplications_before", "multiplications_after", "error", "share", "method",
+)  # fmt: skip

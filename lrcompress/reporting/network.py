@@ -1,0 +1,241 @@
+"""What is said of a whole network that was compressed: its layers, their sensitivity, what was measured."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from lrcompress.errors import first_three
+from lrcompress.reporting.tables import Column, Parts, grid, of
+from lrcompress.reporting.words import count, points, saved, share, small
+
+# A layer's path, points of its curve, and the one that was chosen.
+Line: TypeAlias = "tuple[str, list[tuple[float, float]], tuple[float, float] | None]"
+# Layers that are shown of a large model before it is compressed.
+_MOST = 12
+# At these shares of a layer's weights its sensitivity is told.
+SHARES = (0.25, 0.5, 0.75, 0.9)
+BUDGETS = {
+    "reduction": "save {} of the model's parameters",
+    "multiplications": "save {} of the multiplications",
+    "energy": "keep {} of each kernel's energy",
+    "target_size": "reach a file of {} bytes",
+    "max_drop": "lose at most {} points",
+}
+
+
+def changed_layers(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the layers of a record or result that were changed in one of their forms, under one budget."""
+    return [layer for layer in document["layers"] if layer.get("form") is not None]
+
+
+def matrices(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the layers of a record or result whose kernel alone became two factors."""
+    return [layer for layer in document["layers"] if layer.get("form") is None]
+
+
+def columns(layers: Sequence[dict[str, Any]]) -> list[Column]:
+    """Return the columns of a table of changed layers."""
+    found: list[Column] = [
+        ("layer", lambda x: x.get("path") or x["name"]),
+        ("kind", of("kind")),
+        ("form", of("form")),
+        ("size", lambda x: f"{count(x['size'])} of {count(x['largest'])}"),
+        ("parameters", of("parameters_before", count)),
+        ("after", of("parameters_after", count)),
+        ("saved", lambda x: saved(x["parameters_before"], x["parameters_after"], count)[1]),
+    ]
+    if any(x.get("multiplications_before") is not None for x in layers):
+        found += [
+            ("multiplications", lambda x: count(x.get("multiplications_before"))),
+            ("after", lambda x: count(x.get("multiplications_after"))),
+        ]
+    if any(x.get("share") is not None for x in layers):
+        return [*found, ("adds to the output error", lambda x: _small(x.get("share")))]
+    return [*found, ("error of the kernel", lambda x: _small(x.get("error")))]
+
+
+def sensitivity_columns() -> list[Column]:
+    """Return the columns of the table of sensitivities."""
+    return [
+        ("layer", of("path")),
+        ("class", of("class_name")),
+        ("parameters", of("parameters", count)),
+        *((f"{share_:.0%} saved".replace("%", " %"), _at(share_)) for share_ in SHARES),
+    ]
+
+
+def sensitivity(network: dict[str, Any], most: int | None = None) -> list[dict[str, Any]]:
+    """Return rows of the table of sensitivities: the least error at which a layer alone saves a share of itself.
+
+    Args:
+        network: The document of a compressed network.
+        most: So many layers, those with most parameters.
+    """
+    curves = sorted(network["curves"].items(), key=lambda item: -item[1]["parameters"])
+    return [
+        {"path": path, **{key: curve[key] for key in ("class_name", "parameters")},
+         "least": {at: _least(curve, at) for at in SHARES}}
+        for path, curve in curves[:most]
+    ]  # fmt: skip
+
+
+def sensitivity_lines(
+    network: dict[str, Any], chosen: dict[str, dict[str, Any]], most: int
+) -> list[Line]:
+    """Return the curves of a figure: the layer's path, its points, and the one that was chosen.
+
+    Points are (share of the layer's parameters saved, error), from less to more, the least error in any
+    form at which so much is saved.
+
+    Args:
+        network: The document of a compressed network.
+        chosen: The layers that were changed, by path.
+        most: So many layers, those with most parameters.
+    """
+    found: list[Line] = []
+    for path, curve in sorted(network["curves"].items(), key=lambda item: -item[1]["parameters"])[
+        :most
+    ]:
+        whole = max(curve["parameters"], 1)
+        lowest, points = math.inf, []
+        for less, error in sorted(_candidates(curve), reverse=True):
+            if 0 < less <= whole and error < lowest:
+                lowest = error
+                points.append((less / whole, error))
+        if not any(error > 0 for _, error in points):
+            continue
+        layer, mark = chosen.get(path), None
+        if layer is not None and layer.get("share") is not None:
+            saved_ = layer["parameters_before"] - layer["parameters_after"]
+            mark = (saved_ / whole, layer["share"])
+        found.append((path, [p for p in reversed(points) if p[1] > 0], mark))
+    return found
+
+
+def _candidates(curve: dict[str, Any]) -> list[tuple[float, float]]:
+    return [
+        pair
+        for form in curve["forms"].values()
+        for pair in zip(form["parameters_saved"], form["error"], strict=True)
+    ]
+
+
+def is_measured(network: dict[str, Any]) -> bool:
+    """Return whether the errors are of outputs, and not of kernels."""
+    return bool(network["inputs"] != "none")
+
+
+def error_name(network: dict[str, Any]) -> str:
+    """Return what the errors of a network's curves are."""
+    return "error of the outputs" if is_measured(network) else "error of the kernel"
+
+
+def budget_in_words(network: dict[str, Any]) -> str:
+    """Return the budget in words."""
+    budget = network.get("budget")
+    if not budget:
+        return "cautiously, as no budget was given"
+    value = budget["value"]
+    told = (
+        share(value)
+        if budget["name"] in ("reduction", "multiplications", "energy")
+        else count(value)
+    )
+    if budget["name"] == "max_drop":
+        told = f"{value:g}"
+    default = " (the default)" if budget.get("default") else ""
+    return f"to {BUDGETS.get(budget['name'], '{}').format(told)}{default}"
+
+
+def measured_lines(network: dict[str, Any], original: str, output: str) -> list[str]:
+    """Say what was measured and on which inputs, or that nothing was and which command would.
+
+    Args:
+        network: The document of a compressed network.
+        original: The original's file.
+        output: The compressed one.
+    """
+    model, small_ = shlex.quote(original), shlex.quote(output)
+    command = f"lrcompress evaluate {model} {small_} --dataset DATA"
+    inputs, found = network["inputs"], network.get("measured")
+    if inputs == "none" or not found:
+        return [
+            "nothing was measured: the weights alone decided, and what the outputs lose is not known",
+            f"to measure it (inputs without labels are enough): {command}",
+            "to choose by data: lrcompress factorize with --dataset DATA",
+        ]
+    told = f"output error {small(found['output_error'])}"
+    if network.get("predicted") is not None:
+        told += f" (the layers' shares add up to {small(network['predicted'])})"
+    if found.get("agreement") is not None:
+        told += f", {found['agreement']:.2f} % of the decisions are the original's"
+    if found.get("drop") is not None and inputs == "data set":
+        told += f", {points(found['drop'])}"
+    if inputs == "data set":
+        return [f"on held-out inputs: {told}"]
+    return [
+        "no data: synthetic inputs, made to match the statistics in the network's BatchNormalization layers, "
+        "were calibrated and measured on",
+        f"estimated on others of them: {told}",
+        "where this was checked against real data, the estimated error was within 20 % of the true one; "
+        f"on data of your own: {command}",
+    ]
+
+
+def places_shown(document: dict[str, Any]) -> tuple[Parts, list[str]]:
+    """Show what --layers all would look at, those that save most first, and what it leaves as it is."""
+    places = [place for place in document["places"] if place["quarter"]["parameters_saved"] > 0]
+    places.sort(key=lambda place: -place["quarter"]["parameters_saved"])
+    shown = [
+        ("layer", of("path")),
+        ("kind", of("kind")),
+        ("form", lambda place: place["quarter"]["form"]),
+        ("size", lambda place: count(place["quarter"]["size"])),
+        ("of", lambda place: count(place["forms"][place["quarter"]["form"]])),
+        ("parameters", of("parameters", count)),
+        ("saved", lambda place: count(place["quarter"]["parameters_saved"])),
+        ("of the model", lambda place: share(place["quarter"]["model_reduction"])),
+    ]
+    lines = []
+    if len(places) > _MOST:
+        lines.append(f"{count(len(places) - _MOST)} more layers save less; --json lists all")
+    lines += left_out(document["refused"])
+    if len(places) < 2:
+        return [], lines
+    lines.append(
+        f"all of them under one budget: lrcompress factorize {document['model']} --layers all"
+    )
+    title = "What a quarter of each layer's size would save"
+    return [grid(title, shown, places[:_MOST], left=3)], lines
+
+
+def left_out(refused: dict[str, str], most: int = 6) -> list[str]:
+    """Say why layers cannot be factorized, a line a reason."""
+    if not refused:
+        return []
+    reasons: dict[str, list[str]] = {}
+    for path, why in refused.items():
+        reasons.setdefault(why, []).append(path)
+    ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    lines = [f"  {why}: {first_three(paths)}" for why, paths in ordered[:most]]
+    if len(ordered) > most:
+        rest = sum(len(paths) for _, paths in ordered[most:])
+        lines.append(f"  and {count(rest)} more layers for other reasons")
+    return ["layers that cannot be factorized:", *lines]
+
+
+def _at(at: float) -> Any:  # noqa: ANN401  # what writes one value of a row
+    return lambda row: _small(row["least"][at])
+
+
+def _small(value: float | None) -> str:
+    return "-" if value is None else small(value)
+
+
+def _least(curve: dict[str, Any], at: float) -> float | None:
+    """Return the least error among the candidates that save at least a share of a layer."""
+    enough = [error for less, error in _candidates(curve) if less >= at * curve["parameters"]]
+    return min(enough, default=None)
