@@ -11,6 +11,7 @@ import numpy as np
 
 from lrcompress.kinds import terms
 from lrcompress.kinds.activations import activation_name
+from lrcompress.kinds.flatten import behind_flatten
 from lrcompress.kinds.linear import (
     LinearForm,
     drawn_steps,
@@ -110,8 +111,10 @@ class Dense:
         return View("", (m, n), n if any(view.bias for view in views) else 0)
 
     def forms(self, place: Place) -> tuple[Form, ...]:
-        """Return two Dense in a row."""
-        return tuple(_Rank(self, place) for _ in self.views(place.layer))
+        """Return two Dense in a row, and what comes before a Flatten that feeds the layer."""
+        if not self.views(place.layer):
+            return ()
+        return (_Rank(self, place), *behind_flatten(self, place))
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
         """Add the inputs of a batch to their moments."""

@@ -1,0 +1,138 @@
+"""A Dense behind a Flatten, as the convolution that it is: its window is the whole of what is flattened.
+
+A 1x1 convolution before the Flatten leaves fewer channels, and the kernel gets smaller by as much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from lrcompress.kinds.protocol import Array, Arrays, Form, Place, Serialized, Solution
+from lrcompress.kinds.shared_forms import Inputs, Tucker
+from lrcompress.kinds.window_forms import WindowForm, bias_of
+from lrcompress.kinds.windows import Window
+from lrcompress.lowrank.responses import RowMoments
+
+# Of so few units a second Dense could hardly save anything.
+_FEW = 16
+_Layers = Mapping[str, tuple[Serialized, ...]]
+
+
+def behind_flatten(kind: Any, place: Place) -> tuple[Form, ...]:
+    """Return the forms of a Dense that takes in several channels, flattened; none of another one.
+
+    Args:
+        kind: Its kind.
+        place: The Dense where it stands.
+    """
+    before = place.before
+    window = None if before is None else _window(place, before)
+    if window is None:
+        return ()
+    forms: list[type[WindowForm]] = [_FewerChannels]
+    if window.outputs > _FEW:
+        forms.append(_FewerChannelsAndUnits)
+    return tuple(form(kind, place, window) for form in forms)
+
+
+def _window(place: Place, before: Place) -> Window | None:
+    """Return the window, None where the layer before is no Flatten that keeps channels last."""
+    config, shapes = before.layer.config, before.input_shapes
+    starts = any(key in config for key in ("batch_input_shape", "batch_shape", "input_shape"))
+    keras1 = "output_dim" in place.layer.config
+    if (
+        before.layer.class_name != "Flatten"
+        or config.get("data_format", "channels_last") not in ("channels_last", None)
+        or starts  # a layer before it would have to say what the model takes in
+        or keras1
+        or place.per_step
+        or not shapes
+        or not 2 <= len(shapes[0]) <= 4
+        or None in shapes[0]
+    ):
+        return None
+    *size, channels = (n or 0 for n in shapes[0])
+    inputs, outputs = place.layer.arrays[0].shape
+    window = Window(
+        tuple(size), channels, outputs, 1, (1,) * len(size), (1,) * len(size), "valid",
+        first=False, biased=len(place.layer.arrays) > 1,
+    )  # fmt: skip
+    pixels = math.prod(size)
+    return window if channels > 1 and pixels > 1 and inputs == pixels * channels else None
+
+
+class _Flattened(WindowForm):
+    """What both forms share: the first layer stands before the Flatten."""
+
+    def __init__(self, kind: Any, place: Place, window: Window) -> None:
+        """Of a Dense, whose window is applied once."""
+        before = place.before
+        assert before is not None  # noqa: S101  # there is a window
+        super().__init__(kind, replace(place, input_shapes=before.input_shapes), window)
+        self.flatten = before
+        self.touches = (place.path, before.path, *self.touches[1:])
+
+    def solve(
+        self, arrays: Arrays, seen: RowMoments | None, sizes: Sequence[int]
+    ) -> dict[int, Solution]:
+        """Return the layers at some sizes."""
+        found = super().solve(arrays, seen, sizes)
+        return {
+            s: replace(one, layers=partial(self._apart, one.layers)) for s, one in found.items()
+        }
+
+    def _apart(self, layers: Callable[[], _Layers]) -> _Layers:
+        """Return the layers with the convolution before the Flatten."""
+        made = layers()
+        first, *rest = made[self.place.path]
+        return {
+            **made,
+            self.flatten.path: (first, self.flatten.layer),
+            self.place.path: tuple(rest),
+        }
+
+    def _convolution(self, kernel: Array) -> Serialized:
+        """Return the 1x1 convolution."""
+        axes, name = self.window.axes, self.flatten.layer.config.get("name", "flatten")
+        config: dict[str, Any] = {
+            "name": f"{name}_lowrank", "filters": int(kernel.shape[1]), "kernel_size": [1] * axes,
+            "strides": [1] * axes, "padding": "valid", "data_format": "channels_last",
+            "activation": "linear", "use_bias": False,
+        }  # fmt: skip
+        if "dtype" in self.place.layer.config:
+            config["dtype"] = self.place.layer.config["dtype"]
+        return Serialized(f"Conv{axes}D", config, (kernel.reshape(*[1] * axes, *kernel.shape),))
+
+
+class _FewerChannels(_Flattened, Inputs):
+    """A 1x1 convolution to r channels, the Flatten, and the Dense."""
+
+    name = "flatten"
+
+    def build(
+        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
+    ) -> tuple[Serialized, ...]:
+        """Return the convolution and the Dense."""
+        first, second = factors
+        kernel, bias = second.reshape(-1, second.shape[-1]), bias_of(arrays)
+        own = (kernel,) if bias is None else (kernel, bias)
+        return self._convolution(first), self.kind.refit(self.place.layer, own)
+
+
+class _FewerChannelsAndUnits(_Flattened, Tucker):
+    """A 1x1 convolution to r1 channels, the Flatten, a Dense of r2 units and the Dense."""
+
+    name = "flatten, two Dense"
+
+    def build(
+        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
+    ) -> tuple[Serialized, ...]:
+        """Return the convolution and both Dense."""
+        kind, layer, (first, core, last) = self.kind, self.place.layer, factors
+        halves = (core.reshape(-1, core.shape[-1]), last, bias_of(arrays))
+        name = f"{layer.config.get('name', 'dense')}_lowrank"
+        return self._convolution(first), *kind.split(kind.views(layer)[0], layer, halves, name)
