@@ -5,7 +5,6 @@ Calls take turns so that what else the machine does slows all of them alike.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import TrainingError
+from lrcompress.kinds import Serialized
+from lrcompress.kinds.shapes import COUNTED
+from lrcompress.kinds.shapes import multiplications as by_kernels
 from lrcompress.live.activations import find_layer
-from lrcompress.live.head import alone, head_of
+from lrcompress.live.head import head_of
 from lrcompress.live.outputs import STEPS
 from lrcompress.live.storing import load_model
 
@@ -29,17 +31,6 @@ MOST = 2_000
 WARM_UP = 3
 # A call that takes so long has nothing left to settle.
 SLOW = 1.0
-_CONVOLUTIONS = (
-    keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D,
-    keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D,
-)  # fmt: skip
-_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose,
-)  # fmt: skip
-_RECURRENT = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
-
-Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
@@ -197,86 +188,76 @@ def subject(path: Path, layers: Sequence[Sequence[str]] | None = None) -> Subjec
     model = runnable(path)
     try:
         rows = [[find_layer(model, path) for path in row] for row in layers or ()]
-        head = _side_by_side(rows if layers is not None else [head_of(model).layers])
+        head = _side_by_side(model, rows if layers is not None else [head_of(model).layers])
     except TrainingError:
         head = None
     return Subject(path, model, head)
 
 
-def _side_by_side(rows: Sequence[Sequence[Any]]) -> Any:
-    """Return rows of layers as one model, each with an input of its own."""
-    models = []
-    for number, layers in enumerate(rows):
-        shape = keras.tree.flatten(layers[0].input)[0].shape[1:]
-        models.append(alone(layers, tuple(n or STEPS for n in shape), f"part_{number}"))
-    if len(models) == 1:
-        return models[0]
-    entries = [keras.Input(model.input_shape[1:], name=f"into_{model.name}") for model in models]
-    outputs = [model(entry) for model, entry in zip(models, entries, strict=True)]
+def _side_by_side(model: Any, rows: Sequence[Sequence[Any]]) -> Any:
+    """Return rows of layers as one model, each with inputs of its own; None where they are not called in a row."""
+    nodes = {node.operation: node for node in reversed([*_nodes(model)])}
+    parts = []
+    for layers in rows:
+        uses = [nodes[layer] for layer in layers]
+        made = {id(tensor) for node in uses for tensor in node.output_tensors}
+        taken = [t for node in uses for t in node.input_tensors if id(t) not in made]
+        given = list({id(tensor): tensor for tensor in taken}.values())
+        parts.append(keras.Model(given, uses[-1].output_tensors))
+    if len(parts) == 1:
+        return parts[0]
+    entries: list[Any] = []
+    outputs: list[Any] = []
+    for part in parts:
+        own = [
+            keras.Input(t.shape[1:], dtype=t.dtype, name=f"into_{len(entries) + place}")
+            for place, t in enumerate(part.inputs)
+        ]
+        entries += own
+        outputs += keras.tree.flatten(part(own))
     return keras.Model(entries, outputs)
 
 
 def multiplications(model: Any) -> tuple[int | None, list[str]]:
     """Count the multiplications by kernels that one sample takes: nearly all there are.
 
-    Those of Dense, convolutional and recurrent layers; not those of biases, normalizations,
-    activations and embeddings, which grow with the activations only.
-
     Returns:
         Their number, None where layers with weights of their own could not be counted, and the
         classes of these layers.
     """
     total, unknown = 0, set[str]()
-    for layer, inputs, output in _uses(model):
-        found = _of_layer(layer, inputs, output)
+    for node in _nodes(model):
+        found = _of_use(node)
         if found is None:
-            unknown.add(type(layer).__name__)
+            unknown.add(type(node.operation).__name__)
         else:
             total += found
     return (None if unknown else total), sorted(unknown)
 
 
-def _uses(model: Any) -> Iterator[tuple[Any, Shape, Shape]]:
-    """Yield each use of a layer in a model, nested ones included, with its first shapes."""
+def _nodes(model: Any) -> Iterator[Any]:
+    """Yield each use of a layer in a model, nested ones included."""
     graph = getattr(model, "_functional", None) or model
     for nodes in getattr(graph, "_nodes_by_depth", {}).values():
         for node in nodes:
             layer = node.operation
             if isinstance(layer, keras.Model):
-                yield from _uses(layer)
+                yield from _nodes(layer)
             elif isinstance(layer, keras.layers.Layer) and node.input_tensors:
-                yield layer, node.input_tensors[0].shape, node.output_tensors[0].shape
+                yield node
 
 
-def _of_layer(layer: Any, inputs: Shape, output: Shape) -> int | None:
+def _of_use(node: Any) -> int | None:
     """Return the multiplications of one use of a layer; None if they are not known."""
-    if isinstance(layer, keras.layers.TimeDistributed):
-        inner = _of_layer(layer.layer, (None, *inputs[2:]), (None, *output[2:]))
-        return None if inner is None else (inputs[1] or STEPS) * inner
-    if isinstance(layer, keras.layers.Bidirectional):
-        halves = (layer.forward_layer, layer.backward_layer)
-        each = [_of_layer(half, inputs, output) for half in halves]
-        return None if None in each else sum(number or 0 for number in each)
-    if isinstance(layer, _RECURRENT):
-        return _times(inputs[1:2], layer.cell.kernel, layer.cell.recurrent_kernel)
-    if isinstance(layer, keras.layers.Dense):
-        return _times(output[1:-1], layer.kernel)
-    if isinstance(layer, (*_CONVOLUTIONS, *_SEPARABLE, *_TRANSPOSED)):
-        shape = inputs if isinstance(layer, _TRANSPOSED) else output
-        positions = shape[2:] if layer.data_format == "channels_first" else shape[1:-1]
-        if None in positions:
-            # Strides make less of a length, and nothing tells how much.
-            return None
-        if isinstance(layer, _SEPARABLE):
-            return _times(positions, layer.depthwise_kernel, layer.pointwise_kernel)
-        return _times(positions, layer.kernel)
-    is_free = isinstance(layer, keras.layers.Embedding) or all(
-        len(weight.shape) < 2 for weight in layer.weights
-    )
-    return 0 if is_free else None
-
-
-def _times(positions: Shape, *kernels: Any) -> int:
-    """Return the multiplications by kernels at so many positions."""
-    sizes: list[int] = [math.prod(kernel.shape) for kernel in kernels]
-    return math.prod(n or STEPS for n in positions) * sum(sizes)
+    layer, shapes = node.operation, [tensor.shape[1:] for tensor in node.input_tensors]
+    inner = getattr(layer, "layer", None)
+    if isinstance(inner, keras.Model):  # at each step
+        once = multiplications(inner)[0]
+        return None if once is None else (shapes[0][0] or STEPS) * once
+    # Of a layer of someone's own, the one of Keras that it extends.
+    classes = (c.__name__ for c in type(layer).__mro__ if c.__module__.startswith("keras."))
+    name = next(classes)
+    config = layer.get_config() if name in COUNTED else {}
+    output = node.output_tensors[0].shape[1:]
+    serialized = Serialized(name, config, tuple(layer.weights))
+    return by_kernels(serialized, shapes, output, open_length=STEPS)

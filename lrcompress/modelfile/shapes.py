@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lrcompress.kinds.shapes import Shape, agreed, output_shape, states_shape
-from lrcompress.kinds.terms import as_dict, as_list, own_input_shape, shape
+from lrcompress.kinds import Serialized
+from lrcompress.kinds.shapes import (
+    Shape,
+    agreed,
+    multiplications,
+    output_shape,
+    states_shape,
+)
+from lrcompress.kinds.terms import as_dict, as_list, is_built_in, own_input_shape, shape
 from lrcompress.modelfile.graph import Container, Item, Ref, is_leaf
 from lrcompress.modelfile.order import call_order, resolve
 
@@ -33,6 +40,36 @@ def shapes_of(model: ModelFile) -> dict[str, Shapes]:
         "/".join(path): (_all_known(inputs), output)
         for path, (inputs, output) in walk.found.items()
     }
+
+
+def multiplications_of(model: ModelFile) -> tuple[int | None, list[str]]:
+    """Return the multiplications by kernels of one sample, and the classes of layers that leave them unknown."""
+    total, unknown = 0, set[str]()
+    shapes = shapes_of(model)
+    for item in model.tree.walk() if model.tree is not None else ():
+        inputs, output = shapes.get("/".join(item.path), (None, None))
+        if item.inner is not None or "/".join(item.path) not in shapes:
+            continue
+        layer = Serialized(item.class_name, item.config, model.weights.arrays(item.path))
+        free = all(len(array.shape) < 2 for array in layer.arrays)
+        found = 0 if free else None
+        if inputs is not None and output is not None and is_built_in(item.entry):
+            found = multiplications(layer, inputs, output)
+        if found is None:
+            unknown.add(item.class_name)
+        else:
+            total += found * _uses(model, item)
+    return (None if unknown else total), sorted(unknown)
+
+
+def _uses(model: ModelFile, item: Item) -> int:
+    """Return how often a layer is called, in all calls of the models that it stands in."""
+    calls = 1
+    inner: Item | None = item
+    while inner is not None:
+        calls *= max(len(inner.calls), 1)
+        inner = None if model.tree is None else model.tree.owners.get(inner.container)
+    return calls
 
 
 def _all_known(inputs: _Given) -> tuple[Shape, ...] | None:

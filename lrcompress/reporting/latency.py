@@ -28,7 +28,13 @@ def verdicts(result: dict[str, Any]) -> list[str]:
             rows = [row for row in result["rows"] if (row["what"], row["model"]) == (what, index)]
             if rows:
                 lines.append(f"{lead}{name}, {_by_batch(rows)}.")
-        lines += [lead + line for line in _bound(first, entry)]
+        slower = [
+            row
+            for row in result["rows"]
+            if (row["what"], row["model"]) == ("model", index)
+            and row["speed"]["verdict"] == "slower"
+        ]
+        lines += [lead + line for line in _bound(first, entry, slower)]
     return lines
 
 
@@ -53,8 +59,8 @@ def _compared(speed: dict[str, Any]) -> str:
     }[speed["verdict"]]
 
 
-def _bound(first: dict[str, Any], entry: dict[str, Any]) -> list[str]:
-    """Return how much faster the multiplications saved could make the whole model at most."""
+def _bound(first: dict[str, Any], entry: dict[str, Any], slower: list[dict[str, Any]]) -> list[str]:
+    """Return how much faster the multiplications saved could make the whole model at most, or why it is slower."""
     before, after = first["multiplications"], entry["multiplications"]
     if before is None or not after:
         return []
@@ -64,7 +70,11 @@ def _bound(first: dict[str, Any], entry: dict[str, Any]) -> list[str]:
         ]
     part = (before - after) / before
     text = f"{share(part)} of the multiplications of a sample are saved"
-    hardly = ": however fast the head gets, the whole model can hardly be faster"
+    if slower:
+        batches = ", ".join(f"{row['batch_size']:,}" for row in slower)
+        why = f"at batch {batches} that is less than what more, smaller layers cost by themselves"
+        return [f"{text}: {why}."]
+    hardly = ": however fast these layers get, the whole model can hardly be faster"
     return [f"{text}{hardly if part < 0.05 else ''}."]
 
 

@@ -13,6 +13,7 @@ from lrcompress.errors import RunRecordError, UnsupportedModelError
 from lrcompress.events import before_keras, progress
 from lrcompress.files import sha256
 from lrcompress.modelfile import ModelFile, find_head, open_for_keras
+from lrcompress.modelfile.rewrite.layers import SUFFIX as LOWRANK
 from lrcompress.records import runs
 from lrcompress.records.results import Shown
 from lrcompress.verbs.context import find_record
@@ -20,6 +21,7 @@ from lrcompress.verbs.live_models import takes_live_models
 
 if TYPE_CHECKING:
     from lrcompress.live.timing import Subject
+    from lrcompress.modelfile.graph import Item
 
 BATCH_SIZES = (1, 32, 256)
 
@@ -30,7 +32,7 @@ class BenchmarkResult(Shown):
 
     Attributes:
         models: A dictionary a model, the first being what the others are compared with: ``model``,
-            ``parameters``, ``multiplications`` and those of its head.
+            ``parameters``, ``multiplications`` and those of its head or factorized layers.
         rows: A dictionary for each of ``what`` (``model``, ``head``, or ``layers`` where others than
             the head were factorized, which are then timed alone), ``batch_size`` and model:
             ``median``, ``q1`` and ``q3`` in seconds, ``runs``, ``samples_per_second``, and
@@ -73,7 +75,8 @@ def benchmark(
 ) -> BenchmarkResult:
     """Time the predictions of models, whole and their heads alone, in turns.
 
-    If another layer than the head was factorized, it is timed alone instead of the head.
+    If other layers than the head were factorized, these are timed instead of the head: all of them
+    side by side, each with random inputs of its own.
 
     The inputs are random: a dense network takes as long for any. Each call includes what
     `predict_on_batch` does about it: handing the inputs over and fetching the outputs.
@@ -153,18 +156,51 @@ def _of_record(record: runs.RunRecord) -> list[Path]:
 
 
 def _factorized(models: Sequence[ModelFile]) -> list[list[tuple[str, ...]] | None]:
-    """Return, for each model, the paths of the layers that are two factors in one of the models.
+    """Return, for each model, the paths of the layers that factorization changed in one of them, in rows.
 
-    None where that is the head, or where not every model has all of them.
+    A layer stands in one row with those that were put before it. None where all that changed is the
+    head, or where the models are not of one network.
     """
-    found = [{layer.path: layer for layer in model.sites} for model in models]
-    factored = [p for p in found[0] if any(p in one and one[p].first is not None for one in found)]
+    nothing: list[list[tuple[str, ...]] | None] = [None] * len(models)
+    found = [_rows(model) for model in models]
+    if any(set(rows) != set(found[0]) for rows in found):
+        return nothing
+    changed = [
+        path
+        for path, row in found[0].items()
+        if len(row) > 1
+        or len({_shapes(one, rows[path]) for one, rows in zip(models, found, strict=True)}) > 1
+    ]
     with contextlib.suppress(UnsupportedModelError):
-        if factored == [find_head(models[0]).path]:
-            factored = []
-    if not factored or any(path not in one for one in found for path in factored):
-        return [None] * len(models)
-    return [[tuple(dict.fromkeys((one[p].input_path, p))) for p in factored] for one in found]
+        if changed == [find_head(models[0]).path]:
+            return nothing
+    return [[rows[p] for p in changed] for rows in found] if changed else nothing
+
+
+def _rows(model: ModelFile) -> dict[str, tuple[str, ...]]:
+    """Return the paths of each layer and of those that factorization put before it, by the layer's path."""
+    rows: dict[str, tuple[str, ...]] = {}
+    for item in model.tree.walk() if model.tree is not None else ():
+        if item.inner is not None or LOWRANK in item.name:
+            continue
+        row = [item]
+        while (before := _put_before(row[0])) is not None:
+            row.insert(0, before)
+        rows["/".join(item.path)] = tuple("/".join(one.path) for one in row)
+    return rows
+
+
+def _put_before(item: Item) -> Item | None:
+    """Return the layer that factorization put before another one, if there is one."""
+    refs = item.calls[0] if len(item.calls) == 1 else []
+    before = item.container.by_name.get(refs[0].layer) if len(refs) == 1 else None
+    return before if before is not None and LOWRANK in before.name else None
+
+
+def _shapes(model: ModelFile, row: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of the arrays of some layers."""
+    paths = [tuple(path.split("/")) for path in row]
+    return tuple(array.shape for path in paths for array in model.weights.arrays(path))
 
 
 def _measured(
@@ -177,9 +213,12 @@ def _measured(
     models: list[Any] = [one.model if what == "model" else one.head for one in subjects]
     if any(model is None for model in models):
         return []
-    # The same inputs for all, those of the first: heads of one network take the same activations.
-    x = random_inputs(models[0], batch)
-    calls = {str(i): partial(model.predict_on_batch, x) for i, model in enumerate(models)}
+    # The same for all where they take the same: layers behind narrower ones take in less.
+    drawn = [random_inputs(model, batch) for model in (models[:1] if what == "model" else models)]
+    calls = {
+        str(i): partial(model.predict_on_batch, drawn[min(i, len(drawn) - 1)])
+        for i, model in enumerate(models)
+    }
     name = {"model": "whole model", "head": "head alone"}.get(what, "factorized layers alone")
     name += f", batch {batch}"
 

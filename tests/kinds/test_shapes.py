@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
-from lrcompress.kinds.shapes import agreed, output_shape
+from lrcompress.kinds import Serialized
+from lrcompress.kinds.shapes import agreed, multiplications, output_shape
 
 pytestmark = pytest.mark.keras
 
@@ -214,3 +216,23 @@ def test_an_axis_that_is_free_stays_so() -> None:
     assert agreed((None, 3), (5, 4)) == (5, 3)
     assert agreed((None, 3), (5, 3), strict=True) == (None, 3)
     assert agreed(None, ()) == ()
+
+
+def test_multiplications_are_counted_from_shapes_alone() -> None:
+    """Gates with arrays of their own, channels first, an open length, a layer of unknown work."""
+
+    def layer(name: str, *shapes: tuple[int, ...], **config: Any) -> Serialized:
+        return Serialized(name, config, tuple(np.empty(shape) for shape in shapes))
+
+    gates = layer("LSTM", *[(4, 3), (3, 3), (3,)] * 4)
+    conv = layer("Conv2D", (3, 2, 4, 6), (6,), data_format="channels_first")
+    dense = layer("Dense", (4, 3), (3,))
+
+    assert multiplications(gates, [LINE], (3,)) == 11 * 4 * 7 * 3
+    assert multiplications(conv, [(4, 9, 12)], (6, 7, 11)) == 7 * 11 * 24 * 6
+    assert multiplications(conv, [(5, 4, 9, 12)], (5, 6, 7, 11)) == 5 * 7 * 11 * 24 * 6
+    assert multiplications(conv, [(4, None, 12)], (6, None, 11), open_length=9) is None
+    assert multiplications(dense, [(None, 4)], (None, 3)) is None
+    assert multiplications(dense, [(None, 4)], (None, 3), open_length=5) == 60
+    assert multiplications(layer("Mine", (4, 3)), [LINE], LINE) is None
+    assert multiplications(layer("Mine", (4,)), [LINE], LINE) == 0

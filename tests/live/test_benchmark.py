@@ -38,12 +38,40 @@ def test_multiplications_are_those_of_the_kernels() -> None:
     assert count([k.LSTM(6)], (10, 3)) == (10 * (3 + 6) * 24, [])
     assert count([k.Bidirectional(k.GRU(6))], (10, 3)) == (2 * 10 * (3 + 6) * 18, [])
     assert count([k.TimeDistributed(k.Dense(5))], (10, 3)) == (150, [])
+    assert count([k.TimeDistributed(k.Conv1D(5, 2))], (10, 4, 3)) == (10 * 3 * 30, [])
+    assert count([k.TimeDistributed(keras.Sequential([k.Dense(5)]))], (10, 3)) == (150, [])
+    assert count([k.DepthwiseConv1D(3, strides=2)], (7, 2)) == (3 * 3 * 2, [])
+    assert count([k.ConvLSTM1D(2, 3)], (10, 7, 4)) == (10 * 5 * 3 * (4 + 2) * 8, [])
+    assert count([k.RNN([k.GRUCell(6), k.LSTMCell(2)])], (10, 3)) == (10 * (9 * 18 + 8 * 8), [])
+    assert count([k.EinsumDense("abc,cde->abde", (None, 2, 4))], (10, 3)) == (10 * 24, [])
+    assert count([k.EinsumDense("...x,xy->...y", 4)], (7, 5, 3)) == (35 * 12, [])
     assert count([k.Embedding(50, 3), k.BatchNormalization(), k.Dense(2)], (4,)) == (24, [])
+
+
+def test_attention_is_counted_with_the_products_of_activations() -> None:
+    """Four projections, and what grows with the product of both lengths."""
+    query, value = keras.Input((5, 4)), keras.Input((7, 6))
+    heads, key, width = 2, 3, 8
+    layer = k.MultiHeadAttention(heads, key, value_dim=width, output_shape=9)
+    model = keras.Model([query, value], layer(query, value))
+
+    projections = heads * (5 * 4 * key + 7 * 6 * key + 7 * 6 * width + 5 * width * 9)
+    assert multiplications(model) == (projections + 5 * 7 * heads * (key + width), [])
+    alike = keras.Model([query, value], k.Attention()([k.Dense(6)(query), value]))
+    assert multiplications(alike) == (5 * 4 * 6 + 5 * 7 * (6 + 6), [])
 
 
 def test_what_cannot_be_counted_is_named() -> None:
     """A layer of unknown work leaves the whole uncounted."""
-    assert count([k.EinsumDense("ab,bc->ac", 4), k.Dense(2)], (3,)) == (None, ["EinsumDense"])
+
+    class Own(k.Layer):
+        def build(self, shape: Any) -> None:
+            self.matrix = self.add_weight(shape=(shape[-1], 4))
+
+        def call(self, x: Any) -> Any:
+            return x @ self.matrix
+
+    assert count([Own(), k.Dense(2)], (3,)) == (None, ["Own"])
     assert count([k.Conv1D(2, 3)], (None, 3)) == (None, ["Conv1D"])
 
 
@@ -220,3 +248,30 @@ def test_the_layers_that_were_factorized_are_timed_alone(
     counts = [(one["head_multiplications"], one["head_parameters"]) for one in found.models]
     # 12 x 30 and 30 x 20, with their biases; r (m + n) of each.
     assert counts == [(960, 1010), (3 * 42 + 3 * 50, 3 * 42 + 3 * 50 + 50)]
+
+
+def test_layers_of_every_kind_are_timed_beside_what_became_of_them(tmp_path: Path) -> None:
+    """Rows are told by the layers put before one; what takes in less for it is a row of its own."""
+
+    def network(*, small: bool) -> keras.Model:
+        keras.backend.clear_session()  # for the names of the others
+        x = keras.Input((6, 6, 3))
+        y = k.Conv2D(3, 3, use_bias=False, name="conv_lowrank")(x) if small else x
+        y = k.Conv2D(8, 1 if small else 3, name="conv")(y)
+        y = k.Conv2D(4, 1, use_bias=False, name="flat_lowrank")(y) if small else y
+        y = k.Dense(2 if small else 5, name="narrow")(k.Flatten(name="flat")(y))
+        y = k.Reshape((5, 4))(k.Dense(20, name="behind")(y))
+        y = k.MultiHeadAttention(2, 2 if small else 3, name="attention")(y, y)
+        return keras.Model(x, k.Dense(3, name="head")(k.Flatten()(y)))
+
+    paths = [tmp_path / "large.keras", tmp_path / "small.keras"]
+    network(small=False).save(paths[0])
+    network(small=True).save(paths[1])
+
+    found = lrcompress.benchmark(paths, batch_sizes=(2,), seconds=0)
+
+    assert [row["what"] for row in found.rows] == ["model", "model", "layers", "layers"]
+    whole = [16 * 27 * 8, 128 * 5, 5 * 20, 4 * 5 * 4 * 6 + 2 * 25 * 6]
+    parts = [16 * 27 * 3 + 16 * 24, 16 * 8 * 4, 64 * 2, 2 * 20, 4 * 5 * 4 * 4 + 2 * 25 * 4]
+    assert [one["head_multiplications"] for one in found.models] == [sum(whole), sum(parts)]
+    assert [one["multiplications"] for one in found.models] == [sum(whole) + 60, sum(parts) + 60]

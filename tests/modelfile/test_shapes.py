@@ -10,7 +10,7 @@ import pytest
 
 from lrcompress.errors import LRCompressError
 from lrcompress.modelfile import open_model
-from lrcompress.modelfile.shapes import shapes_of
+from lrcompress.modelfile.shapes import multiplications_of, shapes_of
 
 
 def written(model: Any, folder: Path, suffix: str) -> dict[str, Any]:
@@ -59,6 +59,12 @@ def test_shapes_are_followed_through_a_graph(tmp_path: Path, suffix: str) -> Non
     # The nested model leaves its lengths open; the call tells them.
     assert found["free/in_free"] == (((10, 12, 4),), (5, 6, 5))
     assert next(out for path, (_, out) in found.items() if "in_sequential" in path) == (8, 10, 3)
+    # The shared layer is called twice.
+    convolutions = 8 * 10 * 9 * 4 * 3 + 5 * 6 * 4 * 4 * 5 + 2 * 120 * 4 * 4
+    recurrent = 7 * ((6 + 3) * 12 + (3 + 3) * 12)
+    dense = (4 * 5 * 3 + 5 * 6 * 5 + 3) * 2
+    opened = open_model(tmp_path / f"model{suffix}")
+    assert multiplications_of(opened) == (convolutions + recurrent + dense, [])
 
 
 @pytest.mark.keras
@@ -105,7 +111,9 @@ def test_files_of_others_tell_their_shapes(path: Path) -> None:
         pytest.skip("is no model that can be read")
 
     found = shapes_of(model)
+    total, unknown = multiplications_of(model)
 
+    assert (total is None) == bool(unknown)
     for site in model.sites:
         inputs, output = found.get(site.path, (None, None))
         if len(site.layers) == 1:

@@ -1,4 +1,4 @@
-"""Time the predictions of models, whole and their heads alone."""
+"""Time the predictions of models, whole, and their factorized layers or heads alone."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from lrcompress.reporting.words import count
 @click.option("--batch-sizes", default="1,32,256", show_default=True, metavar="LIST",
               callback=numbers_of("batch sizes", "1,32,256"), help="Samples a call.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(min=0), default=2.0, show_default=True,
-              help="Time for each model at each batch size, whole and head; 7 runs at least.")  # fmt: skip
+              help="Time for each model at each batch size, whole and part; 7 runs at least.")  # fmt: skip
 @verb
 def command(models: tuple[Path, ...], run: Path | None, **options: Any) -> Answer:  # noqa: ANN401
-    """Time predictions: whole models and their heads alone, each MODEL against the first.
+    """Time predictions: whole models, and the layers that were factorized or the heads alone.
+
+    Each MODEL is compared with the first.
 
     Runs take turns, so that what else the machine does slows all alike. Without MODEL the original
     of the last run is timed against what was made of it, and the report shows the result. Models use

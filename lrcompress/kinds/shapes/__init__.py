@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from lrcompress.kinds.shapes.multiplications import COUNTED, multiplications
 from lrcompress.kinds.shapes.rules import output_shape, states_shape
-from lrcompress.kinds.shapes.windows import Shape, positions
+from lrcompress.kinds.shapes.windows import Shape
 
-__all__ = ["Shape", "agreed", "output_shape", "positions", "states_shape"]
+__all__ = ["COUNTED", "Shape", "agreed", "multiplications", "output_shape", "states_shape"]
 
 
 def agreed(first: Shape | None, second: Shape | None, *, strict: bool = False) -> Shape | None:
