@@ -29,7 +29,7 @@ def layer_result(found: Factorized, written: Written) -> LayerResult:
     return LayerResult(
         name=head.name,
         path=head.path,
-        first_name=written.first_names[head.path],
+        first_name=written.first_names[head.path][0],
         kernel_shape=head.kernel_shape,
         dtype=head.dtype,
         activation=head.activation,

@@ -1,4 +1,4 @@
-"""Keras model files without Keras: find a Dense layer, read it, write a file with two in its place.
+"""Keras model files without Keras: find layers, read them, write a file with other stock layers in their place.
 
 Two that are one matrix already are found as one, and written with another rank, or as one.
 
@@ -14,8 +14,8 @@ from lrcompress.modelfile.find import find_head, find_sites, head_paths
 from lrcompress.modelfile.loadable import check_loadable, made_of, model_of, open_for_keras
 from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
 from lrcompress.modelfile.places import Places, find_places
-from lrcompress.modelfile.read import not_finite, open_model, read_bias, read_kernel
-from lrcompress.modelfile.rewrite import write_merged, write_replaced
+from lrcompress.modelfile.read import not_finite, open_model, read_arrays, read_bias, read_kernel
+from lrcompress.modelfile.rewrite import write_changed, write_merged, write_replaced
 from lrcompress.modelfile.sniff import SUFFIXES
 
 __all__ = [
@@ -37,8 +37,10 @@ __all__ = [
     "not_finite",
     "open_for_keras",
     "open_model",
+    "read_arrays",
     "read_bias",
     "read_kernel",
+    "write_changed",
     "write_merged",
     "write_replaced",
 ]

@@ -133,6 +133,13 @@ class Numbering(NamedTuple):
 
 
 NUMBERING = Numbering()
+# What the groups and arrays of random generators are called.
+SEEDS = ("seed_generator", "random_generator")
+
+
+def is_seed(path: str) -> bool:
+    """Return whether an array is the state of a random generator, which Keras does not count."""
+    return any(part.startswith(SEEDS) for part in path.split("/"))
 
 
 @dataclass(frozen=True)
@@ -150,10 +157,14 @@ class Weights:
     weight_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     problem: str | None = None
 
-    def arrays(self, path: LayerPath) -> tuple[StoredArray, ...]:
-        """Return the arrays of a layer that are there."""
+    def paths(self, path: LayerPath) -> tuple[str, ...]:
+        """Return where the arrays of a layer stand that are there; states of random generators are none."""
         known = self.index.arrays
-        return tuple(known[p] for p in self.of_layer.get(path, ()) if p in known)
+        return tuple(p for p in self.of_layer.get(path, ()) if p in known and not is_seed(p))
+
+    def arrays(self, path: LayerPath) -> tuple[StoredArray, ...]:
+        """Return the arrays of a layer that are there, in Keras' order."""
+        return tuple(self.index.arrays[p] for p in self.paths(path))
 
 
 @dataclass(frozen=True)
@@ -253,7 +264,7 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_replaced` or `write_merged` has put in place.
+    """What has been put in place.
 
     Attributes:
         path: The new file.
@@ -262,8 +273,8 @@ class Written:
         optimizer_bytes: Bytes of optimizer state in the old file.
         optimizer_bytes_after: Bytes of it in the new file, which does without.
         parameters: Number of weights of the new model.
-        first_names: Name of the first of two layers by path of the second: that is there, or that
-            was there and is merged.
+        first_names: Names of the layers that now stand before a changed one and make it up with it,
+            by its path, in their order; of a merged one those that stood there.
         warnings: Sentences about what the user may want to know.
     """
 
@@ -273,5 +284,5 @@ class Written:
     optimizer_bytes: int
     optimizer_bytes_after: int
     parameters: int
-    first_names: dict[str, str]
+    first_names: dict[str, tuple[str, ...]]
     warnings: tuple[str, ...]

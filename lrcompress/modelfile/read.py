@@ -16,7 +16,7 @@ from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import OpenModel, opened
 from lrcompress.modelfile.graph import Container, build
 from lrcompress.modelfile.hdf5 import Index, StoredArray, read_array, text
-from lrcompress.modelfile.model import LayerInfo, ModelFile, Site, SiteLayer, Weights
+from lrcompress.modelfile.model import LayerInfo, ModelFile, Site, Weights, is_seed
 from lrcompress.modelfile.untrusted import decoding, parse_json
 from lrcompress.records import provenance
 
@@ -112,14 +112,8 @@ def _count(paths: tuple[str, ...], index: Index) -> int:
     return sum(
         index.arrays[path].size
         for path in paths
-        if path in index.arrays and not _is_seed(path) and index.arrays[path].dtype != "object"
+        if path in index.arrays and not is_seed(path) and index.arrays[path].dtype != "object"
     )
-
-
-def _is_seed(path: str) -> bool:
-    """Return whether an array is the state of a random generator, which Keras does not count."""
-    names = ("seed_generator", "random_generator")
-    return any(part.startswith(names) for part in path.split("/"))
 
 
 def _parameters(weights: Weights, kind: str) -> int:
@@ -162,11 +156,27 @@ def read_kernel(model: ModelFile, site: Site, dtype: str | None = None) -> NDArr
         ModelFileError: If the file cannot be read or is no longer the one described.
     """
     with opened(model.path, index=model.weights.index) as file, decoding(model.path):
-        parts = [site.kind.matrix(p.view, _Values(model, file, p)) for p in site.layers]
+        parts = [site.kind.matrix(p.view, _Values(model, file, p.stored)) for p in site.layers]
         if site.first is None:
             return parts[0]
         left, right = parts
         return product(left, right, dtype or _wide(site))
+
+
+def read_arrays(model: ModelFile, path: str) -> tuple[NDArray[Any], ...]:
+    """Return the values of a layer's arrays in Keras' order, in their stored type, bfloat16 as float32.
+
+    Not checked for NaN.
+
+    Raises:
+        ModelFileError: If the file cannot be read or is no longer the one described.
+    """
+    weights, where = model.weights, tuple(path.split("/"))
+    if where not in weights.of_layer:  # a name may have a slash
+        where = next((p for p in weights.of_layer if "/".join(p) == path), where)
+    stored = weights.arrays(where)
+    with opened(model.path, index=model.weights.index) as file, decoding(model.path):
+        return tuple(_Values(model, file, stored))
 
 
 def read_bias(model: ModelFile, site: Site, dtype: str | None = None) -> NDArray[Any] | None:
@@ -175,7 +185,7 @@ def read_bias(model: ModelFile, site: Site, dtype: str | None = None) -> NDArray
         return None
     kind = site.kind
     with opened(model.path, index=model.weights.index) as file, decoding(model.path):
-        values = [_Values(model, file, layer) for layer in site.layers]
+        values = [_Values(model, file, layer.stored) for layer in site.layers]
         biases = [kind.bias(p.view, v) for p, v in zip(site.layers, values, strict=True)]
         if len(biases) == 1 or biases[0] is None:
             return biases[-1]
@@ -191,9 +201,9 @@ def _wide(site: Site) -> str:
 class _Values(Sequence[NDArray[Any]]):
     """The arrays of a layer, each read when it is asked for, if the file is still what was described."""
 
-    def __init__(self, model: ModelFile, file: OpenModel, layer: SiteLayer) -> None:
+    def __init__(self, model: ModelFile, file: OpenModel, stored: Sequence[StoredArray]) -> None:
         """Remember where they are."""
-        self._model, self._file, self._stored = model, file, layer.stored
+        self._model, self._file, self._stored = model, file, stored
 
     def __len__(self) -> int:
         """Return how many they are."""

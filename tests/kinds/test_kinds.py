@@ -100,7 +100,7 @@ def test_a_kind_of_ones_own_is_found_read_and_split(
     )
 
     assert [s.path for s in opened.sites] == ["words", "out"]
-    assert written.first_names == {"words": "words_lowrank"}
+    assert written.first_names == {"words": ("words_lowrank",)}
     x = RNG.integers(0, 11, (5, 7))
     split = keras.saving.load_model(written.path)
     assert type(split.get_layer("words")).__name__ == "Dense"

@@ -223,7 +223,7 @@ def test_the_first_bias_is_folded_into_the_second(
     assert set(new) == {kernel, bias, *hidden}
     for name in hidden:
         np.testing.assert_array_equal(new[name], old[name], strict=True)
-    assert written.first_names == {"c": "b"}
+    assert written.first_names == {"c": ("b",)}
     assert (written.optimizer_bytes, written.optimizer_bytes_after) == (200, 0)
     if kind == "hdf5":
         assert lists["model_weights:layer_names"] == ["h", "c"]
@@ -258,7 +258,7 @@ def test_a_pair_takes_another_rank_in_place(
     for name, values in expected.items():
         np.testing.assert_array_equal(new[name], values, strict=True)
     assert [layer.name for layer in again.layers] == ["x", "h", "b", "c"]
-    assert (find_head(again).rank, written.first_names) == (2, {"c": "b"})
+    assert (find_head(again).rank, written.first_names) == (2, {"c": ("b",)})
     assert written.parameters == 6 * 6 + 6 + 6 * 2 + 2 * 5 + 5
 
 

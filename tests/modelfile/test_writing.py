@@ -35,7 +35,7 @@ def test_one_dense_becomes_two(small: ModelFile, tmp_path: Path) -> None:
 
     new = open_model(written.path)
     first, second = find_head(new).halves
-    assert written.first_names == {"probs": "probs_lowrank"}
+    assert written.first_names == {"probs": ("probs_lowrank",)}
     assert [layer.name for layer in new.layers] == ["x", "hidden", "probs_lowrank", "probs"]
     assert (first.kernel_shape, first.use_bias, first.activation) == ((8, 2), False, "linear")
     assert (second.name, second.kernel_shape, second.activation) == ("probs", (2, 5), "softmax")
@@ -227,7 +227,7 @@ def test_a_name_in_use_is_not_given_twice(make: Maker, tmp_path: Path) -> None:
 
     written = write_replaced(model, [factors(find_head(model))], tmp_path / "out.h5")
 
-    assert written.first_names == {"probs": "probs_lowrank_2"}
+    assert written.first_names == {"probs": ("probs_lowrank_2",)}
 
 
 def test_entries_that_are_no_layers_stay(make: Maker, tmp_path: Path) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from lrcompress.modelfile.rewrite.replace import write_merged, write_replaced
+from lrcompress.modelfile.rewrite.replace import write_changed, write_merged, write_replaced
 
-__all__ = ["write_merged", "write_replaced"]
+__all__ = ["write_changed", "write_merged", "write_replaced"]

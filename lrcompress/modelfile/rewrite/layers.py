@@ -7,16 +7,23 @@ still hold; only its own inputs change. The edits happen in a copy of the config
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from lrcompress.kinds import Serialized, is_wrapped, peeled
 from lrcompress.kinds.terms import ON_KERNEL, REGULARIZERS, as_dict, as_list, compute_dtype
-from lrcompress.modelfile.graph import Container, Item, is_leaf
+from lrcompress.modelfile.graph import Container, Item, is_leaf, tensors
+from lrcompress.modelfile.rewrite.widths import (
+    BUILD_KEYS,
+    INPUT_KEYS,
+    Change,
+    built_shapes,
+    output_shape,
+    parts_of,
+    set_width,
+)
 
 SUFFIX = "_lowrank"
-# Where the shape of the input stands in a layer's own config: it stays with the first layer.
-_INPUT_KEYS = ("batch_input_shape", "batch_shape", "input_shape", "input_dtype")
-_BUILD_KEYS = ("input_shape", "shapes_dict")
 
 
 class Draft:
@@ -40,41 +47,48 @@ class Draft:
         return copied
 
     def put_before(
-        self, item: Item, layer: Serialized, name: str, before: str = "", width: int = 0
+        self, item: Item, layer: Serialized, name: str, chain: Sequence[Serialized], before: str
     ) -> None:
         """Put a new layer before one that is not edited yet, wrapped as that is.
 
-        It takes the other one's inputs, or is fed by the new layer `before` it, of so many units.
+        It takes the other one's input, or is fed by the last of a chain of new layers, called `before`.
         """
         entry = copy.deepcopy(self.entry(item))
+        other = peeled(entry).get("class_name") != layer.class_name
         _strip_shared_ids(entry)
         _settle(entry, layer)
-        _rename(peeled(entry), layer.config["name"])
+        if is_wrapped(entry):
+            _rename(peeled(entry), layer.config.get("name", name))
         _rename(entry, name)
-        if before:
-            _feed(entry, item, before, width)
+        if other:
+            _call_on_first_only(entry, item)
+            for part in parts_of(entry):
+                if "shapes_dict" in as_dict(part.get("build_config")):
+                    part["build_config"] = {"input_shape": (*built_shapes(part), None)[0]}
+        if chain:
+            _feed(entry, item, before, chain)
         self._new.setdefault(id(item.entry), []).append(entry)
         self._touched.add(item.container)
 
     def settle(self, item: Item, layer: Serialized) -> None:
-        """Give a layer another config."""
+        """Give a layer another class or config."""
         _settle(self.entry(item), layer)
 
-    def feed(self, item: Item, before: str, width: int) -> None:
-        """Make a layer take in another one, of so many units, at each of its calls."""
-        _feed(self.entry(item), item, before, width)
+    def feed(self, item: Item, before: str, chain: Sequence[Serialized]) -> None:
+        """Make a layer take in the last of a chain of new layers at each of its calls."""
+        _feed(self.entry(item), item, before, chain)
 
     def take_over(self, first: Item, second: Item, width: int) -> None:
         """Give a layer the inputs, `width` wide, of the one before it, which goes."""
         gone, kept = self.entry(first), self.entry(second)
-        for before, after in zip(_parts(gone), _parts(kept), strict=True):
-            _state_width(after, width)
+        for before, after in zip(parts_of(gone), parts_of(kept), strict=True):
+            _state_input(after, lambda dims: set_width(dims, width))
             old, new = as_dict(before.get("config")), as_dict(after.get("config"))
-            for key in (*_INPUT_KEYS, "input_dim"):
+            for key in (*INPUT_KEYS, "input_dim"):
                 if key in old:
                     new[key] = copy.deepcopy(old[key])
             old, new = as_dict(before.get("build_config")), as_dict(after.get("build_config"))
-            for key in _BUILD_KEYS:
+            for key in BUILD_KEYS:
                 if key in old and key in new:
                     new[key] = copy.deepcopy(old[key])
         if not second.container.sequential:
@@ -95,30 +109,61 @@ class Draft:
         return self.config
 
 
-def _feed(entry: dict[str, Any], item: Item, before: str, width: int) -> None:
-    """Make the layer of an entry, which is or copies that of `item`, take in another one."""
-    for part in _parts(entry):
-        _state_width(part, width)
+def _feed(entry: dict[str, Any], item: Item, before: str, chain: Sequence[Serialized]) -> None:
+    """Make the layer of an entry, which is or copies that of `item`, take in a chain of new ones."""
+
+    def change(dims: list[Any]) -> None:
+        for layer in chain:
+            dims[:] = output_shape(layer, dims)
+
+    for part in parts_of(entry):
+        _state_input(part, change)
     if item.container.sequential:
         return
     nodes = as_list(entry.get("inbound_nodes"))
     if not nodes or not all(item.calls):
         msg = f"layer {item.name} is called on nothing"
         raise ValueError(msg)
+    same = peeled(entry).get("class_name") == chain[-1].class_name
     dtype = compute_dtype(as_dict(peeled(entry).get("config")))
-    edit = _Rewiring(item, before, width, dtype)
+    edit = _Rewiring(item, before, change, dtype, same)
     entry["inbound_nodes"] = [edit.apply(node, call) for call, node in enumerate(nodes)]
 
 
-def _parts(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the JSON objects of a layer: its own, and that of the layer which it wraps."""
-    return [entry, peeled(entry)] if is_wrapped(entry) else [entry]
+def _call_on_first_only(entry: dict[str, Any], item: Item) -> None:
+    """Leave in the calls of a new layer of another class than that of `item` nothing but the input."""
+    nodes = as_list(entry.get("inbound_nodes"))
+    if nodes:
+        known = item.container.by_name
+        entry["inbound_nodes"] = [_first_only(node, known) for node in nodes]
+
+
+def _first_only(node: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out
+    """Return a call with its first tensor only."""
+    if isinstance(node, dict) and "args" in node:
+        first = as_list(node["args"])[:1]
+        return node | {"args": [_first_of(first[0]) if first else None], "kwargs": {}}
+    leaf: Any = node
+    while not is_leaf(leaf, known) and as_list(leaf):
+        leaf = leaf[0]
+    return [[*leaf[:3], *([{}] if len(leaf) == 4 else [])]]
+
+
+def _first_of(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
+    """Return the first tensor of a positional argument, which may be a list of them."""
+    while isinstance(value, list) and value:
+        value = value[0]
+    return value
 
 
 def _settle(entry: dict[str, Any], layer: Serialized) -> None:
     """Give the layer of an entry, wrappers peeled, another class and config."""
     part = peeled(entry)
-    part["class_name"], part["config"] = layer.class_name, layer.config
+    if part.get("class_name") != layer.class_name:
+        part["class_name"] = layer.class_name
+        if "module" in part:
+            part["module"], part["registered_name"] = "keras.layers", None
+    part["config"] = copy.deepcopy(layer.config)
 
 
 def _strip_shared_ids(entry: dict[str, Any]) -> None:
@@ -136,40 +181,37 @@ def _rename(entry: dict[str, Any], name: str) -> None:
         entry["name"] = name
 
 
-def _state_width(entry: dict[str, Any], width: int) -> None:
-    """Make a layer expect so many inputs, wherever its JSON says how many."""
+def _state_input(entry: dict[str, Any], change: Change) -> None:
+    """Change the input shape of a layer that no longer takes in the model's input, wherever its JSON states it."""
     config = as_dict(entry.get("config"))
-    for key in _INPUT_KEYS:
+    for key in INPUT_KEYS:
         config.pop(key, None)
-    if config.get("input_dim") is not None:
-        config["input_dim"] = width
-    build = as_dict(entry.get("build_config"))
-    for key in _BUILD_KEYS:
-        shape = build.get(key)
-        for dims in as_dict(shape).values() if key == "shapes_dict" else [shape]:
-            _set_last(dims, width)
-
-
-def _set_last(shape: object, width: int) -> None:
-    """Set the last axis of a serialized shape in place."""
-    dims = as_list(shape)
-    if dims:
-        dims[-1] = width
+    if config.get("input_dim") is not None and entry.get("class_name") != "Embedding":
+        dims = [None, config["input_dim"]]
+        change(dims)
+        config["input_dim"] = dims[-1]
+    for dims in built_shapes(entry)[:1]:
+        change(dims)
 
 
 class _Rewiring:
-    """Replaces the tensors in a serialized call by another layer's output of the same call."""
+    """Replaces the first tensor in a serialized call by another layer's output of the same call."""
 
-    def __init__(self, item: Item, name: str, width: int, dtype: str | None) -> None:
-        """Remember what the new tensors are."""
-        self._known = item.container.by_name
-        self._name, self._width, self._dtype = name, width, dtype
+    def __init__(
+        self, item: Item, name: str, change: Change, dtype: str | None, same: bool
+    ) -> None:
+        """Remember what the new tensors are, and whether keyword arguments went to the `same` class."""
+        self._item, self._known = item, item.container.by_name
+        self._name, self._change, self._dtype, self._same = name, change, dtype, same
 
     def apply(self, value: Any, call: int) -> Any:  # noqa: ANN401 - JSON in, JSON out
-        """Return a copy of `value` in which every tensor is the other layer's output."""
+        """Return a copy of `value` in which that tensor is the other layer's output."""
         if is_leaf(value, self._known):
-            # Keyword arguments went to the first layer; the second has none worth repeating.
-            return [self._name, call, 0, *([{}] if len(value) == 4 else [])]
+            if not self._is_input(value, call):
+                return copy.deepcopy(value)
+            # Of one class the first has them already; the second has none worth repeating.
+            rest = ([{}] if self._same else copy.deepcopy(value[3:])) if len(value) == 4 else []
+            return [self._name, call, 0, *rest]
         if isinstance(value, list):
             return [self.apply(part, call) for part in value]
         if not isinstance(value, dict):
@@ -177,18 +219,27 @@ class _Rewiring:
         config = as_dict(value.get("config"))
         if is_leaf(config.get("keras_history"), self._known):
             tensor = copy.deepcopy(value)
+            if not self._is_input(config["keras_history"], call):
+                return tensor
             tensor["config"]["keras_history"] = [self._name, call, 0]
-            _set_last(tensor["config"].get("shape"), self._width)
+            dims = as_list(tensor["config"].get("shape"))
+            if dims:
+                self._change(dims)
             if self._dtype is not None and "dtype" in config:
                 tensor["config"]["dtype"] = self._dtype
             return tensor
         return {key: self.apply(part, call) for key, part in value.items()}
 
+    def _is_input(self, leaf: list[Any], call: int) -> bool:
+        """Return whether a tensor is the layer's input, not a state or mask that it is given as well."""
+        first = next(tensors(as_list(self._item.entry["inbound_nodes"])[call], self._known))
+        return leaf[:3] == list(first)
 
-def split_remarks(name: str, layer: Serialized) -> list[str]:
+
+def split_remarks(name: str, layers: Sequence[Serialized]) -> list[str]:
     """Return sentences about what a layer's settings mean once it is split."""
-    found = [key for key in ON_KERNEL if layer.config.get(key) is not None]
-    if not found:
+    found = [key for key in ON_KERNEL if layers[-1].config.get(key) is not None]
+    if not found or len(layers) < 2:
         return []
     return [
         f"Layer {name} keeps its {' and '.join(found)}, which now acts on the smaller second kernel "

@@ -13,12 +13,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.kinds import is_wrapped, peeled
 from lrcompress.kinds.terms import as_dict
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import CONFIG, METADATA, OpenModel
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import Index, parents, text
+from lrcompress.modelfile.hdf5 import Index, parents
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.rewrite.names import Names
 from lrcompress.modelfile.untrusted import dump_json, parse_json
@@ -42,7 +43,8 @@ class Changes:
         arrays: The arrays of each new layer by its path.
         gone: Paths of layers that are no more, their weights with them.
         values: New values by a layer's path and the number of the array there; None: the array is
-            no more. Only a bias, the array of number 1, may be new.
+            no more. New ones stand behind those that are there.
+        reclassed: Paths of layers that are of another class than before; all their arrays are new.
     """
 
     config: dict[str, Any]
@@ -50,6 +52,7 @@ class Changes:
     arrays: dict[LayerPath, tuple[NewArray, ...]] = field(default_factory=dict)
     gone: set[LayerPath] = field(default_factory=set)
     values: dict[tuple[LayerPath, int], NewArray | None] = field(default_factory=dict)
+    reclassed: set[LayerPath] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -152,24 +155,16 @@ def plan_weights(
     return _plan_legacy(model, tree, source, changes)
 
 
-def _put(plan: Plan, model: ModelFile, path: LayerPath, number: int, array: NewArray) -> bool:
-    """Plan new values in the place of a layer's array; return whether there is one."""
-    old = model.weights.of_layer[path]
-    if number < len(old):
-        plan.arrays[plan.target(old[number]) or old[number]] = array
-    return number < len(old)
-
-
 def _plan_archive(
     model: ModelFile, tree: Container, source: h5py.File, changes: Changes
 ) -> tuple[Plan, list[str]]:
     """Plan the weights of a `.keras` archive.
 
     The paths count layers by class, so all are derived anew and whole groups move. Each new layer
-    gets the groups of the one it was split from: Keras 2.14 and 2.15 ask for a ``vars`` group in
-    every layer, empty or not. Optimizer state, which fits other variables, stays behind.
+    gets a ``vars`` group, for which Keras 2.14 and 2.15 ask in every layer, empty or not. Optimizer
+    state, which fits other variables, stays behind.
     """
-    weights, firsts = model.weights, changes.firsts
+    weights = model.weights
     new = archive.layer_groups(
         tree,
         lambda path, _: path in changes.arrays or bool(weights.of_layer.get(path)),
@@ -178,47 +173,54 @@ def _plan_archive(
     plan = Plan(dropped={archive.OPTIMIZER, *(weights.groups[path] for path in changes.gone)})
     plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
     items = {item.path: item for item in tree.walk()}
-    below = _groups_below(weights.index, {weights.groups[path] for path in firsts})
-    for old_path, path in _pairs(changes):
-        old_group = weights.groups[old_path]
-        kernel = new[path] + weights.of_layer[old_path][0][len(old_group) :]
-        for number, values in enumerate(changes.arrays[path]):
-            plan.arrays[f"{kernel.rpartition('/')[0]}/{number}" if number else kernel] = values
-        for group in below[old_group]:
-            twin = new[path] + group[len(old_group) :]
-            plan.groups.add(twin)
-            name = text(source[weights.index.groups[group]].attrs.get("name"))
-            if name is not None:
-                plan.attributes[twin, "name"] = _name_of(items[path], group == old_group + "/vars")
+    named = any("name" in source[g].attrs for c, g in weights.index.groups.items() if _holds(c))
+    for _, path in _pairs(changes):
+        places = _places_of_new(plan, items[path], new[path], named=named)
+        arrays = changes.arrays[path]
+        plan.arrays |= {f"{places}/{number}": array for number, array in enumerate(arrays)}
+    for path in changes.reclassed:
+        plan.dropped.update(weights.paths(path))
     for (path, number), array in changes.values.items():
+        old = weights.paths(path)
         if array is None:
-            plan.dropped.add(weights.of_layer[path][number])
-        elif not _put(plan, model, path, number, array):
-            kernel = weights.of_layer[path][0]
-            place = plan.target(kernel) or kernel
-            plan.arrays[f"{place.rpartition('/')[0]}/{number}"] = array
+            plan.dropped.add(old[number])
+        elif path in changes.reclassed:
+            plan.arrays[f"{new[path]}{_within(items[path])}/{number}"] = array
+        elif number < len(old):
+            plan.arrays[plan.target(old[number]) or old[number]] = array
+        else:
+            last = (
+                plan.target(old[-1]) or old[-1] if old else f"{new[path]}{_within(items[path])}/-1"
+            )
+            where, _, at = last.rpartition("/")
+            plan.arrays[f"{where}/{int(at) + number + 1 - len(old)}"] = array
     return plan, []
+
+
+def _holds(group: str) -> bool:
+    """Return whether a group of an archive holds arrays of a layer."""
+    return group.rpartition("/")[2] == "vars"
+
+
+def _within(item: Item) -> str:
+    """Return where below a new layer's group its arrays stand."""
+    return "/layer/vars" if is_wrapped(item.entry) else "/vars"
+
+
+def _places_of_new(plan: Plan, item: Item, group: str, *, named: bool) -> str:
+    """Plan the groups of a new layer, with the names that Keras from 3.6 on gives them; return that of its arrays."""
+    where = group + _within(item)
+    for place in dict.fromkeys([f"{group}/vars", where]):
+        plan.groups |= {place, *(above for above in parents(place) if above.startswith(group))}
+        if named:
+            entry = item.entry if place == f"{group}/vars" else peeled(item.entry)
+            plan.attributes[place, "name"] = as_dict(entry.get("config")).get("name", item.name)
+    return where
 
 
 def _pairs(changes: Changes) -> list[tuple[LayerPath, LayerPath]]:
     """Return every new layer behind the one that it was split from."""
     return [(old, path) for old, paths in changes.firsts.items() for path in paths]
-
-
-def _groups_below(index: Index, roots: set[str]) -> dict[str, list[str]]:
-    """Return each of some groups with all groups below it."""
-    found: dict[str, list[str]] = {root: [] for root in roots}
-    for group in index.groups:
-        for parent in (group, *parents(group)):
-            if parent in found:
-                found[parent].append(group)
-    return found
-
-
-def _name_of(item: Item, itself: bool) -> str:
-    """Return the name that a new layer's ``vars`` group carries: its own, or the wrapped one's."""
-    wrapped = as_dict(as_dict(item.config.get("layer")).get("config")).get("name")
-    return item.name if itself or not isinstance(wrapped, str) else wrapped
 
 
 def _plan_legacy(
@@ -234,7 +236,9 @@ def _plan_legacy(
             name = model.weights.of_layer[path][number]
             plan.dropped.add(name)
             new_names.remove_array(path, name)
-        elif not _put(plan, model, path, number, array):
+        elif number < len(model.weights.of_layer[path]):
+            plan.arrays[model.weights.of_layer[path][number]] = array
+        else:
             plan.arrays[new_names.add_bias(path)] = array
     for old_path, path in _pairs(changes):
         arrays = changes.arrays[path]

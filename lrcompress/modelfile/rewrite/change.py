@@ -1,0 +1,137 @@
+"""Layers of a model file become other stock layers: what that does to its architecture and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.errors import KernelError, UnsupportedModelError
+from lrcompress.kinds import Serialized, peeled
+from lrcompress.kinds.terms import as_dict
+from lrcompress.modelfile.graph import Item, build, unused_name
+from lrcompress.modelfile.graph import Path as LayerPath
+from lrcompress.modelfile.hdf5 import cast
+from lrcompress.modelfile.model import ModelFile
+from lrcompress.modelfile.rewrite.layers import SUFFIX, Draft
+from lrcompress.modelfile.rewrite.plan import Changes, NewArray
+from lrcompress.modelfile.rewrite.widths import channel_axis, restate_behind, stated_shapes, width
+
+# The stock layers that stand for a layer, by its path.
+Edits = Mapping[str, tuple[Serialized, ...]]
+
+
+class Edit:
+    """Edits a copy of a model's architecture, and keeps what becomes of its weights.
+
+    Attributes:
+        draft: The copy.
+        changes: It and its weights, in terms of the old ones.
+        first_names: Names of the layers before a changed one that make it up with it, by its path.
+    """
+
+    def __init__(self, model: ModelFile) -> None:
+        """Start with nothing changed."""
+        items = list(model.tree.walk()) if model.tree is not None else []
+        self._model = model
+        self._items = {"/".join(item.path): item for item in items}
+        self._taken = {item.name for item in items}
+        self.draft = Draft(model.config)
+        self.changes = Changes(self.draft.config)
+        # Layers that give another width, with that of before.
+        self._narrowed: dict[LayerPath, tuple[Serialized, int]] = {}
+        self.first_names: dict[str, tuple[str, ...]] = {}
+
+    def item(self, path: str) -> Item:
+        """Return the layer of a path.
+
+        Raises:
+            UnsupportedModelError: If there is none, or no single one.
+        """
+        tree, item = self._model.tree, self._items.get(path)
+        if tree is None or item is None or tree.paths[item.path] > 1 or item.inner is not None:
+            msg = f"{self._model.path} has no layer {path} that can be changed; expected the path of one."
+            raise UnsupportedModelError(msg, code="no_such_layer")
+        return item
+
+    def finish(self) -> Changes:
+        """Return the new architecture and what becomes of the weights."""
+        self.draft.finish()
+        tree = build(self.draft.config) if self._narrowed else None
+        if tree is not None:
+            restate_behind(tree, self._narrowed)
+        return self.changes
+
+    def change(self, path: str, layers: tuple[Serialized, ...]) -> None:
+        """Put stock layers in the place of one: the last keeps its name, those before it are new."""
+        item, (*firsts, last) = self.item(path), layers
+        stored = self._model.weights.arrays(item.path)
+        dtype = stored[0].dtype if stored else self._dtype_near(item)
+        name, paths = "", []
+        for number, new in enumerate(firsts):
+            behind, name = name, unused_name(self._name_for(item, new), self._taken)
+            self._taken.add(name)
+            self.draft.put_before(item, new, name, firsts[:number], behind)
+            paths.append((*item.path[:-1], name))
+            arrays = [self._rounded(path, dtype, values) for values in new.arrays]
+            self.changes.arrays[paths[-1]] = tuple(arrays)
+        entry = peeled(item.entry)
+        old = Serialized(str(entry.get("class_name")), as_dict(entry.get("config")))
+        self.draft.settle(item, last)
+        before = width(old) if last.class_name == old.class_name else None
+        if before is not None and before != width(last):
+            self._narrowed[item.path] = (last, before)
+        if not stored and firsts:  # what passes values on as they are gives another width then
+            shapes = stated_shapes(item)
+            before = shapes[0][channel_axis(firsts[-1])] if shapes else None
+            if isinstance(before, int):
+                self._narrowed[paths[-1]] = (firsts[-1], before)
+        if firsts:
+            self.changes.firsts[item.path] = tuple(paths)
+            self.first_names[path] = tuple(p[-1] for p in paths)
+            self.draft.feed(item, name, firsts)
+        if last.class_name != old.class_name:
+            self.changes.reclassed.add(item.path)
+        for number, values in enumerate(last.arrays):
+            if values is not None:
+                kind = stored[number].dtype if number < len(stored) else dtype
+                self.changes.values[item.path, number] = self._rounded(path, kind, values)
+        for number in range(len(last.arrays), len(stored)):
+            self.changes.values[item.path, number] = None
+
+    def _name_for(self, item: Item, new: Serialized) -> str:
+        """Return what a new layer is called if nothing else is: wrapped, the config names the inner one."""
+        own = new.config.get("name")
+        wrapped = peeled(item.entry) is not item.entry
+        return own if isinstance(own, str) and own and not wrapped else item.name + SUFFIX
+
+    def _dtype_near(self, item: Item) -> str:
+        """Return the type of the weights in the container of a layer that has none."""
+        for other in item.container.items:
+            for stored in self._model.weights.arrays(other.path):
+                return stored.dtype
+        return "float32"
+
+    def _rounded(self, path: str, dtype: str, values: NDArray[Any]) -> NewArray:
+        """Return new values in the type that a layer stores.
+
+        Raises:
+            KernelError: If a value is not finite, or no longer is in the stored type.
+        """
+        kept = cast(values, dtype)
+        if not (np.isfinite(values).all() and _finite(kept)):
+            msg = (
+                f"A new array for layer {path} of {self._model.path} holds NaN or infinity, "
+                f"or overflows {dtype}; expected finite values."
+            )
+            raise KernelError(msg)
+        return NewArray(kept, dtype)
+
+
+def _finite(kept: NDArray[Any]) -> bool:
+    """Return whether values in stored form are finite."""
+    if kept.dtype.kind == "V":  # bfloat16, whose exponent is all ones otherwise
+        return not bool(((kept.view(np.uint16) & 0x7F80) == 0x7F80).any())
+    return bool(np.isfinite(kept).all())
