@@ -11,7 +11,7 @@ import pytest
 
 import lrcompress
 from lrcompress import kinds
-from lrcompress.kinds import KINDS, Serialized, View, kind_of, peeled
+from lrcompress.kinds import HEADS, KINDS, Serialized, View, kind_of, peeled
 from lrcompress.modelfile import Replacement, find_head, open_model, read_kernel, write_replaced
 
 RNG = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def test_a_kind_of_ones_own_is_found_read_and_split(
 ) -> None:
     """One class is enough: at full rank the new file computes what the old one does."""
     keras = pytest.importorskip("keras")
-    monkeypatch.setattr(kinds, "KINDS", (*KINDS, Embedding()))
+    monkeypatch.setattr(kinds, "HEADS", (*HEADS, Embedding()))
     monkeypatch.setattr(kinds, "CLASSES", kinds.CLASSES | Embedding.classes)
     layers = [
         keras.Input((7,)), keras.layers.Embedding(11, 6, name="words"),
