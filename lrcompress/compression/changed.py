@@ -113,10 +113,9 @@ def _columns(points: Sequence[CurvePoint]) -> dict[str, list[object]]:
 
 def _changed(change: LayerChange, written: Written) -> ChangedLayer:
     names = {name: getattr(change, name) for name in _SAME}
-    first = written.first_names.get(change.path, change.first_names)
     return ChangedLayer(
         name=change.path.rpartition("/")[2],
-        first_names=(first,) if isinstance(first, str) else tuple(first),
+        first_names=written.first_names.get(change.path, change.first_names),
         **names,
     )
 

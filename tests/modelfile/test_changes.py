@@ -78,8 +78,14 @@ def random_weights(model: Any, seed: int) -> None:
     """Give a model weights no two of which are alike; variances above 0."""
     rng = np.random.default_rng(seed)
     for layer in model.layers:
-        layer.set_weights([np.abs(rng.normal(size=w.shape, scale=0.5)) + 0.1 if w.path.endswith("variance")
-                           else rng.normal(size=w.shape, scale=0.5) for w in layer.weights])
+        layer.set_weights(
+            [
+                np.abs(rng.normal(size=w.shape, scale=0.5)) + 0.1
+                if w.path.endswith("variance")
+                else rng.normal(size=w.shape, scale=0.5)
+                for w in layer.weights
+            ]
+        )
 
 
 def shapes(layer: Any) -> Any:
@@ -89,7 +95,9 @@ def shapes(layer: Any) -> Any:
 
 def data(shape: tuple[int | None, ...]) -> np.ndarray:
     """Return random inputs: of few whole numbers, so that they are indices as well."""
-    return np.random.default_rng(0).integers(0, 3, (2, *(s or 5 for s in shape[1:]))).astype("float32")
+    return (
+        np.random.default_rng(0).integers(0, 3, (2, *(s or 5 for s in shape[1:]))).astype("float32")
+    )
 
 
 def convolutions(a: Callable[[Any], Any]) -> Any:
