@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from lrcompress.kinds.attention import Attention
 from lrcompress.kinds.convolution import Convolution
 from lrcompress.kinds.dense import Dense
 from lrcompress.kinds.embedding import Embedding
@@ -59,7 +60,7 @@ __all__ = [
 ]
 
 # Of the first that fits.
-KINDS: tuple[Kind, ...] = (Dense(), Convolution(), Recurrent(), Embedding())
+KINDS: tuple[Kind, ...] = (Dense(), Convolution(), Recurrent(), Embedding(), Attention())
 FAMILIES = tuple(dict.fromkeys(kind.family for kind in KINDS))
 # Those that may end a model: without --layers the last of them is factorized.
 HEADS: tuple[HeadKind, ...] = (Dense(),)

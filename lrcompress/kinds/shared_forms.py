@@ -11,8 +11,8 @@ import numpy as np
 from lrcompress.kinds.protocol import Array, Arrays, Serialized
 from lrcompress.kinds.window_forms import WindowForm, bias_of
 from lrcompress.kinds.windows import convolution, pointwise
+from lrcompress.lowrank.forms.separable import shared_energy, shared_factors, slot_moments
 from lrcompress.lowrank.responses import RowMoments, errors_by_size, response_basis
-from lrcompress.lowrank.separable import shared_energy, shared_factors, slot_moments
 
 
 class _Shared(WindowForm):

@@ -1,0 +1,241 @@
+"""The same attention layer with fewer dimensions in each head."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lrcompress.kinds.attention.attended import AttentionMoments, array_names, flat
+from lrcompress.kinds.linear import with_constant
+from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized, Solution
+from lrcompress.lowrank.forms.attention import ValueBasis, score_basis, value_basis
+
+
+class Dimensions:
+    """Fewer dimensions of the scores, of the values, or of both."""
+
+    narrows = True
+
+    def __init__(self, place: Place, name: str) -> None:
+        """Of a layer at its place; `name` is the setting that gets smaller."""
+        self.place, self.name = place, name
+        self._scores, self._values = name != "value_dim", name != "key_dim"
+        own = self._named(place.layer.arrays)
+        # Without a bias the normalization behind it can take a constant.
+        shift = place.shift if self._values and "output_bias" not in own else None
+        self._shift = shift if len(own["output"].shape) == 3 else None
+        self.touches = (place.path, *((self._shift.path,) if self._shift else ()))
+
+    def _named(self, arrays: Sequence[Any]) -> dict[str, Any]:
+        return dict(zip(array_names(self.place.layer.config), arrays, strict=True))
+
+    @property
+    def largest(self) -> int:
+        """Return the dimensions that it has."""
+        own = self._named(self.place.layer.arrays)
+        return int(own["query" if self._scores else "value"].shape[2])
+
+    @property
+    def before(self) -> int:
+        """The layer's weights."""
+        return sum(array.size for array in self.place.layer.arrays)
+
+    def _shapes(self, size: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the layer's arrays at a size."""
+        shapes = {n: tuple(a.shape) for n, a in self._named(self.place.layer.arrays).items()}
+        for name in [*["query", "key"] * self._scores, *["value"] * self._values]:
+            for array in {name, f"{name}_bias"} & set(shapes):
+                shapes[array] = (*shapes[array][:-1], size)
+        if self._values:
+            shapes["output"] = (shapes["output"][0], size, *shapes["output"][2:])
+        return shapes
+
+    def parameters(self, size: int) -> int:
+        """Return the weights of the narrower layer."""
+        return sum(math.prod(shape) for shape in self._shapes(size).values())
+
+    def multiplications(self, size: int) -> int | None:
+        """Return those of the four kernels at each step, and of each step with each."""
+        inputs = self.place.input_shapes
+        steps = [[s for s in shape[:-1] if s is not None] for shape in inputs or ()]
+        if not inputs or any(
+            len(s) < len(shape) - 1 for s, shape in zip(steps, inputs, strict=True)
+        ):
+            return None
+        asking, asked = math.prod(steps[0]), math.prod(steps[min(1, len(steps) - 1)])
+        shapes = self._shapes(size)
+        axes = self.place.layer.config.get("attention_axes") or range(1, len(steps[0]) + 1)
+        others = math.prod(s for i, s in enumerate(steps[0], 1) if i not in axes)
+        pairs = asking * asked // max(others, 1)
+        made = sum(
+            math.prod(shapes[name]) * (asking if name in ("query", "gate", "output") else asked)
+            for name in shapes
+            if not name.endswith("_bias")
+        )
+        heads, k = shapes["query"][1:]
+        return made + pairs * heads * (k + shapes["output"][1])
+
+    def errors(self, arrays: Arrays, seen: AttentionMoments | None) -> Array:
+        """Return the share of the scores' energy, or of the heads' responses, that is lost at each size."""
+        own = self._wide(arrays)
+        lost = np.zeros(self.largest)
+        if self._scores:
+            energy = np.stack([values**2 for values, _, _ in self._score_bases(own, seen)])
+            lost = np.maximum(lost, _lost(energy))
+        if self._values:
+            lost = np.maximum(lost, _lost(self._value_basis(own, seen).energy))
+        return lost
+
+    def solve(
+        self, arrays: Arrays, seen: AttentionMoments | None, sizes: Sequence[int]
+    ) -> dict[int, Solution]:
+        """Return the layer with fewer dimensions, of some sizes."""
+        own = self._wide(arrays)
+        scores = self._score_bases(own, seen) if self._scores else []
+        values = self._value_basis(own, seen) if self._values else None
+        found = {}
+        for size in sizes:
+            narrow, shift, lost = dict(own), None, 0.0
+            if scores:
+                lost = _narrow_scores(narrow, scores, size)
+            if values is not None:
+                shift, share = self._narrow_values(narrow, values, seen, size)
+                lost = max(lost, share)
+            found[size] = self._solution(arrays, narrow, shift, size, lost)
+        return found
+
+    def _wide(self, arrays: Arrays) -> dict[str, Array]:
+        return self._named([a.astype(np.float64) for a in arrays[self.place.path]])
+
+    def _score_bases(
+        self, own: dict[str, Array], seen: AttentionMoments | None
+    ) -> list[tuple[Array, Array, Array]]:
+        """Return the dimensions of the scores of each head of keys."""
+        heads, shared, k = own["query"].shape[1], own["key"].shape[1], own["query"].shape[2]
+        query, key = flat(own["query"]), flat(own["key"])
+        of_query = query.T @ query if seen is None else seen.query.responses(query)
+        of_key = key.T @ key if seen is None else seen.key.responses(key)
+        constant = np.zeros(heads * k) if seen is None else seen.query.mean @ query
+        if "query_bias" in own:
+            constant = constant + own["query_bias"].ravel()
+        of_query = (of_query + np.outer(constant, constant)).reshape(heads, k, heads, k)
+        of_key = of_key.reshape(shared, k, shared, k)
+        each = heads // shared
+        return [
+            score_basis(
+                np.sum([of_query[h, :, h] for h in range(g * each, (g + 1) * each)], axis=0),
+                of_key[g, :, g],
+            )
+            for g in range(shared)
+        ]
+
+    def _value_basis(self, own: dict[str, Array], seen: AttentionMoments | None) -> ValueBasis:
+        """Return the dimensions of the values of each head of values."""
+        heads, v, *_ = own["output"].shape
+        shared = own["value"].shape[1]
+        if seen is not None and seen.value is not None:
+            moment = seen.value.covariance
+            if not self._takes_constant(own):
+                moment = moment + np.outer(seen.value.mean, seen.value.mean)
+        else:
+            moment = np.zeros((heads, v, heads, v))
+            for head in range(heads):
+                value = own["value"][:, head * shared // heads]
+                moment[head, :, head] = value.T @ value
+        outputs = own["output"].reshape(shared, heads // shared, v, -1)
+        return value_basis(outputs, moment.reshape(heads * v, heads * v))
+
+    def _takes_constant(self, own: dict[str, Array]) -> bool:
+        return "output_bias" in own or self._shift is not None
+
+    def _narrow_values(
+        self, own: dict[str, Array], basis: ValueBasis, seen: AttentionMoments | None, size: int
+    ) -> tuple[Array | None, float]:
+        """Put narrower values and their output kernel in place; return the constant and the share lost."""
+        output, lost = basis.narrowed(size)
+        share = basis.energy_of(lost) / max(basis.energy_of(basis.outputs), 1e-300)
+        own["value"] = np.einsum("dgv,gvr->dgr", own["value"], basis.basis[:, :, :size])
+        whole, shape = own["output"], own["output"].shape
+        own["output"] = output.reshape(shape[0], size, *shape[2:])
+        if not self._takes_constant(own):
+            return None, share
+        shift = np.zeros(math.prod(shape[2:]))
+        if seen is not None and seen.value is not None:
+            shift += seen.value.mean @ lost.reshape(-1, len(shift))
+        if "value_bias" in own:
+            # It reaches the output as it is: the shares that a step attends to add up to 1.
+            shared = np.repeat(own["value_bias"], shape[0] // len(own["value_bias"]), axis=0)
+            shift += shared.ravel() @ whole.reshape(-1, len(shift))
+            own["value_bias"] = np.zeros((len(own["value_bias"]), size))
+        return shift, share
+
+    def _solution(
+        self, arrays: Arrays, own: dict[str, Array], shift: Array | None, size: int, lost: float
+    ) -> Solution:
+        path, layer = self.place.path, self.place.layer
+        originals = self._named(arrays[path])
+        bias = list(own).index("output_bias") if "output_bias" in own else None
+
+        def placed(found: dict[str, Array]) -> dict[str, tuple[Array, ...]]:
+            made = with_constant(self.place, arrays, tuple(found.values()), bias, shift)
+            typed = [a.astype(o.dtype) for a, o in zip(made[path], originals.values(), strict=True)]
+            return {**made, path: tuple(typed)}
+
+        def in_place() -> dict[str, tuple[Array, ...]]:
+            padded = {}
+            for name, array in own.items():
+                padded[name] = np.zeros(originals[name].shape)
+                padded[name][tuple(slice(s) for s in array.shape)] = array
+            return placed(padded)
+
+        def layers() -> dict[str, tuple[Serialized, ...]]:
+            found, config = dict(own), copy.deepcopy(layer.config)
+            if self._scores:
+                # The layer divides by the root of what is fewer now.
+                scale = math.sqrt(size / self.largest)
+                for name in {"query", "query_bias"} & set(found):
+                    found[name] = found[name] * scale
+            config[self.name] = size
+            if self.name == "key_dim":
+                config["value_dim"] = own["value"].shape[2]  # else it would follow
+            made = placed(found)
+            edits: dict[str, tuple[Serialized, ...]] = {
+                path: (Serialized(layer.class_name, config, made[path]),)
+            }
+            if self._shift is not None and self._shift.path in made:
+                normal = self._shift.layer
+                edits[self._shift.path] = (
+                    Serialized(normal.class_name, normal.config, made[self._shift.path]),
+                )
+            return edits
+
+        return Solution(lost, layers, in_place)
+
+
+def _narrow_scores(
+    own: dict[str, Array], bases: Sequence[tuple[Array, Array, Array]], size: int
+) -> float:
+    """Put narrower queries and keys in place; return the share of the scores' energy that is lost."""
+    each = own["query"].shape[1] // len(bases)
+    down = np.stack([query[:, :size] for _, query, _ in bases])
+    own["key"] = np.einsum(
+        "dgk,gkr->dgr", own["key"], np.stack([key[:, :size] for *_, key in bases])
+    )
+    down = np.repeat(down, each, axis=0)
+    own["query"] = np.einsum("dhk,hkr->dhr", own["query"], down)
+    if "query_bias" in own:
+        own["query_bias"] = np.einsum("hk,hkr->hr", own["query_bias"], down)
+        # The same for all keys, it drops out under softmax.
+        own["key_bias"] = np.zeros((len(bases), size))
+    return float(_lost(np.stack([values**2 for values, _, _ in bases]))[size - 1])
+
+
+def _lost(energy: Array) -> Array:
+    """Return the share of energy (heads, k) that is lost at each size."""
+    total = energy.sum()
+    kept = np.cumsum(energy.sum(axis=0))
+    return np.maximum(1 - kept / total, 0) if total > 0 else np.zeros(energy.shape[1])

@@ -1,0 +1,1 @@
+"""The mathematics of single forms: factors with a structure, and heads of attention."""
