@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from lrcompress.kinds.attention import Attention
-from lrcompress.kinds.convolution import Convolution
+from lrcompress.kinds.conv.convolution import Convolution, TransposedConvolution
+from lrcompress.kinds.conv.separable import SeparableConvolution
 from lrcompress.kinds.dense import Dense
 from lrcompress.kinds.embedding import Embedding
 from lrcompress.kinds.protocol import (
@@ -60,7 +61,15 @@ __all__ = [
 ]
 
 # Of the first that fits.
-KINDS: tuple[Kind, ...] = (Dense(), Convolution(), Recurrent(), Embedding(), Attention())
+KINDS: tuple[Kind, ...] = (
+    Dense(),
+    Convolution(),
+    TransposedConvolution(),
+    SeparableConvolution(),
+    Recurrent(),
+    Embedding(),
+    Attention(),
+)
 FAMILIES = tuple(dict.fromkeys(kind.family for kind in KINDS))
 # Those that may end a model: without --layers the last of them is factorized.
 HEADS: tuple[HeadKind, ...] = (Dense(),)

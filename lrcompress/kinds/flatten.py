@@ -11,10 +11,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from lrcompress.kinds.conv.forms import WindowForm, bias_of
+from lrcompress.kinds.conv.shared_forms import Inputs, Tucker
+from lrcompress.kinds.conv.window import Window
 from lrcompress.kinds.protocol import Array, Arrays, Form, Place, Serialized, Solution
-from lrcompress.kinds.shared_forms import Inputs, Tucker
-from lrcompress.kinds.window_forms import WindowForm, bias_of
-from lrcompress.kinds.windows import Window
 from lrcompress.lowrank.responses import RowMoments
 
 # Of so few units a second Dense could hardly save anything.

@@ -10,12 +10,12 @@ import numpy as np
 
 from lrcompress.kinds import terms
 from lrcompress.kinds.cells import directions
-from lrcompress.kinds.convolution import Convolution
+from lrcompress.kinds.conv.convolution import Convolution
+from lrcompress.kinds.conv.window import window_of
 from lrcompress.kinds.dense import Dense
 from lrcompress.kinds.linear import bare_dense
 from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized, Solution
 from lrcompress.kinds.recurrent import Recurrent
-from lrcompress.kinds.windows import window_of
 from lrcompress.lowrank.responses import orthonormal, row_gram, table_errors, table_factors
 
 

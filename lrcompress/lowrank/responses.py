@@ -93,6 +93,14 @@ class RowMoments:
         found._kernel = None if self._kernel is None else self._kernel[rows, columns]
         return found
 
+    def about_zero(self) -> RowMoments:
+        """Return the moments about 0: what counts where nothing can take a constant."""
+        found = copy.copy(self)
+        mean = self.mean if self._kernel is None else self.mean @ self._kernel
+        found._scatter = self.count * (self._covariance() + np.outer(mean, mean))
+        found._sum, found._origin = np.zeros_like(self._sum), None
+        return found
+
     def _covariance(self) -> Floats:
         count = max(self.count, 1)
         shift = self._sum / count
@@ -158,7 +166,8 @@ def corrected_kernel(
 ) -> tuple[Floats, Floats]:
     """Return the kernel that gives responses from other rows, near one that did from the original's.
 
-    Ridge regression of ``y - x' A`` on ``x'``, both centred.
+    Ridge regression of ``y - x' A`` on ``x'``, both centred. Where A has blocks (a convolution in
+    groups) each is corrected for itself.
 
     Args:
         kernel: A, (m, n).
@@ -182,8 +191,25 @@ def corrected_kernel(
         cross += part.T @ rest[start : start + _CHUNK]
     damping = (_DAMPING + ridge * m / len(x)) * np.trace(gram) / m
     gram[np.diag_indices(m)] += max(damping, np.finfo(np.float64).tiny)
-    found = kernel + scipy.linalg.solve(gram, cross, assume_a="pos")
+    found = kernel.astype(np.float64)
+    for inner, outer in _blocks(kernel):
+        own = np.ix_(inner, outer)
+        found[own] += scipy.linalg.solve(gram[np.ix_(inner, inner)], cross[own], assume_a="pos")
     return found, mean_y - mean @ found
+
+
+def _blocks(kernel: NDArray[Any]) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Return rows and columns of each block of a matrix with zeros outside its blocks; all where it has none."""
+    m, n = kernel.shape
+    whole = [(np.arange(m), np.arange(n))]
+    filled = kernel != 0
+    if 2 * np.count_nonzero(filled) > filled.size:
+        return whole
+    supports, member = np.unique(filled.T, axis=0, return_inverse=True)
+    if (supports.sum(axis=0) > 1).any():
+        return whole
+    pairs = ((support, np.flatnonzero(member.ravel() == i)) for i, support in enumerate(supports))
+    return [(np.flatnonzero(support), columns) for support, columns in pairs if support.any()]
 
 
 def row_gram(table: NDArray[Any], counts: NDArray[Any] | None) -> Floats:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from lrcompress.kinds.conv.forms import WindowForm, bias_of
+from lrcompress.kinds.conv.layers import convolution, pointwise
 from lrcompress.kinds.protocol import Array, Arrays, Serialized
-from lrcompress.kinds.window_forms import WindowForm, bias_of
-from lrcompress.kinds.windows import convolution, pointwise
 from lrcompress.lowrank.forms.separable import shared_energy, shared_factors, slot_moments
 from lrcompress.lowrank.responses import RowMoments, errors_by_size, response_basis
 
@@ -54,6 +54,7 @@ class _Shared(WindowForm):
 
     def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
         """Return the share of energy that the start loses at each rank; the fit loses less."""
+        seen = self.seen(seen)
         kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
         return errors_by_size(shared_energy(self._by_slot(kernel), self._covariance(seen)))
 
@@ -79,7 +80,7 @@ class Inputs(_Shared):
         return self._pixels
 
     def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
-        second = math.prod(out) * self._pixels * self.window.outputs
+        second = self._spots(grid, out) * self._pixels * self.window.outputs
         return size * (math.prod(grid) * self.window.channels + second)
 
     def build(
@@ -170,11 +171,13 @@ class Tucker(_Shared):
 
     def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
         inputs = self._inputs(size)
-        rest = self._pixels * inputs * size + size * self.window.outputs
-        return math.prod(grid) * self.window.channels * inputs + math.prod(out) * rest
+        core = self._spots(grid, out) * self._pixels * inputs * size
+        last = math.prod(out) * size * self.window.outputs
+        return math.prod(grid) * self.window.channels * inputs + core + last
 
     def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
         """Return the sum of what the inputs and the responses lose at each size."""
+        seen = self.seen(seen)
         kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
         inputs = errors_by_size(shared_energy(self._by_slot(kernel), self._covariance(seen)))
         responses = errors_by_size(response_basis(kernel, seen)[0])

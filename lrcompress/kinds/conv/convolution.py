@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from lrcompress.kinds.conv.chains import merged_windows
+from lrcompress.kinds.conv.forms import Channels, WindowForm
+from lrcompress.kinds.conv.patches import patches
+from lrcompress.kinds.conv.shared_forms import Inputs, RowsColumns, Tucker
+from lrcompress.kinds.conv.window import PLAIN, TRANSPOSED, Window, blocks, window_of
 from lrcompress.kinds.linear import (
     gather_rows,
     refuse_kernel,
     with_constant,
 )
 from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Place, Refusal, Serialized
-from lrcompress.kinds.shared_forms import Inputs, RowsColumns, Tucker
-from lrcompress.kinds.window_forms import Channels, WindowForm
-from lrcompress.kinds.windows import Window, blocks, patches, window_of
 
 
 class Convolution:
@@ -29,7 +31,7 @@ class Convolution:
     name = "Conv"
     family = "conv"
     linear = True
-    classes = frozenset(f"Conv{long}{n}D" for long in ("", "olution") for n in (1, 2, 3))
+    classes = PLAIN
 
     def refuse(self, layer: Serialized) -> Refusal | None:
         """Refuse a kernel that is quantized, or is not all there is to it."""
@@ -45,7 +47,7 @@ class Convolution:
             forms += [Inputs, Tucker]
             if window.size[0] > 1 and math.prod(window.size[1:]) > 1:
                 forms.append(RowsColumns)
-        place = _shifted(place, window)
+        place = shifted(place, window)
         return tuple(form(self, place, window) for form in forms)
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
@@ -73,7 +75,7 @@ class Convolution:
         own = np.concatenate(parts, axis=-1).reshape(*window.size, -1, window.outputs)
         bias = 1 if window.biased else None
         return with_constant(
-            _shifted(place, window), arrays, (own, *arrays[place.path][1:]), bias, shift
+            shifted(place, window), arrays, (own, *arrays[place.path][1:]), bias, shift
         )
 
     def rows(self, place: Place, batch: Batch) -> Array:
@@ -81,8 +83,33 @@ class Convolution:
         return patches(batch.inputs[0], _window(place.layer), batch.seed)
 
     def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:
-        """Return None: chains are not merged yet."""
-        return None
+        """Return the convolution that a chain of smaller ones computes."""
+        return merged_windows(layers)
+
+
+class TransposedConvolution(Convolution):
+    """The same of zeros between the pixels: its kernel (*window, outputs, channels) is spread from each pixel."""
+
+    classes = TRANSPOSED
+
+    def forms(self, place: Place) -> tuple[Form, ...]:
+        """Return the forms that make sense; an output shape that is written out stays with the layer alone."""
+        forms = [form for form in super().forms(place) if not isinstance(form, RowsColumns)]
+        if "output_shape" in place.layer.config:
+            return tuple(form for form in forms if isinstance(form, Inputs))
+        return tuple(forms)
+
+    def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
+        """Return A."""
+        return arrays[0].swapaxes(-1, -2).reshape(-1, _window(layer).outputs)
+
+    def with_kernel(
+        self, place: Place, arrays: Arrays, kernel: Array, shift: Array | None
+    ) -> dict[str, tuple[Array, ...]]:
+        """Return another kernel and the bias."""
+        found = super().with_kernel(place, arrays, kernel, shift)
+        own, *bias = found[place.path]
+        return {**found, place.path: (own.swapaxes(-1, -2), *bias)}
 
 
 def _window(layer: Serialized) -> Window:
@@ -91,10 +118,10 @@ def _window(layer: Serialized) -> Window:
     return window
 
 
-def _shifted(place: Place, window: Window) -> Place:
-    """Return a place whose normalization takes a constant only where it normalizes channels."""
-    if place.shift is None:
-        return place
+def shifted(place: Place, window: Window) -> Place:
+    """Return a place whose normalization takes a constant: of a layer without bias, where it normalizes channels."""
+    if place.shift is None or window.biased:
+        return replace(place, shift=None)
     axis = place.shift.layer.config.get("axis", -1)
     axis = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
     last = window.axes + 1

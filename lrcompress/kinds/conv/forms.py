@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lrcompress.kinds.conv.layers import convolution, pointwise
+from lrcompress.kinds.conv.window import Window, blocks, in_front
 from lrcompress.kinds.linear import LinearForm
-from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized
-from lrcompress.kinds.windows import Window, blocks, convolution, in_front, pointwise
+from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized, Solution
 from lrcompress.lowrank.responses import RowMoments, errors_by_size, response_basis
 
 
@@ -21,6 +22,18 @@ class WindowForm(LinearForm):
         """Of a layer at its place."""
         super().__init__(kind, place)
         self.window = window
+
+    def solve(
+        self, arrays: Arrays, seen: RowMoments | None, sizes: Sequence[int]
+    ) -> dict[int, Solution]:
+        """Return the layer in factors of some sizes."""
+        return super().solve(arrays, self.seen(seen), sizes)
+
+    def seen(self, seen: RowMoments | None) -> RowMoments | None:
+        """Return the moments of the rows, about 0 where neither a bias nor a normalization takes a constant."""
+        if seen is None or self.window.biased or self.place.shift is not None:
+            return seen
+        return seen.about_zero()
 
     @property
     def _pixels(self) -> int:
@@ -55,6 +68,10 @@ class WindowForm(LinearForm):
         """Return the multiplications where the input has one grid and the output another."""
         raise NotImplementedError
 
+    def _spots(self, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
+        """Return how often the whole window is applied: a transposed one at each pixel of the input."""
+        return math.prod(grid if self.window.transposed else out)
+
 
 class Channels(WindowForm):
     """A convolution to r filters that keeps all settings, and a 1x1 one; with groups r filters a group."""
@@ -70,19 +87,22 @@ class Channels(WindowForm):
 
     def parameters(self, size: int) -> int:
         """Return those of both."""
-        return size * self._weights + self._biases
+        return size * (self._first + self.window.outputs) + self._biases
 
     @property
-    def _weights(self) -> int:
-        return self._pixels * self.window.channels + self.window.outputs
+    def _first(self) -> int:
+        return self._pixels * self.window.channels
 
     def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
-        return math.prod(out) * size * self._weights
+        first = self._spots(grid, out) * self._first
+        return size * (first + math.prod(out) * self.window.outputs)
 
     def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
         """Return the share of the responses' energy that is lost at each rank."""
         kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
-        energies = [response_basis(part, own)[0] for part, own in self._parts(kernel, seen)]
+        energies = [
+            response_basis(part, own)[0] for part, own in self._parts(kernel, self.seen(seen))
+        ]
         return errors_by_size(np.sum(energies, axis=0))
 
     def factors(

@@ -1,0 +1,112 @@
+"""Chains of convolutions that compute what one does, and that one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from lrcompress.kinds.activations import activation_name
+from lrcompress.kinds.conv.layers import KEPT, convolution
+from lrcompress.kinds.conv.window import Window, is_transposed, window_of
+from lrcompress.kinds.protocol import Array, Serialized
+
+# What the layer that ends a chain says of the whole.
+LAST = KEPT | {"kernel_regularizer", "kernel_constraint", "W_regularizer", "W_constraint"}
+
+
+def merged_windows(layers: tuple[Serialized, ...]) -> Serialized | None:
+    """Return the convolution that two or three in a row are, None where they are not one.
+
+    All but the last are linear and have no bias, and none has more filters than a factor of low
+    rank can have: a designer who leaves out an activation builds wider ones.
+    """
+    if len(layers) == 2:
+        found = _joined(*layers)
+    elif len(layers) == 3:
+        inner = _joined(*layers[:2])
+        found = None if inner is None else _joined(inner, layers[2])
+        if not (_is_pointwise(layers[0]) and _is_pointwise(layers[2])):
+            return None
+    else:
+        return None
+    return found if found is not None and _is_low(layers, found) else None
+
+
+def _is_pointwise(layer: Serialized) -> bool:
+    window = window_of(layer)
+    return window is not None and _is_one(window)
+
+
+def _is_one(window: Window) -> bool:
+    """Return whether a window is one pixel that moves by one."""
+    return not window.transposed and set(window.size) | set(window.strides) == {1}
+
+
+def _is_low(layers: tuple[Serialized, ...], whole: Serialized) -> bool:
+    """Return whether none but the last has more filters than a factor of full rank."""
+    windows = [window for window in map(window_of, (*layers, whole)) if window is not None]
+    *parts, last = windows
+    sizes = [math.prod(window.size) for window in parts]
+    groups = last.groups
+    return all(
+        window.outputs
+        <= min(
+            math.prod(sizes[:number]) * last.channels // groups,
+            math.prod(sizes[number:]) * last.outputs // groups,
+        )
+        * groups
+        for number, window in enumerate(parts[:-1], 1)
+    )
+
+
+def _joined(first: Serialized, second: Serialized) -> Serialized | None:
+    """Return the convolution that two are."""
+    a, b = window_of(first), window_of(second)
+    linear = activation_name(first.config.get("activation")) == "linear"
+    if a is None or b is None or a.biased or not linear or a.first != b.first:
+        return None
+    if a.axes != b.axes or a.outputs != b.channels:
+        return None
+    left, right = _kernel(first), _kernel(second)
+    bias = second.arrays[1] if b.biased else None
+    if _is_one(b) and b.groups in (1, a.groups):
+        if b.groups != a.groups:
+            return None
+        per = right.reshape(-1, b.groups, b.outputs // b.groups).transpose(1, 0, 2)
+        parts = np.split(left, a.groups, axis=-1)
+        kernel = np.concatenate([part @ own for part, own in zip(parts, per, strict=True)], axis=-1)
+        config = first.config | {k: v for k, v in second.config.items() if k in LAST}
+        return convolution(replace(first, config=config), kernel, bias)
+    if a.groups != 1 or b.groups != 1:
+        return None
+    if _is_one(a):
+        return convolution(second, left.reshape(a.channels, -1) @ right, bias)
+    return _crossed(second, a, b, left, right, bias)
+
+
+def _crossed(
+    layer: Serialized, a: Window, b: Window, left: Array, right: Array, bias: Array | None
+) -> Serialized | None:
+    """Return the convolution of one along the first axis and one along the others."""
+    along_others = {*a.size[1:], *a.strides[1:], *a.dilation[1:]}
+    along_first = {b.size[0], b.strides[0], b.dilation[0]}
+    if a.axes < 2 or along_others | along_first != {1} or a.padding != b.padding:
+        return None
+    if a.transposed or b.transposed or a.padding == "causal":
+        return None
+    down = left.reshape(a.size[0], *(1,) * (a.axes - 1), a.channels, -1)
+    return convolution(
+        layer,
+        down @ right,
+        bias,
+        strides=(a.strides[0], *b.strides[1:]),
+        dilation=(a.dilation[0], *b.dilation[1:]),
+    )
+
+
+def _kernel(layer: Serialized) -> Array:
+    """Return (*window, channels, outputs)."""
+    kernel: Array = layer.arrays[0].astype(np.float64)
+    return kernel.swapaxes(-1, -2) if is_transposed(layer) else kernel
