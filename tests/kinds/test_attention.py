@@ -161,3 +161,31 @@ def test_data_loses_less_on_other_inputs_than_weights_alone(name: str) -> None:
             for s in (None, seen)
         ]
         assert lost[1] < 0.7 * lost[0], form.name
+
+
+@pytest.mark.parametrize(
+    "name", ["none", "padding", "causal", "given", "window", "groups", "two axes"]
+)
+def test_what_is_attended_to_is_what_the_layer_lets_through(name: str) -> None:
+    """From the mean of the values that are gathered follows that of the output, whatever is masked."""
+    window = {"sliding_window": 2} if name == "window" else {}
+    it = case(**CASES[name if name in CASES else "self"] | window)
+    assert it.place.kind is not None
+    x = it.tensors[0]
+    mask = np.ones(x.shape[:-1], bool)
+    mask[:, -2:] = name != "padding"
+    given = np.random.default_rng(1).random((len(x), x.shape[1], x.shape[1])) < 0.7
+    call = {
+        "padding": {"query_mask": mask, "value_mask": mask}, "causal": {"use_causal_mask": True},
+        "given": {"attention_mask": given},
+    }.get(name, {})  # fmt: skip
+    output = np.asarray(it.layer(x, x, **call))
+    batch = Batch((x, x.copy(), *[given] * (name == "given")), output, mask)
+
+    seen = it.place.kind.gather(it.place, it.arrays, batch, None)
+
+    *_, value_bias, kernel, bias = it.layer.get_weights()
+    values = seen.value.mean.reshape(kernel.shape[:2])
+    values = values + np.repeat(value_bias, len(values) // len(value_bias), axis=0)
+    expected = output[mask].mean(axis=0)
+    np.testing.assert_allclose(np.tensordot(values, kernel, 2) + bias, expected, atol=1e-4)

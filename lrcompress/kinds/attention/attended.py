@@ -81,9 +81,9 @@ def gather_attended(
 ) -> None:
     """Add one batch to the moments of a layer.
 
-    A padding mask counts where it is that of the query, and for the keys where they are the same
-    tensor. Other masks are not in a batch: whether the layer looks back only is told from its
-    output, and with a mask of the caller's own what is attended to is approximate.
+    A padding mask is that of the query, and of the keys where they are the same tensor; an attention
+    mask stands among the inputs. Whether a layer only looks back, its output tells. The mask of other
+    keys is not known: with one, what is attended to is approximate.
 
     Args:
         config: Of the layer.
@@ -92,44 +92,66 @@ def gather_attended(
         seen: Moments to add to.
     """
     drawn = np.random.default_rng(batch.seed)
-    tensors = [_sequences(x, config.get("attention_axes")) for x in batch.inputs[:3]]
-    x, value = tensors[0], tensors[min(1, len(tensors) - 1)]
-    key = tensors[2] if len(tensors) > 2 else value
-    most = max(1, _STEPS // max(x.shape[1], key.shape[1]))
-    chosen = np.sort(drawn.choice(len(x), min(most, len(x)), replace=False))
-    mask = _mask(batch, x)
-    same = len(batch.inputs) < 2 or batch.inputs[1] is batch.inputs[0]
-    x, value, key = x[chosen], value[chosen], key[chosen]
-    counts = np.ones(x.shape[:2], bool) if mask is None else mask[chosen]
-    heard = counts if same and mask is not None else np.ones(key.shape[:2], bool)
-
-    length = x.shape[1]
-    steps = np.arange(length)[None].repeat(len(x), 0)
+    axes = config.get("attention_axes")
+    tensors, given = _told_apart(batch.inputs, own)
+    x, value, key = (_sequences(tensor, axes) for tensor in tensors)
+    (samples, length), known = x.shape[:2], key.shape[1]
+    padding = None if batch.mask is None or batch.mask.shape != (samples, length) else batch.mask
+    most = max(1, _STEPS // max(length, known))
+    chosen = np.sort(drawn.choice(samples, min(most, samples), replace=False))
+    steps = np.arange(length)[None].repeat(len(chosen), 0)
     if length > POSITIONS:
-        steps = drawn.integers(0, length, (len(x), POSITIONS))
-    at = np.arange(len(x))[:, None], steps
-    queries, counts = x[at], counts[at]
+        steps = drawn.integers(0, length, (len(chosen), POSITIONS))
+    at = chosen[:, None], steps
+    queries, key = x[at], key[chosen]
+    counts = np.ones(steps.shape, bool) if padding is None else padding[at].astype(bool)
+    heard = np.ones(key.shape[:2], bool)
+    if padding is not None and _same(tensors[0], tensors[2]):
+        heard = padding[chosen].astype(bool)
     seen.query.update(queries[counts])
     share = heard[..., None] / np.maximum(heard.sum(axis=1), 1)[:, None, None]
     seen.key.update((key - (key * share).sum(axis=1, keepdims=True))[heard])
     if seen.value is None:
         return
-    wide = np.tensordot(value, own["value"].astype(np.float32), 1)
+    allowed = heard[:, None]
+    if config.get("sliding_window"):
+        allowed = allowed & (np.abs(steps[..., None] - np.arange(known)) < config["sliding_window"])
+    for mask in given:
+        if mask.shape[-2:] == (length, known) and mask.ndim == 3:
+            every = np.broadcast_to(mask, (samples, length, known))
+            allowed = allowed & every[at].astype(bool)
+    wide = np.tensordot(value[chosen], own["value"].astype(np.float32), 1)
     scores = _scores(own, queries, key)
-    allowed = heard[:, None, None]
-    window = config.get("sliding_window")
-    if window:
-        near = np.abs(steps[:, :, None] - np.arange(key.shape[1])) < window
-        allowed = allowed & near[:, None]
-    attended = _attended(scores, allowed, wide)
-    if key.shape[1] == length:
-        back = steps[:, :, None] >= np.arange(length)
-        causal = _attended(scores, allowed & back[:, None], wide)
-        output = _sequences(_one_axis(batch.output, own), config.get("attention_axes"))
-        expected = output[chosen][at][counts]
-        if _distance(own, causal[counts], expected) < _distance(own, attended[counts], expected):
-            attended = causal
-    seen.value.update(attended[counts].reshape(int(counts.sum()), -1))
+    ways = [allowed]
+    if known == length:
+        ways.append(allowed & (steps[..., None] >= np.arange(known)))
+    found = [_attended(scores, way[:, None], wide)[counts] for way in ways]
+    output = _sequences(_one_axis(batch.output, own), axes)[at][counts]
+    attended = min(found, key=lambda made: _distance(own, made, output))
+    seen.value.update(attended.reshape(len(attended), -1))
+
+
+def _told_apart(
+    inputs: tuple[Array, ...], own: dict[str, Array]
+) -> tuple[tuple[Array, Array, Array], list[Array]]:
+    """Return the query, the value and the key of a call, and the masks among its tensors."""
+    widths = {own[name].shape[0] for name in ("value", "key")}
+    query, *others = inputs
+    features: list[Array] = []
+    masks: list[Array] = []
+    for tensor in others:
+        fits = (
+            tensor.ndim == query.ndim
+            and tensor.shape[-1] in widths
+            and tensor.dtype.kind not in "biu"
+        )
+        (features if fits else masks).append(tensor)
+    value = features[0] if features else query
+    return (query, value, features[1] if len(features) > 1 else value), masks
+
+
+def _same(one: Array, other: Array) -> bool:
+    return one is other or (one.shape == other.shape and np.array_equal(one, other))
 
 
 def _scores(own: dict[str, Array], queries: Array, key: Array) -> Array:
@@ -157,13 +179,6 @@ def _distance(own: dict[str, Array], attended: Array, expected: Array) -> float:
     kernel = own["output"].reshape(-1, expected.shape[-1]).astype(np.float32)
     rest = attended.reshape(len(attended), -1) @ kernel - expected
     return float(rest.var(axis=0).sum()) if len(rest) else 0.0
-
-
-def _mask(batch: Batch, x: Array) -> Array | None:
-    """Return the mask of the first input where it fits its sequences."""
-    if batch.mask is None or batch.mask.shape != x.shape[:2]:
-        return None
-    return batch.mask.astype(bool)
 
 
 def _sequences(x: Array, axes: Any) -> Array:
