@@ -11,6 +11,7 @@ from lrcompress.kinds.attention import Attention
 from lrcompress.kinds.conv.convolution import Convolution, TransposedConvolution
 from lrcompress.kinds.conv.separable import SeparableConvolution
 from lrcompress.kinds.dense import Dense
+from lrcompress.kinds.einsum import Einsum
 from lrcompress.kinds.embedding import Embedding
 from lrcompress.kinds.protocol import (
     Array,
@@ -68,6 +69,7 @@ KINDS: tuple[Kind, ...] = (
     SeparableConvolution(),
     Recurrent(),
     Embedding(),
+    Einsum(),
     Attention(),
 )
 FAMILIES = tuple(dict.fromkeys(kind.family for kind in KINDS))

@@ -12,6 +12,7 @@ import numpy as np
 from lrcompress.kinds.attention.attended import AttentionMoments, array_names, flat
 from lrcompress.kinds.linear import with_constant
 from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized, Solution
+from lrcompress.kinds.shapes import multiplications
 from lrcompress.lowrank.forms.attention import ValueBasis, score_basis, value_basis
 
 
@@ -60,24 +61,13 @@ class Dimensions:
 
     def multiplications(self, size: int) -> int | None:
         """Return those of the four kernels at each step, and of each step with each."""
-        inputs = self.place.input_shapes
-        steps = [[s for s in shape[:-1] if s is not None] for shape in inputs or ()]
-        if not inputs or any(
-            len(s) < len(shape) - 1 for s, shape in zip(steps, inputs, strict=True)
-        ):
+        inputs, output = self.place.input_shapes, self.place.output_shape
+        if inputs is None or output is None:
             return None
-        asking, asked = math.prod(steps[0]), math.prod(steps[min(1, len(steps) - 1)])
-        shapes = self._shapes(size)
-        axes = self.place.layer.config.get("attention_axes") or range(1, len(steps[0]) + 1)
-        others = math.prod(s for i, s in enumerate(steps[0], 1) if i not in axes)
-        pairs = asking * asked // max(others, 1)
-        made = sum(
-            math.prod(shapes[name]) * (asking if name in ("query", "gate", "output") else asked)
-            for name in shapes
-            if not name.endswith("_bias")
-        )
-        heads, k = shapes["query"][1:]
-        return made + pairs * heads * (k + shapes["output"][1])
+        shapes = self._shapes(size).values()
+        arrays = tuple(np.broadcast_to(np.float32(0), shape) for shape in shapes)
+        layer = self.place.layer
+        return multiplications(Serialized(layer.class_name, layer.config, arrays), inputs, output)
 
     def errors(self, arrays: Arrays, seen: AttentionMoments | None) -> Array:
         """Return the share of the scores' energy, or of the heads' responses, that is lost at each size."""
