@@ -31,6 +31,7 @@ from lrcompress.kinds.protocol import (
     product,
 )
 from lrcompress.kinds.recurrent import Recurrent
+from lrcompress.kinds.shapes.multiplications import multiplications
 from lrcompress.kinds.terms import as_dict, is_built_in
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "folded",
     "is_wrapped",
     "kind_of",
+    "multiplications",
     "peeled",
     "product",
 ]

@@ -170,10 +170,7 @@ class _Rank(LinearForm):
 
     def multiplications(self, size: int) -> int | None:
         """Return r (m + n) at each step."""
-        steps = (self.place.output_shape or (None,))[:-1]
-        if None in steps or self.place.output_shape is None:
-            return None
-        return math.prod(s or 1 for s in steps) * size * sum(self._shape)
+        return _times(self.place, size * sum(self._shape))
 
     def build(
         self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
@@ -184,6 +181,13 @@ class _Rank(LinearForm):
         name = f"{layer.config.get('name', 'dense')}_lowrank"
         bias = arrays[1] if len(arrays) > 1 else None
         return kind.split(view, layer, (factors[0], factors[1], bias), name)
+
+
+def _times(place: Place, each: int) -> int | None:
+    """Return multiplications for one sample, of so many at each step; None where steps are not known."""
+    steps = (place.output_shape or (None,))[:-1]
+    known = [step for step in steps if step is not None]
+    return math.prod(known) * each if place.output_shape and len(known) == len(steps) else None
 
 
 def _has_bias(config: dict[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,19 @@ from lrcompress.kinds.protocol import (
     Serialized,
     Solution,
 )
+from lrcompress.lowrank import singular_values, truncated_svd
 from lrcompress.lowrank.responses import (
     RowMoments,
     errors_by_size,
+    relative_error,
     relative_error_of,
     response_basis,
 )
 
 # Positions (steps, pixels) that are drawn from each sample: more of them gained nothing.
 POSITIONS = 24
+# Kernels of more entries are worked on without copies of them.
+_LARGE = 2**22
 # What a new Dense has of the layer behind it.
 _KEPT = ("trainable", "dtype")
 
@@ -40,6 +44,7 @@ class LinearForm:
 
     name = "rank"
     narrows = False
+    takes_metric = True
 
     def __init__(self, kind: Any, place: Place) -> None:  # a `LinearKind`, with what its forms need
         """Of a layer at its place."""
@@ -66,6 +71,9 @@ class LinearForm:
         self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
     ) -> dict[int, tuple[Array, ...]]:
         """Return B = A V and C = V^T at some ranks, of the affine map whose responses are nearest."""
+        if seen is None and kernel.size > _LARGE:
+            every = {size: truncated_svd(kernel, size) for size in sizes}
+            return {size: (factors.B, factors.C) for size, factors in every.items()}
         _, basis = response_basis(kernel, seen)
         wide = kernel.astype(np.float64)
         return {size: (wide @ basis[:, :size], basis[:, :size].T) for size in sizes}
@@ -78,35 +86,69 @@ class LinearForm:
     def errors(self, arrays: Arrays, seen: Any) -> Array:
         """Return the share of the responses' energy that is lost at each rank."""
         kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
-        return errors_by_size(response_basis(kernel, seen)[0])
+        if seen is None and kernel.size > _LARGE:
+            return errors_by_size(singular_values(kernel) ** 2)
+        return errors_by_size(response_basis(self._weighed(kernel, seen), seen)[0])
 
     def solve(self, arrays: Arrays, seen: Any, sizes: Sequence[int]) -> dict[int, Solution]:
         """Return the layer in factors of some sizes, the constant re-fitted where there are rows."""
         kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
-        found = self.factors(kernel, seen, sizes)
+        found = self._factors(kernel, seen, sizes)
+        if seen is None:
+            errors = self.errors(arrays, None) if kernel.size > _LARGE else None
+            return {
+                size: self._solution(
+                    arrays, found[size], None,
+                    relative_error(kernel, self.product(found[size]), None)
+                    if errors is None else float(errors[size - 1]),
+                )
+                for size in sizes
+            }  # fmt: skip
         error_of = relative_error_of(kernel, seen)
-        mean = None if seen is None else seen.mean
-        return {size: self._solution(arrays, kernel, mean, error_of, found[size]) for size in sizes}
+        solutions = {}
+        for size in sizes:
+            small = self.product(found[size])
+            shift = seen.mean @ (kernel - small)
+            solutions[size] = self._solution(arrays, found[size], shift, error_of(small))
+        return solutions
+
+    def _metric(self, seen: RowMoments | None) -> Array | None:
+        """Return by what errors of the responses are weighed."""
+        if seen is None or not seen.is_whole or not self.takes_metric:
+            return None
+        return seen.metric
+
+    def _weighed(self, kernel: Array, seen: RowMoments | None) -> Array:
+        """Return A R, whose responses all count alike."""
+        metric = self._metric(seen)
+        return kernel if metric is None else kernel.astype(np.float64) @ metric
+
+    def _factors(
+        self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
+    ) -> dict[int, tuple[Array, ...]]:
+        """Return the factors of A from those of A R: the last gives the responses, and takes R^-1."""
+        found = self.factors(self._weighed(kernel, seen), seen, sizes)
+        metric = self._metric(seen)
+        if metric is None:
+            return found
+        back = np.linalg.inv(metric)
+        return {size: (*some[:-1], some[-1] @ back) for size, some in found.items()}
 
     def _solution(
-        self,
-        arrays: Arrays,
-        kernel: Array,
-        mean: Array | None,
-        error_of: Callable[[Array], float],
-        factors: tuple[Array, ...],
+        self, arrays: Arrays, factors: tuple[Array, ...], shift: Array | None, error: float
     ) -> Solution:
-        small = self.product(factors)
-        shift = None if mean is None else mean @ (kernel - small)
+        kind: LinearKind = self.kind
+        place = self.place
 
         def in_place() -> dict[str, tuple[Array, ...]]:
-            kind: LinearKind = self.kind
-            return kind.with_kernel(self.place, arrays, self.product(factors), shift)
+            return kind.with_kernel(place, arrays, self.product(factors), shift)
 
         def layers() -> dict[str, tuple[Serialized, ...]]:
-            path, shifted = self.place.path, in_place()
-            found = {path: self.build(factors, shifted[path])}
-            other = self.place.shift
+            # Of these arrays only the constants count.
+            own = kind.kernel(place.layer, arrays[place.path])
+            shifted = kind.with_kernel(place, arrays, own, shift)
+            found = {place.path: self.build(factors, shifted[place.path])}
+            other = place.shift
             if other is not None and other.path in shifted:
                 values = shifted[other.path]
                 found[other.path] = (
@@ -114,7 +156,7 @@ class LinearForm:
                 )
             return found
 
-        return Solution(error_of(small), layers, in_place, self.remarks)
+        return Solution(error, layers, in_place, self.remarks)
 
 
 def bare_dense(config: dict[str, Any], name: str, units: int, *, keras1: bool) -> dict[str, Any]:

@@ -72,7 +72,11 @@ class NetworkTrial:
     def __call__(self, matrices: Matrices, task: str = "trial") -> Outcome:
         """Return what the network does with these matrices."""
         with _substituted(self._model, matrices):
-            return self._measure(predict_all(self._model, self._x, task))
+            return self.of(self._model, task)
+
+    def of(self, model: Any, task: str = "trial") -> Outcome:
+        """Return what another model of the same outputs does on the same inputs."""
+        return self._measure(predict_all(model, self._x, task))
 
     def _measure(self, found: dict[str, NDArray[np.float32]]) -> Outcome:
         pairs = [(part, found[part.output.name]) for part in self._parts]

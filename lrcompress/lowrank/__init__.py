@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.ranks import rank_for_share as rank_for_share
     from lrcompress.lowrank.ranks import rank_grid as rank_grid
     from lrcompress.lowrank.ranks import spread_ranks as spread_ranks
+    from lrcompress.lowrank.responses import RowMoments as RowMoments
+    from lrcompress.lowrank.responses import corrected_kernel as corrected_kernel
+    from lrcompress.lowrank.responses import metric_of as metric_of
     from lrcompress.lowrank.spectrum import outline as outline
     from lrcompress.lowrank.svd import singular_values as singular_values
     from lrcompress.lowrank.svd import truncated_svd as truncated_svd
@@ -60,6 +63,7 @@ _MODULES = {
     "moments": "InputMoments",
     "ranks": "break_even_rank check_rank energy largest_useful_rank parameters "
     "rank_for_reduction rank_for_share rank_grid spread_ranks",
+    "responses": "RowMoments corrected_kernel metric_of",
     "spectrum": "outline",
     "svd": "singular_values truncated_svd",
 }

@@ -25,6 +25,8 @@ _CHUNK = 8192
 _DAMPING, _SAMPLING = 1e-6, 1e-2
 # Least share of its largest that a singular value of what is made of a table's rows counts with.
 _FLOOR = 1e-6
+# Of the metric of responses.
+_INDIFFERENCE = 0.1
 
 
 class RowMoments:
@@ -32,7 +34,11 @@ class RowMoments:
 
     Attributes:
         count: Rows seen.
+        metric: R (n, n), lower triangular: an error e of the responses counts as ``|e R|^2``, where
+            the outputs care more for some of them than for others; None where all count alike.
     """
+
+    metric: Floats | None = None
 
     def __init__(self, kernel: NDArray[Any]) -> None:
         """Start empty; `kernel` is only needed where m is large."""
@@ -136,6 +142,14 @@ def response_basis(kernel: NDArray[Any], seen: RowMoments | None) -> tuple[Float
     return np.maximum(values[order], 0), basis[:, order]
 
 
+def metric_of(moments: NDArray[np.float64]) -> Floats:
+    """Return R with ``R R^T`` the second moments (n, n) of gradients, damped: what seems not to matter still may."""
+    size = len(moments)
+    damped = moments + _INDIFFERENCE * np.trace(moments) / size * np.eye(size)
+    scale = np.trace(damped) / size
+    return np.asarray(scipy.linalg.cholesky(damped / scale, lower=True))
+
+
 def errors_by_size(values: Floats) -> Floats:
     """Return the share of energy that is lost at each size from 1 on, (k,)."""
     total = values.sum()
@@ -153,9 +167,11 @@ def relative_error_of(
     """Return `relative_error` of one kernel, for many others."""
     covariance = seen.covariance if seen is not None and seen.is_whole else None
 
+    metric = None if seen is None or covariance is None else seen.metric
+
     def energy(change: Floats) -> float:
-        seen = change if covariance is None else covariance @ change
-        return float(np.vdot(change, seen))
+        weighed = change if metric is None else change @ metric
+        return float(np.vdot(weighed, weighed if covariance is None else covariance @ weighed))
 
     whole = max(energy(kernel.astype(np.float64)), 1e-300)
     return lambda other: energy(other.astype(np.float64) - kernel) / whole

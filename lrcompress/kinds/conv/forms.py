@@ -22,6 +22,8 @@ class WindowForm(LinearForm):
         """Of a layer at its place."""
         super().__init__(kind, place)
         self.window = window
+        # With groups A has blocks, which a metric over all responses would mix.
+        self.takes_metric = window.groups == 1
 
     def solve(
         self, arrays: Arrays, seen: RowMoments | None, sizes: Sequence[int]

@@ -1,4 +1,4 @@
-"""Several layers of a network under one budget: forms and sizes are chosen together, and the file is written once."""
+"""The nouns of a whole network: what is asked, what becomes of each layer, what is observed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lrcompress.compression.trial import Outcome
-from lrcompress.kinds import Arrays, Place, Serialized
+from lrcompress.kinds import Arrays, Batch, Place, Serialized
 from lrcompress.modelfile import ModelFile
 
 # What a budget counts. A share is between 0 and 1; bytes are of the written file; energy is the least
@@ -116,6 +113,11 @@ class Compressed:
     budget: tuple[BudgetName, float] | None = None
 
 
+# Is shown what goes through a layer in the network as it is, and in the one changed so far, by batch;
+# returns other arrays of layers that have not run yet, its own among them, or None to leave them.
+Visit = Callable[[Place, list[Batch], list[Batch]], Arrays | None]
+
+
 class Observed(Protocol):
     """A network that runs, and inputs of it: some to calibrate on, others to judge by."""
 
@@ -127,22 +129,10 @@ class Observed(Protocol):
         """Return what the network does with other arrays in some layers, on held-out inputs."""
         ...
 
-    def corrected(
-        self, place: Place, arrays: Arrays, original: Arrays
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Return the kernel and the constant that serve a layer best behind the arrays of a smaller network."""
+    def in_order(self, places: Sequence[Place], visit: Visit) -> None:
+        """Run the calibration inputs through the network as it is, and as `visit` changes it layer by layer."""
         ...
 
 
 # Loads a model file in its runtime with the inputs.
 Observe = Callable[[ModelFile], Observed]
-
-
-def compress(model: ModelFile, request: NetworkRequest, observe: Observe | None) -> Compressed:
-    """Choose forms and sizes of a network's layers under a budget, and solve for them.
-
-    Raises:
-        RankError: If nothing can be saved, or the budget needs data and there is none.
-        UnsupportedModelError: If a named layer is not there, or cannot be factorized.
-    """
-    raise NotImplementedError

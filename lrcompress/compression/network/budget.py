@@ -1,0 +1,163 @@
+"""What a whole network may cost, and the options that keep to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lrcompress.compression.network.candidates import Option
+from lrcompress.compression.network.hulls import path_of, trimmed
+from lrcompress.compression.network.request import NetworkRequest
+from lrcompress.compression.network.stage import Stage, edits_of, in_place
+from lrcompress.errors import RankError
+from lrcompress.events import progress
+from lrcompress.modelfile import ModelFile, write_changed
+
+# Without a budget: with inputs, and without.
+_DEFAULTS: dict[bool, tuple[str, float]] = {True: ("max_drop", 0.5), False: ("energy", 0.95)}
+_BYTES = {"float16": 2, "bfloat16": 2, "float64": 8}
+# Of a file that is to have a size: how often the choice is made anew, a bit smaller each time.
+_FITTINGS = 4
+
+
+class Budget:
+    """A bound on what is left of a network, or on what it may lose.
+
+    Attributes:
+        remarks: Sentences for the user.
+    """
+
+    def __init__(self, request: NetworkRequest, model: ModelFile, stage: Stage) -> None:
+        """Of a request about a model.
+
+        Raises:
+            RankError: If it needs inputs and there are none, or shapes that the file does not tell.
+        """
+        self._model = model
+        self.name, self.value = request.budget or _DEFAULTS[stage.observed is not None]
+        self.remarks: list[str] = []
+        if self.name == "max_drop" and (
+            stage.observed is None or stage.observed.trial({}, "original").drop is None
+        ):
+            msg = (
+                "max_drop needs data with labels to measure the error on; give --dataset, or --reduction, "
+                "--multiplications, --target-size or --energy."
+            )
+            raise RankError(msg, code="needs_data")
+        self._counts: Callable[[Option], float] = (
+            _faster if self.name == "multiplications" else _saved
+        )
+        self._each = _BYTES.get(stage.dtype, 4)
+        self._least = {
+            "reduction": self.value * model.parameters,
+            "multiplications": self.value * _multiplications(stage),
+            "target_size": (model.size - model.optimizer_bytes - self.value) / self._each,
+        }.get(self.name, 0.0)
+
+    def choose(self, stage: Stage, spent: Sequence[Option] = ()) -> list[Option]:
+        """Return the options to take; `spent` are those that the file of this stage already has."""
+        self._least -= sum(map(self._counts, spent))
+        if self.name == "energy":
+            return _by_energy(stage, self.value)
+        path = path_of(stage.slots, self._counts)
+        if self.name == "max_drop":
+            return self._by_drop(stage)
+        steps = path.saving(self._least)
+        chosen = path.at(len(path.steps) if steps is None else steps)
+        saved = sum(map(self._counts, chosen))
+        if steps is None:
+            self._say_most(saved)
+            return chosen
+        return trimmed(chosen, stage.slots, saved - self._least, self._counts)
+
+    def fitted(self, stage: Stage, chosen: list[Option], folder: Path) -> list[Option]:
+        """Return options whose file has the size that was asked for: new layers take room of their own."""
+        if self.name != "target_size":
+            return chosen
+        for number in range(_FITTINGS):
+            path = folder / f"size-{number}{self._model.path.suffix}"
+            edits = edits_of(stage.solved(chosen, by_weights=True))
+            over = write_changed(stage.model, edits, path).size - self.value
+            path.unlink()
+            if over <= 0:
+                return chosen
+            self._least += over / self._each
+            slots = [slot for slot in stage.slots if slot and not slot[0].form.narrows]
+            way = path_of(slots, self._counts)
+            steps = way.saving(self._least)
+            chosen = way.at(len(way.steps) if steps is None else steps)
+        self.remarks.append(
+            f"{self.value:,.0f} bytes cannot be reached; the file is the smallest that these layers allow."
+        )
+        return chosen
+
+    def _say_most(self, saved: float) -> None:
+        unit = "multiplications" if self.name == "multiplications" else "parameters"
+        done = sum(map(len, self.remarks))
+        self.remarks = [
+            f"{self.name} {self.value:g} would need {self._least:,.0f} {unit} saved; these layers can save "
+            f"{saved:,.0f}: that is what was done."
+        ] if not done else self.remarks  # fmt: skip
+
+    def _by_drop(self, stage: Stage) -> list[Option]:
+        """Return the options that save most while the drop on held-out inputs is allowed."""
+        observed = stage.observed
+        if observed is None:
+            raise AssertionError  # refused before
+        # What gets narrower only where it costs nothing: whatever else is weighed against all others.
+        free = [o for slot in stage.slots for o in slot if o.form.narrows and o.response <= 0]
+        if free:
+            return free
+        slots = [slot for slot in stage.slots if slot and not slot[0].form.narrows]
+        path = path_of(slots, _saved)
+        low, high = 0, len(path.steps) + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            outcome = observed.trial(in_place(stage.solved(path.at(middle))), "trying all together")
+            fits = outcome.drop is not None and outcome.drop <= self.value
+            low, high = (middle, high) if fits else (low, middle)
+            progress("looking for the smallest within the drop", len(path.steps) - (high - low),
+                     len(path.steps))  # fmt: skip
+        if not low:
+            msg = (
+                f"No form of these layers loses at most {self.value:g} points on held-out data; "
+                "raise --max-drop, or give --reduction and fine-tune."
+            )
+            raise RankError(msg, code="max_drop_unreachable")
+        return path.at(low)
+
+
+def _saved(option: Option) -> float:
+    return float(option.saved)
+
+
+def _faster(option: Option) -> float:
+    return float(option.faster or 0)
+
+
+def _multiplications(stage: Stage) -> float:
+    """Return the multiplications of all layers looked at, as they are."""
+    return float(
+        sum(
+            max((o.now or 0 for o in slot), default=0)
+            for slot in stage.slots
+            if slot and not slot[0].form.narrows
+        )
+    )
+
+
+def _by_energy(stage: Stage, value: float) -> list[Option]:
+    """Return of each layer the option that saves most of those that keep so much energy."""
+    touched: set[str] = set()
+    kept = []
+    good = [o for slot in stage.slots for o in slot if o.response <= 1 - value and o.saved > 0]
+    for option in sorted(good, key=lambda o: (not o.form.narrows, -o.saved)):
+        if option.form.narrows and option.response > 0:
+            continue
+        if touched.isdisjoint(option.form.touches):
+            touched |= set(option.form.touches)
+            kept.append(option)
+    if not kept:
+        msg = f"No layer gets smaller where it keeps {100 * value:g} % of its energy; ask for less."
+        raise RankError(msg, code="nothing_to_gain")
+    return kept

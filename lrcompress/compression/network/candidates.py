@@ -1,0 +1,211 @@
+"""What could be made of each layer: every form at every size, what it saves, and what it costs in accuracy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lrcompress.compression.network.request import CurvePoint, Observed
+from lrcompress.kinds import Arrays, Form, Place, Solution, multiplications
+
+# Sizes of each form that are solved for, in even ratios down to 1: with the smallest at 5 % of a
+# kernel some networks could only be made small enough by ruining another layer.
+GRID = 8
+# Sizes between them that can be chosen, their errors interpolated.
+FINE = 48
+# Candidates of each layer that run in the network.
+TRIED = 4
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Option:
+    """One layer in one form at one size.
+
+    Attributes:
+        saved: Weights that it saves; may be negative.
+        now: Multiplications of the layers that it changes for one sample, as they are; None where
+            shapes are not known.
+        faster: Multiplications that it saves of them.
+        error: What it adds to the error of the outputs; without data the relative error of the kernel.
+        response: Relative squared error of the layer's responses.
+        measured: Whether the network ran with it.
+    """
+
+    place: Place
+    form: Form
+    size: int
+    saved: int
+    now: int | None
+    faster: int | None
+    error: float
+    response: float
+    measured: bool = False
+
+    @property
+    def point(self) -> CurvePoint:
+        """The same for the user."""
+        return CurvePoint(
+            self.form.name, self.size, self.saved, self.faster, self.error, self.measured
+        )
+
+
+def multiplications_now(place: Place, form: Form) -> int | None:
+    """Return the multiplications of the layers that a form changes, as they are."""
+    near = (place, *place.after, place.before, place.shift)
+    known = {other.path: other for other in near if other is not None}
+    counts = []
+    for path in form.touches:
+        other = known.get(path)
+        if other is None or other.input_shapes is None or other.output_shape is None:
+            counts.append(0 if other is place.shift and other is not None else None)
+        else:
+            counts.append(multiplications(other.layer, other.input_shapes, other.output_shape))
+    return None if None in counts else sum(count or 0 for count in counts)
+
+
+def sizes_of(form: Form, now: int | None, most: int, multiple: int = 1) -> list[int]:
+    """Return at most so many sizes of a form that save weights or multiplications, in even ratios."""
+    useful = [s for s in _spread(form.largest, 4 * most) if _saves(form, s, now)]
+    if not useful:
+        return []
+    sizes = {_rounded(size, multiple, form.largest) for size in _spread(max(useful), most)}
+    return sorted(size for size in sizes if _saves(form, size, now))
+
+
+def _spread(largest: int, most: int) -> list[int]:
+    if largest <= most:
+        return list(range(1, largest + 1))
+    return sorted({round(s) for s in np.geomspace(1, largest, most)})
+
+
+def _rounded(size: int, multiple: int, largest: int) -> int:
+    return min(max(multiple, round(size / multiple) * multiple), largest)
+
+
+def _saves(form: Form, size: int, now: int | None) -> bool:
+    if form.parameters(size) < form.before:
+        return True
+    after = form.multiplications(size)
+    return after is not None and now is not None and after < now
+
+
+def _option(
+    place: Place, form: Form, now: int | None, size: int, error: float, response: float
+) -> Option:
+    after = form.multiplications(size)
+    faster = None if after is None or now is None else now - after
+    saved = form.before - form.parameters(size)
+    return Option(place, form, size, saved, now, faster, error, response)
+
+
+def by_weights(place: Place, forms: Sequence[Form], arrays: Arrays, multiple: int) -> list[Option]:
+    """Return the options of a layer judged by its kernel alone: nothing is measured."""
+    options = []
+    for form in forms:
+        errors, now = form.errors(arrays, None), multiplications_now(place, form)
+        for size in sizes_of(form, now, FINE, multiple):
+            lost = float(errors[size - 1])
+            options.append(_option(place, form, now, size, lost, lost))
+    return options
+
+
+def by_trials(
+    place: Place, forms: Sequence[Form], arrays: Arrays, seen: Any, observed: Observed, multiple: int  # noqa: ANN401
+) -> list[Option]:  # fmt: skip
+    """Return the options of a layer by what the network's outputs lose: some are tried, others lie between them.
+
+    What the outputs lose grows with the error of the layer's responses, alike for all forms but for
+    a factor, so that a few trials tell the curve.
+    """
+    solved: list[tuple[Form, int, Solution]] = []
+    now = {form.name: multiplications_now(place, form) for form in forms}
+    for form in forms:
+        sizes = sizes_of(form, now[form.name], GRID, multiple)
+        found = form.solve(arrays, seen, sizes) if sizes else {}
+        solved += [(form, size, solution) for size, solution in sorted(found.items())]
+    if not solved:
+        return []
+    tried: dict[tuple[str, int], tuple[float, float]] = {}
+    for form, size, solution in _to_try(solved):
+        outcome = observed.trial(solution.in_place(), f"{place.path}, {form.name} {size}")
+        tried[form.name, size] = (solution.error, outcome.output_error)
+    curve = _Curve(list(tried.values()))
+    options: list[Option] = []
+    for form in forms:
+        own = [(size, s.error) for f, size, s in solved if f is form]
+        if not own:
+            continue
+        for size in sizes_of(form, now[form.name], FINE, multiple):
+            response = _between(own, size)
+            known = tried.get((form.name, size))
+            error = curve(response) if known is None else known[1]
+            option = _option(place, form, now[form.name], size, error, response)
+            options.append(replace(option, measured=known is not None))
+    return options
+
+
+def _to_try(solved: list[tuple[Form, int, Solution]]) -> list[tuple[Form, int, Solution]]:
+    """Return a few candidates whose errors lie far apart: those that save most for theirs."""
+    best = _front(solved)
+    if len(best) <= TRIED:
+        return best
+    logs = np.log([max(s.error, _TINY) for _, _, s in best])
+    wanted = np.linspace(logs.min(), min(logs.max(), math.log(0.7)), TRIED)
+    chosen = {int(np.abs(logs - goal).argmin()) for goal in wanted}
+    return [best[i] for i in sorted(chosen)]
+
+
+def _front(solved: list[tuple[Form, int, Solution]]) -> list[tuple[Form, int, Solution]]:
+    """Return the candidates that no other beats in what they save and in error."""
+    ordered = sorted(solved, key=lambda c: (c[2].error, c[0].parameters(c[1]) - c[0].before))
+    kept: list[tuple[Form, int, Solution]] = []
+    most = -math.inf
+    for form, size, solution in ordered:
+        saved = form.before - form.parameters(size)
+        if saved > most:
+            kept.append((form, size, solution))
+            most = saved
+    return kept
+
+
+class _Curve:
+    """Error of the outputs by that of a layer's responses, between the points where it was measured."""
+
+    def __init__(self, points: Sequence[tuple[float, float]]) -> None:
+        ordered = sorted((max(r, _TINY), max(e, _TINY)) for r, e in points)
+        self._x = np.log([r for r, _ in ordered])
+        # More error of the responses cannot do less harm, but for noise.
+        self._y = np.maximum.accumulate(np.log([e for _, e in ordered]))
+
+    def __call__(self, response: float) -> float:
+        x = math.log(max(response, _TINY))
+        # Outside, small errors add up in squares: in proportion.
+        if x <= self._x[0]:
+            return float(math.exp(self._y[0] + x - self._x[0]))
+        if x >= self._x[-1]:
+            return float(math.exp(self._y[-1] + x - self._x[-1]))
+        return float(math.exp(np.interp(x, self._x, self._y)))
+
+
+def _between(points: Sequence[tuple[int, float]], size: int) -> float:
+    """Return the error at a size between those solved for: linear in logarithms."""
+    sizes = [math.log(s) for s, _ in points]
+    errors = np.log([max(e, _TINY) for _, e in points])
+    return float(math.exp(np.interp(math.log(size), sizes, errors)))
+
+
+def options_of(
+    place: Place, arrays: Arrays, seen: Any, observed: Observed | None, multiple: int  # noqa: ANN401
+) -> list[Option]:  # fmt: skip
+    """Return all options of a layer; `seen` is what its kind gathered of inputs, None without."""
+    if place.kind is None:
+        return []
+    forms = place.kind.forms(place)
+    if observed is None:
+        return by_weights(place, forms, arrays, multiple)
+    return [] if seen is None else by_trials(place, forms, arrays, seen, observed, multiple)

@@ -1,0 +1,192 @@
+"""One model file on the way: its layers, what is known of them, and the forms solved for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.compression.network.candidates import Option, options_of
+from lrcompress.compression.network.request import Observe, Observed
+from lrcompress.compression.trial import Outcome
+from lrcompress.events import progress
+from lrcompress.kinds import Arrays, Batch, LinearKind, Place, Serialized, Solution
+from lrcompress.lowrank import RowMoments, corrected_kernel
+from lrcompress.modelfile import ModelFile, read_arrays
+
+Values = dict[str, tuple[NDArray[Any], ...]]
+# By layer and form.
+Solutions = dict[tuple[str, str], Solution]
+
+
+class Stage:
+    """Layers of a model file, their arrays, and what inputs show of them if there are any.
+
+    Attributes:
+        model: The file.
+        places: The layers, in the order in which they are computed.
+        observed: The network that runs, None without inputs.
+        slots: Options of each layer; those that make it narrower by themselves.
+    """
+
+    def __init__(
+        self, model: ModelFile, places: Mapping[str, Place], observe: Observe | None, multiple: int
+    ) -> None:
+        """Read the arrays, run the network, and try each layer by itself."""
+        self.model, self.places = model, places
+        self.observed: Observed | None = None if observe is None else observe(model)
+        # Without inputs each kernel is needed once, and a large network does not fit in memory twice.
+        self.arrays: Arrays = _Stored(model)
+        if observe is not None:
+            self.arrays = {path: self.arrays[path] for path in _touched(places)}
+        self.seen: Mapping[str, Any] = {}
+        if self.observed is not None:
+            self.seen = self.observed.gather(list(places.values()), self.arrays)
+        self.slots: list[list[Option]] = []
+        for number, (path, place) in enumerate(places.items(), 1):
+            found = options_of(place, self.arrays, self.seen.get(path), self.observed, multiple)
+            for narrows in (True, False):
+                self.slots.append([o for o in found if o.form.narrows == narrows])
+            progress("trying each layer alone", number, len(places))
+
+    @property
+    def dtype(self) -> str:
+        """The type in which most of the arrays are stored."""
+        return str(next(iter(self.places.values())).layer.arrays[0].dtype)
+
+    def solved(self, chosen: Sequence[Option], *, by_weights: bool = False) -> Solutions:
+        """Return each chosen layer solved by itself."""
+        found: Solutions = {}
+        for number, option in enumerate(chosen, 1):
+            seen = None if by_weights else self.seen.get(option.place.path)
+            solution = option.form.solve(self.arrays, seen, [option.size])[option.size]
+            found[option.place.path, option.form.name] = solution
+            progress("factorizing", number, len(chosen))
+        return found
+
+    def finished(self, chosen: Sequence[Option]) -> tuple[Solutions, Outcome | None, str]:
+        """Return the chosen layers solved one after the other, or by themselves where that is no worse.
+
+        Layers that are kept whole are among them where their kernels were corrected.
+        """
+        alone = self.solved(chosen)
+        if self.observed is None:
+            return alone, None, "svd"
+        plain = self.observed.trial(in_place(alone), "all together")
+        ordered = self._in_order(chosen, self.observed)
+        together = self.observed.trial(in_place(ordered), "all together, corrected")
+        if together.output_error < plain.output_error:
+            return ordered, together, "data-aware, corrected"
+        return alone, plain, "data-aware"
+
+    def _in_order(self, chosen: Sequence[Option], observed: Observed) -> Solutions:
+        """Solve layers in order: each kernel is corrected for what flows into it now, those kept whole too."""
+        by_path = {option.place.path: option for option in chosen}
+        # What another layer's form changes is not changed again by itself.
+        taken = {path for option in chosen for path in option.form.touches[1:]}
+        current: Values = dict(self.arrays)
+        found: Solutions = {}
+        done: set[str] = set()
+
+        def visit(place: Place, old: list[Batch], new: list[Batch]) -> Arrays | None:
+            option, kind = by_path.get(place.path), place.kind
+            if kind is None or place.path in done or place.path in taken:
+                return None
+            is_corrected = bool(found) and kind.linear
+            if is_corrected:
+                current.update(_corrected(place, current, self.arrays, old, new))
+            if option is not None:
+                gathered: Any = None
+                for batch in new:
+                    gathered = kind.gather(place, current, batch, gathered)
+                if isinstance(gathered, RowMoments):
+                    gathered.metric = self.seen[place.path].metric
+                # A copy: what is solved is built later, from the arrays as they are now.
+                solution = option.form.solve(dict(current), gathered, [option.size])[option.size]
+            elif is_corrected:
+                solution = _whole(place, current)
+            else:
+                return None
+            done.add(place.path)
+            found[place.path, "" if option is None else option.form.name] = solution
+            result = solution.in_place()
+            current.update(result)
+            return result
+
+        observed.in_order(list(self.places.values()), visit)
+        return found
+
+
+def in_place(solutions: Solutions) -> Values:
+    """Return the arrays by which the network computes what solutions do."""
+    found: Values = {}
+    for solution in solutions.values():
+        found |= solution.in_place()
+    return found
+
+
+def edits_of(solutions: Solutions) -> dict[str, tuple[Serialized, ...]]:
+    """Return the stock layers that solutions make of a file's."""
+    found: dict[str, tuple[Serialized, ...]] = {}
+    for solution in solutions.values():
+        found |= solution.layers()
+    return found
+
+
+class _Stored(Mapping[str, tuple[NDArray[Any], ...]]):
+    """The arrays of every layer of a file, read each time that they are asked for."""
+
+    def __init__(self, model: ModelFile) -> None:
+        self._model = model
+        self._paths = ["/".join(path) for path in model.weights.of_layer]
+
+    def __getitem__(self, path: str) -> tuple[NDArray[Any], ...]:
+        arrays: tuple[NDArray[Any], ...] = read_arrays(self._model, path)
+        return arrays
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+def _touched(places: Mapping[str, Place]) -> dict[str, None]:
+    """Return the layers that any form may change."""
+    paths: dict[str, None] = {}
+    for path, place in places.items():
+        paths[path] = None
+        for form in place.kind.forms(place) if place.kind else ():
+            paths |= dict.fromkeys(form.touches)
+    return paths
+
+
+def _corrected(
+    place: Place, arrays: Arrays, original: Arrays, old: list[Batch], new: list[Batch]
+) -> Values:
+    """Return a layer's arrays by which it gives from its new inputs what it gave from the old ones."""
+    kind: LinearKind = place.kind  # type: ignore[assignment]
+    kernel = kind.kernel(place.layer, original[place.path])
+    rows = np.concatenate([kind.rows(place, batch) for batch in old])
+    responses = rows @ kernel.astype(np.float32)
+    rows = np.concatenate([kind.rows(place, batch) for batch in new])
+    if len(rows) != len(responses):
+        return {}
+    corrected, constant = corrected_kernel(kernel, rows, responses)
+    return kind.with_kernel(place, arrays, corrected, constant)
+
+
+def _whole(place: Place, arrays: Arrays) -> Solution:
+    """Return a layer that is kept whole, with the arrays that it has now."""
+    parts = {place.path: place.layer} | (
+        {place.shift.path: place.shift.layer} if place.shift else {}
+    )
+    own = {path: arrays[path] for path in parts if path in arrays}
+
+    def stock() -> dict[str, tuple[Serialized, ...]]:
+        return {p: (dataclasses.replace(parts[p], arrays=values),) for p, values in own.items()}
+
+    return Solution(0.0, stock, lambda: own)

@@ -1,0 +1,169 @@
+"""A whole network under one budget: layers are looked at, forms and sizes chosen, kernels corrected in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lrcompress.compression.network.budget import Budget
+from lrcompress.compression.network.candidates import Option
+from lrcompress.compression.network.request import (
+    Compressed,
+    CurvePoint,
+    LayerChange,
+    NetworkRequest,
+    Observe,
+)
+from lrcompress.compression.network.stage import Solutions, Stage, edits_of
+from lrcompress.errors import (
+    RankError,
+    UnsupportedModelError,
+    did_you_mean,
+    first_three,
+    in_place_of,
+)
+from lrcompress.kinds import FAMILIES, Place
+from lrcompress.modelfile import (
+    SUFFIXES,
+    ModelFile,
+    Places,
+    find_places,
+    open_model,
+    write_changed,
+)
+
+# How often layers get narrower, each time in a file of its own: two forms of one layer, and layers
+# next to each other, take one each.
+_NARROWINGS = 3
+
+
+def compress(
+    model: ModelFile, request: NetworkRequest, observe: Observe | None, folder: Path
+) -> Compressed:
+    """Choose forms and sizes of a network's layers under a budget, and solve for them.
+
+    With inputs a layer's curve is the error of the whole network when that layer alone is changed,
+    measured on held-out inputs; without, it is what its kernel loses. Layers that get narrower
+    come first, in a file of their own; the others are then solved in the order of the network,
+    each kernel first corrected for what the layers before it have lost.
+
+    Args:
+        model: The file.
+        request: Layers and budget.
+        observe: Runs a model file on inputs; None without.
+        folder: For a file made on the way, which `Compressed.model` may be.
+
+    Raises:
+        RankError: If nothing can be saved, or the budget needs data and there is none.
+        UnsupportedModelError: If a named layer is not there, or cannot be factorized.
+    """
+    places = find_places(model)
+    stage = Stage(model, _asked(model, places, request.layers), observe, request.multiple)
+    curves = _curves(stage)
+    budget = Budget(request, model, stage)
+    chosen = budget.choose(stage)
+    narrowed: list[LayerChange] = []
+    for number in range(_NARROWINGS):
+        narrow = [option for option in chosen if option.form.narrows]
+        if not narrow:
+            break
+        solutions = stage.solved(narrow)
+        narrowed += _changes(narrow, solutions, "data-aware", stage)
+        path = folder / f"narrower-{number}{SUFFIXES[model.format][0]}"
+        write_changed(stage.model, edits_of(solutions), path)
+        with in_place_of(path, model.path):
+            smaller = open_model(path)
+            wanted = _asked(smaller, find_places(smaller), request.layers)
+            stage = Stage(smaller, wanted, observe, request.multiple)
+            chosen = budget.choose(stage, spent=narrow)
+    chosen = [option for option in chosen if not option.form.narrows]
+    chosen = budget.fitted(stage, chosen, folder)
+    solutions, measured, method = stage.finished(chosen)
+    layers = (*narrowed, *_changes(chosen, solutions, method, stage))
+    if not layers:
+        msg = f"No layer of {model.path} gets smaller by this request; ask for more."
+        raise RankError(msg, code="nothing_to_gain")
+    return Compressed(
+        model=stage.model,
+        edits=edits_of(solutions),
+        layers=layers,
+        curves=curves,
+        kept=places.refused,
+        predicted=None if stage.observed is None else sum(c.share or 0.0 for c in layers),
+        measured=measured,
+        remarks=tuple(budget.remarks),
+    )
+
+
+def _asked(model: ModelFile, found: Places, words: Sequence[str]) -> dict[str, Place]:
+    """Return the layers that families, names and paths name, in the order of the model."""
+    wanted: set[str] = set()
+    for word in words:
+        if word == "all":
+            wanted |= set(found.known)
+        elif word in FAMILIES:
+            wanted |= {p for p, at in found.known.items() if at.kind and at.kind.family == word}
+        else:
+            wanted.add(_named(model, found, word))
+    if not wanted:
+        msg = (
+            f"{model.path} has no layer of {', '.join(words)} that can be made smaller; "
+            "`lrcompress inspect` says why of each."
+        )
+        raise RankError(msg, code="nothing_to_gain")
+    return {path: place for path, place in found.known.items() if path in wanted}
+
+
+def _named(model: ModelFile, found: Places, word: str) -> str:
+    """Return the path of a layer by its path or name."""
+    matches = [p for p in found.known if p == word]
+    matches = matches or [p for p in found.known if p.rpartition("/")[2] == word]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        msg = f"{model.path} has {len(matches)} layers {word}; give a path: {first_three(matches)}."
+        raise UnsupportedModelError(msg, code="no_such_layer")
+    for path, why in found.refused.items():
+        if word in (path, path.rpartition("/")[2]):
+            msg = f"Layer {word} of {model.path} {why}; expected one that can be factorized."
+            raise UnsupportedModelError(msg, code="no_such_layer")
+    near = did_you_mean(word, ["all", *FAMILIES, *found.known], most=3)
+    msg = f"{model.path} has no layer {word} with weights; expected all, {', '.join(FAMILIES)}, or a layer.{near}"
+    raise UnsupportedModelError(msg, code="no_such_layer")
+
+
+def _curves(stage: Stage) -> Mapping[str, tuple[CurvePoint, ...]]:
+    """Return the candidates of each layer."""
+    found: dict[str, tuple[CurvePoint, ...]] = {}
+    for slot in stage.slots:
+        for option in slot:
+            path = option.place.path
+            found[path] = (*found.get(path, ()), option.point)
+    return found
+
+
+def _changes(
+    chosen: Sequence[Option], solutions: Solutions, method: str, stage: Stage
+) -> list[LayerChange]:
+    """Return what becomes of each chosen layer."""
+    found = []
+    for option in chosen:
+        form, path = option.form, option.place.path
+        kind = option.place.kind
+        found.append(
+            LayerChange(
+                path=path,
+                kind="" if kind is None else kind.name,
+                form=form.name,
+                size=option.size,
+                largest=form.largest,
+                parameters_before=form.before,
+                parameters_after=form.parameters(option.size),
+                multiplications_before=option.now,
+                multiplications_after=form.multiplications(option.size),
+                error=solutions[path, form.name].error,
+                share=None if stage.observed is None else option.error,
+                method=method,
+            )
+        )
+    return found

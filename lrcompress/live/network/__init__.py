@@ -1,0 +1,7 @@
+"""A whole network that runs: what flows through its layers, and what it does with other arrays in them."""
+
+from __future__ import annotations
+
+from lrcompress.live.network.walk import Network, Networks
+
+__all__ = ["Network", "Networks"]

@@ -1,0 +1,153 @@
+"""How much the outputs care for each direction of a layer's responses, on every backend that Keras has.
+
+The Fisher information of the outputs with respect to the responses, as in K-FAC (Martens & Grosse,
+ICML 2015): the mean of ``g g^T`` over gradients g of the negative log likelihood of labels that are
+drawn from the network's own outputs. A weight of the batch's own shape, zero, is added to each
+response; one step of gradient descent at rate 1 leaves the negative gradients in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from lrcompress.data.arrays import Arrays, chunks, count, take
+from lrcompress.events import progress
+from lrcompress.live.activations import find_layer
+from lrcompress.live.outputs import outputs_of
+
+# Samples at a time, and at most.
+_BATCH, _MOST = 100, 1_000
+# Positions of one sample whose gradients are kept: their number does not matter.
+_POSITIONS = 64
+
+
+def response_gradients(
+    model: Any, paths: Sequence[str], x: Arrays
+) -> dict[str, NDArray[np.float64]]:
+    """Return the mean of g g^T, (n, n), for the responses (before the activation) of some layers.
+
+    Left out are layers inside nested models, those whose response is not what they give but for an
+    activation (recurrent ones), and those that end the model.
+    """
+    layers = {
+        id(layer): layer for layer in (find_layer(model, p) for p in paths) if _responds(layer)
+    }
+    ends = {id(_maker(tensor)) for tensor in model.outputs}
+    probed = {key: layer for key, layer in layers.items() if key not in ends}
+    if not probed or len(model.outputs) > 1 or isinstance(x, dict):
+        return {}
+    probes: dict[str, _Probe] = {}
+    kept = {layer.name: layer.activation for layer in probed.values()}
+    trainable = model.trainable
+    try:
+        for layer in probed.values():
+            layer.activation = keras.activations.linear
+        probing = keras.models.clone_model(
+            model,
+            clone_function=lambda layer: layer,
+            call_function=lambda layer, *args, **kwargs: _called(
+                layer, probed, kept, probes, args, kwargs
+            ),
+        )
+        model.trainable = False
+        for probe in probes.values():
+            probe.trainable = True
+        found = _gradients(probing, probes, x, outputs_of(model)[0])
+    finally:
+        for layer in probed.values():
+            layer.activation = kept[layer.name]
+        model.trainable = trainable
+    return {path: found[name] for path in paths if (name := path.rpartition("/")[2]) in found}
+
+
+class _Probe(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
+    """Adds a weight of the whole batch's shape, zero, to what it is given."""
+
+    def build(self, shape: Any) -> None:
+        """Make the weight."""
+        self.added = self.add_weight(shape=(_BATCH, *shape[1:]), initializer="zeros", name="added")
+
+    def call(self, inputs: Any) -> Any:
+        """Return the sum."""
+        return inputs + ops.cast(self.added, inputs.dtype)
+
+
+def _responds(layer: Any) -> bool:
+    """Return whether a layer gives its response but for an activation."""
+    return hasattr(layer, "activation") and not isinstance(
+        layer, (keras.layers.RNN, keras.layers.Bidirectional)
+    )
+
+
+def _maker(tensor: Any) -> Any:
+    """Return the layer that gives an output, activations passed over."""
+    layer = tensor._keras_history.operation
+    while isinstance(layer, (keras.layers.Activation, keras.layers.Softmax)):
+        layer = layer._inbound_nodes[0].input_tensors[0]._keras_history.operation
+    return layer
+
+
+def _called(
+    layer: Any, probed: Any, kept: Any, probes: dict[str, _Probe], args: Any, kwargs: Any
+) -> Any:
+    """Return what a layer gives in inference mode, its response probed where that is asked for."""
+    if getattr(layer, "_call_has_training_arg", False):
+        kwargs = kwargs | {"training": False}
+    outputs = layer(*args, **kwargs)
+    if id(layer) not in probed or None in outputs.shape[1:]:
+        return outputs if id(layer) not in probed else kept[layer.name](outputs)
+    probes[layer.name] = _Probe()
+    return kept[layer.name](probes[layer.name](outputs))
+
+
+def _gradients(
+    probing: Any, probes: dict[str, _Probe], x: Arrays, output: Any
+) -> dict[str, NDArray[np.float64]]:
+    """Return the second moments of the gradients at each probe."""
+    probing.compile(optimizer=keras.optimizers.SGD(1.0), loss=_loss(output), jit_compile=False)
+    draw = np.random.default_rng(0)
+    sums: dict[str, NDArray[np.float64]] = {}
+    samples = min(count(x), _MOST) // _BATCH * _BATCH
+    for part in chunks(samples, _BATCH):
+        some = take(x, part)
+        outputs = np.asarray(probing.predict_on_batch(some), np.float64)
+        probing.train_on_batch(some, _drawn(outputs, output, draw))
+        for name, probe in probes.items():
+            gradients = np.asarray(ops.convert_to_numpy(probe.added), np.float32)
+            rows = gradients.reshape(-1, gradients.shape[-1])
+            sums[name] = sums.get(name, 0.0) + (rows.T @ rows).astype(np.float64) / samples
+            probe.added.assign(np.zeros(gradients.shape, np.float32))
+        progress("what the outputs care for", part.stop, samples)
+    return sums
+
+
+def _loss(output: Any) -> Any:
+    """Return the negative log likelihood of targets under outputs, summed over the batch."""
+
+    def summed(y: Any, given: Any) -> Any:
+        if output.is_logits:
+            return ops.sum(ops.square(y - given)) / 2
+        given = ops.clip(given, 1e-7, 1 - 1e-7)
+        if output.is_sigmoid:
+            return -ops.sum(y * ops.log(given) + (1 - y) * ops.log(1 - given))
+        return -ops.sum(y * ops.log(given))
+
+    return summed
+
+
+def _drawn(outputs: NDArray[np.float64], output: Any, draw: Any) -> NDArray[np.float32]:
+    """Return targets drawn from what the network says."""
+    if output.is_logits:
+        return np.asarray(outputs + draw.standard_normal(outputs.shape), np.float32)
+    if output.is_sigmoid:
+        return np.asarray(draw.random(outputs.shape) < outputs, np.float32)
+    flat = outputs.reshape(-1, outputs.shape[-1])
+    steps = (flat / flat.sum(-1, keepdims=True)).cumsum(-1)
+    chosen = (draw.random((len(flat), 1)) > steps).sum(-1).clip(0, flat.shape[-1] - 1)
+    return np.asarray(np.eye(flat.shape[-1], dtype=np.float32)[chosen].reshape(outputs.shape))
