@@ -33,9 +33,13 @@ def shapes_of(model: ModelFile) -> dict[str, Shapes]:
 
     Of a layer that is called several times an axis is known in which all its calls agree.
     """
+    return {} if model.tree is None else shapes_in(model.tree)
+
+
+def shapes_in(tree: Container) -> dict[str, Shapes]:
+    """Return the same of an architecture by itself."""
     walk = _Walk()
-    if model.tree is not None:
-        walk.through(model.tree, ())
+    walk.through(tree, ())
     return {
         "/".join(path): (_all_known(inputs), output)
         for path, (inputs, output) in walk.found.items()

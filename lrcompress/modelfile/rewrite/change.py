@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError, UnsupportedModelError
 from lrcompress.kinds import Serialized, peeled
-from lrcompress.kinds.terms import as_dict
 from lrcompress.modelfile.graph import Item, build, unused_name
-from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import cast
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.rewrite.layers import SUFFIX, Draft
 from lrcompress.modelfile.rewrite.plan import Changes, NewArray
-from lrcompress.modelfile.rewrite.widths import channel_axis, restate_behind, stated_shapes, width
+from lrcompress.modelfile.rewrite.widths import restate
 
 # The stock layers that stand for a layer, by its path.
 Edits = Mapping[str, tuple[Serialized, ...]]
@@ -40,8 +38,6 @@ class Edit:
         self._taken = {item.name for item in items}
         self.draft = Draft(model.config)
         self.changes = Changes(self.draft.config)
-        # Layers that give another width, with that of before.
-        self._narrowed: dict[LayerPath, tuple[Serialized, int]] = {}
         self.first_names: dict[str, tuple[str, ...]] = {}
 
     def item(self, path: str) -> Item:
@@ -59,9 +55,9 @@ class Edit:
     def finish(self) -> Changes:
         """Return the new architecture and what becomes of the weights."""
         self.draft.finish()
-        tree = build(self.draft.config) if self._narrowed else None
-        if tree is not None:
-            restate_behind(tree, self._narrowed)
+        old, tree = self._model.tree, build(self.draft.config)
+        if old is not None and tree is not None:
+            restate(old, tree, {*self.changes.arrays, *self.changes.firsts})
         return self.changes
 
     def change(self, path: str, layers: tuple[Serialized, ...]) -> None:
@@ -73,27 +69,20 @@ class Edit:
         for number, new in enumerate(firsts):
             behind, name = name, unused_name(self._name_for(item, new), self._taken)
             self._taken.add(name)
-            self.draft.put_before(item, new, name, firsts[:number], behind)
+            self.draft.put_before(item, new, name, behind, firsts[number - 1])
             paths.append((*item.path[:-1], name))
             arrays = [self._rounded(path, dtype, values) for values in new.arrays]
             self.changes.arrays[paths[-1]] = tuple(arrays)
-        entry = peeled(item.entry)
-        old = Serialized(str(entry.get("class_name")), as_dict(entry.get("config")))
+        other = peeled(item.entry).get("class_name") != last.class_name
         self.draft.settle(item, last)
-        before = width(old) if last.class_name == old.class_name else None
-        if before is not None and before != width(last):
-            self._narrowed[item.path] = (last, before)
-        if not stored and firsts:  # what passes values on as they are gives another width then
-            shapes = stated_shapes(item)
-            before = shapes[0][channel_axis(firsts[-1])] if shapes else None
-            if isinstance(before, int):
-                self._narrowed[paths[-1]] = (firsts[-1], before)
         if firsts:
             self.changes.firsts[item.path] = tuple(paths)
             self.first_names[path] = tuple(p[-1] for p in paths)
-            self.draft.feed(item, name, firsts)
-        if last.class_name != old.class_name:
-            self.changes.reclassed.add(item.path)
+            self.draft.feed(item, name, firsts[-1])
+        if other:
+            arrays = [self._rounded(path, dtype, values) for values in last.arrays]
+            self.changes.arrays[item.path] = tuple(arrays)
+            return
         for number, values in enumerate(last.arrays):
             if values is not None:
                 kind = stored[number].dtype if number < len(stored) else dtype

@@ -11,14 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrcompress.kinds import Serialized, is_wrapped, peeled
-from lrcompress.kinds.terms import ON_KERNEL, REGULARIZERS, as_dict, as_list, compute_dtype
+from lrcompress.kinds.terms import ON_KERNEL, REGULARIZERS, as_dict, as_list, compute_dtype, units
 from lrcompress.modelfile.graph import Container, Item, is_leaf, tensors
 from lrcompress.modelfile.rewrite.widths import (
     BUILD_KEYS,
     INPUT_KEYS,
-    Change,
     built_shapes,
-    output_shape,
     parts_of,
     set_width,
 )
@@ -47,11 +45,11 @@ class Draft:
         return copied
 
     def put_before(
-        self, item: Item, layer: Serialized, name: str, chain: Sequence[Serialized], before: str
+        self, item: Item, layer: Serialized, name: str, before: str, feeder: Serialized
     ) -> None:
         """Put a new layer before one that is not edited yet, wrapped as that is.
 
-        It takes the other one's input, or is fed by the last of a chain of new layers, called `before`.
+        It takes the other one's input, or is fed by the new layer `before` it, if there is one.
         """
         entry = copy.deepcopy(self.entry(item))
         other = peeled(entry).get("class_name") != layer.class_name
@@ -65,8 +63,8 @@ class Draft:
             for part in parts_of(entry):
                 if "shapes_dict" in as_dict(part.get("build_config")):
                     part["build_config"] = {"input_shape": (*built_shapes(part), None)[0]}
-        if chain:
-            _feed(entry, item, before, chain)
+        if before:
+            _feed(entry, item, before, feeder)
         self._new.setdefault(id(item.entry), []).append(entry)
         self._touched.add(item.container)
 
@@ -74,15 +72,15 @@ class Draft:
         """Give a layer another class or config."""
         _settle(self.entry(item), layer)
 
-    def feed(self, item: Item, before: str, chain: Sequence[Serialized]) -> None:
-        """Make a layer take in the last of a chain of new layers at each of its calls."""
-        _feed(self.entry(item), item, before, chain)
+    def feed(self, item: Item, before: str, feeder: Serialized) -> None:
+        """Make a layer take in a new one at each of its calls."""
+        _feed(self.entry(item), item, before, feeder)
 
     def take_over(self, first: Item, second: Item, width: int) -> None:
         """Give a layer the inputs, `width` wide, of the one before it, which goes."""
         gone, kept = self.entry(first), self.entry(second)
         for before, after in zip(parts_of(gone), parts_of(kept), strict=True):
-            _state_input(after, lambda dims: set_width(dims, width))
+            _state_width(after, width)
             old, new = as_dict(before.get("config")), as_dict(after.get("config"))
             for key in (*INPUT_KEYS, "input_dim"):
                 if key in old:
@@ -109,24 +107,21 @@ class Draft:
         return self.config
 
 
-def _feed(entry: dict[str, Any], item: Item, before: str, chain: Sequence[Serialized]) -> None:
-    """Make the layer of an entry, which is or copies that of `item`, take in a chain of new ones."""
-
-    def change(dims: list[Any]) -> None:
-        for layer in chain:
-            dims[:] = output_shape(layer, dims)
-
+def _feed(entry: dict[str, Any], item: Item, before: str, feeder: Serialized) -> None:
+    """Make the layer of an entry, which is or copies that of `item`, take in a new one."""
+    first = feeder.config.get("data_format") == "channels_first"
+    width = None if first else units(feeder.config)
     for part in parts_of(entry):
-        _state_input(part, change)
+        _state_width(part, width)
     if item.container.sequential:
         return
     nodes = as_list(entry.get("inbound_nodes"))
     if not nodes or not all(item.calls):
         msg = f"layer {item.name} is called on nothing"
         raise ValueError(msg)
-    same = peeled(entry).get("class_name") == chain[-1].class_name
+    same = peeled(entry).get("class_name") == feeder.class_name
     dtype = compute_dtype(as_dict(peeled(entry).get("config")))
-    edit = _Rewiring(item, before, change, dtype, same)
+    edit = _Rewiring(item, before, width, dtype, same)
     entry["inbound_nodes"] = [edit.apply(node, call) for call, node in enumerate(nodes)]
 
 
@@ -181,28 +176,26 @@ def _rename(entry: dict[str, Any], name: str) -> None:
         entry["name"] = name
 
 
-def _state_input(entry: dict[str, Any], change: Change) -> None:
-    """Change the input shape of a layer that no longer takes in the model's input, wherever its JSON states it."""
+def _state_width(entry: dict[str, Any], width: int | None) -> None:
+    """Make a layer that no longer takes in the model's input expect so many columns, wherever its JSON says."""
     config = as_dict(entry.get("config"))
     for key in INPUT_KEYS:
         config.pop(key, None)
     if config.get("input_dim") is not None and entry.get("class_name") != "Embedding":
-        dims = [None, config["input_dim"]]
-        change(dims)
-        config["input_dim"] = dims[-1]
+        config["input_dim"] = config["input_dim"] if width is None else width
     for dims in built_shapes(entry)[:1]:
-        change(dims)
+        set_width(dims, width)
 
 
 class _Rewiring:
     """Replaces the first tensor in a serialized call by another layer's output of the same call."""
 
     def __init__(
-        self, item: Item, name: str, change: Change, dtype: str | None, same: bool
+        self, item: Item, name: str, width: int | None, dtype: str | None, same: bool
     ) -> None:
         """Remember what the new tensors are, and whether keyword arguments went to the `same` class."""
         self._item, self._known = item, item.container.by_name
-        self._name, self._change, self._dtype, self._same = name, change, dtype, same
+        self._name, self._width, self._dtype, self._same = name, width, dtype, same
 
     def apply(self, value: Any, call: int) -> Any:  # noqa: ANN401 - JSON in, JSON out
         """Return a copy of `value` in which that tensor is the other layer's output."""
@@ -222,9 +215,7 @@ class _Rewiring:
             if not self._is_input(config["keras_history"], call):
                 return tensor
             tensor["config"]["keras_history"] = [self._name, call, 0]
-            dims = as_list(tensor["config"].get("shape"))
-            if dims:
-                self._change(dims)
+            set_width(tensor["config"].get("shape"), self._width)
             if self._dtype is not None and "dtype" in config:
                 tensor["config"]["dtype"] = self._dtype
             return tensor

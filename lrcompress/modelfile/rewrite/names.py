@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from lrcompress.errors import UnsupportedModelError
-from lrcompress.kinds import CLASSES
+from lrcompress.kinds import CLASSES, KINDS, peeled
 from lrcompress.modelfile import legacy
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
@@ -26,10 +26,15 @@ ATTRIBUTE_LIMIT = 64_512
 # What one variable-length string takes in the attribute itself.
 _REFERENCE_BYTES = 16
 # Layers without frozen weights of their own, unless they are frozen as a whole.
-_ALL_TRAINABLE = CLASSES | {
-    "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "DepthwiseConv2D",
-    "SeparableConv2D", "Embedding", "LayerNormalization", "PReLU", "LSTM", "GRU", "SimpleRNN",
+_ALL_TRAINABLE = CLASSES.union(*(kind.classes for kind in KINDS)) | {
+    "DepthwiseConv1D", "DepthwiseConv2D", "GroupNormalization", "LayerNormalization", "PReLU",
+    "RMSNormalization", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "RNN",
 }  # fmt: skip
+# The names of arrays by the beginning of a class's name.
+_ARRAYS = {
+    "Embedding": ("embeddings",),
+    "SeparableConv": ("depthwise_kernel", "pointwise_kernel", "bias"),
+}
 
 
 class Names:
@@ -50,6 +55,7 @@ class Names:
         self._before: dict[str, list[str]] = {}
         self._after: dict[str, list[str]] = {}
         self._dropped: set[str] = set()
+        self._known: dict[int, dict[LayerPath, str]] = {}  # classes, by tree
         self._like: dict[str, str] = {}  # a changed layer's list is written as this one's was
         self._gone: set[str] = set()
         # The layers inside each nested model as its weights are listed, and their places there.
@@ -57,23 +63,51 @@ class Names:
         self._places: dict[LayerPath, int] = {}
 
     def add(self, old: LayerPath, first: LayerPath, count: int) -> list[str]:
-        """Name the arrays, kernel and bias, of a new layer split from an old one; return their paths."""
-        stem = legacy.canonical(old[0]) + "/"
-        kernel = self._model.weights.of_layer[old][0].removeprefix(stem)
-        outer = first[0]
-        name = _renamed(kernel, old[-1], first[-1])
-        added = self._added.setdefault(outer, set())
-        if (path := legacy.canonical(outer, name)) in added or path in self._saved.get(outer, {}):
-            name = f"{first[-1]}/{name.rpartition('/')[2]}"
-            path = legacy.canonical(outer, name)
-        added.add(path)
-        target = legacy.canonical(outer)
+        """Name the arrays of a new layer split from an old one; return their paths."""
+        outer, target = first[0], legacy.canonical(first[0])
+        names = self._fresh(old, first, count)
         if len(first) > 1:
             target = self._model.weights.of_layer[self._follower(old, first)][0]
-        names = [name, *(_bias_name(name) for _ in range(1, count))]
         self._before.setdefault(target, []).extend(names)
         self._like[outer] = old[0]
         return [legacy.canonical(outer, name) for name in names]
+
+    def exchange(self, path: LayerPath, count: int) -> list[str]:
+        """Name the arrays of a layer of another class now, where its old ones were; return their paths."""
+        old = self._model.weights.paths(path)
+        for array in old:
+            self.remove_array(path, array)
+        names = self._fresh(path, path, count)
+        self._before.setdefault(old[0], []).extend(names)
+        return [legacy.canonical(path[0], name) for name in names]
+
+    def _fresh(self, old: LayerPath, new: LayerPath, count: int) -> list[str]:
+        """Return names of the arrays of a new layer, in the style of those of an old one."""
+        outer, theirs = new[0], self._model.weights.paths(old)
+        before, now = self._classes(self._model.tree)[old], self._classes(self._tree)[new]
+        parts = next((p for c, p in _ARRAYS.items() if now.startswith(c)), ("kernel", "bias"))
+        if theirs:
+            stem = legacy.canonical(old[0]) + "/"
+            base = _renamed(theirs[0].removeprefix(stem), old[-1], new[-1])
+            first = base if before == now else _named(base, new[-1], parts[0])
+        else:
+            first = f"{new[-1]}/{parts[0]}"
+        names = [first, *(_sibling(first, part) for part in parts[1:count])][:count]
+        known = self._added.setdefault(outer, set())
+        taken = known | (self._saved.get(outer, {}).keys() - self._dropped)
+        if any(legacy.canonical(outer, name) in taken for name in names):
+            names = [f"{new[-1]}/{name.rpartition('/')[2]}" for name in names]
+        known.update(legacy.canonical(outer, name) for name in names)
+        return names
+
+    def _classes(self, tree: Container | None) -> dict[LayerPath, str]:
+        """Return the class of each layer of a tree, wrappers peeled; worked out once."""
+        found = self._known.get(id(tree))
+        if found is None:
+            items = tree.walk() if tree is not None else ()
+            found = {item.path: str(peeled(item.entry).get("class_name")) for item in items}
+            self._known[id(tree)] = found
+        return found
 
     def remove(self, path: LayerPath) -> tuple[str, ...]:
         """Take a layer out; return the groups and arrays that go with it."""
@@ -92,8 +126,8 @@ class Names:
         self._like[path[0]] = path[0]
 
     def add_bias(self, path: LayerPath) -> str:
-        """Name the new bias of a layer, right after its kernel; return its path."""
-        outer, kernel = path[0], self._model.weights.of_layer[path][0]
+        """Name the new bias of a layer, right after its other arrays; return its path."""
+        outer, kernel = path[0], self._model.weights.paths(path)[-1]
         name = _bias_name(self._saved[outer][kernel])
         self._after.setdefault(kernel, []).append(name)
         self._like[outer] = outer
@@ -113,19 +147,23 @@ class Names:
             self._flat[outer] = _flat(self._tree.by_name[outer])
             self._places |= {item.path: place for place, item in enumerate(self._flat[outer])}
         order, start, end = self._flat[outer], self._places[first] + 1, self._places[old]
-        frozen = _is_frozen(order[end])
-        for item in order[start:end]:
-            if not self._model.weights.of_layer.get(item.path):
+        frozen, weights = _is_frozen(order[start - 1]), self._model.weights
+        bare = not weights.of_layer.get(old)
+        for item in order[start:] if bare else order[start:end]:
+            if not weights.of_layer.get(item.path):
                 continue
             if _is_frozen(item) == frozen and (frozen or _starts_trainable(item)):
                 return item.path
-            if frozen and item.class_name not in _ALL_TRAINABLE:
-                msg = (
-                    f"Layer {item.name} in nested model {outer} of {self._model.path} may mix "
-                    f"frozen and trainable weights, so the place next to {old[-1]} is not certain; "
-                    "save the model as .keras, which keeps layers apart, and factorize that."
-                )
-                raise UnsupportedModelError(msg, code="nested_order")
+            if frozen and str(peeled(item.entry).get("class_name")) not in _ALL_TRAINABLE:
+                bare = True
+                break
+        if bare:
+            msg = (
+                f"A layer in nested model {outer} of {self._model.path} may mix frozen and trainable "
+                f"weights, so the place next to {old[-1]} is not certain; "
+                "save the model as .keras, which keeps layers apart, and use that."
+            )
+            raise UnsupportedModelError(msg, code="nested_order")
         return old
 
     def _check_order(self, outer: str) -> None:
@@ -234,14 +272,33 @@ def _renamed(kernel: str, old: str, new: str) -> str:
     return f"{new}/{parts[-1]}" if replaced == parts else "/".join(replaced)
 
 
+def _named(base: str, layer: str, part: str) -> str:
+    """Return the name of an array of a layer of another class, right below what is named after the layer."""
+    parts = base.split("/")
+    if layer not in parts[:-1]:
+        return _sibling(base, part)
+    above = parts[: len(parts) - parts[::-1].index(layer)]
+    return "/".join([*above, part + "".join(parts[-1].partition(":")[1:])])
+
+
+def _sibling(kernel: str, part: str) -> str:
+    """Return the name of another array of a layer in the style of its kernel's: `N/kernel:0`, `N_W`."""
+    return _bias_name(kernel) if part == "bias" else _with_stem(kernel, part)
+
+
+def _with_stem(name: str, part: str) -> str:
+    parent, slash, last = name.rpartition("/")
+    stem, colon, number = last.partition(":")
+    if stem.endswith(("_W", "_b")):
+        part = f"{stem[:-1]}{'b' if part == 'bias' else 'W' if part == 'kernel' else part}"
+    return f"{parent}{slash}{part}{colon}{number}"
+
+
 def _bias_name(kernel: str) -> str:
     """Return the name of a bias in the style of its kernel's: `N/kernel:0`, `N_W` and others."""
-    parent, slash, last = kernel.rpartition("/")
-    stem, colon, number = last.partition(":")
-    if stem.endswith("_W"):
-        return f"{parent}{slash}{stem[:-2]}_b{colon}{number}"
-    stem = stem.replace("kernel", "bias") if "kernel" in stem else "bias"
-    return f"{parent}{slash}{stem}{colon}{number}"
+    stem = kernel.rpartition("/")[2].partition(":")[0]
+    plain = "kernel" not in stem or stem.endswith("_W")
+    return _with_stem(kernel, "bias" if plain else stem.replace("kernel", "bias"))
 
 
 def _with_empty_groups(arrays: tuple[str, ...], root: str, index: Index) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ What moves, what is new, and where Keras will look for it; both formats are writ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, parents
 from lrcompress.modelfile.model import ModelFile
+from lrcompress.modelfile.order import layer_order
 from lrcompress.modelfile.rewrite.names import Names
 from lrcompress.modelfile.untrusted import dump_json, parse_json
 from lrcompress.records import provenance
@@ -40,11 +41,10 @@ class Changes:
 
     Attributes:
         firsts: Paths of new layers by the path of the layer they stand before and were split from.
-        arrays: The arrays of each new layer by its path.
+        arrays: The arrays of each layer that is new, or of another class than before, by its path.
         gone: Paths of layers that are no more, their weights with them.
         values: New values by a layer's path and the number of the array there; None: the array is
             no more. New ones stand behind those that are there.
-        reclassed: Paths of layers that are of another class than before; all their arrays are new.
     """
 
     config: dict[str, Any]
@@ -52,7 +52,6 @@ class Changes:
     arrays: dict[LayerPath, tuple[NewArray, ...]] = field(default_factory=dict)
     gone: set[LayerPath] = field(default_factory=set)
     values: dict[tuple[LayerPath, int], NewArray | None] = field(default_factory=dict)
-    reclassed: set[LayerPath] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -174,18 +173,17 @@ def _plan_archive(
     plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
     items = {item.path: item for item in tree.walk()}
     named = any("name" in source[g].attrs for c, g in weights.index.groups.items() if _holds(c))
-    for _, path in _pairs(changes):
-        places = _places_of_new(plan, items[path], new[path], named=named)
-        arrays = changes.arrays[path]
-        plan.arrays |= {f"{places}/{number}": array for number, array in enumerate(arrays)}
-    for path in changes.reclassed:
-        plan.dropped.update(weights.paths(path))
+    for path, arrays in changes.arrays.items():
+        if path in weights.groups:
+            plan.dropped.update(weights.paths(path))
+        else:
+            _plan_groups(plan, items[path], new[path], named=named)
+        where = new[path] + _within(items[path])
+        plan.arrays |= {f"{where}/{number}": array for number, array in enumerate(arrays)}
     for (path, number), array in changes.values.items():
         old = weights.paths(path)
         if array is None:
             plan.dropped.add(old[number])
-        elif path in changes.reclassed:
-            plan.arrays[f"{new[path]}{_within(items[path])}/{number}"] = array
         elif number < len(old):
             plan.arrays[plan.target(old[number]) or old[number]] = array
         else:
@@ -207,15 +205,23 @@ def _within(item: Item) -> str:
     return "/layer/vars" if is_wrapped(item.entry) else "/vars"
 
 
-def _places_of_new(plan: Plan, item: Item, group: str, *, named: bool) -> str:
-    """Plan the groups of a new layer, with the names that Keras from 3.6 on gives them; return that of its arrays."""
-    where = group + _within(item)
-    for place in dict.fromkeys([f"{group}/vars", where]):
+def _plan_groups(plan: Plan, item: Item, group: str, *, named: bool) -> None:
+    """Plan the groups of a new layer, with the names that Keras from 3.6 on gives them."""
+    for place, entry in {
+        f"{group}{_within(item)}": peeled(item.entry),
+        f"{group}/vars": item.entry,
+    }.items():
         plan.groups |= {place, *(above for above in parents(place) if above.startswith(group))}
         if named:
-            entry = item.entry if place == f"{group}/vars" else peeled(item.entry)
             plan.attributes[place, "name"] = as_dict(entry.get("config")).get("name", item.name)
-    return where
+
+
+def _computed(container: Container) -> Iterator[LayerPath]:
+    """Yield the paths of all layers in Keras' order, those of nested models behind the nested model."""
+    for item in layer_order(container):
+        yield item.path
+        if item.inner is not None:
+            yield from _computed(item.inner)
 
 
 def _pairs(changes: Changes) -> list[tuple[LayerPath, LayerPath]]:
@@ -232,17 +238,24 @@ def _plan_legacy(
     for path in sorted(changes.gone):
         plan.dropped.update(new_names.remove(path))
     for (path, number), array in changes.values.items():
+        old = model.weights.paths(path)
         if array is None:
-            name = model.weights.of_layer[path][number]
-            plan.dropped.add(name)
-            new_names.remove_array(path, name)
-        elif number < len(model.weights.of_layer[path]):
-            plan.arrays[model.weights.of_layer[path][number]] = array
+            plan.dropped.add(old[number])
+            new_names.remove_array(path, old[number])
+        elif number < len(old):
+            plan.arrays[old[number]] = array
         else:
             plan.arrays[new_names.add_bias(path)] = array
-    for old_path, path in _pairs(changes):
+    split = {path: old for old, path in _pairs(changes)}
+    # In Keras' order: several new layers may stand before one place of a nested model's list.
+    for path in (path for path in _computed(tree) if path in changes.arrays):
         arrays = changes.arrays[path]
-        plan.arrays.update(zip(new_names.add(old_path, path, len(arrays)), arrays, strict=True))
+        if path in split:
+            names = new_names.add(split[path], path, len(arrays))
+        else:
+            plan.dropped.update(model.weights.paths(path))
+            names = new_names.exchange(path, len(arrays))
+        plan.arrays.update(zip(names, arrays, strict=True))
     plan.attributes.update(new_names.attributes(source))
     return plan, new_names.warnings
 
