@@ -20,6 +20,7 @@ from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, name_parts
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.order import layer_order
+from lrcompress.modelfile.rewrite.styles import array_names, bias_name
 
 # An attribute above this does not fit a group's header; Keras splits its lists there too.
 ATTRIBUTE_LIMIT = 64_512
@@ -30,11 +31,6 @@ _ALL_TRAINABLE = CLASSES.union(*(kind.classes for kind in KINDS)) | {
     "DepthwiseConv1D", "DepthwiseConv2D", "GroupNormalization", "LayerNormalization", "PReLU",
     "RMSNormalization", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "RNN",
 }  # fmt: skip
-# The names of arrays by the beginning of a class's name.
-_ARRAYS = {
-    "Embedding": ("embeddings",),
-    "SeparableConv": ("depthwise_kernel", "pointwise_kernel", "bias"),
-}
 
 
 class Names:
@@ -85,14 +81,9 @@ class Names:
         """Return names of the arrays of a new layer, in the style of those of an old one."""
         outer, theirs = new[0], self._model.weights.paths(old)
         before, now = self._classes(self._model.tree)[old], self._classes(self._tree)[new]
-        parts = next((p for c, p in _ARRAYS.items() if now.startswith(c)), ("kernel", "bias"))
-        if theirs:
-            stem = legacy.canonical(old[0]) + "/"
-            base = _renamed(theirs[0].removeprefix(stem), old[-1], new[-1])
-            first = base if before == now else _named(base, new[-1], parts[0])
-        else:
-            first = f"{new[-1]}/{parts[0]}"
-        names = [first, *(_sibling(first, part) for part in parts[1:count])][:count]
+        stem = legacy.canonical(old[0]) + "/"
+        style = theirs[0].removeprefix(stem) if theirs else None
+        names = array_names(now, count, style, (old[-1], new[-1]), same=before == now)
         known = self._added.setdefault(outer, set())
         taken = known | (self._saved.get(outer, {}).keys() - self._dropped)
         if any(legacy.canonical(outer, name) in taken for name in names):
@@ -128,7 +119,7 @@ class Names:
     def add_bias(self, path: LayerPath) -> str:
         """Name the new bias of a layer, right after its other arrays; return its path."""
         outer, kernel = path[0], self._model.weights.paths(path)[-1]
-        name = _bias_name(self._saved[outer][kernel])
+        name = bias_name(self._saved[outer][kernel])
         self._after.setdefault(kernel, []).append(name)
         self._like[outer] = outer
         return legacy.canonical(outer, name)
@@ -257,48 +248,6 @@ def _starts_trainable(item: Item) -> bool:
         return False
     moving = item.class_name.startswith("BatchNormalization")
     return not moving or any(item.config.get(key, True) for key in ("scale", "center"))
-
-
-def _renamed(kernel: str, old: str, new: str) -> str:
-    """Return a kernel's name in the style of the split layer's: its name replaced where it stands.
-
-    Keras has written `N/kernel:0`, `N/N/kernel:0`, `N/model/N/kernel`, `N_W` and more; names that
-    do not contain the layer's own get a plain one.
-    """
-    parts = [part for part in kernel.split("/") if part]
-    replaced = [new if part == old else part for part in parts]
-    if replaced[-1].startswith(f"{old}_"):
-        replaced[-1] = new + replaced[-1][len(old) :]
-    return f"{new}/{parts[-1]}" if replaced == parts else "/".join(replaced)
-
-
-def _named(base: str, layer: str, part: str) -> str:
-    """Return the name of an array of a layer of another class, right below what is named after the layer."""
-    parts = base.split("/")
-    if layer not in parts[:-1]:
-        return _sibling(base, part)
-    above = parts[: len(parts) - parts[::-1].index(layer)]
-    return "/".join([*above, part + "".join(parts[-1].partition(":")[1:])])
-
-
-def _sibling(kernel: str, part: str) -> str:
-    """Return the name of another array of a layer in the style of its kernel's: `N/kernel:0`, `N_W`."""
-    return _bias_name(kernel) if part == "bias" else _with_stem(kernel, part)
-
-
-def _with_stem(name: str, part: str) -> str:
-    parent, slash, last = name.rpartition("/")
-    stem, colon, number = last.partition(":")
-    if stem.endswith(("_W", "_b")):
-        part = f"{stem[:-1]}{'b' if part == 'bias' else 'W' if part == 'kernel' else part}"
-    return f"{parent}{slash}{part}{colon}{number}"
-
-
-def _bias_name(kernel: str) -> str:
-    """Return the name of a bias in the style of its kernel's: `N/kernel:0`, `N_W` and others."""
-    stem = kernel.rpartition("/")[2].partition(":")[0]
-    plain = "kernel" not in stem or stem.endswith("_W")
-    return _with_stem(kernel, "bias" if plain else stem.replace("kernel", "bias"))
 
 
 def _with_empty_groups(arrays: tuple[str, ...], root: str, index: Index) -> tuple[str, ...]:
