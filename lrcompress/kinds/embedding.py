@@ -25,14 +25,14 @@ class Embedding:
         return refuse_kernel(layer)
 
     def forms(self, place: Place) -> tuple[Form, ...]:
-        """Return a narrower table whose rows are widened, or that its one consumer takes in as it is."""
+        """Return a narrower table whose rows are widened, or that its consumers take in as they are."""
         shapes = [array.shape for array in place.layer.arrays]
         stated = (place.layer.config.get("input_dim"), place.layer.config.get("output_dim"))
         if place.per_step or shapes != [stated] or min(shapes[0]) < 2:
             return ()
         found: list[Form] = [Widened(place)]
-        if len(place.after) == 1 and inputs_of(place.after[0], shapes[0][1]):
-            found += [Absorbed(place, plain=False), Absorbed(place, plain=True)]
+        if place.after and all(inputs_of(other, shapes[0][1]) for other in place.after):
+            found += [Absorbed(place, rows=False), Absorbed(place, rows=True)]
         return tuple(found)
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:

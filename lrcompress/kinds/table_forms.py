@@ -24,8 +24,8 @@ class Table:
 
     name = "rank"
     narrows = False
-    # Whether the rows count alike and what is made of them does not count.
-    plain = False
+    # Whether the nearest rows are looked for, whatever is made of them.
+    rows = False
 
     def __init__(self, place: Place) -> None:
         """Of a layer at its place."""
@@ -59,7 +59,7 @@ class Table:
             if not inputs or place.path not in arrays:
                 return None
             found += [
-                np.moveaxis(arrays[place.path][number], axis, 0).reshape(width, -1)
+                _blocks(arrays[place.path][number], axis, width).swapaxes(0, 1).reshape(width, -1)
                 for number, axis in inputs
             ]
         return np.concatenate(found, axis=1) if found else None
@@ -81,11 +81,7 @@ class Table:
     def _factored(self, arrays: Arrays, seen: Array | None) -> tuple[Array, Array, Array]:
         table, consumer = arrays[self.place.path][0], self.consumer(arrays)
         gram = row_gram(table, seen)
-        encode, decode = (
-            table_factors(row_gram(table, None), None)
-            if self.plain
-            else table_factors(gram, consumer)
-        )
+        encode, decode = table_factors(gram, None if self.rows else consumer)
         return encode, decode, table_errors(gram, consumer, encode, decode)[: self.largest]
 
     def _solution(self, arrays: Arrays, encode: Array, decode: Array, error: float) -> Solution:
@@ -127,61 +123,74 @@ class Widened(Table):
 
 
 class Absorbed(Table):
-    """A narrower Embedding, whose one consumer has its kernel multiplied with Q: no layer is new."""
+    """A narrower Embedding; Q goes into the kernels of what takes its rows in: no layer is new.
 
-    def __init__(self, place: Place, *, plain: bool) -> None:
-        """Of a layer whose one consumer is linear."""
+    The nearest products with these kernels are the better choice but for very few columns, where
+    the nearest rows are: of a classifier with an LSTM at 4 columns KL 0.14 against 0.18, at 16
+    0.0014 against 0.0012.
+    """
+
+    def __init__(self, place: Place, *, rows: bool) -> None:
+        """Of a layer whose consumers all are linear."""
         super().__init__(place)
-        self.plain = plain
-        self.name = "absorbed, plain" if plain else "absorbed"
-        self._other = place.after[0]
-        self.touches = (place.path, self._other.path)
-        self._inputs = inputs_of(self._other, self._shape[1])
-        kernels = sum(self._other.layer.arrays[number].size for number, _ in self._inputs)
-        self._outputs: int = kernels // self._shape[1]
+        self.rows = rows
+        self.name = "absorbed, nearest rows" if rows else "absorbed"
+        self.touches = (place.path, *(other.path for other in place.after))
+        self._inputs = [inputs_of(other, self._shape[1]) for other in place.after]
+        self._outputs: list[int] = [
+            sum(other.layer.arrays[number].size for number, _ in inputs) // self._shape[1]
+            for other, inputs in zip(place.after, self._inputs, strict=True)
+        ]
 
     @property
     def largest(self) -> int:
-        """Return the full rank of what the consumer makes of the rows."""
-        return min(self._shape) if self.plain else min(*self._shape, self._outputs)
+        """Return the full rank of what is made of the rows."""
+        return min(self._shape) if self.rows else min(*self._shape, sum(self._outputs))
 
     @property
     def before(self) -> int:
-        """The table and the consumer."""
-        other: int = sum(array.size for array in self._other.layer.arrays)
-        return super().before + other
+        """The table and the consumers."""
+        others = (other.layer.arrays for other in self.place.after)
+        return super().before + sum(int(array.size) for arrays in others for array in arrays)
 
     def parameters(self, size: int) -> int:
-        """Return a table of r columns, and a consumer that takes r in."""
+        """Return a table of r columns, and consumers that take r in."""
         words, width = self._shape
-        return self.before - (width - size) * (words + self._outputs)
+        return self.before - (width - size) * (words + sum(self._outputs))
 
     def multiplications(self, size: int) -> int | None:
-        """Return the consumer's: each weight of a kernel once at each position."""
-        other = self._other
-        shape = other.output_shape
-        if not _is_sequence_window(other.layer):
-            shape = other.input_shapes[0] if other.input_shapes else None
-        if shape is None or None in shape[:-1]:
-            return None
-        recurrent: int = sum(
-            other.layer.arrays[i].size for d in directions(other.layer) for i in d.recurrent
-        )
-        return math.prod(axis or 1 for axis in shape[:-1]) * (size * self._outputs + recurrent)
+        """Return the consumers': each weight of a kernel once at each position."""
+        count = 0
+        for other, outputs in zip(self.place.after, self._outputs, strict=True):
+            shape = other.output_shape
+            if not _is_sequence_window(other.layer):
+                shape = other.input_shapes[0] if other.input_shapes else None
+            if shape is None or None in shape[:-1]:
+                return None
+            recurrent = sum(
+                int(other.layer.arrays[i].size)
+                for d in directions(other.layer)
+                for i in d.recurrent
+            )
+            count += math.prod(axis or 1 for axis in shape[:-1]) * (size * outputs + recurrent)
+        return count
 
     def build(
         self, table: Array, right: Array, arrays: Arrays
     ) -> dict[str, tuple[Serialized, ...]]:
-        """Return the Embedding and its consumer."""
-        other = self._other
-        own = list(arrays[other.path])
-        for number, axis in self._inputs:
-            own[number] = np.moveaxis(np.tensordot(right, own[number], (1, axis)), 0, axis)
-        config = terms.taking(other.layer.config, len(right))
-        return {
-            self.place.path: (sized(self.place.layer, table),),
-            other.path: (Serialized(other.layer.class_name, config, tuple(own)),),
-        }
+        """Return the Embedding and its consumers."""
+        found: dict[str, tuple[Serialized, ...]] = {}
+        found[self.place.path] = (sized(self.place.layer, table),)
+        for other, inputs in zip(self.place.after, self._inputs, strict=True):
+            own = list(arrays[other.path])
+            for number, axis in inputs:
+                made = right @ _blocks(own[number], axis, right.shape[1])
+                rest = np.moveaxis(own[number], axis, 0).shape[1:]
+                own[number] = np.moveaxis(made.reshape(-1, *rest), 0, axis)
+            number, axis = inputs[0]
+            config = terms.taking(other.layer.config, own[number].shape[axis])
+            found[other.path] = (Serialized(other.layer.class_name, config, tuple(own)),)
+        return found
 
 
 def sized(layer: Serialized, table: Array) -> Serialized:
@@ -196,19 +205,28 @@ def sized(layer: Serialized, table: Array) -> Serialized:
 
 
 def inputs_of(place: Place, width: int) -> tuple[tuple[int, int], ...]:
-    """Return which axes of which arrays a layer multiplies its inputs' last axis with; none where not known."""
+    """Return which axes of which arrays a layer multiplies its inputs' last axis with; none where not known.
+
+    Behind a Flatten such an axis is that of several words in a row.
+    """
     layer, kind = place.layer, place.kind
     if kind is None or kind.refuse(layer) is not None:
         return ()
+    if layer.class_name in Dense.classes:
+        fits = bool(Dense().views(layer)) and layer.arrays[0].shape[0] % width == 0
+        return ((0, 0),) if fits else ()
     found: tuple[tuple[int, int], ...] = ()
-    if layer.class_name in Dense.classes and Dense().views(layer):
-        found = ((0, 0),)
-    elif layer.class_name in Recurrent.classes and not place.per_step:
+    if layer.class_name in Recurrent.classes and not place.per_step:
         found = tuple((number, 0) for d in directions(layer) for number in d.kernels)
     elif _is_sequence_window(layer):
         found = ((0, 1),)
-    fits = all(layer.arrays[number].shape[axis] == width for number, axis in found)
-    return found if fits else ()
+    return found if all(layer.arrays[n].shape[axis] == width for n, axis in found) else ()
+
+
+def _blocks(array: Array, axis: int, width: int) -> Array:
+    """Return an array as (words in a row, width, the rest), `axis` being that of one or more words."""
+    front = np.moveaxis(array, axis, 0)
+    return front.reshape(len(front) // width, width, -1)
 
 
 def _is_sequence_window(layer: Serialized) -> bool:
