@@ -124,9 +124,14 @@ class _FewerChannels(_Flattened, Inputs):
 
 
 class _FewerChannelsAndUnits(_Flattened, Tucker):
-    """A 1x1 convolution to r1 channels, the Flatten, a Dense of r2 units and the Dense."""
+    """A 1x1 convolution to r1 channels, the Flatten, a Dense of r2 units and the Dense.
+
+    The share of the channels that are kept is the root of that of the units: there are fewer of
+    them, and each is worth more.
+    """
 
     name = "flatten, two Dense"
+    power = 0.5
 
     def build(
         self, factors: tuple[Array, ...], arrays: tuple[Array, ...]

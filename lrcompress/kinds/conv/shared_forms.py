@@ -149,6 +149,7 @@ class Tucker(_Shared):
     """A 1x1 convolution to r1 channels, the convolution to r2, and a 1x1 one; the size is r2, r1 in proportion."""
 
     name = "Tucker-2"
+    power = 1.0  # of the share of r2 that is that of r1
 
     @property
     def _slots(self) -> int:
@@ -161,7 +162,7 @@ class Tucker(_Shared):
 
     def _inputs(self, size: int) -> int:
         whole = min(self.window.channels, self._pixels * self.window.outputs)
-        return max(1, round(size * whole / self.largest))
+        return max(1, round(whole * math.pow(size / self.largest, self.power)))
 
     def parameters(self, size: int) -> int:
         """Return those of the three."""
@@ -194,13 +195,22 @@ class Tucker(_Shared):
         found: dict[int, tuple[Array, ...]] = {}
         for size in sizes:
             first, core = shared[self._inputs(size)]
-            flat = core.reshape(-1, core.shape[-1])
-            gram = flat.T @ flat
-            if covariance is not None:
-                gram = flat.T @ slot_moments(covariance, first, self._slots) @ flat
-            basis = np.linalg.eigh(gram)[1][:, ::-1][:, :size]
+            basis = self._basis(kernel, seen, covariance, first, core)[:, :size]
             found[size] = (first, core @ basis, basis.T)
         return found
+
+    def _basis(
+        self, kernel: Array, seen: RowMoments | None, covariance: Array | None, first: Array, core: Array
+    ) -> Array:  # fmt: skip
+        """Return the directions of the core's responses; of the kernel's where only these were kept."""
+        if seen is not None and covariance is None:
+            return response_basis(kernel, seen)[1]
+        flat = core.reshape(-1, core.shape[-1])
+        half = flat
+        if covariance is not None:
+            half = slot_moments(covariance, first, self._slots) @ flat
+        basis: Array = np.linalg.eigh(flat.T @ half)[1][:, ::-1]
+        return basis
 
     def product(self, factors: tuple[Array, ...]) -> Array:
         """Return A."""
