@@ -173,11 +173,12 @@ def test_what_is_attended_to_is_what_the_layer_lets_through(name: str) -> None:
     assert it.place.kind is not None
     x = it.tensors[0]
     mask = np.ones(x.shape[:-1], bool)
-    mask[:, -2:] = name != "padding"
+    mask[:, -2:] = name not in ("padding", "both")
     given = np.random.default_rng(1).random((len(x), x.shape[1], x.shape[1])) < 0.7
     call = {
         "padding": {"query_mask": mask, "value_mask": mask}, "causal": {"use_causal_mask": True},
         "given": {"attention_mask": given},
+        "both": {"query_mask": mask, "value_mask": mask, "use_causal_mask": True},
     }.get(name, {})  # fmt: skip
     output = np.asarray(it.layer(x, x, **call))
     batch = Batch((x, x.copy(), *[given] * (name == "given")), output, mask)
@@ -189,3 +190,33 @@ def test_what_is_attended_to_is_what_the_layer_lets_through(name: str) -> None:
     values = values + np.repeat(value_bias, len(values) // len(value_bias), axis=0)
     expected = output[mask].mean(axis=0)
     np.testing.assert_allclose(np.tensordot(values, kernel, 2) + bias, expected, atol=1e-4)
+
+
+def test_the_padding_of_other_tensors_is_known_by_the_output() -> None:
+    """Which mask among the inputs is that of the keys, nothing says: the output shows it."""
+    it = case(**CASES["cross"])
+    assert it.place.kind is not None
+    x, y = it.tensors[0], it.tensors[1][:, :5]
+    asking, asked = np.ones((2, 6, 5), bool)
+    asking[:, -1], asked[:, -3:] = False, False
+    output = np.asarray(it.layer(x, y, query_mask=asking, value_mask=asked))
+    seen = []
+    for tensor in (y, np.where(asked[..., None], y, 100)):
+        batch = Batch((x, tensor, asking, asked), output, asking)
+        seen.append(it.place.kind.gather(it.place, it.arrays, batch, None))
+
+    assert seen[0].query.count == asking.sum()
+    assert seen[0].key.count == asked.sum()
+    np.testing.assert_allclose(seen[0].value.mean, seen[1].value.mean, atol=1e-5)
+
+
+def test_what_all_keys_of_a_sequence_share_counts_for_nothing() -> None:
+    """Softmax does not see it: what is gathered is the same without."""
+    it = case(**CASES["three tensors"])
+    query, value, key = it.tensors
+    shared = np.random.default_rng(0).normal(size=(len(key), 1, key.shape[-1])).astype("f4")
+
+    seen = [it.seen((query, value, tensor)) for tensor in (key, key + 5 * shared)]
+
+    np.testing.assert_allclose(seen[0].key.covariance, seen[1].key.covariance, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(seen[0].value.mean, seen[1].value.mean, atol=1e-4)

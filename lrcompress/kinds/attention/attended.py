@@ -81,9 +81,8 @@ def gather_attended(
 ) -> None:
     """Add one batch to the moments of a layer.
 
-    A padding mask is that of the query, and of the keys where they are the same tensor; an attention
-    mask stands among the inputs. Whether a layer only looks back, its output tells. The mask of other
-    keys is not known: with one, what is attended to is approximate.
+    What masks keep from a step is told by its output: of those among the inputs, the query's own and
+    none, each with and without a look ahead, the ones that come nearest to it are taken.
 
     Args:
         config: Of the layer.
@@ -93,42 +92,47 @@ def gather_attended(
     """
     drawn = np.random.default_rng(batch.seed)
     axes = config.get("attention_axes")
-    tensors, given = _told_apart(batch.inputs, own)
+    tensors, masks = _told_apart(batch.inputs, own)
     x, value, key = (_sequences(tensor, axes) for tensor in tensors)
     (samples, length), known = x.shape[:2], key.shape[1]
-    padding = None if batch.mask is None or batch.mask.shape != (samples, length) else batch.mask
-    most = max(1, _STEPS // max(length, known))
-    chosen = np.sort(drawn.choice(samples, min(most, samples), replace=False))
+    masks += [] if batch.mask is None else [batch.mask]
+    chosen = np.arange(samples)
+    if (most := max(1, _STEPS // max(length, known))) < samples:
+        chosen = np.sort(drawn.choice(samples, most, replace=False))
     steps = np.arange(length)[None].repeat(len(chosen), 0)
     if length > POSITIONS:
         steps = drawn.integers(0, length, (len(chosen), POSITIONS))
     at = chosen[:, None], steps
-    queries, key = x[at], key[chosen]
-    counts = np.ones(steps.shape, bool) if padding is None else padding[at].astype(bool)
-    heard = np.ones(key.shape[:2], bool)
-    if padding is not None and _same(tensors[0], tensors[2]):
-        heard = padding[chosen].astype(bool)
-    seen.query.update(queries[counts])
-    share = heard[..., None] / np.maximum(heard.sum(axis=1), 1)[:, None, None]
-    seen.key.update((key - (key * share).sum(axis=1, keepdims=True))[heard])
-    if seen.value is None:
-        return
-    allowed = heard[:, None]
+    counts = np.ones(steps.shape, bool)
+    if batch.mask is not None and batch.mask.shape == (samples, length):
+        counts = batch.mask[at].astype(bool)
+    seen.query.update(x[at][counts])
+    # What a step may attend to, (samples, steps or 1, keys).
+    allowed = np.ones((len(chosen), 1, known), bool)
+    for mask in masks:
+        if mask.ndim == 3 and mask.shape[1:] == (length, known):
+            allowed = allowed & np.broadcast_to(mask, (samples, length, known))[at].astype(bool)
     if config.get("sliding_window"):
         allowed = allowed & (np.abs(steps[..., None] - np.arange(known)) < config["sliding_window"])
-    for mask in given:
-        if mask.shape[-2:] == (length, known) and mask.ndim == 3:
-            every = np.broadcast_to(mask, (samples, length, known))
-            allowed = allowed & every[at].astype(bool)
-    wide = np.tensordot(value[chosen], own["value"].astype(np.float32), 1)
-    scores = _scores(own, queries, key)
-    ways = [allowed]
+    padding = [m[chosen].astype(bool) for m in masks if m.shape == (samples, known)]
+    ways = [
+        (allowed & heard[:, None], heard)
+        for heard in (np.ones((len(chosen), known), bool), *padding)
+    ]
     if known == length:
-        ways.append(allowed & (steps[..., None] >= np.arange(known)))
-    found = [_attended(scores, way[:, None], wide)[counts] for way in ways]
+        ways += [(way & (steps[..., None] >= np.arange(known)), heard) for way, heard in ways]
+    values = np.tensordot(value[chosen], own["value"].astype(np.float32), 1)
+    scores = _scores(own, x[at], key[chosen])
     output = _sequences(_one_axis(batch.output, own), axes)[at][counts]
-    attended = min(found, key=lambda made: _distance(own, made, output))
-    seen.value.update(attended.reshape(len(attended), -1))
+    found = [_attended(scores, way[:, None], values)[counts] for way, _ in ways]
+    gate = _gate(own, x[at][counts])
+    best = min(range(len(ways)), key=lambda i: _distance(own, found[i] * gate, output))
+    heard = ways[best][1]
+    share = heard[..., None] / np.maximum(heard.sum(axis=1), 1)[:, None, None]
+    centred = key[chosen] - (key[chosen] * share).sum(axis=1, keepdims=True)
+    seen.key.update(centred[heard])
+    if seen.value is not None:
+        seen.value.update(found[best].reshape(len(found[best]), -1))
 
 
 def _told_apart(
@@ -150,10 +154,6 @@ def _told_apart(
     return (query, value, features[1] if len(features) > 1 else value), masks
 
 
-def _same(one: Array, other: Array) -> bool:
-    return one is other or (one.shape == other.shape and np.array_equal(one, other))
-
-
 def _scores(own: dict[str, Array], queries: Array, key: Array) -> Array:
     """Return the scores (samples, heads, steps, keys)."""
     made = np.tensordot(queries, own["query"].astype(np.float32), 1)
@@ -172,6 +172,15 @@ def _attended(scores: Array, allowed: Array, values: Array) -> Array:
     shares /= shares.sum(axis=-1, keepdims=True)
     values = np.repeat(values.swapaxes(1, 2), scores.shape[1] // values.shape[2], axis=1)
     return np.asarray(shares @ values).swapaxes(1, 2)
+
+
+def _gate(own: dict[str, Array], queries: Array) -> Array:
+    """Return what the attended values are multiplied by."""
+    if "gate" not in own:
+        return np.ones(1, np.float32)
+    made = np.tensordot(queries, own["gate"].astype(np.float32), 1)
+    made = made + own["gate_bias"] if "gate_bias" in own else made
+    return np.asarray(1 / (1 + np.exp(-made)))
 
 
 def _distance(own: dict[str, Array], attended: Array, expected: Array) -> float:
