@@ -30,6 +30,7 @@ from lrcompress.kinds.protocol import (
     Serialized,
     View,
 )
+from lrcompress.kinds.units import Units, gather_outputs, has_consumers, is_elementwise
 
 
 class Dense:
@@ -111,14 +112,22 @@ class Dense:
         return View("", (m, n), n if any(view.bias for view in views) else 0)
 
     def forms(self, place: Place) -> tuple[Form, ...]:
-        """Return two Dense in a row, and what comes before a Flatten that feeds the layer."""
-        if not self.views(place.layer):
+        """Return two Dense in a row, what comes before a Flatten that feeds the layer, and fewer units."""
+        views = self.views(place.layer)
+        if not views:
             return ()
-        return (_Rank(self, place), *behind_flatten(self, place))
+        elementwise = is_elementwise(place.layer.config.get("activation"))
+        narrow = elementwise and has_consumers(place, views[0].shape[1])
+        own = (_Units(self, place),) if narrow else ()
+        return (_Rank(self, place), *behind_flatten(self, place), *own)
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
-        """Add the inputs of a batch to their moments."""
-        return gather_rows(self, place, arrays, batch, seen)
+        """Add the inputs and outputs of a batch to their moments."""
+        return gather_outputs(place, batch, gather_rows(self, place, arrays, batch, seen))
+
+    def inlets(self, layer: Serialized) -> tuple[tuple[int, int], ...]:
+        """Return the kernel's first axis."""
+        return ((0, 0),) if self.views(layer) else ()
 
     def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
         """Return the kernel."""
@@ -188,6 +197,23 @@ def _times(place: Place, each: int) -> int | None:
     steps = (place.output_shape or (None,))[:-1]
     known = [step for step in steps if step is not None]
     return math.prod(known) * each if place.output_shape and len(known) == len(steps) else None
+
+
+class _Units(Units):
+    """A Dense of fewer units."""
+
+    @property
+    def largest(self) -> int:
+        """Return all units."""
+        return int(self.place.layer.arrays[0].shape[1])
+
+    def sized(self, size: int) -> list[tuple[int, ...]]:
+        """Return the shapes of kernel and bias."""
+        return [(*array.shape[:-1], size) for array in self.place.layer.arrays]
+
+    def narrowed(self, arrays: tuple[Array, ...], chosen: Array) -> Serialized:
+        """Return the Dense of some units."""
+        return Dense().refit(self.place.layer, tuple(array[..., chosen] for array in arrays))
 
 
 def _has_bias(config: dict[str, Any]) -> bool:

@@ -93,8 +93,9 @@ class Place:
             constant that a layer without bias cannot.
         before: The layer that alone feeds it and feeds nothing else, if there is one.
         after: The layers that take in its output where each is known; empty where one is not,
-            or the output is the model's. Layers that hand on values as they are (dropout) are
-            passed over; whatever else stands between is itself in `after`.
+            or the output is the model's. Layers that hand on the features one by one (dropout,
+            averages over positions, Flatten) are passed over; whatever else stands between is
+            itself in `after`. Of no kind where a layer there must stay as it is.
     """
 
     path: str

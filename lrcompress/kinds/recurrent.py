@@ -23,6 +23,7 @@ from lrcompress.kinds.protocol import (
     Serialized,
     Solution,
 )
+from lrcompress.kinds.recurrent_units import fewer_units, gather_states, gives_sequences
 from lrcompress.lowrank.responses import RowMoments
 
 
@@ -32,7 +33,7 @@ class Seen:
 
     Attributes:
         inputs: Of the inputs, at steps that are not masked.
-        states: Of the outputs, at the same; at the end alone where the layer gives no others.
+        states: Of the outputs, at the same; at the end alone where others cannot be told.
     """
 
     inputs: RowMoments
@@ -54,11 +55,11 @@ class Recurrent:
         return Refusal("class", "holds cells other than one LSTM, GRU or SimpleRNN")
 
     def forms(self, place: Place) -> tuple[Form, ...]:
-        """Return the input kernel in two factors."""
+        """Return the input kernel in two factors, and the layer with fewer units."""
         if place.per_step or not directions(place.layer):
             return ()
         form = _InputKernel(self, place)
-        return (form,) if form.largest > 1 else ()
+        return (*((form,) if form.largest > 1 else ()), *fewer_units(self, place))
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
         """Add a batch's inputs and states."""
@@ -68,10 +69,17 @@ class Recurrent:
                 RowMoments(self.kernel(place.layer, arrays[place.path])), RowMoments(states)
             )
         seen.inputs.update(self.rows(place, batch))
+        alone = not gives_sequences(place.layer) and fewer_units(self, place)
+        if alone and gather_states(place, arrays[place.path], batch, seen.states):
+            return seen
         backwards, mask = place.layer.config.get("go_backwards"), batch.mask
         given = mask[:, ::-1] if backwards and mask is not None else mask
         seen.states.update(drawn_steps(batch._replace(inputs=(batch.output,), mask=given)))
         return seen
+
+    def inlets(self, layer: Serialized) -> tuple[tuple[int, int], ...]:
+        """Return the input kernels' first axes."""
+        return tuple((number, 0) for way in directions(layer) for number in way.kernels)
 
     def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
         """Return the input kernels side by side."""

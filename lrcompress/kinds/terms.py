@@ -85,6 +85,16 @@ def holds_array(value: object) -> bool:
     return any(isinstance(v, (list, dict)) for v in as_dict(value).values())
 
 
+def hands_on(class_name: str, config: dict[str, Any]) -> bool:
+    """Return whether a layer does to each feature the same, and nothing to one that is constant, in prediction.
+
+    Flatten among them: it hands on the features position by position.
+    """
+    averages = class_name.startswith(("AveragePooling", "GlobalAveragePooling"))
+    flattens = class_name == "Flatten" and config.get("data_format") != "channels_first"
+    return class_name in DROPOUTS or averages or flattens
+
+
 def compute_dtype(config: dict[str, Any]) -> str | None:
     """Return the type of a layer's output where its policy says so: mixed_float16 -> float16."""
     policy = config.get("dtype")

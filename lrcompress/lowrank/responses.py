@@ -40,6 +40,7 @@ class RowMoments:
         count: Rows seen.
         metric: R (n, n), lower triangular: an error e of the responses counts as ``|e R|^2``, where
             the outputs care more for some of them than for others; None where all count alike.
+        outputs: The same of what the layer gave, where that is of use.
     """
 
     metric: Floats | None = None
@@ -48,6 +49,7 @@ class RowMoments:
         """Start empty; `kernel` is only needed where m is large."""
         m, n = kernel.shape
         self.count = 0
+        self.outputs: RowMoments | None = None
         self._kernel = kernel.astype(np.float32) if m > WIDE else None
         self._origin: NDArray[np.float32] | None = None
         self._sum: Floats = np.zeros(m)
@@ -85,6 +87,11 @@ class RowMoments:
     def covariance(self) -> Floats:
         """E[(x - mu)(x - mu)^T], (m, m), damped; only where `is_whole`."""
         return self._damped(self._covariance(), len(self._sum))
+
+    @property
+    def undamped(self) -> Floats:
+        """The same as it was seen."""
+        return self._covariance()
 
     def responses(self, kernel: NDArray[Any]) -> Floats:
         """``A^T Sigma A``, (n, n), damped; of the kernel it was made with where m is large."""

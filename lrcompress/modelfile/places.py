@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lrcompress.kinds import Place, Serialized, any_kind_of, is_wrapped, peeled
-from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, as_dict
-from lrcompress.modelfile.graph import Container, Item, Ref
+from lrcompress.kinds.terms import NORMALIZATIONS, as_dict, as_list, hands_on, is_built_in
+from lrcompress.modelfile.graph import Container, Item, Ref, tensors
 from lrcompress.modelfile.order import layer_order, leads_to_output
 from lrcompress.modelfile.shapes import Shapes, shapes_of
 from lrcompress.modelfile.untrusted import decoding
@@ -105,7 +105,7 @@ def _placed(model: ModelFile, item: Item, shapes: dict[str, Shapes], *, deep: bo
     if not deep:
         return place
     after, before = _after(item), _before(item)
-    behind = [_placed(model, other, shapes, deep=False) for other in after]
+    behind = [_behind(model, other, shapes) for other in after]
     normal = None
     direct = item.container.users.get(item.name, [])
     if len(direct) == 1 and direct[0].class_name in NORMALIZATIONS and _once(item):
@@ -118,23 +118,45 @@ def _placed(model: ModelFile, item: Item, shapes: dict[str, Shapes], *, deep: bo
     )
 
 
+def _behind(model: ModelFile, item: Item, shapes: dict[str, Shapes]) -> Place:
+    """Return a layer that takes in another one's output; of no kind where it must stay as it is."""
+    place = _placed(model, item, shapes, deep=False)
+    free = _alone(item) and _why_not(model, item) is None
+    return place if free else replace(place, kind=None)
+
+
+def _alone(item: Item) -> bool:
+    """Return whether a layer takes in one tensor, and perhaps its mask, but no states."""
+    nodes = as_list(item.entry.get("inbound_nodes"))
+    given = [tensors(_without_mask(node), item.container.by_name) for node in nodes]
+    return len(item.calls[0]) == 1 or all(len(list(each)) == 1 for each in given)
+
+
+def _without_mask(value: object) -> object:
+    if isinstance(value, list):
+        return [_without_mask(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _without_mask(part) for key, part in value.items() if key != "mask"}
+    return value
+
+
 def _once(item: Item) -> bool:
     """Return whether a layer is called once, and its output is no output of the model."""
     return len(item.calls) == 1 and not item.container.output_counts[item.name]
 
 
 def _after(item: Item) -> list[Item]:
-    """Return the layers that take in a layer's output, dropout passed over.
+    """Return the layers that take in a layer's output, see `Place.after`.
 
     None where it is an output, or one of them is called on something else too.
     """
-    if not _once(item):
+    if not _once(item) or not _alone(item):
         return []
     found: list[Item] = []
     for user in item.container.users.get(item.name, []):
         if len(user.calls) != 1:
             return []
-        if user.class_name in DROPOUTS:
+        if hands_on(user.class_name, user.config) and is_built_in(user.entry):
             behind = _after(user)
             if not behind:
                 return []

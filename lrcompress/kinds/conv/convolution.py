@@ -14,6 +14,7 @@ import numpy as np
 
 from lrcompress.kinds.conv.chains import merged_windows
 from lrcompress.kinds.conv.forms import Channels, WindowForm
+from lrcompress.kinds.conv.layers import convolution
 from lrcompress.kinds.conv.patches import patches
 from lrcompress.kinds.conv.shared_forms import Inputs, RowsColumns, Tucker
 from lrcompress.kinds.conv.window import PLAIN, TRANSPOSED, Window, blocks, window_of
@@ -23,6 +24,7 @@ from lrcompress.kinds.linear import (
     with_constant,
 )
 from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Place, Refusal, Serialized
+from lrcompress.kinds.units import Units, gather_outputs, has_consumers, is_elementwise
 
 
 class Convolution:
@@ -47,12 +49,22 @@ class Convolution:
             forms += [Inputs, Tucker]
             if window.size[0] > 1 and math.prod(window.size[1:]) > 1:
                 forms.append(RowsColumns)
+        elementwise = is_elementwise(place.layer.config.get("activation"))
+        narrow: tuple[Form, ...] = ()
+        if window.groups == 1 and elementwise and not window.first:
+            narrow = (_Filters(self, place),) if has_consumers(place, window.outputs) else ()
         place = shifted(place, window)
-        return tuple(form(self, place, window) for form in forms)
+        return (*(form(self, place, window) for form in forms), *narrow)
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
-        """Add some patches of a batch to their moments."""
-        return gather_rows(self, place, arrays, batch, seen)
+        """Add some patches and outputs of a batch to their moments."""
+        return gather_outputs(place, batch, gather_rows(self, place, arrays, batch, seen))
+
+    def inlets(self, layer: Serialized) -> tuple[tuple[int, int], ...]:
+        """Return the kernel's axis of channels, where they are the input's last."""
+        window = window_of(layer)
+        one = window is not None and window.groups == 1 and not window.first
+        return ((0, window.axes),) if window is not None and one else ()
 
     def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
         """Return A, with zeros outside its blocks where there are groups."""
@@ -94,10 +106,15 @@ class TransposedConvolution(Convolution):
 
     def forms(self, place: Place) -> tuple[Form, ...]:
         """Return the forms that make sense; an output shape that is written out stays with the layer alone."""
-        forms = [form for form in super().forms(place) if not isinstance(form, RowsColumns)]
+        own = super().forms(place)
+        forms = [form for form in own if not isinstance(form, (RowsColumns, _Filters))]
         if "output_shape" in place.layer.config:
             return tuple(form for form in forms if isinstance(form, Inputs))
         return tuple(forms)
+
+    def inlets(self, layer: Serialized) -> tuple[tuple[int, int], ...]:
+        """Return none: what is added to all inputs is not the same at all outputs."""
+        return ()
 
     def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
         """Return A."""
@@ -110,6 +127,26 @@ class TransposedConvolution(Convolution):
         found = super().with_kernel(place, arrays, kernel, shift)
         own, *bias = found[place.path]
         return {**found, place.path: (own.swapaxes(-1, -2), *bias)}
+
+
+class _Filters(Units):
+    """A convolution of fewer filters."""
+
+    name = "filters"
+
+    @property
+    def largest(self) -> int:
+        """Return all filters."""
+        return int(self.place.layer.arrays[0].shape[-1])
+
+    def sized(self, size: int) -> list[tuple[int, ...]]:
+        """Return the shapes of kernel and bias."""
+        return [(*array.shape[:-1], size) for array in self.place.layer.arrays]
+
+    def narrowed(self, arrays: tuple[Array, ...], chosen: Array) -> Serialized:
+        """Return the convolution of some filters."""
+        kernel, *rest = (array[..., chosen] for array in arrays)
+        return convolution(self.place.layer, kernel, rest[0] if rest else None)
 
 
 def _window(layer: Serialized) -> Window:
