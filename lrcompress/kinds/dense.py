@@ -11,7 +11,7 @@ import numpy as np
 
 from lrcompress.kinds import terms
 from lrcompress.kinds.activations import activation_name
-from lrcompress.kinds.flatten import behind_flatten
+from lrcompress.kinds.flatten import behind_flatten, merged_flatten
 from lrcompress.kinds.linear import (
     LinearForm,
     drawn_steps,
@@ -145,7 +145,12 @@ class Dense:
         return drawn_steps(batch)
 
     def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:
-        """Return the Dense of B C that a linear one and the one behind it are."""
+        """Return the Dense of B C that a linear one and the one behind it are.
+
+        Behind a Flatten it may also take in the 1x1 convolution before that.
+        """
+        if len(layers) > 2:
+            return merged_flatten(self, layers)
         if len(layers) != 2 or any(layer.class_name not in self.classes for layer in layers):
             return None
         view = self.join(layers)

@@ -11,14 +11,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.conv.forms import WindowForm, bias_of
 from lrcompress.kinds.conv.shared_forms import Inputs, Tucker
-from lrcompress.kinds.conv.window import Window
+from lrcompress.kinds.conv.window import PLAIN, Window, window_of
 from lrcompress.kinds.protocol import Array, Arrays, Form, Place, Serialized, Solution
 from lrcompress.lowrank.responses import RowMoments
 
 # Of so few units a second Dense could hardly save anything.
 _FEW = 16
+_FLATTEN = "Flatten"
 _Layers = Mapping[str, tuple[Serialized, ...]]
 
 
@@ -39,13 +43,45 @@ def behind_flatten(kind: Any, place: Place) -> tuple[Form, ...]:
     return tuple(form(kind, place, window) for form in forms)
 
 
+def merged_flatten(kind: Any, layers: tuple[Serialized, ...]) -> Serialized | None:
+    """Return the Dense behind a Flatten that takes in what its 1x1 convolution did; None where it cannot.
+
+    Args:
+        kind: Of a Dense.
+        layers: The convolution, the Flatten, and one Dense or two in a row.
+    """
+    first, flatten, *rest = layers
+    last = rest[0] if len(rest) == 1 else kind.merged(tuple(rest))
+    window = window_of(first) if first.class_name in PLAIN else None
+    if (
+        last is None
+        or window is None
+        or flatten.class_name != _FLATTEN
+        or last.class_name not in kind.classes
+        or set(window.size) | set(window.strides) != {1}
+        or window.groups > 1
+        or window.first
+        or window.biased
+        or activation_name(first.config.get("activation")) != "linear"
+        or flatten.config.get("data_format") == "channels_first"
+    ):
+        return None
+    kernel, *bias = last.arrays
+    pixels, wide = len(kernel) // window.outputs, first.arrays[0].reshape(-1, window.outputs)
+    if len(kernel) % window.outputs or len(wide.T) > min(len(wide), pixels * kernel.shape[1]):
+        return None
+    parts = wide.astype(np.float64) @ kernel.reshape(pixels, window.outputs, -1)
+    merged: Serialized = kind.refit(last, (parts.reshape(-1, kernel.shape[1]), *bias))
+    return merged
+
+
 def _window(place: Place, before: Place) -> Window | None:
     """Return the window, None where the layer before is no Flatten that keeps channels last."""
     config, shapes = before.layer.config, before.input_shapes
     starts = any(key in config for key in ("batch_input_shape", "batch_shape", "input_shape"))
     keras1 = "output_dim" in place.layer.config
     if (
-        before.layer.class_name != "Flatten"
+        before.layer.class_name != _FLATTEN
         or config.get("data_format", "channels_last") not in ("channels_last", None)
         or starts  # a layer before it would have to say what the model takes in
         or keras1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from lrcompress.kinds import Batch, Place, Serialized
 from lrcompress.kinds.dense import Dense
+from lrcompress.modelfile import find_places, open_model, read_arrays, write_changed
 
 KIND = Dense()
 RNG = np.random.default_rng(0)
@@ -82,6 +84,9 @@ def test_both_forms_are_exact_at_their_largest_size_and_the_same_in_place(
         own = replace(place.layer, arrays=found[half].in_place()["dense"])
         whole = run((flat.layer, own), inputs)
         np.testing.assert_allclose(run(layers, inputs), whole, atol=1e-4)
+        kernel, bias = KIND.merged((*layers,)).arrays  # type: ignore[union-attr]
+        np.testing.assert_allclose(kernel, own.arrays[0], atol=1e-5)
+        np.testing.assert_array_equal(bias, own.arrays[1])
         assert form.parameters(half) == sum(a.size for one in layers for a in one.arrays)
         times = [math.prod(one.arrays[0].shape) for one in layers if one.arrays]
         assert form.multiplications(half) == times[0] * math.prod(shape[:-1]) + sum(times[1:])
@@ -124,3 +129,48 @@ def test_where_no_convolution_can_stand_there_is_no_such_form() -> None:
 
     assert all([form.name for form in KIND.forms(place)] == ["rank"] for place in refused)
     assert [form.name for form in KIND.forms(place_of(image, 10))] == ["rank", "flatten"]
+
+
+def test_a_chain_that_is_no_low_rank_is_not_merged() -> None:
+    """A bias, an activation, a window, or more filters than channels: someone's own design."""
+    place = place_of(SHAPES["image"])
+    form = KIND.forms(place)[1]
+    layers = form.solve({"dense": place.layer.arrays}, None, (3,))[3].layers()
+    conv, flatten = layers["flat"]
+    (dense,) = layers["dense"]
+    wide = Serialized("Dense", dense.config, (np.ones((7 * 12, 20)), dense.arrays[1]))
+    others = [
+        replace(conv, config=conv.config | {"activation": "relu"}),
+        replace(conv, config=conv.config | {"use_bias": True}, arrays=(*conv.arrays, np.ones(3))),
+        replace(conv, config=conv.config | {"strides": [2, 2]}),
+        replace(conv, class_name="DepthwiseConv2D"),
+    ]
+
+    assert KIND.merged((conv, flatten, dense)) is not None
+    assert all(KIND.merged((other, flatten, dense)) is None for other in others)
+    assert KIND.merged((conv, dense, dense)) is None
+    more = replace(conv, config=conv.config | {"filters": 7}, arrays=(np.ones((1, 1, 6, 7)),))
+    assert KIND.merged((more, flatten, wide)) is None
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_a_file_with_a_convolution_before_its_flatten_computes_the_same(
+    examples: Path, tmp_path: Path, suffix: str
+) -> None:
+    """Found in a file, solved at the largest size and written, it gives what the original gives."""
+    keras = pytest.importorskip("keras")
+    model = open_model(examples / f"digits_cnn{suffix}")
+    place = find_places(model).known["dense"]
+    old = keras.saving.load_model(model.path, compile=False)
+    inputs = RNG.random((3, 8, 8, 1))
+    for form in place.kind.forms(place)[1:]:  # type: ignore[union-attr]
+        arrays = {path: read_arrays(model, path) for path in form.touches}
+        layers = form.solve(arrays, None, (form.largest,))[form.largest].layers()
+        target = tmp_path / f"{form.largest}{suffix}"
+
+        written = write_changed(model, layers, target)
+
+        new = keras.saving.load_model(target, compile=False)
+        assert written.first_names["flatten"] == ("flatten_lowrank",)
+        np.testing.assert_allclose(new(inputs), old(inputs), atol=1e-5)
