@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lrcompress.kinds import Batch, Place, Serialized, any_kind_of
 
@@ -295,3 +297,69 @@ def test_keras_1_keeps_its_spelling() -> None:
     }  # fmt: skip
     assert along.config == config | {"nb_row": 1, "subsample": [1, 1]}
     assert place.kind.merged((down, along)).config == config
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.data())
+def test_any_window_is_exact_at_the_largest_size(data: st.DataObject) -> None:
+    """Whatever window, stride, dilation, padding and groups, Keras computes the same with the stock layers."""
+    import keras
+
+    size = data.draw(st.tuples(*2 * (st.integers(1, 4),)))
+    strides = data.draw(st.tuples(*2 * (st.integers(1, 3),)))
+    plain = st.just((1, 1))
+    dilation = data.draw(plain if max(strides) > 1 else st.tuples(*2 * (st.integers(1, 3),)))
+    groups = data.draw(st.sampled_from([1, 1, 2]))
+    channels, outputs = (groups * data.draw(st.integers(1, 5)) for _ in range(2))
+    padding = data.draw(st.sampled_from(["same", "valid"]))
+    layer = keras.layers.Conv2D(
+        outputs, size, strides, padding, dilation_rate=dilation, groups=groups, name="conv"
+    )
+    shape = (data.draw(st.integers(10, 13)), data.draw(st.integers(10, 13)), channels)
+    inputs = np.random.default_rng(0).normal(size=(3, *shape)).astype("f4")
+    before = np.asarray(layer(inputs))
+    arrays = tuple(layer.get_weights())
+    place = of_numpy(layer.get_config(), *arrays, input_shapes=(shape,))
+    seen = place.kind.gather(place, {"conv": arrays}, Batch((inputs,), before), None)
+    for form in place.kind.forms(place):
+        solution = form.solve({"conv": arrays}, seen, (form.largest,))[form.largest]
+        layers = solution.layers()["conv"]
+        close = 2e-5 * np.abs(before).max()
+        np.testing.assert_allclose(run(layers, inputs), before, atol=close, err_msg=form.name)
+        assert form.multiplications(form.largest) == multiplications(layers, shape)
+
+
+def test_under_a_wrapper_each_step_is_an_input() -> None:
+    """Rows are drawn from all steps, and costs count every step."""
+    draw = np.random.default_rng(0)
+    kernel, inputs = draw.normal(size=(3, 3, 4, 6)), draw.normal(size=(2, 3, 4, 5, 4))
+    each = of_numpy({"use_bias": False}, kernel, input_shapes=((4, 5, 4),))
+    stepped = of_numpy({"use_bias": False}, kernel, input_shapes=((3, 4, 5, 4),), per_step=True)
+
+    rows = stepped.kind.rows(stepped, Batch((inputs,), inputs))
+    flat = inputs.reshape(-1, 4, 5, 4)
+    np.testing.assert_array_equal(rows, each.kind.rows(each, Batch((flat,), flat)))
+    for one, other in zip(each.kind.forms(each), stepped.kind.forms(stepped), strict=True):
+        assert other.multiplications(2) == 3 * one.multiplications(2)
+
+
+@pytest.mark.parametrize("steep", [0, 1])
+def test_a_square_window_is_split_the_better_way(steep: int) -> None:
+    """Where only one of the two orders keeps the kernel, that one is taken."""
+    draw = np.random.default_rng(0)
+    shapes = [(3, 1, 4, 2), (1, 3, 2, 6)]
+    if steep:
+        shapes = [(1, 3, 4, 2), (3, 1, 2, 6)]
+    kernel = np.matmul(*(draw.normal(size=shape) for shape in shapes))
+    place = of_numpy({"use_bias": False, "padding": "same", "strides": 2}, kernel)
+    form = {form.name: form for form in place.kind.forms(place)}["rows x columns"]
+    solution = form.solve({"conv": (kernel,)}, None, (2,))[2]
+
+    first, second = solution.layers()["conv"]
+    assert solution.error < 1e-12
+    assert form.errors({"conv": (kernel,)}, None)[1] < 1e-12
+    assert first.arrays[0].shape == shapes[0]
+    assert first.config["strides"] == [2, 1][:: 1 - 2 * steep]
+    merged = place.kind.merged((first, second))
+    np.testing.assert_allclose(merged.arrays[0], kernel)
+    assert merged.config["strides"] == [2, 2]

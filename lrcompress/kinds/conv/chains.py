@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -89,21 +90,17 @@ def _joined(first: Serialized, second: Serialized) -> Serialized | None:
 def _crossed(
     layer: Serialized, a: Window, b: Window, left: Array, right: Array, bias: Array | None
 ) -> Serialized | None:
-    """Return the convolution of one along the first axis and one along the others."""
-    along_others = {*a.size[1:], *a.strides[1:], *a.dilation[1:]}
-    along_first = {b.size[0], b.strides[0], b.dilation[0]}
-    if a.axes < 2 or along_others | along_first != {1} or a.padding != b.padding:
-        return None
-    if a.transposed or b.transposed or a.padding == "causal":
-        return None
-    down = left.reshape(a.size[0], *(1,) * (a.axes - 1), a.channels, -1)
-    return convolution(
-        layer,
-        down @ right,
-        bias,
-        strides=(a.strides[0], *b.strides[1:]),
-        dilation=(a.dilation[0], *b.dilation[1:]),
+    """Return the convolution of one along some axes and one along the others."""
+    settings = zip(
+        (a, b), (a.size, b.size), (a.strides, b.strides), (a.dilation, b.dilation), strict=True
     )
+    one, other = ([{*axis} == {1} for axis in zip(*rest, strict=True)] for _, *rest in settings)
+    apart = all(x or y for x, y in zip(one, other, strict=True))
+    if not apart or a.padding != b.padding or a.padding == "causal" or a.transposed or b.transposed:
+        return None
+    pairs = {"strides": (a.strides, b.strides), "dilation": (a.dilation, b.dilation)}
+    both: dict[str, Any] = {name: tuple(map(max, *pair)) for name, pair in pairs.items()}
+    return convolution(layer, left @ right, bias, **both)
 
 
 def _kernel(layer: Serialized) -> Array:

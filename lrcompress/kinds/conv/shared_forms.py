@@ -3,85 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lrcompress.kinds.conv.forms import WindowForm, bias_of
 from lrcompress.kinds.conv.layers import convolution, pointwise
+from lrcompress.kinds.conv.window import in_front
 from lrcompress.kinds.protocol import Array, Arrays, Serialized
-from lrcompress.lowrank.forms.separable import shared_energy, shared_factors, slot_moments
+from lrcompress.lowrank.forms.separable import shared_energy, shared_factors
 from lrcompress.lowrank.responses import RowMoments, errors_by_size, response_basis
 
 
-class _Shared(WindowForm):
-    """A first factor B (inner, r) that is the same at all slots of the window, and C (slots, r, outputs)."""
-
-    @property
-    def _slots(self) -> int:
-        raise NotImplementedError
-
-    def _by_slot(self, matrix: Array) -> Array:
-        """Return (m, n) with its rows in the order of slots, (slots, inner, n)."""
-        return matrix.reshape(self._slots, -1, matrix.shape[-1])
-
-    def _by_row(self, parts: Array) -> Array:
-        """Return (slots, inner, n) as (m, n)."""
-        return parts.reshape(-1, parts.shape[-1])
-
-    @property
-    def _inner(self) -> int:
-        return self._pixels * self.window.channels // self._slots
-
-    @property
-    def largest(self) -> int:
-        """Return the full rank."""
-        return min(self._inner, self._slots * self.window.outputs)
-
-    def parameters(self, size: int) -> int:
-        """Return those of both."""
-        return size * (self._inner + self._slots * self.window.outputs) + self._biases
-
-    def _covariance(self, seen: RowMoments | None) -> Array | None:
-        """Return the covariance by slots; None where only that of the responses is known."""
-        if seen is None or not seen.is_whole:
-            return None
-        found = seen.covariance
-        for _ in range(2):  # its rows, and its columns as rows
-            found = self._by_slot(found).reshape(found.shape).T
-        return np.ascontiguousarray(found)
-
-    def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
-        """Return the share of energy that the start loses at each rank; the fit loses less."""
-        seen = self.seen(seen)
-        kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
-        return errors_by_size(shared_energy(self._by_slot(kernel), self._covariance(seen)))
-
-    def factors(
-        self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
-    ) -> dict[int, tuple[Array, ...]]:
-        """Return B and C."""
-        return {**shared_factors(self._by_slot(kernel), self._covariance(seen), sizes)}
-
-    def product(self, factors: tuple[Array, ...]) -> Array:
-        """Return A."""
-        first, second = factors
-        return self._by_row(first @ second)
-
-
-class Inputs(_Shared):
+class Inputs(WindowForm):
     """A 1x1 convolution to r channels, without a bias so that zeros at the edge stay zero, and the convolution."""
 
     name = "inputs"
 
     @property
-    def _slots(self) -> int:
-        return self._pixels
+    def largest(self) -> int:
+        """Return the full rank."""
+        return min(self.window.channels, self._pixels * self.window.outputs)
+
+    def parameters(self, size: int) -> int:
+        """Return those of both."""
+        return size * (self.window.channels + self._pixels * self.window.outputs) + self._biases
 
     def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
         second = self._spots(grid, out) * self._pixels * self.window.outputs
         return size * (math.prod(grid) * self.window.channels + second)
+
+    def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
+        """Return the share of energy that the start loses at each rank; the fit loses less."""
+        kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
+        covariance = _whole(self.seen(seen))
+        return errors_by_size(
+            shared_energy(kernel.reshape(self._pixels, -1, kernel.shape[-1]), covariance)
+        )
+
+    def factors(
+        self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
+    ) -> dict[int, tuple[Array, ...]]:
+        """Return B (channels, r) and C (pixels, r, outputs)."""
+        return {
+            **shared_factors(
+                kernel.reshape(self._pixels, -1, kernel.shape[-1]), _whole(seen), sizes
+            )
+        }
+
+    def product(self, factors: tuple[Array, ...]) -> Array:
+        """Return A."""
+        first, second = factors
+        return (first @ second).reshape(-1, second.shape[-1])
 
     def build(
         self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
@@ -95,65 +70,119 @@ class Inputs(_Shared):
         )
 
 
-class RowsColumns(_Shared):
-    """A convolution along the first spatial axis to r channels, and one along the others."""
+class RowsColumns(WindowForm):
+    """A convolution along the first spatial axis to r channels, and one along the others.
+
+    Of a square window also the other way round where that loses less.
+    """
 
     name = "rows x columns"
 
     @property
-    def _slots(self) -> int:
-        return math.prod(self.window.size[1:])
+    def _weights(self) -> tuple[int, int]:
+        """Return the length of the kernels that make and take one of the channels between."""
+        first, *rest = self.window.size
+        return first * self.window.channels, math.prod(rest) * self.window.outputs
 
-    def _by_slot(self, matrix: Array) -> Array:
-        n = matrix.shape[-1]
-        parts = matrix.reshape(self.window.size[0], self._slots, -1, n)
-        return parts.transpose(1, 0, 2, 3).reshape(self._slots, -1, n)
+    @property
+    def largest(self) -> int:
+        """Return the full rank."""
+        return min(self._weights)
 
-    def _by_row(self, parts: Array) -> Array:
-        slots, _, n = parts.shape
-        return parts.reshape(slots, self.window.size[0], -1, n).transpose(1, 0, 2, 3).reshape(-1, n)
+    def parameters(self, size: int) -> int:
+        """Return those of both."""
+        return size * sum(self._weights) + self._biases
 
     def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
-        between = out[0] * math.prod(grid[1:])
-        return size * (between * self._inner + math.prod(out) * self._slots * self.window.outputs)
+        before, after = self._weights
+        return size * (out[0] * math.prod(grid[1:]) * before + math.prod(out) * after)
+
+    @property
+    def _ways(self) -> tuple[bool, ...]:
+        """Whether the first axis comes first: also not where weights and multiplications stay the same."""
+        window = self.window
+        if window.axes != 2 or len({*window.size}) > 1:
+            return (True,)
+        front = in_front(self.place, window)
+        if front is not None:
+            grid, out = front[1], window.grid(front[1])
+            if out[0] * grid[1] != grid[0] * out[1]:
+                return (True,)
+        return True, False
+
+    def _by_slot(self, matrix: Array, *, down: bool) -> Array:
+        """Return (m, n) as (slots, inner, n): the slots of a first kernel along the first axis are the other ones."""
+        first, n = self.window.size[0], matrix.shape[-1]
+        if not down:
+            return matrix.reshape(first, -1, n)
+        parts = matrix.reshape(first, self._pixels // first, -1, n)
+        return parts.transpose(1, 0, 2, 3).reshape(self._pixels // first, -1, n)
+
+    def _split(
+        self, kernel: Array, seen: RowMoments | None
+    ) -> dict[bool, tuple[Array, Array | None]]:
+        """Return A and the covariance of its rows by slots, either way."""
+        ways = {down: partial(self._by_slot, down=down) for down in self._ways}
+        return {down: (way(kernel), _turned(seen, way)) for down, way in ways.items()}
+
+    def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
+        """Return the share of energy that the better start loses at each rank; the fit loses less."""
+        kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
+        parts = self._split(kernel, self.seen(seen)).values()
+        return np.asarray(np.min([errors_by_size(shared_energy(*part)) for part in parts], axis=0))
+
+    def factors(
+        self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
+    ) -> dict[int, tuple[Array, ...]]:
+        """Return both kernels, (*window, inputs, outputs) each."""
+        parts = self._split(kernel, seen)
+        lost = {down: errors_by_size(shared_energy(*part)) for down, part in parts.items()}
+        better = {size: min(lost, key=lambda down: float(lost[down][size - 1])) for size in sizes}
+        first, *rest = self.window.size
+        found: dict[int, tuple[Array, ...]] = {}
+        for down, part in parts.items():
+            own = [size for size in sizes if better[size] == down]
+            one, other = (first, *(1 for _ in rest)), (1, *rest)
+            before, after = (one, other) if down else (other, one)
+            for size, (left, right) in shared_factors(*part, own).items():
+                found[size] = (
+                    left.reshape(*before, -1, size),
+                    right.reshape(*after, size, right.shape[-1]),
+                )
+        return found
+
+    def product(self, factors: tuple[Array, ...]) -> Array:
+        """Return A."""
+        first, second = factors
+        found: Array = first @ second
+        return found.reshape(-1, second.shape[-1])
 
     def build(
         self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
     ) -> tuple[Serialized, ...]:
         """Return both; each keeps stride and dilation of its own axes."""
-        layer, window, (first, second) = self.place.layer, self.window, factors
-        height, *rest = window.size
-        ones = (1,) * len(rest)
-        kernel = first.reshape(height, *ones, -1, first.shape[1])
+        layer, (first, second) = self.place.layer, factors
+        down = first.shape[0] > 1
         return (
-            convolution(layer, kernel, name=self._new_name, **self._settings(vertical=True)),
-            convolution(
-                layer,
-                second.reshape(1, *rest, *second.shape[1:]),
-                bias_of(arrays),
-                **self._settings(vertical=False),
-            ),
+            convolution(layer, first, name=self._new_name, **self._settings(down=down)),
+            convolution(layer, second, bias_of(arrays), **self._settings(down=not down)),
         )
 
-    def _settings(self, *, vertical: bool) -> dict[str, Any]:
+    def _settings(self, *, down: bool) -> dict[str, Any]:
         """Return stride and dilation of the first axis alone, or of the others."""
         found = {}
         for name in ("strides", "dilation"):
             setting: tuple[int, ...] = getattr(self.window, name)
-            ones = (1,) * (len(setting) - 1)
-            found[name] = (setting[0], *ones) if vertical else (1, *setting[1:])
+            first, *rest = setting
+            found[name] = (first, *(1 for _ in rest)) if down else (1, *rest)
         return found
 
 
-class Tucker(_Shared):
+class Tucker(WindowForm):
     """A 1x1 convolution to r1 channels, the convolution to r2, and a 1x1 one; the size is r2, r1 in proportion."""
 
     name = "Tucker-2"
     power = 1.0  # of the share of r2 that is that of r1
-
-    @property
-    def _slots(self) -> int:
-        return self._pixels
 
     @property
     def largest(self) -> int:
@@ -180,7 +209,8 @@ class Tucker(_Shared):
         """Return the sum of what the inputs and the responses lose at each size."""
         seen = self.seen(seen)
         kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
-        inputs = errors_by_size(shared_energy(self._by_slot(kernel), self._covariance(seen)))
+        parts = kernel.reshape(self._pixels, -1, kernel.shape[-1])
+        inputs = errors_by_size(shared_energy(parts, _whole(seen)))
         responses = errors_by_size(response_basis(kernel, seen)[0])
         ranks = [self._inputs(size) - 1 for size in range(1, self.largest + 1)]
         return np.minimum(inputs[ranks] + responses, 1)
@@ -188,34 +218,22 @@ class Tucker(_Shared):
     def factors(
         self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
     ) -> dict[int, tuple[Array, ...]]:
-        """Return B, the core (slots, r1, r2) and C (r2, outputs)."""
-        covariance = self._covariance(seen)
-        ranks = sorted({self._inputs(size) for size in sizes})
-        shared = shared_factors(self._by_slot(kernel), covariance, ranks)
+        """Return B (channels, r1), the core (pixels, r1, r2) and C (r2, outputs)."""
+        basis, covariance = response_basis(kernel, seen)[1], _whole(seen)
         found: dict[int, tuple[Array, ...]] = {}
         for size in sizes:
-            first, core = shared[self._inputs(size)]
-            basis = self._basis(kernel, seen, covariance, first, core)[:, :size]
-            found[size] = (first, core @ basis, basis.T)
+            inputs, last = self._inputs(size), basis[:, :size].T
+            kept = (kernel @ last.T).reshape(self._pixels, -1, size)
+            first, core = shared_factors(kept, covariance, [inputs])[inputs]
+            if size < self.largest and (seen is None or covariance is not None):
+                last = _refitted((first @ core).reshape(-1, size), kernel, covariance)
+            found[size] = (first, core, last)
         return found
-
-    def _basis(
-        self, kernel: Array, seen: RowMoments | None, covariance: Array | None, first: Array, core: Array
-    ) -> Array:  # fmt: skip
-        """Return the directions of the core's responses; of the kernel's where only these were kept."""
-        if seen is not None and covariance is None:
-            return response_basis(kernel, seen)[1]
-        flat = core.reshape(-1, core.shape[-1])
-        half = flat
-        if covariance is not None:
-            half = slot_moments(covariance, first, self._slots) @ flat
-        basis: Array = np.linalg.eigh(flat.T @ half)[1][:, ::-1]
-        return basis
 
     def product(self, factors: tuple[Array, ...]) -> Array:
         """Return A."""
         first, core, last = factors
-        return self._by_row(first @ core @ last)
+        return (first @ core @ last).reshape(-1, last.shape[-1])
 
     def build(
         self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
@@ -228,3 +246,24 @@ class Tucker(_Shared):
             convolution(layer, kernel, name=f"{self._new_name}_core"),
             pointwise(layer, last, bias_of(arrays)),
         )
+
+
+def _whole(seen: RowMoments | None) -> Array | None:
+    """Return the covariance of the rows; None where only that of the responses is known."""
+    return seen.covariance if seen is not None and seen.is_whole else None
+
+
+def _turned(seen: RowMoments | None, by_slot: Callable[[Array], Array]) -> Array | None:
+    """Return the covariance of rows in another order."""
+    found = _whole(seen)
+    if found is None:
+        return None
+    for _ in range(2):  # its rows, and its columns as rows
+        found = by_slot(found).reshape(found.shape).T
+    return np.ascontiguousarray(found)
+
+
+def _refitted(made: Array, kernel: Array, covariance: Array | None) -> Array:
+    """Return the last factor beside the product of the others."""
+    half = made.T if covariance is None else made.T @ covariance
+    return np.asarray(np.linalg.lstsq(half @ made, half @ kernel, rcond=1e-12)[0])
