@@ -11,6 +11,16 @@ from click.shell_completion import CompletionItem
 
 from lrcompress.errors import printable
 
+# What --layers takes beside names of layers.
+FAMILIES = {
+    "all": "every layer that can be made smaller",
+    "dense": "Dense, EinsumDense",
+    "conv": "convolutions",
+    "recurrent": "LSTM, GRU, SimpleRNN",
+    "embedding": "Embedding",
+    "attention": "MultiHeadAttention",
+}
+
 
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
     """Leave it to the shell to complete a file; for what may be one, or a name as well."""
@@ -60,6 +70,16 @@ def layers(
         ]
     except Exception:  # a line that is being typed is no place for errors
         return []
+
+
+def families(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem[Any]]:
+    """Complete the last word of a list of families, or a layer of the model file on the line."""
+    before, comma, last = incomplete.rpartition(",")
+    words = [CompletionItem(before + comma + word, help=what) for word, what in FAMILIES.items()
+             if word.startswith(last) and word not in before.split(",")]  # fmt: skip
+    return words or layers(ctx, param, incomplete)
 
 
 def words_among(

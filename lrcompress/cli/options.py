@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from lrcompress.cli.complete import datasets, layers, scalings
+from lrcompress.cli.complete import datasets, families, layers, scalings
 from lrcompress.cli.quiet import let_libraries_speak
 from lrcompress.cli.values import OneOf
 
@@ -179,3 +179,17 @@ def layer_option(what: str, *, multiple: bool = False) -> Callable[[Command], Co
     return click.option(
         "--layer", metavar="NAME", multiple=multiple, shell_complete=layers, help=what
     )
+
+
+def layers_option(command: Command) -> Command:
+    """Add --layers: families, names and paths."""
+    return click.option(
+        "--layers", metavar="LIST", multiple=True, shell_complete=families,
+        help="all, or some of dense, conv, recurrent, embedding, attention, or names, under one budget.",
+    )(command)  # fmt: skip
+
+
+synthetic_option = click.option(
+    "--synthetic", type=OneOf(["auto", "no"]), default="auto", show_default=True,
+    help="Without --dataset, --layers calibrates on inputs made from the network's BatchNormalization; no forbids it.",
+)  # fmt: skip

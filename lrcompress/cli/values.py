@@ -12,9 +12,10 @@ from lrcompress.errors import did_you_mean
 Word = TypeVar("Word")
 # What users say for words of ours.
 MEANT = {
-    "all": "dense",
-    "every": "dense",
-    "linear": "dense",
+    "off": "no",
+    "none": "no",
+    "false": "no",
+    "yes": "auto",
 }
 
 
@@ -58,6 +59,26 @@ class OneOf(click.Choice[str]):
             return f"{value!r} is not one of {', '.join(map(repr, self.choices))}; say {meant!r}."
         message = super().get_invalid_choice_message(value, ctx)
         return message + did_you_mean(str(value), self.choices)
+
+
+class Size(click.ParamType[int]):
+    """A size of a file: 200kB, 1.5MB, 512KiB, or a number of bytes."""
+
+    name = "size"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  # as click has it
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        """Return bytes."""
+        from lrcompress.files import bytes_of
+
+        try:
+            return bytes_of(str(value))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
 
 
 def list_of(

@@ -26,6 +26,8 @@ def ready(
     write: Callable[[Path, bool], Written],
     inputs: Inputs,
     samples: int | None,
+    *,
+    is_default: bool,
 ) -> Ready:
     """Return a compressed network as what is ready to be written.
 
@@ -35,6 +37,7 @@ def ready(
         write: Writes it.
         inputs: On which inputs it was measured.
         samples: How many of them calibrated.
+        is_default: Whether the budget is none that the user gave.
     """
     methods = {change.method for change in found.layers}
 
@@ -50,7 +53,7 @@ def ready(
         remarks=found.remarks,
         network=Network(
             layers=request.layers,
-            budget=_budget(found.budget or request.budget, default=request.budget is None),
+            budget=_budget(request.budget, default=is_default),
             multiple=request.multiple,
             inputs=inputs,
             samples=samples,
@@ -69,7 +72,7 @@ def _budget(budget: tuple[str, float] | None, *, default: bool) -> dict[str, obj
 _REASONS: dict[Inputs, str] = {
     "data set": "the data tell what the outputs lose",
     "synthetic": "synthetic inputs tell what the outputs lose",
-    "none": "there are no data: the weights alone decided",
+    "none": "without data the weights alone decide",
 }
 
 

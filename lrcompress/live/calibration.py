@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from lrcompress.compression import Calibration, Target, Trial
 from lrcompress.compression.head_trial import HeadTrial
-from lrcompress.data.arrays import Arrays, evenly
+from lrcompress.data.arrays import Arrays, count, evenly, take
 from lrcompress.errors import RankError
 from lrcompress.live.activations import inputs_of, layer_inputs, samples_for
+from lrcompress.live.network import Networks
 from lrcompress.live.outputs import reached_by
 from lrcompress.live.predict import left_out
 from lrcompress.live.prepare import Prepared, countable
@@ -22,6 +23,8 @@ from lrcompress.lowrank import learns_from, most_inputs
 from lrcompress.measure import kind_of
 from lrcompress.modelfile import ModelFile, read_bias, read_kernel
 
+# Of a whole network: more calibration inputs gain little; to rank candidates by, fewer do.
+NETWORK_SAMPLES, JUDGES = 3_000, 1_000
 # Moments of a few thousand inputs are all that the closed forms need.
 SAMPLES = 5_000
 
@@ -71,6 +74,26 @@ class LiveModel:
         )  # fmt: skip
         return calibration, len(known[paths[0]])
 
+    def network(self, *, counts: bool) -> tuple[Networks, int]:
+        """Return what loads networks to run them on the data, and how many samples calibrate.
+
+        Args:
+            counts: Whether decisions are counted, for which all of the validation part is needed.
+        """
+        split, scaling = self.data.split, self.data.scaling
+        some = evenly(split.x_train, self.samples or NETWORK_SAMPLES)
+        found = count(split.x_val)
+        judges = (
+            np.arange(found)
+            if counts
+            else np.arange(min(JUDGES, found)) * found // min(JUDGES, found)
+        )
+        return Networks(
+            scaling(some), scaling(take(split.x_val, judges)), take(split.y_val, judges),
+            None if split.w_val is None else split.w_val[judges],
+            by_labels=self.data.by_labels, original=self.keras_model,
+        ), count(some)  # fmt: skip
+
     def test_trial(self, target: Target) -> Trial:
         """Return a trial of one layer on the test part."""
         (x, y), weights = self.data.test(), self.data.split.w_test
@@ -82,14 +105,18 @@ class LiveModel:
         padding = left_out(self.keras_model, self.data.scaling(self.data.split.x_val))
         return self.data.description | {"calibration_samples": samples, "padding": padding}
 
-    def check_drop(self, targets: Sequence[Target], name: str) -> None:
+    def check_drop(self, targets: Sequence[Target] | None, name: str) -> None:
         """Refuse a largest drop where nothing is right or wrong, for the data set of that name.
+
+        Of None instead of some layers all outputs are looked at.
 
         Raises:
             RankError: If an output that the layers lead to is numbers.
         """
         y = self.data.split.y_val
-        labels = {out: y[out] for out in self._outputs(targets)} if isinstance(y, dict) else {"": y}
+        labels = y if isinstance(y, dict) else {"": y}
+        if targets is not None and isinstance(y, dict):
+            labels = {out: y[out] for out in self._outputs(targets)}
         numbers = [out for out, found in labels.items() if kind_of(found) == "regression"]
         if not numbers:
             return

@@ -41,8 +41,8 @@ def check_has_sites(model: ModelFile) -> None:
         )
     else:
         msg = (
-            f"{model.path} has no {NAMES} layer; lrcompress factorizes {NAMES} layers only, "
-            "so there is nothing to do: run inspect to see what it holds."
+            f"{model.path} has no {NAMES} layer, and without --layers that is what is factorized: "
+            "`lrcompress inspect` says whether --layers all makes others smaller."
         )
     raise UnsupportedModelError(msg, code="no_dense")
 

@@ -33,6 +33,7 @@ from lrcompress.reporting.layers import (
     with_spectrum,
 )
 from lrcompress.reporting.network import (
+    MOST_LINES,
     changed_layers,
     error_name,
     sensitivity,
@@ -50,8 +51,6 @@ from lrcompress.reporting.words import (
     small,
 )
 
-# Lines of a figure with a line a layer.
-MOST_LINES = 12
 # A report of a network with dozens of layers shows the spectra of the first ones.
 MOST_SPECTRA = 6
 
@@ -203,8 +202,7 @@ def _sensitivity(story: dict[str, Any]) -> Iterator[Chart]:
     seen = "; ".join(f"{printable(path)} from {small(points[0][1])} to {small(points[-1][1])}"
                      for path, points, _ in lines)  # fmt: skip
     what = error_name(network)
-    # A dollar sign would begin a formula.
-    named = [(printable(path).replace("$", r"\$"), *rest) for path, *rest in lines]
+    named = [(printable(path), points, mark) for path, points, mark in lines]
     yield Chart(
         "sensitivity", "Sensitivity of the layers",
         f"{what.capitalize()} with one layer alone made smaller, in its best form; diamonds are what was chosen.",

@@ -12,9 +12,12 @@ from lrcompress.reporting.tables import Column, Parts, grid, of
 from lrcompress.reporting.words import count, points, saved, share, small
 
 # A layer's path, points of its curve, and the one that was chosen.
-Line: TypeAlias = "tuple[str, list[tuple[float, float]], tuple[float, float] | None]"
+Points: TypeAlias = "list[tuple[float, float]]"
+Line: TypeAlias = "tuple[str, Points, tuple[float, float] | None]"
 # Layers that are shown of a large model before it is compressed.
 _MOST = 12
+# Lines of a figure with a line a layer.
+MOST_LINES = 12
 # At these shares of a layer's weights its sensitivity is told.
 SHARES = (0.25, 0.5, 0.75, 0.9)
 BUDGETS = {
@@ -43,18 +46,14 @@ def columns(layers: Sequence[dict[str, Any]]) -> list[Column]:
         ("kind", of("kind")),
         ("form", of("form")),
         ("size", lambda x: f"{count(x['size'])} of {count(x['largest'])}"),
-        ("parameters", of("parameters_before", count)),
-        ("after", of("parameters_after", count)),
+        ("parameters", lambda x: _change(x, "parameters")),
         ("saved", lambda x: saved(x["parameters_before"], x["parameters_after"], count)[1]),
     ]
     if any(x.get("multiplications_before") is not None for x in layers):
-        found += [
-            ("multiplications", lambda x: count(x.get("multiplications_before"))),
-            ("after", lambda x: count(x.get("multiplications_after"))),
-        ]
+        found.append(("multiplications", lambda x: _change(x, "multiplications")))
     if any(x.get("share") is not None for x in layers):
-        return [*found, ("adds to the output error", lambda x: _small(x.get("share")))]
-    return [*found, ("error of the kernel", lambda x: _small(x.get("error")))]
+        return [*found, ("error added", lambda x: _small(x.get("share")))]
+    return [*found, ("kernel error", lambda x: _small(x.get("error")))]
 
 
 def sensitivity_columns() -> list[Column]:
@@ -158,14 +157,11 @@ def measured_lines(network: dict[str, Any], original: str, output: str) -> list[
         original: The original's file.
         output: The compressed one.
     """
-    model, small_ = shlex.quote(original), shlex.quote(output)
-    command = f"lrcompress evaluate {model} {small_} --dataset DATA"
     inputs, found = network["inputs"], network.get("measured")
     if inputs == "none" or not found:
         return [
-            "nothing was measured: the weights alone decided, and what the outputs lose is not known",
-            f"to measure it (inputs without labels are enough): {command}",
-            "to choose by data: lrcompress factorize with --dataset DATA",
+            *unmeasured(original, output),
+            "with --dataset DATA, `lrcompress factorize` lets the data choose, and measures",
         ]
     told = f"output error {small(found['output_error'])}"
     if network.get("predicted") is not None:
@@ -181,7 +177,7 @@ def measured_lines(network: dict[str, Any], original: str, output: str) -> list[
         "were calibrated and measured on",
         f"estimated on others of them: {told}",
         "where this was checked against real data, the estimated error was within 20 % of the true one; "
-        f"on data of your own: {command}",
+        f"on data of your own: {_evaluate(original, output)}",
     ]
 
 
@@ -212,6 +208,18 @@ def places_shown(document: dict[str, Any]) -> tuple[Parts, list[str]]:
     return [grid(title, shown, places[:_MOST], left=3)], lines
 
 
+def unmeasured(original: str, output: str) -> list[str]:
+    """Say that nobody knows what the outputs lose, and which command tells."""
+    return [
+        "nothing was measured: the weights alone decided, and what the outputs lose is not known",
+        f"to measure it (inputs without labels are enough): {_evaluate(original, output)}",
+    ]
+
+
+def _evaluate(original: str, output: str) -> str:
+    return f"lrcompress evaluate {shlex.quote(original)} {shlex.quote(output)} --dataset DATA"
+
+
 def left_out(refused: dict[str, str], most: int = 6) -> list[str]:
     """Say why layers cannot be factorized, a line a reason."""
     if not refused:
@@ -225,6 +233,12 @@ def left_out(refused: dict[str, str], most: int = 6) -> list[str]:
         rest = sum(len(paths) for _, paths in ordered[most:])
         lines.append(f"  and {count(rest)} more layers for other reasons")
     return ["layers that cannot be factorized:", *lines]
+
+
+def _change(layer: dict[str, Any], what: str) -> str:
+    """Return a number before and after."""
+    before, after = layer.get(f"{what}_before"), layer.get(f"{what}_after")
+    return "-" if before is None else f"{count(before)} -> {count(after)}"
 
 
 def _at(at: float) -> Any:  # noqa: ANN401  # what writes one value of a row

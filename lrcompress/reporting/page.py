@@ -248,7 +248,7 @@ def network_of(story: dict[str, Any]) -> dict[str, Any] | None:
     paths = {stage["name"]: str(stage["path"]) for stage in story["stages"]}
     said = measured_lines(network, paths.get("original", "MODEL"), paths.get("factorized", "SMALL"))
     return {
-        "chosen": f"Chosen together {budget_in_words(network)}; method {story['method']}: {story['method_reason']}.",
+        "chosen": f"Made smaller {budget_in_words(network)}; method {story['method']}: {story['method_reason']}.",
         "measured": [f"{sentence(line)}." for line in said],
         "columns": [name for name, _ in found],
         "rows": [[write(layer) for _, write in found] for layer in layers],

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import OutputError, printable
 from lrcompress.files import check_output, replacing
-from lrcompress.reporting.figures import draw_arms, draw_errors, draw_spectral, measure_of
+from lrcompress.reporting.figures import (
+    draw_arms,
+    draw_errors,
+    draw_sensitivity,
+    draw_spectral,
+    measure_of,
+)
+from lrcompress.reporting.network import MOST_LINES, error_name, sensitivity_lines
 from lrcompress.reporting.words import arm_names
 
 if TYPE_CHECKING:
@@ -73,6 +80,22 @@ def draw_sweep(document: dict[str, Any], path: Path, *, overwrite: bool = False)
     for axis in axes:
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
+    _write(figure, path, overwrite=overwrite, like=Path(document["model"]))
+
+
+def draw_network_sweep(document: dict[str, Any], path: Path, *, overwrite: bool = False) -> None:
+    """Draw the sensitivity of the layers of a network: error against what is saved, one line a layer."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 4.6), layout="constrained")
+    axis = figure.subplots()
+    lines = [
+        (printable(p), points, c) for p, points, c in sensitivity_lines(document, {}, MOST_LINES)
+    ]
+    draw_sensitivity(lines, error_name(document), axis)
+    axis.set_title(printable(document["model"]), parse_math=False)
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
     _write(figure, path, overwrite=overwrite, like=Path(document["model"]))
 
 

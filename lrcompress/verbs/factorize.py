@@ -1,15 +1,16 @@
-"""`factorize`: one Dense layer of a model becomes two smaller ones, or several do."""
+"""`factorize`: the final Dense layer of a model becomes two smaller ones, or all layers get smaller."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.compression import (
     RULES,
+    Calibration,
     Convert,
     Request,
     Source,
@@ -20,13 +21,14 @@ from lrcompress.compression import (
     needs_modern_terms,
     pick,
 )
-from lrcompress.errors import DatasetError, RankError
+from lrcompress.errors import DatasetError
 from lrcompress.lowrank import one_blas_thread
-from lrcompress.modelfile import kept_open, made_of, model_of, open_model
+from lrcompress.modelfile import check_has_sites, kept_open, made_of, model_of, open_model
 from lrcompress.records import runs
 from lrcompress.records.provenance import name_of
 from lrcompress.records.results import FactorizeResult, LayerResult
 from lrcompress.verbs.live_models import loaded, takes_live_models
+from lrcompress.verbs.networks import network_request, words_of
 
 if TYPE_CHECKING:
     from lrcompress.verbs.context import DataSource
@@ -40,10 +42,13 @@ def factorize(
     rank: int | None = None,
     energy: float | None = None,
     reduction: float | None = None,
+    multiplications: float | None = None,
+    target_size: int | str | None = None,
     max_drop: float | None = None,
+    multiple: int = 1,
     method: str = "auto",
     layer: Any = None,  # noqa: ANN401  # names or layers, one or several
-    layers: Literal["dense"] | None = None,
+    layers: str | Sequence[str] | None = None,
     add_bias: bool = False,
     output: str | Path | None = None,
     dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
@@ -51,31 +56,42 @@ def factorize(
     validation: Any = None,  # noqa: ANN401
     scaling: str | None = None,
     samples: int | None = None,
+    synthetic: bool = True,
     overwrite: bool = False,
     force: bool = False,
     modernize: bool = False,
     seed: int = 0,
     **rules: float,
 ) -> FactorizeResult:
-    """Replace the kernel A (m, n) of the final Dense layer by B (m, r) C (r, n).
+    """Replace the kernel A (m, n) of the final Dense layer by B (m, r) C (r, n), or make all layers smaller.
 
     The new file holds two stock Dense layers in the place of one and is otherwise the same, bit
     for bit, but for the optimizer's state, which is left out; it is read back and checked before
     it is put in place. Keras is loaded only with `dataset`, or for a model in memory.
 
+    With `layers` any layers of the network get smaller under one budget, each in the form that serves
+    it best; see docs/whole-networks.md. Without data, a network with BatchNormalization is then measured
+    on synthetic inputs, for which Keras is loaded; of others nothing is measured.
+
     Args:
         model: A `.h5`, `.hdf5` or `.keras` file, or a Keras model in memory.
-        rank: r. At most one of `rank`, `energy`, `reduction` and `max_drop`.
+        rank: r. At most one of `rank`, `energy`, `reduction`, `multiplications`, `target_size` and
+            `max_drop`.
         energy: Smallest r that keeps this share of the squared singular values.
-        reduction: Largest r that saves at least this share of the layer's kernel.
+        reduction: Share of the parameters to save: of the whole model with `layers`; of one layer's kernel
+            without.
+        multiplications: Share of the multiplications to save, with `layers`.
+        target_size: Size of the file, in bytes or as ``"200kB"``, with `layers`.
         max_drop: Smallest r that loses at most so many percentage points on held-out data.
+        multiple: Ranks and other sizes are multiples of this where they can be, with `layers`.
         method: auto, svd, centered, whitened or refined.
-        layer: Another Dense layer than the final one, or several, by name or the layers themselves; ranks
-            are then shared out under one `energy`, `reduction` or `max_drop`.
-        layers: ``"dense"`` for every Dense layer that can be made smaller.
+        layer: Another Dense layer than the final one, by name or the layer itself; several are several
+            `layers`, or go with `rank`.
+        layers: ``"all"``, families (``"dense"``, ``"conv"``, ...), names or paths of layers; one or several,
+            also separated by commas. With `rank` or a `method` only ``"dense"``.
         add_bias: Allow a layer without bias to be given one, with the methods that use data.
-        output: Default ``<stem>-rank<r><suffix>`` in the current directory; for a model in
-            memory nothing is kept on disk unless it is given.
+        output: Default ``<stem>-rank<r><suffix>``, with `layers` ``<stem>-lowrank<suffix>``, in the current
+            directory; for a model in memory nothing is kept on disk unless it is given.
         dataset: Name, `.npz` file, image folder or ``package.module:function``; or the data themselves:
             arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch `DataLoader`, see
             docs/datasets.md. Without labels, agreement with the original takes the place of errors.
@@ -83,7 +99,8 @@ def factorize(
         validation: A `.npz` file to choose on, with ``x_val`` and ``y_val`` or ``x`` and ``y``, new to
             the model; default the data set's own ``x_val``, or a held-out tenth of the training data.
         scaling: as-is, /255, caffe, ...; default the model's own, or detected, see docs/datasets.md.
-        samples: Calibration inputs; default 5,000, and all of them for `refined`.
+        samples: Calibration inputs; default 3,000 with `layers`, else 5,000, and all of them for `refined`.
+        synthetic: Whether `layers` may be measured on synthetic inputs where there are no data.
         overwrite: Replace an existing output.
         force: Allow a rank that saves nothing.
         modernize: Put an old file in the terms of Keras 3 first; see `lrcompress.modernize`.
@@ -94,36 +111,40 @@ def factorize(
         RankError: If the rank does not fit the kernel or would save nothing.
         KernelError: If the kernel holds NaN or infinity.
         ModelFileError: If the file cannot be read.
-        UnsupportedModelError: If there is no Dense layer that can be factorized.
+        UnsupportedModelError: If there is no layer of that name that can be factorized.
         OutputError: If the output exists, is the input, or cannot be written.
         DatasetError: If the data set is missing or does not fit the model.
         VerificationError: If the written file differs from what was meant.
     """
-    if layers not in (None, "dense") or (layers and layer):
-        msg = f"Received layers={layers!r} and layer={layer!r}; expected layers='dense', or the names in layer."
-        raise RankError(msg, code="bad_layers")
     for name in rules:
         if name not in RULES:
             msg = f"factorize() got an unexpected keyword argument {name!r}"
             raise TypeError(msg)
-    rules |= {
+    budgets: dict[str, Any] = rules | {
         name: value
         for name, value in (
-            ("rank", rank), ("energy", energy), ("reduction", reduction), ("max_drop", max_drop)
+            ("rank", rank), ("energy", energy), ("reduction", reduction), ("max_drop", max_drop),
+            ("multiplications", multiplications), ("target_size", target_size),
         )
         if value is not None
     }  # fmt: skip
+    names = (layer,) if isinstance(layer, str) else tuple(layer or ())
+    network = network_request(
+        words_of(layers), names, budgets, multiple=multiple, force=force,
+        by_matrix=method != "auto" or add_bias,
+    )  # fmt: skip
     request = Request(
-        rules=rules,
+        rules={} if network else budgets,
         output=None if output is None else Path(output),
-        layers=(layer,) if isinstance(layer, str) else tuple(layer or ()),
-        every_dense=layers == "dense",
+        layers=() if network else names,
+        every_dense=layers is not None and network is None,
         add_bias=add_bias,
         method=method,
         overwrite=overwrite,
         force=force,
         modernize=modernize,
         seed=seed,
+        network=network,
     )
     how = (data_dir, scaling, samples, validation)
     if dataset is None and any(given is not None for given in how):
@@ -131,7 +152,12 @@ def factorize(
         raise DatasetError(msg, code="no_dataset")
     with _source(Path(model), request, has_data=dataset is not None) as source:
         if dataset is None:
-            result = factorize_file(source, request, _converter(source))
+            if network is None:
+                result = factorize_file(source, request, _converter(source))
+            else:
+                from lrcompress.verbs.networks.compress import without_data
+
+                result = without_data(source, request, _converter(source), synthetic=synthetic)
             result.model = None if result.output is None else loaded(result.output)
             return result
         from lrcompress.verbs.context import find_data
@@ -152,6 +178,8 @@ def _source(path: Path, request: Request, *, has_data: bool) -> Iterator[Source]
 
 def _opened(path: Path, request: Request, *, has_data: bool) -> Iterator[Source]:
     opened = open_model(path)
+    if request.network is not None and request.network.layers == ("dense",):
+        check_has_sites(opened)
     source = find_source(opened, request)
     asked = pick(request, tells_errors=has_data)
     if len(source.targets) == 1 and not request.force:
@@ -191,7 +219,9 @@ def _factorize_with_data(
     live = open_live(source.model, data, samples)
     if any(RULES[name].by_errors for name in request.rules):
         live.check_drop(source.targets, name_of(data.dataset))
-    calibration, used = live.calibration(source.targets, [request.method])
+    known: tuple[Calibration, int] | None = None
+    if request.network is None:
+        known = live.calibration(source.targets, [request.method])
     from lrcompress.live import storing
     from lrcompress.live.evaluate import evaluate
     from lrcompress.live.prepare import about_memory
@@ -200,9 +230,16 @@ def _factorize_with_data(
     # Before anything is written: an original that gives no numbers on these data is refused.
     (x, y), weights = live.data.test(), live.data.split.w_test
     before = evaluate(live.keras_model, x, y, "test, original", sample_weight=weights)
-    result = factorize_file(
-        source, request, _converter(source), calibration=calibration, dataset=live.described(used)
-    )
+    convert = _converter(source)
+    if known is None:
+        from lrcompress.verbs.networks.compress import with_data
+
+        result = with_data(source, request, convert, live)
+    else:
+        calibration, used = known
+        result = factorize_file(
+            source, request, convert, calibration=calibration, dataset=live.described(used)
+        )
     if result.output is None or result.record is None:
         raise AssertionError  # of a file
     small = storing.load_model(result.output)
@@ -214,8 +251,7 @@ def _factorize_with_data(
     result.error_rate_after = result.measured_after.get("error_rate")
     result.drop = told(compare(before, after).to_json())
     remarks = live.data.notes() + lost_classes(before, after)
-    choices = [layer.choice for layer in result.layers if isinstance(layer, LayerResult)]
-    if any(RULES[choice.rule].by_errors for choice in choices):
+    if _chosen_by_errors(result):
         remarks += about_memory(live.keras_model, live.data, before)
     result.warnings += remarks
     with runs.updating(runs.read(result.record)) as (record, _):
@@ -228,3 +264,11 @@ def _factorize_with_data(
         )  # fmt: skip
         record.document["warnings"] = [*record.document.get("warnings", []), *remarks]
     return result
+
+
+def _chosen_by_errors(result: FactorizeResult) -> bool:
+    """Return whether errors on held-out data decided how small layers are."""
+    if result.network is not None:
+        return (result.network.budget or {}).get("name") == "max_drop"
+    choices = [layer.choice for layer in result.layers if isinstance(layer, LayerResult)]
+    return any(RULES[choice.rule].by_errors for choice in choices)

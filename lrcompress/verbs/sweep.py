@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.compression import (
     Calibration,
@@ -31,6 +31,10 @@ from lrcompress.modelfile import ModelFile, Site, find_head, head_paths, open_mo
 from lrcompress.records.results import Shown
 from lrcompress.verbs.context import find_data, open_live
 from lrcompress.verbs.live_models import takes_live_models
+from lrcompress.verbs.networks import words_of
+
+if TYPE_CHECKING:
+    from lrcompress.verbs.networks.sweep import NetworkSweep
 
 # A continuation pass costs seconds a rank; up to so many it goes through every one.
 EVERY_RANK = 24
@@ -88,17 +92,20 @@ def sweep(
     method: str | Sequence[str] = "auto",
     ranks: Sequence[int] | None = None,
     layer: Any = None,  # noqa: ANN401  # its name, or itself
+    layers: str | Sequence[str] | None = None,
     dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
     data_dir: str | Path | None = None,
     validation: Any = None,  # noqa: ANN401
     scaling: str | None = None,
     samples: int | None = None,
+    synthetic: bool = True,
     seed: int = 0,
-) -> SweepResult:
+) -> SweepResult | NetworkSweep:
     """Measure what every rank of a Dense layer would save and cost; no model is written.
 
     The network below the layer runs once over each part of the data; every rank comes from one
-    decomposition, or one pass of refinement.
+    decomposition, or one pass of refinement. With `layers` it is the sensitivity of every layer that is
+    measured: what the outputs lose where that layer alone is smaller, in each form, at some sizes.
 
     Args:
         model: A `.h5`, `.hdf5` or `.keras` file, or a Keras model in memory.
@@ -106,13 +113,16 @@ def sweep(
         ranks: Default every rank that saves something. Where there are more than 24, ranks in even
             ratios for `refined`, and for all methods where measuring one takes seconds.
         layer: Another Dense layer than the final one.
+        layers: ``"all"``, families (``"dense"``, ``"conv"``, ...), names or paths, as for
+            `lrcompress.factorize`.
         dataset: As for `lrcompress.factorize`, with labels or without; without a data set only the
             kernel is judged, and Keras is not loaded.
         data_dir: First folder in which a named data set is sought.
         validation: A `.npz` file to choose on, with ``x_val`` and ``y_val`` or ``x`` and ``y``, new to
             the model; default the data set's own ``x_val``, or a held-out tenth of the training data.
         scaling: Default the model's own, or detected.
-        samples: Calibration inputs; default all of the training part.
+        samples: Calibration inputs; default all of the training part, with `layers` 3,000.
+        synthetic: Whether `layers` may be measured on synthetic inputs where there are no data.
         seed: Of the held-out split.
 
     Raises:
@@ -123,6 +133,17 @@ def sweep(
     """
     path = Path(model)
     opened = open_model(path)
+    if words_of(layers):
+        from lrcompress.verbs.networks.sweep import sweep_network
+
+        data = None
+        if dataset is not None:
+            data = find_data(
+                dataset, data_dir, scaling, opened.origin, seed=seed, validation=validation
+            )
+        return sweep_network(
+            opened, words_of(layers), data, samples, synthetic=synthetic, seed=seed
+        )
     found = find_head(opened, layer)
     target = Target(found, is_head=layer is None or found.path in head_paths(opened))
     wanted = _ranks(ranks, found)

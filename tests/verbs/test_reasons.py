@@ -72,7 +72,9 @@ def test_the_default_of_several_is_capped_too(tmp_path: Path) -> None:
     result = factorize(path, layers="dense", output=tmp_path / "out.h5")
 
     assert [layer.rank for layer in result.layers] == [14, 14]
-    assert "would save nothing" in result.layers[0].choice.message
+    assert result.network is not None
+    assert result.network.budget == {"name": "energy", "value": 0.45, "default": True}
+    assert any("95 %" in warning for warning in result.warnings)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_nothing_anywhere_says_so(tmp_path: Path) -> None:
     path = write(tmp_path / "one.h5", [dense("last", 1)], {"last": draw(50, 1)}, 50)
 
     assert "Nor can any other Dense layer of it" in str(refusal(path))
-    assert "last is too small" in str(refusal(path, layers="dense"))
+    assert refusal(path, layers="dense").code == "nothing_to_gain"
 
 
 @pytest.mark.parametrize(
@@ -132,10 +134,11 @@ def test_every_dense_says_the_true_reason(
 
 
 def test_a_dense_that_does_not_fit_its_weights_is_the_reason(tmp_path: Path) -> None:
-    """The only Dense is broken: that is said, not that it is too small."""
+    """The only Dense is broken: that is said."""
     path = write(tmp_path / "m.h5", [dense("d", 21)], {"d": draw(20, 20)}, 20)
 
-    assert "do not fit its architecture" in str(refusal(path, layers="dense"))
+    assert "do not fit its architecture" in str(refusal(path, layers="dense", rank=2))
+    assert refusal(path, layers="dense").code == "nothing_to_gain"
 
 
 def test_one_dense_of_nan_is_left_out(tmp_path: Path) -> None:
@@ -170,7 +173,8 @@ def test_sharded_weights_have_their_own_reason(tmp_path: Path) -> None:
     ("arguments", "code", "word"),
     [
         (["compress", "m.h5"], 2, "'factorize'"),
-        (["factorize", "{}", "--layers", "all"], 2, "say 'dense'"),
+        (["factorize", "{}", "--layers", "dens"], 1, "Did you mean 'dense'?"),
+        (["factorize", "{}", "--layers", "all", "--synthetic", "off"], 2, "say 'no'"),
         (["help"], 0, "Commands"),
         (["help", "factorize"], 0, "--rank"),
         (["export", "{}", "--format", "tflit"], 2, "'litert'"),

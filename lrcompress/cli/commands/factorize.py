@@ -1,4 +1,4 @@
-"""Factorize the final Dense layer of a model file."""
+"""Factorize the final Dense layer of a model file, or all layers of its network."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ import click
 from lrcompress.cli.options import (
     data_options,
     layer_option,
+    layers_option,
     model_argument,
     output_option,
     overwrite_option,
     samples_option,
     seed_option,
+    synthetic_option,
     validation_option,
 )
-from lrcompress.cli.values import METHODS, OneOf
+from lrcompress.cli.values import METHODS, OneOf, Size
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
-from lrcompress.reporting.tables import Parts, plain, table
+from lrcompress.reporting.network import (
+    budget_in_words,
+    columns,
+    left_out,
+    measured_lines,
+    unmeasured,
+)
+from lrcompress.reporting.tables import Parts, grid, plain, table
 from lrcompress.reporting.words import (
     allowance,
     allowed_drop,
@@ -38,7 +47,9 @@ from lrcompress.reporting.words import (
     size,
 )
 
-RULES = ("rank", "energy", "reduction", "max_drop")
+RULES = ("rank", "energy", "reduction", "multiplications", "target_size", "max_drop")
+# Layers that are shown of a large network; `report` shows all.
+MOST = 30
 
 
 @click.command("factorize")
@@ -47,37 +58,46 @@ RULES = ("rank", "energy", "reduction", "max_drop")
 @click.option("--energy", type=click.FloatRange(0, 1, min_open=True),
               help="Smallest rank that keeps this share of the squared singular values.")  # fmt: skip
 @click.option("--reduction", type=click.FloatRange(0, 1, min_open=True),
-              help="Largest rank that saves at least this share of the layer.")  # fmt: skip
+              help="Save at least this share: of the model's parameters with --layers, of the "
+              "layer's without.")  # fmt: skip
+@click.option("--multiplications", type=click.FloatRange(0, 1, min_open=True),
+              help="Save at least this share of the multiplications, with --layers.")  # fmt: skip
+@click.option("--target-size", type=Size(), metavar="SIZE",
+              help="Make a file of at most this size, with --layers: 200kB, 1.5MB, ...")  # fmt: skip
 @click.option("--max-drop", type=click.FloatRange(min=0),
-              help="Smallest rank that loses at most so many points on held-out data.")  # fmt: skip
+              help="Lose at most so many points on held-out data.")  # fmt: skip
+@click.option("--multiple", type=click.IntRange(min=1), default=1,
+              help="With --layers, ranks and other sizes are multiples of this where they can be.")  # fmt: skip
 @click.option("--method", default="auto", show_default=True,
               type=OneOf(METHODS),
               help="What the factors are best at; auto takes the best that the data allow.")  # fmt: skip
 @layer_option("Another Dense layer than the final one; repeat it for several.", multiple=True)
-@click.option("--layers", type=OneOf(["dense"]),
-              help="Every Dense layer that can be made smaller.")  # fmt: skip
+@layers_option
 @click.option("--add-bias", is_flag=True,
               help="Allow a layer without bias to be given one, with --dataset.")  # fmt: skip
 @data_options
 @validation_option
 @samples_option
-@output_option("<stem>-rank<r><suffix> in the current directory")
+@synthetic_option
+@output_option("<stem>-rank<r><suffix>, or <stem>-lowrank<suffix>, in the current directory")
 @overwrite_option
 @click.option("--force", is_flag=True, help="Allow a rank that saves nothing.")
 @click.option("--modernize", is_flag=True,
               help="Put an old file in the terms of Keras 3; every change is listed.")  # fmt: skip
 @seed_option
 @verb
-def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
-    """Factorize the final Dense layer of MODEL into two smaller Dense layers.
+def command(model: Path, synthetic: str, **options: Any) -> Answer:  # noqa: ANN401
+    """Factorize the final Dense layer of MODEL, or with --layers all layers under one budget.
 
     MODEL is a .h5, .hdf5 or .keras file; it is not changed. Writes the compressed model, which plain
-    Keras loads, and its run record. At most one of --rank, --energy, --reduction and --max-drop.
-    Keras is started only with --dataset, which allows better methods.
+    Keras loads, and its run record. At most one budget: --rank, --energy, --reduction,
+    --multiplications, --target-size or --max-drop. Keras is started only with --dataset, which allows
+    better methods, and with --layers where the network has BatchNormalization.
 
     \b
     Example:
         lrcompress factorize model.h5 --rank 4
+        lrcompress factorize model.h5 --layers all --reduction 0.5 --dataset data.npz
     """  # noqa: D301
     rules = [f"--{rule.replace('_', '-')}" for rule in RULES if options[rule] is not None]
     if len(rules) > 1:
@@ -86,15 +106,32 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     if options["layer"] and options["layers"]:
         msg = "Received --layer and --layers; give one of them."
         raise click.UsageError(msg)
+    for name in ("multiplications", "target_size", "multiple"):
+        if options[name] not in (None, 1) and not (options["layers"] or len(options["layer"]) > 1):
+            msg = f"--{name.replace('_', '-')} is of a whole network; give --layers all with it."
+            raise click.UsageError(msg)
     from lrcompress.verbs.factorize import factorize
 
-    result = factorize(model, **options)
+    result = factorize(model, synthetic=synthetic == "auto", **options)
     following = ["Next: lrcompress finetune --epochs 2"]
     return Answer(result, partial(render, verbose=given("verbose")), following)
 
 
 def render(result: dict[str, Any], *, verbose: bool = False) -> Parts:
     """Show what became of the layers; the errors of the kernel itself only where more is asked for."""
+    parts, lines = _network(result) if result["network"] else _matrices(result, verbose=verbose)
+    if result["optimizer_bytes"]:
+        dropped = size(result["optimizer_bytes"])
+        lines.append(
+            f"{dropped} of the input are optimizer state, which is dropped and not counted as saved"
+        )
+    lines += [*_measured(result), *changes(result["modernized"])]
+    lines += [f"wrote {result['output']}", f"wrote {result['record']}"]
+    return [*parts, plain(lines)]
+
+
+def _matrices(result: dict[str, Any], *, verbose: bool) -> tuple[Parts, list[str]]:
+    """Show kernels that became two factors each."""
     layers = result["layers"]
     single = len(layers) == 1
     title = named_shape(layers[0]) if single else f"{len(layers)} Dense layers"
@@ -111,14 +148,32 @@ def render(result: dict[str, Any], *, verbose: bool = False) -> Parts:
             certificate(layer),
             *([kernel_errors(layer)] if verbose else []),
         ]
-    if result["optimizer_bytes"]:
-        dropped = size(result["optimizer_bytes"])
+    if result["measured_before"] is None and not all(layer["is_head"] for layer in layers):
+        lines += unmeasured(str(result["input"]), str(result["output"]))
+    return [table(title, TOTALS, rows)], lines
+
+
+def _network(result: dict[str, Any]) -> tuple[Parts, list[str]]:
+    """Show the layers of a network that were chosen together, those that save most first."""
+    found, layers = result["network"], result["layers"]
+    ordered = sorted(layers, key=lambda x: x["parameters_after"] - x["parameters_before"])
+    number = f"{count(len(layers))} layer{'' if len(layers) == 1 else 's'}"
+    title = f"{number} made smaller {budget_in_words(found)}"
+    parts = [
+        grid(title, columns(layers), ordered[:MOST], left=3),
+        table("Together", TOTALS, [_parameters("model", result), *_files(result)]),
+    ]
+    lines = []
+    if len(layers) > MOST:
         lines.append(
-            f"{dropped} of the input are optimizer state, which is dropped and not counted as saved"
+            f"{count(len(layers) - MOST)} more layers: lrcompress report {result['record']}"
         )
-    lines += [*_measured(result), *changes(result["modernized"])]
-    lines += [f"wrote {result['output']}", f"wrote {result['record']}"]
-    return [table(title, ["", "before", "after", "saved", ""], rows), plain(lines)]
+    lines.append(f"method {result['method']}: {result['method_reason']}")
+    lines += measured_lines(found, str(result["input"]), str(result["output"]))
+    return parts, [*lines, *left_out(found["kept"])]
+
+
+TOTALS = ["", "before", "after", "saved", ""]
 
 
 def _parameters(name: str, found: dict[str, Any]) -> list[str]:

@@ -102,7 +102,7 @@ def _elsewhere(document: dict[str, Any], head: dict[str, Any]) -> list[str]:
     ]
     return [
         f"  more parameters are in {dense['path']}, {share(dense['parameters'] / document['parameters'])} "
-        f"of the model: --layer {dense['path']}, or --layers dense for all"
+        f"of the model: --layer {dense['path']}, or --layers all for every layer"
         for dense in sorted(larger, key=lambda dense: -dense["parameters"])[:3]
     ]
 

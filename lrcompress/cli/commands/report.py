@@ -153,7 +153,7 @@ def _network_lines(story: dict[str, Any]) -> list[str]:
         return []
     paths = {stage["name"]: str(stage["path"]) for stage in story["stages"]}
     return [
-        f"layers chosen together {budget_in_words(network)}; method {story['method']}: {story['method_reason']}",
+        f"layers made smaller {budget_in_words(network)}; method {story['method']}: {story['method_reason']}",
         *measured_lines(network, paths.get("original", "MODEL"), paths.get("factorized", "SMALL")),
         *left_out(network["kept"]),
     ]

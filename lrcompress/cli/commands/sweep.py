@@ -11,14 +11,17 @@ from lrcompress.cli.complete import words_among
 from lrcompress.cli.options import (
     data_options,
     layer_option,
+    layers_option,
     model_argument,
     overwrite_option,
     samples_option,
     seed_option,
+    synthetic_option,
     validation_option,
 )
 from lrcompress.cli.values import METHODS, names_of, numbers_of
 from lrcompress.cli.verb import Answer, verb
+from lrcompress.reporting.network import error_name, left_out, sensitivity, sensitivity_columns
 from lrcompress.reporting.tables import Column, Parts, grid, of, plain
 from lrcompress.reporting.words import (
     change,
@@ -53,34 +56,74 @@ KERNEL = [
               help="For example 75,60,40. Default: all that save something, or fewer in even "
               "ratios where one takes seconds.")  # fmt: skip
 @layer_option("Another Dense layer than the final one.")
+@layers_option
 @data_options
 @validation_option
 @samples_option
+@synthetic_option
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Draw the errors: .png, .svg or .pdf.")  # fmt: skip
 @overwrite_option
 @seed_option
 @verb
-def command(model: Path, plot: Path | None, overwrite: bool, **options: Any) -> Answer:  # noqa: ANN401
+def command(
+    model: Path,
+    plot: Path | None,
+    overwrite: bool,
+    synthetic: str,
+    **options: Any,  # noqa: ANN401
+) -> Answer:
     """Measure what every rank of MODEL's final Dense layer would save and cost; write no model.
 
     Choose by the held-out column; the test error is there to be reported. Without --dataset only the
-    kernel is judged, and Keras is not started.
+    kernel is judged, and Keras is not started. With --layers the sensitivity of every layer is shown:
+    what the outputs lose where that layer alone is made smaller.
 
     \b
     Example:
         lrcompress sweep model.h5 --dataset mnist --method svd,refined --plot sweep.png
+        lrcompress sweep model.h5 --layers all --dataset mnist
     """  # noqa: D301
-    from lrcompress.reporting.plots import check_figure, draw_sweep
+    if options["layers"] and (
+        options["layer"] or options["ranks"] or options["method"] != ("auto",)
+    ):
+        msg = "--layers shows all forms of several layers; leave out --layer, --ranks and --method."
+        raise click.UsageError(msg)
+    from lrcompress.reporting.plots import check_figure, draw_network_sweep, draw_sweep
     from lrcompress.verbs.sweep import sweep
 
     if plot is not None:
         check_figure(plot, inputs=(model,), overwrite=overwrite)
-    result = sweep(model, **options)
+    result = sweep(model, synthetic=synthetic == "auto", **options)
+    shown, draw = render, draw_sweep
+    if options["layers"]:
+        shown, draw = render_network, draw_network_sweep
     if plot is None:
-        return Answer(result, render)
-    draw_sweep(result.to_json(), plot, overwrite=overwrite)
-    return Answer(result, render, [f"wrote {plot}"])
+        return Answer(result, shown)
+    draw(result.to_json(), plot, overwrite=overwrite)
+    return Answer(result, shown, [f"wrote {plot}"])
+
+
+def render_network(document: dict[str, Any]) -> Parts:
+    """Show the sensitivity of every layer."""
+    title = f"{error_name(document).capitalize()} with one layer alone made smaller"
+    lines = [
+        f"the model has {count(document['parameters'])} parameters; --json has every form and size"
+    ]
+    if document["inputs"] == "none":
+        lines += [
+            "nothing was measured: there are no data, and these are errors of the kernels alone",
+            f"to measure it: lrcompress sweep {document['model']} --layers all --dataset DATA",
+        ]
+    elif document["inputs"] == "synthetic":
+        lines.append(
+            "measured on synthetic inputs, made to match the BatchNormalization statistics"
+        )
+    else:
+        lines += _data(document["dataset"])
+    times = ", ".join(f"{name} {seconds(value)}" for name, value in document["seconds"].items())
+    lines += [*left_out(document["kept"]), f"time: {times}"]
+    return [grid(title, sensitivity_columns(), sensitivity(document), left=2), plain(lines)]
 
 
 def render(document: dict[str, Any]) -> Parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lrcompress.compression.network.request import (
+    BudgetName,
     Compressed,
     CurvePoint,
     LayerChange,
@@ -11,9 +12,10 @@ from lrcompress.compression.network.request import (
     Observed,
     Visit,
 )
-from lrcompress.compression.network.whole import compress
+from lrcompress.compression.network.whole import compress, look
 
 __all__ = [
+    "BudgetName",
     "Compressed",
     "CurvePoint",
     "LayerChange",
@@ -22,4 +24,5 @@ __all__ = [
     "Observed",
     "Visit",
     "compress",
+    "look",
 ]

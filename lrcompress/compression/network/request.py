@@ -99,7 +99,6 @@ class Compressed:
         predicted: Sum of the shares; None without data.
         measured: The network with all of it on held-out inputs; None without data.
         remarks: Sentences for the user.
-        budget: What decided, where nothing was asked for.
     """
 
     model: ModelFile
@@ -110,7 +109,6 @@ class Compressed:
     predicted: float | None = None
     measured: Outcome | None = None
     remarks: tuple[str, ...] = ()
-    budget: tuple[BudgetName, float] | None = None
 
 
 # Is shown what goes through a layer in the network as it is, and in the one changed so far, by batch;

@@ -167,3 +167,17 @@ def _changes(
             )
         )
     return found
+
+
+def look(
+    model: ModelFile, layers: Sequence[str], observe: Observe | None
+) -> tuple[Mapping[str, tuple[CurvePoint, ...]], Mapping[str, str]]:
+    """Return the candidates of layers by path, each tried alone, and why other layers have none.
+
+    Raises:
+        RankError: If no layer can be made smaller.
+        UnsupportedModelError: If a named layer is not there, or cannot be factorized.
+    """
+    places = find_places(model)
+    stage = Stage(model, _asked(model, places, layers), observe, multiple=1)
+    return _curves(stage), places.refused

@@ -49,7 +49,8 @@ def response_gradients(
         for layer in probed.values():
             layer.activation = keras.activations.linear
         probing = keras.models.clone_model(
-            model,
+            # The calls of a Sequential model cannot be changed, those of the graph in it can.
+            getattr(model, "_functional", None) or model,
             clone_function=lambda layer: layer,
             call_function=lambda layer, *args, **kwargs: _called(
                 layer, probed, kept, probes, args, kwargs

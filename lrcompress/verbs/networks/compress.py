@@ -1,0 +1,199 @@
+"""Layers of any kind get smaller under one budget: on data, on synthetic inputs, or by their weights alone."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrcompress.compression import Convert, Request, Source
+from lrcompress.compression.changed import ready
+from lrcompress.compression.network import (
+    BudgetName,
+    Compressed,
+    NetworkRequest,
+    Observe,
+    compress,
+)
+from lrcompress.compression.run import Ready, write_result
+from lrcompress.errors import LRCompressError, RankError, in_place_of
+from lrcompress.events import before_keras, remark
+from lrcompress.modelfile import ModelFile, Written, check_loadable, write_changed
+from lrcompress.records.network import Inputs
+from lrcompress.records.results import FactorizeResult
+
+if TYPE_CHECKING:
+    from lrcompress.live.calibration import LiveModel
+
+# Without a budget: on data that tell what is wrong so many points, else this.
+DROP = 0.5
+CAUTIOUS: tuple[BudgetName, float] = ("energy", 0.95)
+# By so much the weights' own default gives way at a time where it would save nothing.
+STEP = 0.05
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a network is measured on.
+
+    Attributes:
+        inputs: Where the inputs are from.
+        observe: Loads a network with them; None where there are none.
+        samples: How many of them calibrate.
+        dataset: The data set, for the record.
+        remarks: What the user should know of them.
+    """
+
+    inputs: Inputs
+    observe: Observe | None = None
+    samples: int | None = None
+    dataset: dict[str, Any] | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def with_data(
+    source: Source, request: Request, convert: Convert, live: LiveModel
+) -> FactorizeResult:
+    """Make a network smaller by what its outputs lose on data.
+
+    Raises:
+        RankError: If a largest drop was asked for where nothing is right or wrong.
+    """
+    asked = _asked(request)
+    is_default, budget = asked.budget is None, asked.budget or ("max_drop", DROP)
+    if budget[0] == "max_drop":
+        try:
+            live.check_drop(None, str(live.data.description["name"]))
+        except RankError:
+            if not is_default:
+                raise
+            budget = CAUTIOUS
+    observe, used = live.network(counts=budget[0] == "max_drop")
+    given = Given("data set", observe, used, live.described(used))
+    return _written(source, request, convert, replace(asked, budget=budget), given)
+
+
+def without_data(
+    source: Source, request: Request, convert: Convert, *, synthetic: bool = True
+) -> FactorizeResult:
+    """Make a network smaller by synthetic inputs, where they may be made and can be trusted; else by its weights."""
+    asked = _asked(request)
+    if asked.budget is not None and asked.budget[0] == "max_drop":
+        msg = "max_drop needs data to measure the error on; give --dataset, or another budget."
+        raise RankError(msg, code="needs_data")
+    given = synthetic_networks(source.model, request.seed) if synthetic else Given("none")
+    return _written(
+        source, request, convert, replace(asked, budget=asked.budget or CAUTIOUS), given
+    )
+
+
+def synthetic_networks(model: ModelFile, seed: int) -> Given:
+    """Return synthetic inputs of a network, three in four to calibrate on and the others to judge by.
+
+    There are none where it has no BatchNormalization, or Keras cannot run it, or the inputs that were
+    found are not like those that it was trained on.
+    """
+    if not any(layer.class_name.startswith("BatchNormalization") for layer in model.layers):
+        return Given("none")
+    try:
+        check_loadable(model)
+        before_keras()
+        from lrcompress.data.arrays import count, take
+        from lrcompress.live import storing
+        from lrcompress.live.network import Networks
+        from lrcompress.live.synthetic import (  # type: ignore[import-not-found,unused-ignore]
+            synthetic_inputs,
+        )
+
+        original = storing.load_model(model.path)
+        made = synthetic_inputs(original, seed=seed)
+    except ImportError:
+        return Given("none")
+    except LRCompressError as error:
+        return Given("none", remarks=(f"No synthetic inputs could be made: {error}",))
+    if made is None:
+        return Given("none")
+    if not made.trusted:
+        said = (
+            f"Synthetic inputs were made, but are not used: they do not match the network's BatchNormalization "
+            f"statistics well enough (loss {made.loss:.3g})."
+        )
+        return Given("none", remarks=(said,))
+    fit = 3 * count(made.x) // 4
+    networks = Networks(take(made.x, slice(fit)), take(made.x, slice(fit, None)), original=original)
+    said = (
+        f"No data: {count(made.x):,} synthetic inputs were made in {made.seconds:.0f} s that match the statistics of "
+        f"{made.matched} BatchNormalization layers (loss {made.loss:.2g})."
+    )
+    remark(said)
+    return Given("synthetic", networks, fit, remarks=(said,))
+
+
+def _asked(request: Request) -> NetworkRequest:
+    if request.network is None:
+        raise AssertionError  # or single kernels are factorized
+    return request.network
+
+
+def _written(
+    source: Source, request: Request, convert: Convert, asked: NetworkRequest, given: Given
+) -> FactorizeResult:
+    with tempfile.TemporaryDirectory() as folder:
+
+        def work() -> Ready:
+            is_default = _asked(request).budget is None
+            found, done = _compressed(source.model, asked, given, Path(folder), gives=is_default)
+            found = replace(found, remarks=(*given.remarks, *found.remarks))
+            _tell(found, given.inputs)
+            return ready(
+                found, done, partial(_write, source.model, found), given.inputs, given.samples,
+                is_default=is_default,
+            )  # fmt: skip
+
+        return write_result(source, request, convert, work, given.dataset)
+
+
+def _compressed(
+    model: ModelFile, wanted: NetworkRequest, given: Given, folder: Path, *, gives: bool
+) -> tuple[Compressed, NetworkRequest]:
+    """Return a network within its budget, and the budget, which may give way until something is saved."""
+    asked = wanted
+    while True:
+        try:
+            found = compress(model, asked, given.observe, folder)
+            if asked.budget != wanted.budget and wanted.budget and asked.budget:
+                said = (
+                    f"Keeping {100 * wanted.budget[1]:g} % of each layer's energy saves nothing; "
+                    f"{100 * asked.budget[1]:g} % is kept, which may be too little."
+                )
+                found = replace(found, remarks=(*found.remarks, said))
+            return found, asked
+        except RankError as error:
+            name, value = asked.budget or CAUTIOUS
+            if error.code != "nothing_to_gain" or given.observe or not gives or value <= STEP:
+                raise
+            asked = replace(asked, budget=(name, round(value - STEP, 2)))
+
+
+def _write(
+    model: ModelFile, found: Compressed, path: Path, overwrite: bool
+) -> Written:  # as `Ready` has it
+    """Write a network; what was made on the way goes by the name of the model."""
+    with in_place_of(found.model.path, model.path):
+        written = write_changed(found.model, found.edits, path, overwrite=overwrite)
+    return replace(written, optimizer_bytes=model.optimizer_bytes)
+
+
+def _tell(found: Compressed, inputs: Inputs) -> None:
+    """Say what is known of the result before it is written."""
+    outcome = found.measured
+    if outcome is None:
+        remark("Nothing is measured: there are no data, and the weights alone decide.")
+        return
+    agrees = (
+        "" if outcome.agreement is None else f", {outcome.agreement:.2f} % of the decisions kept"
+    )
+    on = "synthetic inputs" if inputs == "synthetic" else "held-out inputs"
+    remark(f"Estimated on {on}: output error {outcome.output_error:.4g}{agrees}.")
