@@ -1,0 +1,134 @@
+"""How many inputs are made, of which networks, and whether they are to be trusted."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lrcompress.data.arrays import Arrays
+from lrcompress.live.outputs import input_names
+from lrcompress.live.synthetic.matching import FIRST_STEPS, RATE, Descent, frozen, shape_of, watched
+
+# A loss of the statistics from which on inputs are not to be trusted.
+TRUSTED = 0.1
+# Numbers between the layers for a batch, at most, and for all samples and steps together.
+BATCH, BATCH_NUMBERS, ALL_NUMBERS = 256, 2**28, 2**37
+FEWEST_SAMPLES, FEWEST_IN_BATCH = 64, 4
+# Their scale is sought on so many.
+SOUGHT_ON = 32
+# These take numbers of words, of classes or of ranges: nothing leads from one to the next.
+_OF_NUMBERS = (
+    keras.layers.Embedding, keras.layers.CategoryEncoding, keras.layers.Discretization,
+    keras.layers.Hashing, keras.layers.IntegerLookup, keras.layers.StringLookup,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Inputs made from a network alone.
+
+    Attributes:
+        x: As the network takes them, (samples, ...), or a dictionary of them by input name.
+        loss: How far the network's statistics on them are from its own: the mean over channels and
+            layers of the squared difference of the means and of the standard deviations, relative
+            to the variance.
+        matched: BatchNormalization layers.
+        trusted: Whether the loss is so small that they may stand for data.
+        seconds: That it took.
+    """
+
+    x: Arrays
+    loss: float
+    matched: int
+    trusted: bool
+    seconds: float
+
+
+def synthetic_inputs(model: Any, *, samples: int = 1_024, seed: int = 0) -> Synthetic | None:
+    """Make inputs on which a network's BatchNormalization layers see what they saw in training.
+
+    Args:
+        model: A functional or Sequential model; its weights stay as they are.
+        samples: Fewer are made where the network is so large that they would take hours.
+        seed: The same inputs come of the same seed.
+
+    Returns:
+        None without BatchNormalization, where inputs are no quantities (numbers of words, text), or where the
+        network takes a sample or two at once.
+    """
+    layers = _normalizations(model)
+    if not layers or not hasattr(model, "inputs") or _takes_numbers_of_things(model):
+        return None
+    started = time.perf_counter()
+    each = _numbers_each(model)
+    samples = max(min(samples, ALL_NUMBERS // (each * FIRST_STEPS)), min(samples, FEWEST_SAMPLES))
+    batch = model.inputs[0].shape[0] or min(samples, _batch_size(each))
+    if batch < FEWEST_IN_BATCH:
+        return None
+    generator = np.random.default_rng(seed)
+    with frozen(model), watched(layers) as seen:
+        few = Descent(model, layers, seen, min(batch, SOUGHT_ON))
+        few.begin(generator)
+        scales = few.find_scales()
+        search = Descent(model, layers, seen, batch)
+        search.scale(scales)
+        found: list[list[NDArray[np.float32]]] = []
+        losses, steps = list[float](), 0
+        for first in range(0, samples, batch):
+            done = f"batch {len(found) + 1} of {-(-samples // batch)}"
+            if not found:
+                search.begin(generator)
+                steps = search.converge(done)
+                if search.reconstruct():
+                    search.descend(steps, RATE / 4, done)
+            else:
+                search.mix(generator)
+                search.descend(steps // 2, RATE / 2, done)
+            found.append([one[: samples - first] for one in search.arrays()])
+            losses.append(search.measure()[1])
+    arrays = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    named = dict(zip(input_names(model), arrays, strict=True))
+    loss = float(np.mean(losses))
+    return Synthetic(
+        x=named if len(named) > 1 else arrays[0],
+        loss=loss,
+        matched=len(layers),
+        trusted=loss < TRUSTED,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _normalizations(model: Any) -> list[Any]:
+    """Return the BatchNormalization layers of a model at any depth."""
+    kind = keras.layers.BatchNormalization
+    return [layer for layer in model._flatten_layers() if isinstance(layer, kind) and layer.built]
+
+
+def _takes_numbers_of_things(model: Any) -> bool:
+    types = [keras.backend.standardize_dtype(tensor.dtype) for tensor in model.inputs]
+    return not all("float" in name for name in types) or any(
+        isinstance(layer, _OF_NUMBERS) for layer in model._flatten_layers()
+    )
+
+
+def _numbers_each(model: Any) -> int:
+    """Return about how many numbers lie between the layers for one sample."""
+    tensors = [
+        tensor
+        for layer in model._flatten_layers(include_self=False)
+        for node in layer._inbound_nodes
+        for tensor in node.outputs
+    ]
+    return sum(math.prod(shape_of(tensor)) for tensor in tensors)
+
+
+def _batch_size(each: int) -> int:
+    """Return a power of two: whatever the network, batches of a few sizes are compiled."""
+    fitting = max(FEWEST_IN_BATCH, min(BATCH, BATCH_NUMBERS // each))
+    return int(2 ** math.floor(math.log2(fitting)))

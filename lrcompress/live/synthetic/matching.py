@@ -1,0 +1,246 @@
+"""Inputs as weights before a network, which descend to where BatchNormalization sees its own statistics."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from lrcompress.events import progress
+from lrcompress.live.engine import jit_compile
+from lrcompress.live.outputs import SIDE, STEPS, outputs_of
+from lrcompress.live.synthetic.cosines import Cosines
+
+TASK = "inputs from the network's own statistics"
+# A loss of the statistics at which inputs are good.
+CONVERGED = 0.02
+# Steps of Adam at the start, each round twice those of the one before, and at most; its rate falls to 0.
+FIRST_STEPS, MOST_STEPS, RATE = 60, 2_000, 0.2
+# A round must lower the loss to this share, or there is no other.
+FALLING = 0.9
+# What else the loss holds: that all classes appear.
+ENTROPY = 0.3
+# A network is an autoencoder if what it gives for its own outputs differs by less than this share of their variance.
+IDEMPOTENT = 0.5
+# How large inputs are is sought among these, and their mean among multiples of it.
+SIZES = tuple(2.0**power for power in range(-5, 10))
+MEANS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+
+
+def shape_of(tensor: Any) -> tuple[int, ...]:
+    """Return the shape of a sample, with a usual length where the network leaves it open."""
+    shape = tensor.shape[1:]
+    return tuple(size or (SIDE if len(shape) > 2 else STEPS) for size in shape)
+
+
+@contextlib.contextmanager
+def frozen(model: Any) -> Iterator[None]:
+    """Spare engines that differentiate by all that trains the gradients of a network's weights."""
+    trained = list(model.trainable_variables)
+    try:
+        for variable in trained:
+            variable.trainable = False
+        yield
+    finally:
+        for variable in trained:
+            variable.trainable = True
+
+
+# Of a layer each time that it runs: mean and variance of its inputs by channel.
+Seen = dict[int, list[tuple[Any, Any]]]
+
+
+@contextlib.contextmanager
+def watched(layers: Sequence[Any]) -> Iterator[Seen]:
+    """Note mean and variance of what flows into some layers, which works inside other models too."""
+    seen: Seen = {id(layer): [] for layer in layers}
+    calls = [layer.call for layer in layers]
+
+    def watching(layer: Any, call: Any) -> Any:
+        def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            own = layer.axis % len(inputs.shape)
+            others = [axis for axis in range(len(inputs.shape)) if axis != own]
+            seen[id(layer)].append(ops.moments(ops.cast(inputs, "float32"), others))
+            return call(inputs, *args, **kwargs)
+
+        return watched
+
+    try:
+        for layer, call in zip(layers, calls, strict=True):
+            layer.call = watching(layer, call)
+        yield seen
+    finally:
+        for layer, call in zip(layers, calls, strict=True):
+            layer.call = call
+
+
+class Descent(keras.Model):  # type: ignore[misc]  # keras ships no types
+    """A batch of inputs as weights, before a network; what it gives out is its loss.
+
+    The network is no part of it, as Keras sees it: it neither trains nor counts it.
+    """
+
+    def __init__(self, model: Any, layers: Sequence[Any], seen: Seen, batch: int) -> None:
+        super().__init__(name="synthetic")
+        structure = (getattr(model, "_functional", None) or model)._inputs_struct
+        self.run: Callable[[list[Any]], list[Any]] = lambda x: keras.tree.flatten(
+            model(keras.tree.pack_sequence_as(structure, x), training=False)
+        )
+        self.targets: Callable[[], list[Any]] = lambda: [
+            (seen[id(layer)], layer.moving_mean, layer.moving_variance, layer.epsilon)
+            for layer in layers
+        ]
+        shapes = [shape_of(tensor) for tensor in model.inputs]
+        self.cosines = [Cosines(shape) for shape in shapes]
+        self.amplitudes = [
+            self.add_weight(shape=(batch, *shape), initializer="zeros", name=f"amplitudes{i}")
+            for i, shape in enumerate(shapes)
+        ]
+        self.scales = [
+            self.add_weight(shape=(2,), initializer="ones", trainable=False, name=f"scale{i}")
+            for i in range(len(shapes))
+        ]
+        outputs = outputs_of(model)
+        self.softmax = [not one.is_logits and not one.is_sigmoid for one in outputs]
+        alike = len(shapes) == len(outputs) == 1 and outputs[0].shape == model.inputs[0].shape[1:]
+        self.may_reconstruct = alike and not self.softmax[0]
+        self.compiled_for = (0, 0.0)
+
+    def begin(self, generator: np.random.Generator) -> None:
+        """Start from noise."""
+        for weight in self.amplitudes:
+            weight.assign(generator.standard_normal(weight.shape, np.float32))
+
+    def mix(self, generator: np.random.Generator) -> None:
+        """Start from sums of two inputs each: their means and covariances are those of the batch before."""
+        for weight in self.amplitudes:
+            before = np.asarray(ops.convert_to_numpy(weight))
+            mean = before.mean(axis=0)
+            one = generator.permutation(before - mean)
+            # Each with the next: no pair comes twice, none is of one input alone.
+            weight.assign(mean + (one + np.roll(one, 1, axis=0)) / np.sqrt(2))
+
+    def scale(self, scales: Sequence[tuple[float, float]]) -> None:
+        """Set mean and size of each input."""
+        for weight, scale in zip(self.scales, scales, strict=True):
+            weight.assign(scale)
+
+    def batch(self) -> list[Any]:
+        """Return the inputs that the weights stand for."""
+        return [
+            scale[0] + scale[1] * cosines.inputs(weight)
+            for weight, cosines, scale in zip(
+                self.amplitudes, self.cosines, self.scales, strict=True
+            )
+        ]
+
+    def call(self, step: Any) -> Any:
+        """Return the whole loss and that of the statistics, (1, 2)."""
+        targets = self.targets()
+        for seen, *_ in targets:
+            seen.clear()
+        x = self.batch()
+        outputs = self.run(x)
+        # What the outputs do not come of does not run.
+        differences = [_differ(*target) for target in targets if target[0]]
+        statistics = sum(differences) / len(differences)
+        loss = statistics
+        for given, is_softmax in zip(outputs, self.softmax, strict=True):
+            if is_softmax:
+                mean = ops.mean(ops.cast(given, "float32"), axis=tuple(range(len(given.shape) - 1)))
+                loss = loss + ENTROPY * ops.sum(mean * ops.log(mean + 1e-7))
+        return ops.reshape(ops.stack([loss, statistics]), (1, 2))
+
+    def find_scales(self) -> list[tuple[float, float]]:
+        """Return the mean and the size of each input with which the loss is least."""
+        scales = [(0.0, 1.0)] * len(self.scales)
+        grid = [(mean * size, size) for size in SIZES for mean in MEANS]
+        total = len(grid) * len(scales)
+        for place in range(len(scales)):
+            losses = []
+            for number, scale in enumerate(grid, len(grid) * place + 1):
+                self.scale([*scales[:place], scale, *scales[place + 1 :]])
+                losses.append(self.measure()[0])
+                progress(f"{TASK}: their scale", number, total)
+            scales[place] = grid[int(np.nanargmin(np.nan_to_num(losses, nan=np.inf)))]
+        self.scale(scales)
+        return scales
+
+    def reconstruct(self) -> bool:
+        """Put in the place of the inputs what an autoencoder gives back of them; return whether it is one.
+
+        What it gives out lies where its training data lie, and it leaves that as it is.
+        """
+        if not self.may_reconstruct:
+            return False
+        once = self.run(self.batch())[0]
+        if not float(ops.convert_to_numpy(_unlike(self.run([once])[0], once))) < IDEMPOTENT:
+            return False
+        mean, size = map(float, ops.convert_to_numpy(self.scales[0]))
+        given = np.asarray(ops.convert_to_numpy(once), np.float32)
+        self.amplitudes[0].assign(self.cosines[0].amplitudes((given - mean) / size))
+        return True
+
+    def converge(self, done: str) -> int:
+        """Descend in rounds, each longer, until the loss is small or falls no more; return the last one's steps."""
+        steps, before = FIRST_STEPS, self.measure()[1]
+        while True:
+            self.descend(steps, RATE, done)
+            now = self.measure()[1]
+            # What is not a number never falls.
+            if now < CONVERGED or not now < FALLING * before or 2 * steps > MOST_STEPS:
+                return steps
+            steps, before = 2 * steps, now
+
+    def descend(self, steps: int, rate: float, done: str) -> None:
+        """Take some steps down from where the weights are, at a rate that falls to 0."""
+        if self.compiled_for != (steps, rate):
+            self.compiled_for = steps, rate
+            adam = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
+            self.compile(adam, lambda _, loss: loss[:, 0], jit_compile=jit_compile())
+        for variable in self.optimizer.variables:
+            variable.assign(ops.zeros_like(variable))
+        nothing = np.zeros((steps, 1), np.float32)
+        self.fit(
+            nothing, nothing, batch_size=1, shuffle=False, verbose=0,
+            callbacks=[_Progress(f"{TASK}: {done}", steps)],
+        )  # fmt: skip
+
+    def measure(self) -> tuple[float, float]:
+        """Return the whole loss and that of the statistics."""
+        whole, statistics = self.predict_on_batch(np.zeros((1, 1), np.float32))[0]
+        return float(whole), float(statistics)
+
+    def arrays(self) -> list[NDArray[np.float32]]:
+        """Return the inputs as arrays."""
+        return [np.asarray(ops.convert_to_numpy(x), np.float32) for x in self.batch()]
+
+
+class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(self, task: str, steps: int) -> None:
+        super().__init__()
+        self.task, self.steps = task, steps
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        progress(self.task, batch + 1, self.steps)
+
+
+def _differ(seen: list[tuple[Any, Any]], mean: Any, variance: Any, epsilon: float) -> Any:
+    """Return how far the statistics of a layer's inputs are from its own; of several uses, their averages."""
+    mean, variance = ops.convert_to_tensor(mean), ops.convert_to_tensor(variance)
+    # As small as the layer itself takes variances for, but never so large that it hides them.
+    least = ops.minimum(epsilon, 0.01 * ops.mean(variance)) + 1e-12
+    here, spread = (sum(values) / len(seen) for values in zip(*seen, strict=True))
+    apart = ops.sqrt(spread + least) - ops.sqrt(variance + least)
+    return ops.mean(((here - mean) ** 2 + apart**2) / (variance + least))
+
+
+def _unlike(given: Any, taken: Any) -> Any:
+    """Return the squared difference of outputs and inputs relative to the variance among samples."""
+    spread = ops.mean((taken - ops.mean(taken, axis=0, keepdims=True)) ** 2)
+    return ops.mean((given - taken) ** 2) / (spread + 1e-12)
