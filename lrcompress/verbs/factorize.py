@@ -129,15 +129,16 @@ def factorize(
         if value is not None
     }  # fmt: skip
     names = (layer,) if isinstance(layer, str) else tuple(layer or ())
+    words = words_of(layers)
     network = network_request(
-        words_of(layers), names, budgets, multiple=multiple, force=force,
+        words, names, budgets, multiple=multiple, force=force,
         by_matrix=method != "auto" or add_bias,
     )  # fmt: skip
     request = Request(
         rules={} if network else budgets,
         output=None if output is None else Path(output),
         layers=() if network else names,
-        every_dense=layers is not None and network is None,
+        every_dense=bool(words) and network is None,
         add_bias=add_bias,
         method=method,
         overwrite=overwrite,
