@@ -1,0 +1,153 @@
+"""A whole network that runs layer by layer, and what its outputs care for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from lrcompress.compression.network import NetworkRequest, compress
+from lrcompress.kinds import Arrays, Batch, Place
+from lrcompress.live.network import Networks
+from lrcompress.live.network.gradients import response_gradients
+from lrcompress.modelfile import find_places, open_model, read_arrays, write_changed
+
+RNG = np.random.default_rng(0)
+
+
+def images() -> Any:
+    """Return a small network with convolutions, a shortcut and a nested model."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    inner_in = keras.Input((8, 8, 6))
+    inner = keras.Model(inner_in, layers.Conv2D(8, 3, padding="same")(inner_in), name="inner")
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, padding="same", use_bias=False, name="first")(x)
+    x = layers.BatchNormalization()(x)
+    x = inner(layers.ReLU()(x))
+    y = layers.Conv2D(8, 3, padding="same", activation="relu", name="second")(x)
+    x = layers.GlobalAveragePooling2D()(layers.Add()([x, y]))
+    return keras.Model(inputs, layers.Dense(5, activation="softmax", name="head")(x))
+
+
+def words() -> Any:
+    """Return a small network of words, with a mask."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((7,), dtype="int32"),
+            layers.Embedding(40, 16, mask_zero=True, name="table"),
+            layers.LSTM(12, name="cells"),
+            layers.Dense(3, activation="softmax", name="head"),
+        ]
+    )
+
+
+def inputs_of(model: Any, samples: int = 120) -> np.ndarray[Any, Any]:
+    """Return inputs that a model takes."""
+    shape = (samples, *model.input_shape[1:])
+    if len(shape) == 2:
+        return RNG.integers(0, 40, shape).astype(np.int32)
+    low = RNG.normal(size=(samples, 4)) @ RNG.normal(size=(4, int(np.prod(shape[1:]))))
+    return low.reshape(shape).astype(np.float32)
+
+
+@pytest.fixture(params=[images, words])
+def saved(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Path]:
+    """Return a model and its file."""
+    make: Callable[[], Any] = request.param
+    model = make()
+    path = tmp_path / "model.keras"
+    model.save(path)
+    return model, path
+
+
+def test_every_layer_is_seen_once_in_order_with_what_flows_through_it(
+    saved: tuple[Any, Path],
+) -> None:
+    """The walk gives each known layer its inputs and its output, nested ones too; nothing changed flows alike."""
+    model, path = saved
+    opened = open_model(path)
+    places = find_places(opened).known
+    network = Networks(inputs_of(model), inputs_of(model))(opened)
+    seen: list[str] = []
+
+    def visit(place: Place, old: list[Batch], new: list[Batch]) -> Arrays | None:
+        seen.append(place.path)
+        for before, after in zip(old, new, strict=True):
+            np.testing.assert_array_equal(before.inputs[0], after.inputs[0])
+        return {place.path: read_arrays(opened, place.path)}
+
+    network.in_order(list(places.values()), visit)
+
+    assert seen == list(places)
+
+
+def test_a_changed_layer_changes_what_later_layers_take_in(saved: tuple[Any, Path]) -> None:
+    """Arrays that a visit returns hold for the changed network and leave the original as it is."""
+    model, path = saved
+    opened = open_model(path)
+    places = list(find_places(opened).known.values())
+    network = Networks(inputs_of(model), inputs_of(model), original=model)(opened)
+    kept = [weights.copy() for weights in model.get_weights()]
+    last: list[bool] = []
+
+    def visit(place: Place, old: list[Batch], new: list[Batch]) -> Arrays | None:
+        last.append(bool(np.array_equal(old[0].inputs[0], new[0].inputs[0])))
+        return {place.path: tuple(0 * a for a in read_arrays(opened, place.path))}
+
+    network.in_order(places, visit)
+
+    assert last == [True] + [False] * (len(places) - 1)
+    assert all(np.array_equal(a, b) for a, b in zip(kept, model.get_weights(), strict=True))
+
+
+def test_the_written_file_does_what_was_measured_in_place(
+    saved: tuple[Any, Path], tmp_path: Path
+) -> None:
+    """Half of the parameters are saved, and the file gives the outputs whose error was measured."""
+    model, path = saved
+    judge = inputs_of(model)
+    opened = open_model(path)
+    networks = Networks(inputs_of(model), judge)
+
+    found = compress(opened, NetworkRequest(budget=("reduction", 0.4)), networks, tmp_path)
+    written = write_changed(found.model, found.edits, tmp_path / "small.keras")
+
+    assert written.parameters <= 0.6 * opened.parameters
+    small = keras.saving.load_model(written.path)
+    before, after = (np.asarray(m(judge), np.float64) for m in (model, small))
+    error = float((before * np.log(before / after)).sum(-1).mean())
+    assert found.measured is not None
+    assert error == pytest.approx(found.measured.output_error, rel=1e-2, abs=1e-6)
+    assert {change.path for change in found.layers} <= set(found.curves)
+
+
+def test_gradients_are_those_of_the_likelihood() -> None:
+    """For a softmax on logits ``z = h W`` the Fisher information of h is the mean of ``W F W^T``."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(4, name="hidden"),
+            keras.layers.Dense(3, activation="softmax", name="head"),
+        ]
+    )
+    x = RNG.normal(size=(1000, 6)).astype(np.float32)
+    weights = [w.copy() for w in model.get_weights()]
+
+    found = response_gradients(model, ["hidden", "head"], x)
+
+    p = np.asarray(model(x), np.float64)
+    head = weights[2].astype(np.float64)
+    fisher = (np.einsum("ki,ij->kij", p, np.eye(3)) - np.einsum("ki,kj->kij", p, p)).mean(0)
+    assert list(found) == ["hidden"]
+    expected = head @ fisher @ head.T
+    assert np.abs(found["hidden"] - expected).max() < 0.1 * np.abs(expected).max()
+    assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
+    assert model.layers[0].trainable
