@@ -5,8 +5,8 @@
 At full size each form computes what the layer did. Every file is written with all its layers in
 their first forms, again in their second ones, and so on, and must compute in Keras 3 what the
 original computes; a file that Keras 3 does not load as it is is compared as `modernize` gives it,
-before and after. Layers that share a third one take turns. Beside it stands what each file would
-save with every layer at a quarter of its largest size, counted from shapes.
+before and after. Layers that share a third one take turns. Beside it stands what each file saves
+with every layer at a quarter of its largest size.
 """
 
 from __future__ import annotations
@@ -54,31 +54,56 @@ def turns(forms: dict[str, tuple[Form, ...]]) -> Iterator[Chosen]:
         left = rest
 
 
-def write(model: ModelFile, chosen: Chosen, target: Path) -> None:
-    """Write a file with some forms at full size."""
-    near = {p: find_places(model).known.get(p) for p in chosen}
+def write(
+    model: ModelFile, chosen: Chosen, target: Path, sizes: dict[str, int] | None = None
+) -> None:
+    """Write a file with some forms, at full size where no other is given."""
+    known = find_places(model).known
     edits: dict[str, Any] = {}
     for path, form in chosen.items():
-        place = near[path]
-        around = [] if place is None else [other.path for other in place.after]
-        arrays = {p: read_arrays(model, p) for p in {*form.touches, *around}}
-        edits |= form.solve(arrays, None, [form.largest])[form.largest].layers()
+        near = {*form.touches, *(other.path for other in known[path].after)}
+        arrays = {p: read_arrays(model, p) for p in near}
+        size = form.largest if sizes is None else sizes[path]
+        edits |= form.solve(arrays, None, [size])[size].layers()
     write_changed(model, edits, target)
 
 
-def saved(model: ModelFile, forms: dict[str, tuple[Form, ...]]) -> int:
-    """Return the weights that the best forms save at a quarter of their largest sizes, no layer changed twice."""
-    gains = []
-    for path, own in forms.items():
-        for form in own:
-            size = max(1, form.largest // 4)
-            gains.append((form.before - form.parameters(size), path, form))
-    total, touched = 0, set[str]()
-    for gain, _, form in sorted(gains, key=lambda entry: -entry[0]):
-        if gain > 0 and touched.isdisjoint(form.touches):
-            touched.update(form.touches)
-            total += gain
-    return total
+def quartered(model: ModelFile, folder: Path) -> ModelFile:
+    """Write a file with each layer at a quarter of its largest size in the form that alone saves most.
+
+    Layers that get narrower come first, one after the other where they share one.
+    """
+    best: dict[str, tuple[Form, int]] = {}
+    for path, forms in forms_of(model).items():
+        sized = [(form, max(1, form.largest // 4)) for form in forms]
+        best[path] = max(sized, key=lambda one: one[0].before - one[0].parameters(one[1]))
+    for narrows in (True, False):
+        left = {path for path, (form, _) in best.items() if form.narrows == narrows}
+        while left:
+            now = forms_of(model)
+            chosen: Chosen = {}
+            touched: set[str] = set()
+            for path in sorted(left):
+                name, size = best[path][0].name, best[path][1]
+                form = next((one for one in now.get(path, ()) if one.name == name), None)
+                if form is None or form.largest <= size or form.parameters(size) >= form.before:
+                    left.discard(path)
+                elif touched.isdisjoint(form.touches):
+                    chosen[path] = form
+                    touched.update(form.touches)
+            if not chosen:
+                break
+            left -= chosen.keys()
+            target = folder / f"quarter{len(left)}-{narrows}{suffix_of(model.path)}"
+            write(model, chosen, target, {path: best[path][1] for path in chosen})
+            model = open_model(target)
+    return model
+
+
+def forms_of(model: ModelFile) -> dict[str, tuple[Form, ...]]:
+    """Return the forms of all layers that have some."""
+    known = find_places(model).known
+    return {p: place.kind.forms(place) for p, place in known.items() if place.kind is not None}
 
 
 def describe(path: Path) -> tuple[dict[str, Any], ModelFile | None, dict[str, tuple[Form, ...]]]:
@@ -89,14 +114,9 @@ def describe(path: Path) -> tuple[dict[str, Any], ModelFile | None, dict[str, tu
         places = find_places(model)
     except LRCompressError as error:
         return row | {"refused": error.code}, None, {}
-    forms = {
-        path: place.kind.forms(place)
-        for path, place in places.known.items()
-        if place.kind is not None
-    }
+    forms = forms_of(model)
     row |= {"keras_version": model.keras_version, "format": model.format}
     row |= {"parameters": model.parameters, "layers": len(forms), "refused_layers": places.refused}
-    row["saved"] = saved(model, forms) / model.parameters if model.parameters else 0.0
     return row, model, forms
 
 
@@ -156,17 +176,18 @@ def outcome(found: dict[str, Any], limit: float) -> str:
 
 def totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Count files by what they save, and written files by what they compute."""
-    read = [row for row in rows if "saved" in row]
+    read = [row for row in rows if row.get("parameters")]
     turns_of = [turn for row in read for turn in row["turns"]]
     outcomes = ("same", "differs", "not comparable", "refused")
     return {
         "files": len(rows),
-        "read": len(read),
+        "read, with weights": len(read),
         "layers": sum(row["layers"] for row in read),
         "forms": sum(len(turn["forms"]) for turn in turns_of),
         "written": {name: sum(t["outcome"] == name for t in turns_of) for name in outcomes},
         "saves": {
-            f"{share} %": sum(100 * row["saved"] >= share for row in read) for share in SHARES
+            f"{share} %": sum(100 * row["quarter"]["saved"] >= share for row in read)
+            for share in SHARES
         },
     }
 
@@ -196,6 +217,8 @@ def main(folder: Path, output: Path, only: tuple[str, ...]) -> None:
             scratch.mkdir()
             original = scratch / f"original{suffix_of(path)}"
             original.write_bytes(path.read_bytes())
+            small = quartered(model, scratch)
+            row["quarter"] = {"saved": 1 - small.parameters / max(1, model.parameters)}
             written: list[tuple[dict[str, Any], str]] = []
             for count, chosen in enumerate(turns(forms)):
                 target = scratch / f"turn{count}{original.suffix}"
@@ -207,6 +230,8 @@ def main(folder: Path, output: Path, only: tuple[str, ...]) -> None:
                     turn |= {"outcome": "refused", "why": tidy(str(error), path)}
                     continue
                 written.append((turn, str(target)))
+            if small.path != path:
+                written.append((row["quarter"], str(small.path)))
             if written:
                 jobs.append((str(original), [target for _, target in written]))
                 turns_of.append((limit_of(model), [turn for turn, _ in written]))
@@ -226,6 +251,9 @@ def main(folder: Path, output: Path, only: tuple[str, ...]) -> None:
                     for key, value in one.items()
                 }
                 turn |= {"outcome": outcome(one, limit), **tidied}
+        for row in rows:
+            if "outcome" in row.get("quarter", {}):  # it need not compute the same
+                del row["quarter"]["outcome"]
     document = {
         "command": COMMAND, "versions": versions, "totals": totals(rows), "rows": rows,
     }  # fmt: skip
