@@ -10,6 +10,7 @@ from lrcompress.kinds.linear import refuse_kernel
 from lrcompress.kinds.protocol import Arrays, Batch, Form, Place, Refusal, Serialized
 from lrcompress.kinds.recurrent import bare_factor
 from lrcompress.kinds.table_forms import Absorbed, Widened, inputs_of, sized
+from lrcompress.lowrank.forms.tables import TableUse
 
 
 class Embedding:
@@ -32,7 +33,7 @@ class Embedding:
             return ()
         found: list[Form] = [Widened(place)]
         if place.after and all(inputs_of(other, shapes[0][1]) for other in place.after):
-            found += [Absorbed(place, rows=False), Absorbed(place, rows=True)]
+            found.append(Absorbed(place))
         return tuple(found)
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
@@ -41,8 +42,9 @@ class Embedding:
         numbers = np.asarray(batch.inputs[0]).astype(np.int64).reshape(-1)
         masks = bool(place.layer.config.get("mask_zero"))
         numbers = numbers[(numbers >= masks) & (numbers < words)]
-        counts = np.bincount(numbers, minlength=words)
-        return counts if seen is None else seen + counts
+        found: TableUse = TableUse(words) if seen is None else seen
+        found.update(numbers)
+        return found
 
     def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:
         """Return the table E C of a narrower one and the linear Dense behind it."""

@@ -16,7 +16,8 @@ from lrcompress.kinds.dense import Dense
 from lrcompress.kinds.linear import bare_dense
 from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized, Solution
 from lrcompress.kinds.recurrent import Recurrent
-from lrcompress.lowrank.responses import orthonormal, row_gram, table_errors, table_factors
+from lrcompress.lowrank.forms.tables import TableUse, orthonormal, table_factors
+from lrcompress.lowrank.responses import errors_by_size
 
 
 class Table:
@@ -24,8 +25,6 @@ class Table:
 
     name = "rank"
     narrows = False
-    # Whether the nearest rows are looked for, whatever is made of them.
-    rows = False
 
     def __init__(self, place: Place) -> None:
         """Of a layer at its place."""
@@ -64,25 +63,22 @@ class Table:
             ]
         return np.concatenate(found, axis=1) if found else None
 
-    def errors(self, arrays: Arrays, seen: Array | None) -> Array:
+    def errors(self, arrays: Arrays, seen: TableUse | None) -> Array:
         """Return the share that is lost at each rank, of what is made of the rows as far as it is known."""
-        return self._factored(arrays, seen)[2]
+        values, _, _ = table_factors(arrays[self.place.path][0], self.consumer(arrays), seen)
+        return errors_by_size(values)[: self.largest]
 
     def solve(
-        self, arrays: Arrays, seen: Array | None, sizes: Sequence[int]
+        self, arrays: Arrays, seen: TableUse | None, sizes: Sequence[int]
     ) -> dict[int, Solution]:
         """Return the table in factors of some sizes."""
-        encode, decode, errors = self._factored(arrays, seen)
+        table = arrays[self.place.path][0]
+        values, encode, decode = table_factors(table, self.consumer(arrays), seen)
+        errors = errors_by_size(values)
         found = {size: orthonormal(encode[:, :size], decode[:size]) for size in sizes}
         return {
             size: self._solution(arrays, *found[size], float(errors[size - 1])) for size in sizes
         }
-
-    def _factored(self, arrays: Arrays, seen: Array | None) -> tuple[Array, Array, Array]:
-        table, consumer = arrays[self.place.path][0], self.consumer(arrays)
-        gram = row_gram(table, seen)
-        encode, decode = table_factors(gram, None if self.rows else consumer)
-        return encode, decode, table_errors(gram, consumer, encode, decode)[: self.largest]
 
     def _solution(self, arrays: Arrays, encode: Array, decode: Array, error: float) -> Solution:
         table = arrays[self.place.path][0]
@@ -123,18 +119,13 @@ class Widened(Table):
 
 
 class Absorbed(Table):
-    """A narrower Embedding; Q goes into the kernels of what takes its rows in: no layer is new.
+    """A narrower Embedding; Q goes into the kernels of what takes its rows in: no layer is new."""
 
-    The nearest products with these kernels are the better choice but for very few columns, where
-    the nearest rows are: of a classifier with an LSTM at 4 columns KL 0.14 against 0.18, at 16
-    0.0014 against 0.0012.
-    """
+    name = "absorbed"
 
-    def __init__(self, place: Place, *, rows: bool) -> None:
+    def __init__(self, place: Place) -> None:
         """Of a layer whose consumers all are linear."""
         super().__init__(place)
-        self.rows = rows
-        self.name = "absorbed, nearest rows" if rows else "absorbed"
         self.touches = (place.path, *(other.path for other in place.after))
         self._inputs = [inputs_of(other, self._shape[1]) for other in place.after]
         self._outputs: list[int] = [
@@ -145,7 +136,7 @@ class Absorbed(Table):
     @property
     def largest(self) -> int:
         """Return the full rank of what is made of the rows."""
-        return min(self._shape) if self.rows else min(*self._shape, sum(self._outputs))
+        return min(*self._shape, sum(self._outputs))
 
     @property
     def before(self) -> int:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.responses import RowMoments as RowMoments
     from lrcompress.lowrank.responses import corrected_kernel as corrected_kernel
     from lrcompress.lowrank.responses import metric_of as metric_of
+    from lrcompress.lowrank.responses import takes_metric as takes_metric
     from lrcompress.lowrank.spectrum import outline as outline
     from lrcompress.lowrank.svd import singular_values as singular_values
     from lrcompress.lowrank.svd import truncated_svd as truncated_svd
@@ -63,7 +64,7 @@ _MODULES = {
     "moments": "InputMoments",
     "ranks": "break_even_rank check_rank energy largest_useful_rank parameters "
     "rank_for_reduction rank_for_share rank_grid spread_ranks",
-    "responses": "RowMoments corrected_kernel metric_of",
+    "responses": "RowMoments corrected_kernel metric_of takes_metric",
     "spectrum": "outline",
     "svd": "singular_values truncated_svd",
 }

@@ -23,14 +23,8 @@ _CHUNK = 8192
 # As a share of the mean variance: against rounding, and against few rows, where directions never
 # seen would be given away for nothing.
 _DAMPING, _SAMPLING = 1e-6, 1e-2
-# Least share of its largest that a singular value of what is made of a table's rows counts with.
-_FLOOR = 1e-6
 # Of the metric of responses.
 _INDIFFERENCE = 0.1
-# Rows of a table that were not seen count as if a tenth of all uses were shared equally; frequent words
-# tell less each (Mikolov et al., 2013): at ranks 8 and 16 two text classifiers lost up to half of what
-# they lost at power 1.
-_EQUAL, _POWER = 0.1, 0.75
 
 
 class RowMoments:
@@ -161,6 +155,11 @@ def metric_of(moments: NDArray[np.float64]) -> Floats:
     return np.asarray(scipy.linalg.cholesky(damped / scale, lower=True))
 
 
+def takes_metric(seen: object) -> bool:
+    """Return whether what was gathered of a layer has a place for the metric of its responses."""
+    return hasattr(seen, "metric") and getattr(seen, "is_whole", True)
+
+
 def errors_by_size(values: Floats) -> Floats:
     """Return the share of energy that is lost at each size from 1 on, (k,)."""
     total = values.sum()
@@ -237,48 +236,3 @@ def _blocks(kernel: NDArray[Any]) -> list[tuple[NDArray[np.intp], NDArray[np.int
         return whole
     pairs = ((support, np.flatnonzero(member.ravel() == i)) for i, support in enumerate(supports))
     return [(np.flatnonzero(support), columns) for support, columns in pairs if support.any()]
-
-
-def row_gram(table: NDArray[Any], counts: NDArray[Any] | None) -> Floats:
-    """Return ``E^T D E`` of a table E (V, d), D growing with how often each row is used."""
-    wide = table.astype(np.float64)
-    if counts is None or not counts.sum():
-        return np.asarray(wide.T @ wide / len(wide))
-    weights = (counts / counts.sum() + _EQUAL / len(wide)) ** _POWER
-    return np.asarray((wide.T * weights) @ wide)
-
-
-def table_factors(gram: Floats, consumer: NDArray[Any] | None) -> tuple[Floats, Floats]:
-    """Return P (d, d) and Q (d, d): for each r, E P[:, :r] Q[:r] gives the nearest products with a kernel.
-
-    Args:
-        gram: ``E^T D E``.
-        consumer: G, (d, n), that the rows are multiplied with; None where it is not known.
-    """
-    if consumer is None:
-        basis = scipy.linalg.eigh(gram)[1][:, ::-1]
-        return basis, basis.T
-    left, values, _ = scipy.linalg.svd(consumer.astype(np.float64), full_matrices=True)
-    scale = np.full(len(gram), max(_FLOOR * values[0], np.finfo(np.float64).tiny))
-    scale[: len(values)] = np.maximum(values, scale[0])
-    basis = scipy.linalg.eigh((left * scale).T @ gram @ (left * scale))[1][:, ::-1]
-    return (left * scale) @ basis, (basis.T / scale) @ left.T
-
-
-def table_errors(
-    gram: Floats, consumer: NDArray[Any] | None, encode: Floats, decode: Floats
-) -> Floats:
-    """Return the share of the products' squared norm that is lost at each rank, (d,)."""
-    metric = np.eye(len(gram)) if consumer is None else np.asarray(consumer, np.float64)
-    metric = metric @ metric.T
-    total = np.einsum("ij,ij->", metric, gram)
-    cross = np.cumsum(np.einsum("ij,ji->i", decode @ metric @ gram, encode))
-    both = (encode.T @ gram @ encode) * (decode @ metric @ decode.T)
-    block = np.diagonal(np.cumsum(np.cumsum(both, axis=0), axis=1))
-    return np.asarray(np.maximum((total - 2 * cross + block) / max(total, 1e-300), 0))
-
-
-def orthonormal(encode: Floats, decode: Floats) -> tuple[Floats, Floats]:
-    """Return factors of the same product, the rows of the second orthonormal."""
-    basis, triangle = scipy.linalg.qr(decode.T, mode="economic")
-    return encode @ triangle.T, basis.T

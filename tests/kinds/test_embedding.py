@@ -94,7 +94,7 @@ def test_a_consumer_takes_the_factor_in(tmp_path: Path, name: str) -> None:
     seen = Embedding().gather(place, arrays, Batch((x,), x), None)
     forms = Embedding().forms(place)
 
-    assert [form.name for form in forms] == ["rank", "absorbed", "absorbed, nearest rows"]
+    assert [form.name for form in forms] == ["rank", "absorbed"]
     for form in forms:
         both = outputs(model, path, form, arrays, seen, 2, x)
         np.testing.assert_allclose(*both, atol=1e-4)
@@ -129,7 +129,7 @@ def test_a_layer_that_takes_in_something_else_too_takes_nothing_in(tmp_path: Pat
 
 
 def test_words_that_come_and_what_is_made_of_them_count(tmp_path: Path) -> None:
-    """On other texts the products with the consumer's kernel are nearer than those of a plain SVD."""
+    """On other texts the products are nearer than by the table alone, or by frequencies alone."""
     model = made(layers.Dense(8, name="next"))
     kernel, bias = model.get_layer("next").get_weights()
     model.get_layer("next").set_weights([kernel * np.geomspace(1, 0.05, WIDTH)[:, None], bias])
@@ -138,17 +138,39 @@ def test_words_that_come_and_what_is_made_of_them_count(tmp_path: Path) -> None:
     seen = Embedding().gather(place, arrays, Batch((draw(200),), np.empty(0)), None)
     x = draw()
     original = values(model, x)
+    rank, absorbed = Embedding().forms(place)
 
-    rank, absorbed, nearest = Embedding().forms(place)
-    lost = {}
-    for form, counts in ((rank, seen), (absorbed, seen), (nearest, seen), (absorbed, None)):
-        _, output = outputs(model, path, form, arrays, counts, 3, x)
-        lost[form.name, counts is None] = np.mean((output - original) ** 2)
+    lost = [
+        np.mean((outputs(model, path, form, known, counts, 3, x)[1] - original) ** 2)
+        for form, known, counts in (
+            (absorbed, arrays, seen), (absorbed, arrays, None),
+            (rank, arrays, seen), (rank, {"words": arrays["words"]}, seen),
+        )
+    ]  # fmt: skip
 
-    assert lost["absorbed", False] < lost["absorbed", True] < lost["absorbed, nearest rows", False]
-    assert lost["rank", False] == pytest.approx(lost["absorbed", False], rel=1e-3)
-    assert absorbed.errors(arrays, seen)[2] < nearest.errors(arrays, seen)[2]
+    assert lost[0] < lost[1]
+    assert lost[0] == pytest.approx(lost[2], rel=1e-3)
+    assert lost[0] < lost[3] / 2
     assert absorbed.solve(arrays, seen, [3])[3].error == absorbed.errors(arrays, seen)[2]
+
+
+def test_what_the_outputs_care_for_is_what_stays(tmp_path: Path) -> None:
+    """A metric of the rows goes before the kernel that they meet; what that does not let through is nothing."""
+    model = made(lambda x: layers.Dense(3)(x))
+    place, arrays = placed(model, tmp_path / "model.keras")
+    seen = Embedding().gather(place, arrays, Batch((draw(),), np.empty(0)), None)
+    kernel = arrays[place.after[0].path][0]
+    matters = kernel[:, 0] / np.linalg.norm(kernel[:, 0])
+    seen.metric = np.outer(matters, matters) + 1e-3 * np.eye(WIDTH)
+    _, absorbed = Embedding().forms(place)
+    table = arrays["words"][0]
+
+    found = absorbed.solve(arrays, seen, [1, 3])
+    one, whole = (found[size].in_place()["words"][0] for size in (1, 3))
+
+    np.testing.assert_allclose((one - table) @ matters, 0, atol=1e-2)
+    assert np.abs((one - table) @ kernel).max() > 0.1
+    np.testing.assert_allclose(whole @ kernel, table @ kernel, atol=1e-4)
 
 
 @pytest.mark.parametrize(("mask_zero", "padding"), [(True, 0), (False, 2)])
@@ -159,11 +181,10 @@ def test_padding_is_not_counted_where_it_is_masked(mask_zero: bool, padding: int
     batch = Batch((np.array([[1.0, 2.0, 0.0], [2.0, 0.0, 5.0]]),), np.empty(0))
     place = Place("words", Embedding(), layer)
 
-    once = Embedding().gather(place, {"words": layer.arrays}, batch, None)
-    twice = Embedding().gather(place, {"words": layer.arrays}, batch, once)
-
-    np.testing.assert_array_equal(once, [padding, 1, 2])
-    np.testing.assert_array_equal(twice, 2 * once)
+    seen = None
+    for times in (1, 2):
+        seen = Embedding().gather(place, {"words": layer.arrays}, batch, seen)
+        np.testing.assert_array_equal(seen.counts, [times * padding, times, 2 * times])
 
 
 def test_table_and_dense_are_merged_again(tmp_path: Path) -> None:

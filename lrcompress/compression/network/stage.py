@@ -14,7 +14,7 @@ from lrcompress.compression.network.request import Observe, Observed
 from lrcompress.compression.trial import Outcome
 from lrcompress.events import progress
 from lrcompress.kinds import Arrays, Batch, LinearKind, Place, Serialized, Solution
-from lrcompress.lowrank import RowMoments, corrected_kernel
+from lrcompress.lowrank import corrected_kernel, takes_metric
 from lrcompress.modelfile import ModelFile, read_arrays
 
 Values = dict[str, tuple[NDArray[Any], ...]]
@@ -102,7 +102,7 @@ class Stage:
                 gathered: Any = None
                 for batch in new:
                     gathered = kind.gather(place, current, batch, gathered)
-                if isinstance(gathered, RowMoments):
+                if takes_metric(gathered):
                     gathered.metric = self.seen[place.path].metric
                 # A copy: what is solved is built later, from the arrays as they are now.
                 solution = option.form.solve(dict(current), gathered, [option.size])[option.size]

@@ -43,11 +43,14 @@ def response_gradients(
     if not probed or len(model.outputs) > 1 or isinstance(x, dict):
         return {}
     probes: dict[str, _Probe] = {}
-    kept = {layer.name: layer.activation for layer in probed.values()}
+    kept = {
+        layer.name: layer.activation for layer in probed.values() if hasattr(layer, "activation")
+    }
     trainable = model.trainable
     try:
         for layer in probed.values():
-            layer.activation = keras.activations.linear
+            if layer.name in kept:
+                layer.activation = keras.activations.linear
         probing = keras.models.clone_model(
             # The calls of a Sequential model cannot be changed, those of the graph in it can.
             getattr(model, "_functional", None) or model,
@@ -62,13 +65,19 @@ def response_gradients(
         found = _gradients(probing, probes, x, outputs_of(model)[0])
     finally:
         for layer in probed.values():
-            layer.activation = kept[layer.name]
+            if layer.name in kept:
+                layer.activation = kept[layer.name]
         model.trainable = trainable
     return {path: found[name] for path in paths if (name := path.rpartition("/")[2]) in found}
 
 
 class _Probe(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
     """Adds a weight of the whole batch's shape, zero, to what it is given."""
+
+    def __init__(self) -> None:
+        """Hand on a mask."""
+        super().__init__()
+        self.supports_masking = True
 
     def build(self, shape: Any) -> None:
         """Make the weight."""
@@ -80,10 +89,10 @@ class _Probe(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
 
 
 def _responds(layer: Any) -> bool:
-    """Return whether a layer gives its response but for an activation."""
-    return hasattr(layer, "activation") and not isinstance(
-        layer, (keras.layers.RNN, keras.layers.Bidirectional)
-    )
+    """Return whether a layer gives its response but for an activation, or the rows of a table."""
+    if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+        return False
+    return hasattr(layer, "activation") or isinstance(layer, keras.layers.Embedding)
 
 
 def _maker(tensor: Any) -> Any:
@@ -101,10 +110,12 @@ def _called(
     if getattr(layer, "_call_has_training_arg", False):
         kwargs = kwargs | {"training": False}
     outputs = layer(*args, **kwargs)
-    if id(layer) not in probed or None in outputs.shape[1:]:
-        return outputs if id(layer) not in probed else kept[layer.name](outputs)
-    probes[layer.name] = _Probe()
-    return kept[layer.name](probes[layer.name](outputs))
+    if id(layer) not in probed:
+        return outputs
+    if None not in outputs.shape[1:]:
+        probes[layer.name] = _Probe()
+        outputs = probes[layer.name](outputs)
+    return kept[layer.name](outputs) if layer.name in kept else outputs
 
 
 def _gradients(

@@ -22,7 +22,7 @@ from lrcompress.live import storing
 from lrcompress.live.activations import find_layer
 from lrcompress.live.network.gradients import response_gradients
 from lrcompress.live.trial import NetworkTrial
-from lrcompress.lowrank import RowMoments, metric_of
+from lrcompress.lowrank import metric_of, takes_metric
 from lrcompress.modelfile import ModelFile
 
 # Samples that flow through a layer at once.
@@ -89,7 +89,7 @@ class Network:
         walk = _Walk(self._model, self._fit, known, "what flows through the layers")
         walk.run(visit)
         # How much the outputs care for the responses of each layer.
-        whole = {p: s for p, s in seen.items() if isinstance(s, RowMoments) and s.is_whole}
+        whole = {p: s for p, s in seen.items() if takes_metric(s)}
         for path, moments in response_gradients(self._model, list(whole), self._fit).items():
             n = arrays[path][0].shape[-1]
             if len(moments) == n:
