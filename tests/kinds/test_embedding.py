@@ -26,6 +26,8 @@ CONSUMERS = {
     "dropout and dense": lambda x: layers.Dense(8, "relu")(layers.Dropout(0.5)(x)),
     "few units": lambda x: layers.Dense(3)(x),
     "at each step": lambda x: layers.TimeDistributed(layers.Dense(7))(x),
+    "mean": lambda x: layers.Dense(1)(layers.GlobalAveragePooling1D()(x)),
+    "all words": lambda x: layers.Dense(2)(layers.Flatten()(x)),
     "convolutions": lambda x: [layers.Conv1D(5, k, padding="same")(x) for k in (2, 3)],
 }
 # No dropout, and nothing that could take the kernel in.
@@ -86,7 +88,7 @@ def outputs(
 @pytest.mark.parametrize("name", CONSUMERS)
 def test_a_consumer_takes_the_factor_in(tmp_path: Path, name: str) -> None:
     """At full rank each form is the original, below it new layers do what other arrays in the old do."""
-    model = made(CONSUMERS[name], masked=name != "convolutions")
+    model = made(CONSUMERS[name], masked=name not in ("convolutions", "all words"))
     path = tmp_path / "model.keras"
     place, arrays = placed(model, path)
     x = draw()
