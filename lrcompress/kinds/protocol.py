@@ -91,7 +91,8 @@ class Place:
         output_shape: The same of its output.
         shift: The BatchNormalization that alone takes its output, at once, and so can take a
             constant that a layer without bias cannot.
-        before: The layer that alone feeds it and feeds nothing else, if there is one.
+        before: The layer that alone feeds it and feeds nothing else, if there is one; dropout is
+            passed over.
         after: The layers that take in its output where each is known; empty where one is not,
             or the output is the model's. Layers that hand on the features one by one (dropout,
             averages over positions, Flatten) are passed over; whatever else stands between is

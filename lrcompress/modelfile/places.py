@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lrcompress.kinds import Place, Serialized, any_kind_of, is_wrapped, peeled
-from lrcompress.kinds.terms import NORMALIZATIONS, as_dict, as_list, hands_on, is_built_in
+from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, as_dict, as_list, hands_on, is_built_in
 from lrcompress.modelfile.graph import Container, Item, Ref, tensors
 from lrcompress.modelfile.order import layer_order, leads_to_output
 from lrcompress.modelfile.shapes import Shapes, shapes_of
@@ -167,11 +167,13 @@ def _after(item: Item) -> list[Item]:
 
 
 def _before(item: Item) -> Item | None:
-    """Return the layer that alone feeds a layer and feeds nothing else."""
+    """Return the layer that alone feeds a layer and feeds nothing else, dropout passed over."""
     if len(item.calls) != 1 or len(item.calls[0]) != 1:
         return None
     ref = item.calls[0][0]
     first = item.container.by_name.get(ref.layer)
     if first is None or ref != Ref(first.name, 0, 0) or not _once(first):
         return None
-    return first if len(item.container.users.get(first.name, [])) == 1 else None
+    if len(item.container.users.get(first.name, [])) != 1:
+        return None
+    return _before(first) if first.class_name in DROPOUTS else first

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lrcompress.errors import LRCompressError
-from lrcompress.modelfile import open_model
+from lrcompress.modelfile import find_places, open_model
 from lrcompress.modelfile.shapes import multiplications_of, shapes_of
 
 
@@ -90,6 +90,29 @@ def test_what_keras_3_states_beside_a_tensor_fills_gaps(tmp_path: Path) -> None:
     model = keras.Model(a, keras.layers.Dense(3, name="out")(b))
 
     assert written(model, tmp_path, ".keras")["out"] == (((4, 6),), (4, 3))
+
+
+@pytest.mark.keras
+def test_what_feeds_a_layer_is_found_behind_dropout(tmp_path: Path) -> None:
+    """A Flatten before a dropout is what stands before a Dense, unless something else takes it in too."""
+    keras = pytest.importorskip("keras")
+    layers = keras.layers
+    x = keras.Input((4, 5, 3))
+    y = layers.Dropout(0.5)(layers.Flatten(name="flat")(layers.Conv2D(6, 1)(x)))
+    z = layers.Flatten()(x)
+    both = [
+        layers.Dense(20, name="one")(y),
+        layers.Dense(20, name="two")(layers.Dropout(0.5)(z)),
+        z,
+    ]
+    keras.Model(x, both).save(tmp_path / "model.keras")
+
+    places = find_places(open_model(tmp_path / "model.keras")).known
+
+    before = places["one"].before
+    assert before is not None
+    assert (before.path, before.input_shapes) == ("flat", ((4, 5, 6),))
+    assert places["two"].before is None
 
 
 def files() -> list[Any]:
