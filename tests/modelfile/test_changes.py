@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ import pytest
 from lrcompress.errors import KernelError, UnsupportedModelError
 from lrcompress.kinds import Serialized
 from lrcompress.modelfile import Written, open_model, read_arrays, write_changed
+
+if TYPE_CHECKING:
+    from tests.modelfile.conftest import Maker
 
 pytestmark = pytest.mark.keras
 keras: Any = pytest.importorskip("keras")
@@ -345,6 +348,39 @@ def test_a_name_that_is_taken_gets_a_number(tmp_path: Path) -> None:
     )
 
     assert written.first_names == {"a": ("a_lowrank_2",)}
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5"])
+def test_the_first_new_layer_says_what_the_model_takes_in(
+    make: Maker, tmp_path: Path, kind: str
+) -> None:
+    """Where no input layer does, the shape of the input moves to the layer that takes it in."""
+    conv = make.layer("Conv1D", "a", batch_input_shape=[None, 7, 3], filters=4, kernel_size=[3])
+    config = make.sequential(conv, make.layer("Conv1D", "b", filters=2, kernel_size=[1]))
+    shapes = ((3, 3, 4), (4,), (1, 4, 2), (2,))
+    if kind == "keras":
+        places = ("conv1d/vars/0", "conv1d/vars/1", "conv1d_1/vars/0", "conv1d_1/vars/1")
+        path = make.keras(
+            config, {f"layers/{p}": make.array(*s) for p, s in zip(places, shapes, strict=True)}
+        )
+    else:
+        a, b, c, d = (make.array(*s) for s in shapes)
+        path = make.hdf5(
+            config, {"a": {"a/kernel:0": a, "a/bias:0": b}, "b": {"b/kernel:0": c, "b/bias:0": d}}
+        )
+    first = {"name": "a_lowrank", "filters": 2, "kernel_size": [3], "use_bias": False}
+    last = {"name": "a", "filters": 4, "kernel_size": [1], "batch_input_shape": [None, 7, 3]}
+    edits = {"a": (Serialized("Conv1D", first, (make.array(3, 3, 2),)),
+                   Serialized("Conv1D", last, (make.array(1, 2, 4), None)))}  # fmt: skip
+
+    write_changed(open_model(path), edits, tmp_path / f"new.{kind}")
+
+    written = open_model(tmp_path / f"new.{kind}")
+    stated = [
+        layer["config"].get("batch_input_shape") for layer in written.config["config"]["layers"]
+    ]
+    assert stated == [[None, 7, 3], None, None]
+    assert np.array_equal(read_arrays(written, "a")[1], read_arrays(open_model(path), "a")[1])
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:

@@ -47,7 +47,14 @@ class Edit:
             UnsupportedModelError: If there is none, or no single one.
         """
         tree, item = self._model.tree, self._items.get(path)
-        if tree is None or item is None or tree.paths[item.path] > 1 or item.inner is not None:
+        identity = None if item is None else item.entry.get("shared_object_id")
+        if (
+            tree is None
+            or item is None
+            or item.inner is not None
+            or tree.paths[item.path] > 1
+            or (isinstance(identity, int) and tree.identities[identity] > 1)
+        ):
             msg = f"{self._model.path} has no layer {path} that can be changed; expected the path of one."
             raise UnsupportedModelError(msg, code="no_such_layer")
         return item

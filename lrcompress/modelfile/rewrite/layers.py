@@ -54,7 +54,10 @@ class Draft:
         entry = copy.deepcopy(self.entry(item))
         other = peeled(entry).get("class_name") != layer.class_name
         _strip_shared_ids(entry)
+        old = as_dict(peeled(entry).get("config"))
         _settle(entry, layer)
+        own = as_dict(peeled(entry).get("config"))
+        own.update({key: old[key] for key in INPUT_KEYS if key in old and key not in own})
         if is_wrapped(entry):
             _rename(peeled(entry), layer.config.get("name", name))
         _rename(entry, name)
