@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,8 +92,8 @@ class Network:
         # How much the outputs care for the responses of each layer.
         whole = {p: s for p, s in seen.items() if takes_metric(s)}
         for path, moments in response_gradients(self._model, list(whole), self._fit).items():
-            n = arrays[path][0].shape[-1]
-            if len(moments) == n:
+            kind: Any = known[path].kind
+            if len(moments) == kind.kernel(known[path].layer, arrays[path]).shape[1]:
                 whole[path].metric = metric_of(moments)
         return seen
 
@@ -224,7 +225,11 @@ class _Walk:
         batches = []
         for number, (batch, outputs) in enumerate(zip(side, given, strict=True)):
             args, kwargs = node.arguments.fill_in(batch)
-            tensors = [t for t in keras.tree.flatten([args, kwargs]) if keras.ops.is_tensor(t)]
+            tensors = [
+                t
+                for t in keras.tree.flatten(_in_order(node.operation, args, kwargs))
+                if keras.ops.is_tensor(t)
+            ]
             mask = getattr(tensors[0], "_keras_mask", None)
             batches.append(
                 Batch(
@@ -237,6 +242,12 @@ class _Walk:
                 )
             )
         return batches
+
+
+def _in_order(operation: Any, args: Any, kwargs: Any) -> list[Any]:
+    """Return what an operation is called with in the order of its arguments, however they were given."""
+    bound = inspect.signature(operation.call).bind(*args, **kwargs)
+    return list(bound.arguments.values())
 
 
 @contextlib.contextmanager
