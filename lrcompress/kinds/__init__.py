@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from lrcompress.kinds.attention import Attention
+from lrcompress.kinds.between import acts_on_each
 from lrcompress.kinds.conv.convolution import Convolution, TransposedConvolution
 from lrcompress.kinds.conv.separable import SeparableConvolution
 from lrcompress.kinds.dense import Dense
@@ -54,6 +55,7 @@ __all__ = [
     "Serialized",
     "Solution",
     "View",
+    "acts_on_each",
     "any_kind_of",
     "folded",
     "is_wrapped",

@@ -123,7 +123,7 @@ class Dense:
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
         """Add the inputs and outputs of a batch to their moments."""
-        return gather_outputs(place, batch, gather_rows(self, place, arrays, batch, seen))
+        return gather_outputs(place, arrays, batch, gather_rows(self, place, arrays, batch, seen))
 
     def inlets(self, layer: Serialized) -> tuple[tuple[int, int], ...]:
         """Return the kernel's first axis."""

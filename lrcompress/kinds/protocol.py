@@ -97,6 +97,9 @@ class Place:
             or the output is the model's. Layers that hand on the features one by one (dropout,
             averages over positions, Flatten) are passed over; whatever else stands between is
             itself in `after`. Of no kind where a layer there must stay as it is.
+        between: The layers in a row, each acting on each feature by itself, through which its output
+            goes at once: normalizations, activations, maxima.
+        beyond: What `after` is of the last of them, of the layer itself where there is none.
     """
 
     path: str
@@ -108,6 +111,8 @@ class Place:
     shift: Place | None = None
     before: Place | None = None
     after: tuple[Place, ...] = ()
+    between: tuple[Place, ...] = ()
+    beyond: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,15 @@ def fewer_units(kind: Any, place: Place) -> tuple[Form, ...]:
     )
     states = any(each.get("return_state") or each.get("time_major") for each in _configs(config))
     alike = len({way.units for way in found}) == 1
-    if not found or place.per_step or not both or not linear or states or not alike:
+    if (
+        not found
+        or place.per_step
+        or place.between
+        or not both
+        or not linear
+        or states
+        or not alike
+    ):
         return ()
     outputs = len(found) * found[0].units
     return (_States(kind, place),) if has_consumers(place, outputs) and outputs > 1 else ()

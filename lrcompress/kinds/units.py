@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lrcompress.kinds import terms
 from lrcompress.kinds.activations import ONE_SIDED, OTHERS, activation_name
+from lrcompress.kinds.between import narrowed, passed
 from lrcompress.kinds.linear import drawn_steps
 from lrcompress.kinds.protocol import Array, Arrays, Batch, Place, Serialized, Solution
+from lrcompress.kinds.shapes.multiplications import multiplications
 from lrcompress.lowrank.narrowing.subset import Kept, compensated, elimination, likeness
 from lrcompress.lowrank.responses import RowMoments
 
 # Activations that are not 0 at 0, and those of which each output needs its own unit alone.
 _AT_ZERO = ONE_SIDED - {"relu", "relu6"} | {"sigmoid", "hard_sigmoid"}
 ELEMENTWISE = (OTHERS - {"glu", "log_softmax"}) | {"sigmoid", "hard_sigmoid"}
+
+
+class _Shaped(NamedTuple):
+    """An array of which only the shape counts."""
+
+    shape: tuple[int, ...]
 
 
 class Units:
@@ -38,10 +47,12 @@ class Units:
     def __init__(self, kind: Any, place: Place) -> None:
         """Of a layer with `consumers`."""
         self.kind, self.place = kind, place
-        self.touches = (place.path, *(other.path for other in place.after))
+        self._between = [other for other in place.between if other.layer.arrays]
+        others = (*self._between, *place.beyond)
+        self.touches = (place.path, *(other.path for other in others))
         # A constant that a consumer has no place for, or that is not there where it pads with
         # zeros, would be wrong.
-        self._shifted = all(_takes_constant(other.layer.config) for other in place.after)
+        self._shifted = all(_takes_constant(other.layer.config) for other in place.beyond)
 
     @property
     def largest(self) -> int:
@@ -86,19 +97,23 @@ class Units:
         return sum(math.prod(shape) for _, shapes in self._layers(size) for shape in shapes)
 
     def multiplications(self, size: int) -> int | None:
-        """Return each kernel's entries at each position."""
+        """Return those of the layer and its consumers."""
         total = 0
         for place, shapes in self._layers(size):
-            positions = _positions(place)
-            if positions is None:
+            layer = replace(place.layer, arrays=tuple(_Shaped(shape) for shape in shapes))
+            if place.input_shapes is None or place.output_shape is None:
                 return None
-            total += positions * sum(math.prod(shape) for shape in shapes if len(shape) > 1)
+            count = multiplications(layer, place.input_shapes, place.output_shape)
+            if count is None:
+                return None
+            total += count
         return total
 
     def _layers(self, size: int) -> list[tuple[Place, list[tuple[int, ...]]]]:
         """Return the layers with the shapes of their arrays at a size."""
         found = [(self.place, self.sized(size))]
-        for other in self.place.after:
+        found += [(o, [(size * self.blocks,)] * len(o.layer.arrays)) for o in self._between]
+        for other in self.place.beyond:
             shapes = [tuple(array.shape) for array in other.layer.arrays]
             for number, axis in inlets(other):
                 shape = list(shapes[number])
@@ -120,7 +135,7 @@ class Units:
         """Return the order of the units of each block, and the error at each size."""
         outlets = [*self.outlets(arrays[self.place.path])]
         outlets += [
-            _outlet(other, arrays, self.blocks * self.largest) for other in self.place.after
+            _outlet(other, arrays, self.blocks * self.largest) for other in self.place.beyond
         ]
         found = []
         for block, (_, covariance, count) in enumerate(self._moments(arrays, seen)):
@@ -143,6 +158,8 @@ class Units:
         u = self.largest
         if states is None or not states.is_whole or not states.count:
             makers = self.makers(arrays[self.place.path])
+            # Equal units are so behind a normalization where that treats them alike.
+            makers = np.concatenate([makers, *(arrays[o.path] for o in self._between)])
             return [
                 (np.zeros(u), likeness(makers[:, b * u : (b + 1) * u]), math.inf)
                 for b in range(self.blocks)
@@ -168,14 +185,19 @@ class Units:
 
         def in_place() -> dict[str, tuple[Array, ...]]:
             wide = kept.in_place
-            found = {o.path: absorbed(o, arrays, wide, constant) for o in self.place.after}
-            return {path: self.mixed(own, wide, kept.constant)} | found
+            found = {other.path: arrays[other.path] for other in self._between}
+            found[path] = self.mixed(own, wide, constant)
+            for other in self.place.beyond:
+                found[other.path] = absorbed(other, arrays, wide, constant)
+            return found
 
         def layers() -> dict[str, tuple[Serialized, ...]]:
             mixed = self.mixed(own, kept.in_place, kept.constant)
             found: dict[str, tuple[Serialized, ...]] = {}
             found[path] = (self.narrowed(mixed, kept.chosen),)
-            for other in self.place.after:
+            for between in self._between:
+                found[between.path] = (narrowed(between, arrays, kept.chosen),)
+            for other in self.place.beyond:
                 small = absorbed(other, arrays, kept.mixing, constant)
                 number, axis = inlets(other)[0]
                 config = terms.taking(other.layer.config, small[number].shape[axis])
@@ -221,9 +243,9 @@ def absorbed(place: Place, arrays: Arrays, mixing: Array, constant: Array) -> tu
 
 def has_consumers(place: Place, outputs: int) -> bool:
     """Return whether all that take in a layer's outputs are linear in them."""
-    return bool(place.after) and all(
+    return bool(place.beyond) and all(
         inlets(other) and all(not _axis(other, inlet) % outputs for inlet in inlets(other))
-        for other in place.after
+        for other in place.beyond
     )
 
 
@@ -237,12 +259,13 @@ def is_zero_at_zero(activation: object) -> bool:
     return activation_name(activation) not in _AT_ZERO
 
 
-def gather_outputs(place: Place, batch: Batch, seen: RowMoments) -> RowMoments:
-    """Add a layer's outputs to the moments of its rows."""
-    if place.after:
+def gather_outputs(place: Place, arrays: Arrays, batch: Batch, seen: RowMoments) -> RowMoments:
+    """Add a layer's outputs, as what follows takes them in, to the moments of its rows."""
+    if place.beyond:
         if seen.outputs is None:
             seen.outputs = RowMoments(np.zeros((batch.output.shape[-1], 1), np.float32))
-        seen.outputs.update(drawn_steps(batch._replace(inputs=(batch.output,))))
+        given = passed(batch.output, place.between, arrays)
+        seen.outputs.update(drawn_steps(batch._replace(inputs=(given,))))
     return seen
 
 
@@ -269,17 +292,6 @@ def _takes_constant(config: dict[str, Any]) -> bool:
         return all(_takes_constant(each) for each in inner)
     biased = config.get("use_bias", config.get("bias", True))
     return bool(biased) and config.get("padding", config.get("border_mode", "valid")) == "valid"
-
-
-def _positions(place: Place) -> int | None:
-    """Return how often a layer applies its kernels to one sample, None where the file does not tell."""
-    shape = place.output_shape
-    if place.kind is not None and place.kind.family == "recurrent":
-        shape = place.input_shapes[0] if place.input_shapes else None
-    if shape is None or None in shape:
-        return None
-    first = place.layer.config.get("data_format") == "channels_first"
-    return math.prod(axis or 1 for axis in (shape[1:] if first else shape[:-1]))
 
 
 def _joined(parts: list[Kept]) -> Kept:

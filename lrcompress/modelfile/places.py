@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lrcompress.kinds import Place, Serialized, any_kind_of, is_wrapped, peeled
+from lrcompress.kinds import Place, Serialized, acts_on_each, any_kind_of, is_wrapped, peeled
 from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, as_dict, as_list, hands_on, is_built_in
 from lrcompress.modelfile.graph import Container, Item, Ref, tensors
 from lrcompress.modelfile.order import layer_order, leads_to_output
@@ -74,13 +74,20 @@ def _computed(container: Container) -> list[Item]:
 def _why_not(model: ModelFile, item: Item) -> str | None:
     """Return why a layer with weights is not touched, as a sentence behind its name."""
     kind, entry = any_kind_of(item.entry), peeled(item.entry)
-    tree = model.tree
-    if kind is None or tree is None:
+    if kind is None:
         return f"is of class {item.class_name}, of which no form is known"
     layer = Serialized(str(entry.get("class_name")), as_dict(entry.get("config")))
     refusal = kind.refuse(layer)
     if refusal is not None:
         return refusal.why.partition(";")[0]
+    return _why_stays(model, item)
+
+
+def _why_stays(model: ModelFile, item: Item) -> str | None:
+    """Return why the arrays of a layer of any kind are not changed."""
+    tree = model.tree
+    if tree is None:
+        return "is in no tree of layers"
     identity = item.entry.get("shared_object_id")
     if not item.is_named or not leads_to_output(item):
         return "has no name" if not item.is_named else "leads to no output"
@@ -105,7 +112,8 @@ def _placed(model: ModelFile, item: Item, shapes: dict[str, Shapes], *, deep: bo
     if not deep:
         return place
     after, before = _after(item), _before(item)
-    behind = [_behind(model, other, shapes) for other in after]
+    behind = tuple(_behind(model, other, shapes) for other in after)
+    between, last = _between(model, item, shapes)
     normal = None
     direct = item.container.users.get(item.name, [])
     if len(direct) == 1 and direct[0].class_name in NORMALIZATIONS and _once(item):
@@ -113,7 +121,9 @@ def _placed(model: ModelFile, item: Item, shapes: dict[str, Shapes], *, deep: bo
     return replace(
         place,
         shift=normal,
-        after=tuple(behind),
+        after=behind,
+        between=between,
+        beyond=tuple(_behind(model, other, shapes) for other in _after(last)),
         before=None if before is None else _placed(model, before, shapes, deep=False),
     )
 
@@ -123,6 +133,27 @@ def _behind(model: ModelFile, item: Item, shapes: dict[str, Shapes]) -> Place:
     place = _placed(model, item, shapes, deep=False)
     free = _alone(item) and _why_not(model, item) is None
     return place if free else replace(place, kind=None)
+
+
+def _between(
+    model: ModelFile, item: Item, shapes: dict[str, Shapes]
+) -> tuple[tuple[Place, ...], Item]:
+    """Return the layers in a row behind one that act on each feature by itself, and the last of them or itself."""
+    found: list[Place] = []
+    last = item
+    while _once(item) and _alone(item):
+        users = item.container.users.get(item.name, [])
+        if len(users) != 1 or len(users[0].calls) != 1 or not is_built_in(users[0].entry):
+            break
+        item = users[0]
+        if item.class_name in DROPOUTS:
+            continue
+        place = _placed(model, item, shapes, deep=False)
+        if not acts_on_each(place) or _why_stays(model, item) is not None:
+            break
+        found.append(place)
+        last = item
+    return tuple(found), last
 
 
 def _alone(item: Item) -> bool:

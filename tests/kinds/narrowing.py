@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from lrcompress.compression.network.candidates import multiplications_now
 from lrcompress.kinds import Arrays, Batch, Place, Solution
 from lrcompress.modelfile import open_model
 from lrcompress.modelfile.places import find_places
@@ -23,10 +24,14 @@ class Network:
         rng = np.random.default_rng(0)
         self.model = keras.Sequential(made)
         for layer in self.model.layers:
-            layer.set_weights([w + rng.normal(0, 0.3, w.shape) for w in layer.get_weights()])
+            changes = [rng.normal(0, 0.3, w.shape) for w in layer.get_weights()]
+            if layer.name == "n":  # no negative variances
+                changes = [np.abs(change) for change in changes]
+            layer.set_weights(list(map(np.add, layer.get_weights(), changes)))
         own = self.model.get_layer("own")
-        if change is not None:
-            own.set_weights(change(own.get_weights()))
+        for layer in self.model.layers:
+            if change is not None and layer.name in ("own", "n"):
+                layer.set_weights(change(layer.get_weights()))
         shape = self.model.input_shape[1:]
         low = rng.normal(size=(SAMPLES, 4)) @ rng.normal(size=(4, int(np.prod(shape))))
         noise = rng.normal(size=(SAMPLES, int(np.prod(shape))))
@@ -117,3 +122,4 @@ def check_exact_and_alike(network: Network, size: int) -> None:
         assert errors[-1] == 0
         assert (np.diff(errors) <= 0).all()
     assert form.before == form.parameters(largest)
+    assert form.multiplications(largest) == multiplications_now(network.place, form)

@@ -51,7 +51,24 @@ def padded() -> list[Any]:
     ]  # fmt: skip
 
 
-NETWORKS = {"dense": dense, "steps": steps, "wrapped": wrapped, "images": images, "padded": padded}
+def normalized() -> list[Any]:
+    """Return a convolution, a normalization, activation and maximum, and what takes the pixels in at once."""
+    own = layers.Conv2D(8, 3, padding="same", use_bias=False, name="own")
+    between = [layers.BatchNormalization(name="n"), layers.ReLU(), layers.MaxPooling2D(2)]
+    return [keras.Input((5, 5, 2)), own, *between, layers.Flatten(), layers.Dense(3)]
+
+
+def normalized_table() -> list[Any]:
+    """Return a Dense, an activation, and a normalization without a factor."""
+    own = layers.Dense(8, name="own")
+    behind = [layers.BatchNormalization(name="n", scale=False), layers.Dense(3)]
+    return [keras.Input((INPUTS,)), own, layers.Activation("tanh"), layers.Dropout(0.5), *behind]
+
+
+NETWORKS = {
+    "dense": dense, "steps": steps, "wrapped": wrapped, "images": images, "padded": padded,
+    "normalized": normalized, "normalized table": normalized_table,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NETWORKS)

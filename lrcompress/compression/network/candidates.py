@@ -56,7 +56,7 @@ class Option:
 
 def multiplications_now(place: Place, form: Form) -> int | None:
     """Return the multiplications of the layers that a form changes, as they are."""
-    near = (place, *place.after, place.before, place.shift)
+    near = (place, *place.after, *place.between, *place.beyond, place.before, place.shift)
     known = {other.path: other for other in near if other is not None}
     counts = []
     for path in form.touches:

@@ -21,6 +21,12 @@ FUNCTIONS: dict[str, Function] = {
     "sigmoid": _sigmoid,
     "linear": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "silu": lambda x: x * _sigmoid(x),
+    "swish": lambda x: x * _sigmoid(x),
+    "softplus": lambda x: np.logaddexp(x, 0),
+    # Of Keras 3; others are told by what they give.
     "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
 }
 
