@@ -363,3 +363,28 @@ def test_a_square_window_is_split_the_better_way(steep: int) -> None:
     merged = place.kind.merged((first, second))
     np.testing.assert_allclose(merged.arrays[0], kernel)
     assert merged.config["strides"] == [2, 2]
+
+
+@pytest.mark.parametrize("dead", ["inputs", "channels", "kernel", "weights", "sample"])
+def test_what_is_dead_breaks_nothing(dead: str) -> None:
+    """Inputs, channels and weights that are zero, and a single sample, still give finite factors, exact at the end."""
+    draw = np.random.default_rng(0)
+    kernel = draw.normal(size=(3, 3, 8, 10)).astype("f4")
+    inputs = draw.normal(size=(1 if dead == "sample" else 9, 8, 8, 8)).astype("f4")
+    if dead in ("inputs", "channels"):
+        inputs[..., 3 * (dead == "channels") :] = 0
+    if dead in ("kernel", "weights"):
+        kernel[:, :, 2 * (dead == "weights") :] = 0
+    place, arrays = of_numpy({"use_bias": False}, kernel), {"conv": (kernel,)}
+    seen = place.kind.gather(place, arrays, Batch((inputs,), inputs), None)
+    for form in place.kind.forms(place):
+        assert np.isfinite(form.errors(arrays, seen)).all()
+        for size, solution in form.solve(
+            arrays, seen, (1, form.largest // 2, form.largest)
+        ).items():
+            layers = solution.layers()["conv"]
+            assert all(
+                np.abs(layer.arrays[0]).max() < 6e4 for layer in layers
+            )  # as float16 can hold
+            if size == form.largest:
+                np.testing.assert_allclose(solution.in_place()["conv"][0], kernel, atol=1e-5)

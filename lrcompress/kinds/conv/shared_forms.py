@@ -249,8 +249,11 @@ class Tucker(WindowForm):
 
 
 def _whole(seen: RowMoments | None) -> Array | None:
-    """Return the covariance of the rows; None where only that of the responses is known."""
-    return seen.covariance if seen is not None and seen.is_whole else None
+    """Return the covariance of the rows; None where only that of the responses is known, or all were zero."""
+    if seen is None or not seen.is_whole:
+        return None
+    found = seen.covariance
+    return found if np.trace(found) > 1e-70 else None
 
 
 def _turned(seen: RowMoments | None, by_slot: Callable[[Array], Array]) -> Array | None:
