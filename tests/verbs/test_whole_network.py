@@ -274,3 +274,22 @@ def test_a_model_in_memory(normalized: Path) -> None:
     assert result.output is None
     assert result.model.count_params() == result.parameters_after
     assert result.parameters_after <= 0.7 * network.count_params()
+
+
+def test_layers_that_are_not_finite_stay(run: Run, tmp_path: Path, examples: Path) -> None:
+    """NaN in one layer leaves it as it is, and says so; named, it is refused."""
+    import h5py
+
+    path = tmp_path / "nan.h5"
+    path.write_bytes((examples / "digits_cnn.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        file["model_weights/conv2d_1/digits_cnn/conv2d_1/kernel"][0, 0, 0, 0] = np.nan
+
+    done = run("factorize", path, "--layers", "all", "--reduction", 0.5, "--json", "-o", "o.h5")
+    named = run("factorize", path, "--layers", "conv2d_1", "--reduction", 0.1)
+
+    document = json.loads(done.stdout)
+    assert "NaN" in document["network"]["kept"]["conv2d_1"]
+    assert "conv2d_1" not in {layer["path"] for layer in document["layers"]}
+    assert named.exit_code == 1
+    assert "NaN" in named.stderr

@@ -28,6 +28,7 @@ from lrcompress.modelfile import (
     ModelFile,
     Places,
     find_places,
+    not_finite,
     open_model,
     write_changed,
 )
@@ -57,7 +58,7 @@ def compress(
         RankError: If nothing can be saved, or the budget needs data and there is none.
         UnsupportedModelError: If a named layer is not there, or cannot be factorized.
     """
-    places = find_places(model)
+    places = _finite_places(model)
     stage = Stage(model, _asked(model, places, request.layers), observe, request.multiple)
     curves = _curves(stage)
     budget = Budget(request, model, stage)
@@ -68,12 +69,13 @@ def compress(
         if not narrow:
             break
         solutions = stage.solved(narrow)
-        narrowed += _changes(narrow, solutions, "data-aware", stage)
+        method = "svd" if stage.observed is None else "data-aware"
+        narrowed += _changes(narrow, solutions, method, stage)
         path = folder / f"narrower-{number}{SUFFIXES[model.format][0]}"
         write_changed(stage.model, edits_of(solutions), path)
         with in_place_of(path, model.path):
             smaller = open_model(path)
-            wanted = _asked(smaller, find_places(smaller), request.layers)
+            wanted = _asked(smaller, _finite_places(smaller), request.layers)
             stage = Stage(smaller, wanted, observe, request.multiple)
             chosen = budget.choose(stage, spent=narrow)
     chosen = [option for option in chosen if not option.form.narrows]
@@ -93,6 +95,21 @@ def compress(
         measured=measured,
         remarks=tuple(budget.remarks),
     )
+
+
+def _finite_places(model: ModelFile) -> Places:
+    """Return the layers of a model; those that hold NaN or infinity, or work with such, are left as they are."""
+    found, wrong = find_places(model), not_finite(model)
+    if not wrong:
+        return found
+    known, refused = dict(found.known), dict(found.refused)
+    for path, place in found.known.items():
+        forms = place.kind.forms(place) if place.kind else ()
+        numbers = sum(wrong.get(p, 0) for p in {path, *(p for form in forms for p in form.touches)})
+        if numbers:
+            refused[path] = f"works with {numbers:,} numbers that are NaN or infinity"
+            del known[path]
+    return Places(known, refused)
 
 
 def _asked(model: ModelFile, found: Places, words: Sequence[str]) -> dict[str, Place]:
@@ -178,6 +195,6 @@ def look(
         RankError: If no layer can be made smaller.
         UnsupportedModelError: If a named layer is not there, or cannot be factorized.
     """
-    places = find_places(model)
+    places = _finite_places(model)
     stage = Stage(model, _asked(model, places, layers), observe, multiple=1)
     return _curves(stage), places.refused
