@@ -31,10 +31,9 @@ class Embedding:
         stated = (place.layer.config.get("input_dim"), place.layer.config.get("output_dim"))
         if place.per_step or shapes != [stated] or min(shapes[0]) < 2:
             return ()
-        found: list[Form] = [Widened(place)]
         if place.after and all(inputs_of(other, shapes[0][1]) for other in place.after):
-            found.append(Absorbed(place))
-        return tuple(found)
+            return Widened(place), Absorbed(place)
+        return Widened(place), Widened(place, alone=True)
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
         """Count how often each word comes, padding left out."""

@@ -27,7 +27,7 @@ from lrcompress.kinds.recurrent_units import fewer_units, gather_states, gives_s
 from lrcompress.lowrank.responses import RowMoments
 
 
-@dataclass(frozen=True)
+@dataclass
 class Seen:
     """What went in and came out.
 
@@ -38,6 +38,20 @@ class Seen:
 
     inputs: RowMoments
     states: RowMoments
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the covariance of the inputs is kept."""
+        return self.inputs.is_whole
+
+    @property
+    def metric(self) -> Array | None:
+        """By what errors of the gates are weighed."""
+        return self.inputs.metric
+
+    @metric.setter
+    def metric(self, value: Array | None) -> None:
+        self.inputs.metric = value
 
 
 class Recurrent:
@@ -64,10 +78,9 @@ class Recurrent:
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
         """Add a batch's inputs and states."""
         if seen is None:
+            kernel = self.kernel(place.layer, arrays[place.path])
             states = np.zeros((batch.output.shape[-1], 1), np.float32)
-            seen = Seen(
-                RowMoments(self.kernel(place.layer, arrays[place.path])), RowMoments(states)
-            )
+            seen = Seen(RowMoments(kernel), RowMoments(states))
         seen.inputs.update(self.rows(place, batch))
         alone = not gives_sequences(place.layer) and fewer_units(self, place)
         if alone and gather_states(place, arrays[place.path], batch, seen.states):

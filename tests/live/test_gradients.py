@@ -1,39 +1,85 @@
-"""How much the outputs care for the rows of a table."""
+"""How much the outputs care for the rows of a table, and for what inputs give the gates of a recurrent layer."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.keras
+RNG = np.random.default_rng(0)
+layers = keras.layers
 
 
-def test_the_metric_of_a_tables_rows_lies_in_what_follows(tmp_path: Path) -> None:
-    """Masked words have no gradient, and the mask reaches the layer behind the probe."""
+def classifier(*before: Any) -> Any:
+    """Return a model of some layers and a softmax."""
+    model = keras.Sequential([*before, layers.Dense(3, "softmax", use_bias=False, name="out")])
+    model.set_weights([RNG.normal(size=weight.shape) for weight in model.get_weights()])
+    return model
+
+
+def fisher(model: Any, x: Any) -> Any:
+    """Return the mean of g g^T for what the last layer takes in."""
+    kernel = model.get_layer("out").get_weights()[0]
+    outputs = model.predict(x, verbose=0)
+    return kernel @ np.mean([np.diag(p) - np.outer(p, p) for p in outputs], axis=0) @ kernel.T
+
+
+def moments(model: Any, name: str, x: Any) -> Any:
+    """Return what is found for one layer; the model stays what it is."""
     from lrcompress.live.network.gradients import response_gradients
 
-    rng = np.random.default_rng(0)
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            keras.Input((6,)),
-            layers.Embedding(9, 5, mask_zero=True, name="words"),
-            layers.GlobalAveragePooling1D(),
-            layers.Dense(3, "softmax", use_bias=False, name="out"),
-        ]
+    before = model.get_weights()
+    (found,) = response_gradients(model, [name], x).values()
+    for array, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(array, old)
+    return found
+
+
+def test_the_metric_of_a_tables_rows_is_that_of_what_follows() -> None:
+    """Masked words have no gradient, and the mask reaches the layer behind the probe."""
+    model = classifier(
+        keras.Input((6,)),
+        layers.Embedding(9, 5, mask_zero=True, name="words"),
+        layers.GlobalAveragePooling1D(),
     )
-    model.set_weights([rng.normal(size=weight.shape) for weight in model.get_weights()])
-    kernel = model.get_layer("out").get_weights()[0]
-    x = np.zeros((100, 6), np.int32)
-    x[:, 0] = rng.integers(1, 9, 100)  # one word each, so that its row is the mean
-    p = model.predict(x, verbose=0)
+    x = np.zeros((400, 6), np.int32)
+    x[:, 0] = RNG.integers(1, 9, 400)  # one word each, so that its row is the mean
 
-    (moments,) = response_gradients(model, ["words"], x).values()
+    found, expected = moments(model, "words", x), fisher(model, x)
 
-    fisher = np.mean([np.diag(q) - np.outer(q, q) for q in p], axis=0)
-    expected = kernel @ fisher @ kernel.T
-    np.testing.assert_allclose(moments, expected, atol=0.3 * np.abs(expected).max())
-    assert np.linalg.matrix_rank(moments, tol=1e-4 * np.trace(moments)) == 2
+    np.testing.assert_allclose(found, expected, atol=0.2 * np.abs(expected).max())
+    assert np.linalg.matrix_rank(found, tol=1e-4 * np.trace(found)) == 2
+
+
+def test_gates_are_seen_before_the_layer() -> None:
+    """Of one step without activation, another one masked, the gates are what the layer gives."""
+    model = classifier(
+        keras.Input((2, 4)), layers.Masking(), layers.SimpleRNN(5, "linear", name="states")
+    )
+    x = RNG.normal(0, 0.3, size=(400, 2, 4))
+    x[:, 1] = 0
+
+    found, expected = moments(model, "states", x), fisher(model, x)
+
+    np.testing.assert_allclose(found, expected, atol=0.2 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("layer", "gates"),
+    [
+        (lambda: layers.LSTM(2, name="states", go_backwards=True), 8),
+        (lambda: layers.Bidirectional(layers.GRU(2), name="states"), 12),
+        (lambda: layers.RNN(layers.GRUCell(2), name="states"), 6),
+    ],
+)
+def test_each_gate_of_each_direction_has_its_place(layer: Any, gates: int) -> None:
+    """Side by side as the input kernels are."""
+    model = classifier(keras.Input((3, 4)), layer())
+
+    found = moments(model, "states", RNG.normal(size=(100, 3, 4)))
+
+    assert found.shape == (gates, gates)
+    assert (np.diagonal(found) > 0).all()

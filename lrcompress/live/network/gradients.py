@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lrcompress.data.arrays import Arrays, chunks, count, take
 from lrcompress.events import progress
 from lrcompress.live.activations import find_layer
+from lrcompress.live.network.gates import has_gates, through_gates
 from lrcompress.live.outputs import outputs_of
 
 # Samples at a time, and at most.
@@ -32,8 +33,8 @@ def response_gradients(
 ) -> dict[str, NDArray[np.float64]]:
     """Return the mean of g g^T, (n, n), for the responses (before the activation) of some layers.
 
-    Left out are layers inside nested models, those whose response is not what they give but for an
-    activation (recurrent ones), and those that end the model.
+    Of recurrent layers it is the inputs' share of the gates. Left out are layers inside nested models,
+    those whose response is not what they give but for an activation, and those that end the model.
     """
     layers = {
         id(layer): layer for layer in (find_layer(model, p) for p in paths) if _responds(layer)
@@ -44,7 +45,9 @@ def response_gradients(
         return {}
     probes: dict[str, _Probe] = {}
     kept = {
-        layer.name: layer.activation for layer in probed.values() if hasattr(layer, "activation")
+        layer.name: layer.activation
+        for layer in probed.values()
+        if hasattr(layer, "activation") and not has_gates(layer)
     }
     trainable = model.trainable
     try:
@@ -89,9 +92,9 @@ class _Probe(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
 
 
 def _responds(layer: Any) -> bool:
-    """Return whether a layer gives its response but for an activation, or the rows of a table."""
+    """Return whether a layer's response can be seen: that of what it gives, the rows of a table, or gates."""
     if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
-        return False
+        return has_gates(layer)
     return hasattr(layer, "activation") or isinstance(layer, keras.layers.Embedding)
 
 
@@ -109,6 +112,11 @@ def _called(
     """Return what a layer gives in inference mode, its response probed where that is asked for."""
     if getattr(layer, "_call_has_training_arg", False):
         kwargs = kwargs | {"training": False}
+    if id(layer) in probed and has_gates(layer):
+        if len(args) > 1 or None in args[0].shape[1:]:
+            return layer(*args, **kwargs)
+        probes[layer.name] = _Probe()
+        return through_gates(layer, args[0], kwargs, probes[layer.name])
     outputs = layer(*args, **kwargs)
     if id(layer) not in probed:
         return outputs

@@ -93,7 +93,9 @@ class Network:
         whole = {p: s for p, s in seen.items() if takes_metric(s)}
         for path, moments in response_gradients(self._model, list(whole), self._fit).items():
             kind: Any = known[path].kind
-            if len(moments) == kind.kernel(known[path].layer, arrays[path]).shape[1]:
+            own = arrays[path]
+            kernel = kind.kernel(known[path].layer, own) if kind.linear else own[0]
+            if len(moments) == kernel.shape[-1]:
                 whole[path].metric = metric_of(moments)
         return seen
 
@@ -230,7 +232,9 @@ class _Walk:
                 for t in keras.tree.flatten(_in_order(node.operation, args, kwargs))
                 if keras.ops.is_tensor(t)
             ]
-            mask = getattr(tensors[0], "_keras_mask", None)
+            mask = kwargs.get("mask")
+            if not keras.ops.is_tensor(mask):
+                mask = getattr(tensors[0], "_keras_mask", None)
             batches.append(
                 Batch(
                     tuple(np.asarray(keras.ops.convert_to_numpy(t)) for t in tensors),

@@ -34,6 +34,12 @@ class TableUse:
         """Count rows by their numbers."""
         self.counts += np.bincount(rows, minlength=len(self.counts))
 
+    def without_metric(self) -> TableUse:
+        """Return the counts alone."""
+        made = TableUse(0)
+        made.counts = self.counts
+        return made
+
 
 def table_factors(
     table: NDArray[Any], kernel: NDArray[Any] | None, use: TableUse | None
