@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,31 @@ def test_gates_are_seen_before_the_layer() -> None:
     found, expected = moments(model, "states", x), fisher(model, x)
 
     np.testing.assert_allclose(found, expected, atol=0.2 * np.abs(expected).max())
+
+
+def test_steps_are_counted_by_a_mask_that_is_given_by_name(tmp_path: Path) -> None:
+    """A table and a recurrent layer that is told its mask: both are gathered with a metric."""
+    from lrcompress.live.network.walk import Networks
+    from lrcompress.modelfile import open_model
+    from lrcompress.modelfile.places import find_places
+
+    x = keras.Input((4,))
+    words = layers.Embedding(9, 5, name="words")(x)
+    states = layers.SimpleRNN(3, name="states")(words, mask=keras.ops.not_equal(x, 0))
+    model = keras.Model(x, layers.Dense(3, "softmax", name="out")(states))
+    model.save(tmp_path / "model.keras")
+    file = open_model(tmp_path / "model.keras")
+    places = find_places(file).known
+    inputs = RNG.integers(0, 3, (200, 4)).astype("f4")
+    arrays = {layer.name: tuple(layer.get_weights()) for layer in model.layers}
+
+    network = Networks(inputs, inputs[:20], original=model)(file)
+    seen = network.gather([places["words"], places["states"]], arrays)
+
+    assert seen["states"].inputs.count == np.count_nonzero(inputs)
+    assert seen["words"].counts.sum() == inputs.size
+    assert seen["words"].metric.shape == (5, 5)
+    assert seen["states"].inputs.metric.shape == (3, 3)
 
 
 @pytest.mark.parametrize(
