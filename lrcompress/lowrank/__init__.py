@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.cores import one_blas_thread as one_blas_thread
     from lrcompress.lowrank.descent import most_inputs as most_inputs
     from lrcompress.lowrank.factors import Factors as Factors
+    from lrcompress.lowrank.imitation import imitating_kernel as imitating_kernel
     from lrcompress.lowrank.matrix import check_kernel as check_kernel
     from lrcompress.lowrank.methods import AUTO as AUTO
     from lrcompress.lowrank.methods import METHODS as METHODS
@@ -56,6 +57,7 @@ _MODULES = {
     "cores": "each one_blas_thread",
     "descent": "most_inputs",
     "factors": "Factors",
+    "imitation": "imitating_kernel",
     "matrix": "check_kernel",
     "methods": "AUTO METHODS Method Setting calibration_warnings choose_method learns_from "
     "method_names",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from lrcompress.compression.network.candidates import Option, options_of
 from lrcompress.compression.network.request import Observe, Observed
 from lrcompress.compression.trial import Outcome
+from lrcompress.errors import UnsupportedModelError
 from lrcompress.events import progress
 from lrcompress.kinds import Arrays, Batch, LinearKind, Place, Serialized, Solution
-from lrcompress.lowrank import corrected_kernel, takes_metric
-from lrcompress.modelfile import ModelFile, read_arrays
+from lrcompress.lowrank import corrected_kernel, imitating_kernel, takes_metric
+from lrcompress.modelfile import ModelFile, Site, find_head, read_arrays
 
 Values = dict[str, tuple[NDArray[Any], ...]]
 # By layer and form.
@@ -97,7 +99,7 @@ class Stage:
                 return None
             is_corrected = bool(found) and kind.linear
             if is_corrected:
-                current.update(_corrected(place, current, self.arrays, old, new))
+                current.update(self._corrected(place, current, old, new))
             if option is not None:
                 gathered: Any = None
                 for batch in new:
@@ -118,6 +120,36 @@ class Stage:
 
         observed.in_order(list(self.places.values()), visit)
         return found
+
+    def _corrected(
+        self, place: Place, arrays: Arrays, old: list[Batch], new: list[Batch]
+    ) -> Values:
+        """Return a layer's arrays by which it gives from its new inputs what it gave from the old ones."""
+        kind: LinearKind = place.kind  # type: ignore[assignment]
+        kernel = kind.kernel(place.layer, self.arrays[place.path])
+        rows = np.concatenate([kind.rows(place, batch) for batch in old])
+        responses = rows @ kernel.astype(np.float32)
+        rows = np.concatenate([kind.rows(place, batch) for batch in new])
+        if len(rows) != len(responses):
+            return {}
+        corrected, constant = corrected_kernel(kernel, rows, responses)
+        head = self._head
+        if head is not None and head.path == place.path and head.use_bias:
+            bias = head.kind.bias(head.layers[0].view, self.arrays[place.path])
+            if bias is not None:
+                start = corrected, constant + bias
+                corrected, whole = imitating_kernel(start, rows, responses + bias)
+                constant = whole - bias
+        return kind.with_kernel(place, arrays, corrected, constant)
+
+    @cached_property
+    def _head(self) -> Site | None:
+        """The layer whose responses a softmax makes the output of, if there is one."""
+        try:
+            head = find_head(self.model)
+        except UnsupportedModelError:
+            return None
+        return head if head.softmax and len(head.layers) == 1 else None
 
 
 def in_place(solutions: Solutions) -> Values:
@@ -162,21 +194,6 @@ def _touched(places: Mapping[str, Place]) -> dict[str, None]:
         for form in place.kind.forms(place) if place.kind else ():
             paths |= dict.fromkeys(form.touches)
     return paths
-
-
-def _corrected(
-    place: Place, arrays: Arrays, original: Arrays, old: list[Batch], new: list[Batch]
-) -> Values:
-    """Return a layer's arrays by which it gives from its new inputs what it gave from the old ones."""
-    kind: LinearKind = place.kind  # type: ignore[assignment]
-    kernel = kind.kernel(place.layer, original[place.path])
-    rows = np.concatenate([kind.rows(place, batch) for batch in old])
-    responses = rows @ kernel.astype(np.float32)
-    rows = np.concatenate([kind.rows(place, batch) for batch in new])
-    if len(rows) != len(responses):
-        return {}
-    corrected, constant = corrected_kernel(kernel, rows, responses)
-    return kind.with_kernel(place, arrays, corrected, constant)
 
 
 def _whole(place: Place, arrays: Arrays) -> Solution:
