@@ -165,9 +165,10 @@ def measure(goal: str, seed: int) -> dict[str, Any]:
     original = storing.load_model(task.model)
     networks = Networks(some[task.judge :], some[: task.judge], original=original)
     started = time.perf_counter()
-    found = compress(opened, NetworkRequest(budget=(budget, value)), networks)  # type: ignore[arg-type]
-    seconds = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as made:
+        request = NetworkRequest(budget=(budget, value))  # type: ignore[arg-type]
+        found = compress(opened, request, networks, Path(made))
+        seconds = time.perf_counter() - started
         path = Path(made) / f"small{task.model.suffix}"
         written = write_changed(found.model, found.edits, path)
         small = storing.load_model(path)
