@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lrcompress.compression.network import NetworkRequest, compress
 from lrcompress.kinds import Batch, Place, Serialized, Solution, any_kind_of
 from lrcompress.kinds.cells import directions
 from lrcompress.kinds.recurrent import Recurrent
+from lrcompress.modelfile import open_model
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.keras
@@ -208,6 +211,18 @@ def test_dropout_inside_is_said() -> None:
 
     assert len(solution.remarks) == 1
     assert "both keeps its dropout" in solution.remarks[0]
+
+
+def test_what_a_form_says_reaches_the_user(tmp_path: Path) -> None:
+    """Remarks of the chosen forms are among those of the whole network."""
+    model = model_of(layers.LSTM(5, dropout=0.2, name="states"))
+    model.save(tmp_path / "model.keras")
+    request = NetworkRequest(layers=("states",), budget=("reduction", 0.1))
+
+    found = compress(open_model(tmp_path / "model.keras"), request, None, tmp_path)
+
+    assert [layer.form for layer in found.layers] == ["input kernel"]
+    assert any("states keeps its dropout" in remark for remark in found.remarks)
 
 
 @pytest.mark.parametrize("name", LAYERS)

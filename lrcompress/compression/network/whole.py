@@ -93,7 +93,7 @@ def compress(
         kept=places.refused,
         predicted=None if stage.observed is None else sum(c.share or 0.0 for c in layers),
         measured=measured,
-        remarks=tuple(budget.remarks),
+        remarks=(*budget.remarks, *(r for found in solutions.values() for r in found.remarks)),
     )
 
 
