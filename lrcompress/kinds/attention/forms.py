@@ -22,7 +22,7 @@ class Dimensions:
     narrows = True
 
     def __init__(self, place: Place, name: str) -> None:
-        """Of a layer at its place; `name` is the setting that gets smaller."""
+        """Of a layer at its place; `name` tells which of its settings get smaller."""
         self.place, self.name = place, name
         self._scores, self._values = name != "value_dim", name != "key_dim"
         own = self._named(place.layer.arrays)
@@ -38,7 +38,18 @@ class Dimensions:
     def largest(self) -> int:
         """Return the dimensions that it has."""
         own = self._named(self.place.layer.arrays)
-        return int(own["query" if self._scores else "value"].shape[2])
+        k, v = own["query"].shape[2], own["value"].shape[2]
+        return int(max(k * self._scores, v * self._values))
+
+    def _sizes(self, size: int) -> tuple[int, int]:
+        """Return the dimensions of the scores and of the values: of both the same share."""
+        own = self._named(self.place.layer.arrays)
+        k, v = own["query"].shape[2], own["value"].shape[2]
+        share = size / self.largest
+        return (
+            math.ceil(share * k - 1e-9) if self._scores else k,
+            math.ceil(share * v - 1e-9) if self._values else v,
+        )
 
     @property
     def before(self) -> int:
@@ -48,11 +59,11 @@ class Dimensions:
     def _shapes(self, size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the layer's arrays at a size."""
         shapes = {n: tuple(a.shape) for n, a in self._named(self.place.layer.arrays).items()}
-        for name in [*["query", "key"] * self._scores, *["value"] * self._values]:
+        k, v = self._sizes(size)
+        for name, width in (("query", k), ("key", k), ("value", v)):
             for array in {name, f"{name}_bias"} & set(shapes):
-                shapes[array] = (*shapes[array][:-1], size)
-        if self._values:
-            shapes["output"] = (shapes["output"][0], size, *shapes["output"][2:])
+                shapes[array] = (*shapes[array][:-1], width)
+        shapes["output"] = (shapes["output"][0], v, *shapes["output"][2:])
         return shapes
 
     def parameters(self, size: int) -> int:
@@ -72,12 +83,14 @@ class Dimensions:
     def errors(self, arrays: Arrays, seen: AttentionMoments | None) -> Array:
         """Return the share of the scores' energy, or of the heads' responses, that is lost at each size."""
         own = self._wide(arrays)
+        sizes = np.array([self._sizes(size) for size in range(1, self.largest + 1)]) - 1
         lost = np.zeros(self.largest)
         if self._scores:
             energy = np.stack([values**2 for values, _, _ in self._score_bases(own, seen)])
-            lost = np.maximum(lost, _lost(energy))
+            lost = np.maximum(lost, _lost(energy)[sizes[:, 0]])
         if self._values:
-            lost = np.maximum(lost, _lost(self._value_basis(own, seen).energy))
+            energy = self._value_basis(own, seen).energy
+            lost = np.maximum(lost, _lost(energy)[sizes[:, 1]])
         return lost
 
     def solve(
@@ -90,12 +103,13 @@ class Dimensions:
         found = {}
         for size in sizes:
             narrow, shift, lost = dict(own), None, 0.0
+            k, v = self._sizes(size)
             if scores:
-                lost = _narrow_scores(narrow, scores, size)
+                lost = _narrow_scores(narrow, scores, k)
             if values is not None:
-                shift, share = self._narrow_values(narrow, values, seen, size)
+                shift, share = self._narrow_values(narrow, values, seen, v)
                 lost = max(lost, share)
-            found[size] = self._solution(arrays, narrow, shift, size, lost)
+            found[size] = self._solution(arrays, narrow, shift, lost)
         return found
 
     def _wide(self, arrays: Arrays) -> dict[str, Array]:
@@ -164,7 +178,7 @@ class Dimensions:
         return shift, share
 
     def _solution(
-        self, arrays: Arrays, own: dict[str, Array], shift: Array | None, size: int, lost: float
+        self, arrays: Arrays, own: dict[str, Array], shift: Array | None, lost: float
     ) -> Solution:
         path, layer = self.place.path, self.place.layer
         originals = self._named(arrays[path])
@@ -186,12 +200,15 @@ class Dimensions:
             found, config = dict(own), copy.deepcopy(layer.config)
             if self._scores:
                 # The layer divides by the root of what is fewer now.
-                scale = math.sqrt(size / self.largest)
+                scale = math.sqrt(found["query"].shape[2] / originals["query"].shape[2])
                 for name in {"query", "query_bias"} & set(found):
                     found[name] = found[name] * scale
-            config[self.name] = size
-            if self.name == "key_dim":
-                config["value_dim"] = own["value"].shape[2]  # else it would follow
+            if "head_dim" in config:
+                config["head_dim"] = found["query"].shape[2]
+            else:
+                # Where only one is stated the other would follow it.
+                config["key_dim"] = found["query"].shape[2]
+                config["value_dim"] = found["value"].shape[2]
             made = placed(found)
             edits: dict[str, tuple[Serialized, ...]] = {
                 path: (Serialized(layer.class_name, config, made[path]),)

@@ -27,7 +27,7 @@ class Attention:
         return refuse_kernel(layer)
 
     def forms(self, place: Place) -> tuple[Form, ...]:
-        """Return fewer dimensions of scores and of values; of both at once where they are one number."""
+        """Return fewer dimensions of scores, of values, and of both at once."""
         config, own = place.layer.config, named(place.layer.config, place.layer.arrays)
         if own is None:
             return ()
@@ -35,7 +35,7 @@ class Attention:
             # A gate acts on each dimension of the values by itself.
             names = ["head_dim"] * ("gate" not in own)
         else:
-            names = ["key_dim", *["value_dim"] * ("gate" not in own)]
+            names = ["key_dim", *["value_dim", "key_dim, value_dim"] * ("gate" not in own)]
         return tuple(f for name in names if (f := Dimensions(place, name)).largest > 1)
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
