@@ -120,6 +120,7 @@ def test_layers_inside_another_model_count_and_batches_follow_each_other(
     assert found.matched == 2
     assert found.loss < inputs.TRUSTED
     assert found.x.shape == (72, 12, 12, 2)
+    assert found.fit == 64
     flat = found.x.reshape(72, -1)
     alike = np.corrcoef(flat) - np.eye(72)
     assert alike.max() < 0.95

@@ -52,7 +52,7 @@ def synthesize(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[Any]:
     def made(network: Any, **_: Any) -> Any:
         asked.append(network)
         x = np.random.default_rng(0).normal(size=(64, 12)).astype("float32")
-        known = {"x": x, "loss": 0.01, "matched": 1, "trusted": True, "seconds": 0.5}
+        known = {"x": x, "fit": 48, "loss": 0.01, "matched": 1, "trusted": True, "seconds": 0.5}
         return synthetic.Synthetic(**(known | changes))
 
     monkeypatch.setattr(synthetic, "synthetic_inputs", made)

@@ -17,9 +17,12 @@ from lrcompress.live.synthetic.matching import FIRST_STEPS, RATE, Descent, froze
 
 # A loss of the statistics from which on inputs are not to be trusted.
 TRUSTED = 0.1
-# Numbers between the layers for a batch, at most, and for all samples and steps together.
-BATCH, BATCH_NUMBERS, ALL_NUMBERS = 256, 2**28, 2**37
-FEWEST_SAMPLES, FEWEST_IN_BATCH = 64, 4
+# So many samples are made, and more, up to the second, where their steps together take no more numbers
+# between the layers: what is calibrated gains from each. Fewer, where they would take more than the last.
+SAMPLES, MOST_SAMPLES, FEWEST_SAMPLES = 1_024, 8_192, 64
+CHEAP, DEAR = 2**31, 2**37
+# Samples of a batch, and numbers between the layers for it, at most.
+BATCH, FEWEST_IN_BATCH, BATCH_NUMBERS = 256, 4, 2**28
 # Their scale is sought on so many.
 SOUGHT_ON = 32
 # These take numbers of words, of classes or of ranges: nothing leads from one to the next.
@@ -35,6 +38,7 @@ class Synthetic:
 
     Attributes:
         x: As the network takes them, (samples, ...), or a dictionary of them by input name.
+        fit: So many of them, the first, are to calibrate on; the others owe them nothing, and judge.
         loss: How far the network's statistics on them are from its own: the mean over channels and
             layers of the squared difference of the means and of the standard deviations, relative
             to the variance.
@@ -44,18 +48,20 @@ class Synthetic:
     """
 
     x: Arrays
+    fit: int
     loss: float
     matched: int
     trusted: bool
     seconds: float
 
 
-def synthetic_inputs(model: Any, *, samples: int = 1_024, seed: int = 0) -> Synthetic | None:
+def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -> Synthetic | None:
     """Make inputs on which a network's BatchNormalization layers see what they saw in training.
 
     Args:
         model: A functional or Sequential model; its weights stay as they are.
-        samples: Fewer are made where the network is so large that they would take hours.
+        samples: At most so many are made; None for 1,024, more where they cost little. In each case there
+            are fewer where the network is so large that they would take hours.
         seed: The same inputs come of the same seed.
 
     Returns:
@@ -67,7 +73,7 @@ def synthetic_inputs(model: Any, *, samples: int = 1_024, seed: int = 0) -> Synt
         return None
     started = time.perf_counter()
     each = _numbers_each(model)
-    samples = max(min(samples, ALL_NUMBERS // (each * FIRST_STEPS)), min(samples, FEWEST_SAMPLES))
+    samples = _samples(samples, each * FIRST_STEPS)
     batch = model.inputs[0].shape[0] or min(samples, _batch_size(each))
     if batch < FEWEST_IN_BATCH:
         return None
@@ -80,9 +86,12 @@ def synthetic_inputs(model: Any, *, samples: int = 1_024, seed: int = 0) -> Synt
         search.scale(scales)
         found: list[list[NDArray[np.float32]]] = []
         losses, steps = list[float](), 0
-        for first in range(0, samples, batch):
-            done = f"batch {len(found) + 1} of {-(-samples // batch)}"
-            if not found:
+        batches = -(-samples // batch)
+        # What judges is no sum of what calibrates: it begins with noise of its own.
+        kept = batches - max(1, batches // 4)
+        for number in range(batches):
+            done = f"batch {number + 1} of {batches}"
+            if number in (0, kept):
                 search.begin(generator)
                 steps = search.converge(done)
                 if search.reconstruct():
@@ -90,13 +99,14 @@ def synthetic_inputs(model: Any, *, samples: int = 1_024, seed: int = 0) -> Synt
             else:
                 search.mix(generator)
                 search.descend(steps // 2, RATE / 2, done)
-            found.append([one[: samples - first] for one in search.arrays()])
+            found.append([one[: samples - number * batch] for one in search.arrays()])
             losses.append(search.measure()[1])
     arrays = [np.concatenate(parts) for parts in zip(*found, strict=True)]
     named = dict(zip(input_names(model), arrays, strict=True))
     loss = float(np.mean(losses))
     return Synthetic(
         x=named if len(named) > 1 else arrays[0],
+        fit=kept * batch if kept else 3 * samples // 4,
         loss=loss,
         matched=len(layers),
         trusted=loss < TRUSTED,
@@ -126,6 +136,13 @@ def _numbers_each(model: Any) -> int:
         for tensor in node.outputs
     ]
     return sum(math.prod(shape_of(tensor)) for tensor in tensors)
+
+
+def _samples(wanted: int | None, cost: int) -> int:
+    """Return how many samples to make, of which each costs so much."""
+    if wanted is None:
+        wanted = max(SAMPLES, min(MOST_SAMPLES, CHEAP // cost))
+    return max(min(wanted, DEAR // cost), min(wanted, FEWEST_SAMPLES))
 
 
 def _batch_size(each: int) -> int:

@@ -204,7 +204,7 @@ class Descent(keras.Model):  # type: ignore[misc]  # keras ships no types
             adam = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
             self.compile(adam, lambda _, loss: loss[:, 0], jit_compile=jit_compile())
         for variable in self.optimizer.variables:
-            variable.assign(ops.zeros_like(variable))
+            variable.assign(np.zeros(variable.shape, variable.dtype))
         nothing = np.zeros((steps, 1), np.float32)
         self.fit(
             nothing, nothing, batch_size=1, shuffle=False, verbose=0,

@@ -90,7 +90,7 @@ def without_data(
 
 
 def synthetic_networks(model: ModelFile, seed: int) -> Given:
-    """Return synthetic inputs of a network, three in four to calibrate on and the others to judge by.
+    """Return synthetic inputs of a network, most to calibrate on and the others to judge by.
 
     There are none where it has no BatchNormalization, or Keras cannot run it, or the inputs that were
     found are not like those that it was trained on.
@@ -121,14 +121,15 @@ def synthetic_networks(model: ModelFile, seed: int) -> Given:
             f"statistics well enough (loss {made.loss:.3g})."
         )
         return Given("none", remarks=(said,))
-    fit = 3 * count(made.x) // 4
-    networks = Networks(take(made.x, slice(fit)), take(made.x, slice(fit, None)), original=original)
+    networks = Networks(
+        take(made.x, slice(made.fit)), take(made.x, slice(made.fit, None)), original=original
+    )
     said = (
         f"No data: {count(made.x):,} synthetic inputs were made in {made.seconds:.0f} s that match the statistics of "
         f"{made.matched} BatchNormalization layers (loss {made.loss:.2g})."
     )
     remark(said)
-    return Given("synthetic", networks, fit, remarks=(said,))
+    return Given("synthetic", networks, made.fit, remarks=(said,))
 
 
 def _asked(request: Request) -> NetworkRequest:
