@@ -16,8 +16,10 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-# Above so many features the covariance is not kept, only that of the responses.
+# Above so many features the covariance is not kept, only that of the responses, and a few rows by which
+# other kernels are judged: so many, and so many at most of each batch.
 WIDE = 4096
+_KEPT, _KEPT_EACH = 512, 64
 # Rows that are multiplied in single precision before they are added up in double.
 _CHUNK = 8192
 # As a share of the mean variance: against rounding, and against few rows, where directions never
@@ -49,6 +51,7 @@ class RowMoments:
         self._sum: Floats = np.zeros(m)
         size = m if self._kernel is None else n
         self._scatter: Floats = np.zeros((size, size))
+        self._kept = np.empty((0, m), np.float32)
 
     def update(self, rows: NDArray[Any]) -> None:
         """Add rows, (k, m)."""
@@ -64,6 +67,9 @@ class RowMoments:
             part = part if self._kernel is None else part @ self._kernel
             self._scatter += part.T @ part
         self.count += len(rows)
+        if self._kernel is not None and len(self._kept) < _KEPT:
+            some = rows[:: -(-len(rows) // _KEPT_EACH)]
+            self._kept = np.concatenate([self._kept, some])[:_KEPT]
 
     @property
     def mean(self) -> Floats:
@@ -81,6 +87,11 @@ class RowMoments:
     def covariance(self) -> Floats:
         """E[(x - mu)(x - mu)^T], (m, m), damped; only where `is_whole`."""
         return self._damped(self._covariance(), len(self._sum))
+
+    @property
+    def some(self) -> NDArray[np.float32]:
+        """Some rows about the mean, (k, m); only where not `is_whole`."""
+        return self._kept - self.mean.astype(np.float32)
 
     @property
     def undamped(self) -> Floats:
@@ -102,6 +113,7 @@ class RowMoments:
         found._sum = self._sum[rows]
         found._origin = None if self._origin is None else self._origin[rows]
         found._kernel = None if self._kernel is None else self._kernel[rows, columns]
+        found._kept = self._kept[:, rows]
         return found
 
     def about_zero(self) -> RowMoments:
@@ -176,10 +188,12 @@ def relative_error_of(
 ) -> Callable[[NDArray[Any]], float]:
     """Return `relative_error` of one kernel, for many others."""
     covariance = seen.covariance if seen is not None and seen.is_whole else None
-
+    some = None if seen is None or seen.is_whole or not seen.count else seen.some
     metric = None if seen is None or covariance is None else seen.metric
 
     def energy(change: Floats) -> float:
+        if some is not None:
+            return float(np.square(some @ change.astype(np.float32), dtype=np.float64).sum())
         weighed = change if metric is None else change @ metric
         return float(np.vdot(weighed, weighed if covariance is None else covariance @ weighed))
 
@@ -208,20 +222,35 @@ def corrected_kernel(
     mean, mean_y = x.mean(axis=0), responses.mean(axis=0)
     x = x - mean
     rest = (responses - mean_y).astype(np.float32) - x @ kernel.astype(np.float32)
-    m = x.shape[1]
-    gram = np.zeros((m, m))
-    cross = np.zeros((m, kernel.shape[1]))
-    for start in range(0, len(x), _CHUNK):
-        part = x[start : start + _CHUNK]
-        gram += part.T @ part
-        cross += part.T @ rest[start : start + _CHUNK]
-    damping = (_DAMPING + ridge * m / len(x)) * np.trace(gram) / m
-    gram[np.diag_indices(m)] += max(damping, np.finfo(np.float64).tiny)
     found = kernel.astype(np.float64)
     for inner, outer in _blocks(kernel):
-        own = np.ix_(inner, outer)
-        found[own] += scipy.linalg.solve(gram[np.ix_(inner, inner)], cross[own], assume_a="pos")
+        found[np.ix_(inner, outer)] += _ridge(x[:, inner], rest[:, outer], x, ridge)
     return found, mean_y - mean @ found
+
+
+def _ridge(
+    x: NDArray[np.float32], y: NDArray[np.float32], every: NDArray[np.float32], ridge: float
+) -> Floats:
+    """Return the regression of y on some features x, damped by the mean variance of `every` feature."""
+    count, m = every.shape
+    damping = (_DAMPING + ridge * m / count) * np.square(every, dtype=np.float64).sum() / m
+    damping = max(float(damping), np.finfo(np.float64).tiny)
+    if count < x.shape[1]:
+        # Through the (k, k) matrix of the rows, which are fewer.
+        gram = _product(x.T, x.T)
+        gram[np.diag_indices(count)] += damping
+        return np.asarray(x.T @ scipy.linalg.solve(gram, y, assume_a="pos"))
+    gram = _product(x, x)
+    gram[np.diag_indices(len(gram))] += damping
+    return np.asarray(scipy.linalg.solve(gram, _product(x, y), assume_a="pos"))
+
+
+def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> Floats:
+    """Return ``L^T R``, multiplied in single precision and added up in double."""
+    found = np.zeros((left.shape[1], right.shape[1]))
+    for start in range(0, len(left), _CHUNK):
+        found += left[start : start + _CHUNK].T @ right[start : start + _CHUNK]
+    return found
 
 
 def _blocks(kernel: NDArray[Any]) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
