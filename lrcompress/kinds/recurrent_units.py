@@ -137,7 +137,7 @@ class _States(Units):
             found.append(whole)
         return found
 
-    def makers(self, arrays: tuple[Array, ...]) -> Array:
+    def makers(self, arrays: tuple[Array, ...]) -> list[Array]:
         """Return the weights of each unit's gates; a row of ones where all of them 0 do not give 0."""
         found = []
         for way, (_, cell) in zip(self._ways, cells(self.place.layer), strict=True):
@@ -147,9 +147,11 @@ class _States(Units):
             rows.append(np.full((1, way.units), float(not zero)))
             found.append(np.concatenate(rows))
         most = max(len(rows) for rows in found)
-        return np.concatenate(
-            [np.pad(rows, ((0, most - len(rows)), (0, 0))) for rows in found], axis=1
-        )
+        return [
+            np.concatenate(
+                [np.pad(rows, ((0, most - len(rows)), (0, 0))) for rows in found], axis=1
+            )
+        ]
 
     def states(self, seen: Any) -> RowMoments | None:
         """Return the moments of the states."""

@@ -10,9 +10,9 @@ import numpy as np
 
 from lrcompress.kinds import terms
 from lrcompress.kinds.cells import directions
+from lrcompress.kinds.inlets import inlets
 from lrcompress.kinds.linear import bare_dense
 from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized, Solution
-from lrcompress.kinds.units import inlets
 from lrcompress.lowrank.forms.tables import TableUse, orthonormal, table_factors
 from lrcompress.lowrank.responses import errors_by_size
 

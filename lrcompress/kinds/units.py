@@ -16,10 +16,25 @@ import numpy as np
 from lrcompress.kinds import terms
 from lrcompress.kinds.activations import ONE_SIDED, OTHERS, activation_name
 from lrcompress.kinds.between import narrowed, passed
+from lrcompress.kinds.inlets import (
+    absorbed,
+    inlet_size,
+    inlets,
+    outlet_energies,
+    outlet_gram,
+    takes_constant,
+)
 from lrcompress.kinds.linear import drawn_steps
 from lrcompress.kinds.protocol import Array, Arrays, Batch, Place, Serialized, Solution
 from lrcompress.kinds.shapes.multiplications import multiplications
-from lrcompress.lowrank.narrowing.subset import Kept, compensated, elimination, likeness
+from lrcompress.lowrank.narrowing.subset import (
+    Kept,
+    alike,
+    by_norm,
+    compensated,
+    elimination,
+    merged,
+)
 from lrcompress.lowrank.responses import RowMoments
 
 # Activations that are not 0 at 0, and those of which each output needs its own unit alone.
@@ -52,7 +67,7 @@ class Units:
         self.touches = (place.path, *(other.path for other in others))
         # A constant that a consumer has no place for, or that is not there where it pads with
         # zeros, would be wrong.
-        self._shifted = all(_takes_constant(other.layer.config) for other in place.beyond)
+        self._shifted = all(takes_constant(other.layer.config) for other in place.beyond)
 
     @property
     def largest(self) -> int:
@@ -75,12 +90,12 @@ class Units:
         """Return what the layer itself multiplies its outputs with, (outputs, p)."""
         return []
 
-    def makers(self, arrays: tuple[Array, ...]) -> Array:
-        """Return the weights that make each output, (p, outputs); where they are 0 it is 0."""
+    def makers(self, arrays: tuple[Array, ...]) -> list[Array]:
+        """Return the weights that make each output, (p, outputs) each; where they are 0 it is 0."""
         rows = [array.reshape(-1, array.shape[-1]) for array in arrays]
         if not is_zero_at_zero(self.place.layer.config.get("activation")):
             rows.append(np.ones((1, rows[0].shape[1])))
-        return np.concatenate(rows)
+        return rows
 
     def states(self, seen: Any) -> RowMoments | None:
         """Return the moments of the outputs."""
@@ -133,53 +148,65 @@ class Units:
 
     def _ranked(self, arrays: Arrays, seen: Any) -> list[tuple[Array, Array]]:
         """Return the order of the units of each block, and the error at each size."""
-        outlets = [*self.outlets(arrays[self.place.path])]
-        outlets += [
-            _outlet(other, arrays, self.blocks * self.largest) for other in self.place.beyond
-        ]
-        found = []
-        for block, (_, covariance, count) in enumerate(self._moments(arrays, seen)):
-            own = slice(block * self.largest, (block + 1) * self.largest)
-            parts = [outlet[own] for outlet in outlets]
-            # All that take the outputs in count alike.
-            energies = [np.einsum("ij,ij->", part, covariance @ part) for part in parts]
-            weighted = [
-                part / math.sqrt(energy)
-                for part, energy in zip(parts, energies, strict=True)
-                if energy > 0
+        u, moments = self.largest, self._moments(seen)
+        grams = [outlet @ outlet.T for outlet in self.outlets(arrays[self.place.path])]
+        if moments is None:
+            alike = self._alike(arrays)
+            outer = [outlet_energies(o, arrays, self.blocks * u, alike) for o in self.place.beyond]
+            inner = [_merged_energies(gram, alike) for gram in grams]
+            return [
+                by_norm(first - b * u, variance, _whole([e[own] for e in (*inner, *outer)]))
+                for b, own in enumerate(self._parts)
+                for first, variance in [(alike[0][own], alike[1][own])]
             ]
-            whole = np.concatenate(weighted or [np.zeros((self.largest, 1))], axis=1)
-            found.append(elimination(covariance, whole, count))
+        grams += [outlet_gram(other, arrays, self.blocks * u) for other in self.place.beyond]
+        found = []
+        for own, (_, covariance, count) in zip(self._parts, moments, strict=True):
+            parts = [gram[own, own] for gram in grams]
+            # All that take the outputs in count alike.
+            energies = [float(np.vdot(part, covariance)) for part in parts]
+            gram = sum(p / e for p, e in zip(parts, energies, strict=True) if e > 0)
+            found.append(elimination(covariance, gram + np.zeros((u, u)), count))
         return found
 
-    def _moments(self, arrays: Arrays, seen: Any) -> list[tuple[Array, Array, float]]:
-        """Return mean, covariance and number of rows of each block of outputs, see `compensated`."""
-        states = self.states(seen)
+    @property
+    def _parts(self) -> list[slice]:
         u = self.largest
+        return [slice(b * u, (b + 1) * u) for b in range(self.blocks)]
+
+    def _alike(self, arrays: Arrays) -> tuple[Array, Array]:
+        """Return which outputs are equal whatever comes in, and the squared norm of what makes them."""
+        # Equal units are so behind a normalization where that treats them alike.
+        between = [array[None] for o in self._between for array in arrays[o.path]]
+        makers = [*self.makers(arrays[self.place.path]), *between]
+        found = [alike([maker[..., own] for maker in makers]) for own in self._parts]
+        firsts = [first + own.start for own, (first, _) in zip(self._parts, found, strict=True)]
+        return np.concatenate(firsts), np.concatenate([variance for _, variance in found])
+
+    def _moments(self, seen: Any) -> list[tuple[Array, Array, float]] | None:
+        """Return mean, covariance and number of rows of each block of outputs, see `compensated`; None without data."""
+        states = self.states(seen)
         if states is None or not states.is_whole or not states.count:
-            makers = self.makers(arrays[self.place.path])
-            # Equal units are so behind a normalization where that treats them alike.
-            makers = np.concatenate([makers, *(arrays[o.path] for o in self._between)])
-            return [
-                (np.zeros(u), likeness(makers[:, b * u : (b + 1) * u]), math.inf)
-                for b in range(self.blocks)
-            ]
-        parts = [slice(b * u, (b + 1) * u) for b in range(self.blocks)]
+            return None
         mean, covariance = states.mean, states.undamped
         if not self._shifted:
             mean, covariance = np.zeros_like(mean), covariance + np.outer(mean, mean)
-        return [(mean[part], covariance[part, part], states.count) for part in parts]
+        return [(mean[part], covariance[part, part], states.count) for part in self._parts]
+
+    def _kept(self, arrays: Arrays, seen: Any, orders: list[Array]) -> Kept:
+        """Return the first units of each block's order, and the others by them."""
+        moments = self._moments(seen)
+        if moments is not None:
+            each = zip(orders, moments, strict=True)
+            return _joined([compensated(mean, c, order, n) for order, (mean, c, n) in each])
+        first, _ = self._alike(arrays)
+        own = zip(orders, self._parts, strict=True)
+        return _joined([merged(first[part] - part.start, order) for order, part in own])
 
     def _solution(
         self, arrays: Arrays, seen: Any, ranked: list[tuple[Array, Array]], size: int
     ) -> Solution:
-        moments = self._moments(arrays, seen)
-        kept = _joined(
-            [
-                compensated(mean, covariance, order[:size], count)
-                for (order, _), (mean, covariance, count) in zip(ranked, moments, strict=True)
-            ]
-        )
+        kept = self._kept(arrays, seen, [order[:size] for order, _ in ranked])
         own, path = arrays[self.place.path], self.place.path
         constant = kept.constant
 
@@ -208,43 +235,10 @@ class Units:
         return Solution(error, layers, in_place)
 
 
-def inlets(place: Place) -> tuple[tuple[int, int], ...]:
-    """Return which axes of which arrays a layer multiplies the features of its input with; none where not known."""
-    kind: Any = place.kind
-    if kind is None or not hasattr(kind, "inlets") or kind.refuse(place.layer) is not None:
-        return ()
-    found: tuple[tuple[int, int], ...] = kind.inlets(place.layer)
-    return found
-
-
-def absorbed(place: Place, arrays: Arrays, mixing: Array, constant: Array) -> tuple[Array, ...]:
-    """Return the arrays of a layer for inputs z where they were z A + c.
-
-    Args:
-        place: The layer, with `inlets`.
-        arrays: Of full size, by path.
-        mixing: A, (k, m); the features of a flattened input are mixed position by position.
-        constant: c, (m,).
-    """
-    kind: Any = place.kind
-    if constant.any():
-        kernel = kind.kernel(place.layer, arrays[place.path])
-        whole = kernel.astype(np.float64).reshape(-1, mixing.shape[1], kernel.shape[1])
-        shift = np.einsum("m,pmn->n", constant, whole)
-        arrays = kind.with_kernel(place, arrays, kernel, shift)
-    own = list(arrays[place.path])
-    for number, axis in inlets(place):
-        front = np.moveaxis(own[number], axis, 0).astype(np.float64)
-        parts = front.reshape(-1, mixing.shape[1], *front.shape[1:])
-        made = np.moveaxis(np.tensordot(mixing, parts, (1, 1)), 0, 1)
-        own[number] = np.moveaxis(made.reshape(-1, *front.shape[1:]), 0, axis)
-    return tuple(own)
-
-
 def has_consumers(place: Place, outputs: int) -> bool:
     """Return whether all that take in a layer's outputs are linear in them."""
     return bool(place.beyond) and all(
-        inlets(other) and all(not _axis(other, inlet) % outputs for inlet in inlets(other))
+        inlets(other) and all(not inlet_size(other, inlet) % outputs for inlet in inlets(other))
         for other in place.beyond
     )
 
@@ -269,29 +263,15 @@ def gather_outputs(place: Place, arrays: Arrays, batch: Batch, seen: RowMoments)
     return seen
 
 
-def _axis(place: Place, inlet: tuple[int, int]) -> int:
-    number, axis = inlet
-    return int(place.layer.arrays[number].shape[axis])
+def _merged_energies(gram: Array, alike: tuple[Array, Array]) -> Array:
+    """Return the same of a Gram matrix."""
+    same = alike[0][:, None] == alike[0]
+    return np.asarray(((same @ gram) * same).sum(axis=1))
 
 
-def _outlet(place: Place, arrays: Arrays, outputs: int) -> Array:
-    """Return what a layer multiplies its inputs with, (outputs, p); all positions of a flattened input side by side."""
-    found = []
-    for number, axis in inlets(place):
-        front = np.moveaxis(arrays[place.path][number], axis, 0).astype(np.float64)
-        parts = front.reshape(len(front) // outputs, outputs, -1)
-        found.append(np.moveaxis(parts, 0, 1).reshape(outputs, -1))
-    return np.concatenate(found, axis=1)
-
-
-def _takes_constant(config: dict[str, Any]) -> bool:
-    """Return whether a constant added to each input of a layer can go into its bias, or those it wraps."""
-    wrapped = [terms.as_dict(config.get(key)) for key in ("layer", "backward_layer", "cell")]
-    inner = [terms.as_dict(each["config"]) for each in wrapped if "config" in each]
-    if inner:
-        return all(_takes_constant(each) for each in inner)
-    biased = config.get("use_bias", config.get("bias", True))
-    return bool(biased) and config.get("padding", config.get("border_mode", "valid")) == "valid"
+def _whole(energies: list[Array]) -> Array:
+    """Return the sum of energies, all that take the outputs in alike."""
+    return np.asarray(sum(each / max(float(each.sum()), 1e-300) for each in energies))
 
 
 def _joined(parts: list[Kept]) -> Kept:

@@ -8,6 +8,7 @@ error. Both sides follow by an update of rank one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
-# Of more variables several are left out in one step.
+# Of more variables several are left out in one step: each takes the square of their number.
 _STEPS = 512
 # Against rounding, as a share of the mean variance.
 _DAMPING = 1e-7
@@ -45,24 +46,22 @@ class Kept(NamedTuple):
         return made
 
 
-def elimination(
-    covariance: Floats, outlets: NDArray[Any], count: float = np.inf
-) -> tuple[Indices, Floats]:
+def elimination(covariance: Floats, gram: Floats, count: float = np.inf) -> tuple[Indices, Floats]:
     """Return the variables, the last to be left out first, and the relative squared error at each number kept.
 
     Args:
         covariance: C, (m, m).
-        outlets: G, (m, p), what the variables are multiplied with.
+        gram: G G^T, (m, m), of what the variables are multiplied with.
         count: Of how many rows C is: what they cannot tell counts as lost.
     """
-    weights = outlets.astype(np.float64)
-    if weights.shape[1] > len(weights):  # only G G^T counts
-        weights = scipy.linalg.qr(weights.T, mode="r")[0][: len(weights)].T
-    total = float(np.einsum("ij,ij->", weights, covariance @ weights))
+    values, vectors = scipy.linalg.eigh(gram)
+    weights = vectors * np.sqrt(np.maximum(values, 0))
+    total = float(np.vdot(covariance, gram))
     inverse = scipy.linalg.inv(_damped(covariance))
     live = np.arange(len(covariance))
     order, added = [], []
-    step = max(1, len(live) // _STEPS)
+    steps = max(_STEPS * min(1, _STEPS / len(live)) ** 2, 32)
+    step = max(1, round(len(live) / steps))
     while len(live):
         loss = (weights**2).sum(axis=1) / inverse.diagonal()
         out = np.argsort(loss, kind="stable")[:step]
@@ -120,18 +119,49 @@ def _damped(covariance: Floats) -> Floats:
     return damped
 
 
-def likeness(columns: NDArray[Any]) -> Floats:
-    """Return a covariance for variables of which only the weights that make them are known.
-
-    Uncorrelated, with the squared norm of these weights as variance; those made by the same weights
-    are equal.
+def alike(parts: Sequence[NDArray[Any]]) -> tuple[Indices, Floats]:
+    """Return for each variable the first that is made by the same weights, and the squared norm of these.
 
     Args:
-        columns: (p, m).
+        parts: The weights that make the variables, (..., m) each.
     """
-    wide = np.ascontiguousarray(columns.T, dtype=np.float64)
-    _, group = np.unique(wide, axis=0, return_inverse=True)
-    group = group.reshape(-1)
-    variance = (wide**2).sum(axis=1)
-    found: Floats = np.where(group[:, None] == group, np.sqrt(np.outer(variance, variance)), 0.0)
-    return found
+    rng, rows = np.random.default_rng(0), [part.reshape(-1, part.shape[-1]) for part in parts]
+    # Equal columns have equal products; few others do.
+    marks = sum(rng.standard_normal(len(row)).astype(row.dtype) @ row for row in rows)
+    norms = sum(np.einsum("ij,ij->j", row, row, dtype=np.float64) for row in rows)
+    first = np.arange(rows[0].shape[1])
+    for group in np.split(np.argsort(marks, kind="stable"), _steps_up(np.sort(marks))):
+        for number in np.sort(group)[1:]:
+            same = np.sort(group)[0]
+            if all(np.array_equal(row[:, same], row[:, number]) for row in rows):
+                first[number] = same
+    return first, np.asarray(norms)
+
+
+def _steps_up(values: NDArray[Any]) -> Indices:
+    """Return where sorted values are more than rounding apart."""
+    return np.flatnonzero(np.diff(values) > 1e-5 * np.abs(values[1:]) + 1e-30) + 1
+
+
+def by_norm(first: Indices, variance: Floats, energy: Floats) -> tuple[Indices, Floats]:
+    """Return what `elimination` does of uncorrelated variables but for those that are equal.
+
+    Args:
+        first: For each variable the first that is equal.
+        variance: Of each.
+        energy: Squared norm of what the first of equal ones and those together are multiplied with.
+    """
+    loss = np.where(first == np.arange(len(first)), variance * energy, 0.0)
+    order = np.argsort(-loss, kind="stable")
+    left = np.append(np.cumsum(loss[order][::-1])[::-1][1:], 0.0)
+    errors = left / max(float(loss.sum()), np.finfo(np.float64).tiny)
+    errors[errors < _NOTHING**2] = 0
+    return order, errors
+
+
+def merged(first: Indices, chosen: Indices) -> Kept:
+    """Return some variables, and of the others those that equal a kept one."""
+    chosen = np.sort(chosen)
+    mixing = (first[chosen][:, None] == first).astype(np.float64)
+    mixing[:, chosen] = np.eye(len(chosen))
+    return Kept(chosen, mixing, np.zeros(len(first)))
