@@ -232,7 +232,9 @@ class FactorizeResult(Shown):
         """Return what was made, and what it costs."""
         layers = [f"{layer.path} at rank {layer.rank}" for layer in self.layers]
         found = {
-            "layers": ", ".join(layers) if self.network is None else str(len(layers)),
+            "layers": ", ".join(layers)
+            if self.network is None
+            else str(len({layer.path for layer in self.layers})),
             "method": self.method,
             "parameters": f"{self.parameters_before:,} to {self.parameters_after:,}",
         }

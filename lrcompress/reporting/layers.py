@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
+from lrcompress.reporting.network import layers_changed
 from lrcompress.reporting.words import count, small
 
 
@@ -61,7 +62,7 @@ def layers_name(layers: list[dict[str, Any]]) -> str:
     """Return what was factorized: the final layer, a hidden one by its name, several by number."""
     if len(layers) != 1:
         kind = " Dense" if all(layer.get("form") is None for layer in layers) else ""
-        return f"{len(layers)}{kind} layers"
+        return f"{layers_changed(layers)}{kind} layers"
     (layer,) = layers
     if layer.get("form") is not None:
         return f"layer {layer['name']}"

@@ -18,6 +18,8 @@ Line: TypeAlias = "tuple[str, Points, tuple[float, float] | None]"
 _MOST = 12
 # Lines of a figure with a line a layer.
 MOST_LINES = 12
+# What scales each feature by itself has no matrix that one could miss.
+_VECTORS = "Normalization"
 # At these shares of a layer's weights its sensitivity is told.
 SHARES = (0.25, 0.5, 0.75, 0.9)
 BUDGETS = {
@@ -32,6 +34,11 @@ BUDGETS = {
 def changed_layers(document: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the layers of a record or result that were changed in one of their forms, under one budget."""
     return [layer for layer in document["layers"] if layer.get("form") is not None]
+
+
+def layers_changed(layers: Sequence[dict[str, Any]]) -> int:
+    """Return how many layers get smaller; one may do so in two forms."""
+    return len({layer.get("path") or layer["name"] for layer in layers})
 
 
 def matrices(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -222,11 +229,13 @@ def _evaluate(original: str, output: str) -> str:
 
 def left_out(refused: dict[str, str], most: int = 6) -> list[str]:
     """Say why layers cannot be factorized, a line a reason."""
-    if not refused:
-        return []
     reasons: dict[str, list[str]] = {}
     for path, why in refused.items():
+        if _VECTORS in why:
+            continue
         reasons.setdefault(why, []).append(path)
+    if not reasons:
+        return []
     ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
     lines = [f"  {why}: {first_three(paths)}" for why, paths in ordered[:most]]
     if len(ordered) > most:

@@ -34,6 +34,7 @@ from lrcompress.reporting.network import (
     changed_layers,
     columns,
     error_name,
+    layers_changed,
     left_out,
     matrices,
     measured_lines,
@@ -104,7 +105,8 @@ def title_of(story: dict[str, Any]) -> str:
     layers = story["layers"]
     if len(layers) == 1 and layers[0].get("form") is None:
         return f"{name} at rank {count(layers[0]['rank'])}"
-    many = f"{len(layers)} layer{'' if len(layers) == 1 else 's'}"
+    number = layers_changed(layers)
+    many = f"{number} layer{'' if number == 1 else 's'}"
     return f"{name}, {many} factorized" if layers else name
 
 

@@ -43,7 +43,7 @@ def network(made: SimpleNamespace, inputs: str, **changes: Any) -> dict[str, Any
         "predicted": 0.05 if known else None,
         "measured": {"output_error": 0.0625, "agreement": 97.5, "drop": None} if known else None,
         "curves": {"a": curve([0.001, 0.01, 0.1, 1.0]), "b": curve([0.002, 0.02, 0.2, 2.0])},
-        "kept": {"norm": "is of class BatchNormalization, of which no form is known"},
+        "kept": {"own": "is of class OwnConv, of which no form is known", "norm": "is of class BatchNormalization"},
     }  # fmt: skip
     share = 0.03 if known else None
     document: dict[str, Any] = made.record(
@@ -82,7 +82,8 @@ def test_the_layers_and_their_sensitivity_are_shown(
     assert ["a", "Dense", "1,000", "0.01", "0.01", "0.1", "1"] in rows
     assert "to save 50.0 % of the model's parameters" in text
     assert "on held-out inputs: output error 0.0625" in text
-    assert "is of class BatchNormalization, of which no form is known: norm" in text
+    assert "is of class OwnConv, of which no form is known: own" in text
+    assert "BatchNormalization" not in text
     assert "certificate" not in text
 
 

@@ -26,6 +26,7 @@ from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
 from lrcompress.reporting.network import (
     budget_in_words,
     columns,
+    layers_changed,
     left_out,
     measured_lines,
     unmeasured,
@@ -157,7 +158,8 @@ def _network(result: dict[str, Any]) -> tuple[Parts, list[str]]:
     """Show the layers of a network that were chosen together, those that save most first."""
     found, layers = result["network"], result["layers"]
     ordered = sorted(layers, key=lambda x: x["parameters_after"] - x["parameters_before"])
-    number = f"{count(len(layers))} layer{'' if len(layers) == 1 else 's'}"
+    changed = layers_changed(layers)
+    number = f"{count(changed)} layer{'' if changed == 1 else 's'}"
     title = f"{number} made smaller {budget_in_words(found)}"
     parts = [
         grid(title, columns(layers), ordered[:MOST], left=3),

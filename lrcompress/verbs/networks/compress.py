@@ -103,15 +103,12 @@ def synthetic_networks(model: ModelFile, seed: int) -> Given:
         from lrcompress.data.arrays import count, take
         from lrcompress.live import storing
         from lrcompress.live.network import Networks
-        from lrcompress.live.synthetic import (  # type: ignore[import-not-found,unused-ignore]
-            synthetic_inputs,
-        )
+        from lrcompress.live.prepare import decisions
+        from lrcompress.live.synthetic import synthetic_inputs
 
         original = storing.load_model(model.path)
         made = synthetic_inputs(original, seed=seed)
-    except ImportError:
-        return Given("none")
-    except LRCompressError as error:
+    except (LRCompressError, ImportError) as error:
         return Given("none", remarks=(f"No synthetic inputs could be made: {error}",))
     if made is None:
         return Given("none")
@@ -121,8 +118,11 @@ def synthetic_networks(model: ModelFile, seed: int) -> Given:
             f"statistics well enough (loss {made.loss:.3g})."
         )
         return Given("none", remarks=(said,))
+    judge = take(made.x, slice(made.fit, None))
+    # Where outputs are numbers there are no decisions to agree with.
+    decided = decisions(original, judge)
     networks = Networks(
-        take(made.x, slice(made.fit)), take(made.x, slice(made.fit, None)), original=original
+        take(made.x, slice(made.fit)), judge, decided, by_labels=True, original=original
     )
     said = (
         f"No data: {count(made.x):,} synthetic inputs were made in {made.seconds:.0f} s that match the statistics of "
