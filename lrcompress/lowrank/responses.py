@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 # Above so many features the covariance is not kept, only that of the responses, and a few rows by which
 # other kernels are judged: so many, and so many at most of each batch.
-WIDE = 4096
+WIDE = 6144
 _KEPT, _KEPT_EACH = 512, 64
 # Rows that are multiplied in single precision before they are added up in double.
 _CHUNK = 8192

@@ -54,12 +54,18 @@ class Budget:
             "target_size": (model.size - model.optimizer_bytes - self.value) / self._each,
         }.get(self.name, 0.0)
 
-    def choose(self, stage: Stage, spent: Sequence[Option] = ()) -> list[Option]:
-        """Return the options to take; `spent` are those that the file of this stage already has."""
+    def choose(
+        self, stage: Stage, spent: Sequence[Option] = (), *, last: bool = False
+    ) -> list[Option]:
+        """Return the options to take; `spent` are those that the file of this stage already has.
+
+        The `last` time no layer gets narrower.
+        """
         self._least -= sum(map(self._counts, spent))
         if self.name == "energy":
             return _by_energy(stage, self.value)
-        path = path_of(stage.slots, self._counts)
+        slots = [s for s in stage.slots if s and not (last and s[0].form.narrows)]
+        path = path_of(slots, self._counts)
         if self.name == "max_drop":
             return self._by_drop(stage)
         steps = path.saving(self._least)
@@ -68,7 +74,7 @@ class Budget:
         if steps is None:
             self._say_most(saved)
             return chosen
-        return trimmed(chosen, stage.slots, saved - self._least, self._counts)
+        return trimmed(chosen, slots, saved - self._least, self._counts)
 
     def fitted(self, stage: Stage, chosen: list[Option], folder: Path) -> list[Option]:
         """Return options whose file has the size that was asked for: new layers take room of their own."""

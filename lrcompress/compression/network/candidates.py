@@ -115,55 +115,67 @@ def by_weights(place: Place, forms: Sequence[Form], arrays: Arrays, multiple: in
 
 
 def by_trials(
-    place: Place, forms: Sequence[Form], arrays: Arrays, seen: Any, observed: Observed, multiple: int  # noqa: ANN401
+    place: Place, forms: Sequence[Form], arrays: Arrays, seen: Any, observed: Observed,  # noqa: ANN401
+    multiple: int, lost: float = 0.0,
 ) -> list[Option]:  # fmt: skip
     """Return the options of a layer by what the network's outputs lose: some are tried, others lie between them.
 
-    What the outputs lose grows with the error of the layer's responses, alike for all forms but for
-    a factor, so that a few trials tell the curve.
+    What the outputs lose grows with the error of the layer's responses, alike for all forms that
+    are of one kernel, but for a factor each: a few trials tell the curve. `lost` is what the network
+    as it is has lost already.
     """
-    solved: list[tuple[Form, int, Solution]] = []
     now = {form.name: multiplications_now(place, form) for form in forms}
-    for form in forms:
-        sizes = sizes_of(form, now[form.name], GRID, multiple)
-        found = form.solve(arrays, seen, sizes) if sizes else {}
-        solved += [(form, size, solution) for size, solution in sorted(found.items())]
-    if not solved:
-        return []
-    tried: dict[tuple[str, int], tuple[float, float]] = {}
-    for form, size, solution in _to_try(solved):
-        outcome = observed.trial(solution.in_place(), f"{place.path}, {form.name} {size}")
-        tried[form.name, size] = (solution.error, outcome.output_error)
-    curve = _Curve(list(tried.values()))
     options: list[Option] = []
-    for form in forms:
-        own = [(size, s.error) for f, size, s in solved if f is form]
-        if not own:
-            continue
-        for size in sizes_of(form, now[form.name], FINE, multiple):
-            response = _between(own, size)
-            known = tried.get((form.name, size))
-            error = curve(response) if known is None else known[1]
-            option = _option(place, form, now[form.name], size, error, response)
-            options.append(replace(option, measured=known is not None))
+    # What a narrower layer loses is not measured by its own responses.
+    groups = [[f for f in forms if not f.narrows], *[[f] for f in forms if f.narrows]]
+    for group in groups:
+        solved: list[_Solved] = []
+        for form in group:
+            sizes = sizes_of(form, now[form.name], GRID, multiple)
+            found = form.solve(arrays, seen, sizes) if sizes else {}
+            solved += [(form, size, solution) for size, solution in sorted(found.items())]
+        tried: dict[tuple[str, int], tuple[float, float]] = {}
+        for form, size, solution in _to_try(solved):
+            outcome = observed.trial(solution.in_place(), f"{place.path}, {form.name} {size}")
+            tried[form.name, size] = (solution.error, max(outcome.output_error - lost, 0.0))
+        for form in group:
+            own = [(size, s.error) for f, size, s in solved if f is form]
+            if not own:
+                continue
+            curve = _Curve(
+                list(tried.values()),
+                [point for (name, _), point in tried.items() if name == form.name],
+            )
+            for size in sizes_of(form, now[form.name], FINE, multiple):
+                response = _between(own, size)
+                known = tried.get((form.name, size))
+                error = curve(response) if known is None else known[1]
+                option = _option(place, form, now[form.name], size, error, response)
+                options.append(replace(option, measured=known is not None))
     return options
 
 
-def _to_try(solved: list[tuple[Form, int, Solution]]) -> list[tuple[Form, int, Solution]]:
-    """Return a few candidates whose errors lie far apart: those that save most for theirs."""
+_Solved = tuple[Form, int, Solution]
+
+
+def _to_try(solved: list[_Solved]) -> list[_Solved]:
+    """Return a few candidates, far apart, that save most for their errors; one of each form at least."""
     best = _front(solved)
-    if len(best) <= TRIED:
-        return best
-    logs = np.log([max(s.error, _TINY) for _, _, s in best])
-    wanted = np.linspace(logs.min(), min(logs.max(), math.log(0.7)), TRIED)
-    chosen = {int(np.abs(logs - goal).argmin()) for goal in wanted}
-    return [best[i] for i in sorted(chosen)]
+    if len(best) > TRIED:
+        logs = np.log([max(s.error, _TINY) for _, _, s in best])
+        wanted = np.linspace(logs.min(), min(logs.max(), math.log(0.7)), TRIED)
+        best = [best[i] for i in sorted({int(np.abs(logs - goal).argmin()) for goal in wanted})]
+    left = {form.name for form, _, _ in solved} - {form.name for form, _, _ in best}
+    for name in sorted(left):
+        own = sorted((c for c in solved if c[0].name == name), key=lambda c: c[2].error)
+        best.append(own[len(own) // 2])
+    return best
 
 
-def _front(solved: list[tuple[Form, int, Solution]]) -> list[tuple[Form, int, Solution]]:
+def _front(solved: list[_Solved]) -> list[_Solved]:
     """Return the candidates that no other beats in what they save and in error."""
     ordered = sorted(solved, key=lambda c: (c[2].error, c[0].parameters(c[1]) - c[0].before))
-    kept: list[tuple[Form, int, Solution]] = []
+    kept: list[_Solved] = []
     most = -math.inf
     for form, size, solution in ordered:
         saved = form.before - form.parameters(size)
@@ -176,11 +188,16 @@ def _front(solved: list[tuple[Form, int, Solution]]) -> list[tuple[Form, int, So
 class _Curve:
     """Error of the outputs by that of a layer's responses, between the points where it was measured."""
 
-    def __init__(self, points: Sequence[tuple[float, float]]) -> None:
+    def __init__(
+        self, points: Sequence[tuple[float, float]], own: Sequence[tuple[float, float]]
+    ) -> None:
+        """Through all points, moved to the mean of a form's `own`."""
         ordered = sorted((max(r, _TINY), max(e, _TINY)) for r, e in points)
         self._x = np.log([r for r, _ in ordered])
         # More error of the responses cannot do less harm, but for noise.
         self._y = np.maximum.accumulate(np.log([e for _, e in ordered]))
+        moved = [math.log(max(e, _TINY)) - math.log(self(r)) for r, e in own]
+        self._y += float(np.mean(moved)) if moved else 0.0
 
     def __call__(self, response: float) -> float:
         x = math.log(max(response, _TINY))
@@ -188,7 +205,7 @@ class _Curve:
         if x <= self._x[0]:
             return float(math.exp(self._y[0] + x - self._x[0]))
         if x >= self._x[-1]:
-            return float(math.exp(self._y[-1] + x - self._x[-1]))
+            return float(math.exp(min(self._y[-1] + x - self._x[-1], 700.0)))
         return float(math.exp(np.interp(x, self._x, self._y)))
 
 
@@ -200,7 +217,7 @@ def _between(points: Sequence[tuple[int, float]], size: int) -> float:
 
 
 def options_of(
-    place: Place, arrays: Arrays, seen: Any, observed: Observed | None, multiple: int  # noqa: ANN401
+    place: Place, arrays: Arrays, seen: Any, observed: Observed | None, multiple: int, lost: float  # noqa: ANN401
 ) -> list[Option]:  # fmt: skip
     """Return all options of a layer; `seen` is what its kind gathered of inputs, None without."""
     if place.kind is None:
@@ -208,4 +225,4 @@ def options_of(
     forms = place.kind.forms(place)
     if observed is None:
         return by_weights(place, forms, arrays, multiple)
-    return [] if seen is None else by_trials(place, forms, arrays, seen, observed, multiple)
+    return [] if seen is None else by_trials(place, forms, arrays, seen, observed, multiple, lost)

@@ -47,9 +47,13 @@ class Stage:
         self.seen: Mapping[str, Any] = {}
         if self.observed is not None:
             self.seen = self.observed.gather(list(places.values()), self.arrays)
+        lost = 0.0
+        if self.observed is not None:
+            lost = self.observed.trial({}, "as it is").output_error
         self.slots: list[list[Option]] = []
         for number, (path, place) in enumerate(places.items(), 1):
-            found = options_of(place, self.arrays, self.seen.get(path), self.observed, multiple)
+            seen = self.seen.get(path)
+            found = options_of(place, self.arrays, seen, self.observed, multiple, lost)
             for narrows in (True, False):
                 self.slots.append([o for o in found if o.form.narrows == narrows])
             progress("trying each layer alone", number, len(places))
@@ -187,12 +191,14 @@ class _Stored(Mapping[str, tuple[NDArray[Any], ...]]):
 
 
 def _touched(places: Mapping[str, Place]) -> dict[str, None]:
-    """Return the layers that any form may change."""
+    """Return the layers that any form may change or look at."""
     paths: dict[str, None] = {}
     for path, place in places.items():
         paths[path] = None
         for form in place.kind.forms(place) if place.kind else ():
             paths |= dict.fromkeys(form.touches)
+        # What its output passes through: a kind may look through it.
+        paths |= dict.fromkeys(other.path for other in place.between)
     return paths
 
 

@@ -35,7 +35,7 @@ from lrcompress.modelfile import (
 
 # How often layers get narrower, each time in a file of its own: two forms of one layer, and layers
 # next to each other, take one each.
-_NARROWINGS = 3
+_NARROWINGS = 2
 
 
 def compress(
@@ -77,7 +77,7 @@ def compress(
             smaller = open_model(path)
             wanted = _asked(smaller, _finite_places(smaller), request.layers)
             stage = Stage(smaller, wanted, observe, request.multiple)
-            chosen = budget.choose(stage, spent=narrow)
+            chosen = budget.choose(stage, narrow, last=number == _NARROWINGS - 1)
     chosen = [option for option in chosen if not option.form.narrows]
     chosen = budget.fitted(stage, chosen, folder)
     solutions, measured, method = stage.finished(chosen)
