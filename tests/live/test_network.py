@@ -138,6 +138,7 @@ def test_gradients_are_those_of_the_likelihood() -> None:
             keras.layers.Dense(3, activation="softmax", name="head"),
         ]
     )
+    model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
     x = RNG.normal(size=(1000, 6)).astype(np.float32)
     weights = [w.copy() for w in model.get_weights()]
 

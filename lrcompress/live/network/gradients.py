@@ -130,6 +130,8 @@ def _gradients(
     probing: Any, probes: dict[str, _Probe], x: Arrays, output: Any
 ) -> dict[str, NDArray[np.float64]]:
     """Return the second moments of the gradients at each probe."""
+    # A clone is compiled as its model was, with metrics that do not fit.
+    probing = keras.Model(probing.inputs, probing.outputs)
     probing.compile(optimizer=keras.optimizers.SGD(1.0), loss=_loss(output), jit_compile=False)
     draw = np.random.default_rng(0)
     sums: dict[str, NDArray[np.float64]] = {}
