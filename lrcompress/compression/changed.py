@@ -21,6 +21,7 @@ _MOST = 12
 
 
 def ready(
+    model: ModelFile,
     found: Compressed,
     request: NetworkRequest,
     write: Callable[[Path, bool], Written],
@@ -32,6 +33,7 @@ def ready(
     """Return a compressed network as what is ready to be written.
 
     Args:
+        model: The file that was made smaller.
         found: The network.
         request: What was asked.
         write: Writes it.
@@ -59,7 +61,7 @@ def ready(
             samples=samples,
             predicted=found.predicted,
             measured=measured(found),
-            curves=curves(found.model, found.curves),
+            curves=curves(model, found.curves),
             kept=dict(found.kept),
         ),
     )
@@ -106,12 +108,13 @@ def curves(
     }
 
 
-def _columns(points: Sequence[CurvePoint]) -> dict[str, list[object]]:
+def _columns(points: Sequence[CurvePoint]) -> dict[str, object]:
     finite = sorted((p for p in points if math.isfinite(p.error)), key=lambda p: p.size)
     step, last = math.ceil(len(finite) / _MOST), len(finite) - 1
     kept = [p for i, p in enumerate(finite) if (last - i) % step == 0 or p.measured]
     names = ("size", "parameters_saved", "multiplications_saved", "error", "measured")
-    return {name: [getattr(point, name) for point in kept] for name in names}
+    columns = {name: [getattr(point, name) for point in kept] for name in names}
+    return {"parameters": points[0].parameters, **columns}
 
 
 def _changed(change: LayerChange, written: Written) -> ChangedLayer:

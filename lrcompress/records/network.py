@@ -71,8 +71,9 @@ class Network(Document):
         measured: ``output_error``, ``agreement`` in percent and ``drop`` in points of the whole network on
             inputs that did not calibrate; None where nothing was measured.
         curves: The sensitivity of each layer by path: its ``class_name`` and ``parameters``, and by form the
-            candidates as columns: ``size``, ``parameters_saved``, ``multiplications_saved``, ``error`` of
-            the network with that layer alone changed, and whether it was ``measured`` or interpolated.
+            ``parameters`` of all layers that it changes and the candidates as columns: ``size``,
+            ``parameters_saved``, ``multiplications_saved``, ``error`` of the network with that layer
+            alone changed, and whether it was ``measured`` or interpolated.
         kept: Why other layers stayed as they are, by path.
     """
 

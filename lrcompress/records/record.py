@@ -72,6 +72,7 @@ class _Layer(Struct, kw_only=True):
 
 
 class _Curve(Struct):
+    parameters: int
     size: list[int]
     parameters_saved: list[int]
     error: list[float]

@@ -105,27 +105,28 @@ def sensitivity_lines(
     for path, curve in sorted(network["curves"].items(), key=lambda item: -item[1]["parameters"])[
         :most
     ]:
-        whole = max(curve["parameters"], 1)
         lowest, points = math.inf, []
-        for less, error in sorted(_candidates(curve), reverse=True):
-            if 0 < less <= whole and error < lowest:
+        for part, error in sorted(_candidates(curve), reverse=True):
+            if part > 0 and error < lowest:
                 lowest = error
-                points.append((less / whole, error))
+                points.append((part, error))
         if not any(error > 0 for _, error in points):
             continue
         layer, mark = chosen.get(path), None
         if layer is not None and layer.get("share") is not None:
-            saved_ = layer["parameters_before"] - layer["parameters_after"]
-            mark = (saved_ / whole, layer["share"])
+            before = max(layer["parameters_before"], 1)
+            mark = (1 - layer["parameters_after"] / before, layer["share"])
         found.append((path, [p for p in reversed(points) if p[1] > 0], mark))
     return found
 
 
 def _candidates(curve: dict[str, Any]) -> list[tuple[float, float]]:
+    """Return what each candidate saves, as a share of the layers that it changes, and its error."""
     return [
-        pair
+        (less / form["parameters"], error)
         for form in curve["forms"].values()
-        for pair in zip(form["parameters_saved"], form["error"], strict=True)
+        for less, error in zip(form["parameters_saved"], form["error"], strict=True)
+        if form["parameters"] > 0
     ]
 
 
@@ -208,6 +209,9 @@ def places_shown(document: dict[str, Any]) -> tuple[Parts, list[str]]:
     lines += left_out(document["refused"])
     if len(places) < 2:
         return [], lines
+    lines.insert(
+        0, "saved: of all layers that the form changes, those behind a narrower one among them"
+    )
     lines.append(
         f"all of them under one budget: lrcompress factorize {document['model']} --layers all"
     )
@@ -260,5 +264,4 @@ def _small(value: float | None) -> str:
 
 def _least(curve: dict[str, Any], at: float) -> float | None:
     """Return the least error among the candidates that save at least a share of a layer."""
-    enough = [error for less, error in _candidates(curve) if less >= at * curve["parameters"]]
-    return min(enough, default=None)
+    return min((error for part, error in _candidates(curve) if part >= at), default=None)

@@ -30,7 +30,7 @@ def curve(errors: list[float]) -> dict[str, Any]:
     columns = {"size": [8, 5, 2, 1], "parameters_saved": saved, "error": errors}
     return {
         "class_name": "Dense", "parameters": 1000,
-        "forms": {"rank": columns | {"multiplications_saved": saved, "measured": [True] * 4}},
+        "forms": {"rank": columns | {"parameters": 1000} | {"multiplications_saved": saved, "measured": [True] * 4}},
     }  # fmt: skip
 
 

@@ -50,8 +50,9 @@ class Option:
     def point(self) -> CurvePoint:
         """The same for the user."""
         return CurvePoint(
-            self.form.name, self.size, self.saved, self.faster, self.error, self.measured
-        )
+            self.form.name, self.size, self.form.before, self.saved, self.faster, self.error,
+            self.measured,
+        )  # fmt: skip
 
 
 def multiplications_now(place: Place, form: Form) -> int | None:

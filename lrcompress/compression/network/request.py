@@ -74,12 +74,14 @@ class CurvePoint:
     """One candidate: a layer in one form at one size, all other layers as they are.
 
     Attributes:
+        parameters: Weights of the layers that it changes, as they are.
         error: Of the outputs, measured or interpolated; without data of the kernel.
         measured: Whether the network ran with it.
     """
 
     form: str
     size: int
+    parameters: int
     parameters_saved: int
     multiplications_saved: int | None
     error: float

@@ -149,7 +149,7 @@ def _written(
             found = replace(found, remarks=(*given.remarks, *found.remarks))
             _tell(found, given.inputs)
             return ready(
-                found, done, partial(_write, source.model, found), given.inputs, given.samples,
+                source.model, found, done, partial(_write, source.model, found), given.inputs, given.samples,
                 is_default=is_default,
             )  # fmt: skip
 
