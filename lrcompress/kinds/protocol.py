@@ -127,12 +127,14 @@ class Solution:
             where the stored one stays. May be computed when it is asked for.
         in_place: Arrays of full size that compute the same in the layers as they were.
         remarks: Sentences for the user: what settings that stay mean from now on.
+        kept: Of a layer that gets narrower, which of its outputs are left, where these are what they were.
     """
 
     error: float
     layers: Callable[[], Mapping[str, tuple[Serialized, ...]]] = field(repr=False, compare=False)
     in_place: Callable[[], Arrays] = field(repr=False, compare=False)
     remarks: tuple[str, ...] = ()
+    kept: Array | None = field(default=None, repr=False, compare=False)
 
 
 class Form(Protocol):

@@ -232,7 +232,7 @@ class Units:
             return found
 
         error = float(np.mean([errors[size - 1] for _, errors in ranked]))
-        return Solution(error, layers, in_place)
+        return Solution(error, layers, in_place, kept=kept.chosen)
 
 
 def has_consumers(place: Place, outputs: int) -> bool:

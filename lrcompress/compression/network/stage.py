@@ -35,10 +35,27 @@ class Stage:
     """
 
     def __init__(
-        self, model: ModelFile, places: Mapping[str, Place], observe: Observe | None, multiple: int
-    ) -> None:
-        """Read the arrays, run the network, and try each layer by itself."""
+        self, model: ModelFile, places: Mapping[str, Place], observe: Observe | None, multiple: int,
+        before: Stage | None = None, narrowed: Solutions | None = None,
+    ) -> None:  # fmt: skip
+        """Read the arrays, run the network, and try each layer by itself.
+
+        Args:
+            model: The file.
+            places: Its layers.
+            observe: Runs it on inputs; None without.
+            multiple: Of sizes.
+            before: The stage whose layers were narrowed, and by what.
+            narrowed: What narrowed them.
+        """
         self.model, self.places = model, places
+        self._first: Stage = self if before is None else before._first
+        # Which outputs of the first stage's layers are left.
+        self._kept: dict[str, NDArray[Any]] = {} if before is None else dict(before._kept)
+        for (path, _), solution in (narrowed or {}).items():
+            if solution.kept is not None:
+                old = self._kept.get(path)
+                self._kept[path] = solution.kept if old is None else old[solution.kept]
         self.observed: Observed | None = None if observe is None else observe(model)
         # Without inputs each kernel is needed once, and a large network does not fit in memory twice.
         self.arrays: Arrays = _Stored(model)
@@ -101,7 +118,7 @@ class Stage:
             option, kind = by_path.get(place.path), place.kind
             if kind is None or place.path in done or place.path in taken:
                 return None
-            is_corrected = bool(found) and kind.linear
+            is_corrected = kind.linear and (bool(found) or self is not self._first)
             if is_corrected:
                 current.update(self._corrected(place, current, old, new))
             if option is not None:
@@ -128,22 +145,29 @@ class Stage:
     def _corrected(
         self, place: Place, arrays: Arrays, old: list[Batch], new: list[Batch]
     ) -> Values:
-        """Return a layer's arrays by which it gives from its new inputs what it gave from the old ones."""
+        """Return a layer's arrays by which it gives what that of the first stage gave from the old inputs."""
         kind: LinearKind = place.kind  # type: ignore[assignment]
-        kernel = kind.kernel(place.layer, self.arrays[place.path])
-        rows = np.concatenate([kind.rows(place, batch) for batch in old])
-        responses = rows @ kernel.astype(np.float32)
+        path, first = place.path, self._first
+        source = first.places.get(path)
+        if source is None or source.layer.class_name != place.layer.class_name:
+            return {}
+        rows = np.concatenate([kind.rows(source, batch) for batch in old])
+        whole = kind.kernel(source.layer, first.arrays[path])
+        constant_then = constant_of(source, first.arrays, whole.shape[1])
+        if path in self._kept:
+            whole, constant_then = whole[:, self._kept[path]], constant_then[self._kept[path]]
+        kernel = kind.kernel(place.layer, self.arrays[path])
+        responses = rows @ whole.astype(np.float32)
         rows = np.concatenate([kind.rows(place, batch) for batch in new])
-        if len(rows) != len(responses):
+        if len(rows) != len(responses) or kernel.shape[1] != whole.shape[1]:
             return {}
         corrected, constant = corrected_kernel(kernel, rows, responses)
-        head = self._head
-        if head is not None and head.path == place.path and head.use_bias:
-            bias = head.kind.bias(head.layers[0].view, self.arrays[place.path])
-            if bias is not None:
-                start = corrected, constant + bias
-                corrected, whole = imitating_kernel(start, rows, responses + bias)
-                constant = whole - bias
+        if self._head is not None and self._head.path == path and self._head.use_bias:
+            start = corrected, constant + constant_then
+            corrected, bias = imitating_kernel(start, rows, responses + constant_then)
+            constant = bias - constant_then
+        # Beside the constant that is there now.
+        constant = constant + constant_then - constant_of(place, arrays, kernel.shape[1])
         return kind.with_kernel(place, arrays, corrected, constant)
 
     @cached_property
@@ -154,6 +178,16 @@ class Stage:
         except UnsupportedModelError:
             return None
         return head if head.softmax and len(head.layers) == 1 else None
+
+
+def constant_of(place: Place, arrays: Arrays, outputs: int) -> NDArray[Any]:
+    """Return the constant that is added to a layer's responses: its bias, or what a normalization takes from them."""
+    own = arrays[place.path][-1]
+    if len(arrays[place.path]) > 1 and own.shape == (outputs,):
+        return own.astype(np.float64)
+    mean = arrays[place.shift.path][-2] if place.shift is not None else None
+    taken = mean is not None and mean.shape == (outputs,)
+    return -mean.astype(np.float64) if mean is not None and taken else np.zeros(outputs)
 
 
 def in_place(solutions: Solutions) -> Values:

@@ -76,7 +76,7 @@ def compress(
         with in_place_of(path, model.path):
             smaller = open_model(path)
             wanted = _asked(smaller, _finite_places(smaller), request.layers)
-            stage = Stage(smaller, wanted, observe, request.multiple)
+            stage = Stage(smaller, wanted, observe, request.multiple, stage, solutions)
             chosen = budget.choose(stage, narrow, last=number == _NARROWINGS - 1)
     chosen = [option for option in chosen if not option.form.narrows]
     chosen = budget.fitted(stage, chosen, folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ from lrcompress.live.trial import NetworkTrial
 from lrcompress.lowrank import metric_of, takes_metric
 from lrcompress.modelfile import ModelFile
 
+# Tensors by the symbolic tensor that they stand for, of each batch.
+_Flow = list[dict[int, Any]]
 # Samples that flow through a layer at once.
 _BATCH = 250
 
@@ -50,6 +52,7 @@ class Networks:
     by_labels: bool = False
     original: Any = None
     _trial: NetworkTrial | None = None
+    _first: Any = None
 
     def __call__(self, model: ModelFile) -> Network:
         """Load a model."""
@@ -60,15 +63,16 @@ class Networks:
                 loaded, self.judge, self.labels,
                 sample_weight=self.weights, by_labels=self.by_labels,
             )  # fmt: skip
-        return Network(loaded, self.fit, self._trial)
+            self._first = loaded
+        return Network(loaded, self.fit, self._trial, self._first)
 
 
 class Network:
     """A Keras model, inputs to calibrate on, and a trial by which it is judged; see `compression.network.Observed`."""
 
-    def __init__(self, model: Any, fit: Inputs, trial: NetworkTrial) -> None:
-        """Of a functional or Sequential model."""
-        self._model, self._fit, self._trial = model, fit, trial
+    def __init__(self, model: Any, fit: Inputs, trial: NetworkTrial, first: Any) -> None:
+        """Of a functional or Sequential model, and the first one, of the same layers, that it comes from."""
+        self._model, self._fit, self._trial, self._first = model, fit, trial, first
 
     def trial(self, arrays: Arrays, task: str) -> Outcome:
         """Measure the network with other arrays in some layers on held-out inputs."""
@@ -80,15 +84,13 @@ class Network:
         known = {place.path: place for place in places}
         seen: dict[str, Any] = {}
 
-        def visit(path: str, batches: list[Batch], _: list[Batch] | None) -> None:
+        walk = _Walk(self._model, self._fit, known)
+        for path, batches in walk.steps("what flows through the layers"):
             place = known[path]
             if place.kind is None:
                 raise AssertionError  # it has forms
             for batch in batches:
                 seen[path] = place.kind.gather(place, arrays, batch, seen.get(path))
-
-        walk = _Walk(self._model, self._fit, known, "what flows through the layers")
-        walk.run(visit)
         # How much the outputs care for the responses of each layer.
         whole = {p: s for p, s in seen.items() if takes_metric(s)}
         for path, moments in response_gradients(self._model, list(whole), self._fit).items():
@@ -100,38 +102,33 @@ class Network:
         return seen
 
     def in_order(self, places: Sequence[Place], visit: Visit) -> None:
-        """Run the calibration inputs through the network as it is, and as `visit` changes it layer by layer."""
+        """Run the calibration inputs through the first network, and through this one as `visit` changes it."""
         known = {place.path: place for place in places}
-
-        def visited(path: str, old: list[Batch], new: list[Batch] | None) -> Arrays | None:
-            return visit(known[path], old, new or old)
-
-        _Walk(self._model, self._fit, known, "correcting layer by layer", twice=True).run(visited)
-
-
-# Is shown what goes through one layer, in the network as it is and in the changed one; returns new arrays.
-_Visit = Callable[[str, list[Batch], "list[Batch] | None"], "Arrays | None"]
+        old, new = (_Walk(model, self._fit, known) for model in (self._first, self._model))
+        both = zip(old.steps(""), new.steps("correcting layer by layer"), strict=True)
+        for (path, before), (_, after) in both:
+            new.changed.update(visit(known[path], before, after) or {})
 
 
 class _Walk:
-    """One pass of all inputs through a network, each layer run on all batches before the next."""
+    """One pass of all inputs through a network, each layer run on all batches before the next.
 
-    def __init__(
-        self, model: Any, x: Inputs, known: Mapping[str, Place], task: str, *, twice: bool = False
-    ) -> None:
-        self._model, self._known, self._task, self._twice = model, known, task, twice
+    Attributes:
+        changed: Other arrays of layers by path, which may be set until these have run.
+    """
+
+    def __init__(self, model: Any, x: Inputs, known: Collection[str]) -> None:
+        self._model, self._known = model, known
         parts = [take(x, part) for part in chunks(count(x), _BATCH)]
         self._batches = [self._tensors(part) for part in parts]
-        self._done = 0
-        self._changed: dict[str, tuple[NDArray[Any], ...]] = {}
+        self.changed: dict[str, tuple[NDArray[Any], ...]] = {}
 
-    def run(self, visit: _Visit) -> None:
-        """Run the model; `visit` sees the layers of known places in the order in which they are computed."""
-        self._visit = visit
-        with contextlib.ExitStack() as self._stack:
-            old = [list(tensors) for tensors in self._batches]
-            new = [list(tensors) for tensors in self._batches] if self._twice else None
-            self._through(self._model, "", old, new)
+    def steps(self, task: str) -> Iterator[tuple[str, list[Batch]]]:
+        """Yield what goes through each known layer, in the order in which they are computed.
+
+        A layer whose arrays are changed then is run again.
+        """
+        yield from self._through(self._model, "", [list(some) for some in self._batches], task)
 
     def _tensors(self, part: Inputs) -> list[Any]:
         """Return a batch of inputs as tensors in the model's order."""
@@ -142,8 +139,10 @@ class _Walk:
             for array, tensor in zip(arrays, inputs, strict=True)
         ]
 
-    def _through(self, model: Any, prefix: str, old: Any, new: Any) -> tuple[Any, Any]:
-        """Run a model's nodes; `old` and `new` are tensors by batch, and so is what is returned."""
+    def _through(
+        self, model: Any, prefix: str, given: list[list[Any]], task: str = ""
+    ) -> Generator[tuple[str, list[Batch]], None, list[list[Any]]]:
+        """Run a model's nodes; `given` are tensors by batch, and so is what is returned."""
         graph = getattr(model, "_functional", None) or model
         nodes = [
             node
@@ -154,64 +153,43 @@ class _Walk:
         left = Counter(id(t) for node in nodes for t in node.input_tensors)
         left.update(id(t) for t in graph.outputs)
         inputs = [id(t) for t in graph.inputs]
-        flows = [
-            None if side is None else [dict(zip(inputs, tensors, strict=True)) for tensors in side]
-            for side in (old, new)
-        ]
-        for number, node in enumerate(nodes):
-            self._node(node, prefix, flows)
-            if not prefix:
-                progress(self._task, number + 1, len(nodes))
+        flow = [dict(zip(inputs, tensors, strict=True)) for tensors in given]
+        for number, node in enumerate(nodes, 1):
+            found = yield from self._node(node, prefix, flow)
+            for batch, values in zip(flow, found, strict=True):
+                for tensor, value in zip(node.outputs, values, strict=True):
+                    batch[id(tensor)] = value
+            if task:
+                progress(task, number, len(nodes))
             for tensor in node.input_tensors:
                 left[id(tensor)] -= 1
                 if not left[id(tensor)]:
-                    for side in flows:
-                        for batch in side or ():
-                            batch.pop(id(tensor), None)
-        outputs = [
-            None if side is None else [[batch[id(t)] for t in graph.outputs] for batch in side]
-            for side in flows
-        ]
-        return outputs[0], outputs[1]
+                    for batch in flow:
+                        batch.pop(id(tensor), None)
+        return [[batch[id(t)] for t in graph.outputs] for batch in flow]
 
-    def _node(self, node: Any, prefix: str, flows: list[Any]) -> None:
+    def _node(
+        self, node: Any, prefix: str, flow: _Flow
+    ) -> Generator[tuple[str, list[Batch]], None, list[list[Any]]]:
         operation = node.operation
         path = f"{prefix}{operation.name}"
         inner = getattr(operation, "_functional", None) or operation
         if hasattr(inner, "_nodes_by_depth") and len(operation._inbound_nodes) <= 2:
-            sides = [
-                None if side is None else [[b[id(t)] for t in node.input_tensors] for b in side]
-                for side in flows
-            ]
-            found = self._through(operation, f"{path}/", *sides)
-        else:
-            found = self._layer(node, path, flows)
-        for side, outputs in zip(flows, found, strict=True):
-            if side is None:
-                continue
-            for batch, values in zip(side, outputs, strict=True):
-                for tensor, value in zip(node.outputs, values, strict=True):
-                    batch[id(tensor)] = value
-
-    def _layer(self, node: Any, path: str, flows: list[Any]) -> tuple[Any, Any]:
-        old, new = flows
-        given = self._run(node, old, path)
+            given = [[batch[id(t)] for t in node.input_tensors] for batch in flow]
+            return (yield from self._through(operation, f"{path}/", given))
+        outputs = self._run(node, flow, path)
         if path not in self._known:
-            return given, None if new is None else self._run(node, new, path, changed=True)
-        before = self._seen(node, old, given)
-        if new is None:
-            self._visit(path, before, None)
-            return given, None
-        changed = self._visit(path, before, self._seen(node, new, given))
-        self._changed.update(changed or {})
-        return given, self._run(node, new, path, changed=True)
+            return outputs
+        before = self.changed.get(path)
+        yield path, self._seen(node, flow, outputs)
+        return outputs if self.changed.get(path) is before else self._run(node, flow, path)
 
-    def _run(self, node: Any, side: Any, path: str, *, changed: bool = False) -> list[list[Any]]:
-        """Run one layer on all batches, with its changed arrays if those are asked for."""
-        arrays = {path: self._changed[path]} if changed and path in self._changed else {}
+    def _run(self, node: Any, flow: _Flow, path: str) -> list[list[Any]]:
+        """Run one layer on all batches, with its changed arrays if there are any."""
+        arrays = {path: self.changed[path]} if path in self.changed else {}
         found = []
         with _changed(self._model, arrays):
-            for batch in side:
+            for batch in flow:
                 args, kwargs = node.arguments.fill_in(batch)
                 if (
                     isinstance(node.operation, keras.layers.Layer)
@@ -222,10 +200,10 @@ class _Walk:
                 found.append(keras.tree.flatten(outputs))
         return found
 
-    def _seen(self, node: Any, side: Any, given: list[list[Any]]) -> list[Batch]:
+    def _seen(self, node: Any, flow: _Flow, given: list[list[Any]]) -> list[Batch]:
         """Return what a layer takes in and gives, batch by batch."""
         batches = []
-        for number, (batch, outputs) in enumerate(zip(side, given, strict=True)):
+        for number, (batch, outputs) in enumerate(zip(flow, given, strict=True)):
             args, kwargs = node.arguments.fill_in(batch)
             tensors = [
                 t
