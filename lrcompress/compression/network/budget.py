@@ -54,6 +54,11 @@ class Budget:
             "target_size": (model.size - model.optimizer_bytes - self.value) / self._each,
         }.get(self.name, 0.0)
 
+    @property
+    def is_share(self) -> bool:
+        """Whether so much is to be saved, whatever it costs."""
+        return self.name in ("reduction", "multiplications", "target_size")
+
     def choose(
         self, stage: Stage, spent: Sequence[Option] = (), *, last: bool = False
     ) -> list[Option]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -59,8 +60,7 @@ def compress(
         UnsupportedModelError: If a named layer is not there, or cannot be factorized.
     """
     places = _finite_places(model)
-    stage = Stage(model, _asked(model, places, request.layers), observe, request.multiple)
-    curves = _curves(stage)
+    stage = first = Stage(model, _asked(model, places, request.layers), observe, request.multiple)
     budget = Budget(request, model, stage)
     chosen = budget.choose(stage)
     narrowed: list[LayerChange] = []
@@ -80,21 +80,49 @@ def compress(
             chosen = budget.choose(stage, narrow, last=number == _NARROWINGS - 1)
     chosen = [option for option in chosen if not option.form.narrows]
     chosen = budget.fitted(stage, chosen, folder)
-    solutions, measured, method = stage.finished(chosen)
-    layers = (*narrowed, *_changes(chosen, solutions, method, stage))
-    if not layers:
+    found = _Finished(stage, chosen, budget.remarks, tuple(narrowed))
+    if narrowed and found.measured is not None and budget.is_share:
+        # Where layers keep their widths more is lost by each, but less at once: what is better is measured.
+        budget = Budget(request, model, first)
+        kept = budget.fitted(first, budget.choose(first, last=True), folder)
+        other = _Finished(first, kept, budget.remarks)
+        if not budget.remarks and other.error < found.error:
+            found = other
+    if not found.layers:
         msg = f"No layer of {model.path} gets smaller by this request; ask for more."
         raise RankError(msg, code="nothing_to_gain")
     return Compressed(
-        model=stage.model,
-        edits=edits_of(solutions),
-        layers=layers,
-        curves=curves,
+        model=found.stage.model,
+        edits=edits_of(found.solutions),
+        layers=found.layers,
+        curves=_curves(first),
         kept=places.refused,
-        predicted=None if stage.observed is None else sum(c.share or 0.0 for c in layers),
-        measured=measured,
-        remarks=(*budget.remarks, *(r for found in solutions.values() for r in found.remarks)),
+        predicted=None if observe is None else sum(c.share or 0.0 for c in found.layers),
+        measured=found.measured,
+        remarks=found.remarks,
     )
+
+
+class _Finished:
+    """A choice that was solved for, and what the network does with it."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        chosen: Sequence[Option],
+        remarks: Sequence[str],
+        narrowed: tuple[LayerChange, ...] = (),
+    ) -> None:
+        self.stage = stage
+        self.solutions, self.measured, method = stage.finished(chosen)
+        self.layers = (*narrowed, *_changes(chosen, self.solutions, method, stage))
+        of_forms = (remark for found in self.solutions.values() for remark in found.remarks)
+        self.remarks = (*remarks, *of_forms)
+
+    @property
+    def error(self) -> float:
+        """Of the outputs, on held-out inputs."""
+        return math.inf if self.measured is None else self.measured.output_error
 
 
 def _finite_places(model: ModelFile) -> Places:
