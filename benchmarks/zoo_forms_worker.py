@@ -9,6 +9,7 @@ caller knows where a file ended this process. Files load in safe mode.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -17,8 +18,17 @@ from typing import Any
 import compatibility_worker
 from compatibility_worker import Runtime, compare, first_outputs, one_line
 
-# Some models take in large images.
+# Some models take in large images: few of them, at one scale, tell as much.
 compatibility_worker.BATCH = 2
+LARGE = 100_000
+
+
+def scale_down(model: Any) -> None:  # noqa: ANN401  # a model of Keras
+    """Compare a model of large inputs with fewer of them."""
+    sizes = [math.prod(axis or 1 for axis in x.shape) for x in model.inputs]
+    large = max(sizes, default=0) > LARGE
+    compatibility_worker.BATCH = 1 if large else 2
+    compatibility_worker.SCALES = (0.1,) if large else (1.0, 0.1, 0.01)
 
 
 def examine(runtime: Runtime, original: str, copies: list[str]) -> Iterator[dict[str, Any]]:
@@ -27,6 +37,7 @@ def examine(runtime: Runtime, original: str, copies: list[str]) -> Iterator[dict
     try:
         model = runtime.load(original)
         found["original_loads"] = True
+        scale_down(model)
         size, outputs = first_outputs(runtime, model)
         found["original_runs"] = True
     except Exception as caught:
