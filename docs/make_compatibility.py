@@ -104,6 +104,44 @@ def tested(spread: dict[str, float], still: list[str]) -> str:
     return f"{sentence} On these random inputs it does not in {names}." if still else sentence
 
 
+def whole_networks() -> str:
+    """Return what all layers of the files can save, and whether every form of them computes the same."""
+    document = json.loads((RESULTS / "zoo-forms.json").read_text(encoding="utf-8"))
+    totals, written = document["totals"], document["totals"]["written"]
+    read = totals["read, with weights"]
+    rows = [
+        [f"{share}", f"{count} of {read}", f"{100 * count / read:.0f} %"]
+        for share, count in totals["saves"].items()
+    ]
+    apart = [
+        (row["file"], turn["relative_difference"])
+        for row in document["rows"]
+        for turn in row.get("turns", [])
+        if turn["outcome"] == "differs"
+    ]
+    named = "; ".join(f"{code(name)} by {worst:.1e}" for name, worst in apart)
+    loads = [row["quarter"].get("compressed_loads") for row in document["rows"] if "quarter" in row]
+    known = sum(row.get("quarter", {}).get("original_loads") is True for row in document["rows"])
+    return f"""## All layers: `--layers all`
+
+{read} of the {totals["files"]} files can be read and have weights. With every layer that has a form at a quarter of its largest
+size (rank, units, dimensions of heads), in the form that alone saves most, so many files lose at least this share of
+all their parameters (what a file may lose before it answers worse is another question, which only data answers):
+
+{table(["saved, at least", "files", "share"], rows)}
+
+Keras 3 loads {sum(found is True for found in loads)} of these small files, and {known} of their originals as they are or modernized.
+
+Every form of every layer, {totals["forms"]} in all, is also written at full size, where it must compute what the layer did:
+{written["same"]} files with different forms compute in Keras 3 what the original does, {written["differs"]} do not ({named}); {written["not comparable"]} cannot be compared,
+because they need their authors' own layers or did not come to an end in time; {written["refused"]} are refused.
+
+    {" ".join(document["command"])}
+
+The figures are in [zoo-forms.json](../benchmarks/results/zoo-forms.json).
+"""
+
+
 def render() -> str:
     """Return the page."""
     document = json.loads((RESULTS / "compatibility.json").read_text(encoding="utf-8"))
@@ -150,6 +188,7 @@ content, since some names say the wrong format.
 
 {table(COLUMNS, [cells(row) for row in rows])}
 
+{whole_networks()}
 ## What the refusals say
 
 {sentences(rows)}
