@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lrcompress.compression.network.candidates import Option
 from lrcompress.compression.network.hulls import path_of, trimmed
-from lrcompress.compression.network.request import NetworkRequest
+from lrcompress.compression.network.request import LayerChange, NetworkRequest
 from lrcompress.compression.network.stage import Stage, edits_of, in_place
 from lrcompress.errors import RankError
 from lrcompress.events import progress
@@ -25,6 +25,7 @@ class Budget:
 
     Attributes:
         remarks: Sentences for the user.
+        is_met: Whether the last choice keeps to it.
     """
 
     def __init__(self, request: NetworkRequest, model: ModelFile, stage: Stage) -> None:
@@ -33,7 +34,7 @@ class Budget:
         Raises:
             RankError: If it needs inputs and there are none, or shapes that the file does not tell.
         """
-        self._model = model
+        self._model, self.is_met = model, True
         self.name, self.value = request.budget or _DEFAULTS[stage.observed is not None]
         self.remarks: list[str] = []
         if self.name == "max_drop" and (
@@ -53,11 +54,25 @@ class Budget:
             "multiplications": self.value * _multiplications(stage),
             "target_size": (model.size - model.optimizer_bytes - self.value) / self._each,
         }.get(self.name, 0.0)
+        self._asked = self._least
 
     @property
     def is_share(self) -> bool:
         """Whether so much is to be saved, whatever it costs."""
         return self.name in ("reduction", "multiplications", "target_size")
+
+    def about(self, layers: Sequence[LayerChange]) -> list[str]:
+        """Return what the user should know of it, by what becomes of the layers in the end."""
+        if self.is_met:
+            return self.remarks
+        which = "multiplications" if self.name == "multiplications" else "parameters"
+        pairs = [(getattr(c, f"{which}_before"), getattr(c, f"{which}_after")) for c in layers]
+        saved = sum((before or 0) - (after or 0) for before, after in pairs)
+        return [
+            *self.remarks,
+            f"{self.name} {self.value:g} would need {self._asked:,.0f} {which} saved; these layers can save "
+            f"{saved:,}: that is what was done.",
+        ]
 
     def choose(
         self, stage: Stage, spent: Sequence[Option] = (), *, last: bool = False
@@ -76,8 +91,8 @@ class Budget:
         steps = path.saving(self._least)
         chosen = path.at(len(path.steps) if steps is None else steps)
         saved = sum(map(self._counts, chosen))
-        if steps is None:
-            self._say_most(saved)
+        self.is_met = steps is not None
+        if not self.is_met:
             return chosen
         return trimmed(chosen, slots, saved - self._least, self._counts)
 
@@ -101,14 +116,6 @@ class Budget:
             f"{self.value:,.0f} bytes cannot be reached; the file is the smallest that these layers allow."
         )
         return chosen
-
-    def _say_most(self, saved: float) -> None:
-        unit = "multiplications" if self.name == "multiplications" else "parameters"
-        done = sum(map(len, self.remarks))
-        self.remarks = [
-            f"{self.name} {self.value:g} would need {self._least:,.0f} {unit} saved; these layers can save "
-            f"{saved:,.0f}: that is what was done."
-        ] if not done else self.remarks  # fmt: skip
 
     def _by_drop(self, stage: Stage) -> list[Option]:
         """Return the options that save most while the drop on held-out inputs is allowed."""

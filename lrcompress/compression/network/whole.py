@@ -80,13 +80,13 @@ def compress(
             chosen = budget.choose(stage, narrow, last=number == _NARROWINGS - 1)
     chosen = [option for option in chosen if not option.form.narrows]
     chosen = budget.fitted(stage, chosen, folder)
-    found = _Finished(stage, chosen, budget.remarks, tuple(narrowed))
+    found = _Finished(stage, chosen, budget, tuple(narrowed))
     if narrowed and found.measured is not None and budget.is_share:
         # Where layers keep their widths more is lost by each, but less at once: what is better is measured.
         budget = Budget(request, model, first)
         kept = budget.fitted(first, budget.choose(first, last=True), folder)
-        other = _Finished(first, kept, budget.remarks)
-        if not budget.remarks and other.error < found.error:
+        other = _Finished(first, kept, budget)
+        if budget.is_met and other.error < found.error:
             found = other
     if not found.layers:
         msg = f"No layer of {model.path} gets smaller by this request; ask for more."
@@ -110,14 +110,14 @@ class _Finished:
         self,
         stage: Stage,
         chosen: Sequence[Option],
-        remarks: Sequence[str],
+        budget: Budget,
         narrowed: tuple[LayerChange, ...] = (),
     ) -> None:
         self.stage = stage
         self.solutions, self.measured, method = stage.finished(chosen)
         self.layers = (*narrowed, *_changes(chosen, self.solutions, method, stage))
         of_forms = (remark for found in self.solutions.values() for remark in found.remarks)
-        self.remarks = (*remarks, *of_forms)
+        self.remarks = (*budget.about(self.layers), *of_forms)
 
     @property
     def error(self) -> float:
