@@ -4,16 +4,52 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
 
 from lrcompress.compression.network.candidates import Option
+from lrcompress.kinds import Form
 
-# Options of a layer, or of layers that a form changes together, chosen at once.
-_Choice = tuple[Option, ...]
-_Point = tuple[float, float, _Choice]  # what is saved, the error, and by what
-# Of a layer, on its hull: more would make pairs of layers too many.
-_MOST = 40
+# Points of a layer's hull, or of layers that are chosen together: more take longer and say little.
+_MOST = 64
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Options of some layers, taken together.
+
+    Attributes:
+        saved: What they save.
+        error: Theirs, summed.
+        options: Themselves.
+        narrow: By the path of a layer that is narrower then the share of its weights that is left.
+        factored: Paths of layers that are changed otherwise.
+    """
+
+    saved: float = 0.0
+    error: float = 0.0
+    options: tuple[Option, ...] = ()
+    narrow: Mapping[str, float] = field(default_factory=dict)
+    factored: frozenset[str] = frozenset()
+
+    def bars(self, form: Form) -> bool:
+        """Return whether a form changes a layer again; one that is narrower can be put in factors."""
+        return not (self.narrow.keys() if form.narrows else self.factored).isdisjoint(form.touches)
+
+    def plus(self, option: Option, saved: float) -> _Point:
+        """Return these options and another one, which saves less of a layer that is narrower."""
+        path, form = option.place.path, option.form
+        left = self.narrow.get(path, 1.0)
+        narrow, factored = self.narrow, self.factored
+        if form.narrows:
+            share = form.parameters(option.size) / max(form.before, 1)
+            narrow = {**narrow, **{p: share * narrow.get(p, 1.0) for p in form.touches}}
+        else:
+            factored = factored.union(form.touches)
+        return _Point(
+            self.saved + left * saved, self.error + option.error, (*self.options, option), narrow, factored
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -21,7 +57,7 @@ class Path:
     """Choices along the lower hulls, from nothing saved to everything: each step saves more.
 
     Attributes:
-        hulls: Points of each group of layers, the first of them (0, 0, ()).
+        hulls: Points of each group of layers, the first of them empty.
         steps: Number of the group that goes on to its next point, in order.
     """
 
@@ -33,7 +69,7 @@ class Path:
         places = [0] * len(self.hulls)
         for group in self.steps[:steps]:
             places[group] += 1
-        return [o for hull, i in zip(self.hulls, places, strict=True) for o in hull[i][2]]
+        return [o for hull, i in zip(self.hulls, places, strict=True) for o in hull[i].options]
 
     def saving(self, least: float) -> int | None:
         """Return the number of steps that save at least so much, None where nothing does."""
@@ -42,7 +78,7 @@ class Path:
             if saved >= least:
                 return number
             hull, i = self.hulls[group], places[group]
-            saved += hull[i + 1][0] - hull[i][0]
+            saved += hull[i + 1].saved - hull[i].saved
             places[group] += 1
         return len(self.steps) if saved >= least else None
 
@@ -56,14 +92,34 @@ def path_of(slots: Sequence[Sequence[Option]], saved: Callable[[Option], float])
     """
     hulls: list[list[_Point]] = []
     for group in _groups(slots):
-        hull = _hull([(0.0, 0.0, ())])
+        hull = [_Point()]
         for slot in group:
-            own: list[_Point] = [(saved(o), o.error, (o,)) for o in slot]
             # Each form by itself: the best of one may be barred where another layer's touches it.
-            forms = {o.form.name for o in slot}
-            points = [p for f in forms for p in _hull([q for q in own if q[2][0].form.name == f])]
-            both = [_both(a, b) for a in hull for b in points if _apart(a, b)]
-            hull = _hull(hull + both)
+            forms = {o.form.name: [p for p in slot if p.form.name == o.form.name] for o in slot}
+            alone = [
+                own[j]
+                for own in forms.values()
+                for _, j in _hull(
+                    [
+                        (0.0, 0.0, None, -1),
+                        *((saved(o), o.error, None, j) for j, o in enumerate(own)),
+                    ]
+                )
+                if j >= 0
+            ]
+            pairs: list[_Pair] = [(p.saved, p.error, p, -1) for p in hull]
+            for j, option in enumerate(alone):
+                path, amount, error = option.place.path, saved(option), option.error
+                pairs += [
+                    (p.saved + p.narrow.get(path, 1.0) * amount, p.error + error, p, j)
+                    for p in hull
+                    if not p.bars(option.form)
+                ]
+            hull = [
+                p if j < 0 or p is None else p.plus(alone[j], saved(alone[j]))
+                for p, j in _hull(pairs)
+                if p is not None
+            ]
         hulls.append(hull)
     heap = [(_slope(hull, 0), g, 0) for g, hull in enumerate(hulls) if len(hull) > 1]
     heapq.heapify(heap)
@@ -122,47 +178,31 @@ def _groups(slots: Sequence[Sequence[Option]]) -> list[list[Sequence[Option]]]:
     return list(found.values())
 
 
-def _apart(one: _Point, other: _Point) -> bool:
-    """Return whether no layer is changed twice, but for a narrower one that is put in factors."""
-    return all(
-        a.form.narrows != b.form.narrows or set(a.form.touches).isdisjoint(b.form.touches)
-        for a in one[2]
-        for b in other[2]
-    )
+# What is saved, the error, and by what: points to go on from, and the number of an option.
+_Pair = tuple[float, float, "_Point | None", int]
 
 
-def _both(one: _Point, other: _Point) -> _Point:
-    (new,) = other[2]
-    left = 1.0
-    for option in one[2]:
-        if option.form.narrows and new.place.path in option.form.touches:
-            left *= option.form.parameters(option.size) / max(option.form.before, 1)
-    return one[0] + left * other[0], one[1] + other[1], (*one[2], new)
-
-
-def _hull(points: list[_Point]) -> list[_Point]:
-    """Return the lower convex hull: from the least saved on, each step dearer than the one before."""
-    kept: list[_Point] = []
-    for point in sorted(points, key=lambda p: (p[0], p[1])):
+def _hull(points: list[_Pair]) -> list[tuple[_Point | None, int]]:
+    """Return the lower convex hull: from nothing saved on, each step dearer than the one before."""
+    kept: list[_Pair] = []
+    for point in sorted(points, key=itemgetter(0, 1)):
         if point[0] < 0:
             continue
-        while kept and kept[-1][1] >= point[1] and kept[-1][2]:
+        while len(kept) > 1 and kept[-1][1] >= point[1]:
             kept.pop()
         if kept and kept[-1][0] == point[0]:
             continue
-        while len(kept) > 1 and _gradient(kept[-2], kept[-1]) >= _gradient(kept[-2], point):
+        while len(kept) > 1 and (kept[-1][1] - kept[-2][1]) * (point[0] - kept[-2][0]) >= (
+            point[1] - kept[-2][1]
+        ) * (kept[-1][0] - kept[-2][0]):
             kept.pop()
         kept.append(point)
     if len(kept) > _MOST:
         step = len(kept) / _MOST
         kept = [kept[int(i * step)] for i in range(_MOST - 1)] + [kept[-1]]
-    return kept
-
-
-def _gradient(one: _Point, other: _Point) -> float:
-    return (other[1] - one[1]) / (other[0] - one[0])
+    return [(point, number) for _, _, point, number in kept]
 
 
 def _slope(hull: Sequence[_Point], i: int) -> float:
-    slope = _gradient(hull[i], hull[i + 1])
+    slope = (hull[i + 1].error - hull[i].error) / (hull[i + 1].saved - hull[i].saved)
     return slope if math.isfinite(slope) else math.inf
