@@ -1,19 +1,14 @@
 """What a layer kind is, from its config and arrays alone: no Keras, no files.
 
-A kind is one file: it implements `protocol.Kind` and stands in `KINDS`, and everything else follows.
+Every kind is in `lrcompress.kinds.registry`, which loads them and their mathematics; here are those that may
+end a model.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
-from lrcompress.kinds.attention import Attention
-from lrcompress.kinds.between import acts_on_each
-from lrcompress.kinds.conv.convolution import Convolution, TransposedConvolution
-from lrcompress.kinds.conv.separable import SeparableConvolution
-from lrcompress.kinds.dense import Dense
-from lrcompress.kinds.einsum import Einsum
-from lrcompress.kinds.embedding import Embedding
+from lrcompress.kinds.dense.head import DenseHead
 from lrcompress.kinds.protocol import (
     Array,
     Arrays,
@@ -31,15 +26,11 @@ from lrcompress.kinds.protocol import (
     folded,
     product,
 )
-from lrcompress.kinds.recurrent import Recurrent
-from lrcompress.kinds.shapes.multiplications import multiplications
 from lrcompress.kinds.terms import as_dict, is_built_in
 
 __all__ = [
     "CLASSES",
-    "FAMILIES",
     "HEADS",
-    "KINDS",
     "NAMES",
     "PER_STEP",
     "Array",
@@ -55,30 +46,16 @@ __all__ = [
     "Serialized",
     "Solution",
     "View",
-    "acts_on_each",
-    "any_kind_of",
+    "built_in_class",
     "folded",
     "is_wrapped",
     "kind_of",
-    "multiplications",
     "peeled",
     "product",
 ]
 
-# Of the first that fits.
-KINDS: tuple[Kind, ...] = (
-    Dense(),
-    Convolution(),
-    TransposedConvolution(),
-    SeparableConvolution(),
-    Recurrent(),
-    Embedding(),
-    Einsum(),
-    Attention(),
-)
-FAMILIES = tuple(dict.fromkeys(kind.family for kind in KINDS))
 # Those that may end a model: without --layers the last of them is factorized.
-HEADS: tuple[HeadKind, ...] = (Dense(),)
+HEADS: tuple[HeadKind, ...] = (DenseHead(),)
 CLASSES = frozenset[str]().union(*(kind.classes for kind in HEADS))
 PER_STEP = frozenset[str]().union(*(kind.per_step for kind in HEADS))
 # For sentences.
@@ -99,20 +76,13 @@ def peeled(entry: dict[str, Any]) -> dict[str, Any]:
 
 def kind_of(entry: dict[str, Any]) -> HeadKind | None:
     """Return the kind of a serialized layer that may end a model, wrappers peeled; None of others."""
-    return _of(HEADS, entry)
+    name = built_in_class(entry)
+    return next((kind for kind in HEADS if name in kind.classes), None)
 
 
-def any_kind_of(entry: dict[str, Any]) -> Kind | None:
-    """Return the kind of a serialized layer, wrappers peeled; None of a layer of no known kind."""
-    return _of(KINDS, entry)
-
-
-_K = TypeVar("_K", bound=Kind)
-
-
-def _of(kinds: tuple[_K, ...], entry: dict[str, Any]) -> _K | None:
+def built_in_class(entry: dict[str, Any]) -> str | None:
+    """Return the class of a serialized layer, wrappers peeled; None of a layer that is not Keras' own."""
     entry = peeled(entry)
     if not is_built_in(entry) or not isinstance(entry.get("config"), dict):
         return None
-    class_name = str(entry.get("class_name"))  # in a stranger's file it may be anything
-    return next((kind for kind in kinds if class_name in kind.classes), None)
+    return str(entry.get("class_name"))  # in a stranger's file it may be anything

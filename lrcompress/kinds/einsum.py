@@ -22,7 +22,6 @@ from lrcompress.kinds.linear import (
     LinearForm,
     drawn_steps,
     gather_rows,
-    refuse_kernel,
     with_constant,
 )
 from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Place, Refusal, Serialized
@@ -103,7 +102,7 @@ class Einsum:
             return Refusal(
                 "equation", f"has a kernel that is no single matrix by its equation {stated}"
             )
-        return refuse_kernel(layer)
+        return terms.refuse_kernel(layer)
 
     def forms(self, place: Place) -> tuple[Form, ...]:
         """Return two of them in a row."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.kinds.linear import refuse_kernel
+from lrcompress.kinds import terms
 from lrcompress.kinds.protocol import Arrays, Batch, Form, Place, Refusal, Serialized
 from lrcompress.kinds.recurrent import bare_factor
 from lrcompress.kinds.table_forms import Absorbed, Widened, inputs_of, sized
@@ -23,7 +23,7 @@ class Embedding:
 
     def refuse(self, layer: Serialized) -> Refusal | None:
         """Refuse a table that is quantized, or is not all there is to it."""
-        return refuse_kernel(layer)
+        return terms.refuse_kernel(layer)
 
     def forms(self, place: Place) -> tuple[Form, ...]:
         """Return a narrower table whose rows are widened, or that its consumers take in as they are."""

@@ -15,7 +15,6 @@ from lrcompress.kinds.protocol import (
     Batch,
     LinearKind,
     Place,
-    Refusal,
     Serialized,
     Solution,
 )
@@ -166,24 +165,6 @@ def bare_dense(config: dict[str, Any], name: str, units: int, *, keras1: bool) -
     # An embedding of early Keras 2 states the type of its words.
     kept = ("trainable",) if (terms.compute_dtype(config) or "").startswith("int") else _KEPT
     return made | {key: copy.deepcopy(config[key]) for key in kept if key in config}
-
-
-def refuse_kernel(layer: Serialized) -> Refusal | None:
-    """Return why a kernel cannot be factorized that is quantized, or is not all there is to it."""
-    mode = terms.quantization(layer.config)
-    if mode is not None:
-        why = (
-            f"is quantized ({mode}); "
-            "expected a float kernel: factorize the model before quantizing it."
-        )
-        return Refusal("quantized", why)
-    if layer.config.get("lora_rank"):
-        why = (
-            "has LoRA enabled; expected a plain kernel: "
-            "merge the adapters first (save the model after quantize or a weight merge)."
-        )
-        return Refusal("lora", why)
-    return None
 
 
 def gather_rows(

@@ -179,7 +179,7 @@ class Form(Protocol):
 
 
 class Kind(Protocol):
-    """A family of Keras classes in JSON and arrays; `lrcompress.kinds.KINDS` lists them.
+    """A family of Keras classes in JSON and arrays; `KINDS` of `lrcompress.kinds.registry` lists them.
 
     Attributes:
         name: What messages call it.
@@ -229,10 +229,22 @@ class LinearKind(Kind, Protocol):
         ...
 
 
-class HeadKind(Kind, Protocol):
-    """A kind that may end a model: its layers are found, described, split and joined one by one."""
+class HeadKind(Protocol):
+    """A kind that may end a model: its layers are found, described, split and joined one by one.
 
+    Attributes:
+        name: What messages call it.
+        classes: Keras' class names, of all versions.
+        per_step: Those of them that are applied at each step of a sequence.
+    """
+
+    name: str
+    classes: frozenset[str]
     per_step: frozenset[str]
+
+    def refuse(self, layer: Serialized) -> Refusal | None:
+        """Return why a layer cannot be factorized, judged by its config; None where it can be."""
+        ...
 
     def views(self, layer: Serialized) -> tuple[View, ...]:
         """Return the matrices of a layer, from shapes alone; none where its arrays do not fit its config."""

@@ -6,6 +6,8 @@ import copy
 import re
 from typing import Any
 
+from lrcompress.kinds.protocol import Refusal, Serialized
+
 # Prefixes of the modules that built-in layers come from; files without a module (legacy ones) are
 # taken at their word, as Keras does.
 _BUILT_IN = ("keras.", "tf_keras.", "tensorflow.keras", "tensorflow.python.keras")
@@ -78,6 +80,24 @@ def quantization(config: dict[str, Any]) -> str | None:
         name = inner.get("name") or inner.get("mode") or class_name
         policy = class_name if _QUANTIZED.search(class_name) else name
     return policy if isinstance(policy, str) and _QUANTIZED.search(policy) else None
+
+
+def refuse_kernel(layer: Serialized) -> Refusal | None:
+    """Return why a kernel cannot be factorized that is quantized, or is not all there is to it."""
+    mode = quantization(layer.config)
+    if mode is not None:
+        why = (
+            f"is quantized ({mode}); "
+            "expected a float kernel: factorize the model before quantizing it."
+        )
+        return Refusal("quantized", why)
+    if layer.config.get("lora_rank"):
+        why = (
+            "has LoRA enabled; expected a plain kernel: "
+            "merge the adapters first (save the model after quantize or a weight merge)."
+        )
+        return Refusal("lora", why)
+    return None
 
 
 def holds_array(value: object) -> bool:

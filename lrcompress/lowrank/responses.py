@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -143,28 +142,32 @@ def response_basis(kernel: NDArray[Any], seen: RowMoments | None) -> tuple[Float
 
     k is min(m, n). Without rows they are the squared singular values and right singular vectors.
     """
+    from scipy.linalg import cholesky, eigh, qr
+
     m, n = kernel.shape
     wide = kernel.astype(np.float64)
     if m < n and (seen is None or seen.is_whole):
         # Through the (m, m) matrix, which has the same nonzero eigenvalues.
-        half = wide if seen is None else scipy.linalg.cholesky(seen.covariance) @ wide
-        values, left = scipy.linalg.eigh(half @ half.T)
+        half = wide if seen is None else cholesky(seen.covariance) @ wide
+        values, left = eigh(half @ half.T)
         order = np.argsort(values)[::-1]
         values, left = np.maximum(values[order], 0), left[:, order]
-        basis, _ = scipy.linalg.qr(half.T @ left, mode="economic")
+        basis, _ = qr(half.T @ left, mode="economic")
         return values, basis
     gram = wide.T @ wide if seen is None else seen.responses(kernel)
-    values, basis = scipy.linalg.eigh(gram)
+    values, basis = eigh(gram)
     order = np.argsort(values)[::-1][: min(m, n)]
     return np.maximum(values[order], 0), basis[:, order]
 
 
 def metric_of(moments: NDArray[np.float64]) -> Floats:
     """Return R with ``R R^T`` the second moments (n, n) of gradients, damped: what seems not to matter still may."""
+    from scipy.linalg import cholesky
+
     size = len(moments)
     damped = moments + _INDIFFERENCE * np.trace(moments) / size * np.eye(size)
     scale = np.trace(damped) / size
-    return np.asarray(scipy.linalg.cholesky(damped / scale, lower=True))
+    return np.asarray(cholesky(damped / scale, lower=True))
 
 
 def takes_metric(seen: object) -> bool:
@@ -232,6 +235,8 @@ def _ridge(
     x: NDArray[np.float32], y: NDArray[np.float32], every: NDArray[np.float32], ridge: float
 ) -> Floats:
     """Return the regression of y on some features x, damped by the mean variance of `every` feature."""
+    from scipy.linalg import solve
+
     count, m = every.shape
     damping = (_DAMPING + ridge * m / count) * np.square(every, dtype=np.float64).sum() / m
     damping = max(float(damping), np.finfo(np.float64).tiny)
@@ -239,10 +244,10 @@ def _ridge(
         # Through the (k, k) matrix of the rows, which are fewer.
         gram = _product(x.T, x.T)
         gram[np.diag_indices(count)] += damping
-        return np.asarray(x.T @ scipy.linalg.solve(gram, y, assume_a="pos"))
+        return np.asarray(x.T @ solve(gram, y, assume_a="pos"))
     gram = _product(x, x)
     gram[np.diag_indices(len(gram))] += damping
-    return np.asarray(scipy.linalg.solve(gram, _product(x, y), assume_a="pos"))
+    return np.asarray(solve(gram, _product(x, y), assume_a="pos"))
 
 
 def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> Floats:

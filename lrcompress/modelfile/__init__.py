@@ -3,20 +3,26 @@
 Two that are one matrix already are found as one, and written with another rank, or as one.
 
 Reads HDF5 files of Keras 1 to 3 and `.keras` archives of 2.12 to 3, told by content. What is
-written opens in plain Keras, in safe mode, without custom objects.
+written opens in plain Keras, in safe mode, without custom objects. What finds the places of whole
+networks is loaded when it is first used, with all layer kinds.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.modelfile.container import kept_open
 from lrcompress.modelfile.end import check_has_sites
 from lrcompress.modelfile.find import find_head, find_sites, head_paths
 from lrcompress.modelfile.loadable import check_loadable, made_of, model_of, open_for_keras
 from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
-from lrcompress.modelfile.places import Places, find_places
 from lrcompress.modelfile.read import not_finite, open_model, read_arrays, read_bias, read_kernel
 from lrcompress.modelfile.rewrite import write_changed, write_merged, write_replaced
 from lrcompress.modelfile.sniff import SUFFIXES
+
+if TYPE_CHECKING:
+    from lrcompress.modelfile.places import Places as Places
+    from lrcompress.modelfile.places import find_places as find_places
 
 __all__ = [
     "SUFFIXES",
@@ -44,3 +50,13 @@ __all__ = [
     "write_merged",
     "write_replaced",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  # PEP 562
+    """Load the places of whole networks when they are first asked for."""
+    if name not in ("Places", "find_places"):
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from lrcompress.modelfile import places
+
+    return getattr(places, name)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lrcompress.kinds import Place, Serialized, acts_on_each, any_kind_of, is_wrapped, peeled
+from lrcompress.kinds import Place, Serialized, is_wrapped, peeled
+from lrcompress.kinds.between import acts_on_each
+from lrcompress.kinds.registry import any_kind_of
 from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, as_dict, as_list, hands_on, is_built_in
 from lrcompress.modelfile.graph import Container, Item, Ref, tensors
 from lrcompress.modelfile.order import layer_order, leads_to_output

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lrcompress.kinds import Batch, Place, Serialized
-from lrcompress.kinds.dense import Dense
+from lrcompress.kinds.dense.kind import Dense
 from lrcompress.modelfile import find_places, open_model, read_arrays, write_changed
 
 KIND = Dense()

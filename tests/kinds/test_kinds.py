@@ -11,7 +11,7 @@ import pytest
 
 import lrcompress
 from lrcompress import kinds
-from lrcompress.kinds import HEADS, KINDS, Serialized, View, kind_of, peeled
+from lrcompress.kinds import HEADS, Serialized, View, kind_of, peeled
 from lrcompress.modelfile import Replacement, find_head, open_model, read_kernel, write_replaced
 
 RNG = np.random.default_rng(0)
@@ -157,7 +157,7 @@ def test_a_dense_whose_arrays_do_not_fit_has_no_matrix(
     arrays = tuple(np.empty(shape) for shape in shapes)
     layer = Serialized("Dense", {"name": "d", "units": 3} | config, arrays)
 
-    views = KINDS[0].views(layer)
+    views = HEADS[0].views(layer)
 
     assert bool(views) == fits
     if fits:
@@ -172,9 +172,9 @@ def test_a_split_dense_keeps_what_it_is_and_the_new_one_is_bare(keras: int) -> N
         "output_dim": 3, "bias": True, "W_regularizer": {"l2": 1},
     }  # fmt: skip
     layer = Serialized("Dense", config, (np.ones((4, 3)), np.ones(3)))
-    (view,) = KINDS[0].views(layer)
+    (view,) = HEADS[0].views(layer)
 
-    first, second = KINDS[0].split(view, layer, (np.ones((4, 2)), np.ones((2, 3)), None), "new")
+    first, second = HEADS[0].split(view, layer, (np.ones((4, 2)), np.ones((2, 3)), None), "new")
 
     units, bias, regularizer = (
         ("units", "use_bias", "kernel_regularizer") if keras == 2

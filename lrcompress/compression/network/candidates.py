@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from lrcompress.compression.network.request import CurvePoint, Observed
-from lrcompress.kinds import Arrays, Form, Place, Solution, multiplications
+from lrcompress.kinds import Arrays, Form, Place, Solution
+from lrcompress.kinds.shapes import multiplications
 
 # Sizes of each form that are solved for, in even ratios down to 1: with the smallest at 5 % of a
 # kernel some networks could only be made small enough by ruining another layer.

@@ -23,7 +23,8 @@ from lrcompress.errors import (
     first_three,
     in_place_of,
 )
-from lrcompress.kinds import FAMILIES, Place
+from lrcompress.kinds import Place
+from lrcompress.kinds.registry import FAMILIES
 from lrcompress.modelfile import (
     SUFFIXES,
     ModelFile,

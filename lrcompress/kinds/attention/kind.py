@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from lrcompress.kinds import terms
 from lrcompress.kinds.attention.attended import gather_attended, named, new_moments
 from lrcompress.kinds.attention.forms import Dimensions
-from lrcompress.kinds.linear import refuse_kernel
 from lrcompress.kinds.protocol import Arrays, Batch, Form, Place, Refusal, Serialized
 
 
@@ -24,7 +24,7 @@ class Attention:
 
     def refuse(self, layer: Serialized) -> Refusal | None:
         """Refuse kernels that are quantized, or not all there is to them."""
-        return refuse_kernel(layer)
+        return terms.refuse_kernel(layer)
 
     def forms(self, place: Place) -> tuple[Form, ...]:
         """Return fewer dimensions of scores, of values, and of both at once."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lrcompress.kinds import terms
 from lrcompress.kinds.conv.chains import merged_windows
 from lrcompress.kinds.conv.forms import Channels, WindowForm
 from lrcompress.kinds.conv.layers import convolution
@@ -20,7 +21,6 @@ from lrcompress.kinds.conv.shared_forms import Inputs, RowsColumns, Tucker
 from lrcompress.kinds.conv.window import PLAIN, TRANSPOSED, Window, blocks, window_of
 from lrcompress.kinds.linear import (
     gather_rows,
-    refuse_kernel,
     with_constant,
 )
 from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Place, Refusal, Serialized
@@ -37,7 +37,7 @@ class Convolution:
 
     def refuse(self, layer: Serialized) -> Refusal | None:
         """Refuse a kernel that is quantized, or is not all there is to it."""
-        return refuse_kernel(layer)
+        return terms.refuse_kernel(layer)
 
     def forms(self, place: Place) -> tuple[Form, ...]:
         """Return the forms that make sense for the window: of a single pixel it is a Dense."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lrcompress.kinds import terms
 from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.conv.chains import LAST
 from lrcompress.kinds.conv.convolution import shifted
@@ -15,7 +16,7 @@ from lrcompress.kinds.conv.forms import WindowForm
 from lrcompress.kinds.conv.layers import pointwise, settled
 from lrcompress.kinds.conv.patches import patches
 from lrcompress.kinds.conv.window import Window, window_of
-from lrcompress.kinds.linear import refuse_kernel, with_constant
+from lrcompress.kinds.linear import with_constant
 from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Place, Refusal, Serialized
 from lrcompress.lowrank.responses import RowMoments
 
@@ -30,7 +31,7 @@ class SeparableConvolution:
 
     def refuse(self, layer: Serialized) -> Refusal | None:
         """Refuse a kernel that is quantized, or is not all there is to it."""
-        return refuse_kernel(layer)
+        return terms.refuse_kernel(layer)
 
     def forms(self, place: Place) -> tuple[Form, ...]:
         """Return fewer responses of A; the depthwise kernel has no rank to lose."""

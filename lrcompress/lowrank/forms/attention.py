@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -29,8 +28,10 @@ def score_basis(query: NDArray[Any], key: NDArray[Any]) -> tuple[Floats, Floats,
         query: Second moment of the queries, (k, k).
         key: The same of the keys, less what all keys of a sequence share: softmax does not see it.
     """
+    from scipy.linalg import svd
+
     of_query, of_key = _root(query), _root(key)
-    left, values, right = scipy.linalg.svd(of_query @ of_key.T)
+    left, values, right = svd(of_query @ of_key.T)
     kept = values > _LEAST * values[0]
     scale = np.where(kept, 1 / np.sqrt(np.where(kept, values, 1)), 0)
     return values, of_key.T @ right.T * scale, of_query.T @ left * scale
@@ -38,7 +39,9 @@ def score_basis(query: NDArray[Any], key: NDArray[Any]) -> tuple[Floats, Floats,
 
 def _root(moment: NDArray[Any]) -> Floats:
     """Return R with ``R^T R = M``, which need not have full rank."""
-    values, vectors = scipy.linalg.eigh(moment)
+    from scipy.linalg import eigh
+
+    values, vectors = eigh(moment)
     return np.asarray(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)
 
 
@@ -67,6 +70,8 @@ class ValueBasis(NamedTuple):
         Returns:
             The kernel, and what of the whole output is lost: a kernel of the shape of `outputs`.
         """
+        from scipy.linalg import solve
+
         heads, each, width, n = self.outputs.shape
         made = np.zeros((heads, each, width, heads, each, size))
         for head in range(heads):
@@ -78,7 +83,7 @@ class ValueBasis(NamedTuple):
         seen = down.T @ self.moment
         gram = seen @ down
         gram[np.diag_indices_from(gram)] += max(_RIDGE * np.trace(gram) / len(gram), 1e-300)
-        found = found + scipy.linalg.solve(gram, seen @ (target - down @ found), assume_a="pos")
+        found = found + solve(gram, seen @ (target - down @ found), assume_a="pos")
         return found.reshape(heads, each, size, n), (target - down @ found).reshape(
             self.outputs.shape
         )
@@ -91,6 +96,8 @@ class ValueBasis(NamedTuple):
 
 def value_basis(outputs: NDArray[Any], moment: NDArray[Any]) -> ValueBasis:
     """Return the dimensions of the values of each head; see there for the arguments."""
+    from scipy.linalg import eigh
+
     heads, each, width, _ = outputs.shape
     outputs = outputs.astype(np.float64)
     blocks = moment.reshape(heads, each, width, heads, each, width)
@@ -98,10 +105,10 @@ def value_basis(outputs: NDArray[Any], moment: NDArray[Any]) -> ValueBasis:
     for head in range(heads):
         # Queries that share a value share its dimensions: one metric for all of them.
         metric = np.mean([blocks[head, q, :, head, q] for q in range(each)], axis=0)
-        values, vectors = scipy.linalg.eigh(metric)
+        values, vectors = eigh(metric)
         values = np.sqrt(np.maximum(values, max(_LEAST * values[-1], 1e-300)))
         wide = (values[:, None] * vectors.T) @ np.concatenate(list(outputs[head]), axis=1)
-        energy, basis = scipy.linalg.eigh(wide @ wide.T)
+        energy, basis = eigh(wide @ wide.T)
         basis = basis[:, ::-1]
         back = basis.T @ (values[:, None] * vectors.T)
         found.append((np.maximum(energy[::-1], 0), (vectors / values) @ basis, back))

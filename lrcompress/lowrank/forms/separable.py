@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -65,28 +64,32 @@ class _Start:
     """The SVD of A as (inner, slots * n), whitened by the mean covariance of a slot."""
 
     def __init__(self, kernel: NDArray[Any], covariance: Floats | None) -> None:
+        from scipy.linalg import cholesky, eigh
+
         slots, inner, n = kernel.shape
         self._slots = slots
         self._wide: Floats = kernel.transpose(1, 0, 2).reshape(inner, slots * n).astype(np.float64)
         self._lower: Floats | None = None
         white = self._wide
         if covariance is not None:
-            self._lower = scipy.linalg.cholesky(_slot_mean(covariance, slots), lower=True)
+            self._lower = cholesky(_slot_mean(covariance, slots), lower=True)
             white = self._lower.T @ self._wide
         self._tall = inner > slots * n
         self._white = white
-        values, basis = scipy.linalg.eigh(white.T @ white if self._tall else white @ white.T)
+        values, basis = eigh(white.T @ white if self._tall else white @ white.T)
         self.values: Floats = np.maximum(values[::-1], 0)
         self._basis: Floats = basis[:, ::-1]
 
     def first(self, size: int) -> Floats:
         """Return B, (inner, r)."""
+        from scipy.linalg import solve_triangular
+
         basis = self._basis[:, :size]
         if self._tall:
             return self._wide @ basis
         if self._lower is None:
             return basis
-        found: Floats = scipy.linalg.solve_triangular(self._lower, basis, lower=True, trans="T")
+        found: Floats = solve_triangular(self._lower, basis, lower=True, trans="T")
         return found
 
     def second(self, size: int) -> Floats:
@@ -100,32 +103,38 @@ class _Fit:
     """Least squares in the metric of the covariance, for one factor while the other stays."""
 
     def __init__(self, kernel: NDArray[Any], covariance: Floats) -> None:
+        from scipy.linalg import cho_factor
+
         self._slots, self._inner, self._n = kernel.shape
         self._covariance = covariance
-        self._mean = scipy.linalg.cho_factor(_slot_mean(covariance, self._slots))
+        self._mean = cho_factor(_slot_mean(covariance, self._slots))
         self._cross = (covariance @ kernel.reshape(-1, self._n)).reshape(kernel.shape)
 
     def second(self, first: Floats) -> Floats:
         """Return the best C beside B."""
+        from scipy.linalg import solve
+
         slots, size = self._slots, first.shape[1]
         gram = slot_moments(self._covariance, first, slots)
         cross = (first.T @ self._cross).reshape(slots * size, self._n)
-        found = scipy.linalg.solve(gram, cross, assume_a="pos")
+        found = solve(gram, cross, assume_a="pos")
         return np.asarray(found).reshape(slots, size, self._n)
 
     def first(self, first: Floats, second: Floats) -> Floats:
         """Return a better B beside C: preconditioned conjugate gradients from the one given."""
+        from scipy.linalg import cho_factor, cho_solve
+
         size = first.shape[1]
         flat = second.reshape(-1, self._n)
         # C_s C_t^T: how the slots weigh together, (slots, slots * r, r).
         weights = (flat @ flat.T).reshape(self._slots, size, -1).transpose(0, 2, 1)
         metric = np.einsum("srsq->rq", (flat @ flat.T).reshape(self._slots, size, -1, size))
         metric[np.diag_indices(size)] += 1e-9 * np.trace(metric) / size + 1e-300
-        metric = scipy.linalg.cho_factor(metric)
+        metric = cho_factor(metric)
 
         def conditioned(rest: Floats) -> Floats:
-            found = scipy.linalg.cho_solve(self._mean, rest)
-            return np.asarray(scipy.linalg.cho_solve(metric, found.T)).T
+            found = cho_solve(self._mean, rest)
+            return np.asarray(cho_solve(metric, found.T)).T
 
         def applied(step: Floats) -> Floats:
             half = (self._covariance.reshape(-1, self._inner) @ step).reshape(
@@ -159,5 +168,7 @@ def _slot_mean(covariance: Floats, slots: int) -> Floats:
 
 def _orthonormal(first: Floats, second: Floats) -> tuple[Floats, Floats]:
     """Return the same product with orthonormal columns in B, so that neither factor leaves its type's range."""
-    basis, upper = scipy.linalg.qr(first, mode="economic")
+    from scipy.linalg import qr
+
+    basis, upper = qr(first, mode="economic")
     return basis, upper @ second

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -58,22 +57,26 @@ def table_factors(
     Returns:
         The energy (d,) of each column of P, the largest first, then P and Q.
     """
+    from scipy.linalg import eigh, svd
+
     wide = table.astype(np.float64)
     weights = np.ones(len(wide))
     if use is not None and use.counts.any():
         weights = (use.counts / use.counts.sum() + _EQUAL / len(wide)) ** _POWER
     gram = (wide.T * weights) @ wide
     made = _made(kernel, None if use is None else use.metric, len(gram))
-    left, values, _ = scipy.linalg.svd(made, full_matrices=True)
+    left, values, _ = svd(made, full_matrices=True)
     scale = np.full(len(gram), max(_FLOOR * values[0], np.finfo(np.float64).tiny))
     scale[: len(values)] = np.maximum(values, scale[0])
-    energy, basis = scipy.linalg.eigh((left * scale).T @ gram @ (left * scale))
+    energy, basis = eigh((left * scale).T @ gram @ (left * scale))
     basis = basis[:, ::-1]
     return np.maximum(energy[::-1], 0), (left * scale) @ basis, (basis.T / scale) @ left.T
 
 
 def _made(kernel: NDArray[Any] | None, metric: Floats | None, width: int) -> Floats:
     """Return what is made of the rows: nothing else than a narrow kernel lets through."""
+    from scipy.linalg import orth
+
     if kernel is None:
         return np.eye(width) if metric is None else metric
     wide = kernel.astype(np.float64)
@@ -81,11 +84,13 @@ def _made(kernel: NDArray[Any] | None, metric: Floats | None, width: int) -> Flo
         return wide
     if wide.shape[1] >= width:
         return metric
-    through = scipy.linalg.orth(wide)
+    through = orth(wide)
     return np.asarray(through @ (through.T @ metric))
 
 
 def orthonormal(encode: Floats, decode: Floats) -> tuple[Floats, Floats]:
     """Return factors of the same product, the rows of the second orthonormal."""
-    basis, triangle = scipy.linalg.qr(decode.T, mode="economic")
+    from scipy.linalg import qr
+
+    basis, triangle = qr(decode.T, mode="economic")
     return encode @ triangle.T, basis.T

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -54,10 +53,12 @@ def elimination(covariance: Floats, gram: Floats, count: float = np.inf) -> tupl
         gram: G G^T, (m, m), of what the variables are multiplied with.
         count: Of how many rows C is: what they cannot tell counts as lost.
     """
-    values, vectors = scipy.linalg.eigh(gram)
+    from scipy.linalg import eigh, inv, solve
+
+    values, vectors = eigh(gram)
     weights = vectors * np.sqrt(np.maximum(values, 0))
     total = float(np.vdot(covariance, gram))
-    inverse = scipy.linalg.inv(_damped(covariance))
+    inverse = inv(_damped(covariance))
     live = np.arange(len(covariance))
     order, added = [], []
     steps = max(_STEPS * min(1, _STEPS / len(live)) ** 2, 32)
@@ -66,16 +67,14 @@ def elimination(covariance: Floats, gram: Floats, count: float = np.inf) -> tupl
         loss = (weights**2).sum(axis=1) / inverse.diagonal()
         out = np.argsort(loss, kind="stable")[:step]
         part = inverse[np.ix_(out, out)]
-        change = scipy.linalg.solve(part, weights[out], assume_a="pos")
+        change = solve(part, weights[out], assume_a="pos")
         order += list(live[out])
         # Together they cost more than each alone; who of them how much is not known.
         added += [float((weights[out] * change).sum()) / len(out)] * len(out)
         rest = np.setdiff1d(np.arange(len(live)), out)
         across = inverse[np.ix_(rest, out)]
         weights = weights[rest] - across @ change
-        inverse = inverse[np.ix_(rest, rest)] - across @ scipy.linalg.solve(
-            part, across.T, assume_a="pos"
-        )
+        inverse = inverse[np.ix_(rest, rest)] - across @ solve(part, across.T, assume_a="pos")
         live = live[rest]
     errors = np.cumsum([0.0, *added[:-1]])[::-1] / max(total, np.finfo(np.float64).tiny)
     # Cross-validated, as if each row was told by the others (Golub, Heath, Wahba, 1979).
@@ -96,8 +95,10 @@ def compensated(mean: Floats, covariance: Floats, chosen: Indices, count: float 
         chosen: k.
         count: Of how many rows they are.
     """
+    from scipy.linalg import eigh
+
     chosen = np.sort(chosen)
-    values, basis = scipy.linalg.eigh(_damped(covariance[np.ix_(chosen, chosen)]))
+    values, basis = eigh(_damped(covariance[np.ix_(chosen, chosen)]))
     turned, variance = basis.T @ covariance[chosen], covariance.diagonal()
     plain = turned / values[:, None]
     share = len(chosen) / count

@@ -62,10 +62,13 @@ class Edit:
     def finish(self) -> Changes:
         """Return the new architecture and what becomes of the weights."""
         self.draft.finish()
+        return self.changes
+
+    def restate(self) -> None:
+        """Make the new architecture, which is finished, state the shapes that its layers now take in."""
         old, tree = self._model.tree, build(self.draft.config)
         if old is not None and tree is not None:
             restate(old, tree, {*self.changes.arrays, *self.changes.firsts})
-        return self.changes
 
     def change(self, path: str, layers: tuple[Serialized, ...]) -> None:
         """Put stock layers in the place of one: the last keeps its name, those before it are new."""

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from lrcompress.errors import UnsupportedModelError
-from lrcompress.kinds import CLASSES, KINDS, peeled
+from lrcompress.kinds import peeled
 from lrcompress.modelfile import legacy
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
@@ -26,8 +26,8 @@ from lrcompress.modelfile.rewrite.styles import array_names, bias_name
 ATTRIBUTE_LIMIT = 64_512
 # What one variable-length string takes in the attribute itself.
 _REFERENCE_BYTES = 16
-# Layers without frozen weights of their own, unless they are frozen as a whole.
-_ALL_TRAINABLE = CLASSES.union(*(kind.classes for kind in KINDS)) | {
+# Beside the known kinds, layers without frozen weights of their own, unless they are frozen as a whole.
+_ALL_TRAINABLE = {
     "DepthwiseConv1D", "DepthwiseConv2D", "GroupNormalization", "LayerNormalization", "PReLU",
     "RMSNormalization", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "RNN",
 }  # fmt: skip
@@ -145,7 +145,7 @@ class Names:
                 continue
             if _is_frozen(item) == frozen and (frozen or _starts_trainable(item)):
                 return item.path
-            if frozen and str(peeled(item.entry).get("class_name")) not in _ALL_TRAINABLE:
+            if frozen and not _is_all_trainable(item):
                 bare = True
                 break
         if bare:
@@ -295,3 +295,11 @@ def list_attributes(
         pieces += 1
         split = np.array_split(values, pieces)
     return stale | {(path, f"{attribute}{i}"): piece for i, piece in enumerate(split)}
+
+
+def _is_all_trainable(item: Item) -> bool:
+    """Return whether a layer has no frozen weights of its own."""
+    from lrcompress.kinds.registry import KINDS
+
+    name = str(peeled(item.entry).get("class_name"))
+    return name in _ALL_TRAINABLE or any(name in kind.classes for kind in KINDS)

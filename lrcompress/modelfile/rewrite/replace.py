@@ -56,6 +56,8 @@ def write_replaced(
             for replacement in replacements:
                 _replace(model, edit, replacement)
             changes = edit.finish()
+            if any(replacement.layer.first is not None for replacement in replacements):
+                edit.restate()  # the width between two layers is another one
         return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
 
 
@@ -114,6 +116,7 @@ def write_changed(
                 edit.change(path, layers)
                 edit.changes.warnings += split_remarks(path, layers)
             changes = edit.finish()
+            edit.restate()
         return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
 
 

@@ -1,0 +1,93 @@
+"""Dense as the layer that ends a model: found, described, split and joined without any mathematics."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from lrcompress.kinds import terms
+from lrcompress.kinds.activations import activation_name
+from lrcompress.kinds.protocol import Array, Halves, Refusal, Serialized, View
+
+
+class DenseHead:
+    """A kernel and perhaps a bias, of Keras 1 to 3, as the layer that ends a model."""
+
+    name = "Dense"
+    classes = frozenset({"Dense", "TimeDistributedDense"})
+    per_step = frozenset({"TimeDistributedDense"})
+
+    def refuse(self, layer: Serialized) -> Refusal | None:
+        """Refuse a kernel that is quantized, or is not all there is to it."""
+        return terms.refuse_kernel(layer)
+
+    def views(self, layer: Serialized) -> tuple[View, ...]:
+        """Return the kernel, where it and the bias are what the config says."""
+        biased = _has_bias(layer.config)
+        shapes = [array.shape for array in layer.arrays]
+        if len(shapes) != 1 + biased or len(shapes[0]) != 2:
+            return ()
+        m, n = shapes[0]
+        fits = n > 0 and terms.units(layer.config) in (n, None) and shapes[1:] == [(n,)] * biased
+        return (View("", (m, n), n if biased else 0),) if fits else ()
+
+    def matrix(self, view: View, arrays: Sequence[Array]) -> Array:
+        """Return the kernel."""
+        return arrays[0]
+
+    def bias(self, view: View, arrays: Sequence[Array]) -> Array | None:
+        """Return the bias, if there is one."""
+        return arrays[1] if view.bias else None
+
+    def arrays(self, view: View, matrix: Array, bias: Array | None) -> tuple[Array | None, ...]:
+        """Return kernel and bias."""
+        return (matrix, bias) if view.bias or bias is not None else (matrix,)
+
+    def refit(self, layer: Serialized, arrays: tuple[Array | None, ...]) -> Serialized:
+        """State the units, whether there is a bias, and no initializer that holds an array."""
+        config, kernel, biased = copy.deepcopy(layer.config), arrays[0], len(arrays) > 1
+        keras1 = "output_dim" in config and "units" not in config
+        units = "output_dim" if keras1 else "units"
+        if kernel is not None and config.get(units) != kernel.shape[1]:
+            config[units] = kernel.shape[1]
+        use_bias = (
+            "bias" if (keras1 or "bias" in config) and "use_bias" not in config else "use_bias"
+        )
+        if bool(config.get(use_bias, True)) != biased:
+            config[use_bias] = biased
+        for initializer in ("kernel_initializer", "init"):
+            # It would not fit, and is never used.
+            if terms.holds_array(terms.as_dict(config.get(initializer)).get("config")):
+                config[initializer] = "glorot_uniform"
+        return Serialized(layer.class_name, config, arrays)
+
+    def split(
+        self, view: View, layer: Serialized, halves: Halves, name: str
+    ) -> tuple[Serialized, ...]:
+        """Return a linear Dense without a bias, nothing on its weights, and the Dense that takes it in."""
+        left, right, bias = halves
+        first = self.refit(layer, (left,))
+        first.config.update(name=name, activation="linear")
+        first.config.update({key: None for key in terms.REGULARIZERS if key in first.config})
+        return first, self.refit(layer, self.arrays(view, right, bias))
+
+    def join(self, layers: tuple[Serialized, ...]) -> View | None:
+        """Return B C of two where the first is linear and has r <= min(m, n) units.
+
+        A wider first layer is no factor of low rank: its designer only left out an activation.
+        """
+        first, second = layers
+        views = (*self.views(first), *self.views(second))
+        linear = activation_name(first.config.get("activation")) == "linear"
+        if len(views) < 2 or not linear or first.class_name != second.class_name:
+            return None
+        (m, rank), (inputs, n) = (view.shape for view in views)
+        if rank != inputs or rank > min(m, n):
+            return None
+        return View("", (m, n), n if any(view.bias for view in views) else 0)
+
+
+def _has_bias(config: dict[str, Any]) -> bool:
+    """Return whether a Dense has a bias (Keras 1: bias); it has unless the config says no."""
+    return bool(config.get("use_bias", config.get("bias", True)))
