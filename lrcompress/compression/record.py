@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.compression.choose import RULES
 from lrcompress.compression.layer import Factorized
@@ -14,8 +14,10 @@ from lrcompress.compression.trial import Calibration
 from lrcompress.lowrank import METHODS, Factors, calibration_warnings, outline, parameters
 from lrcompress.modelfile import ModelFile, Written
 from lrcompress.records import runs
-from lrcompress.records.network import ChangedLayer
 from lrcompress.records.results import FactorizeResult, LayerResult
+
+if TYPE_CHECKING:
+    from lrcompress.records.network import ChangedLayer
 
 # Below this share of the model's parameters a layer is not worth much.
 SMALL_SHARE = 0.01

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.compression.choose import factorize_layer
 from lrcompress.compression.layer import LayerTask, Shared, finite
@@ -32,8 +32,10 @@ from lrcompress.modelfile import (
     write_replaced,
 )
 from lrcompress.records import runs
-from lrcompress.records.network import ChangedLayer, Network
 from lrcompress.records.results import FactorizeResult, LayerResult
+
+if TYPE_CHECKING:
+    from lrcompress.records.network import ChangedLayer, Network
 
 # Writes a model file anew in the other format, replacing what is there or not, which only Keras can.
 Convert = Callable[[Path, Path, bool], None]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrcompress.kinds import Batch, Place, Serialized, Solution, any_kind_of
+from lrcompress.kinds import Batch, Place, Serialized, Solution
+from lrcompress.kinds.registry import any_kind_of
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.keras

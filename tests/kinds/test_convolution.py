@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrcompress.kinds import Batch, Place, Serialized, any_kind_of
+from lrcompress.kinds import Batch, Place, Serialized
+from lrcompress.kinds.registry import any_kind_of
 
 pytestmark = pytest.mark.keras
 

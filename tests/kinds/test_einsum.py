@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrcompress.kinds import Batch, Place, Serialized, any_kind_of
+from lrcompress.kinds import Batch, Place, Serialized
+from lrcompress.kinds.registry import any_kind_of
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.keras

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from lrcompress.compression.network import NetworkRequest, compress
-from lrcompress.kinds import Batch, Place, Serialized, Solution, any_kind_of
+from lrcompress.kinds import Batch, Place, Serialized, Solution
 from lrcompress.kinds.cells import directions
 from lrcompress.kinds.recurrent import Recurrent
+from lrcompress.kinds.registry import any_kind_of
 from lrcompress.modelfile import open_model
 
 keras = pytest.importorskip("keras")

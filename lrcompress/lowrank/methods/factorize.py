@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrcompress.lowrank.descent import rows, split
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.matrix import check_kernel
 from lrcompress.lowrank.methods import AUTO, METHODS, choose_method
 from lrcompress.lowrank.methods.problem import Problem
-from lrcompress.lowrank.objectives import Imitated, head_of, imitated
 from lrcompress.lowrank.svd import check_has_rank
+
+if TYPE_CHECKING:
+    from lrcompress.lowrank.objectives import Imitated
 
 # Losses that differ by less are equal: float32 rounds so, and each engine its own way.
 ROUNDING = 1e-6
@@ -73,6 +75,9 @@ def better(
 
 def held_out_part(problem: Problem) -> Imitated:
     """Return a layer on every tenth of its inputs; on all, where they are fewer than ten."""
+    from lrcompress.lowrank.descent import rows, split
+    from lrcompress.lowrank.objectives import head_of, imitated
+
     kernel, bias = problem.kernel.astype(np.float32), problem.bias
     inputs = np.zeros((0, len(kernel))) if problem.inputs is None else problem.inputs
     inner, outer = split(inputs)

@@ -11,21 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.events import progress
 from lrcompress.lowrank.certificate import Certificate, certify, share_of_norm, within_rounding
-from lrcompress.lowrank.descent import Head, Imitation
 from lrcompress.lowrank.factors import Factors, rebalance
 from lrcompress.lowrank.methods import Given
 from lrcompress.lowrank.methods.centered import centre_kernel
 from lrcompress.lowrank.methods.problem import Problem
 from lrcompress.lowrank.methods.whitened import Whitened
 from lrcompress.lowrank.moments import input_root
-from lrcompress.lowrank.objectives import head_of
+
+if TYPE_CHECKING:
+    from lrcompress.lowrank.descent import Head, Imitation
 
 # Of L-BFGS at each rank; half as many for the last descent where softmax follows.
 ITERATIONS = 60
@@ -44,6 +45,9 @@ class Refined(Whitened):
 
     def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
         """Go once down the ranks; for squared errors the closed form is the optimum."""
+        from lrcompress.lowrank.descent import Imitation
+        from lrcompress.lowrank.objectives import head_of
+
         head = head_of(problem.activation, softmax=problem.softmax, is_head=problem.is_head)
         if head == "linear":
             return super().solve(problem, ranks)

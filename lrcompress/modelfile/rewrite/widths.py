@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.kinds import is_wrapped
-from lrcompress.kinds.shapes import Shape
 from lrcompress.kinds.terms import as_dict, as_list
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.shapes import shapes_in
+
+if TYPE_CHECKING:
+    from lrcompress.kinds.shapes import Shape
 
 # Where the shape of the input stands in a layer's own config, and in what it says of its building.
 INPUT_KEYS = ("batch_input_shape", "batch_shape", "input_shape", "input_dtype")
@@ -56,6 +57,8 @@ def restate(old: Container, tree: Container, fed: Collection[LayerPath]) -> None
         tree: The new one, changed in place.
         fed: Paths of layers that are new, or are fed by new ones.
     """
+    from lrcompress.modelfile.shapes import shapes_in
+
     before, after = shapes_in(old), shapes_in(tree)
     for item in tree.walk():
         path = "/".join(item.path)
