@@ -1,6 +1,7 @@
 """Whole networks made smaller: points of test error lost, nothing trained, no labels, on the whole test data.
 
     python benchmarks/whole_network.py --goal resnet-50 --seeds 3
+    python benchmarks/whole_network.py --goal resnet-50 --without-data
 
 Each goal is a network, a budget and what may be lost. The networks and their data are looked for in
 the folders that LRCOMPRESS_NETWORKS, LRCOMPRESS_MLPERF_TINY and LRCOMPRESS_DATA name. Results go to
@@ -148,14 +149,22 @@ GOALS: dict[str, tuple[Callable[[], Task], str, float, float, float]] = {
     "ad01-80": (anomaly, "reduction", 0.80, 4.0, 5.9),
 }
 
+# The same without any data, on inputs that the networks' own normalizations describe.
+WITHOUT = {
+    "resnet-50": (1.2, 1.6), "resnet-75": (8.0, 10.7), "resnet8-30": (2.0, 3.1),
+    "resnet8-50": (5.0, 6.2), "ad01-50": (3.0, 4.5), "ad01-80": (5.0, 7.2),
+}  # fmt: skip
 
-def measure(goal: str, seed: int) -> dict[str, Any]:
+
+def measure(goal: str, seed: int, *, without_data: bool = False) -> dict[str, Any]:
     """Compress one network and score it."""
     from lrcompress.compression.network import NetworkRequest, compress
     from lrcompress.live import storing
     from lrcompress.live.network import Networks
     from lrcompress.live.predict import predict_all
+    from lrcompress.live.trial import NetworkTrial
     from lrcompress.modelfile import open_model, write_changed
+    from lrcompress.verbs.networks.compress import synthetic_networks
 
     make, budget, value, may, prototype = GOALS[goal]
     task = make()
@@ -163,8 +172,11 @@ def measure(goal: str, seed: int) -> dict[str, Any]:
     some = task.train[draw]
     opened = open_model(task.model)
     original = storing.load_model(task.model)
-    networks = Networks(some[task.judge :], some[: task.judge], original=original)
+    networks: Any = Networks(some[task.judge :], some[: task.judge], original=original)
     started = time.perf_counter()
+    if without_data:
+        may, prototype = WITHOUT[goal]
+        networks = synthetic_networks(opened, seed).observe
     with tempfile.TemporaryDirectory() as made:
         request = NetworkRequest(budget=(budget, value))  # type: ignore[arg-type]
         found = compress(opened, request, networks, Path(made))
@@ -176,12 +188,15 @@ def measure(goal: str, seed: int) -> dict[str, Any]:
         for model in (original, small):
             (outputs,) = predict_all(model, task.test).values()
             scores.append(task.score(outputs))
+        real = NetworkTrial(original, task.test[:2_000], None)
+        true = real.of(small, "small").output_error
     return {
         "goal": goal, "seed": seed, "budget": budget, "value": value,
         "parameters_before": opened.parameters, "parameters_after": written.parameters,
         "saved": 1 - written.parameters / opened.parameters,
         "before": scores[0], "after": scores[1], "lost": scores[1] - scores[0], "unit": task.unit,
         "may_lose": may, "prototype": prototype, "seconds": seconds, "inputs": task.inputs,
+        "without_data": without_data, "true_error": true,
         "predicted": found.predicted, "measured": found.measured and found.measured.output_error,
         "layers": [f"{c.path}: {c.form} {c.size}/{c.largest}" for c in found.layers],
     }  # fmt: skip
@@ -191,14 +206,16 @@ def main() -> None:
     """Run the goals that are asked for, and keep what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--goal", action="append", choices=[*GOALS], help="default: all")
+    parser.add_argument("--without-data", action="store_true")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
-    for goal in arguments.goal or GOALS:
+    without = arguments.without_data
+    for goal in arguments.goal or (WITHOUT if without else GOALS):
         for seed in range(arguments.seeds):
-            row = measure(goal, seed)
-            known[f"{goal}, seed {seed}"] = row
+            row = measure(goal, seed, without_data=without)
+            known[f"{goal}, seed {seed}{', without data' if without else ''}"] = row
             print(json.dumps(row), flush=True)
             known["command"] = "python benchmarks/whole_network.py --seeds 3"
             arguments.output.write_text(json.dumps(known, indent=1) + "\n")
