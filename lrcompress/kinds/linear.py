@@ -30,7 +30,7 @@ from lrcompress.lowrank.responses import (
 # Positions (steps, pixels) that are drawn from each sample: more of them gained nothing.
 POSITIONS = 24
 # Kernels of more entries are worked on without copies of them.
-_LARGE = 2**22
+LARGE = 2**22
 # What a new Dense has of the layer behind it.
 _KEPT = ("trainable", "dtype")
 
@@ -49,6 +49,7 @@ class LinearForm:
         """Of a layer at its place."""
         self.kind, self.place = kind, place
         self.touches = (place.path, *((place.shift.path,) if place.shift else ()))
+        self._known: tuple[Arrays, Array] | None = None
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -70,7 +71,7 @@ class LinearForm:
         self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
     ) -> dict[int, tuple[Array, ...]]:
         """Return B = A V and C = V^T at some ranks, of the affine map whose responses are nearest."""
-        if seen is None and kernel.size > _LARGE:
+        if seen is None and kernel.size > LARGE:
             every = {size: truncated_svd(kernel, size) for size in sizes}
             return {size: (factors.B, factors.C) for size, factors in every.items()}
         _, basis = response_basis(kernel, seen)
@@ -84,17 +85,26 @@ class LinearForm:
 
     def errors(self, arrays: Arrays, seen: Any) -> Array:
         """Return the share of the responses' energy that is lost at each rank."""
+        return errors_by_size(self.energy(arrays, seen))
+
+    def energy(self, arrays: Arrays, seen: RowMoments | None) -> Array:
+        """Return the energy of the responses in each of their directions, the largest first."""
+        if self._known is not None and self._known[0] is arrays and seen is None:
+            return self._known[1]
         kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
-        if seen is None and kernel.size > _LARGE:
-            return errors_by_size(singular_values(kernel) ** 2)
-        return errors_by_size(response_basis(self._weighed(kernel, seen), seen)[0])
+        if seen is not None or kernel.size <= LARGE:
+            return response_basis(self._weighed(kernel, seen), seen)[0]
+        # It takes long, and other forms of the layer need it too.
+        found = singular_values(kernel) ** 2
+        self._known = arrays, found
+        return found
 
     def solve(self, arrays: Arrays, seen: Any, sizes: Sequence[int]) -> dict[int, Solution]:
         """Return the layer in factors of some sizes, the constant re-fitted where there are rows."""
         kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
         found = self._factors(kernel, seen, sizes)
         if seen is None:
-            errors = self.errors(arrays, None) if kernel.size > _LARGE else None
+            errors = self.errors(arrays, None) if kernel.size > LARGE else None
             return {
                 size: self._solution(
                     arrays, found[size], None,

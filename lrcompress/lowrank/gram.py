@@ -45,6 +45,7 @@ def gram_matrix(
     gram = next(parts)
     for part in parts:
         gram += part
+        del part  # or there are three while the next is made
     return gram, float(np.trace(gram, dtype=np.float64))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -117,6 +118,7 @@ def panels(
         if not _in_memory(kernel):
             # A copy reads the file once; products would read it again and again.
             block = np.array(block)
+            let_go(kernel)
         yield where, scaled(block if m >= n else block.T, dtype, unit)
 
 
@@ -128,6 +130,15 @@ def scaled(block: NDArray[Any], dtype: type[np.floating[Any]], unit: int) -> NDA
     return np.asarray(np.ldexp(wide, -unit).astype(dtype, copy=False))
 
 
+def let_go(matrix: KernelSource) -> None:
+    """Give back the memory that what was read of a mapped file takes; it can be read again."""
+    mapped = getattr(matrix, "_mmap", None)
+    if isinstance(matrix, np.memmap) and mapped is not None and not matrix.flags.writeable:
+        advice = getattr(mmap, "MADV_DONTNEED", None)  # not on Windows
+        if advice is not None:
+            mapped.madvise(advice)
+
+
 def _in_memory(kernel: KernelSource) -> bool:
     return isinstance(kernel, np.ndarray) and not isinstance(kernel, np.memmap)
 
@@ -137,6 +148,7 @@ def _blocks(matrix: KernelSource) -> Iterator[NDArray[Any]]:
     step = max(1, BLOCK_BYTES // (8 * max(1, matrix.shape[1])))
     for start in range(0, matrix.shape[0], step):
         yield np.asarray(matrix[start : start + step])
+        let_go(matrix)
 
 
 def _sum_of_squares(kernel: KernelSource) -> float:

@@ -23,7 +23,7 @@ from lrcompress.records import provenance
 # What an archive stores beside the model itself.
 _NOT_WEIGHTS = ("optimizer", "metrics", "_metrics", "_loss_tracker", "_compile_metrics")
 # From here on a kernel stays on disk while it is worked on.
-MAPPED_BYTES = 2**30
+MAPPED_BYTES = 2**28
 # Numbers looked at in one go, for what is not finite.
 _PIECE = 2**22
 # Trained weights hardly compress: what claims more is not read, so that the file bounds the work.

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrcompress.kinds import Batch, Place, Serialized
+from lrcompress.kinds import Batch, Place, Serialized, linear
+from lrcompress.kinds.conv import shared_forms
+from lrcompress.kinds.dense import flatten
 from lrcompress.kinds.dense.kind import Dense
 from lrcompress.modelfile import find_places, open_model, read_arrays, write_changed
 
@@ -178,3 +180,24 @@ def test_a_file_with_a_convolution_before_its_flatten_computes_the_same(
     first = {"dense": ("dense_lowrank",), "flatten": ("flatten_lowrank",)}
     assert written.first_names == first
     np.testing.assert_allclose(new(inputs), old(inputs), atol=1e-5)
+
+
+def test_a_kernel_of_which_no_copy_is_made_gets_the_same_factors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without data a large kernel gets the errors and the arrays that a small one gets."""
+    place = place_of((3, 4, 12), 40)
+    arrays = {"dense": place.layer.arrays}
+
+    def found() -> tuple[np.ndarray, list[np.ndarray]]:
+        (form,) = (form for form in KIND.forms(place) if form.name == "flatten")
+        solved = form.solve(arrays, None, (1, 8, 20, 40))
+        return form.errors(arrays, None), [s.in_place()["dense"][0] for s in solved.values()]
+
+    errors, kernels = found()
+    for module in (linear, flatten, shared_forms):
+        monkeypatch.setattr(module, "LARGE", 0)
+    again, others = found()
+    np.testing.assert_allclose(again, errors, atol=1e-6)
+    for kernel, other in zip(kernels, others, strict=True):
+        np.testing.assert_allclose(other, kernel, atol=1e-5)

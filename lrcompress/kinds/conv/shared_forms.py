@@ -12,7 +12,9 @@ import numpy as np
 from lrcompress.kinds.conv.forms import WindowForm, bias_of
 from lrcompress.kinds.conv.layers import convolution, pointwise
 from lrcompress.kinds.conv.window import in_front
+from lrcompress.kinds.linear import LARGE
 from lrcompress.kinds.protocol import Array, Arrays, Serialized
+from lrcompress.lowrank.forms.large import large_tucker
 from lrcompress.lowrank.forms.separable import shared_energy, shared_factors
 from lrcompress.lowrank.responses import RowMoments, errors_by_size, response_basis
 
@@ -211,14 +213,21 @@ class Tucker(WindowForm):
         kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
         parts = kernel.reshape(self._pixels, -1, kernel.shape[-1])
         inputs = errors_by_size(shared_energy(parts, _whole(seen)))
-        responses = errors_by_size(response_basis(kernel, seen)[0])
+        responses = errors_by_size(self._responses(arrays, kernel, seen))
         ranks = [self._inputs(size) - 1 for size in range(1, self.largest + 1)]
         return np.minimum(inputs[ranks] + responses, 1)
+
+    def _responses(self, arrays: Arrays, kernel: Array, seen: RowMoments | None) -> Array:
+        """Return the energy of the responses in each of their directions."""
+        return response_basis(kernel, seen)[0]
 
     def factors(
         self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
     ) -> dict[int, tuple[Array, ...]]:
         """Return B (channels, r1), the core (pixels, r1, r2) and C (r2, outputs)."""
+        if seen is None and kernel.size > LARGE:
+            ranks = {size: self._inputs(size) for size in sizes}
+            return {s: large_tucker(kernel, self._pixels, ranks[s], s) for s in sizes}
         basis, covariance = response_basis(kernel, seen)[1], _whole(seen)
         found: dict[int, tuple[Array, ...]] = {}
         for size in sizes:

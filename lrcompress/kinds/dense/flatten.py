@@ -17,6 +17,7 @@ from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.conv.forms import WindowForm, bias_of
 from lrcompress.kinds.conv.shared_forms import Inputs, Tucker
 from lrcompress.kinds.conv.window import PLAIN, Window, window_of
+from lrcompress.kinds.linear import LARGE, LinearForm
 from lrcompress.kinds.protocol import Array, Arrays, Form, Place, Serialized, Solution
 from lrcompress.lowrank.responses import RowMoments
 
@@ -26,12 +27,13 @@ _FLATTEN = "Flatten"
 _Layers = Mapping[str, tuple[Serialized, ...]]
 
 
-def behind_flatten(kind: Any, place: Place) -> tuple[Form, ...]:
+def behind_flatten(kind: Any, place: Place, whole: LinearForm) -> tuple[Form, ...]:
     """Return the form of a Dense that takes in several channels, flattened; none of another one.
 
     Args:
         kind: Its kind.
         place: The Dense where it stands.
+        whole: Its form as one matrix.
     """
     before = place.before
     window = None if before is None else _window(place, before)
@@ -39,7 +41,7 @@ def behind_flatten(kind: Any, place: Place) -> tuple[Form, ...]:
         return ()
     # Fewer channels alone lost more at every size that was tried, wherever there were units to save.
     form = _FewerChannelsAndUnits if window.outputs > _FEW else _FewerChannels
-    return (form(kind, place, window),)
+    return (form(kind, place, window, whole),)
 
 
 def merged_flatten(kind: Any, layers: tuple[Serialized, ...]) -> Serialized | None:
@@ -105,9 +107,9 @@ class _Flattened(WindowForm):
 
     name = "flatten"
 
-    def __init__(self, kind: Any, place: Place, window: Window) -> None:
+    def __init__(self, kind: Any, place: Place, window: Window, whole: LinearForm) -> None:
         """Of a Dense, whose window is applied once."""
-        before = place.before
+        before, self._matrix = place.before, whole
         assert before is not None  # noqa: S101  # there is a window
         super().__init__(kind, replace(place, input_shapes=before.input_shapes), window)
         self.flatten = before
@@ -167,6 +169,11 @@ class _FewerChannelsAndUnits(_Flattened, Tucker):
     """
 
     power = 0.5
+
+    def _responses(self, arrays: Arrays, kernel: Array, seen: RowMoments | None) -> Array:
+        if seen is None and kernel.size > LARGE:
+            return self._matrix.energy(arrays, None)
+        return super()._responses(arrays, kernel, seen)
 
     def build(
         self, factors: tuple[Array, ...], arrays: tuple[Array, ...]

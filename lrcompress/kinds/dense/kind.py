@@ -40,7 +40,8 @@ class Dense(DenseHead):
         elementwise = is_elementwise(place.layer.config.get("activation"))
         narrow = elementwise and has_consumers(place, views[0].shape[1])
         own = (_Units(self, place),) if narrow else ()
-        return (_Rank(self, place), *behind_flatten(self, place), *own)
+        rank = _Rank(self, place)
+        return (rank, *behind_flatten(self, place, rank), *own)
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
         """Add the inputs and outputs of a batch to their moments."""

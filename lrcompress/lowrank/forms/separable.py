@@ -26,7 +26,21 @@ def shared_energy(kernel: NDArray[Any], covariance: Floats | None) -> Floats:
         kernel: A, (slots, inner, n).
         covariance: Of its rows, (slots * inner, slots * inner), positive definite; None without data.
     """
-    return _Start(kernel, covariance).values
+    slots, inner, n = kernel.shape
+    if covariance is not None or inner > slots * n:
+        return _Start(kernel, covariance).values
+    from scipy.linalg import eigvalsh
+
+    return np.asarray(np.maximum(eigvalsh(slot_gram(kernel))[::-1], 0))
+
+
+def slot_gram(kernel: NDArray[Any]) -> Floats:
+    """Return the Gram matrix (inner, inner) of a kernel seen as (inner, slots * n), without a copy of it."""
+    gram = np.zeros((kernel.shape[1],) * 2)
+    for part in kernel:
+        wide = part.astype(np.float64)
+        gram += wide @ wide.T
+    return gram
 
 
 def shared_factors(
