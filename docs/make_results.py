@@ -261,6 +261,35 @@ least of {document["pairs"]}) on {document["cores"]} cores that did other work m
 {table(["job", "before", "after", "ratio"], rows)}"""
 
 
+def whole_networks(name: str) -> str:
+    """Return what whole networks lost, with data and without, beside the goals and other methods."""
+    document = read(name)
+    runs: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    for row in document.values():
+        if isinstance(row, dict):
+            runs.setdefault((row["goal"], row["without_data"]), []).append(row)
+    rows = []
+    for (goal, without), found in runs.items():
+        lost, first = [row["lost"] for row in found], found[0]
+        spread = f" ({', '.join(f'{x:+.2f}' for x in lost)})" if len(lost) > 1 else ""
+        estimate = sum(row["measured"] / row["true_error"] for row in found) / len(found)
+        rows.append(
+            [
+                f"{goal}{', without data' if without else ''}", f"{100 * first['saved']:.1f} %",
+                f"{first['before']:.2f}", f"{sum(lost) / len(lost):+.2f}{spread}",
+                f"{first['may_lose']:+.2f}", f"{first['prototype']:+.2f}", f"{estimate:.2f}",
+                f"{sum(row['seconds'] for row in found) / len(found):.0f}",
+            ]
+        )  # fmt: skip
+    return f"""## Whole networks
+
+{made(document, name)}: nothing trained, no labels, at most 3,000 calibration inputs (20,000 windows of the autoencoder, 2,000 images of
+ResNet8), scored on the whole test data. Points of error, for the autoencoder (`ad01`) 100 (1 - AUC). The seconds are those of the compression on two
+cores that did other work meanwhile. The estimate is the output error on held-out calibration inputs over that on test inputs.
+
+{table(["network and share saved", "parameters saved", "before", "lost", "goal", "prototype", "estimate / true", "s"], rows)}"""
+
+
 def scale() -> str:
     """Return time and memory by file size."""
     name = "scale.json"
@@ -832,6 +861,7 @@ are found by [the usual rules](datasets.md). What becomes of other people's file
         each("finetune-head-*.json", head_alone),
         each("factorize-vs-keras-*.json", speed),
         each("before-and-after.json", before_and_after),
+        each("whole-network.json", whole_networks),
         each("export-*.json", export, "## Exported: low rank, 8 bits, both"),
         scale(),
         decompositions(),
