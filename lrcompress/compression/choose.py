@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lrcompress.compression.drop import MaxDrop
 from lrcompress.compression.layer import Factorized, LayerTask
 from lrcompress.compression.request import Request, check_layer
 from lrcompress.compression.shares import Energy, Reduction
 from lrcompress.errors import RankError
-from lrcompress.lowrank import Curve, Ranks
 from lrcompress.records.results import RankChoice
+
+if TYPE_CHECKING:
+    from lrcompress.lowrank import Curve, Ranks
 
 # The rank of a layer, what is found there and beside it, and both in words; and the rank of each
 # layer, None where it stays whole, and what was asked in words.
 Found = tuple[int, dict[int, float], str]
-Joint = tuple[Ranks, str]
+Joint = tuple["Ranks", str]
 
 
 class Rule(Protocol):

@@ -11,10 +11,11 @@ from lrcompress.compression.request import largest_useful
 from lrcompress.compression.trial import Matrices
 from lrcompress.errors import RankError
 from lrcompress.events import progress
-from lrcompress.lowrank import Allocations, Curve, allocations, rank_grid
+from lrcompress.lowrank import rank_grid
 
 if TYPE_CHECKING:
     from lrcompress.compression.choose import Asked, Found, Joint
+    from lrcompress.lowrank import Allocations, Curve
 
 # Ranks that are tried at a time between two of the grid.
 BETWEEN = 6
@@ -65,6 +66,8 @@ class MaxDrop:
     def together(self, tasks: Sequence[LayerTask], curves: Sequence[Curve], asked: Asked) -> Joint:
         """Bisect along the allocations for the smallest network whose drop is allowed."""
         value, grids = asked.value, [rank_grid(curve.most) for curve in curves]
+        from lrcompress.lowrank import allocations
+
         path = _rounded(allocations(curves), grids)
         low, high = -1, len(path) - 1  # the last leaves every layer whole, which loses nothing
         while high - low > 1:
@@ -103,4 +106,6 @@ def _rounded(path: Allocations, grids: Sequence[Sequence[int]]) -> Allocations:
         if rounded != current[layer]:
             current[layer] = rounded
             changes.append((layer, rounded))
+    from lrcompress.lowrank import Allocations
+
     return Allocations(path.layers, changes)

@@ -9,16 +9,14 @@ from lrcompress.compression.layer import LayerTask
 from lrcompress.compression.request import largest_useful
 from lrcompress.errors import RankError
 from lrcompress.lowrank import (
-    Curve,
-    allocations,
     parameters,
     rank_for_reduction,
     rank_for_share,
-    within_budget,
 )
 
 if TYPE_CHECKING:
     from lrcompress.compression.choose import Asked, Found, Joint
+    from lrcompress.lowrank import Curve
 
 
 class _Share:
@@ -56,6 +54,8 @@ class Energy(_Share):
     def together(self, tasks: Sequence[LayerTask], curves: Sequence[Curve], asked: Asked) -> Joint:
         """Return the first allocation that keeps the share, averaged over the layers."""
         value, kept = asked.value, [task.energies() for task in tasks]
+        from lrcompress.lowrank import allocations
+
         path = allocations(curves)
         below = path.last_below(
             len(tasks) * (value - 1e-12),
@@ -84,6 +84,8 @@ class Reduction(_Share):
     def together(self, tasks: Sequence[LayerTask], curves: Sequence[Curve], asked: Asked) -> Joint:
         """Return the best ranks that save the share of all kernels together."""
         value, whole = asked.value, sum(curve.price(None) for curve in curves)
+        from lrcompress.lowrank import within_budget
+
         ranks = within_budget(curves, int((1 - value) * whole + 1e-6))
         if ranks is None:
             most = 1 - sum(curve.price(1) for curve in curves) / whole

@@ -11,14 +11,12 @@ from lrcompress.files.output import (
     write_json,
 )
 from lrcompress.files.reading import LARGEST_DOCUMENT, regular, sha256, sha256_meanwhile
-from lrcompress.files.sizes import bytes_of
 from lrcompress.files.workspace import alone_in, locked, temporary_files_together, tidy
 
 __all__ = [
     "LARGEST_DOCUMENT",
     "Pending",
     "alone_in",
-    "bytes_of",
     "check_output",
     "check_output_folder",
     "ended_like_control_c",

@@ -27,7 +27,6 @@ from lrcompress.lowrank.matrix import (
     panels,
 )
 from lrcompress.lowrank.projection import project
-from lrcompress.lowrank.subspace import OutOfPrecision, filtered_pairs, proven_pairs, width
 
 # A result further than this above the optimum is computed again by a safer method.
 TOLERANCE = 1e-3
@@ -182,6 +181,8 @@ def by_products(
             product += panel.T @ (panel @ block)
         return product
 
+    from lrcompress.lowrank.subspace import filtered_pairs
+
     pairs = filtered_pairs(
         apply, min(kernel.shape), rank, scale.total, np.random.default_rng(SEED), dtype,
         tolerance=AIM,
@@ -270,7 +271,11 @@ def _projected(
 def _eigenpairs(gram: NDArray[Any], rank: int, trace: float) -> tuple[Pairs, str]:
     """Return the leading eigenpairs of the Gram matrix and how they were had."""
     side, dtype = len(gram), gram.dtype.type
-    if side > SMALL_SIDE and width(rank, side) <= min(side**2 / FEW, side / 3):
+    if side <= SMALL_SIDE:
+        return leading_pairs(gram, rank), "gram"
+    from lrcompress.lowrank.subspace import OutOfPrecision, filtered_pairs, proven_pairs, width
+
+    if width(rank, side) <= min(side**2 / FEW, side / 3):
         try:
             found = filtered_pairs(
                 gram.__matmul__, side, rank, trace, np.random.default_rng(SEED), dtype,

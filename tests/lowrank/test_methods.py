@@ -9,7 +9,7 @@ import pytest
 
 from lrcompress import lowrank
 from lrcompress.errors import KernelError, RankError
-from lrcompress.lowrank import Factors, InputMoments, Problem, Setting, choose_method
+from lrcompress.lowrank import METHODS, Factors, InputMoments, Problem, Setting, choose_method
 from lrcompress.lowrank.methods.factorize import better, held_out_part, loss_of
 from lrcompress.lowrank.objectives import ACTIVATIONS
 from tests.lowrank.layers import Layer, moments_of, solve
@@ -285,3 +285,10 @@ def test_warnings(count: int, method: str, words: list[str]) -> None:
     for word in words:
         assert word in found[0]
         assert "\n" not in found[0]
+
+
+def test_methods_need_what_is_said_of_them_before_they_are_loaded() -> None:
+    """The registry and each method name the same."""
+    assert {name: METHODS.needs(name) for name in METHODS} == {
+        name: method.needs for name, method in METHODS.items()
+    }

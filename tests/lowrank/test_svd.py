@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError, RankError
-from lrcompress.lowrank import Factors, singular_values, truncated_svd
+from lrcompress.lowrank import Factors, singular_values, subspace, truncated_svd
 from lrcompress.lowrank import svd as engine
 
 Make = Callable[..., NDArray[Any]]
@@ -180,7 +180,7 @@ def test_fallback_where_an_eigensolver_fails(monkeypatch: pytest.MonkeyPatch, dt
     def fails(*_: Any, **__: Any) -> Any:
         raise np.linalg.LinAlgError
 
-    monkeypatch.setattr(engine, "filtered_pairs", fails)
+    monkeypatch.setattr(subspace, "filtered_pairs", fails)
     kernel = np.random.default_rng(0).standard_normal((1200, 900)).astype(dtype)
 
     assert truncated_svd(kernel, 40).certificate.algorithm == "gram"

@@ -83,9 +83,10 @@ class Method:
 class Registry(UserDict[str, Method]):
     """Methods by name; one of this folder is the ``METHOD`` of the module of its name."""
 
-    def __init__(self, *names: str) -> None:
-        """Take the names of those in this folder."""
-        self.data: dict[str, Any] = dict.fromkeys(names)
+    def __init__(self, **needs: Given) -> None:
+        """Take the names of those in this folder with what they need, so that who lacks it loads none."""
+        self.data: dict[str, Any] = dict.fromkeys(needs)
+        self._needs = needs
 
     def __getitem__(self, name: str) -> Method:
         """Return a method, loaded when it is first asked for."""
@@ -94,9 +95,13 @@ class Registry(UserDict[str, Method]):
         method: Method = self.data[name]
         return method
 
+    def needs(self, name: str) -> Given:
+        """Return the least that a method learns from."""
+        return self._needs.get(name) or self[name].needs
+
 
 # The first that suits is what `auto` takes.
-METHODS = Registry("refined", "whitened", "centered", "svd")
+METHODS = Registry(refined="inputs", whitened="moments", centered="kernel", svd="kernel")
 AUTO = "auto"
 # Below so many inputs a feature, the covariance of whitening is poorly known.
 AMPLE = 5
@@ -109,7 +114,7 @@ def method_names() -> list[str]:
 
 def learns_from(method: str) -> Given:
     """Return the most that a method, or whichever `auto` takes, would learn from."""
-    return GIVEN[-1] if method == AUTO else METHODS[method].needs
+    return GIVEN[-1] if method == AUTO else METHODS.needs(method)
 
 
 def choose_method(method: str, setting: Setting) -> tuple[str, str]:
@@ -129,7 +134,7 @@ def choose_method(method: str, setting: Setting) -> tuple[str, str]:
         msg = f"Unknown method {method!r}; expected {', '.join(method_names())}.{near}"
         raise RankError(msg, code="unknown_method")
     asked = METHODS[method]
-    if not _is_given(asked, setting):
+    if not _is_given(method, setting):
         msg = f"Method {method} needs inputs to calibrate on; give --dataset, or use --method auto."
         raise RankError(msg, code="needs_data")
     if asked.hidden == "never" and not setting.is_head:
@@ -142,8 +147,9 @@ def choose_method(method: str, setting: Setting) -> tuple[str, str]:
 def _best(setting: Setting) -> tuple[str, str]:
     best = next(
         method
-        for method in METHODS.values()
-        if _is_given(method, setting)
+        for name in METHODS
+        if _is_given(name, setting)
+        and (method := METHODS[name])
         and (setting.is_head or method.hidden == AUTO)
         and method.suits(setting) is None
     )
@@ -156,8 +162,8 @@ def _best(setting: Setting) -> tuple[str, str]:
     return best.name, f"the best method without data{where}{because}"
 
 
-def _is_given(method: Method, setting: Setting) -> bool:
-    return GIVEN.index(method.needs) <= GIVEN.index(setting.given)
+def _is_given(method: str, setting: Setting) -> bool:
+    return GIVEN.index(METHODS.needs(method)) <= GIVEN.index(setting.given)
 
 
 def calibration_warnings(kernel_shape: tuple[int, int], count: int, method: str) -> list[str]:
@@ -169,7 +175,7 @@ def calibration_warnings(kernel_shape: tuple[int, int], count: int, method: str)
         method: That used them.
     """
     m = kernel_shape[0]
-    if METHODS[method].needs == "kernel" or count >= AMPLE * m:
+    if METHODS.needs(method) == "kernel" or count >= AMPLE * m:
         return []
     few = f"{count:,} calibration inputs for a layer with {m:,} features"
     if count < m:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.lowrank.methods import Given, Setting
-from lrcompress.lowrank.moments import (
-    InputMoments,
-    ProjectedMoments,
-    check_moments,
-    gather_moments,
-)
 from lrcompress.lowrank.spectrum import Reference
 from lrcompress.lowrank.svd import truncated_svd
+
+if TYPE_CHECKING:
+    from lrcompress.lowrank.moments import InputMoments, ProjectedMoments
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +70,8 @@ class Problem:
     @cached_property
     def statistics(self) -> InputMoments | ProjectedMoments:
         """The moments of the inputs, refused where they are none of this layer's."""
+        from lrcompress.lowrank.moments import check_moments, gather_moments
+
         found = self.moments
         if found is None:
             none = np.zeros((0, len(self.kernel)))

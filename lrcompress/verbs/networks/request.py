@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lrcompress.compression import RULES
 from lrcompress.errors import RankError
-from lrcompress.files import bytes_of
 
 if TYPE_CHECKING:
     from lrcompress.compression.network import BudgetName, NetworkRequest
@@ -83,6 +82,8 @@ def network_request(
 
 def _value(name: str, value: Any) -> float:  # noqa: ANN401  # what a user gave
     if name == "target_size":
+        from lrcompress.files.sizes import bytes_of
+
         try:
             return float(bytes_of(str(value)))
         except ValueError as error:
