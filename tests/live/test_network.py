@@ -14,6 +14,7 @@ from lrcompress.compression.network import NetworkRequest, compress
 from lrcompress.kinds import Arrays, Batch, Place
 from lrcompress.live.network import Networks
 from lrcompress.live.network.gradients import response_gradients
+from lrcompress.live.network.walk import samples_at_once
 from lrcompress.modelfile import find_places, open_model, read_arrays, write_changed
 
 RNG = np.random.default_rng(0)
@@ -152,3 +153,26 @@ def test_gradients_are_those_of_the_likelihood() -> None:
     assert np.abs(found["hidden"] - expected).max() < 0.1 * np.abs(expected).max()
     assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
     assert model.layers[0].trainable
+
+
+def test_large_inputs_run_in_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where few samples fit into memory, moments are gathered part by part, of all of them."""
+    model = images()
+    path = tmp_path / "model.keras"
+    model.save(path)
+    opened, x = open_model(path), inputs_of(model)
+    places = list(find_places(opened).known.values())
+    arrays = {
+        other: read_arrays(opened, other)
+        for place in places
+        for other in (place.path, *(p.path for p in place.between))
+    }
+    whole = Networks(x, x, original=model)(opened).gather(places, arrays)
+    monkeypatch.setattr("lrcompress.live.network.walk._MEMORY", 0)
+
+    parts = Networks(x, x, original=model)(opened).gather(places, arrays)
+
+    assert samples_at_once(model, x) < len(x)
+    for name, seen in whole.items():
+        assert parts[name].count == seen.count > 0
+        np.testing.assert_allclose(parts[name].mean, seen.mean, rtol=0.3, atol=0.3)

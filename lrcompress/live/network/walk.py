@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from lrcompress.modelfile import ModelFile
 _Flow = list[dict[int, Any]]
 # Samples that flow through a layer at once.
 _BATCH = 250
+# Bytes that the tensors between two layers may take, how many of the largest there are of each sample, and
+# how many samples run whatever they take.
+_MEMORY, _LIVE, _FEWEST = 2**31, 4, 64
 
 
 @dataclass
@@ -84,13 +88,14 @@ class Network:
         known = {place.path: place for place in places}
         seen: dict[str, Any] = {}
 
-        walk = _Walk(self._model, self._fit, known)
-        for path, batches in walk.steps("what flows through the layers"):
-            place = known[path]
-            if place.kind is None:
-                raise AssertionError  # it has forms
-            for batch in batches:
-                seen[path] = place.kind.gather(place, arrays, batch, seen.get(path))
+        for part in chunks(count(self._fit), samples_at_once(self._model, self._fit)):
+            walk = _Walk(self._model, take(self._fit, part), known)
+            for path, batches in walk.steps("what flows through the layers"):
+                place = known[path]
+                if place.kind is None:
+                    raise AssertionError  # it has forms
+                for batch in batches:
+                    seen[path] = place.kind.gather(place, arrays, batch, seen.get(path))
         # How much the outputs care for the responses of each layer.
         whole = {p: s for p, s in seen.items() if takes_metric(s)}
         for path, moments in response_gradients(self._model, list(whole), self._fit).items():
@@ -104,10 +109,22 @@ class Network:
     def in_order(self, places: Sequence[Place], visit: Visit) -> None:
         """Run the calibration inputs through the first network, and through this one as `visit` changes it."""
         known = {place.path: place for place in places}
-        old, new = (_Walk(model, self._fit, known) for model in (self._first, self._model))
+        # All of them at once, layer by layer: of large images fewer than there are.
+        some = take(self._fit, slice(0, samples_at_once(self._model, self._fit)))
+        old, new = (_Walk(model, some, known) for model in (self._first, self._model))
         both = zip(old.steps(""), new.steps("correcting layer by layer"), strict=True)
         for (path, before), (_, after) in both:
             new.changed.update(visit(known[path], before, after) or {})
+
+
+def samples_at_once(model: Any, x: Inputs) -> int:
+    """Return how many samples may stand in memory at one layer, a few tensors of each of two networks."""
+    graph = getattr(model, "_functional", None) or model
+    arrays = x.values() if isinstance(x, dict) else [x]
+    longest = max((array.shape[1] for array in arrays if array.ndim > 1), default=1)
+    outputs = [t for nodes in graph._nodes_by_depth.values() for n in nodes for t in n.outputs]
+    largest = max(math.prod(int(n or longest) for n in t.shape[1:]) for t in outputs)
+    return int(max(_FEWEST, _MEMORY // (4 * largest * _LIVE)))
 
 
 class _Walk:
