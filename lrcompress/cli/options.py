@@ -181,12 +181,12 @@ def layer_option(what: str, *, multiple: bool = False) -> Callable[[Command], Co
     )
 
 
-def layers_option(command: Command) -> Command:
-    """Add --layers: families, names and paths."""
+def layers_option(what: str) -> Callable[[Command], Command]:
+    """Return --layers: families, names and paths."""
     return click.option(
         "--layers", metavar="LIST", multiple=True, shell_complete=families,
-        help="all, or some of dense, conv, recurrent, embedding, attention, or names, under one budget.",
-    )(command)  # fmt: skip
+        help=f"all, or some of dense, conv, recurrent, embedding, attention, or names{what}.",
+    )  # fmt: skip
 
 
 synthetic_option = click.option(

@@ -18,14 +18,18 @@ from lrcompress.modelfile.loadable import check_loadable, made_of, model_of, ope
 from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
 from lrcompress.modelfile.read import not_finite, open_model, read_arrays, read_bias, read_kernel
 from lrcompress.modelfile.rewrite import write_changed, write_merged, write_replaced
+from lrcompress.modelfile.shapes import multiplications_of
 from lrcompress.modelfile.sniff import SUFFIXES
 
 if TYPE_CHECKING:
+    from lrcompress.modelfile.chains import Chain as Chain
+    from lrcompress.modelfile.chains import find_chains as find_chains
     from lrcompress.modelfile.places import Places as Places
     from lrcompress.modelfile.places import find_places as find_places
 
 __all__ = [
     "SUFFIXES",
+    "Chain",
     "ModelFile",
     "Places",
     "Replacement",
@@ -33,6 +37,7 @@ __all__ = [
     "Written",
     "check_has_sites",
     "check_loadable",
+    "find_chains",
     "find_head",
     "find_places",
     "find_sites",
@@ -40,6 +45,7 @@ __all__ = [
     "kept_open",
     "made_of",
     "model_of",
+    "multiplications_of",
     "not_finite",
     "open_for_keras",
     "open_model",
@@ -53,7 +59,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  # PEP 562
-    """Load the places of whole networks when they are first asked for."""
+    """Load the places and chains of whole networks when they are first asked for."""
+    if name in ("Chain", "find_chains"):
+        from lrcompress.modelfile import chains
+
+        return getattr(chains, name)
     if name not in ("Places", "find_places"):
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

@@ -46,13 +46,13 @@ def find_places(model: ModelFile) -> Places:
             from lrcompress.modelfile.end import check_has_sites
 
             check_has_sites(model)
-        items = _computed(model.tree) if model.tree is not None else []
+        items = computed(model.tree) if model.tree is not None else []
         shapes = shapes_of(model)
         for item in items:
             path = "/".join(item.path)
             if item.inner is not None or not model.weights.arrays(item.path):
                 continue
-            why = _why_not(model, item)
+            why = why_not(model, item)
             if why is None:
                 place = _placed(model, item, shapes)
                 if place.kind is not None and place.kind.forms(place):
@@ -63,17 +63,17 @@ def find_places(model: ModelFile) -> Places:
     return Places(known, refused)
 
 
-def _computed(container: Container) -> list[Item]:
+def computed(container: Container) -> list[Item]:
     """Return all layers in the order in which they are computed, nested models opened."""
     found = []
     for item in layer_order(container):
         found.append(item)
         if item.inner is not None:
-            found += _computed(item.inner)
+            found += computed(item.inner)
     return found
 
 
-def _why_not(model: ModelFile, item: Item) -> str | None:
+def why_not(model: ModelFile, item: Item) -> str | None:
     """Return why a layer with weights is not touched, as a sentence behind its name."""
     kind, entry = any_kind_of(item.entry), peeled(item.entry)
     if kind is None:
@@ -133,7 +133,7 @@ def _placed(model: ModelFile, item: Item, shapes: dict[str, Shapes], *, deep: bo
 def _behind(model: ModelFile, item: Item, shapes: dict[str, Shapes]) -> Place:
     """Return a layer that takes in another one's output; of no kind where it must stay as it is."""
     place = _placed(model, item, shapes, deep=False)
-    free = _alone(item) and _why_not(model, item) is None
+    free = _alone(item) and why_not(model, item) is None
     return place if free else replace(place, kind=None)
 
 

@@ -1,10 +1,11 @@
-"""`merge`: two Dense layers that are one matrix become one again."""
+"""`merge`: layers in a row that are one become one again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lrcompress.compression import check_suffix, default_output
 from lrcompress.errors import UnsupportedModelError
@@ -18,28 +19,37 @@ from lrcompress.modelfile import (
     write_merged,
 )
 from lrcompress.records.results import Document
+from lrcompress.verbs.context import record_beside
 from lrcompress.verbs.live_models import check_file
+from lrcompress.verbs.networks import words_of
+
+if TYPE_CHECKING:
+    from lrcompress.modelfile import Chain
 
 
 @dataclass(frozen=True)
 class MergedLayer:
-    """Two Dense layers that became one.
+    """Layers in a row that became one.
 
     Attributes:
-        name: Name of the second, kept by the one.
+        name: Name of the last, kept by the one.
         path: The name behind those of the nested models the layer stands in.
-        first_name: Name of the first, which is gone.
-        kernel_shape: (m, n) of the one kernel B C.
-        rank: r, the width between the two.
+        class_name: Of the one.
+        first_name: Name of the first of the others, which are gone.
+        first_names: Names of all of them, in their order.
+        kernel_shape: (m, n) of the one kernel B C; of other layers than Dense the shape of their first array.
+        rank: r, what the last takes in of the one before it.
         dtype: Of the stored kernels.
-        parameters_before: Of the two, biases included.
+        parameters_before: Of all, biases included.
         parameters_after: Of the one, its bias included.
     """
 
     name: str
     path: str
+    class_name: str
     first_name: str
-    kernel_shape: tuple[int, int]
+    first_names: tuple[str, ...]
+    kernel_shape: tuple[int, ...]
     rank: int
     dtype: str
     parameters_before: int
@@ -53,7 +63,7 @@ class MergeResult(Document):
     Attributes:
         input: The old file, untouched.
         output: The new file.
-        layers: One entry a merged pair.
+        layers: One entry for each layer that is one again.
         parameters_before: Of the whole model.
         parameters_after: Of the whole model.
         bytes_before: File size.
@@ -80,20 +90,25 @@ def merge(
     model: str | Path,
     *,
     layer: str | Sequence[str] | None = None,
+    layers: str | Sequence[str] | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
 ) -> MergeResult:
-    """Multiply the factors B (m, r) and C (r, n) of two Dense layers into one kernel (m, n).
+    """Multiply the factors B (m, r) and C (r, n) of two layers into one kernel (m, n).
 
-    The inverse of `factorize`: the model computes the same, up to rounding, with one layer in the
-    place of two. Everything else in the file stays as it is, bit for bit, but for the optimizer's
-    state, which is left out; Keras is not loaded.
-    Two layers are a pair where the first has no activation and feeds the second alone, whoever
-    split them. A bias of the first is folded into that of the second.
+    The inverse of `factorize`, in every form that is layers in a row: the model computes the same, up
+    to rounding, with one layer in the place of several. Layers that only got narrower stay. Everything
+    else in the file stays as it is, bit for bit, but for the optimizer's state, which is left out;
+    Keras is not loaded.
+    Layers in a row are one where each but the last has no activation, feeds the next alone and is no
+    wider than a factor of full rank, whoever split them. A bias of a first Dense is folded into that
+    of the second.
 
     Args:
         model: A `.h5`, `.hdf5` or `.keras` file.
-        layer: Name of either layer of a pair, or several; the default is the final one.
+        layer: Name of one of the layers in a row, or several; the default is the final Dense, and all
+            where the run record says that the whole network was made smaller.
+        layers: ``"all"``, families (``"dense"``, ``"conv"``, ...), names or paths.
         output: Default ``<stem>-merged<suffix>`` in the current directory.
         overwrite: Replace an existing output.
 
@@ -107,19 +122,16 @@ def merge(
     check_file(model, "merge")
     path = Path(model)
     opened = open_model(path)
-    named: Sequence[str | None] = [layer] if isinstance(layer, str) else layer or [None]
-    # Either name of a pair will do, and so may both.
-    pairs = list({found.path: found for found in find_sites(opened, named)}.values())
-    for found in pairs:
-        _check_pair(opened, found)
+    named = [layer] if isinstance(layer, str) else list(layer or ())
+    found = _wanted(opened, named, words_of(layers))
     target = Path(output) if output is not None else default_output(opened, path, "-merged")
     check_suffix(target, opened, can_convert=False)
     check_output(target, inputs=(path,), overwrite=overwrite)
-    written = write_merged(opened, pairs, target, overwrite=overwrite)
+    written = write_merged(opened, found, target, overwrite=overwrite)
     return MergeResult(
         input=path,
         output=target,
-        layers=tuple(_describe(pair) for pair in pairs),
+        layers=tuple(_describe(one) for one in found),
         parameters_before=opened.parameters,
         parameters_after=written.parameters,
         bytes_before=opened.size,
@@ -130,12 +142,41 @@ def merge(
     )
 
 
-def _check_pair(opened: ModelFile, found: Site) -> None:
-    """Refuse a layer that is no pair, and say which pairs there are."""
+def _wanted(
+    opened: ModelFile, names: Sequence[str], words: Sequence[str]
+) -> Sequence[Site | Chain]:
+    """Return the layers in a row that names and words mean, each once; without any what `merge` says."""
+    if not names and not words:
+        record = record_beside(opened.path)
+        if record is None or not any(layer.get("form") for layer in record.document["layers"]):
+            return [_pair(opened, None)]
+        words = ("all",)
+    from lrcompress.kinds.registry import FAMILIES
+    from lrcompress.modelfile import find_chains
+
+    chains = find_chains(opened)
+    names = [*names, *(word for word in words if word not in ("all", *FAMILIES))]
+    lost = [name for name in names if not any(chain.is_named(name) for chain in chains)]
+    pairs = [_pair(opened, name, chains) for name in lost]
+    found = [chain for chain in chains if chain.is_meant(words) or any(map(chain.is_named, names))]
+    if not found and not pairs:
+        which = "" if "all" in words else f" of {', '.join(words)}"
+        msg = (
+            f"{opened.path} has no layers{which} in a row that are one; there is nothing to merge."
+        )
+        raise UnsupportedModelError(msg, code="not_split")
+    return [*found, *pairs]
+
+
+def _pair(opened: ModelFile, name: str | None, chains: Sequence[Chain] | None = None) -> Site:
+    """Return two Dense layers that are one; refuse a layer that is none, and say which there are."""
+    (found,) = find_sites(opened, [name])
     if found.first is not None:
-        return
-    pairs = [layer.path for layer in opened.sites if layer.first is not None]
-    more = f": choose with --layer: {', '.join(pairs[:3])}" if pairs else "; this model has no such"
+        return found
+    from lrcompress.modelfile import find_chains
+
+    paths = [chain.path for chain in (find_chains(opened) if chains is None else chains)]
+    more = f": choose with --layer: {', '.join(paths[:3])}" if paths else "; this model has no such"
     msg = (
         f"Layer {found.path} of {opened.path} is one Dense; expected two in a row that are one "
         f"matrix, the first without activation and feeding the second alone{more}."
@@ -143,15 +184,32 @@ def _check_pair(opened: ModelFile, found: Site) -> None:
     raise UnsupportedModelError(msg, code="not_split")
 
 
-def _describe(pair: Site) -> MergedLayer:
-    m, n = pair.kernel_shape
+def _describe(one: Site | Chain) -> MergedLayer:
+    if not isinstance(one, Site):
+        names = tuple(path.rpartition("/")[2] for path in one.gone)
+        return MergedLayer(
+            name=one.path.rpartition("/")[2],
+            path=one.path,
+            class_name=one.whole.class_name,
+            first_name=names[0],
+            first_names=names,
+            kernel_shape=tuple(one.whole.arrays[0].shape),
+            rank=one.rank,
+            dtype=one.dtype,
+            parameters_before=sum(array.size for part in one.parts for array in part.arrays),
+            parameters_after=sum(array.size for array in one.whole.arrays),
+        )
+    m, n = one.kernel_shape
+    first = "" if one.first is None else one.first.name
     return MergedLayer(
-        name=pair.name,
-        path=pair.path,
-        first_name="" if pair.first is None else pair.first.name,
+        name=one.name,
+        path=one.path,
+        class_name=one.kind.name,
+        first_name=first,
+        first_names=(first,),
         kernel_shape=(m, n),
-        rank=pair.rank or 0,
-        dtype=pair.dtype,
-        parameters_before=pair.stored_parameters,
-        parameters_after=m * n + (n if pair.use_bias else 0),
+        rank=one.rank or 0,
+        dtype=one.dtype,
+        parameters_before=one.stored_parameters,
+        parameters_after=m * n + (n if one.use_bias else 0),
     )

@@ -73,7 +73,7 @@ MOST = 30
               type=OneOf(METHODS),
               help="What the factors are best at; auto takes the best that the data allow.")  # fmt: skip
 @layer_option("Another Dense layer than the final one; repeat it for several.", multiple=True)
-@layers_option
+@layers_option(", under one budget")
 @click.option("--add-bias", is_flag=True,
               help="Allow a layer without bias to be given one, with --dataset.")  # fmt: skip
 @data_options

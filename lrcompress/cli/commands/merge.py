@@ -1,4 +1,4 @@
-"""Multiply two Dense layers that are factors back into one."""
+"""Multiply layers that are factors of one back into it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.options import layer_option, model_argument, output_option, overwrite_option
+from lrcompress.cli.options import (
+    layer_option,
+    layers_option,
+    model_argument,
+    output_option,
+    overwrite_option,
+)
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import count, size
@@ -16,20 +22,22 @@ from lrcompress.reporting.words import count, size
 @click.command("merge")
 @model_argument("model")
 @layer_option("Another layer than the final one; repeat it for several.", multiple=True)
+@layers_option("")
 @output_option("<stem>-merged<suffix> in the current directory")
 @overwrite_option
 @verb
 def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
-    """Multiply two Dense layers of MODEL that are factors B and C back into one.
+    """Multiply layers of MODEL that are factors of one, such as B and C, back into it.
 
-    MODEL is a .h5, .hdf5 or .keras file; it is not changed, and none of it is run. The two are
-    what factorize writes, or any Dense without activation that feeds another Dense alone. The
-    final ones are merged unless --layer names others, by either name.
+    MODEL is a .h5, .hdf5 or .keras file; it is not changed, and none of it is run. Factors are
+    what factorize writes, or any layers in a row that are linear but for the last. The final two
+    Dense are merged unless --layer or --layers says which; all that are found where the run record
+    says that the whole network was made smaller.
 
     \b
     Example:
         lrcompress merge model-rank4.h5
-        lrcompress merge model-rank4.h5 -o model-whole.h5
+        lrcompress merge model-lowrank.h5 --layers all -o model-whole.h5
     """  # noqa: D301
     from lrcompress.verbs.merge import merge
 
@@ -39,10 +47,7 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
 def render(result: dict[str, Any]) -> Parts:
     """Show what became of the layers."""
     layers = result["layers"]
-    titles = []
-    for layer in layers:
-        m, n = layer["kernel_shape"]
-        titles.append(f"{layer['path']}: Dense {m} x {layer['rank']} x {n} -> {m} x {n}")
+    titles = [_title(layer) for layer in layers]
     own = "layer" if len(layers) == 1 else None
     rows = [
         [
@@ -53,9 +58,18 @@ def render(result: dict[str, Any]) -> Parts:
         for name, entry in [*((own or one["path"], one) for one in layers), ("model", result)]
     ]
     rows.append(["file", size(result["bytes_before"]), size(result["bytes_after"])])
-    gone = ", ".join(layer["first_name"] for layer in layers)
+    gone = ", ".join(name for layer in layers for name in layer["first_names"])
     lines = [f"removed: {gone}, multiplied into the layer that follows"]
     if result["optimizer_bytes"]:
         lines.append(f"{size(result['optimizer_bytes'])} of optimizer state are dropped")
     lines.append(f"wrote {result['output']}")
     return [table(titles, ["", "before", "after"], rows), plain(lines)]
+
+
+def _title(layer: dict[str, Any]) -> str:
+    """Say what a layer was and is."""
+    *m, n = layer["kernel_shape"]
+    if layer["class_name"] == "Dense" and len(m) == len(layer["first_names"]) == 1:
+        return f"{layer['path']}: Dense {m[0]} x {layer['rank']} x {n} -> {m[0]} x {n}"
+    shape, names = " x ".join(map(str, layer["kernel_shape"])), ", ".join(layer["first_names"])
+    return f"{layer['path']}: {layer['class_name']} {shape} again, of {names} and itself"

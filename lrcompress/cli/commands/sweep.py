@@ -56,7 +56,7 @@ KERNEL = [
               help="For example 75,60,40. Default: all that save something, or fewer in even "
               "ratios where one takes seconds.")  # fmt: skip
 @layer_option("Another Dense layer than the final one.")
-@layers_option
+@layers_option(", under one budget")
 @data_options
 @validation_option
 @samples_option

@@ -12,6 +12,7 @@ from lrcompress.compression.network.request import (
     Observed,
     Visit,
 )
+from lrcompress.compression.network.undone import undone
 from lrcompress.compression.network.whole import compress, look
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "Visit",
     "compress",
     "look",
+    "undone",
 ]

@@ -97,7 +97,7 @@ def window_of(layer: Serialized) -> Window | None:
     shapes = [tuple(array.shape) for array in layer.arrays]
     axes = next((n for n in (1, 2, 3) if f"{n}D" in layer.class_name), 0)
     biased = bool(setting_of(config, "biased", True))
-    if len(shapes) != 1 + biased or len(shapes[0]) != axes + 2:
+    if not axes or len(shapes) != 1 + biased or len(shapes[0]) != axes + 2:
         return None
     *size, channels, outputs = shapes[0]
     transposed = is_transposed(layer)

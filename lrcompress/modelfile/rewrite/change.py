@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,12 @@ from lrcompress.kinds import Serialized, peeled
 from lrcompress.modelfile.graph import Item, build, unused_name
 from lrcompress.modelfile.hdf5 import cast
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.rewrite.layers import SUFFIX, Draft
+from lrcompress.modelfile.rewrite.layers import SUFFIX, Draft, merge_remarks
 from lrcompress.modelfile.rewrite.plan import Changes, NewArray
 from lrcompress.modelfile.rewrite.widths import restate
+
+if TYPE_CHECKING:
+    from lrcompress.modelfile.chains import Chain
 
 # The stock layers that stand for a layer, by its path.
 Edits = Mapping[str, tuple[Serialized, ...]]
@@ -99,6 +103,22 @@ class Edit:
                 self.changes.values[item.path, number] = self._rounded(path, kind, values)
         for number in range(len(last.arrays), len(stored)):
             self.changes.values[item.path, number] = None
+
+    def join(self, chain: Chain) -> None:
+        """Put one layer in the place of several in a row: the last keeps its name, the others go."""
+        row = [self.item(path) for path in chain.row]
+        last, gone = row[-1], [item for item in row[:-1] if "/".join(item.path) in chain.gone]
+        for item in gone:
+            self.changes.warnings += merge_remarks(item, last)
+        self.change(chain.path, (chain.whole,))
+        becomes_first = chain.whole.class_name == chain.parts[0].class_name
+        for before, after in pairwise(row):
+            if before in gone:
+                self.draft.take_over(
+                    before, after, None, whole_calls=becomes_first or after is not last
+                )
+                self.changes.gone.add(before.path)
+        self.first_names[chain.path] = tuple(item.name for item in gone)
 
     def _name_for(self, item: Item, new: Serialized) -> str:
         """Return what a new layer is called if nothing else is: wrapped, the config names the inner one."""

@@ -79,11 +79,18 @@ class Draft:
         """Make a layer take in a new one at each of its calls."""
         _feed(self.entry(item), item, before, feeder)
 
-    def take_over(self, first: Item, second: Item, width: int) -> None:
-        """Give a layer the inputs, `width` wide, of the one before it, which goes."""
+    def take_over(
+        self, first: Item, second: Item, width: int | None, *, whole_calls: bool = True
+    ) -> None:
+        """Give a layer the inputs, `width` wide, of the one before it, which goes.
+
+        With `whole_calls` also its masks and whatever else it is called on; else those of its own stay.
+        """
         gone, kept = self.entry(first), self.entry(second)
-        for before, after in zip(parts_of(gone), parts_of(kept), strict=True):
-            _state_width(after, width)
+        for part in parts_of(kept):
+            _state_width(part, width)
+        # Of another class they may wrap other layers.
+        for before, after in zip(parts_of(gone), parts_of(kept), strict=False):
             old, new = as_dict(before.get("config")), as_dict(after.get("config"))
             for key in (*INPUT_KEYS, "input_dim"):
                 if key in old:
@@ -93,7 +100,13 @@ class Draft:
                 if key in old and key in new:
                     new[key] = copy.deepcopy(old[key])
         if not second.container.sequential:
-            kept["inbound_nodes"] = copy.deepcopy(gone["inbound_nodes"])
+            nodes = copy.deepcopy(gone["inbound_nodes"])
+            if not whole_calls:
+                known, own = first.container.by_name, as_list(kept["inbound_nodes"])
+                nodes = [
+                    _fed_by(o, _tensor(n, known), known) for o, n in zip(own, nodes, strict=True)
+                ]
+            kept["inbound_nodes"] = nodes
         self._gone.add(id(first.entry))
         self._touched.add(first.container)
 
@@ -134,6 +147,34 @@ def _call_on_first_only(entry: dict[str, Any], item: Item) -> None:
     if nodes:
         known = item.container.by_name
         entry["inbound_nodes"] = [_first_only(node, known) for node in nodes]
+
+
+def _tensor(node: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out
+    """Return the first tensor of a call as it is written; None where there is none."""
+    if is_leaf(node, known) or _is_tensor(node, known):
+        return node
+    parts = node if isinstance(node, list) else node.values() if isinstance(node, dict) else ()
+    return next((t for t in (_tensor(part, known) for part in parts) if t is not None), None)
+
+
+def _fed_by(node: Any, tensor: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out
+    """Return a call with another first tensor."""
+    old = _tensor(node, known)
+    if node is old:
+        return [*tensor[:3], *node[3:]] if isinstance(node, list) else tensor
+    if isinstance(node, list):
+        return [
+            _fed_by(part, tensor, known) if _tensor(part, known) is old else part for part in node
+        ]
+    return {
+        key: _fed_by(part, tensor, known) if _tensor(part, known) is old else part
+        for key, part in node.items()
+    }
+
+
+def _is_tensor(value: Any, known: dict[str, Item]) -> bool:  # noqa: ANN401 - JSON in
+    config = as_dict(value.get("config")) if isinstance(value, dict) else {}
+    return is_leaf(config.get("keras_history"), known)
 
 
 def _first_only(node: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from lrcompress.modelfile.rewrite.change import Edit, Edits
 from lrcompress.modelfile.rewrite.layers import SUFFIX, merge_remarks, split_remarks
 from lrcompress.modelfile.rewrite.write import check_place, rewrite
 from lrcompress.modelfile.untrusted import decoding
+
+if TYPE_CHECKING:
+    from lrcompress.modelfile.chains import Chain
 
 
 def write_replaced(
@@ -62,11 +65,15 @@ def write_replaced(
 
 
 def write_merged(
-    model: ModelFile, layers: Sequence[Site], output: Path, *, overwrite: bool = False
+    model: ModelFile,
+    layers: Sequence[Site | Chain],
+    output: Path,
+    *,
+    overwrite: bool = False,
 ) -> Written:
-    """Write a copy of a model file in which each given site, two layers, is one again.
+    """Write a copy of a model file in which each given site of two layers, or chain of any, is one again.
 
-    The second layer keeps its name and everything it had; its kernel becomes B C, computed in
+    The last layer keeps its name and everything it had; its kernel becomes B C, computed in
     float64, its bias b1 C + b2 where the first layer has one. All other weights are copied bit by
     bit; optimizer state, checks and bytes are as with `write_replaced`.
 
@@ -78,9 +85,12 @@ def write_merged(
     with kept_open(model.path):
         with decoding(model.path):
             edit = Edit(model)
-            _check_sites(model, layers)
-            for site in layers:
-                _merge(model, edit, site)
+            _check_sites(model, [layer for layer in layers if isinstance(layer, Site)])
+            for layer in layers:
+                if isinstance(layer, Site):
+                    _merge(model, edit, layer)
+                else:
+                    edit.join(layer)
             changes = edit.finish()
         return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
 

@@ -16,6 +16,7 @@ from lrcompress.compression.network import (
     NetworkRequest,
     Observe,
     compress,
+    undone,
 )
 from lrcompress.compression.run import Ready, write_result
 from lrcompress.errors import LRCompressError, RankError, in_place_of
@@ -145,8 +146,12 @@ def _written(
 
         def work() -> Ready:
             is_default = _asked(request).budget is None
-            found, done = _compressed(source.model, asked, given, Path(folder), gives=is_default)
-            found = replace(found, remarks=(*given.remarks, *found.remarks))
+            model, wanted, said = undone(source.model, asked, given.observe, Path(folder))
+            with in_place_of(model.path, source.model.path):
+                found, done = _compressed(model, wanted, given, Path(folder), gives=is_default)
+            found = replace(found, remarks=(*given.remarks, *said, *found.remarks))
+            if done.budget == wanted.budget:
+                done = asked
             _tell(found, given.inputs)
             return ready(
                 source.model, found, done, partial(_write, source.model, found), given.inputs, given.samples,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lrcompress.compression.changed import curves
-from lrcompress.compression.network import look
+from lrcompress.compression.network import NetworkRequest, look, undone
+from lrcompress.errors import in_place_of
 from lrcompress.modelfile import ModelFile
 from lrcompress.records.network import Inputs
 from lrcompress.records.results import Shown
@@ -67,7 +69,10 @@ def sweep_network(
         given = Given("data set", observe, used, live.described(used))
     elif synthetic:
         given = synthetic_networks(opened, seed)
-    found, kept = look(opened, words, given.observe)
+    with tempfile.TemporaryDirectory() as folder:
+        model, asked, said = undone(opened, NetworkRequest(words), given.observe, Path(folder))
+        with in_place_of(model.path, opened.path):
+            found, kept = look(model, asked.layers, given.observe)
     return NetworkSweep(
         model=opened.path,
         layers=words,
@@ -75,8 +80,8 @@ def sweep_network(
         dataset=given.dataset,
         inputs=given.inputs,
         samples=given.samples,
-        curves=curves(opened, found),
+        curves=curves(model, found),
         kept=dict(kept),
         seconds={"total": time.perf_counter() - started},
-        warnings=given.remarks,
+        warnings=(*given.remarks, *said),
     )

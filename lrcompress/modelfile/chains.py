@@ -1,0 +1,164 @@
+"""Layers in a row that compute what one does: what a factorization has made, or a designer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from lrcompress.kinds import Serialized, is_wrapped, peeled
+from lrcompress.kinds.activations import activation_name
+from lrcompress.kinds.registry import KINDS, any_kind_of
+from lrcompress.kinds.terms import as_dict, is_built_in, units
+from lrcompress.modelfile.container import kept_open
+from lrcompress.modelfile.end import check_has_sites
+from lrcompress.modelfile.graph import Container, Item, Ref
+from lrcompress.modelfile.places import computed, why_not
+from lrcompress.modelfile.read import read_arrays
+from lrcompress.modelfile.untrusted import decoding
+
+if TYPE_CHECKING:
+    from lrcompress.modelfile.model import ModelFile
+
+# The most layers that one becomes in any form.
+_LONGEST = 4
+_FLATTEN = "Flatten"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Layers in a row that are one.
+
+    Attributes:
+        path: Of the last, whose name and place the one keeps.
+        family: Of the kind that it is, a word for ``--layers``.
+        gone: Paths of the others, in their order.
+        row: Paths of all, in their order: also of a Flatten between them, which stays.
+        dtype: Of the arrays of the last.
+        parts: All of them, in the same order.
+        whole: The one, with values.
+    """
+
+    path: str
+    family: str
+    gone: tuple[str, ...]
+    row: tuple[str, ...]
+    dtype: str
+    parts: tuple[Serialized, ...] = field(repr=False)
+    whole: Serialized = field(repr=False)
+
+    @property
+    def rank(self) -> int:
+        """What the last takes in of the layer before it."""
+        before = next(part for part in reversed(self.parts[:-1]) if part.arrays)
+        return units(before.config) or int(before.arrays[0].shape[-1])
+
+    def is_named(self, word: str) -> bool:
+        """Return whether a word is the name or path of one of the layers."""
+        return any(word in (path, path.rpartition("/")[2]) for path in self.row)
+
+    def is_meant(self, words: Collection[str]) -> bool:
+        """Return whether ``all``, the family, or a name or path of one of the layers is among some words."""
+        return "all" in words or self.family in words or any(map(self.is_named, words))
+
+
+def find_chains(model: ModelFile) -> tuple[Chain, ...]:
+    """Return the layers in a row that are one, in the order in which they are computed.
+
+    Each but the last is linear, feeds the next alone, and is no wider than a factor of full rank;
+    of several ways to see it the longest is taken, from the end on.
+
+    Raises:
+        UnsupportedModelError: If the model lists no layers (code ``subclassed``).
+    """
+    found: list[Chain] = []
+    used: set[Item] = set()
+    with kept_open(model.path), decoding(model.path):
+        if model.tree is None:
+            check_has_sites(model)
+        uses: dict[Container, Counter[Ref]] = {}
+        for item in reversed(computed(model.tree) if model.tree is not None else []):
+            row = [] if item in used else _row(model, item, used, uses)
+            for start in range(len(row) - 1):
+                chain = _chain(model, row[start:])
+                if chain is not None:
+                    found.append(chain)
+                    used.update(row[start:])
+                    break
+    return tuple(reversed(found))
+
+
+def _row(
+    model: ModelFile, item: Item, used: set[Item], uses: dict[Container, Counter[Ref]]
+) -> list[Item]:
+    """Return a layer behind those that may be one with it."""
+    if why_not(model, item) is not None:
+        return []
+    row = [item]
+    while len(row) < _LONGEST:
+        first = _feeder(row[0], uses)
+        if first is None or first in used or is_wrapped(first.entry) != is_wrapped(item.entry):
+            break
+        if not _may_stand_before(model, first, item):
+            break
+        row.insert(0, first)
+    return row[1:] if row[0].class_name == _FLATTEN else row
+
+
+def _feeder(item: Item, uses: dict[Container, Counter[Ref]]) -> Item | None:
+    """Return the layer that feeds a layer at each of its calls, and nothing else."""
+    container = item.container
+    if container not in uses:
+        uses[container] = Counter(r for i in container.items for call in i.calls for r in call)
+        uses[container].update(container.outputs)
+    refs = [call[0] if call else None for call in item.calls]
+    first = container.by_name.get(refs[0].layer) if refs and refs[0] else None
+    if first is None or first is item or len(first.calls) != len(refs):
+        return None
+    own = [Ref(first.name, number, 0) for number in range(len(refs))]
+    return first if refs == own and all(uses[container][ref] == 1 for ref in own) else None
+
+
+def _may_stand_before(model: ModelFile, first: Item, last: Item) -> bool:
+    """Return whether a layer may be a factor, by its class and config alone."""
+    if first.class_name == _FLATTEN and is_built_in(first.entry):
+        return True
+    kind = any_kind_of(first.entry)
+    types = {a.dtype for item in (first, last) for a in model.weights.arrays(item.path)}
+    activation = as_dict(peeled(first.entry).get("config")).get("activation")
+    linear = kind is not None and activation_name(activation) == "linear"
+    return linear and len(types) == 1 and why_not(model, first) is None
+
+
+def _chain(model: ModelFile, row: Sequence[Item]) -> Chain | None:
+    """Return layers in a row as the one that they are, by the first kind that knows it; None if they are none."""
+    parts = tuple(_serialized(model, item) for item in row)
+    whole = next((w for w in (kind.merged(parts) for kind in KINDS) if w is not None), None)
+    if whole is None:
+        return None
+    paths = tuple("/".join(item.path) for item in row)
+    each = zip(paths[:-1], parts, strict=False)
+    # As wide as it is stored: a network of doubles would take twice the memory.
+    dtype = str(model.weights.arrays(row[-1].path)[0].dtype)
+    wide = "float64" if dtype == "float64" else "float32"
+    return Chain(
+        path=paths[-1],
+        family=next(kind.family for kind in KINDS if whole.class_name in kind.classes),
+        gone=tuple(path for path, part in each if part.class_name != _FLATTEN),
+        row=paths,
+        dtype=dtype,
+        parts=parts,
+        whole=replace(
+            whole,
+            config=whole.config | {"name": parts[-1].config.get("name")},
+            arrays=tuple(array.astype(wide, copy=False) for array in whole.arrays),
+        ),
+    )
+
+
+def _serialized(model: ModelFile, item: Item) -> Serialized:
+    """Return a layer with the values of its arrays."""
+    entry = peeled(item.entry)
+    arrays = read_arrays(model, "/".join(item.path)) if model.weights.arrays(item.path) else ()
+    return Serialized(str(entry.get("class_name")), as_dict(entry.get("config")), arrays)
