@@ -7,6 +7,7 @@ without those before it, which is what lets a killed run go on as if nothing had
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -54,8 +55,11 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
         batch_size: int,
         scaling: Scaling,
         sample_weight: Any = None,
+        change: Callable[[Any, int], Any] | None = None,
     ) -> None:
+        """Of raw inputs, which `change` may change by the number of the step."""
         super().__init__()
+        self._change = change
         self._x, self._scaling, self._batch_size = x, scaling, batch_size
         self._targets = (y,) if sample_weight is None else (y, sample_weight)
         self._order, self._share = replicas().evened(order), replicas().share
@@ -70,7 +74,8 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
         part, parts = self._share
         # In the order of the file, which a mapped one reads faster; a batch has no order.
         index = np.sort(np.array_split(index, parts)[part])
-        x = self._scaling(take(self._x, index))
+        x = take(self._x, index)
+        x = self._scaling(x if self._change is None else self._change(x, step))
         return (x, *keras.tree.map_structure(lambda array: array[index], self._targets))
 
 

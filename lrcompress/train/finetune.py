@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lrcompress.live.evaluate import evaluate
 from lrcompress.live.predict import outputs_each
 from lrcompress.live.prepare import Prepared
 from lrcompress.measure import Comparison, Evaluation, compare
-from lrcompress.train import optimizers
+from lrcompress.train import augment, optimizers
 from lrcompress.train.checkpoint import Checkpoint, State
 from lrcompress.train.feed import Feed, epoch_order, samples_an_epoch
 from lrcompress.train.loop import DIVERGED, INTERRUPTED, PATIENCE, Loop
@@ -130,7 +130,11 @@ def finetune(
     if settings.scope == "head":
         part = reduce_to_head(student, teacher, data, head)
     x = part.data.split.x_train
-    settings = settings.decided(count(x), outputs_each(part.student, x))
+    settings = settings.decided(count(x), outputs_each(part.student, x), labelled=data.labelled)
+    if settings.augmentation is None:
+        asked = settings.scope == "model" and settings.distill and not data.labelled
+        ways = augment.ways_for(teacher, x, data.scaling) if asked and teacher is not None else ()
+        settings = replace(settings, augmentation=ways)
     before = _tested(part.student, part.data, "before")
     original = None
     if part.teacher is not None:
@@ -213,7 +217,10 @@ def _train(
 
         def feed(epoch: int) -> dict[str, Any]:
             order = epoch_order(count(x), size, settings.seed, epoch)
-            batches = Feed(x, taught.targets, order, size, data.scaling, taught.sample_weight)
+            change = augment.augmented(settings.augmentation or (), settings.seed, epoch)
+            batches = Feed(
+                x, taught.targets, order, size, data.scaling, taught.sample_weight, change
+            )
             return {"x": batches, "shuffle": False}
 
         return loop.run(taught.model, feed, policy=settings.precision, log=tensorboard)

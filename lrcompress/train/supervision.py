@@ -36,7 +36,11 @@ class Supervision:
 def supervise(
     student: Any, teacher: Any | None, data: Prepared, settings: FinetuneSettings
 ) -> Supervision:
-    """Return what a student is to be fitted to; without a teacher the labels alone."""
+    """Return what a student is to be fitted to; without a teacher the labels alone.
+
+    It runs as when it predicts, so that batch normalization keeps its statistics, unless they, or its
+    dropout, are to be as in training.
+    """
     ends, y = outputs_of(student), data.split.y_train
     labels = [y[head.name] for head in ends] if isinstance(y, dict) else [y]
     outputs = [_output(head, of) for head, of in zip(ends, labels, strict=True)]
@@ -44,7 +48,12 @@ def supervise(
     targets = [
         np.asarray(of[..., None] if kind_of(of) == "classes" else of, np.float32) for of in labels
     ]
-    model, loss = _bare(student), [losses.label_loss(output) for output in outputs]
+    trains = settings.batch_statistics or settings.dropout
+    bare = _bare(student)
+    model, loss = (
+        (bare if trains else distill.Predicting(bare)),
+        [losses.label_loss(output) for output in outputs],
+    )
     if teacher is not None:
         distill.check(student, teacher)
         theirs = [_output(head, of) for head, of in zip(outputs_of(teacher), labels, strict=True)]
@@ -52,11 +61,13 @@ def supervise(
             losses.blended_loss(own, other, settings.teacher_weight, settings.temperature)
             for own, other in zip(outputs, theirs, strict=True)
         ]
-        if distill.fits_in_memory(teacher, count(data.split.x_train)):
+        # What is changed at each step has other outputs each time.
+        in_memory = distill.fits_in_memory(teacher, count(data.split.x_train))
+        if in_memory and not settings.augmentation:
             taught = distill.remembered(teacher, data.split.x_train, data.scaling)
             targets = [np.concatenate(pair, axis=-1) for pair in zip(targets, taught, strict=True)]
         else:
-            model = distill.SideBySide(model, teacher)
+            model = distill.SideBySide(bare, teacher, trains=trains)
     weights = training_weights(data.split)
     # Keras cannot join weights of samples with a mask of their steps.
     each = [] if weights is None else [spread(weights, predictions_of(of)) for of in labels]

@@ -58,21 +58,37 @@ def remembered(teacher: Any, x: Arrays, scaling: Scaling) -> list[NDArray[np.flo
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
+class Predicting(keras.Model):  # type: ignore[misc]  # keras ships no types
+    """A student that is fitted as it predicts: nothing in it does otherwise in training."""
+
+    def __init__(self, student: Any) -> None:
+        super().__init__()
+        self.student = student
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """Run it as when it predicts."""
+        return self.student(x, training=False)
+
+
 class SideBySide(keras.Model):  # type: ignore[misc]  # keras ships no types
     """A student and its teacher on the same inputs; trains the student alone.
 
     Its outputs are the student's, each joined with the teacher's along the last axis, float32.
     """
 
-    def __init__(self, student: Any, teacher: Any) -> None:
+    def __init__(self, student: Any, teacher: Any, *, trains: bool) -> None:
         super().__init__()
         teacher.trainable = False
+        self._trains = trains
         self.student, self.teacher = student, teacher
         self.joined = [Joined() for _ in student.outputs]
 
     def call(self, x: Any, training: bool | None = None) -> Any:
-        """Run both; the teacher always as when it predicts."""
-        ours, theirs = self.student(x, training=training), self.teacher(x, training=False)
+        """Run both; the teacher always as when it predicts, the student unless it `trains`."""
+        ours, theirs = (
+            self.student(x, training=training and self._trains),
+            self.teacher(x, training=False),
+        )
         pairs = zip(keras.tree.flatten(ours), keras.tree.flatten(theirs), strict=True)
         joined = [join(list(pair)) for join, pair in zip(self.joined, pairs, strict=True)]
         return keras.tree.pack_sequence_as(ours, joined)

@@ -39,6 +39,7 @@ def finetune(
     distill: bool | None = None,
     temperature: float | None = None,
     patience: int | None = None,
+    batch_statistics: bool = False,
     precision: str = "auto",
     distribute: str = "auto",
     dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
@@ -63,15 +64,18 @@ def finetune(
             is trained: what `lrcompress.factorize` returned is taught by the original while that lives.
         run: A run record; default the model's own, or the newest in the current directory.
         scope: ``model`` trains all of it; ``head`` the two factors and the bias alone, in seconds.
-        epochs: Passes over the training part; default 2, and 5 for the head.
-        learning_rate: Peak of Adam's schedule, default 0.001; or in the place of the original
-            optimizer's own.
+        epochs: Passes over the training part; default 2, and 5 for the head; without labels as many as
+            come to 30,000 samples, 10 at most.
+        learning_rate: Peak of Adam's schedule, default 0.001, and 0.0003 for a whole network that the
+            run record calls close to the original; or in the place of the original optimizer's own.
         batch_size: Samples a step; default 128, fewer for small data sets.
         optimizer: ``adam`` with warm-up and cosine decay, or ``original``: the one that the model
             was compiled with, with its settings.
         distill: Whether the original model teaches; default where it is at hand.
         temperature: Of its outputs; default 2.
         patience: Epochs without a better one after which to stop; default never.
+        batch_statistics: Let batch normalization take each batch's statistics and move its own, as in
+            training; by default they stay as they are.
         precision: ``float32``, ``mixed`` (bfloat16 products while it trains), or ``auto``, which is float32.
         distribute: ``auto`` shares each batch out where there are several accelerators or hosts,
             ``data`` also among CPU devices, ``none`` never; see docs/devices.md.
@@ -133,8 +137,9 @@ def finetune(
         data = source.prepare(loaded, teacher or student).taught(teacher)
         warnings += data.notes()
         settings = FinetuneSettings(
-            epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, seed=seed, scope=scope,
-            optimizer=optimizer, patience=patience, precision=precision,
+            epochs=epochs, learning_rate=learning_rate or _gentle(record, path, optimizer),
+            batch_size=batch_size, seed=seed, scope=scope,
+            optimizer=optimizer, patience=patience, precision=precision, batch_statistics=batch_statistics,
             distill=distill is not False, temperature=temperature or TEMPERATURE,
             teacher_weight=WEIGHT if data.labelled else 1.0,
         )  # fmt: skip
@@ -199,6 +204,17 @@ def finetune(
     if not result.interrupted:
         checkpoint.remove()
     return result
+
+
+def _gentle(record: runs.RunRecord, path: Path, optimizer: str) -> float | None:
+    """Return the learning rate for a network that starts close to its original; None to leave it open."""
+    from lrcompress.train.settings import CLOSE, GENTLE_RATE
+
+    stage = record.stage("factorized") or {}
+    measured = (record.document.get("network") or {}).get("measured") or {}
+    error = measured.get("output_error")
+    close = error is not None and error <= CLOSE and runs.intact(path, stage)
+    return GENTLE_RATE if close and optimizer == "adam" else None
 
 
 def _check_target(

@@ -29,7 +29,7 @@ from lrcompress.reporting.words import metric, padding, seconds
 @click.option("--scope", type=OneOf(["model", "head"]), default="model", show_default=True,
               help="Train the whole model, or only the two factors and the bias, in seconds.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1),
-              help="Passes over the training data; default 2, and 5 for the head.")  # fmt: skip
+              help="Passes over the training data; default 2, 5 for the head, up to 10 without labels.")  # fmt: skip
 @click.option("--patience", type=click.IntRange(min=1), metavar="EPOCHS",
               help="Stop after so many without a better one; default: never.")  # fmt: skip
 @click.option("--distill/--no-distill", default=None,
@@ -40,12 +40,15 @@ from lrcompress.reporting.words import metric, padding, seconds
               show_default=True,
               help="Adam with warm-up and cosine decay, or what the model was compiled with.")  # fmt: skip
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True),
-              help="Peak of Adam's schedule, default 0.001; or in place of the original's own.")  # fmt: skip
+              help="Peak of Adam's schedule, default 0.001, 0.0003 for a whole network that starts close to the "
+                   "original; or in place of the original's own.")  # fmt: skip
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     help="Samples a step; default 128, fewer for small data sets.",
 )
+@click.option("--batch-statistics", is_flag=True,
+              help="Batch normalization as in training; default: its statistics stay.")  # fmt: skip
 @click.option("--precision", type=OneOf(["auto", "float32", "mixed"]), default="auto",
               show_default=True,
               help="While training: mixed is bfloat16, auto is float32.")  # fmt: skip
@@ -106,7 +109,8 @@ def render(result: dict[str, Any]) -> Parts:
     lines = [
         *_tested(result),
         *padding(result["after"]),
-        f"{result['trained']} trained on {teacher} of {result['dataset']}, scaling {result['scaling']}: "
+        f"{result['trained']} trained on {teacher} of {result['dataset']}, scaling {result['scaling']}"
+        f"{_how(result['settings'])}: "
         f"{seconds(result['seconds'])}, {result['images_per_second']:,.0f} samples/s on "
         f"{result['device']}, {result['settings']['precision']}",
         f"wrote {result['output']}",
@@ -116,6 +120,16 @@ def render(result: dict[str, Any]) -> Parts:
         lines.insert(0, f"went on after epoch {result['resumed_from']} of an unfinished run")
     columns = ["", "loss", f"validation {how.name}", "validation loss", ""]
     return [table("Fine-tuning", columns, rows), plain(lines)]
+
+
+def _how(settings: dict[str, Any]) -> str:
+    """Say how inputs were changed, and how far steps went."""
+    ways = [
+        {"shift": "shifted", "mirror": "mirrored"}[way] for way in settings["augmentation"] or ()
+    ]
+    rate = settings["learning_rate"]
+    changed = f", inputs {' and '.join(ways)}" if ways else ""
+    return changed + ("" if rate is None else f", learning rate up to {rate:g}")
 
 
 def _number(value: float | None, digits: int = 4) -> str:
