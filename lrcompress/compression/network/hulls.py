@@ -138,10 +138,11 @@ def trimmed(
 ) -> list[Option]:  # fmt: skip
     """Return a choice with layers made larger again by what was saved beyond the budget."""
     found = list(chosen)
+    alike = {id(o.form): slot for slot in slots for o in slot}
     while True:
         best: tuple[float, int, Option | None] = (0.0, -1, None)
         for i, option in enumerate(found):
-            for other in next(slot for slot in slots if option in slot or _same(slot, option)):
+            for other in alike[id(option.form)]:
                 back = saved(option) - saved(other)
                 if other.form is not option.form or not 0 < back <= spare:
                     continue
@@ -151,10 +152,6 @@ def trimmed(
             return found
         spare -= saved(found[best[1]]) - saved(best[2])
         found[best[1]] = best[2]
-
-
-def _same(slot: Sequence[Option], option: Option) -> bool:
-    return any(o.form is option.form for o in slot)
 
 
 def _groups(slots: Sequence[Sequence[Option]]) -> list[list[Sequence[Option]]]:
