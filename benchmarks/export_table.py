@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from lrcompress.data.arrays import Arrays, count, evenly, take
 from lrcompress.data.sources import load
 from lrcompress.live import engine, storing
+from lrcompress.live.activations import find_layer
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.head import alone, head_of
 from lrcompress.live.outputs import random_inputs
@@ -105,7 +106,9 @@ def kept(variant: Variant, head: Site, *, alone: bool) -> str:
     paths = (head.input_path, head.path)
     if alone:
         paths = tuple(path.rsplit("/", 1)[-1] for path in paths)
-    return next(factors_kept(variant.model, [paths], variant.runtime))
+    layers = (find_layer(variant.model, path) for path in paths)
+    b, c = (np.asarray(getattr(layer, "layer", layer).kernel) for layer in layers)
+    return next(factors_kept([((b, c), b @ c)], variant.runtime))
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lrcompress.kinds import Serialized, is_wrapped, peeled
+from lrcompress.kinds import Array, Serialized, is_wrapped, peeled
 from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.registry import KINDS, any_kind_of
 from lrcompress.kinds.terms import as_dict, is_built_in, units
@@ -54,6 +54,18 @@ class Chain:
         before = next(part for part in reversed(self.parts[:-1]) if part.arrays)
         return units(before.config) or int(before.arrays[0].shape[-1])
 
+    @property
+    def kernels(self) -> tuple[list[Array], Array]:
+        """The kernels of the layers, outputs last, and of the one."""
+        return [_kernel(part) for part in self.parts if part.arrays], _kernel(self.whole)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return where they are, the shape of the one kernel, and the rank."""
+        shape = list(self.kernels[1].shape)
+        return {
+            "path": self.path, "first_path": self.row[0], "kernel_shape": shape, "rank": self.rank,
+        }  # fmt: skip
+
     def is_named(self, word: str) -> bool:
         """Return whether a word is the name or path of one of the layers."""
         return any(word in (path, path.rpartition("/")[2]) for path in self.row)
@@ -61,6 +73,12 @@ class Chain:
     def is_meant(self, words: Collection[str]) -> bool:
         """Return whether ``all``, the family, or a name or path of one of the layers is among some words."""
         return "all" in words or self.family in words or any(map(self.is_named, words))
+
+
+def _kernel(layer: Serialized) -> Array:
+    """Return the kernel of a layer, outputs last: of a separable convolution the one that makes them."""
+    kernel: Array = layer.arrays[1 if layer.class_name.startswith("Separable") else 0]
+    return kernel.swapaxes(-1, -2) if "Transpose" in layer.class_name else kernel
 
 
 def find_chains(model: ModelFile) -> tuple[Chain, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import keras
@@ -15,7 +16,6 @@ from lrcompress.data.finite import check_outputs
 from lrcompress.data.model_output import Output
 from lrcompress.errors import VerificationError
 from lrcompress.events import progress
-from lrcompress.live.activations import find_layer
 from lrcompress.live.outputs import outputs_of
 from lrcompress.live.predict import batch_size
 from lrcompress.runtimes.target import Runtime
@@ -96,37 +96,57 @@ def _decisions(
     return np.asarray(old.argmax(axis=-1) == new.argmax(axis=-1)).reshape(-1)
 
 
-def factors_kept(model: Any, pairs: Sequence[tuple[str, str]], runtime: Runtime) -> Iterator[str]:
-    """Yield of each pair of layers what became of it: ``two``, ``one`` or ``unknown``.
+def factors_kept(
+    layers: Sequence[tuple[Sequence[NDArray[Any]], NDArray[Any]]], runtime: Runtime
+) -> Iterator[str]:
+    """Yield of each factorized layer what became of its factors: ``two`` or ``three``, ``one`` or ``unknown``.
 
-    Told by the weights in the exported file: B and C are there and their product is not (two), the
-    product is there (one), or neither, because the exporter holds them otherwise (unknown).
+    Told by the weights in the exported file: all factors are there and their product is not, the
+    product is there (one), or neither, because the exporter holds them otherwise (unknown). Outputs
+    may be scaled: a BatchNormalization behind them is multiplied into them.
+
+    Args:
+        layers: The kernels of the factors, outputs last, and of the layer that they are.
+        runtime: The exported model.
     """
-    wanted = []
-    for paths in pairs:
-        layers = (find_layer(model, path) for path in paths)
-        b, c = (np.asarray(getattr(layer, "layer", layer).kernel, np.float32) for layer in layers)
-        wanted.append((b, c, b @ c))
-    found = [[False] * 3 for _ in wanted]
+    wanted = [[np.asarray(k, np.float32) for k in (*factors, whole)] for factors, whole in layers]
+    found = [[False] * len(kernels) for kernels in wanted]
     for constant in runtime.constants():
-        for matrices, seen in zip(wanted, found, strict=True):
-            for i, matrix in enumerate(matrices):
-                seen[i] = seen[i] or _is(constant, matrix)
-    for b_there, c_there, product_there in found:
-        if product_there:
+        for kernels, seen in zip(wanted, found, strict=True):
+            for i, kernel in enumerate(kernels):
+                seen[i] = seen[i] or _is(constant, kernel)
+    for *factors, product in found:
+        if product:
             yield "one"
         else:
-            yield "two" if b_there and c_there else "unknown"
+            yield {2: "two", 3: "three"}[len(factors)] if all(factors) else "unknown"
 
 
-def _is(constant: NDArray[Any], matrix: NDArray[np.float32]) -> bool:
-    """Return whether a constant is a matrix, or its transpose, but for rounding."""
-    if constant.size != matrix.size or constant.dtype.kind != "f":
+def _is(constant: NDArray[Any], kernel: NDArray[np.float32]) -> bool:
+    """Return whether a constant is a kernel, its axes in any order, but for rounding and a scale of each output."""
+    if constant.size != kernel.size or constant.dtype.kind != "f":
         return False
-    array = np.squeeze(constant) if constant.ndim > 2 else constant
-    for one in (array, array.T):
-        if one.shape == matrix.shape:
-            apart = np.linalg.norm(one.astype(np.float32) - matrix)
-            if apart <= SAME * np.linalg.norm(matrix):
-                return True
+    array, kernel = (
+        np.squeeze(constant),
+        kernel.reshape(*_long(kernel.shape[:-1]), kernel.shape[-1]),
+    )
+    if kernel.shape[-1] == 1:
+        array = array[..., None]
+    if array.ndim != kernel.ndim:
+        return False
+    for order in permutations(range(array.ndim)):
+        one = array.transpose(order)
+        if one.shape == kernel.shape and _apart(one, kernel) <= SAME:
+            return True
     return False
+
+
+def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size > 1)
+
+
+def _apart(one: NDArray[Any], other: NDArray[np.float32]) -> float:
+    """Return how far two arrays are apart, relative to them, the best scale for each output taken out."""
+    a, b = (x.reshape(-1, x.shape[-1]).astype(np.float64) for x in (one, other))
+    scale = (a * b).sum(axis=0) / np.maximum((a * a).sum(axis=0), np.finfo(np.float64).tiny)
+    return float(np.linalg.norm(a * scale - b) / max(np.linalg.norm(b), np.finfo(float).tiny))

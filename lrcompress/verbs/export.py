@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lrcompress.errors import DatasetError, LRCompressError
 from lrcompress.events import before_keras, progress
 from lrcompress.files import check_output, check_output_folder, replacing, replacing_folder
-from lrcompress.modelfile import ModelFile, Site, model_of, open_for_keras
+from lrcompress.modelfile import ModelFile, model_of, open_for_keras
 from lrcompress.records.results import Shown
 from lrcompress.verbs.context import find_data, original_of, record_beside
 from lrcompress.verbs.live_models import takes_live_models
 
 if TYPE_CHECKING:
+    from lrcompress.modelfile import Chain
     from lrcompress.records.runs import RunRecord
     from lrcompress.runtimes import Runtime
 
@@ -37,9 +38,9 @@ class ExportResult(Shown):
         int8: Whether its weights are 8-bit integers, but for small ones.
         bytes_before: Size of the input without optimizer state.
         bytes_after: Size of the output, of all its files.
-        layers: An entry for each layer that is two factors: ``path``, ``first_path``,
-            ``kernel_shape``, ``rank`` and ``factors``: ``two`` where both are in the output and
-            their product is not, ``one`` where the product is, ``unknown`` where neither is found.
+        layers: An entry for each layer that is factors: ``path``, ``first_path``, ``kernel_shape``, ``rank``
+            and ``factors``: ``two`` (or ``three``) where all are in the output and their product is not,
+            ``one`` where the product is, ``unknown`` where neither is found.
         runtime: What ran the output, with its version.
         threads: How many it was given; None where it takes as many as it sees fit.
         inputs: What both models ran on: ``dataset`` and ``scaling``, or ``why_random``.
@@ -155,13 +156,14 @@ def export(
     before_keras()
     from lrcompress.data.arrays import take
     from lrcompress.live import engine, timing
+    from lrcompress.modelfile import find_chains
 
     network = timing.runnable(path)
     teacher = None if original is None else timing.runnable(original)
     if original is not None:
         timing.check_same_inputs(path, network, original, teacher)
     inputs = _find_inputs(network, opened, record, dataset, data_dir, scaling)
-    pairs = [layer for layer in opened.sites if layer.first is not None]
+    chains = find_chains(opened) if opened.tree is not None else ()
     few = take(inputs.x, slice(0, 2))
 
     def made(network: Any, path: Path) -> Runtime:  # noqa: ANN401  # a Keras model
@@ -181,7 +183,7 @@ def export(
                 "bytes_before": _without_optimizer(opened_original),
                 "bytes_after": size_of(copy),
             }
-        found = _measured(network, runtime, inputs, pairs, int8=int8)
+        found = _measured(network, runtime, inputs, chains, int8=int8)
         times = _timed(runtime, beside, inputs, seconds)
         bytes_after = size_of(temporary)
     return ExportResult(
@@ -264,7 +266,7 @@ def _measured(
     network: Any,  # noqa: ANN401  # a Keras model
     runtime: Runtime,
     inputs: Inputs,
-    pairs: list[Site],
+    chains: tuple[Chain, ...],
     *,
     int8: bool,
 ) -> dict[str, Any]:
@@ -289,17 +291,8 @@ def _measured(
             "exported": after.to_json(),
             "difference": compare(before, after).to_json(),
         }
-    paths = [(layer.input_path, layer.path) for layer in pairs]
-    layers = tuple(
-        {
-            "path": layer.path,
-            "first_path": layer.input_path,
-            "kernel_shape": list(layer.kernel_shape),
-            "rank": layer.rank,
-            "factors": kept,
-        }
-        for layer, kept in zip(pairs, factors_kept(network, paths, runtime), strict=True)
-    )
+    each = zip(chains, factors_kept([c.kernels for c in chains], runtime), strict=True)
+    layers = tuple(chain.to_json() | {"factors": kept} for chain, kept in each)
     return {"layers": layers, "difference": asdict(found), "errors": errors}
 
 

@@ -306,12 +306,31 @@ def test_folded_factors_are_told(small: Path, load_keras: Callable[[Path], Any])
 
     def kept(*arrays: NDArray[Any]) -> list[str]:
         held: Any = Held(*arrays)
-        return list(factors_kept(model, [("predictions_lowrank", "predictions")], held))
+        return list(factors_kept([([b, c], b @ c)], held))
 
     assert kept(other, b.T, c) == ["two"]
     assert kept(other, b.reshape(1, 1, 24, 3), c.T * 1.01) == ["two"]
     assert kept(b, c, (b @ c).T) == ["one"]
     assert kept(b, other) == ["unknown"]
+
+
+def test_factors_of_convolutions_are_told_in_any_order_of_axes() -> None:
+    """Also where a normalization was multiplied into their outputs, some of them turned round."""
+    from lrcompress.runtimes.check import factors_kept
+
+    rng = np.random.default_rng(0)
+    first, core, last = (rng.normal(size=s) for s in ((1, 1, 6, 3), (3, 3, 3, 4), (1, 1, 4, 8)))
+    whole = np.einsum("ic,hwcd,do->hwio", first[0, 0], core, last[0, 0])
+
+    def kept(*arrays: NDArray[Any]) -> list[str]:
+        held: Any = Held(*arrays)
+        return list(factors_kept([([first, core, last], whole)], held))
+
+    moved = core.transpose(3, 0, 1, 2)
+    scaled = last * rng.normal(size=8)
+    assert kept(first, moved, scaled.transpose(3, 2, 0, 1)) == ["three"]
+    assert kept(first, scaled) == ["unknown"]
+    assert kept(first, moved, scaled, whole.transpose(3, 2, 0, 1)) == ["one"]
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,13 @@ from lrcompress.runtimes import TARGETS, end_of
 
 FACTORS = {
     "two": "still two products, {m} x {r} and {r} x {n}",
+    "three": "still three products, for {m} x {n}",
     "one": "the exporter multiplied them into one of {m} x {n}: nothing is saved here",
     "unknown": "not found in the exported file as {m} x {r} and {r} x {n}, nor as {m} x {n}",
 }
+KEPT = ("two", "three")
+# Of more layers only those are named that are no factors any more.
+MOST_LINES = 3
 SPEED = {
     "faster": "faster",
     "slower": "slower",
@@ -110,10 +114,15 @@ def render(result: dict[str, Any]) -> Parts:
 
 def _factors(result: dict[str, Any]) -> list[str]:
     """Return what became of the factors."""
+    layers = result["layers"]
+    kept = [layer for layer in layers if layer["factors"] in KEPT]
+    few = [layer for layer in layers if len(layers) <= MOST_LINES or layer["factors"] not in KEPT]
     lines = []
-    for layer in result["layers"]:
-        m, n = layer["kernel_shape"]
-        text = FACTORS[layer["factors"]].format(m=m, n=n, r=layer["rank"])
+    if len(layers) > MOST_LINES:
+        lines.append(f"{len(kept)} of {len(layers)} factorized layers are still factors there")
+    for layer in few:
+        *m, n = layer["kernel_shape"]
+        text = FACTORS[layer["factors"]].format(m=" x ".join(map(str, m)), n=n, r=layer["rank"])
         lines.append(f"{printable(layer['path'])}: {text}")
     return lines
 
