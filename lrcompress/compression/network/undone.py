@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lrcompress.compression.network.request import BudgetName, NetworkRequest, Observe
 from lrcompress.errors import first_three, in_place_of
+from lrcompress.kinds import Serialized
 from lrcompress.modelfile import (
     SUFFIXES,
     ModelFile,
@@ -33,7 +34,13 @@ def undone(
     Raises:
         UnsupportedModelError: If the model lists no layers.
     """
-    chains = [chain for chain in find_chains(model) if chain.is_meant(request.layers)]
+    # Where the one is no larger than its parts, they are no factors of it but layers of their own.
+    chains = [
+        chain
+        for chain in find_chains(model)
+        if chain.is_meant(request.layers)
+        and _weights(chain.whole) > sum(map(_weights, chain.parts))
+    ]
     if not chains:
         return model, request, ()
     path = folder / f"merged{SUFFIXES[model.format][0]}"
@@ -55,6 +62,10 @@ def undone(
         replace(request, layers=tuple(words), budget=_budget(model, whole, request)),
         (said,),
     )
+
+
+def _weights(layer: Serialized) -> int:
+    return sum(array.size for array in layer.arrays)
 
 
 def _budget(
