@@ -36,7 +36,7 @@ def smaller(folder: Path, inputs: int) -> tuple[dict[str, Any], dict[str, Any]]:
     some = task.train[np.random.default_rng(0).permutation(len(task.train))[:inputs]]
     opened, original = open_model(task.model), storing.load_model(task.model)
     judge = inputs // 6
-    networks = Networks(some[judge:], some[:judge], original=original)
+    networks = Networks(some[judge:], some[:judge], original=original) if inputs else None
     request = NetworkRequest(budget=("multiplications", 0.5))
     found = compress(opened, request, networks, folder)
     path = folder / f"small{task.model.suffix}"
@@ -52,7 +52,7 @@ def smaller(folder: Path, inputs: int) -> tuple[dict[str, Any], dict[str, Any]]:
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=3_000, help="to calibrate on")
+    parser.add_argument("--inputs", type=int, default=3_000, help="to calibrate on; 0: by the weights alone")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each model")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
