@@ -52,7 +52,9 @@ def smaller(folder: Path, inputs: int) -> tuple[dict[str, Any], dict[str, Any]]:
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=3_000, help="to calibrate on; 0: by the weights alone")
+    parser.add_argument(
+        "--inputs", type=int, default=3_000, help="to calibrate on; 0: by the weights alone"
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="for each model")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
