@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
-    known["command"] = "python benchmarks/whole_baselines.py"
+    known["command"] = ["python", "benchmarks/whole_baselines.py"]
     for goal in arguments.goal or ASKED:
         for way in arguments.way or WAYS:
             row = known[f"{goal}, {way}"] = measure(goal, way, 0)

@@ -217,7 +217,7 @@ def main() -> None:
             row = measure(goal, seed, without_data=without)
             known[f"{goal}, seed {seed}{', without data' if without else ''}"] = row
             print(json.dumps(row), flush=True)
-            known["command"] = "python benchmarks/whole_network.py --seeds 3"
+            known["command"] = ["python", "benchmarks/whole_network.py"]
             arguments.output.write_text(json.dumps(known, indent=1) + "\n")
 
 

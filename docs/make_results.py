@@ -272,12 +272,13 @@ def whole_networks(name: str) -> str:
     for (goal, without), found in runs.items():
         lost, first = [row["lost"] for row in found], found[0]
         spread = f" ({', '.join(f'{x:+.2f}' for x in lost)})" if len(lost) > 1 else ""
-        estimate = sum(row["measured"] / row["true_error"] for row in found) / len(found)
+        known = [row["measured"] / row["true_error"] for row in found if row["true_error"]]
+        estimate = f"{sum(known) / len(known):.2f}" if known else "-"
         rows.append(
             [
                 f"{goal}{', without data' if without else ''}", f"{100 * first['saved']:.1f} %",
                 f"{first['before']:.2f}", f"{sum(lost) / len(lost):+.2f}{spread}",
-                f"{first['may_lose']:+.2f}", f"{first['prototype']:+.2f}", f"{estimate:.2f}",
+                f"{first['may_lose']:+.2f}", f"{first['prototype']:+.2f}", estimate,
                 f"{sum(row['seconds'] for row in found) / len(found):.0f}",
             ]
         )  # fmt: skip
@@ -288,6 +289,25 @@ ResNet8), scored on the whole test data. Points of error, for the autoencoder (`
 cores that did other work meanwhile. The estimate is the output error on held-out calibration inputs over that on test inputs.
 
 {table(["network and share saved", "parameters saved", "before", "lost", "goal", "prototype", "estimate / true", "s"], rows)}"""
+
+
+def baselines(name: str) -> str:
+    """Return what other methods lose on some of these networks."""
+    document = read(name)
+    found: dict[str, dict[str, str]] = {}
+    for row in document.values():
+        if isinstance(row, dict):
+            lost = row["lost"] if isinstance(row["lost"], str) else f"{row['lost']:+.2f}"
+            found.setdefault(row["goal"], {})[row["way"]] = lost
+    ways = list(dict.fromkeys(way for cells in found.values() for way in cells))
+    rows = [[goal, *(cells.get(way, "-") for way in ways)] for goal, cells in found.items()]
+    return f"""### Other methods on the same networks
+
+{made(document, name)}: points of error lost, written anew for this comparison. `uniform` is plain SVD at one share of every rank, `greedy` one
+threshold for the error of every layer alone (as in AIMET), `BALF` whitened factors with ranks by retained energy (arXiv 2509.25136),
+`dense` every Dense layer only.
+
+{table(["network and share saved", *ways], rows)}"""
 
 
 def scale() -> str:
@@ -862,6 +882,7 @@ are found by [the usual rules](datasets.md). What becomes of other people's file
         each("factorize-vs-keras-*.json", speed),
         each("before-and-after.json", before_and_after),
         each("whole-network.json", whole_networks),
+        each("whole-network-baselines.json", baselines),
         each("export-*.json", export, "## Exported: low rank, 8 bits, both"),
         scale(),
         decompositions(),
