@@ -75,7 +75,8 @@ def test_no_command_passes_a_name_on(run: Callable[..., Result], named: Path) ->
 
 def test_a_name_makes_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     """Above a table: what stands behind a line break in it would pass for something we say."""
-    layer = {"path": EVIL[:-1], "kernel_shape": [256, 10], "rank": 4, "first_name": "first"}
+    layer = {"path": EVIL[:-1], "kernel_shape": [256, 10], "rank": 4}
+    layer |= {"first_name": "first", "first_names": ["first"], "class_name": "Dense"}
     sizes = dict.fromkeys(("parameters_before", "parameters_after"), 1)
     whole = dict.fromkeys(("bytes_before", "bytes_after", "optimizer_bytes"), 0)
 

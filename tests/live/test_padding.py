@@ -225,7 +225,7 @@ def test_the_loss_of_a_teacher_beside_sees_the_mask() -> None:
     student, teacher = tagger("plain"), tagger("plain")
     output = losses.Output(losses.CLASSES, TAGS, is_logits=False)
     loss = losses.blended_loss(output, output, 0.5, 2.0)
-    both = SideBySide(student, teacher)
+    both = SideBySide(student, teacher, trains=True)
     both.compile(loss=loss)
     other = np.where(x > 0, y, (y + 1) % TAGS)[..., None].astype(np.float32)
 

@@ -239,7 +239,7 @@ def test_a_hidden_layer_is_called_by_its_name(record: Path) -> None:
     story = lrcompress.report(record)
     story["layers"][0] |= {"is_head": False, "name": "fc1"}
     hidden = headline(story)["text"]
-    story["layers"] *= 2
+    story["layers"] += [story["layers"][0] | {"path": "fc2", "name": "fc2"}]
 
     assert hidden.startswith("layer fc1 −47.6 %")
     assert headline(story)["text"].startswith("2 Dense layers −47.6 %")

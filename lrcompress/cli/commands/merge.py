@@ -69,7 +69,9 @@ def render(result: dict[str, Any]) -> Parts:
 def _title(layer: dict[str, Any]) -> str:
     """Say what a layer was and is."""
     *m, n = layer["kernel_shape"]
-    if layer["class_name"] == "Dense" and len(m) == len(layer["first_names"]) == 1:
-        return f"{layer['path']}: Dense {m[0]} x {layer['rank']} x {n} -> {m[0]} x {n}"
+    if len(m) == len(layer["first_names"]) == 1:
+        return (
+            f"{layer['path']}: {layer['class_name']} {m[0]} x {layer['rank']} x {n} -> {m[0]} x {n}"
+        )
     shape, names = " x ".join(map(str, layer["kernel_shape"])), ", ".join(layer["first_names"])
     return f"{layer['path']}: {layer['class_name']} {shape} again, of {names} and itself"

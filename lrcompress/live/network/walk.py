@@ -67,8 +67,16 @@ class Networks:
                 loaded, self.judge, self.labels,
                 sample_weight=self.weights, by_labels=self.by_labels,
             )  # fmt: skip
-            self._first = loaded
+        if self._first is None or _names(self._first) != _names(loaded):
+            self._first = (
+                loaded  # of other layers than the one that judges: factors that were merged
+            )
         return Network(loaded, self.fit, self._trial, self._first)
+
+
+def _names(model: Any) -> set[str]:
+    """Return the names of a model's layers."""
+    return {layer.name for layer in model._flatten_layers()}
 
 
 class Network:
