@@ -38,8 +38,6 @@ from lrcompress.modelfile import (
 # How often layers get narrower, each time in a file of its own: two forms of one layer, and layers
 # next to each other, take one each.
 _NARROWINGS = 2
-# Narrower layers run faster than two in the place of each: those must lose clearly less.
-_CLEARLY = 0.75
 
 
 def compress(
@@ -89,7 +87,7 @@ def compress(
         budget = Budget(request, model, first)
         kept = budget.fitted(first, budget.choose(first, last=True), folder)
         other = _Finished(first, kept, budget)
-        if budget.is_met and other.error < _CLEARLY * found.error:
+        if budget.is_met and other.error < found.error:
             found = other
     if not found.layers:
         msg = f"No layer of {model.path} gets smaller by this request; ask for more."
