@@ -118,15 +118,6 @@ def _columns(points: Sequence[CurvePoint]) -> dict[str, object]:
 
 
 def _changed(change: LayerChange, written: Written) -> ChangedLayer:
-    names = {name: getattr(change, name) for name in _SAME}
-    return ChangedLayer(
-        name=change.path.rpartition("/")[2],
-        first_names=written.first_names.get(change.path, change.first_names),
-        **names,
-    )
-
-
-_SAME = (
-    "path", "kind", "form", "size", "largest", "parameters_before", "parameters_after",
-    "multiplications_before", "multiplications_after", "error", "share", "method",
-)  # fmt: skip
+    first_names = written.first_names.get(change.path, change.first_names)
+    same = vars(change) | {"first_names": first_names}
+    return ChangedLayer(name=change.path.rpartition("/")[2], **same)

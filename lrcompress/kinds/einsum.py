@@ -209,16 +209,6 @@ class _Rank(LinearForm):
         sizes = dict(zip(equation.kernel, shape, strict=True))
         return math.prod(sizes[a] for a in equation.met), math.prod(sizes[a] for a in equation.made)
 
-    @property
-    def largest(self) -> int:
-        """Return the full rank."""
-        return min(self._shape)
-
-    def parameters(self, size: int) -> int:
-        """Return r (m + n) and the bias."""
-        m, n = self._shape
-        return size * (m + n) + self.before - m * n
-
     def multiplications(self, size: int) -> int | None:
         """Return r (m + n) at each position."""
         output = self.place.output_shape

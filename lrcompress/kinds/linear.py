@@ -61,6 +61,21 @@ class LinearForm:
         """The layer's weights."""
         return sum(array.size for array in self.place.layer.arrays)
 
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """The shape of A."""
+        raise NotImplementedError
+
+    @property
+    def largest(self) -> int:
+        """Return the full rank."""
+        return min(self._shape)
+
+    def parameters(self, size: int) -> int:
+        """Return r (m + n) and what stays as it is."""
+        m, n = self._shape
+        return size * (m + n) + self.before - m * n
+
     def build(
         self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
     ) -> tuple[Serialized, ...]:

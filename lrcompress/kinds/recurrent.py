@@ -136,10 +136,11 @@ class _InputKernel(LinearForm):
         shapes = [array.shape for array in place.layer.arrays]
         found = directions(place.layer)
         self._recurrent: int = sum(math.prod(shapes[i]) for d in found for i in d.recurrent)
-        self._shape: tuple[int, int] = (
-            shapes[0][0],
-            sum(shapes[i][1] for d in found for i in d.kernels),
-        )
+        self._gates: int = sum(shapes[i][1] for d in found for i in d.kernels)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.place.layer.arrays[0].shape[0], self._gates
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -153,16 +154,6 @@ class _InputKernel(LinearForm):
             for key in ("dropout", "dropout_W")
             if config.get(key)
         )
-
-    @property
-    def largest(self) -> int:
-        """Return the full rank."""
-        return min(self._shape)
-
-    def parameters(self, size: int) -> int:
-        """Return r (m + n) and the rest."""
-        m, n = self._shape
-        return size * (m + n) + self.before - m * n
 
     def multiplications(self, size: int) -> int | None:
         """Return r (m + n) and the recurrent kernels at each step."""

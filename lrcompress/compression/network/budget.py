@@ -37,9 +37,7 @@ class Budget:
         self._model, self.is_met = model, True
         self.name, self.value = request.budget or _DEFAULTS[stage.observed is not None]
         self.remarks: list[str] = []
-        if self.name == "max_drop" and (
-            stage.observed is None or stage.observed.trial({}, "original").drop is None
-        ):
+        if self.name == "max_drop" and (stage.as_it_is is None or stage.as_it_is.drop is None):
             msg = (
                 "max_drop needs data with labels to measure the error on; give --dataset, or --reduction, "
                 "--multiplications, --target-size or --energy."
@@ -84,10 +82,10 @@ class Budget:
         self._least -= sum(map(self._counts, spent))
         if self.name == "energy":
             return _by_energy(stage, self.value)
-        slots = [s for s in stage.slots if s and not (last and s[0].form.narrows)]
-        path = path_of(slots, self._counts)
         if self.name == "max_drop":
             return self._by_drop(stage)
+        slots = stage.full_width if last else stage.slots
+        path = path_of(slots, self._counts)
         steps = path.saving(self._least)
         chosen = path.at(len(path.steps) if steps is None else steps)
         saved = sum(map(self._counts, chosen))
@@ -108,8 +106,7 @@ class Budget:
             if over <= 0:
                 return chosen
             self._least += over / self._each
-            slots = [slot for slot in stage.slots if slot and not slot[0].form.narrows]
-            way = path_of(slots, self._counts)
+            way = path_of(stage.full_width, self._counts)
             steps = way.saving(self._least)
             chosen = way.at(len(way.steps) if steps is None else steps)
         self.remarks.append(
@@ -126,8 +123,7 @@ class Budget:
         free = [o for slot in stage.slots for o in slot if o.form.narrows and o.response <= 0]
         if free:
             return free
-        slots = [slot for slot in stage.slots if slot and not slot[0].form.narrows]
-        path = path_of(slots, _saved)
+        path = path_of(stage.full_width, _saved)
         low, high = 0, len(path.steps) + 1
         while high - low > 1:
             middle = (low + high) // 2
@@ -155,13 +151,7 @@ def _faster(option: Option) -> float:
 
 def _multiplications(stage: Stage) -> float:
     """Return the multiplications of all layers looked at, as they are."""
-    return float(
-        sum(
-            max((o.now or 0 for o in slot), default=0)
-            for slot in stage.slots
-            if slot and not slot[0].form.narrows
-        )
-    )
+    return float(sum(max(option.now or 0 for option in slot) for slot in stage.full_width))
 
 
 def _by_energy(stage: Stage, value: float) -> list[Option]:

@@ -31,6 +31,7 @@ class Stage:
         model: The file.
         places: The layers, in the order in which they are computed.
         observed: The network that runs, None without inputs.
+        as_it_is: What it does before anything is changed, None without inputs.
         slots: Options of each layer; those that make it narrower by themselves.
     """
 
@@ -62,11 +63,11 @@ class Stage:
         if observe is not None:
             self.arrays = {path: self.arrays[path] for path in _touched(places)}
         self.seen: Mapping[str, Any] = {}
+        self.as_it_is: Outcome | None = None
         if self.observed is not None:
             self.seen = self.observed.gather(list(places.values()), self.arrays)
-        lost = 0.0
-        if self.observed is not None:
-            lost = self.observed.trial({}, "as it is").output_error
+            self.as_it_is = self.observed.trial({}, "as it is")
+        lost = 0.0 if self.as_it_is is None else self.as_it_is.output_error
         self.slots: list[list[Option]] = []
         for number, (path, place) in enumerate(places.items(), 1):
             seen = self.seen.get(path)
@@ -74,6 +75,11 @@ class Stage:
             for narrows in (True, False):
                 self.slots.append([o for o in found if o.form.narrows == narrows])
             progress("trying each layer alone", number, len(places))
+
+    @property
+    def full_width(self) -> list[list[Option]]:
+        """Options that make no layer narrower, of the layers that have some."""
+        return [slot for slot in self.slots if slot and not slot[0].form.narrows]
 
     @property
     def dtype(self) -> str:

@@ -94,16 +94,6 @@ class _Rank(LinearForm):
         m, n = self.place.layer.arrays[0].shape
         return m, n
 
-    @property
-    def largest(self) -> int:
-        """Return the full rank."""
-        return min(self._shape)
-
-    def parameters(self, size: int) -> int:
-        """Return r (m + n) and the bias."""
-        m, n = self._shape
-        return size * (m + n) + self.before - m * n
-
     def multiplications(self, size: int) -> int | None:
         """Return r (m + n) at each step."""
         return _times(self.place, size * sum(self._shape))

@@ -68,9 +68,8 @@ class Networks:
                 sample_weight=self.weights, by_labels=self.by_labels,
             )  # fmt: skip
         if self._first is None or _names(self._first) != _names(loaded):
-            self._first = (
-                loaded  # of other layers than the one that judges: factors that were merged
-            )
+            # The one that judges may have other layers: factors that were merged before.
+            self._first = loaded
         return Network(loaded, self.fit, self._trial, self._first)
 
 
