@@ -65,6 +65,35 @@ def _certified(factors: Factors) -> dict[str, Any]:
     }
 
 
+def by_layer(model: ModelFile, written: Written) -> list[dict[str, Any]]:
+    """Return the weights of each layer before and after, in the model's order.
+
+    New layers count with the layer that they stand for; layers without weights are left out.
+    """
+    after = _leaves(written.parameters_of)
+    before = _leaves({layer.path: layer.parameters for layer in model.layers})
+    stands_for = {
+        path.rpartition("/")[0] + "/" + name if "/" in path else name: path
+        for path, names in written.first_names.items()
+        for name in names
+    }
+    found = {path: [own, 0] for path, own in before.items()}
+    for path, own in after.items():
+        found.setdefault(path if path in found else stands_for.get(path, path), [0, 0])[1] += own
+    classes = {layer.path: layer.class_name for layer in model.layers}
+    return [
+        {"path": path, "class_name": classes.get(path), "parameters_before": old, "parameters_after": new}
+        for path, (old, new) in found.items()
+        if old or new
+    ]  # fmt: skip
+
+
+def _leaves(parameters: dict[str, int]) -> dict[str, int]:
+    """Return the layers that hold no other layers."""
+    containers = {path.rpartition("/")[0] for path in parameters}
+    return {path: own for path, own in parameters.items() if path not in containers}
+
+
 def about(
     model: ModelFile, layers: list[LayerResult] | list[ChangedLayer], written: Written
 ) -> list[str]:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.compression.choose import factorize_layer
 from lrcompress.compression.layer import LayerTask, Shared, finite
-from lrcompress.compression.record import about, about_calibration, layer_result, new_record
+from lrcompress.compression.record import (
+    about,
+    about_calibration,
+    by_layer,
+    layer_result,
+    new_record,
+)
 from lrcompress.compression.request import (
     Request,
     Target,
@@ -207,6 +213,7 @@ def write_result(
             )
             hashes["original"] = digest()
             record = new_record(result, source.file, request, dataset, hashes, made)
+            record.document["parameters_by_layer"] = by_layer(model, written)
             record.save(overwrite=request.overwrite, like=source.file.path)
     return result
 

@@ -273,6 +273,7 @@ class Written:
         optimizer_bytes: Bytes of optimizer state in the old file.
         optimizer_bytes_after: Bytes of it in the new file, which does without.
         parameters: Number of weights of the new model.
+        parameters_of: The same of each of its layers, by path, those of nested layers included.
         first_names: Names of the layers that now stand before a changed one and make it up with it,
             by its path, in their order; of a merged one those that stood there.
         warnings: Sentences about what the user may want to know.
@@ -284,5 +285,6 @@ class Written:
     optimizer_bytes: int
     optimizer_bytes_after: int
     parameters: int
+    parameters_of: dict[str, int]
     first_names: dict[str, tuple[str, ...]]
     warnings: tuple[str, ...]

@@ -9,6 +9,13 @@ from msgspec import UNSET, Struct, UnsetType
 from lrcompress.records.schema import Command, Difference, Evaluation, Look, Place
 
 
+class _Share(Struct):
+    path: str
+    class_name: str | None
+    parameters_before: int
+    parameters_after: int
+
+
 class _Choice(Struct):
     message: str
 
@@ -207,6 +214,7 @@ class Record(Struct, kw_only=True):
     finetune: list[_Finetuning]
     parameters_before: int | None = None
     parameters_after: int | None = None
+    parameters_by_layer: list[_Share] | None = None
     optimizer_bytes: int | None = None
     optimizer_bytes_after: int | None = None
     dataset: _Dataset | None = None

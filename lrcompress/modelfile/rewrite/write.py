@@ -82,6 +82,7 @@ def rewrite(
         optimizer_bytes=model.optimizer_bytes,
         optimizer_bytes_after=written.optimizer_bytes,
         parameters=written.parameters,
+        parameters_of={layer.path: layer.parameters for layer in written.layers},
         first_names=first_names,
         warnings=(*changes.warnings, *warnings, *_about_suffix(model, output)),
     )
