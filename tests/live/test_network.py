@@ -129,6 +129,29 @@ def test_the_written_file_does_what_was_measured_in_place(
     assert {change.path for change in found.layers} <= set(found.curves)
 
 
+def test_layers_that_keras_names_anew_are_no_other_network(tmp_path: Path) -> None:
+    """With attention, whose inner softmax is numbered at each loading: layers behind narrower ones are corrected."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    inputs = keras.Input((6, 8))
+    x = layers.Add()([inputs, layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)])
+    x = layers.Dense(16, activation="relu", name="wide")(x)
+    x = layers.GlobalAveragePooling1D()(layers.Dense(8, name="narrow")(x))
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax", name="head")(x))
+    wide = model.get_layer("wide")
+    # Units that are always silent.
+    wide.bias.assign(np.where(np.arange(16) < 10, -50.0, 0.5).astype(np.float32))
+    model.save(tmp_path / "model.keras")
+    some = RNG.normal(size=(120, 6, 8)).astype(np.float32)
+
+    found = compress(
+        open_model(tmp_path / "model.keras"), NetworkRequest(budget=("reduction", 0.25)),
+        Networks(some, some[:50], original=keras.saving.load_model(tmp_path / "model.keras")), tmp_path,
+    )  # fmt: skip
+
+    assert ("wide", "units") in {(layer.path, layer.form) for layer in found.layers}
+
+
 def test_gradients_are_those_of_the_likelihood() -> None:
     """For a softmax on logits ``z = h W`` the Fisher information of h is the mean of ``W F W^T``."""
     keras.utils.set_random_seed(0)

@@ -74,8 +74,12 @@ class Networks:
 
 
 def _names(model: Any) -> set[str]:
-    """Return the names of a model's layers."""
-    return {layer.name for layer in model._flatten_layers()}
+    """Return the names of a model's layers, also of nested models.
+
+    Layers inside of other layers are left out: Keras numbers some of them anew whenever it loads a model.
+    """
+    inner = (_names(layer) for layer in model.layers if isinstance(layer, keras.Model))
+    return {layer.name for layer in model.layers}.union(*inner)
 
 
 class Network:
