@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from lrcompress.errors import LRCompressError, LRCompressWarning
     from lrcompress.events import listening
     from lrcompress.lowrank import Factors, truncated_svd
+    from lrcompress.records.exported import ExportResult
     from lrcompress.records.results import FactorizeResult, FinetuneResult
     from lrcompress.verbs.benchmark import BenchmarkResult, benchmark
     from lrcompress.verbs.compare import compare
     from lrcompress.verbs.evaluate import EvaluateResult, evaluate
-    from lrcompress.verbs.export import ExportResult, export
+    from lrcompress.verbs.export import export
     from lrcompress.verbs.factorize import factorize
     from lrcompress.verbs.finetune import finetune
     from lrcompress.verbs.inspect import inspect
@@ -79,7 +80,7 @@ _HOMES = {
     "compare": "lrcompress.verbs.compare",
     "EvaluateResult": "lrcompress.verbs.evaluate",
     "evaluate": "lrcompress.verbs.evaluate",
-    "ExportResult": "lrcompress.verbs.export",
+    "ExportResult": "lrcompress.records.exported",
     "export": "lrcompress.verbs.export",
     "factorize": "lrcompress.verbs.factorize",
     "finetune": "lrcompress.verbs.finetune",

@@ -192,6 +192,57 @@ class _Benchmark(Struct):
             raise ValueError(msg)
 
 
+class _Latency(Struct):
+    median: float
+    q1: float
+    q3: float
+    runs: int
+
+
+class _ExportedOriginal(Struct, kw_only=True):
+    model: Place
+    bytes_after: int
+    latency: _Latency
+    speed: _Speed
+
+
+class _ExportErrors(Struct):
+    keras: Evaluation
+    exported: Evaluation
+    difference: Difference
+
+
+class _Export(Struct, kw_only=True):
+    path: Place
+    sha256: str | None
+    model: Place
+    format: str
+    int8: bool | str
+    bytes_after: int
+    runtime: str
+    latency: _Latency
+    errors: _ExportErrors | None = None
+    original: _ExportedOriginal | None = None
+    inputs: dict[str, Any] | None = None
+    difference: dict[str, float | None] | None = None
+
+
+class _Tuned(Struct, kw_only=True):
+    kept: bool
+    why: str
+    samples: int | None = None
+    measure: str | None = None
+    before: float | None = None
+    after: float | None = None
+
+
+class _Job(Struct, kw_only=True):
+    asked: dict[str, Any]
+    output: Place
+    done: bool
+    finetune: _Tuned | None = None
+
+
 class _Dataset(Struct):
     name: str
     scaling: str
@@ -223,3 +274,5 @@ class Record(Struct, kw_only=True):
     benchmark: _Benchmark | None = None
     modernized: list[str] | None = None
     network: _Network | None = None
+    exports: list[_Export] | None = None
+    compress: _Job | None = None

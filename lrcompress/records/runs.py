@@ -19,7 +19,7 @@ from typing import Any
 from lrcompress.errors import OutputError, RunRecordError, one_line
 from lrcompress.events import command
 from lrcompress.files import Pending, alone_in, check_output, sha256, together, write_json
-from lrcompress.records.provenance import Origin, unpack
+from lrcompress.records.provenance import Origin, name_of, unpack
 from lrcompress.records.results import SCHEMA_VERSION
 from lrcompress.records.text import read_json
 
@@ -37,7 +37,7 @@ class RunRecord:
 
     def save(self, *, overwrite: bool = False, like: Path | None = None) -> None:
         """Write the record atomically, with the time; for no more users than the model (`like`)."""
-        self.document["updated"] = _now()
+        self.document["updated"] = now()
         write_json(self.path, self.document, overwrite=overwrite, like=like)
 
     def resolve(self, path: str) -> Path:
@@ -56,10 +56,33 @@ class RunRecord:
         """What the record says of the data, as far as it is believed."""
         return unpack(self.document.get("dataset"), self.path)
 
+    @property
+    def seed(self) -> int:
+        """Of its splits."""
+        return int(self.document.get("seed") or 0)
+
+    def is_of(self, dataset: object) -> bool:
+        """Return whether the run is of a data set; of its own where None is given."""
+        origin = self.origin
+        if dataset is None or origin.named is None:
+            return origin.named is not None
+        return name_of(dataset) in (origin.named, self.document["dataset"]["name"])
+
     def stage(self, name: str) -> dict[str, Any] | None:
         """Return the stage of that name: original, factorized, finetuned or scratch."""
         stages: list[dict[str, Any]] = self.document["stages"]
         return next((stage for stage in stages if stage["name"] == name), None)
+
+    def stage_of(self, path: Path) -> str | None:
+        """Return the name of the last stage whose model is a file, as it is now."""
+        found = [
+            stage["name"]
+            for stage in self.document["stages"]
+            if isinstance(stage.get("path"), str)
+            and self.resolve(stage["path"]).absolute() == path.absolute()
+            and intact(path, stage)
+        ]
+        return found[-1] if found else None
 
     def set_stage(
         self,
@@ -89,6 +112,11 @@ class RunRecord:
             "bytes": made.stat().st_size,
             **figures,
         }
+
+    def add_export(self, entry: dict[str, Any]) -> None:
+        """Add an exported file, in the place of what was known of one by that path."""
+        known = self.document.get("exports") or []
+        self.document["exports"] = [e for e in known if e["path"] != entry["path"]] + [entry]
 
 
 def record_path(model: Path) -> Path:
@@ -158,8 +186,8 @@ def new_record(model: Path, seed: int) -> RunRecord:
         record_path(model),
         {
             "schema_version": SCHEMA_VERSION,
-            "created": _now(),
-            "updated": _now(),
+            "created": now(),
+            "updated": now(),
             "command": command(),
             "seed": seed,
             "versions": versions(),
@@ -229,5 +257,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time as records have it: UTC, ISO 8601."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")

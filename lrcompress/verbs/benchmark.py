@@ -16,8 +16,8 @@ from lrcompress.modelfile import ModelFile, find_head, open_for_keras
 from lrcompress.modelfile.rewrite.layers import SUFFIX as LOWRANK
 from lrcompress.records import runs
 from lrcompress.records.results import Shown
-from lrcompress.verbs.context import find_record
-from lrcompress.verbs.live_models import takes_live_models
+from lrcompress.verbs.context import find_record, record_beside
+from lrcompress.verbs.in_memory import takes_live_models
 
 if TYPE_CHECKING:
     from lrcompress.live.timing import Subject
@@ -85,7 +85,7 @@ def benchmark(
         models: Model files or Keras models, or a single one; the first is what the others are compared
             with. Default: the original of a run and the last model that was made of it.
         run: That run's record; default the newest in the current directory. The result is added
-            to it, for the report.
+            to it, for the report, and to that of models which are given, where all are of one run.
         batch_sizes: Samples a call.
         seconds: Time for each model, whole or head, and batch size.
 
@@ -101,6 +101,7 @@ def benchmark(
     single = isinstance(models, (str, Path))
     if single or models:
         paths = [Path(model) for model in ([models] if single else models)]
+        record = _record_of(paths)
     else:
         record = find_record(None, run)
         paths = _of_record(record)
@@ -141,6 +142,14 @@ def benchmark(
         with runs.updating(record) as (current, _):
             current.document["benchmark"] = kept
     return result
+
+
+def _record_of(paths: Sequence[Path]) -> runs.RunRecord | None:
+    """Return the record of a run that all of several models are of, the original first; None without one."""
+    record = next(filter(None, map(record_beside, paths)), None)
+    if record is None or len(paths) < 2 or record.stage_of(paths[0]) != "original":
+        return None
+    return record if all(map(record.stage_of, paths)) else None
 
 
 def _of_record(record: runs.RunRecord) -> list[Path]:

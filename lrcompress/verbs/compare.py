@@ -11,7 +11,7 @@ from lrcompress.modelfile import open_for_keras
 from lrcompress.records.provenance import check_named
 from lrcompress.studies.request import CompareRequest, check_published, file_stem
 from lrcompress.verbs.context import find_data
-from lrcompress.verbs.live_models import check_file
+from lrcompress.verbs.in_memory import check_file
 from lrcompress.verbs.train_from_scratch import narrow
 
 

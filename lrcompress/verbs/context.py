@@ -124,8 +124,24 @@ def find_record(model: str | Path | None, run: str | Path | None) -> runs.RunRec
     return runs.read(own) if own.exists() else runs.new_record(Path(model), 0)
 
 
+def record_of(path: str | Path | None) -> runs.RunRecord:
+    """Return the record that is named, or that of a model or an exported file; by default the newest here."""
+    if path is None or Path(path).suffix == ".json" or not Path(path).exists():
+        return find_record(None, path)
+    found = record_beside(Path(path))
+    if found is None:
+        msg = (
+            f"No run record (*{runs.SUFFIX}) beside {path} names it; expected a run record, or a model or an "
+            "exported file of a run that lies beside its record."
+        )
+        raise RunRecordError(msg, code="no_run")
+    return found
+
+
 def record_beside(model: Path) -> runs.RunRecord | None:
-    """Return the run record beside a model file that names it as what was made, if there is one."""
+    """Return the run record beside a file that names it as what was made or exported, if there is one."""
+    if not model.exists():
+        return None
     for path in sorted(model.parent.glob(f"*{runs.SUFFIX}")):
         try:
             record = runs.read(path)
@@ -133,9 +149,11 @@ def record_beside(model: Path) -> runs.RunRecord | None:
             continue
         stages = [record.stage(name) or {} for name in ("factorized", "finetuned")]
         made = [
-            record.resolve(stage["path"]) for stage in stages if isinstance(stage.get("path"), str)
+            record.resolve(entry["path"])
+            for entry in [*stages, *(record.document.get("exports") or [])]
+            if isinstance(entry.get("path"), str)
         ]
-        if any(file.is_file() and file.samefile(model) for file in made):
+        if any(file.exists() and file.samefile(model) for file in made):
             return record
     return None
 

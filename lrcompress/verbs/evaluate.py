@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.events import before_keras
-from lrcompress.modelfile import open_for_keras
+from lrcompress.modelfile import ModelFile, open_for_keras
+from lrcompress.records import runs
 from lrcompress.records.results import Shown, figure_of
-from lrcompress.verbs.context import find_data
-from lrcompress.verbs.live_models import takes_live_models
+from lrcompress.verbs.context import find_data, record_beside
+from lrcompress.verbs.in_memory import takes_live_models
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,6 +31,7 @@ class EvaluateResult(Shown):
         scaling: What the inputs went through.
         device: What computed it.
         difference: Against the first model, paired on the same samples; None for the first.
+        record: The run record that took the figures in; None where the model is of no run.
     """
 
     model: str
@@ -41,6 +43,7 @@ class EvaluateResult(Shown):
     scaling: str
     device: str
     difference: dict[str, Any] | None
+    record: Path | None = None
 
     @property
     def error_rate(self) -> float | None:
@@ -64,6 +67,7 @@ class EvaluateResult(Shown):
             "scaling": self.scaling,
             "device": self.device,
             "difference": self.difference,
+            "record": None if self.record is None else str(self.record),
         }
 
 
@@ -105,7 +109,8 @@ def evaluate(
     from lrcompress.measure import compare
 
     results: list[EvaluateResult] = []
-    first = None
+    first: Any = None
+    data: Any = None
     for path in paths:
         model = storing.load_model(path)
         # Prepared for each model: all must fit the data, and see it scaled alike.
@@ -128,4 +133,38 @@ def evaluate(
                 difference=difference,
             )
         )
-    return results
+    if data is None:
+        return results
+    record = _recorded(paths, results, opened, dataset, data.description)
+    return [replace(found, record=record) for found in results]
+
+
+def _recorded(
+    paths: list[Path],
+    results: list[EvaluateResult],
+    opened: list[ModelFile],
+    dataset: Any,  # noqa: ANN401
+    description: dict[str, Any],
+) -> Path | None:
+    """Put what was measured of the models of a run into its record, and return that.
+
+    Only of the same data set and the same samples: what a record says of a run can then be compared.
+    """
+    record = next(filter(None, map(record_beside, paths)), None)
+    if record is None or not (record.origin.named is None or record.is_of(dataset)):
+        return None
+    names = [record.stage_of(path) for path in paths]
+    samples = {(record.stage(name) or {}).get("samples") for name in names if name}
+    if not any(names) or not samples <= {None, results[0].samples}:
+        return None
+    with runs.updating(record) as (current, _):
+        if current.origin.named is None:
+            current.document["dataset"] = description
+        for name, path, found, file in zip(names, paths, results, opened, strict=True):
+            if name is None:
+                continue
+            figures = dict(found.figures)
+            if names[0] == "original" and found.difference is not None:
+                figures["drop"] = found.difference
+            current.set_stage(name, path, file.parameters, **figures)
+    return record.path

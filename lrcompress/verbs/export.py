@@ -7,15 +7,21 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import DatasetError, LRCompressError
 from lrcompress.events import before_keras, progress
-from lrcompress.files import check_output, check_output_folder, replacing, replacing_folder
+from lrcompress.files import (
+    check_output,
+    check_output_folder,
+    replacing,
+    replacing_folder,
+)
 from lrcompress.modelfile import ModelFile, model_of, open_for_keras
-from lrcompress.records.results import Shown
+from lrcompress.records import runs
+from lrcompress.records.exported import ExportResult
 from lrcompress.verbs.context import find_data, original_of, record_beside
-from lrcompress.verbs.live_models import takes_live_models
+from lrcompress.verbs.in_memory import takes_live_models
 
 if TYPE_CHECKING:
     from lrcompress.modelfile import Chain
@@ -25,66 +31,6 @@ if TYPE_CHECKING:
 # Of random inputs, and of test data whose outputs are compared one by one.
 RANDOM_SAMPLES, COMPARED_SAMPLES = 100, 1_000
 Quietly = Callable[[], AbstractContextManager[None]]
-
-
-@dataclass(frozen=True, repr=False)
-class ExportResult(Shown):
-    """What `export` wrote, and what it does in its runtime.
-
-    Attributes:
-        input: The Keras model file, untouched; None for a model in memory.
-        output: The exported file; a folder for a SavedModel.
-        format: ``litert``, ``onnx`` or ``saved-model``.
-        int8: Whether its weights are 8-bit integers, but for small ones.
-        bytes_before: Size of the input without optimizer state.
-        bytes_after: Size of the output, of all its files.
-        layers: An entry for each layer that is factors: ``path``, ``first_path``, ``kernel_shape``, ``rank``
-            and ``factors``: ``two`` (or ``three``) where all are in the output and their product is not,
-            ``one`` where the product is, ``unknown`` where neither is found.
-        runtime: What ran the output, with its version.
-        threads: How many it was given; None where it takes as many as it sees fit.
-        inputs: What both models ran on: ``dataset`` and ``scaling``, or ``why_random``.
-        difference: Of the outputs: ``samples``, ``largest_difference``, ``largest_output`` and
-            ``agreement``, how often both predict the same, in percent.
-        errors: On labelled test data: ``keras``, ``exported`` and their paired ``difference``, as
-            `evaluate` has them; None without labels.
-        latency: Seconds at one sample a call: ``median``, ``q1``, ``q3``, ``runs``.
-        original: The original, exported the same way: ``model``, ``bytes_before``, ``bytes_after``,
-            ``latency``, and ``speed``, how many times as fast the output is; None without one.
-        device: What computed.
-        cores: How many cores the process might use.
-        versions: Of Keras and its engine.
-    """
-
-    HEAD: ClassVar[dict[str, Any]] = Shown.HEAD | {"kind": "export"}
-
-    input: Path | None
-    output: Path
-    format: str
-    int8: bool
-    bytes_before: int
-    bytes_after: int
-    layers: tuple[dict[str, Any], ...]
-    runtime: str
-    threads: int | None
-    inputs: dict[str, Any]
-    difference: dict[str, Any]
-    errors: dict[str, Any] | None
-    latency: dict[str, Any]
-    original: dict[str, Any] | None
-    device: str
-    cores: int
-    versions: dict[str, str]
-
-    def facts(self) -> dict[str, str]:
-        """Return what was written, and how far its outputs are off."""
-        return {
-            "format": f"{self.format}{', 8-bit weights' if self.int8 else ''}",
-            "file": f"{self.bytes_before:,} to {self.bytes_after:,} bytes",
-            "largest difference of outputs": f"{self.difference['largest_difference']:.3g}",
-            "latency": f"{1e3 * self.latency['median']:.3g} ms",
-            "output": str(self.output),
-        }
 
 
 @takes_live_models()
@@ -186,7 +132,7 @@ def export(
         found = _measured(network, runtime, inputs, chains, int8=int8)
         times = _timed(runtime, beside, inputs, seconds)
         bytes_after = size_of(temporary)
-    return ExportResult(
+    result = ExportResult(
         input=path,
         output=place,
         format=target.name,
@@ -201,8 +147,13 @@ def export(
         device=engine.describe_device(),
         cores=engine.cores(),
         versions=engine.versions(),
+        record=named,
         **found,
     )
+    if record is not None:
+        with runs.updating(record) as (current, _):
+            current.add_export(result.entry(current))
+    return result
 
 
 @dataclass(frozen=True)
@@ -234,12 +185,15 @@ def _find_inputs(
     reason = "no data set is named"
     try:
         if dataset is not None or any(origin.named for origin in origins):
-            source = find_data(dataset, data_dir, scaling, *origins)
+            # The part that a run left for its tests, where it is of this data set.
+            of_run = record is not None and record.is_of(dataset)
+            seed = record.seed if record is not None and of_run else 0
+            source = find_data(dataset, data_dir, scaling, *origins, seed=seed)
             name = source.dataset
             if dataset is None and name in NAMED and locate(name, source.folder) is None:
                 msg = f"data set {name} is not at hand"
                 raise DatasetError(msg)
-            loaded = source.load(whole=True)
+            loaded = source.load(whole=not of_run)
             data = source.prepare(loaded, model)
             (x, y), weights = data.test(), data.split.w_test
             about = {"dataset": loaded.name, "scaling": data.scaling.name, "why_random": None}

@@ -27,7 +27,7 @@ from lrcompress.modelfile import check_has_sites, kept_open, made_of, model_of, 
 from lrcompress.records import runs
 from lrcompress.records.provenance import name_of
 from lrcompress.records.results import FactorizeResult, LayerResult
-from lrcompress.verbs.live_models import loaded, takes_live_models
+from lrcompress.verbs.in_memory import loaded, takes_live_models
 from lrcompress.verbs.networks import network_request, words_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from lrcompress.modelfile import model_of, open_for_keras, open_model
 from lrcompress.records import runs
 from lrcompress.records.results import FinetuneResult
 from lrcompress.verbs.context import factorized_file, find_data, find_record
-from lrcompress.verbs.live_models import takes_live_models
+from lrcompress.verbs.in_memory import takes_live_models
 
 if TYPE_CHECKING:
     from lrcompress.live.prepare import Prepared

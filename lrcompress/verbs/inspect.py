@@ -24,7 +24,7 @@ from lrcompress.modelfile import (
     read_kernel,
 )
 from lrcompress.records.results import SCHEMA_VERSION
-from lrcompress.verbs.live_models import takes_live_models
+from lrcompress.verbs.in_memory import takes_live_models
 
 ENERGY_SHARES = (0.8, 0.9, 0.95, 0.99)
 MOST_ROWS = 12

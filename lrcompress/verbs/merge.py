@@ -20,7 +20,7 @@ from lrcompress.modelfile import (
 )
 from lrcompress.records.results import Document
 from lrcompress.verbs.context import record_beside
-from lrcompress.verbs.live_models import check_file
+from lrcompress.verbs.in_memory import check_file
 from lrcompress.verbs.networks import words_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from lrcompress.events import before_keras
 from lrcompress.files import check_output
 from lrcompress.modelfile import ModelFile, open_for_keras, open_model
 from lrcompress.records.results import Document
-from lrcompress.verbs.live_models import check_file
+from lrcompress.verbs.in_memory import check_file
 
 if TYPE_CHECKING:
     from lrcompress.modelfile.modern import Notes

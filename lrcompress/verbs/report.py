@@ -10,8 +10,8 @@ from typing import Any
 from lrcompress.errors import ModelFileError, OutputError
 from lrcompress.records import runs
 from lrcompress.reporting.story import tell
-from lrcompress.verbs.context import find_record
-from lrcompress.verbs.memory import record_at
+from lrcompress.verbs.context import record_of
+from lrcompress.verbs.in_memory import record_at
 
 
 def report(
@@ -26,8 +26,8 @@ def report(
     """Return the story of a run: a JSON-ready document with its stages; see docs/report.md.
 
     Args:
-        run: A run record, what `factorize` or `finetune` returned, or the Keras model in it; default the
-            newest record in the current directory.
+        run: A run record, a model or an exported file beside its record, what `factorize` or `finetune`
+            returned, or the Keras model in it; default the newest record in the current directory.
         sweep: What `lrcompress sweep --json` printed of the same layer: errors against rank.
         comparison: A `compare.json` on the same data: rows from scratch.
         output: Where to write the report: `.html`, `.md`, `.json` or `.csv`.
@@ -40,7 +40,7 @@ def report(
         OutputError: If a file cannot be written, or its suffix tells no format.
     """
     with record_at(run) as path:
-        record = find_record(None, path)
+        record = record_of(path)
         inputs = [None if file is None else Path(file) for file in (sweep, comparison)]
         story = tell(record, sweep=inputs[0], comparison=inputs[1])
         if output is not None or plots is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.verbs.factorize import factorize
-from lrcompress.verbs.memory import is_live
+from lrcompress.verbs.in_memory import is_live
 
 
 def split(

@@ -30,7 +30,7 @@ from lrcompress.lowrank import (
 from lrcompress.modelfile import ModelFile, Site, find_head, head_paths, open_model
 from lrcompress.records.results import Shown
 from lrcompress.verbs.context import find_data, open_live
-from lrcompress.verbs.live_models import takes_live_models
+from lrcompress.verbs.in_memory import takes_live_models
 from lrcompress.verbs.networks import words_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from lrcompress.records.provenance import check_named
 from lrcompress.studies.request import check_published, file_stem, is_model_file
 from lrcompress.verbs.context import DataSource
 from lrcompress.verbs.factorize import factorize
-from lrcompress.verbs.live_models import check_file
+from lrcompress.verbs.in_memory import check_file
 
 
 def train_from_scratch(

@@ -31,7 +31,9 @@ def command(models: tuple[Path, ...], **options: Any) -> Answer:  # noqa: ANN401
     """  # noqa: D301
     from lrcompress.verbs.evaluate import evaluate
 
-    return Answer(evaluate(list(models), **options), render)
+    results = evaluate(list(models), **options)
+    record = results[0].record
+    return Answer(results, render, [f"added to {record}"] if record else [])
 
 
 def render(results: list[dict[str, Any]]) -> Parts:

@@ -91,7 +91,8 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
         # Converters and runtimes write to stderr from native code.
         return nullcontext() if given("verbose") else nothing_on(2)
 
-    return Answer(export(model, quietly=quietly, **options), render)
+    result = export(model, quietly=quietly, **options)
+    return Answer(result, render, [f"added to {result.record}"] if result.record else [])
 
 
 def render(result: dict[str, Any]) -> Parts:

@@ -64,7 +64,9 @@ def command(
     comparison: Path | None,
     **options: Any,  # noqa: ANN401
 ) -> Answer:
-    """Show the whole story of RUN, a run record, or of the newest run in this directory.
+    """Show the whole story of RUN, or of the newest run in this directory.
+
+    RUN is a run record, or a model or an exported file that lies beside its record.
 
     Original, factorized, fine-tuned and from scratch: error rates with 95 % intervals, parameters,
     bytes, errors of the factorization with its certificate, times. As HTML it is one page with
@@ -73,6 +75,7 @@ def command(
     \b
     Example:
         lrcompress report
+        lrcompress report model-rank4.h5
         lrcompress report --sweep sweep.json -o report.html
     """  # noqa: D301
     from lrcompress.verbs.report import report, write_report

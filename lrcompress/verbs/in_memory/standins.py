@@ -21,7 +21,7 @@ from lrcompress.errors import (
     one_line,
 )
 from lrcompress.modelfile import made_of, model_of
-from lrcompress.verbs.memory import is_live, lay_out, remember
+from lrcompress.verbs.in_memory.memory import is_live, lay_out, remember
 
 P = ParamSpec("P")
 R = TypeVar("R")
