@@ -34,8 +34,8 @@ from lrcompress.data.sources import load
 from lrcompress.live import engine, storing
 from lrcompress.live.activations import layer_inputs
 from lrcompress.lowrank import Factors, InputMoments, Problem, factorize_ranks, method_names
-from lrcompress.lowrank.descent import Imitation
 from lrcompress.lowrank.methods.refined import ITERATIONS
+from lrcompress.lowrank.refinement.descent import Imitation
 
 # Data set, few inputs, ranks, and those of the timed pass.
 CASES: dict[str, tuple[int, list[int], list[int]]] = {

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.certificate import Certificate as Certificate
     from lrcompress.lowrank.cores import each as each
     from lrcompress.lowrank.cores import one_blas_thread as one_blas_thread
-    from lrcompress.lowrank.descent import most_inputs as most_inputs
     from lrcompress.lowrank.factors import Factors as Factors
     from lrcompress.lowrank.imitation import imitating_kernel as imitating_kernel
     from lrcompress.lowrank.matrix import check_kernel as check_kernel
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.ranks import rank_for_share as rank_for_share
     from lrcompress.lowrank.ranks import rank_grid as rank_grid
     from lrcompress.lowrank.ranks import spread_ranks as spread_ranks
+    from lrcompress.lowrank.refinement.outputs import most_inputs as most_inputs
     from lrcompress.lowrank.responses import RowMoments as RowMoments
     from lrcompress.lowrank.responses import corrected_kernel as corrected_kernel
     from lrcompress.lowrank.responses import metric_of as metric_of
@@ -55,7 +55,7 @@ _MODULES = {
     "allocation": "Allocations Curve Ranks allocations total_price within_budget",
     "certificate": "Certificate",
     "cores": "each one_blas_thread",
-    "descent": "most_inputs",
+    "refinement.outputs": "most_inputs",
     "factors": "Factors",
     "imitation": "imitating_kernel",
     "matrix": "check_kernel",

@@ -44,12 +44,10 @@ class Factors:
         return self.B.astype(np.float64) @ self.C.astype(np.float64)
 
 
-def rebalance(
-    first: NDArray[np.float64], second: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def rebalance(first: NDArray[Any], second: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Scale each column of B and row of C to equal norms; their product stays."""
     left, right = np.linalg.norm(first, axis=0), np.linalg.norm(second, axis=1)
     alive = (left > 0) & (right > 0)
     ratio = np.ones_like(left)
     ratio[alive] = np.sqrt(right[alive] / left[alive])
-    return first * ratio, second / ratio[:, None]
+    return first * ratio, second / ratio[:, None].astype(second.dtype)

@@ -163,7 +163,7 @@ class FactorizeResult(Shown):
         input: The original file, untouched; None for a model in memory.
         output: The compressed file; None for a model in memory, unless one was asked for.
         record: Its run record, likewise.
-        method: svd, centered, whitened or refined; "several" where layers differ.
+        method: svd, centered, whitened, weighted or refined; "several" where layers differ.
         method_reason: Why this method, in a few words.
         layers: One entry a factorized layer; of a whole network `ChangedLayer`, which have no `factors`.
         parameters_before: Of the whole model.

@@ -84,7 +84,7 @@ def factorize(
         target_size: Size of the file, in bytes or as ``"200kB"``, with `layers`.
         max_drop: Smallest r that loses at most so many percentage points on held-out data.
         multiple: Ranks and other sizes are multiples of this where they can be, with `layers`.
-        method: auto, svd, centered, whitened or refined.
+        method: auto, svd, centered, whitened, weighted or refined.
         layer: Another Dense layer than the final one, by name or the layer itself; several are several
             `layers`, or go with `rank`.
         layers: ``"all"``, families (``"dense"``, ``"conv"``, ...), names or paths of layers; one or several,

@@ -24,7 +24,7 @@ def split(
     Args:
         layer: A built Keras layer of a kind that `factorize` takes, kernel A (m, n).
         rank: r, from 1 to min(m, n).
-        method: svd, centered, or one that needs `inputs`: whitened, refined.
+        method: svd, centered, or one that needs `inputs`: whitened, weighted, refined.
         inputs: What flows into the layer, (samples, ..., m), to be weighted by.
 
     Returns:

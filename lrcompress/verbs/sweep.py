@@ -109,7 +109,7 @@ def sweep(
 
     Args:
         model: A `.h5`, `.hdf5` or `.keras` file, or a Keras model in memory.
-        method: auto, svd, centered, whitened, refined, or several of them.
+        method: auto, svd, centered, whitened, weighted, refined, or several of them.
         ranks: Default every rank that saves something. Where there are more than 24, ranks in even
             ratios for `refined`, and for all methods where measuring one takes seconds.
         layer: Another Dense layer than the final one.

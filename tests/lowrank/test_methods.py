@@ -10,7 +10,7 @@ import pytest
 from lrcompress import lowrank
 from lrcompress.errors import KernelError, RankError
 from lrcompress.lowrank import METHODS, Factors, InputMoments, Problem, Setting, choose_method
-from lrcompress.lowrank.methods.factorize import better, held_out_part, loss_of
+from lrcompress.lowrank.methods.factorize import better, loss_of
 from lrcompress.lowrank.objectives import ACTIVATIONS
 from tests.lowrank.layers import Layer, moments_of, solve
 
@@ -79,7 +79,7 @@ def test_inputs_that_are_not_finite(layer: Layer) -> None:
     """They are refused by each method that learns from them."""
     broken = np.where(np.arange(800)[:, None] == 3, np.nan, layer.x)
 
-    for method in ("whitened", "refined"):
+    for method in ("whitened", "weighted", "refined"):
         with pytest.raises(KernelError) as refused:
             layer.at(3, method, inputs=broken)
         assert refused.value.code == "activations_not_finite"
@@ -168,10 +168,10 @@ def test_hidden_layers_are_not_centred(layer: Layer) -> None:
     assert found.bias is None
 
 
-@pytest.mark.parametrize("method", ["whitened", "refined"])
+@pytest.mark.parametrize("method", ["whitened", "weighted", "refined"])
 def test_methods_that_need_data(layer: Layer, method: str) -> None:
-    """Without data they are refused with the option that gives them; refined wants inputs."""
-    given: Any = {"moments": layer.moments} if method == "refined" else {}
+    """Without data they are refused with the option that gives them; some want inputs."""
+    given: Any = {} if method == "whitened" else {"moments": layer.moments}
     with pytest.raises(RankError, match="--dataset") as refused:
         choose_method(method, Setting(softmax=True))
     with pytest.raises(RankError):
@@ -186,7 +186,9 @@ def test_single_door(layer: Layer) -> None:
         found = layer.at(3, method, moments=layer.moments, inputs=layer.x)
         assert found.method == method
         assert found.B.dtype == np.float32
-    with pytest.raises(RankError, match=r"expected auto, svd, centered, whitened, refined\."):
+    with pytest.raises(
+        RankError, match=r"expected auto, svd, centered, whitened, weighted, refined\."
+    ):
         choose_method("magic", Setting())
 
 
@@ -228,7 +230,6 @@ def test_hidden_layers_keep_their_own_output(activation: str) -> None:
 def test_a_bias_only_where_it_is_allowed(layer: Layer, method: str, softmax: bool) -> None:
     """A layer without bias keeps none unless allowed, and one that is allowed helps."""
     problem = Problem(layer.kernel, None, softmax=softmax, inputs=layer.x)
-    held_out = held_out_part(problem)
 
     without, allowed = (
         solve(
@@ -240,7 +241,7 @@ def test_a_bias_only_where_it_is_allowed(layer: Layer, method: str, softmax: boo
     assert without.bias is None
     assert allowed.bias is not None
     assert allowed.bias.shape == (7,)
-    assert loss_of(held_out, allowed, problem) < loss_of(held_out, without, problem)
+    assert loss_of(allowed, problem) < loss_of(without, problem)
 
 
 def test_the_guard_returns_the_better_one(layer: Layer) -> None:
@@ -258,13 +259,12 @@ def test_few_samples_never_worse_on_those_held_out(samples: int, softmax: bool) 
     """With fewer inputs than features no method loses to the best without data."""
     layer = Layer(20, 8, samples)
     problem = Problem(layer.kernel, layer.bias, softmax=softmax, inputs=layer.x)
-    held_out = held_out_part(problem)
 
     for rank in (1, 3, 6):
         base = layer.at(rank, "centered" if softmax else "svd", softmax=softmax)
-        for method in ("whitened", "refined"):
+        for method in ("whitened", "weighted", "refined"):
             found = layer.at(rank, method, softmax=softmax, inputs=layer.x)
-            assert loss_of(held_out, found, problem) <= loss_of(held_out, base, problem)
+            assert loss_of(found, problem) <= loss_of(base, problem)
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,12 @@ def test_small_spectra_are_whole(method: str) -> None:
     expected = {
         "svd": ("kernel", kernel), "centered": ("mean-free kernel", mean_free),
         "whitened": ("whitened kernel", None), "refined": ("kernel", kernel),
+        "weighted": ("weighted whitened kernel", None),
     }  # fmt: skip
     of, matrix = expected[method]
 
-    factors = solve(kernel, np.zeros(10, np.float32), 3, method, inputs=inputs)
+    bias = -2 * np.log(np.arange(1, 11, dtype=np.float32))
+    factors = solve(kernel, bias, 3, method, inputs=inputs)
     found = outline(factors)
 
     # Where inputs are few the method without data may be nearer, and is returned.

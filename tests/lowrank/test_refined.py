@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from lrcompress.events import listening
-from lrcompress.lowrank import Factors, Problem, descent, factorize_ranks
-from lrcompress.lowrank.descent import Head, Imitation, enlarged, rows, split
+from lrcompress.lowrank import Factors, Problem, factorize_ranks
 from lrcompress.lowrank.methods import refined as method
 from lrcompress.lowrank.methods.refined import schedule
+from lrcompress.lowrank.refinement import descent
+from lrcompress.lowrank.refinement.descent import Head, Imitation, enlarged, rows, split
 from tests.lowrank.layers import Layer, moments_of, solve
 
 

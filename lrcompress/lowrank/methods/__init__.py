@@ -101,7 +101,9 @@ class Registry(UserDict[str, Method]):
 
 
 # The first that suits is what `auto` takes.
-METHODS = Registry(refined="inputs", whitened="moments", centered="kernel", svd="kernel")
+METHODS = Registry(
+    refined="inputs", weighted="inputs", whitened="moments", centered="kernel", svd="kernel"
+)
 AUTO = "auto"
 # Below so many inputs a feature, the covariance of whitening is poorly known.
 AMPLE = 5

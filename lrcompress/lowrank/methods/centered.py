@@ -22,16 +22,25 @@ from lrcompress.lowrank.spectrum import at_rank
 from lrcompress.lowrank.svd import truncated_svd
 
 
-def centre_kernel(kernel: NDArray[Any]) -> NDArray[np.floating[Any]]:
-    """Return ``A - (A 1 / n) 1^T``, (m, n), in float32 or better."""
+def centre_kernel(
+    kernel: NDArray[Any], weights: NDArray[np.float64] | None = None
+) -> NDArray[np.floating[Any]]:
+    """Return ``A - (A 1 / n) 1^T``, (m, n), in float32 or better; with weights, (n,), by the weighted mean."""
     wide = kernel.astype(np.result_type(kernel.dtype, np.float32), copy=False)
-    return np.asarray(wide - wide.mean(axis=1, keepdims=True, dtype=np.float64).astype(wide.dtype))
+    if weights is None:
+        mean = wide.mean(axis=1, dtype=np.float64)
+    else:
+        # Not a product in float64, for which all of a large kernel would be copied.
+        mean = wide @ (weights / weights.sum()).astype(wide.dtype)
+    return np.asarray(wide - mean[:, None].astype(wide.dtype))
 
 
-def centre_bias(bias: NDArray[Any]) -> NDArray[Any]:
-    """Return ``b - mean(b)``, (n,), in the dtype of b."""
+def centre_bias(
+    bias: NDArray[Any], weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Return ``b - mean(b)``, (n,), in float64."""
     wide = bias.astype(np.float64)
-    return np.asarray(wide - wide.mean(), dtype=bias.dtype)
+    return np.asarray(wide - np.average(wide, weights=weights))
 
 
 class Centered(Method):
@@ -59,7 +68,9 @@ class Centered(Method):
         kernel, reference = problem.kernel, problem.reference(max(ranks))
         mean_free = centre_kernel(kernel)
         highest = truncated_svd(mean_free, max(ranks))
-        bias = None if problem.bias is None else centre_bias(problem.bias)
+        bias = (
+            None if problem.bias is None else centre_bias(problem.bias).astype(problem.bias.dtype)
+        )
         scale = share_of_norm(mean_free, kernel)
         found = {}
         for rank in ranks:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +12,6 @@ from lrcompress.lowrank.matrix import check_kernel
 from lrcompress.lowrank.methods import AUTO, METHODS, choose_method
 from lrcompress.lowrank.methods.problem import Problem
 from lrcompress.lowrank.svd import check_has_rank
-
-if TYPE_CHECKING:
-    from lrcompress.lowrank.objectives import Imitated
 
 # Losses that differ by less are equal: float32 rounds so, and each engine its own way.
 ROUNDING = 1e-6
@@ -28,8 +24,8 @@ def factorize_ranks(
 
     The closed forms come from one decomposition at the largest rank, the refined layers from one
     pass down the ranks. Where the inputs themselves are given, every tenth is held out, and at
-    ranks where a method that learned from inputs is worse on those than the best without data,
-    that one is returned and says so by its `method`.
+    ranks where a method that learned from inputs is worse on those than a simpler one, that one is
+    returned and says so by its `method`.
 
     Args:
         problem: The layer.
@@ -52,42 +48,33 @@ def factorize_ranks(
     found = chosen.solve(problem, wanted)
     if chosen.needs == "kernel" or problem.inputs is None:
         return found
+    for name in simpler(chosen.name, problem):
+        found = better(found, METHODS[name].solve(problem, wanted), problem)
+    return found
+
+
+def simpler(method: str, problem: Problem) -> list[str]:
+    """Return what a method that learned from inputs is measured against, the best without data last."""
     without, _ = choose_method(AUTO, replace(problem.setting, given="kernel"))
-    return better(found, METHODS[without].solve(problem, wanted), problem)
+    # Weights count for probabilities alone.
+    return ["whitened", without] if method == "weighted" and problem.seen else [without]
 
 
 def better(
-    found: Mapping[int, Factors], without_data: Mapping[int, Factors], problem: Problem
+    found: Mapping[int, Factors], simple: Mapping[int, Factors], problem: Problem
 ) -> dict[int, Factors]:
     """Return at each rank the factors that are nearer to the original on the inputs held out."""
-    held_out = held_out_part(problem)
-
-    def loss(factors: Factors) -> float:
-        return loss_of(held_out, factors, problem)
-
     return {
         rank: factors
-        if loss(factors) < (1 - ROUNDING) * loss(without_data[rank])
-        else without_data[rank]
+        if loss_of(factors, problem) < (1 - ROUNDING) * loss_of(simple[rank], problem)
+        else simple[rank]
         for rank, factors in found.items()
     }
 
 
-def held_out_part(problem: Problem) -> Imitated:
-    """Return a layer on every tenth of its inputs; on all, where they are fewer than ten."""
-    from lrcompress.lowrank.descent import rows, split
-    from lrcompress.lowrank.objectives import head_of, imitated
-
-    kernel, bias = problem.kernel.astype(np.float32), problem.bias
-    inputs = np.zeros((0, len(kernel))) if problem.inputs is None else problem.inputs
-    inner, outer = split(inputs)
-    x = rows(outer if len(outer) else inner, kernel.shape[1])
-    head = head_of(problem.activation, softmax=problem.softmax, is_head=problem.is_head)
-    return imitated(x, kernel, None if bias is None else bias.astype(np.float32), head)
-
-
-def loss_of(held_out: Imitated, factors: Factors, problem: Problem) -> float:
-    """Return the mean loss of factors as they are stored."""
+def loss_of(factors: Factors, problem: Problem) -> float:
+    """Return the mean loss of factors, as they are stored, on the inputs held out."""
     bias = problem.bias if factors.bias is None else factors.bias
     offset = np.zeros(factors.C.shape[1]) if bias is None else bias
-    return held_out.loss(*(part.astype(np.float32) for part in (factors.B, factors.C, offset)))
+    parts = (factors.B, factors.C, offset)
+    return problem.unseen.loss(*(part.astype(np.float32, copy=False) for part in parts))

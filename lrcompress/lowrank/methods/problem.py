@@ -15,6 +15,8 @@ from lrcompress.lowrank.svd import truncated_svd
 
 if TYPE_CHECKING:
     from lrcompress.lowrank.moments import InputMoments, ProjectedMoments
+    from lrcompress.lowrank.objectives import Imitated
+    from lrcompress.lowrank.refinement.outputs import Outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,51 @@ class Problem:
         if rank not in self._references:
             self._references[rank] = Reference(self.kernel, truncated_svd(self.kernel, rank))
         return self._references[rank]
+
+    @property
+    def head(self) -> str:
+        """The name of the objective, see `objectives.head_of`."""
+        from lrcompress.lowrank.objectives import head_of
+
+        return head_of(self.activation, softmax=self.softmax, is_head=self.is_head)
+
+    @cached_property
+    def parts(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The inputs to learn from and those held out, (k, m) each; the same ones where they are very few."""
+        from lrcompress.lowrank.refinement.descent import split
+
+        m = len(self.kernel)
+        inputs = np.zeros((0, m)) if self.inputs is None else self.inputs
+        inner, outer = (
+            part.reshape(-1, m).astype(np.float32, copy=False) for part in split(inputs)
+        )
+        return inner, outer if len(outer) else inner
+
+    @cached_property
+    def seen(self) -> Outputs | None:
+        """What the layer says of the inputs to learn from; None where that is no probability."""
+        return self._outputs(self.parts[0])
+
+    @cached_property
+    def unseen(self) -> Outputs | Imitated:
+        """What the layer makes of the inputs held out, for comparison."""
+        from lrcompress.lowrank.objectives import imitated
+
+        x = self.parts[1]
+        kernel, bias = self._narrow
+        return self._outputs(x) or imitated(x, kernel, bias, self.head)
+
+    @property
+    def _narrow(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        narrow = self.kernel.astype(np.float32, copy=False)
+        return narrow, None if self.bias is None else self.bias.astype(np.float32)
+
+    def _outputs(self, x: NDArray[np.float32]) -> Outputs | None:
+        from lrcompress.lowrank.refinement.outputs import PROBABILITIES, outputs_of
+
+        if self.head not in PROBABILITIES:
+            return None
+        return outputs_of(x, *self._narrow, self.head)
 
     @cached_property
     def statistics(self) -> InputMoments | ProjectedMoments:

@@ -26,7 +26,7 @@ from lrcompress.lowrank.methods.whitened import Whitened
 from lrcompress.lowrank.moments import input_root
 
 if TYPE_CHECKING:
-    from lrcompress.lowrank.descent import Head, Imitation
+    from lrcompress.lowrank.refinement.descent import Head, Imitation
 
 # Of L-BFGS at each rank; half as many for the last descent where softmax follows.
 ITERATIONS = 60
@@ -45,8 +45,8 @@ class Refined(Whitened):
 
     def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
         """Go once down the ranks; for squared errors the closed form is the optimum."""
-        from lrcompress.lowrank.descent import Imitation
         from lrcompress.lowrank.objectives import head_of
+        from lrcompress.lowrank.refinement.descent import Imitation
 
         head = head_of(problem.activation, softmax=problem.softmax, is_head=problem.is_head)
         if head == "linear":

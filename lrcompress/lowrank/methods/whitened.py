@@ -29,8 +29,10 @@ from lrcompress.lowrank.moments import (
 from lrcompress.lowrank.spectrum import at_rank
 from lrcompress.lowrank.svd import truncated_svd
 
+# Entries of a kernel up to which everything is computed in float64, whatever it is stored in.
+EXACT = 2**22
 # The matrix that was truncated, its truncated SVD, and B of the same rank but for its scale.
-Truncated = tuple[NDArray[np.float64], Factors, NDArray[np.float64]]
+Truncated = tuple[NDArray[Any], Factors, NDArray[Any]]
 
 
 class Whitened(Method):
@@ -51,38 +53,56 @@ class Whitened(Method):
         return self.regression(problem, problem.statistics, ranks)
 
     def regression(
-        self, problem: Problem, moments: InputMoments | ProjectedMoments, ranks: Sequence[int]
+        self,
+        problem: Problem,
+        moments: InputMoments | ProjectedMoments,
+        ranks: Sequence[int],
+        weights: NDArray[np.float64] | None = None,
     ) -> dict[int, Factors]:
-        """Return the best factors for inputs with these moments."""
+        """Return the best factors for inputs with these moments.
+
+        With weights, (n,), those of the least ``sum_j w_j E (z_j - z'_j)^2``; a kernel that softmax
+        follows is then centred by the mean with these weights.
+        """
         kernel, has_bias, reference = (
             problem.kernel, problem.has_bias, problem.reference(max(ranks)),
         )  # fmt: skip
-        target = self.truncated(kernel, softmax=problem.centre).astype(np.float64)
+        exact = kernel.dtype == np.float64 or kernel.size <= EXACT
+        target = centre_kernel(kernel, weights) if problem.centre else kernel
+        target = target.astype(np.float64 if exact else np.float32, copy=False)
+        scale = np.ones(1) if weights is None else np.sqrt(weights / weights.mean())
+        scale = scale.astype(target.dtype)
         root = None
         if isinstance(moments, ProjectedMoments):
-            outputs, highest, lifted = _by_outputs(problem, target, moments, max(ranks))
+            outputs, highest, lifted = _by_outputs(
+                problem, target * scale, moments, max(ranks), weights
+            )
         else:
             root = input_root(moments, has_bias=has_bias)
-            outputs = root @ target
+            outputs = root.astype(target.dtype) @ target
+            outputs *= scale
             highest = truncated_svd(outputs, max(ranks))
             lifted = solve_upper(root, highest.B)
         start = np.zeros(kernel.shape[1], kernel.dtype) if problem.bias is None else problem.bias
-        centre = (centre_bias(start) if problem.centre else start).astype(np.float64)
-        scale = share_of_norm(target, kernel)
+        centre = centre_bias(start, weights) if problem.centre else start.astype(np.float64)
+        mean = moments.mean.astype(target.dtype)
+        share = share_of_norm(target, kernel)
         found = {}
         for rank in ranks:
             inner = at_rank(highest, rank, outputs)
-            first, second = rebalance(lifted[:, :rank], inner.C)
+            first, second = rebalance(lifted[:, :rank], inner.C / scale)
             B, C = first.astype(kernel.dtype), second.astype(kernel.dtype)
             bias = None
             if has_bias:
-                kept = (moments.mean @ B.astype(np.float64)) @ C.astype(np.float64)
-                bias = (centre + (moments.mean @ target - kept)).astype(start.dtype)
+                kept = (mean @ B.astype(mean.dtype)) @ C.astype(mean.dtype, copy=False)
+                bias = (centre + (mean @ target - kept)).astype(start.dtype)
             own = inner.certificate
             if root is not None:
                 # Of the factors as stored; where only products were gathered, of those computed.
-                own = certify(outputs, root @ B, C, own.optimum_frobenius_error, own.algorithm)
-            own = within_rounding(own, scale, kernel.dtype)
+                own = certify(
+                    outputs, root @ B, C * scale, own.optimum_frobenius_error, own.algorithm
+                )
+            own = within_rounding(own, share, kernel.dtype)
             certificate = reference.certify(B, C, own.algorithm, own)
             found[rank] = Factors(
                 B, C, bias, inner.singular_values, self.name, certificate, self.spectrum_of
@@ -91,13 +111,20 @@ class Whitened(Method):
 
 
 def _by_outputs(
-    problem: Problem, target: NDArray[np.float64], moments: ProjectedMoments, rank: int
+    problem: Problem,
+    target: NDArray[Any],
+    moments: ProjectedMoments,
+    rank: int,
+    weights: NDArray[np.float64] | None,
 ) -> Truncated:
     """Truncate ``L^T A``, up to a rotation, by the covariance of the outputs."""
     varied = moments.covariance if problem.has_bias else moments.second_moment
     if problem.centre:
-        varied = varied - varied.mean(axis=1, keepdims=True)
-        varied -= varied.mean(axis=0)
+        varied = varied - np.average(varied, axis=1, weights=weights, keepdims=True)
+        varied -= np.average(varied, axis=0, weights=weights)
+    if weights is not None:
+        scale = np.sqrt(weights / weights.mean())
+        varied = varied * scale * scale[:, None]
     spread = moments.variance if problem.has_bias else moments.power
     added = damping(spread, len(moments.mean), moments.count)
     squares, vectors = np.linalg.eigh(varied + added * (target.T @ target))

@@ -77,11 +77,6 @@ def most_rows(classes: int) -> int:
     return max(1, MOST_OUTPUTS // classes)
 
 
-def most_inputs(classes: int) -> int:
-    """Return how many inputs of a head `refined` makes use of, those to judge by included."""
-    return most_rows(classes) * HELD_OUT_STEP // (HELD_OUT_STEP - 1)
-
-
 def enlarged(x: Array, classes: int) -> Array:
     """Return inputs (k, m), followed by copies with dropped features where they are few.
 
