@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from lrcompress.events import listening
     from lrcompress.lowrank import Factors, truncated_svd
     from lrcompress.records.exported import ExportResult
+    from lrcompress.records.job import CompressResult
     from lrcompress.records.results import FactorizeResult, FinetuneResult
     from lrcompress.verbs.benchmark import BenchmarkResult, benchmark
     from lrcompress.verbs.compare import compare
+    from lrcompress.verbs.compress import compress
     from lrcompress.verbs.evaluate import EvaluateResult, evaluate
     from lrcompress.verbs.export import export
     from lrcompress.verbs.factorize import factorize
@@ -39,6 +41,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BenchmarkResult",
+    "CompressResult",
     "EvaluateResult",
     "ExportResult",
     "FactorizeResult",
@@ -51,6 +54,7 @@ __all__ = [
     "SweepResult",
     "benchmark",
     "compare",
+    "compress",
     "evaluate",
     "export",
     "factorize",
@@ -78,6 +82,8 @@ _HOMES = {
     "BenchmarkResult": "lrcompress.verbs.benchmark",
     "benchmark": "lrcompress.verbs.benchmark",
     "compare": "lrcompress.verbs.compare",
+    "CompressResult": "lrcompress.records.job",
+    "compress": "lrcompress.verbs.compress",
     "EvaluateResult": "lrcompress.verbs.evaluate",
     "evaluate": "lrcompress.verbs.evaluate",
     "ExportResult": "lrcompress.records.exported",

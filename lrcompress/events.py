@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 # Task, steps done, steps in all, the latest figures.
 Progress = Callable[[str, int, int, dict[str, float]], None]
+# A step of a job of several: its name, which it is, how many there are.
+Stage = Callable[[str, int, int], None]
 
 
 def _silent(task: str, done: int, total: int, figures: dict[str, float]) -> None: ...
@@ -20,12 +22,16 @@ def _nothing() -> None: ...
 def _unheard(text: str) -> None: ...
 
 
+def _unseen(name: str, number: int, total: int) -> None: ...
+
+
 @dataclass(frozen=True)
 class _Listener:
     progress: Progress = _silent
     before_keras: Callable[[], None] = _nothing
     command: tuple[str, ...] = ()
     remark: Callable[[str], None] = _unheard
+    stage: Stage = _unseen
 
 
 _NOBODY = _Listener()
@@ -38,6 +44,7 @@ def listening(
     before_keras: Callable[[], None] = _nothing,
     command: Sequence[str] = (),
     remark: Callable[[str], None] = _unheard,
+    stage: Stage = _unseen,
 ) -> Iterator[None]:
     """Listen to all that runs in a ``with`` block.
 
@@ -47,8 +54,9 @@ def listening(
         before_keras: Called before Keras is loaded, perhaps more than once.
         command: The command line, in words, that the run record is to name.
         remark: Called with what the user should know before the work is done.
+        stage: Called where a step of `compress` begins, with its name, its number, and how many there are.
     """
-    token = _LISTENER.set(_Listener(progress, before_keras, tuple(command), remark))
+    token = _LISTENER.set(_Listener(progress, before_keras, tuple(command), remark, stage))
     try:
         yield
     finally:
@@ -58,6 +66,11 @@ def listening(
 def progress(task: str, done: int, total: int, figures: dict[str, float] | None = None) -> None:
     """Tell of a step."""
     _LISTENER.get().progress(task, done, total, figures or {})
+
+
+def stage(name: str, number: int, total: int) -> None:
+    """Tell that a step of a job begins."""
+    _LISTENER.get().stage(name, number, total)
 
 
 def before_keras() -> None:

@@ -22,7 +22,7 @@ from lrcompress.files import ended_like_control_c, temporary_files_together
 
 # In which they are used; others follow by name.
 ORDER = (
-    "inspect", "factorize", "sweep", "finetune", "report", "evaluate", "benchmark", "export",
+    "compress", "inspect", "factorize", "sweep", "finetune", "report", "evaluate", "benchmark", "export",
     "train-from-scratch", "compare", "modernize", "merge", "datasets",
 )  # fmt: skip
 
@@ -43,7 +43,7 @@ def commands() -> dict[str, str]:
 
 # What users say for commands of ours.
 MEANT = {
-    "compress": "factorize", "decompose": "factorize", "shrink": "factorize", "reduce": "factorize",
+    "decompose": "factorize", "shrink": "compress", "reduce": "compress", "optimize": "compress",
     "split": "factorize", "svd": "factorize", "train": "train-from-scratch", "fine-tune": "finetune",
     "convert": "export", "upgrade": "modernize", "info": "inspect", "show": "inspect",
     "test": "evaluate", "eval": "evaluate", "bench": "benchmark", "unsplit": "merge",
@@ -157,13 +157,16 @@ def _fail(arguments: list[str], code: str, message: str, exit_code: int = 1) -> 
 @click.group(cls=Application, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lrcompress")
 def main() -> None:
-    """Make a trained Keras classifier smaller by low-rank factorization of its final Dense layer.
+    """Make a trained Keras model smaller by low-rank factorization; the result loads in plain Keras.
 
-    The kernel A (m x n) becomes B (m x r) times C (r x n): two stock Dense layers that plain Keras
-    loads.
+    compress does the whole job: all layers, fine-tuning, export, report. factorize and finetune do it step
+    by step: the kernel A (m x n) of the final Dense layer becomes B (m x r) times C (r x n), two stock
+    Dense layers.
 
     \b
     Example:
+        lrcompress compress model.h5 --dataset data.npz
+        lrcompress compress model.h5 --dataset mnist --export litert --int8
         lrcompress factorize model.h5 --rank 4
         lrcompress finetune --epochs 2
         lrcompress report

@@ -13,6 +13,7 @@ from lrcompress.compression.network import (
     NetworkRequest,
 )
 from lrcompress.compression.run import Ready
+from lrcompress.files import names
 from lrcompress.modelfile import ModelFile, Written
 from lrcompress.records.network import ChangedLayer, Inputs, Network
 
@@ -47,7 +48,7 @@ def ready(
         return [_changed(change, written) for change in found.layers]
 
     return Ready(
-        ending="-lowrank",
+        ending=names.LOWRANK,
         write=write,
         layers=layers,
         method=methods.pop() if len(methods) == 1 else "several",

@@ -28,7 +28,7 @@ from lrcompress.compression.request import (
 )
 from lrcompress.compression.trial import Calibration
 from lrcompress.errors import in_place_of
-from lrcompress.files import check_output, sha256_meanwhile, together
+from lrcompress.files import check_output, names, sha256_meanwhile, together
 from lrcompress.modelfile import (
     SUFFIXES,
     ModelFile,
@@ -135,7 +135,7 @@ def factorize_file(
             for found in shared.layers
         ]
         return Ready(
-            ending=f"-rank{ranks.pop()}" if len(ranks) == 1 else "-lowrank",
+            ending=names.RANK.format(rank=ranks.pop()) if len(ranks) == 1 else names.LOWRANK,
             write=lambda path, overwrite: write_replaced(
                 source.model, replacements, path, overwrite=overwrite
             ),

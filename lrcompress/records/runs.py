@@ -18,12 +18,12 @@ from typing import Any
 
 from lrcompress.errors import OutputError, RunRecordError, one_line
 from lrcompress.events import command
-from lrcompress.files import Pending, alone_in, check_output, sha256, together, write_json
+from lrcompress.files import Pending, alone_in, check_output, names, sha256, together, write_json
 from lrcompress.records.provenance import Origin, name_of, unpack
 from lrcompress.records.results import SCHEMA_VERSION
 from lrcompress.records.text import read_json
 
-SUFFIX = ".lrcompress.json"
+SUFFIX = names.RECORD
 # A record is a few kilobytes, with a fine-tuning history perhaps a hundred.
 LARGEST = 32 * 2**20
 
@@ -125,7 +125,7 @@ def record_path(model: Path) -> Path:
     Where that is the record of another model, still there, with the same stem (``a.h5`` beside
     ``a.keras``), the suffix joins the name, so that neither record is lost.
     """
-    path = model.with_name(model.stem + SUFFIX)
+    path = names.beside(model, SUFFIX)
     try:
         stage = read(path).stage("factorized") or {}
         other = path.parent / str(stage["path"])

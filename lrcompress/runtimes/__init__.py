@@ -9,6 +9,7 @@ import importlib.util
 from pathlib import Path
 
 from lrcompress.errors import MissingExtraError, OutputError
+from lrcompress.files import names
 from lrcompress.runtimes.litert import LiteRT
 from lrcompress.runtimes.onnx import Onnx
 from lrcompress.runtimes.saved_model import SavedModel
@@ -46,7 +47,7 @@ def choose(
         )
         raise OutputError(msg, code="int8_format")
     if output is None:
-        return target, model.with_name(model.stem + ("-int8" if int8 else "") + end_of(target))
+        return target, names.beside(model, (names.INT8 if int8 else "") + end_of(target))
     if target.suffix and output.suffix.lower() != target.suffix:
         msg = f"Output {output} must end in {target.suffix} for format {name}."
         raise OutputError(msg, code="output_suffix")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import LRCompressError, OutputError
 from lrcompress.events import before_keras, command
-from lrcompress.files import check_output, sha256
+from lrcompress.files import check_output, names, sha256
 from lrcompress.lowrank import METHODS
 from lrcompress.modelfile import model_of, open_for_keras, open_model
 from lrcompress.records import runs
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from lrcompress.live.prepare import Prepared
     from lrcompress.train.finetune import FinetuneOutcome
     from lrcompress.train.part import SplitHead
-
-# After the output's stem.
-CHECKPOINT_SUFFIX = ".checkpoint.npz"
 
 
 @takes_live_models("finetuned.keras")
@@ -109,8 +106,8 @@ def finetune(
     )
     stage = record.stage("original") or {}
     original = record.resolve(str(stage.get("path", "")))
-    target = Path(output) if output is not None else path.with_stem(f"{path.stem}-finetuned")
-    unfinished = target.with_name(f"{target.stem}{CHECKPOINT_SUFFIX}")
+    target = Path(output) if output is not None else names.made_of(path, names.FINETUNED)
+    unfinished = names.beside(target, names.CHECKPOINT)
     inputs = (path, original, record.path)
     goes_on = _check_target(target, unfinished, inputs, resume=resume, overwrite=overwrite)
     check_output(record.path, overwrite=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lrcompress.compression import check_suffix, default_output
 from lrcompress.errors import UnsupportedModelError
-from lrcompress.files import check_output
+from lrcompress.files import check_output, names
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import (
     ModelFile,
@@ -124,7 +124,7 @@ def merge(
     opened = open_model(path)
     named = [layer] if isinstance(layer, str) else list(layer or ())
     found = _wanted(opened, named, words_of(layers))
-    target = Path(output) if output is not None else default_output(opened, path, "-merged")
+    target = Path(output) if output is not None else default_output(opened, path, names.MERGED)
     check_suffix(target, opened, can_convert=False)
     check_output(target, inputs=(path,), overwrite=overwrite)
     written = write_merged(opened, found, target, overwrite=overwrite)

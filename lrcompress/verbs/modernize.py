@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lrcompress.compression import check_suffix, default_output, same_format
 from lrcompress.errors import TrainingError, in_place_of, one_line
 from lrcompress.events import before_keras
-from lrcompress.files import check_output
+from lrcompress.files import check_output, names
 from lrcompress.modelfile import ModelFile, open_for_keras, open_model
 from lrcompress.records.results import Document
 from lrcompress.verbs.in_memory import check_file
@@ -79,7 +79,7 @@ def modernize(
     check_file(model, "modernize")
     path = Path(model)
     opened = open_model(path)
-    target = Path(output) if output is not None else default_output(opened, path, "-keras3")
+    target = Path(output) if output is not None else default_output(opened, path, names.KERAS3)
     check_suffix(target, opened, can_convert=True)
     check_output(target, inputs=(path,), overwrite=overwrite)
     is_same = same_format(target, opened)

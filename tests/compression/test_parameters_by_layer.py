@@ -25,4 +25,7 @@ def test_all_weights_are_counted_once(
     assert all(row["parameters_before"] for row in rows.values())
     assert rows["predictions"]["class_name"] == "Dense"
     if "--rank" in options:
-        assert (rows["predictions"]["parameters_before"], rows["predictions"]["parameters_after"]) == (2570, 1074)
+        assert (
+            rows["predictions"]["parameters_before"],
+            rows["predictions"]["parameters_after"],
+        ) == (2570, 1074)

@@ -1,0 +1,181 @@
+"""Make a model smaller in one step: layers, fine-tuning, export, report."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lrcompress.cli.commands.export import Format
+from lrcompress.cli.options import (
+    data_options,
+    model_argument,
+    output_option,
+    overwrite_option,
+    seed_option,
+    validation_option,
+)
+from lrcompress.cli.quiet import nothing_on
+from lrcompress.cli.values import Registered, Size
+from lrcompress.cli.verb import Answer, given, verb
+from lrcompress.reporting.network import budget_in_words
+from lrcompress.reporting.tables import Parts, plain
+from lrcompress.reporting.words import (
+    allowance,
+    allowed_drop,
+    bare,
+    change,
+    count,
+    figure,
+    metric,
+    rate,
+    share,
+    size,
+    small,
+)
+from lrcompress.runtimes import TARGETS
+
+
+@click.command("compress")
+@model_argument("model")
+@data_options
+@validation_option
+@click.option("--max-drop", type=click.FloatRange(min=0), metavar="POINTS",
+              help="Lose at most so many points on held-out data; default with data: 0.5.")  # fmt: skip
+@click.option("--reduction", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
+              help="Save at least this share of the parameters, such as 0.5.")  # fmt: skip
+@click.option("--target-size", type=Size(), metavar="SIZE",
+              help="Make a file of at most this size: 200kB, 1.5MB, ...")  # fmt: skip
+@click.option("--multiplications", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
+              help="Save at least this share of the multiplications.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=0),
+              help="Of fine-tuning; default 2, up to 10 without labels; 0 for none.")  # fmt: skip
+@click.option("--export", type=Format(Registered(lambda: list(TARGETS))),
+              help="Export the result, too.")  # fmt: skip
+@click.option("--int8", is_flag=True,
+              help="Export with 8-bit weights; LiteRT if --export is not given.")  # fmt: skip
+@output_option("<stem>-compressed<suffix> in the current directory")
+@overwrite_option
+@seed_option
+@verb
+def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
+    """Make MODEL smaller in one step: all layers, fine-tuning that helps, export, report.
+
+    MODEL is a .h5, .hdf5 or .keras file; it is not changed. With --dataset (labels are optional) layers get as
+    small as held-out data allow, and the result is fine-tuned and measured on test data. Without, a network
+    with BatchNormalization is measured on inputs made from it; of others the weights alone decide, and nothing is
+    measured. Writes the compressed model, its run record, a report as HTML, and what is exported. The same command
+    goes on with a job that was interrupted.
+
+    \b
+    Example:
+        lrcompress compress model.h5
+        lrcompress compress model.h5 --dataset data.npz --max-drop 0.5
+        lrcompress compress model.h5 --dataset mnist --export litert --int8
+    """  # noqa: D301
+    rules = ("max_drop", "reduction", "target_size", "multiplications")
+    asked = [f"--{rule.replace('_', '-')}" for rule in rules if options[rule] is not None]
+    if len(asked) > 1:
+        msg = f"Received {' and '.join(asked)}; give one of them."
+        raise click.UsageError(msg)
+    from lrcompress.verbs.compress import compress
+
+    def quietly() -> AbstractContextManager[None]:
+        # Converters and runtimes write to stderr from native code.
+        return nullcontext() if given("verbose") else nothing_on(2)
+
+    result = compress(model, quietly=quietly, **options)
+    following = [f"Next: lrcompress benchmark --run {shlex.quote(str(result.record))}"]
+    if result.measured_after is None:
+        following = [
+            f"Next: lrcompress compress {shlex.quote(str(model))} --dataset DATA.npz --overwrite "
+            "(x_train of a few thousand inputs; labels are optional)"
+        ]
+    return Answer(result, render, following)
+
+
+def render(result: dict[str, Any]) -> Parts:
+    """Show the job in five lines."""
+    lines = [_gained(result), _lost(result), _tuned(result), _exported(result), _written(result)]
+    return [plain([line for line in lines if line])]
+
+
+def _gained(result: dict[str, Any]) -> str:
+    """Return what got smaller, and by which budget."""
+    parts = []
+    for what, key, unit in (("parameters", "parameters", count), ("file", "bytes", size)):
+        before, after = result[f"{key}_before"], result[f"{key}_after"]
+        less = share((before - after) / before if before else None)
+        parts.append(f"{what} {unit(before)} -> {unit(after)}, {less} saved")
+    return f"gained   {'; '.join(parts)} ({budget_in_words(result)})"
+
+
+def _lost(result: dict[str, Any]) -> str:
+    """Return what the outputs lose: measured, estimated, or that nobody knows."""
+    before, after, found = result["measured_before"], result["measured_after"], result["estimated"]
+    if before is not None and after is not None:
+        return f"lost     {_measured(result, before, after)}"
+    if result["inputs"] == "none" or not found:
+        return "lost     not known: there are no data, so the weights alone decided and nothing was measured"
+    kept = (
+        "" if found.get("agreement") is None else f", {found['agreement']:.2f} % of decisions kept"
+    )
+    return (
+        f"lost     estimated on synthetic inputs: output error {small(found['output_error'])}{kept}; "
+        "on real data up to four times that"
+    )
+
+
+def _measured(result: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> str:
+    key, lost = before["measure"], result["drop"]
+    if key == "outputs":
+        return f"on test data: {rate(before)} -> {rate(after)}"
+    if metric(key).by_original:
+        return f"against the original on test data: {rate(after)} (the data have no labels)"
+    what = "test error" if key == "error_rate" else "test data"
+    text = f"{what} {figure(key, before[key])} -> {bare(key, after[key])}"
+    if lost is None:
+        return text
+    allowed = allowed_drop({"network": {"budget": result["budget"]}, "layers": []})
+    said = "" if allowed is None else f": {allowance(lost, allowed, None, key)}"
+    return f"{text} ({change(lost)} on {count(after['samples'])} samples){said}"
+
+
+def _tuned(result: dict[str, Any]) -> str:
+    found = result["finetune"]
+    if found is None:
+        return ""
+    if not found["kept"]:
+        return f"tuned    not kept: {found['why']}"
+    key, values = found["measure"], (found["before"], found["after"])
+    told = ""
+    if key != "outputs" and None not in values:
+        told = f" ({metric(key).name} {' -> '.join(bare(key, value) for value in values)})"
+    return f"tuned    kept: {found['why']}{told}"
+
+
+def _exported(result: dict[str, Any]) -> str:
+    found = result["export"]
+    if found is None:
+        return ""
+    text = f"exported {Path(found['path']).name}, {size(found['bytes_after'])}"
+    beside = found["original"]
+    if beside is not None:
+        text += f" (the original exported the same way: {size(beside['bytes_after'])}"
+        text += f"; {beside['speed']['ratio']:.2f} times as fast)"
+    if found["errors"] is not None:
+        errors = found["errors"]
+        text += (
+            f", {rate(errors['exported'])} ({change(errors['difference'])} against the Keras model)"
+        )
+    elif found["difference"].get("agreement") is not None:
+        text += f", {found['difference']['agreement']:.2f} % of predictions as in Keras"
+    return text
+
+
+def _written(result: dict[str, Any]) -> str:
+    made = (result[key] for key in ("output", "record", "report", "exported"))
+    return f"wrote    {', '.join(str(path) for path in made if path)}"

@@ -1,0 +1,31 @@
+"""What outputs are called where the user gives no name, in one place for all verbs.
+
+Whatever belongs to a model has its stem: ``model-compressed.h5`` lies beside
+``model-compressed.lrcompress.json``, ``model-compressed.report.html`` and ``model-compressed.tflite``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# After the stem of a model: what was made of it.
+RANK, LOWRANK = "-rank{rank}", "-lowrank"
+COMPRESSED = "-compressed"
+FINETUNED = "-finetuned"
+MERGED = "-merged"
+KERAS3 = "-keras3"
+INT8 = "-int8"
+# In the place of a model's suffix: what lies beside it.
+RECORD = ".lrcompress.json"
+CHECKPOINT = ".checkpoint.npz"
+REPORT = ".report.html"
+
+
+def made_of(model: Path, ending: str) -> Path:
+    """Return the name of a model that is made of another, in the same folder."""
+    return model.with_name(f"{model.stem}{ending}{model.suffix}")
+
+
+def beside(model: Path, suffix: str) -> Path:
+    """Return the name of a file that belongs to a model."""
+    return model.with_name(model.stem + suffix)

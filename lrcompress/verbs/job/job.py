@@ -1,0 +1,225 @@
+"""One job: its steps in order, each a verb, and how far it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from lrcompress.errors import LRCompressError, RankError, TrainingError
+from lrcompress.events import remark, stage
+from lrcompress.files import check_output, names
+from lrcompress.modelfile import ModelFile, check_loadable
+from lrcompress.records import runs
+from lrcompress.records.job import CompressResult
+from lrcompress.verbs.in_memory import loaded
+from lrcompress.verbs.job.tuned import decide, decision_on, drop
+
+# Where no choice of layers keeps to the default budget on data: so little that training may recover it.
+LITTLE = 0.1
+
+
+@dataclasses.dataclass
+class Job:
+    """One job, and how far it is."""
+
+    opened: ModelFile
+    output: Path
+    overwrite: bool
+    seed: int
+    given: dict[str, Any]
+    validation: Any
+    epochs: int | None
+    wanted: tuple[str | None, bool] | None
+    quietly: Callable[[], AbstractContextManager[None]]
+    asked: dict[str, Any]
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    steps: list[str] = dataclasses.field(default_factory=list)
+
+    def done(self, budgets: dict[str, Any]) -> CompressResult:
+        """Do what is missing of the job, and return what it came to."""
+        exported, report = self._places()
+        record = None if self.overwrite else self._unfinished()
+        self._check(exported, report, goes_on=record is not None)
+        trains = self.given["dataset"] is not None and self.epochs != 0
+        self.steps = ["layers", *["fine-tuning"] * trains, *["export"] * bool(exported), "report"]
+        if record is None:
+            with self._step("layers"):
+                record = self._factorized(budgets)
+        else:
+            remark(f"Going on with the unfinished job of {record.path}.")
+        if trains and record.document["compress"]["finetune"] is None:
+            with self._step("fine-tuning"):
+                record = self._finetuned(record)
+        failed: LRCompressError | None = None
+        if exported is not None:
+            try:
+                with self._step("export"):
+                    self._exported(exported)
+            except LRCompressError as error:
+                failed = error
+        with self._step("report"):
+            self._reported(record, report)
+        if failed is not None:
+            msg = f"{self.output} is compressed and written with its report, but not exported: {failed}"
+            raise type(failed)(msg, code=failed.code) from failed
+        with runs.updating(record) as (current, _):
+            current.document["compress"]["done"] = True
+        return self._result(current, exported, report)
+
+    def _places(self) -> tuple[Path | None, Path]:
+        """Return where the export and the report go; refuse a format that is not there."""
+        exported = None
+        if self.wanted is not None:
+            from lrcompress.runtimes import check_packages, choose
+
+            form, place = choose(self.output, self.wanted[0], None, int8=self.wanted[1])
+            check_packages(form)
+            exported = place
+        if exported is not None or self.given["dataset"] is not None:
+            check_loadable(self.opened)
+        return exported, names.beside(self.output, names.REPORT)
+
+    def _unfinished(self) -> runs.RunRecord | None:
+        """Return the record of the same job of the same model, where it was interrupted."""
+        path = runs.record_path(self.output)
+        if not path.exists():
+            return None
+        record = runs.read(path)
+        job = record.document.get("compress") or {}
+        if job.get("done") is not False or job.get("asked") != self.asked:
+            return None
+        original = record.stage("original") or {}
+        is_same = runs.intact(self.opened.path, original) and record.stage_of(self.output)
+        return record if is_same else None
+
+    def _check(self, exported: Path | None, report: Path, *, goes_on: bool) -> None:
+        """Refuse outputs that are there before any work is done."""
+        for place in (self.output, report, exported):
+            if place is None or (place.is_dir() and (self.overwrite or goes_on)):
+                continue
+            check_output(place, inputs=(self.opened.path,), overwrite=self.overwrite or goes_on)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        """Tell which step begins, and take its time."""
+        stage(name, self.steps.index(name) + 1, len(self.steps))
+        started = time.perf_counter()
+        yield
+        self.seconds[name.replace("-", "")] = time.perf_counter() - started
+
+    def _factorized(self, budgets: dict[str, Any]) -> runs.RunRecord:
+        """Make the layers smaller; where the default keeps nothing within half a point, by a little."""
+        from lrcompress.verbs.factorize import factorize
+
+        how: dict[str, Any] = {
+            "layers": "all", "output": self.output, "overwrite": self.overwrite, "seed": self.seed,
+            "validation": self.validation, **self.given,
+        }  # fmt: skip
+        try:
+            result = factorize(self.opened.path, **how, **budgets)
+        except RankError as error:
+            if error.code != "max_drop_unreachable" or budgets:
+                raise
+            result = factorize(self.opened.path, **how, reduction=LITTLE)
+            self.warnings.append(
+                "Nothing smaller loses at most 0.5 points on held-out data before fine-tuning, the default: "
+                f"{100 * LITTLE:g} % of the parameters were saved instead."
+            )
+        if result.record is None or result.output is None:
+            raise AssertionError  # of a file
+        self.output = result.output
+        with runs.updating(runs.read(result.record)) as (record, _):
+            record.document["compress"] = {
+                "asked": self.asked,
+                "output": record.relative(self.output),
+                "done": False,
+                "finetune": None,
+            }
+            record.document["warnings"] = [*record.document["warnings"], *self.warnings]
+        return record
+
+    def _finetuned(self, record: runs.RunRecord) -> runs.RunRecord:
+        """Train, and keep that where it is better on held-out data."""
+        from lrcompress.verbs.finetune import finetune
+
+        tuned = names.made_of(self.output, names.FINETUNED)
+        # What is left of an unfinished run is of this very job, or of none.
+        unfinished = names.beside(tuned, names.CHECKPOINT)
+        resume = unfinished.exists() and not self.overwrite
+        try:
+            found = finetune(
+                self.output, run=record.path, epochs=self.epochs, output=tuned, resume=resume,
+                overwrite=True, validation=self.validation, seed=self.seed, **self.given,
+            )  # fmt: skip
+        except LRCompressError as error:
+            why = f"Not fine-tuned: {error}"
+            self.warnings.append(why)
+            return decide(record, {"kept": False, "why": why})
+        samples = (record.origin.kept or {}).get("validation_samples")
+        decision = decision_on(found, samples)
+        if found.interrupted:
+            drop(record, tuned)
+            msg = (
+                f"Interrupted: {self.output} is compressed and whole, but not fine-tuned yet; the same command goes "
+                "on there."
+            )
+            raise TrainingError(msg, code="interrupted")
+        if not decision["kept"]:
+            drop(record, tuned)
+            return decide(record, decision)
+        with runs.updating(record) as (current, _):
+            tuned.replace(self.output)
+            for entry in (current.stage("finetuned") or {}, current.document["finetune"][-1]):
+                key = "path" if "path" in entry else "output"
+                entry[key] = current.relative(self.output)
+            current.document["compress"]["finetune"] = decision
+        return current
+
+    def _exported(self, place: Path) -> None:
+        """Export the model with errors on the data of the run."""
+        from lrcompress.verbs.export import export
+
+        form, int8 = self.wanted or (None, False)
+        export(
+            self.output, format=form, int8=int8, output=place, overwrite=True,
+            quietly=self.quietly, **self.given,
+        )  # fmt: skip
+
+    def _reported(self, record: runs.RunRecord, place: Path) -> None:
+        from lrcompress.verbs.report import report
+
+        report(record.path, output=place, overwrite=True)
+
+    def _result(
+        self, record: runs.RunRecord, exported: Path | None, report: Path
+    ) -> CompressResult:
+        """Return what the record tells of the job."""
+        from lrcompress.reporting.headline import result_of
+        from lrcompress.reporting.story import tell
+
+        story = tell(record)
+        after = result_of(story) or {}
+        before = next(one for one in story["stages"] if one["name"] == "original")
+        network = story["network"] or {}
+        export = None
+        if exported is not None:
+            name = record.relative(exported)
+            export = next((e for e in record.document["exports"] if e["path"] == name), None)
+        sizes = [one["bytes"] - one["optimizer_bytes"] for one in (before, after)]
+        figures = [one if one.get("measure") else None for one in (before, after)]
+        return CompressResult(
+            input=self.opened.path, output=self.output, record=record.path, report=report,
+            exported=exported, stage=after["name"],
+            parameters_before=before["parameters"], parameters_after=after["parameters"],
+            bytes_before=sizes[0], bytes_after=sizes[1],
+            budget=network.get("budget"), inputs=network.get("inputs", "none"),
+            estimated=network.get("measured"),
+            measured_before=figures[0], measured_after=figures[1], drop=after.get("drop"),
+            finetune=record.document["compress"]["finetune"], export=export,
+            warnings=list(story["warnings"]), seconds=self.seconds, model=loaded(self.output),
+        )  # fmt: skip
