@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
@@ -57,6 +58,65 @@ def litert() -> None:
         pytest.skip("models are exported under TensorFlow")
     if tuple(map(int, version("keras").split(".")[:2])) < (3, 13):
         pytest.skip("Keras exports to LiteRT from 3.13 on")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Give a headless browser; skip where there is none, or nothing to lead it by."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f"none of {', '.join(names)} is installed")
+    for name in ("playwright", "axe_playwright_python"):
+        pytest.importorskip(name, reason=f"{name}, of the extra `browser`, is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=0)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page in a browser.
+
+    Attributes:
+        tab: What Playwright leads.
+        said: What it wrote to its console, and its errors.
+        asked: What it asked the network for.
+    """
+
+    def __init__(self, browser: Any, url: str, **context: Any) -> None:
+        """Open a page and wait until it is there."""
+        self.tab = browser.new_context(**context).new_page()
+        # As long as a busy machine needs.
+        self.tab.set_default_timeout(600_000)
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.tab.on("console", lambda message: self.said.append(message.text))
+        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
+        self.tab.on("request", lambda request: self.asked.append(request.url))
+        self.tab.goto(url, wait_until="load")
+
+    def barriers(self) -> list[str]:
+        """Return what axe-core finds that keeps people out."""
+        from axe_playwright_python.sync_playwright import Axe
+
+        found = Axe().run(self.tab).response["violations"]
+        return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
+
+    @property
+    def is_too_wide(self) -> bool:
+        """Whether the page as a whole scrolls sideways."""
+        return bool(self.tab.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+@pytest.fixture
+def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
+    """Return a function that opens pages, each in a fresh context."""
+    yield lambda url, **context: Visit(chromium, url, **context)
+    for context in chromium.contexts:
+        context.close()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from drawing.sheet import (
     plain_log,
     read,
 )
-from lrcompress.reporting.figures import STAGES, draw_arms, draw_stages
+from lrcompress.reporting.charts.figures import STAGES, draw_arms, draw_stages
 from lrcompress.reporting.words import arm_names
 
 _INTERVAL = ("error_rate", "error_rate_low", "error_rate_high")
@@ -122,7 +122,7 @@ def main_job() -> Drawing:
 
 
 def _draw_main_job(stages: Any, figure: Any) -> None:  # noqa: ANN401
-    draw_stages(stages, "error_rate", figure)
+    draw_stages(stages, "error_rate", None, figure)
     if figure.axes[0].get_xscale() == "log":
         plain_log(figure.axes[0], "x")
 

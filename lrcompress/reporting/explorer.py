@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from lrcompress.errors import printable
-from lrcompress.reporting.headline import interval, minus, saved_share, sentence
+from lrcompress.reporting.charts.figures import by_method
+from lrcompress.reporting.headline import interval, minus, saved_share, sentence, stage_of
 from lrcompress.reporting.layers import layers_name, spectrum_of
 from lrcompress.reporting.words import (
     bare,
@@ -29,20 +31,31 @@ def explorer_of(story: dict[str, Any]) -> dict[str, Any] | None:
     if not document or not document["rows"]:
         return None
     (layer,) = (x for x in story["layers"] if x.get("path", x["name"]) == document["layer"])
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for row in sorted(document["rows"], key=lambda row: row["rank"]):
-        rows.setdefault(row["method"], []).append(row)
-    names = list(dict.fromkeys(row["method"] for row in document["rows"]))
+    rows = by_method(document)
+    names = list(rows)
     return {
         "layer": printable(document["layer"]),
         "names": _names(document, layer),
         "first": names.index(layer["method"]) if layer["method"] in names else 0,
         "rank": layer["rank"],
+        "command": _command(story, layer),
         "methods": [
             {"name": name, "rows": [_row(document, layer, row) for row in rows[name]]}
             for name in names
         ],
     }
+
+
+def _command(story: dict[str, Any], layer: dict[str, Any]) -> str:
+    """Return the command that factorizes at a rank by a method, with RANK and METHOD for those."""
+    original = stage_of(story, "original") or {}
+    words = ["lrcompress", "factorize", str(original.get("path"))]
+    if not layer.get("is_head", True):
+        words += ["--layer", layer.get("path", layer["name"])]
+    data = story["dataset"]
+    if data and data["name"] != "in memory":
+        words += ["--dataset", data["name"], "--scaling", data["scaling"]]
+    return f"{printable(shlex.join(words))} --rank RANK --method METHOD"
 
 
 def _names(document: dict[str, Any], layer: dict[str, Any]) -> list[str]:

@@ -16,6 +16,8 @@ FORMATS = {
     "markdown": (".md", ".markdown"),
     "json": (".json",),
     "csv": (".csv",),
+    # A name like any other's: no suffix tells it.
+    "model-card": (),
 }
 
 
@@ -27,17 +29,17 @@ def format_of(path: Path) -> str:
     """
     found = [name for name, ends in FORMATS.items() if path.suffix.lower() in ends]
     if not found:
-        ends = ", ".join(ends[0] for ends in FORMATS.values())
+        ends = ", ".join(ends[0] for ends in FORMATS.values() if ends)
         msg = f"Report {path} has no suffix that tells a format ({ends}); give one, or --format."
         raise OutputError(msg, code="output_suffix")
     return found[0]
 
 
 def render(story: dict[str, Any], kind: str) -> str:
-    """Return what `lrcompress.report` returns as text: html, markdown, json or csv."""
+    """Return what `lrcompress.report` returns as text, in one of `FORMATS`."""
     if kind == "json":
         return json.dumps(story, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    text: str = import_module(f"lrcompress.reporting.{kind}").render(story)
+    text: str = import_module(f"lrcompress.reporting.{kind.replace('-', '_')}").render(story)
     return text
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from lrcompress.errors import printable
 from lrcompress.reporting.charts import charts_of
+from lrcompress.reporting.charts.plots import inline
 from lrcompress.reporting.explorer import explorer_of
 from lrcompress.reporting.page import page_of
-from lrcompress.reporting.plots import inline
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -28,14 +28,16 @@ def render(story: dict[str, Any]) -> str:
         finalize=_finalize,
         keep_trailing_newline=True,
     )
-    figures = [{**chart.__dict__, "svg": inline(chart)} for chart in charts_of(story)]
+    drawn = [(chart, inline(chart)) for chart in charts_of(story)]
+    figures = [{**chart.__dict__, "svg": figure.svg} for chart, figure in drawn]
     page = page_of(story, has_figures=bool(figures)) | {"figures": figures}
     explorer = explorer_of(story)
     if explorer is not None:
         # The page's policy lets this text run and no other.
         script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        explorer |= {"script": script, "digest": digest}
+        marks = {chart.name: figure.places for chart, figure in drawn if figure.places}
+        explorer |= {"script": script, "digest": digest, "marks": marks}
     return environment.get_template("report.html").render(page=page, explorer=explorer)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrcompress.errors import printable
+from lrcompress.reporting.exported import exports_of, flat
 from lrcompress.reporting.headline import headline, sentence, verdict
 from lrcompress.reporting.latency import verdicts
 from lrcompress.reporting.network import matrices
@@ -22,6 +23,7 @@ from lrcompress.reporting.page import (
     results_of,
     title_of,
 )
+from lrcompress.reporting.target import target_of
 
 # What Markdown, or the HTML in it, would take for its own.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
@@ -34,12 +36,16 @@ def render(story: dict[str, Any]) -> str:
     """Return the story of a run as Markdown, GitHub's tables included."""
     found = headline(story)
     lines = [f"## {plain(title_of(story))}", "", f"**{plain(sentence(found['text']))}**"]
-    if verdict(found):
-        lines += ["", verdict(found)]
+    target = target_of(story)
+    if target:
+        lines += ["", plain(f"Asked: {target['asked']}. Reached: {target['reached']}.")]
+    judged = verdict(found | {"allowed": None} if target else found)
+    if judged:
+        lines += ["", judged]
     results = results_of(story)
     rows = [[row["name"], *(_cell(cell) for cell in row["cells"])] for row in results["rows"]]
     lines += ["", *table(["Model", *results["columns"]], rows), "", plain(results["caption"])]
-    lines += ["", *_network(story)]
+    lines += ["", *_exported(story), *_network(story)]
     if matrices(story):
         lines += ["### How the rank was chosen", ""]
     for layer in (layer_of(story, layer) for layer in matrices(story)):
@@ -61,6 +67,15 @@ def render(story: dict[str, Any]) -> str:
         fence = _fence(commands)
         lines += ["", "### To repeat it", "", f"{fence}sh", *commands, fence]
     return "\n".join(lines) + "\n"
+
+
+def _exported(story: dict[str, Any]) -> list[str]:
+    """Return the table of exported files; nothing without."""
+    found = exports_of(story)
+    if found is None:
+        return []
+    rows = table(found["columns"], flat(found["rows"]), left=2)
+    return ["### Exported files", "", *rows, "", plain(found["caption"]), ""]
 
 
 def _network(story: dict[str, Any]) -> list[str]:

@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lrcompress.reporting.charts import finetuning_of
-from lrcompress.reporting.figures import STAGES
+from lrcompress.reporting.charts.figures import STAGES
+from lrcompress.reporting.exported import bars_of, exports_of, timed_of
 from lrcompress.reporting.headline import (
     headline,
     interval,
@@ -41,6 +42,7 @@ from lrcompress.reporting.network import (
     sensitivity,
     sensitivity_columns,
 )
+from lrcompress.reporting.target import target_of
 from lrcompress.reporting.words import (
     chance,
     change,
@@ -67,19 +69,27 @@ CERTIFICATE = (
 
 def page_of(story: dict[str, Any], *, has_figures: bool) -> dict[str, Any]:
     """Return title, headline, tables and lists of a story."""
-    found = headline(story)
+    found, target = headline(story), target_of(story)
+    bars, timed, exports = bars_of(story), timed_of(story), exports_of(story)
     sections = [
+        *([("model", "Model")] if bars else []),
         ("results", "Results"),
+        *([("exported", "Exported files")] if exports else []),
+        *([("speed", "Speed")] if timed else []),
         *([("figures", "Figures")] if has_figures else []),
-        *([("rank", "Rank"), ("certificate", "Certificate")] if matrices(story) else []),
         *([("layers", "Layers")] if changed_layers(story) else []),
+        *([("rank", "Rank"), ("certificate", "Certificate")] if matrices(story) else []),
         ("environment", "Data and environment"),
         ("repeat", "To repeat it"),
     ]  # fmt: skip
     return {
         "title": title_of(story),
         "headline": found["text"],
-        "verdict": verdict(found),
+        "target": target,
+        "verdict": verdict(found | {"allowed": None} if target else found),
+        "bars": bars,
+        "timed": timed,
+        "exports": exports,
         "tiles": _tiles(story, found),
         "contents": sections,
         "results": results_of(story),
@@ -253,7 +263,7 @@ def network_of(story: dict[str, Any]) -> dict[str, Any] | None:
         "chosen": f"Made smaller {budget_in_words(network)}; method {story['method']}: {story['method_reason']}.",
         "measured": [f"{sentence(line)}." for line in said],
         "columns": [name for name, _ in found],
-        "rows": [[write(layer) for _, write in found] for layer in layers],
+        "rows": [[write(layer).replace("->", "→") for _, write in found] for layer in layers],
         "error": error_name(network),
         "looked_at": [name for name, _ in looked_at],
         "sensitivity": [[write(row) for _, write in looked_at] for row in sensitivity(network)],

@@ -40,7 +40,17 @@ def tell(
         "record": str(record.path),
         **{
             key: document.get(key)
-            for key in ("created", "updated", "method", "method_reason", "dataset", "network")
+            for key in (
+                "created",
+                "updated",
+                "method",
+                "method_reason",
+                "dataset",
+                "network",
+                "parameters_by_layer",
+                "exports",
+                "compress",
+            )
         },
         "layers": document["layers"],
         "stages": [],

@@ -76,7 +76,7 @@ def write_report(
         _check_no_model(path)
     if plots is not None:
         from lrcompress.reporting.charts import charts_of
-        from lrcompress.reporting.plots import check_plots, write_plots
+        from lrcompress.reporting.charts.plots import check_plots, write_plots
 
         charts = charts_of(story)
         written = check_plots(Path(plots), charts, inputs=kept, overwrite=overwrite)

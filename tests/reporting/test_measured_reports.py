@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lrcompress.cli.commands import evaluate, sweep
-from lrcompress.reporting.plots import draw_sweep
+from lrcompress.reporting.charts.plots import draw_sweep
 from lrcompress.reporting.words import beside, drop, rate
 
 ERRORS = {

@@ -140,7 +140,7 @@ def test_the_page_draws_the_sensitivity(
 
     page = read_page(text)
     assert page.unclosed == []
-    assert "Sensitivity of the layers" in [name for _, name in page.all("h3")]
+    assert "Sensitivity of each layer" in [name for _, name in page.all("h3")]
     captions = [name for _, name in page.all("caption")]
     assert "Each layer in its form, before and after" in captions
 

@@ -82,7 +82,7 @@ def command(
         lrcompress compare model.keras --dataset data.npz --ranks 40,20,10
     """  # noqa: D301
     from lrcompress.live.environment import is_follower
-    from lrcompress.reporting.plots import draw_compare
+    from lrcompress.reporting.charts.plots import draw_compare
     from lrcompress.verbs.compare import compare, default_folder
 
     if scratch:

@@ -89,7 +89,7 @@ def command(
     ):
         msg = "--layers shows all forms of several layers; leave out --layer, --ranks and --method."
         raise click.UsageError(msg)
-    from lrcompress.reporting.plots import check_figure, draw_network_sweep, draw_sweep
+    from lrcompress.reporting.charts.plots import check_figure, draw_network_sweep, draw_sweep
     from lrcompress.verbs.sweep import sweep
 
     if plot is not None:

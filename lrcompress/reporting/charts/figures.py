@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from lrcompress.reporting.latency import WHAT
+from lrcompress.reporting.charts.axes import integers, linear, logarithmic
 from lrcompress.reporting.layers import break_even, energy_at, spectral_pairs, spectrum_of
 from lrcompress.reporting.words import metric
 
 # Matplotlib's axis, or figure.
 Axis = Any
 
-INK, SOFT, ACCENT, SERIES = "#000000", "#4d4d4d", "#8250df", "#0072b2"
+SOFT, ACCENT, SERIES, TARGET = "#4d4d4d", "#8250df", "#0072b2", "#d55e00"
 # Okabe & Ito's colours, told apart by colour-blind readers too; markers tell them apart in print.
 ARMS = {
     "svd": ("#D55E00", "o"), "refined": ("#CC79A7", "D"),
     "finetuned": ("#0072B2", "s"), "scratch": ("#009E73", "^"),
 }  # fmt: skip
-# Several models side by side.
-MODELS = ((SERIES, "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"))
 STAGES = {
     "original": "original", "factorized": "factorized", "finetuned": "fine-tuned",
     "scratch": "from scratch",
@@ -29,33 +26,15 @@ LEAST = "least possible, σᵣ₊₁ / σ₁"
 MANY = 64
 
 
-def single(draw: Callable[..., None], *numbers: Any, legend: str | None = "inside") -> Any:  # noqa: ANN401
-    """Return what draws one axis with its grid on an empty figure; a legend ``below`` is the figure's."""
-
-    def on(figure: Axis) -> None:
-        axis = figure.subplots()
-        draw(*numbers, axis)
-        axis.grid(alpha=0.3)
-        if legend == "below":
-            figure.legend(loc="outside lower center", frameon=False, ncols=2)
-        else:
-            axis.legend(frameon=False)
-
-    return on
-
-
-def _logarithmic(axis: Axis, side: str) -> None:
-    getattr(axis, f"set_{side}scale")("log")
-    getattr(axis, f"{side}axis").set_major_formatter("{x:g}")
-
-
 def look_name(look: dict[str, Any]) -> str:
     """Return how a look at the held-out part is called."""
     return str(look["epoch"]) if look["epoch"] else str(look["what"]).replace("head ", "")
 
 
-def draw_stages(stages: list[dict[str, Any]], measure: str, figure: Axis) -> None:
-    """Draw the main figure of each stage with its 95 % interval, one line a stage."""
+def draw_stages(
+    stages: list[dict[str, Any]], measure: str, most: float | None, figure: Axis
+) -> None:
+    """Draw the main figure of each stage with its 95 % interval, one line a stage, and the `most` that was allowed."""
     axis = figure.subplots()
     values = [stage[measure] for stage in stages]
     for place, stage in enumerate(stages):
@@ -71,10 +50,17 @@ def draw_stages(stages: list[dict[str, Any]], measure: str, figure: Axis) -> Non
     axis.set_yticks(range(len(stages)), [STAGES[stage["name"]] for stage in stages])
     axis.set_ylim(len(stages) - 0.5, -0.6)
     axis.set_xlabel(f"{metric(measure).tested}, with 95 % interval")
+    if most is not None:
+        axis.axvline(most, color=TARGET, linestyle=":", linewidth=1.5)
+        axis.annotate(
+            f"allowed: {most:{metric(measure).digits}}", (most, 1), xycoords=("data", "axes fraction"),
+            xytext=(3, 3), textcoords="offset points", va="bottom", color=TARGET,
+        )  # fmt: skip
     if max(values) > 10 * max(min(values), 0.1):
-        _logarithmic(axis, "x")
+        logarithmic(axis, "x")
     else:
         axis.set_xlim(left=0)
+        linear(axis, "x")
     axis.grid(axis="x", alpha=0.3)
 
 
@@ -120,9 +106,11 @@ def _mark(upper: Axis, lower: Axis, rank: int, word: str, color: str, side: str)
 
 def _rank_ticks(axis: Axis, ranks: list[int]) -> None:
     if len(ranks) > MANY:
-        _logarithmic(axis, "x")
+        logarithmic(axis, "x")
     elif len(ranks) <= 16:
         axis.set_xticks(ranks)
+    else:
+        integers(axis)
 
 
 def draw_least_error(layer: dict[str, Any], axis: Axis) -> None:
@@ -155,38 +143,10 @@ def draw_finetuning(looks: list[dict[str, Any]], key: str, axis: Axis) -> None:
     axis.set_xlabel("epoch")
     axis.set_ylabel(metric(key.removeprefix("validation_")).held_out)
     if values and max(values) > 10 * max(min(values), 1e-12):
-        _logarithmic(axis, "y")
-        axis.yaxis.set_minor_formatter("")
+        logarithmic(axis, "y")
     else:
         axis.set_ylim(0, 1.1 * max(values) or 1)
-
-
-def draw_latency(document: dict[str, Any], names: list[str], figure: Axis) -> None:
-    """Draw median and middle half of each call: a line a batch size, a mark a model."""
-    axis = figure.subplots()
-    rows = document["rows"]
-    places = list(dict.fromkeys((row["what"], row["batch_size"]) for row in rows))
-    places.sort(key=lambda place: (place[0] != "model", place[1]))
-    apart = 0.5 / max(len(names), 1)
-    for row in rows:
-        color, mark = MODELS[row["model"] % len(MODELS)]
-        place = places.index((row["what"], row["batch_size"]))
-        y = place + apart * (row["model"] - (len(names) - 1) / 2)
-        axis.plot([1e3 * row["q1"], 1e3 * row["q3"]], [y, y], color=color, linewidth=2)
-        axis.plot([1e3 * row["median"]], [y], color=color, marker=mark, markersize=5, linestyle="",
-                  label=None if place else names[row["model"]])  # fmt: skip
-    axis.set_yticks(
-        range(len(places)), [f"{WHAT[what].lower()}, batch {batch:,}" for what, batch in places]
-    )
-    axis.set_ylim(len(places) - 0.5, -0.5)
-    axis.set_xlabel("milliseconds a call")
-    values = [row["median"] for row in rows]
-    if max(values) > 10 * min(values):
-        _logarithmic(axis, "x")
-    else:
-        axis.set_xlim(left=0)
-    axis.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside lower center", frameon=False, ncols=2)
+        linear(axis, "y")
 
 
 def measure_of(document: dict[str, Any]) -> str:
@@ -195,11 +155,16 @@ def measure_of(document: dict[str, Any]) -> str:
 
 
 def draw_errors(
-    document: dict[str, Any], key: str, label: str, mark: tuple[float, str] | None, axis: Axis
+    document: dict[str, Any],
+    key: str,
+    label: str,
+    mark: tuple[float, str] | None,
+    allowed: float | None,
+    axis: Axis,
 ) -> None:
-    """Draw errors on test data with their intervals, the original's, and a line across at a mark."""
+    """Draw errors on test data with their intervals, the original's, what was `allowed` above it, and a mark."""
     scale, measure = 100 if key.endswith("reduction") else 1, measure_of(document)
-    for method, rows in _by_method(document).items():
+    for method, rows in by_method(document).items():
         x, style = [scale * row[key] for row in rows], _line(method)
         axis.plot(x, [row[measure] for row in rows], **style)
         low, high = ([row[f"{measure}_{end}"] for row in rows] for end in ("low", "high"))
@@ -207,12 +172,21 @@ def draw_errors(
     original = document["original"]
     if original:
         axis.axhline(original[measure], color="0.3", linestyle="--", label="original")
+        if allowed is not None:
+            most = original[measure] + allowed
+            axis.axhline(most, color=TARGET, linestyle=":", label=f"allowed: +{allowed:g} points")
     axis.set_xlabel(label)
     axis.set_ylabel(metric(measure).tested)
     highest = max(row[measure] for row in document["rows"])
     smallest = 0.1 if metric(measure).unit else 0.0
     if original and highest > 10 * max(original[measure], smallest):
-        _logarithmic(axis, "y")
+        logarithmic(axis, "y")
+    else:
+        linear(axis, "y")
+    if key == "rank":
+        integers(axis)
+    else:
+        linear(axis, "x")
     if mark is not None:
         axis.axvline(mark[0], color=ACCENT, linestyle="--", linewidth=1.2, label=mark[1])
 
@@ -227,13 +201,14 @@ def draw_spectral(document: dict[str, Any], axis: Axis) -> None:
     if sigma and sigma[0] > 0:
         axis.plot(list(ranks), [sigma[r] / sigma[0] for r in ranks], color="0.3", linestyle="--",
                   label=LEAST)  # fmt: skip
-    for method, rows in _by_method(document).items():
+    for method, rows in by_method(document).items():
         if spectrum_of(method):
             axis.plot([row["rank"] for row in rows], [row["spectral_error"] for row in rows],
                       **_line(method))  # fmt: skip
     axis.set_xlabel("rank")
     axis.set_ylabel("spectral norm of A - B C over that of A")
     axis.set_ylim(bottom=0)
+    integers(axis)
 
 
 def _line(method: str) -> dict[str, Any]:
@@ -244,10 +219,11 @@ def _line(method: str) -> dict[str, Any]:
     return {"color": found.color, "marker": found.marker, "markersize": 4, "label": method}
 
 
-def _by_method(document: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+def by_method(document: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of a sweep by method, in the order of its rows, and by rank."""
+    found: dict[str, list[dict[str, Any]]] = {row["method"]: [] for row in document["rows"]}
     for row in sorted(document["rows"], key=lambda row: row["rank"]):
-        found.setdefault(row["method"], []).append(row)
+        found[row["method"]].append(row)
     return found
 
 
@@ -278,9 +254,9 @@ def draw_arms(document: dict[str, Any], names: dict[str, str], axis: Axis) -> No
     axis.set_ylabel("test error, %")
     lowest, highest = (f(entry["error_rate"] for entry in entries) for f in (min, max))
     if highest > 10 * max(lowest, 0.1):
-        _logarithmic(axis, "y")
         # An interval that reaches 0 would take the axis with it.
         axis.set_ylim(max(lowest, 0.1) / 2, 2 * highest)
+        logarithmic(axis, "y")
     else:
         axis.set_ylim(bottom=0)
     ranks = sorted({entry["rank"] for entry in ranked})
@@ -288,26 +264,3 @@ def draw_arms(document: dict[str, Any], names: dict[str, str], axis: Axis) -> No
         axis.set_xscale("log")
     axis.set_xticks(ranks, [str(rank) for rank in ranks], minor=False)
     axis.set_xticks([], minor=True)
-
-
-def draw_sensitivity(
-    lines: list[tuple[str, list[tuple[float, float]], tuple[float, float] | None]],
-    what: str,
-    axis: Axis,
-) -> None:
-    """Draw each layer's error against the share of its parameters that is saved, and what was chosen."""
-    ends = [*ARMS.values(), *MODELS]
-    for number, (name, points, chosen) in enumerate(lines):
-        color, marker = ends[number % len(ends)]
-        # Matplotlib leaves names with a line in front out of legends.
-        label = name if not name.startswith("_") else f" {name}"
-        axis.plot(
-            [100 * x for x, _ in points], [y for _, y in points], color=color, marker=marker,
-            markersize=3, linewidth=1, linestyle=("-", "--", ":")[number // len(ends) % 3], label=label,
-        )  # fmt: skip
-        if chosen is not None and chosen[1] > 0:
-            axis.plot([100 * chosen[0]], [chosen[1]], color=color, marker="D", markersize=8, linestyle="",
-                      markerfacecolor="none")  # fmt: skip
-    axis.set_xlabel("parameters of the layer saved, %")
-    axis.set_ylabel(what)
-    _logarithmic(axis, "y")

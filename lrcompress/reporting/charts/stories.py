@@ -8,23 +8,22 @@ from functools import partial
 from typing import Any
 
 from lrcompress.errors import printable
-from lrcompress.reporting.figures import (
+from lrcompress.reporting.charts.axes import single
+from lrcompress.reporting.charts.figures import (
     STAGES,
+    by_method,
     draw_arms,
     draw_errors,
     draw_finetuning,
-    draw_latency,
     draw_least_error,
-    draw_sensitivity,
     draw_spectral,
     draw_spectrum,
     draw_stages,
     look_name,
     measure_of,
-    single,
 )
+from lrcompress.reporting.charts.sensitivity import draw_sensitivity, rows_of
 from lrcompress.reporting.headline import result_of, stage_of
-from lrcompress.reporting.latency import WHAT, duration, middle_half, short_names, times, verdicts
 from lrcompress.reporting.layers import (
     break_even,
     energy_at,
@@ -41,6 +40,7 @@ from lrcompress.reporting.network import (
     sensitivity_lines,
 )
 from lrcompress.reporting.words import (
+    allowed_drop,
     arm_names,
     count,
     figure,
@@ -68,6 +68,8 @@ class Chart:
         height: In inches, at a width of 4.8.
         columns: Of the table of its numbers; empty without one.
         rows: Of that table.
+        points: Where the slider puts its mark: the place in the last axes of each row of the sweep, method by
+            method; the second number is None where only the first is known.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Chart:
     height: float = 3.3
     columns: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
+    points: list[list[tuple[float, float | None]]] = field(default_factory=list)
 
 
 def charts_of(story: dict[str, Any]) -> list[Chart]:
@@ -89,7 +92,6 @@ def charts_of(story: dict[str, Any]) -> list[Chart]:
         _sensitivity,
         _spectra,
         _spectral,
-        _latency,
         _comparison,
     )
     return [chart for maker in makers for chart in maker(story)]
@@ -101,12 +103,27 @@ def _stages(story: dict[str, Any]) -> Iterator[Chart]:
     if len(found) < 2:
         return
     seen = "; ".join(f"{STAGES[stage['name']]} {rate(stage)}" for stage in found)
+    most, allowed = None, _allowed(story, measure)
+    if allowed is not None and found[0]["name"] == "original":
+        most = found[0][measure] + allowed
+        seen = f"{seen}; allowed {figure(measure, most)}"
     yield Chart(
         "error-by-stage", "Before and after",
         "Dots are measured on the test data; lines are 95 % intervals for other test samples.",
         f"One dot with its interval a stage: {seen}.",
-        partial(draw_stages, found, measure),
+        partial(draw_stages, found, measure, most),
     )  # fmt: skip
+
+
+def _allowed(story: dict[str, Any], measure: str) -> float | None:
+    """Return by how many points a figure was allowed to rise, where it is one of points."""
+    return allowed_drop(story) if metric(measure).unit else None
+
+
+def _points(
+    document: dict[str, Any], place: Callable[[dict[str, Any]], tuple[float, float | None]]
+) -> list[list[tuple[float, float | None]]]:
+    return [[place(row) for row in rows] for rows in by_method(document).values()]
 
 
 def finetuning_of(story: dict[str, Any]) -> dict[str, Any] | None:
@@ -155,6 +172,7 @@ def _sweep(story: dict[str, Any]) -> Iterator[Chart]:
         return
     (layer,) = (x for x in story["layers"] if x.get("path", x["name"]) == document["layer"])
     chosen = layer["rank"]
+    allowed = _allowed(story, measure)
     columns = ["method", "rank", "layer saved", "model saved", "on test data [95 %]"]
     table = [
         [printable(row["method"]), count(row["rank"]), share(row["layer_reduction"]),
@@ -167,14 +185,16 @@ def _sweep(story: dict[str, Any]) -> Iterator[Chart]:
     yield Chart(
         "error-by-rank", "Error against rank", said,
         f"{metric(measure).tested} against rank, one line a method. {seen}.",
-        single(draw_errors, document, "rank", "rank", (chosen, word)), columns=columns, rows=table,
+        single(draw_errors, document, "rank", "rank", (chosen, word), allowed),
+        columns=columns, rows=table, points=_points(document, lambda row: (row["rank"], row[measure])),
     )  # fmt: skip
     at = next((r["layer_reduction"] for r in rows if r["rank"] == chosen), None)
     axis = "parameters of the layer saved, %"
     yield Chart(
         "error-by-reduction", "Error against what is saved", f"{said} Saved is of the kernel alone.",
         f"{metric(measure).tested} against {axis}, one line a method. {seen}.",
-        single(draw_errors, document, "layer_reduction", axis, None if at is None else (100 * at, word)),
+        single(draw_errors, document, "layer_reduction", axis, None if at is None else (100 * at, word), allowed),
+        points=_points(document, lambda row: (100 * row["layer_reduction"], row[measure])),
     )  # fmt: skip
 
 
@@ -204,17 +224,21 @@ def _sensitivity(story: dict[str, Any]) -> Iterator[Chart]:
     what = error_name(network)
     named = [(printable(path), points, mark) for path, points, mark in lines]
     yield Chart(
-        "sensitivity", "Sensitivity of the layers",
+        "sensitivity", "Sensitivity of each layer",
         f"{what.capitalize()} with one layer alone made smaller, in its best form; diamonds are what was chosen.",
-        f"{what.capitalize()} against the share of a layer's parameters that is saved, one line a layer. {seen}.",
-        single(draw_sensitivity, named, what, legend="below"), height=5.0,
+        f"{what.capitalize()} against the share of a layer's parameters that is saved, a small figure each. {seen}.",
+        partial(draw_sensitivity, named, what), height=1.0 + 1.15 * rows_of(len(named)),
         columns=[name for name, _ in names], rows=[[write(row) for _, write in names] for row in rows],
     )  # fmt: skip
 
 
 def _spectra(story: dict[str, Any]) -> Iterator[Chart]:
     layers = [found for layer in story["layers"] if (found := with_spectrum(layer))]
+    document = story.get("sweep")
     for index, layer in enumerate(layers[:MOST_SPECTRA], 1):
+        points = []
+        if document and layer.get("path", layer["name"]) == document["layer"]:
+            points = _points(document, partial(_energy, layer))
         kept, even = energy_at(layer, layer["rank"]), break_even(layer)
         keeps = "" if kept is None else f" and keeps {share(kept)} of the energy"
         keeps = f"Rank {layer['rank']:,} was chosen{keeps}"
@@ -226,8 +250,13 @@ def _spectra(story: dict[str, Any]) -> Iterator[Chart]:
             f"spectrum-{index}" if len(layers) > 1 else "spectrum", f"Singular values{whose}",
             f"Of the {layer['spectrum_of']}. {keeps}; {ends}.",
             f"Singular values relative to the largest {falls}. {keeps}; {ends}.",
-            partial(draw_spectrum, layer), height=3.9,
+            partial(draw_spectrum, layer), height=3.9, points=points,
         )  # fmt: skip
+
+
+def _energy(layer: dict[str, Any], row: dict[str, Any]) -> tuple[float, float | None]:
+    kept = energy_at(layer, row["rank"])
+    return row["rank"], None if kept is None else 100 * kept
 
 
 def _spectral(story: dict[str, Any]) -> Iterator[Chart]:
@@ -242,6 +271,9 @@ def _spectral(story: dict[str, Any]) -> Iterator[Chart]:
             "matrix of the rank allows.",
             f"Spectral error against rank. {seen or 'The least possible alone'}.",
             single(draw_spectral, document), height=3.9,
+            points=_points(document, lambda row: (
+                row["rank"], row["spectral_error"] if spectrum_of(row["method"]) else None
+            )),
         )  # fmt: skip
         return
     layers = [found for layer in story["layers"] if (found := with_spectrum(layer))]
@@ -257,29 +289,6 @@ def _spectral(story: dict[str, Any]) -> Iterator[Chart]:
         f"Falls from {small(most)} at rank {first} to {small(least)} at rank {last:,}; "
         f"rank {layer['rank']:,} was chosen.",
         single(draw_least_error, layer), height=3.9,
-    )  # fmt: skip
-
-
-def _latency(story: dict[str, Any]) -> Iterator[Chart]:
-    document = story.get("benchmark")
-    if not document:
-        return
-    names = [printable(name) for name in short_names(document)]
-    table = [
-        [WHAT[row["what"]], count(row["batch_size"]), names[row["model"]], duration(row["median"]),
-         middle_half(row),
-         "-" if row["speed"] is None else times(row["speed"])]
-        for row in document["rows"]
-    ]  # fmt: skip
-    said = " ".join(verdicts(document))
-    yield Chart(
-        "latency", "Latency",
-        f"Seconds a call on {document['device']}, {document['cores']} cores to use, measured in turns; "
-        f"dots are medians, lines the middle half. {said}",
-        f"A dot for each batch size and model, of the whole model and for the head alone. {said}",
-        partial(draw_latency, document, names),
-        height=1.4 + 0.16 * len(document["rows"]),
-        columns=["", "batch", "model", "median", "middle half", "times as fast [95 %]"], rows=table,
     )  # fmt: skip
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import OutputError, printable
 from lrcompress.files import check_output, replacing
-from lrcompress.reporting.figures import (
-    draw_arms,
-    draw_errors,
-    draw_sensitivity,
-    draw_spectral,
-    measure_of,
-)
+from lrcompress.reporting.charts.figures import draw_arms, draw_errors, draw_spectral, measure_of
+from lrcompress.reporting.charts.sensitivity import draw_sensitivity, rows_of
 from lrcompress.reporting.network import MOST_LINES, error_name, sensitivity_lines
 from lrcompress.reporting.words import arm_names
 
@@ -74,8 +71,10 @@ def draw_sweep(document: dict[str, Any], path: Path, *, overwrite: bool = False)
     title = printable(f"{document['model']}: {document['layer']}, {m} x {n}")
     figure.suptitle(title, parse_math=False)
     if measured:
-        draw_errors(document, "rank", "rank", None, axes[0])
-        draw_errors(document, "layer_reduction", "parameters of the layer saved, %", None, axes[1])
+        draw_errors(document, "rank", "rank", None, None, axes[0])
+        draw_errors(
+            document, "layer_reduction", "parameters of the layer saved, %", None, None, axes[1]
+        )
     draw_spectral(document, axes[-1])
     for axis in axes:
         axis.grid(alpha=0.3)
@@ -84,18 +83,15 @@ def draw_sweep(document: dict[str, Any], path: Path, *, overwrite: bool = False)
 
 
 def draw_network_sweep(document: dict[str, Any], path: Path, *, overwrite: bool = False) -> None:
-    """Draw the sensitivity of the layers of a network: error against what is saved, one line a layer."""
+    """Draw the sensitivity of the layers of a network: error against what is saved, a small figure a layer."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.5, 4.6), layout="constrained")
-    axis = figure.subplots()
     lines = [
         (printable(p), points, c) for p, points, c in sensitivity_lines(document, {}, MOST_LINES)
     ]
-    draw_sensitivity(lines, error_name(document), axis)
-    axis.set_title(printable(document["model"]), parse_math=False)
-    axis.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", frameon=False)
+    figure = Figure(figsize=(8.5, 1.2 + 1.6 * rows_of(len(lines))), layout="constrained")
+    draw_sensitivity(lines, error_name(document), figure)
+    figure.suptitle(printable(document["model"]), parse_math=False)
     _write(figure, path, overwrite=overwrite, like=Path(document["model"]))
 
 
@@ -146,18 +142,31 @@ def write_plots(charts: list[Chart], paths: list[Path], *, overwrite: bool, like
     for index, chart in enumerate(charts):
         for path in paths[2 * index : 2 * index + 2]:
             with replacing(path, overwrite=overwrite, like=like) as temporary:
-                temporary.write_bytes(_drawn(chart, path.suffix[1:], facecolor="white"))
+                temporary.write_bytes(_drawn(chart, path.suffix[1:], facecolor="white")[0])
 
 
-def inline(chart: Chart) -> str:
-    """Return a figure as an SVG element for a page: its own ids, the page's colours, words for all."""
+@dataclass(frozen=True)
+class Inline:
+    """A figure that stands inside a page.
+
+    Attributes:
+        svg: The element: its own ids, the page's colours, words for all, and a hidden mark where there are places.
+        places: Where the mark stands for each of the chart's points, in the units of the element; null beyond an axis.
+    """
+
+    svg: str
+    places: list[list[list[float | None]]]
+
+
+def inline(chart: Chart) -> Inline:
+    """Return a figure as a page takes it in."""
     # Parsing what Matplotlib has just written.
     from xml.etree import ElementTree
 
-    text = _drawn(chart, "svg", facecolor="none").decode("utf-8")
+    data, figure = _drawn(chart, "svg", facecolor="none")
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _LINK)
-    root = ElementTree.fromstring(text)  # noqa: S314
+    root = ElementTree.fromstring(data)  # noqa: S314
     for parent in list(root.iter()):
         for child in list(parent):
             # A style of `*` would reach the whole page; the title comes anew, with an id.
@@ -175,7 +184,41 @@ def inline(chart: Chart) -> str:
         element = ElementTree.Element(f"{{{_SVG}}}{tag}", {"id": f"{chart.name}-{tag}"})
         element.text = printable(words)
         root.insert(place, element)
-    return ElementTree.tostring(root, encoding="unicode")
+    if chart.points:
+        root.append(ElementTree.fromstring(_mark(figure, chart.name)))  # noqa: S314
+    return Inline(ElementTree.tostring(root, encoding="unicode"), _places(figure, chart.points))
+
+
+def _mark(figure: Figure, name: str) -> str:
+    """Return what the slider of a page moves: a line through all axes, and a ring."""
+    boxes = [axis.get_position() for axis in figure.axes]
+    height = 72 * figure.get_figheight()
+    top, bottom = ((1 - y) * height for y in (boxes[0].y1, boxes[-1].y0))
+    return (
+        f'<g xmlns="{_SVG}" id="{name}-mark" class="mark" visibility="hidden">'
+        f'<line x1="0" x2="0" y1="{top:.1f}" y2="{bottom:.1f}" /><circle r="5" /></g>'
+    )
+
+
+def _places(
+    figure: Figure, points: list[list[tuple[float, float | None]]]
+) -> list[list[list[float | None]]]:
+    """Return where points of the last axes lie in the SVG, which counts in points of a letter from the top left."""
+    if not points:
+        return []
+    axis, size = figure.axes[-1], figure.bbox.size
+    width, height = 72 * figure.get_size_inches()
+    lowest = axis.get_ylim()[0]
+
+    def place(x: float, y: float | None) -> list[float | None]:
+        at = axis.transData.transform((x, lowest if y is None else y)) / size
+        across, down = float(at[0] * width), float((1 - at[1]) * height)
+        return [
+            round(across, 1) if math.isfinite(across) else None,
+            round(down, 1) if y is not None and math.isfinite(down) else None,
+        ]
+
+    return [[place(*point) for point in row] for row in points]
 
 
 def _renamed(key: str, value: str, prefix: str) -> str:
@@ -192,8 +235,8 @@ def _renamed(key: str, value: str, prefix: str) -> str:
     return value
 
 
-def _drawn(chart: Chart, kind: str, *, facecolor: str) -> bytes:
-    """Return a figure as a file's bytes, the same ones for the same numbers."""
+def _drawn(chart: Chart, kind: str, *, facecolor: str) -> tuple[bytes, Figure]:
+    """Return a figure as a file's bytes, the same ones for the same numbers, and as it was drawn."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -209,4 +252,4 @@ def _drawn(chart: Chart, kind: str, *, facecolor: str) -> bytes:
         figure = Figure(figsize=(WIDTH, chart.height), layout="constrained")
         chart.draw(figure)
         figure.savefig(buffer, format=kind, dpi=200, facecolor=facecolor, metadata=metadata)
-    return buffer.getvalue()
+    return buffer.getvalue(), figure
