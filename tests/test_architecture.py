@@ -36,7 +36,7 @@ DOORS: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "scipy", "h5py", "keras", "absl"},
     ),
     "train": (FOUNDATIONS | {"data", "live", "lowrank", "measure", "records"}, {"numpy", "keras", "msgspec"}),
-    "runtimes": (FOUNDATIONS | {"data", "kinds", "live"}, {"numpy", "keras"}),
+    "runtimes": (FOUNDATIONS | {"data", "kinds", "live", "measure", "modelfile"}, {"numpy", "keras"}),
     "studies": (
         FOUNDATIONS
         | {"compression", "data", "live", "lowrank", "measure", "modelfile", "records", "train"},
@@ -73,6 +73,8 @@ EXCEPTIONS = {
     ("records/results.py", "lowrank"),
     ("live/devices.py", "tensorflow"),
     ("runtimes/litert.py", "ai_edge_litert"),
+    ("runtimes/integers.py", "ai_edge_litert"),
+    ("runtimes/integers.py", "tensorflow"),
     ("runtimes/litert.py", "tensorflow"),
     ("runtimes/onnx.py", "onnx"),
     ("runtimes/onnx.py", "onnxruntime"),

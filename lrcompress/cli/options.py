@@ -12,7 +12,7 @@ import click
 
 from lrcompress.cli.complete import datasets, families, layers, scalings
 from lrcompress.cli.quiet import let_libraries_speak
-from lrcompress.cli.values import OneOf
+from lrcompress.cli.values import INT8, OneOf
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -115,6 +115,16 @@ validation_option = click.option(
     help="Validation data that the model was not trained on; default: x_val of the data, or a "
          "held-out tenth.",
 )  # fmt: skip
+
+
+def int8_option(where: str) -> Callable[[Command], Command]:
+    """Return --int8, for an `Int8Command`."""
+    return click.option(
+        "--int8", type=OneOf(list(INT8)), default=None, metavar="[full]",
+        callback=lambda ctx, param, value: False if value is None else INT8[value],
+        help=f"Weights as 8-bit integers ({where}); full: activations, inputs and outputs, too, calibrated "
+             "on --dataset.",
+    )  # fmt: skip
 
 
 def seed_of(what: str) -> Callable[[Command], Command]:

@@ -42,6 +42,8 @@ def _method_names() -> list[str]:
 
 
 METHODS = Registered(_method_names)
+# What --int8 turns into 8-bit integers, in words and as functions take it.
+INT8: dict[str, bool | str] = {"weights": True, "full": "full"}
 
 
 class OneOf(click.Choice[str]):
@@ -59,6 +61,20 @@ class OneOf(click.Choice[str]):
             return f"{value!r} is not one of {', '.join(map(repr, self.choices))}; say {meant!r}."
         message = super().get_invalid_choice_message(value, ctx)
         return message + did_you_mean(str(value), self.choices)
+
+
+class Int8Command(click.Command):
+    """A command whose --int8 takes a word of `INT8`, or none: an argument behind it is not taken for one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Say the word that is left out."""
+        words = [
+            f"{word}=weights"
+            if word == "--int8" and {*args[i + 1 : i + 2]}.isdisjoint(INT8)
+            else word
+            for i, word in enumerate(args)
+        ]
+        return super().parse_args(ctx, words)
 
 
 class Size(click.ParamType[int]):

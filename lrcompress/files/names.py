@@ -14,7 +14,7 @@ COMPRESSED = "-compressed"
 FINETUNED = "-finetuned"
 MERGED = "-merged"
 KERAS3 = "-keras3"
-INT8 = "-int8"
+INT8 = {False: "", True: "-int8", "full": "-int8-full"}
 # In the place of a model's suffix: what lies beside it.
 RECORD = ".lrcompress.json"
 CHECKPOINT = ".checkpoint.npz"

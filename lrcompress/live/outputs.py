@@ -26,6 +26,25 @@ def input_names(model: Any) -> list[str]:
     return _names(getattr(model, "_inputs_struct", None), [tensor.name for tensor in model.inputs])
 
 
+def word_inputs(model: Any) -> set[str]:
+    """Return the names of the inputs, also of nested models, that an embedding takes: token ids.
+
+    Models often leave the type of their inputs open; what takes them tells.
+    """
+    named: set[str] = set()
+    taken: set[int] = set()
+    for layer in model.layers:
+        inside = word_inputs(layer) if getattr(layer, "layers", None) else set()
+        named |= inside
+        for node in layer._inbound_nodes:
+            if isinstance(layer, keras.layers.Embedding):
+                taken |= {id(tensor) for tensor in node.input_tensors}
+            elif inside:
+                pairs = zip(node.input_tensors, layer.inputs, strict=False)
+                taken |= {id(tensor) for tensor, own in pairs if own.name in inside}
+    return named | {tensor.name for tensor in model.inputs if id(tensor) in taken}
+
+
 def output_names(model: Any) -> list[str]:
     """Return the names of a model's outputs, in its order."""
     makers = [tensor._keras_history.operation.name for tensor in model.outputs]

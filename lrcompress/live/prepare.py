@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +21,7 @@ from lrcompress.data.scaling import Scaling, image_like, parse
 from lrcompress.errors import DatasetError
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import fit_to_model, hold_out
-from lrcompress.live.outputs import outputs_of
+from lrcompress.live.outputs import outputs_of, word_inputs
 from lrcompress.live.predict import masked_weights, masks_of, run_over, spread
 from lrcompress.live.scaling_search import find, is_pixels, scales_itself
 from lrcompress.measure import Evaluation, classes_of, kind_of
@@ -164,24 +163,9 @@ def _may_be_scaled(x: Arrays, model: Any, *, classifies: bool) -> bool:
     """Return whether another scaling than none is to be looked for."""
     if isinstance(x, dict):
         return any(image_like(array) for array in x.values())
-    if _takes_words(model):
+    if all("int" in str(tensor.dtype) for tensor in model.inputs) or word_inputs(model):
         return False
     return classifies or image_like(x) or x.dtype == np.uint8
-
-
-def _takes_words(model: Any) -> bool:
-    """Return whether inputs are numbers of words or the like, which mean nothing once scaled."""
-    if all("int" in str(tensor.dtype) for tensor in model.inputs):
-        return True
-    # Models often leave the type of their inputs open; what then takes them tells.
-    taken = {id(tensor) for tensor in model.inputs}
-    return any(
-        id(tensor) in taken
-        for layer in model.layers
-        if isinstance(layer, keras.layers.Embedding)
-        for node in layer._inbound_nodes
-        for tensor in node.input_tensors
-    )
 
 
 def countable(

@@ -20,7 +20,7 @@ class ExportResult(Shown):
         input: The Keras model file, untouched; None for a model in memory.
         output: The exported file; a folder for a SavedModel.
         format: ``litert``, ``onnx`` or ``saved-model``.
-        int8: Whether its weights are 8-bit integers, but for small ones.
+        int8: Whether its weights are 8-bit integers, but for small ones; ``"full"`` if all that it computes is.
         bytes_before: Size of the input without optimizer state.
         bytes_after: Size of the output, of all its files.
         layers: An entry for each layer that is factors: ``path``, ``first_path``, ``kernel_shape``, ``rank``
@@ -40,6 +40,9 @@ class ExportResult(Shown):
         cores: How many cores the process might use.
         versions: Of Keras and its engine.
         record: The run record that took the result in; None where the model is of no run.
+        full_integer: With ``int8="full"``: ``inputs`` and ``outputs`` with their ``name``, ``dtype``, ``scale`` and
+            ``zero_point`` (a number is ``scale * (integer - zero_point)``), ``float_operations``, those that
+            LiteRT has in float32 only, and ``calibration_samples``; None otherwise.
     """
 
     HEAD: ClassVar[dict[str, Any]] = Shown.HEAD | {"kind": "export"}
@@ -47,7 +50,7 @@ class ExportResult(Shown):
     input: Path | None
     output: Path
     format: str
-    int8: bool
+    int8: bool | str
     bytes_before: int
     bytes_after: int
     layers: tuple[dict[str, Any], ...]
@@ -62,11 +65,13 @@ class ExportResult(Shown):
     cores: int
     versions: dict[str, str]
     record: Path | None = None
+    full_integer: dict[str, Any] | None = None
 
     def facts(self) -> dict[str, str]:
         """Return what was written, and how far its outputs are off."""
+        bits = {False: "", True: ", 8-bit weights", "full": ", 8-bit integers throughout"}
         return {
-            "format": f"{self.format}{', 8-bit weights' if self.int8 else ''}",
+            "format": f"{self.format}{bits[self.int8]}",
             "file": f"{self.bytes_before:,} to {self.bytes_after:,} bytes",
             "largest difference of outputs": f"{self.difference['largest_difference']:.3g}",
             "latency": f"{1e3 * self.latency['median']:.3g} ms",

@@ -8,23 +8,35 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from lrcompress.errors import MissingExtraError, OutputError
+from lrcompress.errors import DatasetError, MissingExtraError, OutputError
 from lrcompress.files import names
 from lrcompress.runtimes.litert import LiteRT
 from lrcompress.runtimes.onnx import Onnx
 from lrcompress.runtimes.saved_model import SavedModel
-from lrcompress.runtimes.target import Runtime, Target
+from lrcompress.runtimes.target import Int8, Runtime, Target
 
-__all__ = ["TARGETS", "Runtime", "Target", "check_packages", "choose", "end_of"]
+__all__ = [
+    "TARGETS",
+    "Int8",
+    "Runtime",
+    "Target",
+    "check_calibration",
+    "check_packages",
+    "choose",
+    "end_of",
+]
 
 # By name; the first is taken where nothing else is said.
 TARGETS: dict[str, Target] = {target.name: target for target in (LiteRT(), Onnx(), SavedModel())}
 
 
 def choose(
-    model: Path, name: str | None, output: Path | None, *, int8: bool
+    model: Path, name: str | None, output: Path | None, *, int8: Int8
 ) -> tuple[Target, Path]:
     """Return the target and the output, each by the other where only that is given."""
+    if int8 not in (False, True, "full"):
+        msg = f"Received int8={int8!r}; expected False, True for the weights, or 'full'."
+        raise OutputError(msg, code="int8_format")
     targets = list(TARGETS.values())
     if name is None and output is not None:
         name = next((t.name for t in targets if t.suffix == output.suffix.lower()), None)
@@ -42,16 +54,26 @@ def choose(
     if int8 and not target.has_int8:
         able = [other for other in targets if other.has_int8]
         msg = (
-            f"Weights in 8 bits are for {' and '.join(other.title for other in able)}; received format "
+            f"8-bit integers are for {' and '.join(other.title for other in able)}; received format "
             f"{name}: leave out int8, or export to {' or '.join(other.suffix for other in able)}."
         )
         raise OutputError(msg, code="int8_format")
     if output is None:
-        return target, names.beside(model, (names.INT8 if int8 else "") + end_of(target))
+        return target, names.beside(model, names.INT8[int8] + end_of(target))
     if target.suffix and output.suffix.lower() != target.suffix:
         msg = f"Output {output} must end in {target.suffix} for format {name}."
         raise OutputError(msg, code="output_suffix")
     return target, output
+
+
+def check_calibration(int8: Int8, *, has_data: bool) -> None:
+    """Refuse to calibrate 8-bit activations without data."""
+    if int8 == "full" and not has_data:
+        msg = (
+            "8-bit integers throughout are calibrated on inputs, and no data set is named: give --dataset, or "
+            "take --int8 alone, which needs none."
+        )
+        raise DatasetError(msg, code="no_dataset")
 
 
 def end_of(target: Target) -> str:

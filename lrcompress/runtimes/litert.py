@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.runtimes.target import Inputs, Runtime, Target, ordered
+from lrcompress.runtimes.target import Inputs, Int8, Runtime, Target, ordered
 
 if TYPE_CHECKING:
     from lrcompress.data.arrays import Arrays
@@ -36,20 +36,47 @@ class LiteRTRuntime(Runtime):
             self._interpreter = tf.lite.Interpreter(str(path), num_threads=self.threads)
             self._interpreter.allocate_tensors()
         self._run = self._interpreter.get_signature_runner()
-        details = self._run.get_input_details().items()
-        self._inputs = Inputs(model, {name: about["dtype"] for name, about in details})
-        self._outputs = ordered(self._run.get_output_details(), model)
+        self._given, self._found = self._run.get_input_details(), self._run.get_output_details()
+        # Numbers of 8 bits are made of float32.
+        dtypes = {
+            name: "float32" if _is_scaled(about) else about["dtype"]
+            for name, about in self._given.items()
+        }
+        self._inputs = Inputs(model, dtypes)
+        self._outputs = ordered(self._found, model)
 
     def compute(self, x: Arrays) -> list[Array]:
         """Return the outputs, one sample after the other."""
         import numpy as np
 
-        given = self._inputs(x)
+        given = {name: _stored(array, self._given[name]) for name, array in self._inputs(x).items()}
         rows = []
         for i in range(len(next(iter(given.values())))):
             found = self._run(**{name: array[i : i + 1] for name, array in given.items()})
             rows.append([found[name] for name in self._outputs])
-        return [np.concatenate(column) for column in zip(*rows, strict=True)]
+        columns = zip(self._outputs, zip(*rows, strict=True), strict=True)
+        return [
+            _numbers(np.concatenate(column), self._found[name]["quantization_parameters"])
+            for name, column in columns
+        ]
+
+    def integers(self) -> dict[str, Any]:
+        """Return in which numbers inputs and outputs are, and which operations compute in float32."""
+        import numpy as np
+
+        graph = self._interpreter
+        floats = {a["index"] for a in graph.get_tensor_details() if a["dtype"] is np.float32}
+        found = {
+            operation["op_name"]
+            for operation in graph._get_ops_details()
+            if operation["op_name"] not in _BETWEEN
+            and floats.intersection(operation["inputs"], operation["outputs"])
+        }
+        return {
+            "inputs": [_told(name, about) for name, about in self._given.items()],
+            "outputs": [_told(name, self._found[name]) for name in self._outputs],
+            "float_operations": sorted(found),
+        }
 
     def constants(self) -> Iterator[Array]:
         """Yield the weights of the model and of the bodies of its loops."""
@@ -60,6 +87,33 @@ class LiteRTRuntime(Runtime):
                 except ValueError:  # what is computed has no value yet, or none any more
                     continue
                 yield _numbers(array, about["quantization_parameters"])
+
+
+# What turns float32 into integers and back, or runs some operations together.
+_BETWEEN = ("QUANTIZE", "DEQUANTIZE", "DELEGATE")
+
+
+def _is_scaled(about: Mapping[str, Any]) -> bool:
+    """Return whether a tensor holds integers that stand for other numbers."""
+    return len(about["quantization_parameters"]["scales"]) > 0
+
+
+def _stored(array: Array, about: Mapping[str, Any]) -> Array:
+    """Return the integers that stand for numbers where a tensor takes such; others as they are."""
+    import numpy as np
+
+    if not _is_scaled(about):
+        return array
+    scale, zero = about["quantization"]
+    limits = np.iinfo(about["dtype"])
+    found = np.round(array / scale) + zero
+    return np.asarray(found.clip(limits.min, limits.max), about["dtype"])
+
+
+def _told(name: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    scale, zero = about["quantization"] if _is_scaled(about) else (None, None)
+    kind = about["dtype"].__name__
+    return {"name": name, "dtype": kind, "scale": scale, "zero_point": zero}
 
 
 def _numbers(array: Array, about: Mapping[str, Any]) -> Array:
@@ -91,7 +145,18 @@ class LiteRT(Target):
     lacks = "float16|bfloat16|float64"
     since = "3.13"
 
-    def options(self, *, int8: bool) -> dict[str, Any]:
+    def write(
+        self, model: Any, path: Path, *, int8: Int8 = False, calibration: Arrays | None = None
+    ) -> None:
+        """Export a Keras model to a file, in 8-bit integers throughout where calibration inputs are given."""
+        if int8 != "full" or calibration is None:
+            super().write(model, path, int8=int8)
+            return
+        from lrcompress.runtimes.integers import write_integers
+
+        write_integers(model, path, self, calibration)
+
+    def options(self, *, int8: Int8) -> dict[str, Any]:
         """Return how weights become 8-bit integers (dynamic range); small ones stay as they are."""
         if not int8:
             return {}

@@ -7,9 +7,12 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lrcompress.errors import TrainingError, one_line
+
+# What becomes 8-bit integers: nothing, the weights, or all that the network computes.
+Int8 = bool | Literal["full"]
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,6 +59,10 @@ class Runtime(ABC):
     def constants(self) -> Iterator[Array]:
         """Yield the weights that the file holds, quantized ones as the numbers they stand for."""
 
+    def integers(self) -> dict[str, Any]:
+        """Return what a file of 8-bit integers takes and gives, and what it computes in float32."""
+        raise NotImplementedError
+
 
 class Target(ABC):
     """A format that models are exported to, and the runtime for it.
@@ -68,7 +75,7 @@ class Target(ABC):
         suffix: What its files end in; empty for a folder.
         packages: What writes and runs it beside TensorFlow.
         runtime: What opens it.
-        has_int8: Whether weights can be 8-bit integers there.
+        has_int8: Whether weights can be 8-bit integers there, and all else, too.
         samples: How many a call takes; None leaves it free.
         lacks: A pattern of the data types that the runtime does not compute in.
         since: The first Keras that exports it, where not all do.
@@ -86,17 +93,26 @@ class Target(ABC):
     lacks: str | None = None
     since: str = ""
 
-    def write(self, model: Any, path: Path, *, int8: bool = False) -> None:
+    def write(
+        self, model: Any, path: Path, *, int8: Int8 = False, calibration: Arrays | None = None
+    ) -> None:
         """Export a Keras model to a file, or into an empty folder.
+
+        Args:
+            model: The Keras model.
+            path: The file or folder.
+            int8: What becomes 8-bit integers.
+            calibration: Scaled inputs that show the range of each activation, where all of it does.
 
         Raises:
             TrainingError: If Keras or a converter cannot.
         """
-        from lrcompress.runtimes.writing import write
+        from lrcompress.runtimes.writing import check_engine, write
 
-        write(model, path, self, int8=int8)
+        check_engine()
+        write(model, path, self, **self.options(int8=int8))
 
-    def options(self, *, int8: bool) -> dict[str, Any]:
+    def options(self, *, int8: Int8) -> dict[str, Any]:
         """Return what Keras' exporter is told beside."""
         return {}
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from lrcompress.errors import LRCompressWarning, TrainingError, one_line
 from lrcompress.runtimes.target import Target, exported_name
 
 
-def write(model: Any, path: Path, target: Target, *, int8: bool = False) -> None:
-    """Export a model's predictions to a file, or into an empty folder."""
+def check_engine() -> None:
+    """Refuse to export under another engine than TensorFlow."""
     engine = keras.backend.backend()
     if engine != "tensorflow":
         msg = (
@@ -25,8 +25,11 @@ def write(model: Any, path: Path, target: Target, *, int8: bool = False) -> None
             "KERAS_BACKEND=tensorflow for this command."
         )
         raise TrainingError(msg, code="export_engine")
+
+
+def write(model: Any, path: Path, target: Target, **options: Any) -> None:
+    """Export a model's predictions to a file, or into an empty folder; options are those of Keras' exporter."""
     model = _as_it_predicts(_in_float32(model, target))
-    options = target.options(int8=int8)
     inputs = keras.tree.map_structure(lambda tensor: _spec(tensor, target.samples), _inputs(model))
     try:
         with _no_notes():
@@ -58,15 +61,24 @@ def _in_float32(model: Any, target: Target) -> Any:
     found = sorted(name for name in policies if re.fullmatch(rf"(mixed_)?({target.lacks})", name))
     if not found:
         return model
-    config = keras.saving.serialize_keras_object(model)
-    config.pop("compile_config", None)
-    twin = keras.saving.deserialize_keras_object(_with_dtype(config, set(found)))
-    twin.set_weights(model.get_weights())
+    twin = changed(model, lambda config: _with_dtype(config, set(found)))
     warnings.warn(
         f"The model computes in {', '.join(found)}, which {target.name} does not run: exported in float32.",
         LRCompressWarning,
         stacklevel=3,
     )
+    return twin
+
+
+def changed(model: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a copy of a model whose config is changed; the model itself where nothing is."""
+    config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)
+    other = change(config)
+    if other == config:
+        return model
+    twin = keras.saving.deserialize_keras_object(other)
+    twin.set_weights(model.get_weights())
     return twin
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.compression import default_output
 from lrcompress.errors import DatasetError
@@ -15,6 +15,9 @@ from lrcompress.records.job import CompressResult
 from lrcompress.records.provenance import name_of
 from lrcompress.verbs.in_memory import takes_live_models
 from lrcompress.verbs.job.job import Job
+
+if TYPE_CHECKING:
+    from lrcompress.runtimes import Int8
 
 
 @takes_live_models("compressed.keras")
@@ -31,7 +34,7 @@ def compress(
     target_size: int | str | None = None,
     epochs: int | None = None,
     export: str | None = None,
-    int8: bool = False,
+    int8: Int8 = False,
     output: str | Path | None = None,
     overwrite: bool = False,
     seed: int = 0,
@@ -58,7 +61,7 @@ def compress(
         target_size: Size of the Keras file, in bytes or as ``"200kB"``.
         epochs: Of fine-tuning; default 2, up to 10 without labels; 0 for none.
         export: ``litert``, ``onnx`` or ``saved-model``, to export it as well.
-        int8: Export with 8-bit weights; see `lrcompress.export`.
+        int8: Export in 8-bit integers: True for the weights, ``"full"`` for all; see `lrcompress.export`.
         output: Default ``<stem>-compressed<suffix>`` in the current directory. Beside it appear its record, its
             report ``<stem>.report.html``, and what is exported.
         overwrite: Replace existing outputs, and begin anew.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +23,13 @@ from lrcompress.verbs.context import find_data, original_of, record_beside
 from lrcompress.verbs.in_memory import takes_live_models
 
 if TYPE_CHECKING:
-    from lrcompress.modelfile import Chain
+    from lrcompress.records.provenance import Origin
     from lrcompress.records.runs import RunRecord
-    from lrcompress.runtimes import Runtime
+    from lrcompress.runtimes import Int8, Runtime
+    from lrcompress.runtimes.measured import Samples
 
-# Of random inputs, and of test data whose outputs are compared one by one.
-RANDOM_SAMPLES, COMPARED_SAMPLES = 100, 1_000
+# Inputs that are drawn, and those that 8-bit activations are calibrated on: TensorFlow's own advice is some hundred.
+RANDOM_SAMPLES, CALIBRATION_SAMPLES = 100, 300
 Quietly = Callable[[], AbstractContextManager[None]]
 
 
@@ -38,7 +38,7 @@ def export(
     model: Any,  # noqa: ANN401  # a path, or a Keras model
     *,
     format: str | None = None,
-    int8: bool = False,
+    int8: Int8 = False,
     against: Any = None,  # noqa: ANN401
     dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
     data_dir: str | Path | None = None,
@@ -57,7 +57,8 @@ def export(
         model: A `.h5`, `.hdf5` or `.keras` file that Keras loads, or a Keras model in memory.
         format: ``litert``, ``onnx`` or ``saved-model``; default by the output's suffix
             (``.tflite``, ``.onnx``, none), or ``litert``.
-        int8: LiteRT only: weights as 8-bit integers (dynamic range).
+        int8: LiteRT only: True for weights as 8-bit integers (dynamic range); ``"full"`` for weights, activations,
+            inputs and outputs, calibrated on training inputs of the data set.
         against: The original, which is exported the same way and timed in turns; default the one that the
             model's run record names.
         dataset: Whose test part to run on, as for `lrcompress.factorize`. Default the one that the model
@@ -73,12 +74,12 @@ def export(
     Raises:
         ModelFileError: If a file cannot be read.
         MissingExtraError: If a package of that format is missing.
-        DatasetError: If the data set asked for is missing or does not fit the model.
+        DatasetError: If the data set asked for is missing or does not fit the model, or ``int8="full"`` finds none.
         OutputError: If the output exists, has another suffix, or cannot be written.
         TrainingError: If Keras cannot load or export the model, or its runtime cannot run it.
         VerificationError: If the outputs are not those of the Keras model.
     """
-    from lrcompress.runtimes import check_packages, choose
+    from lrcompress.runtimes import check_calibration, check_packages, choose
 
     path = Path(model)
     opened = open_for_keras(path)
@@ -98,24 +99,30 @@ def export(
         check_output_folder(place, target.beside, inputs=sources, overwrite=overwrite)
         replaced = replacing_folder(place, target.beside, overwrite=overwrite, like=path)
     opened_original = None if original is None else open_for_keras(original)
+    origins = [opened.origin, *([record.origin] if record else [])]
+    has_data = dataset is not None or any(origin.named for origin in origins)
+    check_calibration(int8, has_data=has_data)
 
     before_keras()
-    from lrcompress.data.arrays import take
+    from lrcompress.data.arrays import count, take
     from lrcompress.live import engine, timing
     from lrcompress.modelfile import find_chains
+    from lrcompress.runtimes.measured import measured, timed
 
     network = timing.runnable(path)
     teacher = None if original is None else timing.runnable(original)
     if original is not None:
         timing.check_same_inputs(path, network, original, teacher)
-    inputs = _find_inputs(network, opened, record, dataset, data_dir, scaling)
+    inputs = _find_inputs(
+        network, origins, record, dataset, data_dir, scaling, calibrate=int8 == "full"
+    )
     chains = find_chains(opened) if opened.tree is not None else ()
     few = take(inputs.x, slice(0, 2))
 
     def made(network: Any, path: Path) -> Runtime:  # noqa: ANN401  # a Keras model
         progress(f"exporting {network.name}", 0, 1)
         with quietly():
-            target.write(network, path, int8=int8)
+            target.write(network, path, int8=int8, calibration=inputs.calibration)
             return target.open(path, network, few)
 
     with replaced as temporary, tempfile.TemporaryDirectory() as folder:
@@ -129,8 +136,8 @@ def export(
                 "bytes_before": _without_optimizer(opened_original),
                 "bytes_after": size_of(copy),
             }
-        found = _measured(network, runtime, inputs, chains, int8=int8)
-        times = _timed(runtime, beside, inputs, seconds)
+        found = measured(network, runtime, inputs, chains, int8=int8)
+        times = timed(runtime, beside, inputs, seconds)
         bytes_after = size_of(temporary)
     result = ExportResult(
         input=path,
@@ -148,6 +155,9 @@ def export(
         cores=engine.cores(),
         versions=engine.versions(),
         record=named,
+        full_integer=None
+        if inputs.calibration is None
+        else runtime.integers() | {"calibration_samples": count(inputs.calibration)},
         **found,
     )
     if record is not None:
@@ -156,32 +166,25 @@ def export(
     return result
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Scaled inputs that both models run on, and where they are from; without labels if random."""
-
-    x: Any
-    about: dict[str, Any]
-    y: Any = None
-    weights: Any = None
-
-
 def _find_inputs(
     model: Any,  # noqa: ANN401  # a Keras model
-    opened: ModelFile,
+    origins: list[Origin],
     record: RunRecord | None,
     dataset: Any,  # noqa: ANN401
     data_dir: str | Path | None,
     scaling: str | None,
-) -> Inputs:
+    *,
+    calibrate: bool,
+) -> Samples:
     """Return the test data that were asked for, else those that file or record names, else random.
 
     Nothing is downloaded that was not asked for.
     """
+    from lrcompress.data.arrays import shuffled, take
     from lrcompress.data.named import NAMED, locate
     from lrcompress.live.outputs import random_inputs
+    from lrcompress.runtimes.measured import Samples
 
-    origins = [opened.origin, *([record.origin] if record else [])]
     reason = "no data set is named"
     try:
         if dataset is not None or any(origin.named for origin in origins):
@@ -193,17 +196,21 @@ def _find_inputs(
             if dataset is None and name in NAMED and locate(name, source.folder) is None:
                 msg = f"data set {name} is not at hand"
                 raise DatasetError(msg)
-            loaded = source.load(whole=not of_run)
+            # What was calibrated is judged on inputs that it was not calibrated on.
+            loaded = source.load(whole=not (of_run or calibrate))
             data = source.prepare(loaded, model)
             (x, y), weights = data.test(), data.split.w_test
             about = {"dataset": loaded.name, "scaling": data.scaling.name, "why_random": None}
-            return Inputs(x, about, y if data.labelled else None, weights)
+            train = data.split.x_train
+            some = take(train, shuffled(train, CALIBRATION_SAMPLES)) if calibrate else None
+            calibration = None if some is None else data.scaling(some)
+            return Samples(x, about, y if data.labelled else None, weights, calibration)
     except LRCompressError as error:
-        if dataset is not None:
+        if dataset is not None or calibrate:
             raise
         reason = str(error)
     about = {"dataset": None, "scaling": None, "why_random": reason}
-    return Inputs(random_inputs(model, RANDOM_SAMPLES), about)
+    return Samples(random_inputs(model, RANDOM_SAMPLES), about)
 
 
 def size_of(path: Path) -> int:
@@ -214,63 +221,3 @@ def size_of(path: Path) -> int:
 
 def _without_optimizer(opened: ModelFile) -> int:
     return opened.size - opened.optimizer_bytes
-
-
-def _measured(
-    network: Any,  # noqa: ANN401  # a Keras model
-    runtime: Runtime,
-    inputs: Inputs,
-    chains: tuple[Chain, ...],
-    *,
-    int8: bool,
-) -> dict[str, Any]:
-    """Return what became of the factors, the difference of outputs, and the errors."""
-    from lrcompress.data.arrays import evenly
-    from lrcompress.live.evaluate import evaluate
-    from lrcompress.measure import compare
-    from lrcompress.runtimes.check import check, difference, factors_kept
-
-    found = difference(network, runtime, evenly(inputs.x, COMPARED_SAMPLES))
-    if not int8:
-        check(found)
-    errors = None
-    if inputs.y is not None:
-        before, after = (
-            evaluate(network, inputs.x, inputs.y, f"test, {name}",
-                     sample_weight=inputs.weights, run=run)
-            for name, run in (("Keras", None), ("exported", runtime))
-        )  # fmt: skip
-        errors = {
-            "keras": before.to_json(),
-            "exported": after.to_json(),
-            "difference": compare(before, after).to_json(),
-        }
-    each = zip(chains, factors_kept([c.kernels for c in chains], runtime), strict=True)
-    layers = tuple(chain.to_json() | {"factors": kept} for chain, kept in each)
-    return {"layers": layers, "difference": asdict(found), "errors": errors}
-
-
-def _timed(
-    runtime: Runtime,
-    beside: Runtime | None,
-    inputs: Inputs,
-    seconds: float,
-) -> dict[str, Any]:
-    """Return seconds at one sample a call, in turns with the original where there is one."""
-    from lrcompress.data.arrays import take
-    from lrcompress.live.timing import interleaved, speed
-
-    one = take(inputs.x, slice(0, 1))
-    calls = {"exported": lambda: runtime(one)}
-    if beside is not None:
-        calls["original"] = lambda: beside(one)
-    found = interleaved(
-        calls,
-        seconds=seconds,
-        after_round=lambda share: progress("timing", round(100 * share), 100),
-    )
-    times: dict[str, Any] = {"exported": found["exported"].to_json()}
-    if beside is not None:
-        ratio = speed(found["original"], found["exported"])
-        times["original"] = {"latency": found["original"].to_json(), "speed": ratio.to_json()}
-    return times

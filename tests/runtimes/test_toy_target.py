@@ -43,7 +43,7 @@ class Npz(Target):
 
     name, title, suffix, runtime = "weights", "NumPy", ".npz", Weights
 
-    def write(self, model: Any, path: Path, *, int8: bool = False) -> None:
+    def write(self, model: Any, path: Path, **bits: Any) -> None:
         """Write them."""
         with path.open("wb") as file:
             np.savez(file, *model.get_weights())

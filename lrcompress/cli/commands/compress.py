@@ -12,6 +12,7 @@ import click
 from lrcompress.cli.commands.export import Format
 from lrcompress.cli.options import (
     data_options,
+    int8_option,
     model_argument,
     output_option,
     overwrite_option,
@@ -19,7 +20,7 @@ from lrcompress.cli.options import (
     validation_option,
 )
 from lrcompress.cli.quiet import nothing_on
-from lrcompress.cli.values import Registered, Size
+from lrcompress.cli.values import Int8Command, Registered, Size
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting.network import budget_in_words
 from lrcompress.reporting.tables import Parts, plain
@@ -39,7 +40,7 @@ from lrcompress.reporting.words import (
 from lrcompress.runtimes import TARGETS
 
 
-@click.command("compress")
+@click.command("compress", cls=Int8Command)
 @model_argument("model")
 @data_options
 @validation_option
@@ -55,8 +56,7 @@ from lrcompress.runtimes import TARGETS
               help="Of fine-tuning; default 2, up to 10 without labels; 0 for none.")  # fmt: skip
 @click.option("--export", type=Format(Registered(lambda: list(TARGETS))),
               help="Export the result, too.")  # fmt: skip
-@click.option("--int8", is_flag=True,
-              help="Export with 8-bit weights; LiteRT if --export is not given.")  # fmt: skip
+@int8_option("LiteRT if --export is not given")
 @output_option("<stem>-compressed<suffix> in the current directory")
 @overwrite_option
 @seed_option

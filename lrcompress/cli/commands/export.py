@@ -11,12 +11,13 @@ import click
 from lrcompress.cli.options import (
     data_options,
     existing_model,
+    int8_option,
     model_argument,
     output_option,
     overwrite_option,
 )
 from lrcompress.cli.quiet import nothing_on
-from lrcompress.cli.values import OneOf, Registered
+from lrcompress.cli.values import Int8Command, OneOf, Registered
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.errors import printable
 from lrcompress.reporting.latency import duration, middle_half, times
@@ -33,6 +34,7 @@ FACTORS = {
 KEPT = ("two", "three")
 # Of more layers only those are named that are no factors any more.
 MOST_LINES = 3
+INT8 = {False: "", True: ", 8-bit weights", "full": ", 8-bit integers"}
 SPEED = {
     "faster": "faster",
     "slower": "slower",
@@ -56,14 +58,12 @@ class Format(OneOf):
         )
 
 
-@click.command("export")
+@click.command("export", cls=Int8Command)
 @model_argument("model")
 @click.option("--format", type=Format(Registered(lambda: list(TARGETS))),
               help=f"Default: by the suffix of --output ({', '.join(t.suffix or 'none' for t in TARGETS.values())}), "
                    f"or {next(iter(TARGETS))}.")  # fmt: skip
-@click.option("--int8", is_flag=True,
-              help=f"{', '.join(t.title for t in TARGETS.values() if t.has_int8)}: weights as 8-bit integers "
-                   "(dynamic range).")  # fmt: skip
+@int8_option(", ".join(t.title for t in TARGETS.values() if t.has_int8))
 @click.option("--against", type=click.Path(path_type=Path), callback=existing_model, metavar="FILE",
               help="The original, exported the same way and timed in turns. Default: as recorded.")  # fmt: skip
 @data_options
@@ -83,6 +83,7 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     Example:
         lrcompress export model-rank4.h5
         lrcompress export model-rank4.h5 --int8
+        lrcompress export model-rank4.h5 --int8 full --dataset mnist
         lrcompress export model-rank4.h5 -o model.onnx --dataset mnist
     """  # noqa: D301
     from lrcompress.verbs.export import export
@@ -100,7 +101,7 @@ def render(result: dict[str, Any]) -> Parts:
     entries = [result | {"model": result["input"]}]
     if result["original"] is not None:
         entries.insert(0, result["original"])
-    form = TARGETS[result["format"]].title + (", 8-bit weights" if result["int8"] else "")
+    form = TARGETS[result["format"]].title + INT8[result["int8"]]
     columns = [
         ("model", of("model", lambda path: PurePath(path).name)),
         ("Keras file", of("bytes_before", size)),
@@ -109,8 +110,37 @@ def render(result: dict[str, Any]) -> Parts:
         ("middle half", of("latency", middle_half)),
         ("runs", of("latency", lambda timed: count(timed["runs"]))),
     ]
-    lines = [*_factors(result), *_outputs(result), *_errors(result), *_latency(result)]
+    lines = [
+        *_integers(result), *_factors(result), *_outputs(result), *_errors(result), *_latency(result)
+    ]  # fmt: skip
     return [grid("Exported", columns, entries), plain([*lines, f"wrote {result['output']}"])]
+
+
+def _integers(result: dict[str, Any]) -> list[str]:
+    """Return in which numbers a file of 8-bit integers computes, and what it takes and gives."""
+    found = result["full_integer"]
+    if found is None:
+        return []
+    floats = ", ".join(found["float_operations"])
+    lines = [
+        f"weights and activations are 8-bit integers; calibrated on {count(found['calibration_samples'])} training "
+        "samples",
+        *[f"input {_numbers(one)}" for one in found["inputs"]],
+        *[f"output {_numbers(one)}" for one in found["outputs"]],
+    ]
+    if floats:
+        lines.append(f"still in float32, for want of 8-bit operations in LiteRT: {floats}")
+    return lines
+
+
+def _numbers(tensor: dict[str, Any]) -> str:
+    """Return what the integers of an input or output stand for."""
+    name = f"{printable(tensor['name'])}: {tensor['dtype']}"
+    if tensor["scale"] is None:
+        return name
+    zero = tensor["zero_point"]
+    shift = f"(q {'+' if zero < 0 else '-'} {abs(zero)})" if zero else "q"
+    return f"{name}, q stands for {tensor['scale']:.6g} {shift}"
 
 
 def _factors(result: dict[str, Any]) -> list[str]:

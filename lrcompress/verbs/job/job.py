@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import LRCompressError, RankError, TrainingError
 from lrcompress.events import remark, stage
@@ -17,6 +17,9 @@ from lrcompress.records import runs
 from lrcompress.records.job import CompressResult
 from lrcompress.verbs.in_memory import loaded
 from lrcompress.verbs.job.tuned import decide, decision_on, drop
+
+if TYPE_CHECKING:
+    from lrcompress.runtimes import Int8
 
 # Where no choice of layers keeps to the default budget on data: so little that training may recover it.
 LITTLE = 0.1
@@ -33,7 +36,7 @@ class Job:
     given: dict[str, Any]
     validation: Any
     epochs: int | None
-    wanted: tuple[str | None, bool] | None
+    wanted: tuple[str | None, Int8] | None
     quietly: Callable[[], AbstractContextManager[None]]
     asked: dict[str, Any]
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -75,7 +78,9 @@ class Job:
         """Return where the export and the report go; refuse a format that is not there."""
         exported = None
         if self.wanted is not None:
-            from lrcompress.runtimes import check_packages, choose
+            from lrcompress.runtimes import check_calibration, check_packages, choose
+
+            check_calibration(self.wanted[1], has_data=self.given["dataset"] is not None)
 
             form, place = choose(self.output, self.wanted[0], None, int8=self.wanted[1])
             check_packages(form)
