@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import math
 import runpy
 from collections.abc import Callable
@@ -66,12 +67,16 @@ def test_language_model_through_the_commands(
     script["main"]()
     run("factorize", "language_model.keras", "--dataset", "language_model.npz", "--rank", 4)
     tuned = run("finetune", "--epochs", 1)
+    by_drop = run("factorize", "language_model.keras", "--dataset", "language_model.npz",
+                  "--max-drop", "20%", "--method", "whitened", "-o", "by-drop.keras")  # fmt: skip
 
     full, small = lrcompress.evaluate(
         ["language_model.keras", "language_model-rank4-finetuned.keras"],
         dataset="language_model.npz",
     )
     assert tuned.exit_code == 0, tuned.stderr
+    assert by_drop.exit_code == 0, by_drop.stderr
+    assert "loses at most 20 % of perplexity on held-out data" in by_drop.stdout
     assert full.scaling == "as-is"
     assert full.samples == np.load("language_model.npz")["y_test"].size
     # A model that knows nothing has a perplexity as large as the vocabulary.
@@ -80,3 +85,43 @@ def test_language_model_through_the_commands(
     before, model = (load_model(Path(found.model)) for found in (full, small))
     assert model.output_shape == (None, script["TINY"].steps, script["TINY"].vocabulary)
     assert model.count_params() < before.count_params()
+
+
+def test_perplexity_is_the_measure_of_many_words(run: Callable[..., Result]) -> None:
+    """From 100 words at each step on it is told first, chosen by, and written down; not of other models."""
+    import keras
+
+    words = keras.Input((5,), dtype="int32")
+    rows = keras.layers.Embedding(120, 8)(words)
+    keras.Model(words, keras.layers.Dense(120, activation="softmax", name="next")(rows)).save(
+        "m.keras"
+    )
+    keras.Model(words, keras.layers.Dense(2)(keras.layers.Flatten()(rows))).save("other.keras")
+    x = np.random.default_rng(0).integers(0, 120, (60, 6))
+    given = {"x_train": x[:40, :5], "x_test": x[40:, :5]}
+    np.savez("d.npz", **given, y_train=x[:40, 1:], y_test=x[40:, 1:])
+    np.savez("numbers.npz", **given, y_train=x[:40, :2] / 9, y_test=x[40:, :2] / 9)
+
+    made = run("factorize", "m.keras", "--dataset", "d.npz", "--method", "whitened", "--force")
+    told = run("evaluate", "m.keras", "--dataset", "d.npz")
+    swept = run(
+        "sweep", "m.keras", "--ranks", "2,4", "--dataset", "d.npz", "--method", "svd", "--json"
+    )
+    shown = run("report", "m-rank1.keras", "--format", "markdown")
+    refused = run(
+        "factorize", "other.keras", "--dataset", "numbers.npz", "--max-drop", "1%", "--force"
+    )
+
+    assert made.exit_code == 0, made.stderr
+    assert "loses at most 1 % of perplexity" in made.stdout
+    assert "test data perplexity 120" in made.stdout
+    assert "perplexity 120" in told.stdout and "top-1 error" in told.stdout
+    rows = json.loads(swept.stdout)["rows"]
+    assert [row["measure"] for row in rows] == ["perplexity"] * 2
+    assert rows[0]["held_out_perplexity_rise"] == pytest.approx(
+        100 * math.expm1(rows[0]["output_error"])
+    )
+    assert "perplexity 120" in shown.stdout
+    assert refused.exit_code == 1
+    assert "in percent of perplexity" in refused.stderr
+    assert run("factorize", "m.keras", "--max-drop", "some").exit_code == 2

@@ -97,6 +97,28 @@ class Size(click.ParamType[int]):
             self.fail(f"{error}.", param, ctx)
 
 
+class Drop(click.ParamType[str]):
+    """What may be lost: points of error (0.5), or percent of perplexity (1%)."""
+
+    name = "drop"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  # as click has it
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        """Return it as `lrcompress.factorize` takes it."""
+        try:
+            found = float(str(value).removesuffix("%"))
+        except ValueError:
+            found = -1.0
+        if not 0 <= found < float("inf"):
+            msg = f"{value!r} is no drop; expected points of error (0.5), or percent of perplexity (1%)."
+            self.fail(msg, param, ctx)
+        return str(value)
+
+
 def list_of(
     what: str, example: str, read: Callable[[str], Word], names: Sequence[str] = ()
 ) -> Callable[[click.Context, click.Parameter, str | None], tuple[Word, ...] | None]:

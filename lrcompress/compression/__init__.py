@@ -6,6 +6,7 @@ What only data (`head_trial`) or several layers (`allocate`) need is imported wh
 from __future__ import annotations
 
 from lrcompress.compression.choose import RULES, Asked, Found, Joint, Rule, choose_rank, pick
+from lrcompress.compression.drop import DROPS, MaxRise, drop_rule
 from lrcompress.compression.layer import LayerTask
 from lrcompress.compression.request import (
     Request,
@@ -18,17 +19,20 @@ from lrcompress.compression.request import (
     same_format,
 )
 from lrcompress.compression.run import Convert, Source, check_target, factorize_file, find_source
-from lrcompress.compression.trial import Calibration, Matrices, Outcome, Trial
+from lrcompress.compression.trial import Calibration, Counted, Matrices, Outcome, Trial
 
 __all__ = [
+    "DROPS",
     "RULES",
     "Asked",
     "Calibration",
     "Convert",
+    "Counted",
     "Found",
     "Joint",
     "LayerTask",
     "Matrices",
+    "MaxRise",
     "Outcome",
     "Request",
     "Rule",
@@ -40,6 +44,7 @@ __all__ = [
     "check_target",
     "choose_rank",
     "default_output",
+    "drop_rule",
     "factorize_file",
     "find_source",
     "largest_useful",

@@ -26,7 +26,7 @@ def factorize_several(tasks: Sequence[LayerTask], request: Request) -> Shared:
         RankError: If no ranks fit the request.
         KernelError: If a kernel or its inputs are not finite; names the layer.
     """
-    asked = pick(request, tells_errors=tasks[0].tells_errors)
+    asked = pick(request, tasks[0].counts)
     if isinstance(asked.rule, Rank):
         return _at_one_rank(tasks, asked, every_dense=request.every_dense)
     for task in tasks:

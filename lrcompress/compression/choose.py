@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from lrcompress.compression.drop import MaxDrop
+from lrcompress.compression.drop import DROPS, MaxDrop, MaxRise
 from lrcompress.compression.layer import Factorized, LayerTask
 from lrcompress.compression.request import Request, check_layer
 from lrcompress.compression.shares import Energy, Reduction
+from lrcompress.compression.trial import Counted
 from lrcompress.errors import RankError
 from lrcompress.records.results import RankChoice
 
@@ -67,9 +68,13 @@ class Rank:
         return (asked.least,) * len(tasks), "as asked"
 
 
-RULES: dict[str, Rule] = {rule.name: rule for rule in (Rank(), Energy(), Reduction(), MaxDrop())}
-# Where the user names none: with data that tell errors, and without.
-DEFAULTS = {True: ("max_drop", 0.5), False: ("energy", 0.95)}
+RULES: dict[str, Rule] = {
+    rule.name: rule for rule in (Rank(), Energy(), Reduction(), MaxDrop(), MaxRise())
+}
+# Where the user names none: by what data count a drop in, and without.
+DEFAULTS: dict[Counted | None, tuple[str, float]] = {
+    "points": DROPS["points"], "perplexity": DROPS["perplexity"], None: ("energy", 0.95),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,8 @@ class Asked:
         return RankChoice(rank, name, self.value, self.default, found, f"rank {rank}, {text}{why}")
 
 
-def pick(request: Request, *, tells_errors: bool) -> Asked:
-    """Return the one rule given, or the default.
+def pick(request: Request, counts: Counted | None) -> Asked:
+    """Return the one rule given, or the default by what data count a drop in.
 
     Raises:
         RankError: If several are given, or one is out of its range or lacks its data.
@@ -109,10 +114,10 @@ def pick(request: Request, *, tells_errors: bool) -> Asked:
         names = ", ".join(name for name, _ in given)
         msg = f"Received {names}; expected one of {', '.join(RULES)}."
         raise RankError(msg, code="several_rules")
-    name, value = given[0] if given else DEFAULTS[tells_errors]
+    name, value = given[0] if given else DEFAULTS[counts]
     rule = RULES[name]
     rule.check(value)
-    if rule.by_errors and not tells_errors:
+    if rule.by_errors and counts is None:
         *others, last = (f"--{rule.name}" for rule in RULES.values() if not rule.by_errors)
         others_or = f"{', '.join(others)} or {last}"
         msg = f"{name} needs data to measure the error on; give --dataset, or {others_or}."
@@ -141,4 +146,4 @@ def factorize_layer(task: LayerTask, request: Request) -> Factorized:
         RankError: If no rank fits the request.
         KernelError: If the kernel or the inputs are not finite; names the layer.
     """
-    return task.factorized(choose_rank(task, pick(request, tells_errors=task.tells_errors)))
+    return task.factorized(choose_rank(task, pick(request, task.counts)))

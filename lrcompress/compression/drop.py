@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lrcompress.compression.layer import LayerTask
 from lrcompress.compression.request import largest_useful
-from lrcompress.compression.trial import Matrices
+from lrcompress.compression.trial import Counted, Matrices, Outcome
 from lrcompress.errors import RankError
 from lrcompress.events import progress
 from lrcompress.lowrank import rank_grid
@@ -21,16 +21,58 @@ if TYPE_CHECKING:
 BETWEEN = 6
 
 
+# Where the user says nothing, by what a drop is counted in.
+DropName = Literal["max_drop", "max_perplexity_rise"]
+DROPS: dict[Counted, tuple[DropName, float]] = {
+    "points": ("max_drop", 0.5),
+    "perplexity": ("max_perplexity_rise", 1.0),
+}
+
+
+def drop_rule(value: float | str) -> tuple[DropName, float]:
+    """Return the rule and the number of a largest drop: of points, or with a percent sign of perplexity.
+
+    >>> drop_rule(0.5), drop_rule("1%")
+    (('max_drop', 0.5), ('max_perplexity_rise', 1.0))
+
+    Raises:
+        RankError: If it is neither.
+    """
+    number, percent, rest = str(value).partition("%")
+    name: DropName = "max_perplexity_rise" if percent else "max_drop"
+    try:
+        if rest.strip() or isinstance(value, bool):
+            raise ValueError
+        found = float(number)
+    except ValueError as error:
+        msg = f"max_drop must be points of error (0.5), or percent of perplexity ('1%'). Received: {value!r}."
+        raise RankError(msg, code="bad_rule") from error
+    return name, found
+
+
 class MaxDrop:
     """The smallest ranks that lose at most some points."""
 
     name, by_errors = "max_drop", True
+    # The last digits and the unit of what is lost, and the unit in words.
+    unit, of = " pt", "percentage points"
 
     def check(self, value: float) -> None:
-        """Refuse what is no number of points."""
+        """Refuse what cannot be lost."""
         if not (value >= 0 and math.isfinite(value)):
-            msg = f"max_drop must be percentage points, 0 or more. Received: {value}."
+            msg = f"max_drop must be {self.of}, 0 or more. Received: {value}."
             raise RankError(msg, code="bad_rule")
+
+    def lost(self, outcome: Outcome) -> float:
+        """Return what was lost."""
+        return outcome.drop or 0.0
+
+    def words(self, value: float) -> str:
+        """Return an allowance in words."""
+        return f"{value:g} point{'' if value == 1 else 's'}"
+
+    def _found(self, task: LayerTask, ranks: Sequence[int]) -> dict[int, float]:
+        return {rank: self.lost(found) for rank, found in task.outcomes(ranks).items()}
 
     def alone(self, task: LayerTask, asked: Asked) -> Found:
         """Return the smallest rank from which on every measured drop is allowed.
@@ -42,11 +84,11 @@ class MaxDrop:
         if most < 1:
             msg = "No rank makes this layer smaller, so none can be chosen by max_drop."
             raise RankError(msg, code="nothing_to_gain")
-        found = dict(task.drops(rank_grid(most)))
+        found = self._found(task, rank_grid(most))
         if found[most] > value:
             msg = (
-                f"Even rank {most}, the largest that saves anything, loses {found[most]:.2f} points "
-                f"{task.judged}; {value:g} were allowed: raise --max-drop, or give --rank and fine-tune."
+                f"Even rank {most}, the largest that saves anything, loses {found[most]:.2f}{self.unit} "
+                f"{task.judged}; {self.words(value)} may be lost: raise --max-drop, or give --rank and fine-tune."
             )
             raise RankError(msg, code="max_drop_unreachable")
         while True:
@@ -57,10 +99,10 @@ class MaxDrop:
             if rank - below <= 1:
                 break
             step = max((rank - below) // BETWEEN, 1)
-            found |= task.drops(list(range(rank - step, below, -step)))
+            found |= self._found(task, list(range(rank - step, below, -step)))
         near = {r: found[r] for r in (rank - 1, rank, rank + 1) if r in found}
-        beside = ", ".join(f"rank {r}: {lost:.2f} pt" for r, lost in sorted(near.items()))
-        text = f"the smallest rank that loses at most {_points(value)} {task.judged} ({beside})"
+        beside = ", ".join(f"rank {r}: {lost:.2f}{self.unit}" for r, lost in sorted(near.items()))
+        text = f"the smallest rank that loses at most {self.words(value)} {task.judged} ({beside})"
         return rank, near, text
 
     def together(self, tasks: Sequence[LayerTask], curves: Sequence[Curve], asked: Asked) -> Joint:
@@ -78,7 +120,7 @@ class MaxDrop:
                 for task, rank, grid in zip(tasks, path[middle], grids, strict=True)
                 if rank is not None
             }
-            lost = tasks[0].trial(matrices, "trying all together").drop or 0.0
+            lost = self.lost(tasks[0].trial(matrices, "trying all together"))
             progress(
                 "looking for the smallest within the drop", len(path) - (high - low), len(path)
             )
@@ -86,15 +128,26 @@ class MaxDrop:
         judged = tasks[0].judged
         if all(rank is None for rank in path[high]):
             msg = (
-                f"No ranks of these {len(tasks)} layers lose at most {_points(value)} "
+                f"No ranks of these {len(tasks)} layers lose at most {self.words(value)} "
                 f"{judged}; raise --max-drop, or give --reduction and fine-tune."
             )
             raise RankError(msg, code="max_drop_unreachable")
-        return path[high], f"to lose at most {_points(value)} {judged}"
+        return path[high], f"to lose at most {self.words(value)} {judged}"
 
 
-def _points(value: float) -> str:
-    return f"{value:g} point{'' if value == 1 else 's'}"
+class MaxRise(MaxDrop):
+    """The smallest ranks at which perplexity rises by at most some percent."""
+
+    name = "max_perplexity_rise"
+    unit, of = " %", "percent of perplexity"
+
+    def lost(self, outcome: Outcome) -> float:
+        """Return by how many percent it rose."""
+        return outcome.rise or 0.0
+
+    def words(self, value: float) -> str:
+        """Return an allowance in words."""
+        return f"{value:g} % of perplexity"
 
 
 def _rounded(path: Allocations, grids: Sequence[Sequence[int]]) -> Allocations:

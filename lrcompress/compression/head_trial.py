@@ -5,15 +5,28 @@ All that follows such a head keeps the order of the classes, so the network belo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.compression.trial import Matrices, Outcome
+from lrcompress.compression.trial import Counted, Matrices, Outcome
 from lrcompress.lowrank import each
-from lrcompress.measure import Judge, Judged, classes_of, from_logits
+from lrcompress.measure import (
+    SCORERS,
+    Evaluation,
+    Judge,
+    Judged,
+    Scores,
+    classes_of,
+    from_logits,
+    is_language,
+    rise,
+    summarize,
+    tells_perplexity,
+)
 
 # Logits that a core holds at one time.
 BLOCK = 2**21
@@ -31,6 +44,7 @@ class HeadTrial:
         *,
         ending: str,
         by_labels: bool = True,
+        decided: bool = False,
     ) -> None:
         """Hold the original; nothing is computed yet.
 
@@ -41,7 +55,9 @@ class HeadTrial:
             labels: Class numbers, (...); inputs with a negative one do not count.
             ending: What follows: softmax along the classes, sigmoid, or another name for nothing.
             by_labels: Whether the labels are new to the original, and a drop counts them.
+            decided: Whether the labels are what the original decides.
         """
+        self._axes, self._of_original = labels.ndim, decided
         self._x, self._y = inputs.reshape(-1, inputs.shape[-1]), labels.reshape(-1)
         if self._y.min(initial=0) < 0:
             counted = self._y >= 0
@@ -50,38 +66,89 @@ class HeadTrial:
         self._bias = np.zeros(kernel.shape[1], np.float32) if bias is None else bias.astype("f4")
         self._ending, self._by_labels = ending, by_labels
 
+    @property
+    def counts(self) -> Counted:
+        """Points, or of a language model perplexity."""
+        at_steps = is_language(self._kernel.shape[1], self._axes)
+        return "perplexity" if at_steps else "points"
+
     @cached_property
     def original(self) -> Outcome:
         """What the head does as it is."""
-        wrong = self._decided != self._y
-        return Outcome(0.0, 100.0, 100 * float(wrong.mean()), wrong, 0.0)
+        found, _ = self._as_it_is
+        rise = 0.0 if self._tells_rise else None
+        return Outcome(0.0, 100.0, found.error_rate, found.wrong, 0.0, rise, found)
+
+    @cached_property
+    def _as_it_is(self) -> tuple[Evaluation, NDArray[np.int64]]:
+        """What the labels tell of the head, and the classes that it picks."""
+
+        def measure(block: slice) -> tuple[Scores, NDArray[np.int64]]:
+            logits = self._raw(block)
+            return self._scores(logits, block), classes_of(logits, is_logits=True)
+
+        scores, picked = zip(*each(measure, self._blocks()), strict=True)
+        return self._evaluation(scores), np.concatenate(picked)
 
     def __call__(self, matrices: Matrices, task: str = "") -> Outcome:  # nobody waits
         """Measure one head; a bias of None keeps the layer's own."""
         (factors,) = matrices.values()
         first, second = factors.B.astype(np.float32), factors.C.astype(np.float32)
         bias = self._bias if factors.bias is None else factors.bias.astype(np.float32)
+        is_sure = self._ending in ("softmax", "sigmoid")
 
-        def measure(block: slice) -> tuple[float, float, int, NDArray[np.int64]]:
+        def measure(block: slice) -> tuple[float, float, float, int, NDArray[np.int64], Scores]:
             old, new = self._raw(block), (self._x[block] @ first) @ second + bias
-            spread = float(np.square(old - self._mean).sum(dtype=np.float64))
+            spread = 0.0 if is_sure else float(np.square(old - self._mean).sum(dtype=np.float64))
             picked = classes_of(new, is_logits=True)
             same = int((picked == classes_of(old, is_logits=True)).sum())
-            return from_logits(old, new, self._ending), spread, same, picked
+            apart = from_logits(old, new, self._ending)
+            # What a softmax would make of logits that the model leaves to the loss.
+            divergence = apart
+            if self._tells_rise and self._ending != "softmax":
+                pair = self._as_softmax(old), self._as_softmax(new)
+                divergence = from_logits(*pair, "softmax")
+            return apart, divergence, spread, same, picked, self._scores(new, block)
 
-        apart, spread, same, picked = zip(*each(measure, self._blocks()), strict=True)
-        scale = len(self._x) if self._ending in ("softmax", "sigmoid") else sum(spread) or 1.0
-        found = np.concatenate(picked)
-        wrong = found != self._y
+        apart, divergence, spread, same, picked, scores = zip(
+            *each(measure, self._blocks()), strict=True
+        )
+        scale = len(self._x) if is_sure else sum(spread) or 1.0
         judge, before = self._judge
+        found = np.concatenate(picked)
+        # A divergence is never negative but for rounding.
+        evaluation = self._evaluation(scores)
         return Outcome(
-            # A divergence is never negative but for rounding.
             output_error=max(sum(apart) / scale, 0.0),
             agreement=100 * sum(same) / len(self._x),
-            error_rate=100 * float(wrong.mean()),
-            wrong=wrong,
+            error_rate=evaluation.error_rate,
+            wrong=evaluation.wrong,
             drop=before.drop_to(judge(found, self._logits_at(found))),
+            rise=self._rise(max(sum(divergence) / len(self._x), 0.0), evaluation),
+            evaluation=evaluation,
         )
+
+    @property
+    def _tells_rise(self) -> bool:
+        return tells_perplexity(self._kernel.shape[1], self._axes)
+
+    def _rise(self, divergence: float, found: Evaluation) -> float | None:
+        if not self._tells_rise:
+            return None
+        if self._of_original or not self._by_labels:
+            return rise(divergence)
+        return rise(found.loss - self._as_it_is[0].loss)
+
+    def _scores(self, logits: NDArray[np.float32], rows: slice) -> Scores:
+        """Return what single predictions are worth."""
+        return SCORERS["classes"](self._as_softmax(logits), self._y[rows], is_logits=True)
+
+    def _evaluation(self, scores: Sequence[Scores]) -> Evaluation:
+        whole = {key: np.concatenate([part[key] for part in scores]) for key in scores[0]}
+        return summarize(
+            "classes", whole, None,
+            axes=self._axes, units=self._kernel.shape[1], decided=self._of_original,
+        )  # fmt: skip
 
     @cached_property
     def _mean(self) -> NDArray[np.float32]:
@@ -89,22 +156,21 @@ class HeadTrial:
         return np.asarray(mean, np.float32)
 
     @cached_property
-    def _decided(self) -> NDArray[np.int64]:
-        found = each(lambda b: classes_of(self._raw(b), is_logits=True), self._blocks())
-        return np.concatenate(found)
-
-    @cached_property
     def _judge(self) -> tuple[Judge, Judged]:
         """A judge of predictions, and what it says of the original's."""
         judge = Judge(self._y, self._logits, by_labels=self._by_labels)
-        return judge, judge(self._decided, self._logits_at(self._decided))
+        picked = self._as_it_is[1]
+        return judge, judge(picked, self._logits_at(picked))
 
     def _raw(self, rows: slice) -> NDArray[np.float32]:
         return np.asarray(self._x[rows] @ self._kernel + self._bias)
 
     def _logits(self, rows: slice) -> NDArray[np.float32]:
-        """Return logits of all classes, whose softmax says how likely each is: two of a single unit."""
-        values = self._raw(rows)
+        """Return logits of all classes, whose softmax says how likely each is."""
+        return self._as_softmax(self._raw(rows))
+
+    def _as_softmax(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return logits for a softmax: two of a single unit; of several sigmoids, which need not sum to one."""
         if values.shape[-1] == 1:
             return np.concatenate([np.zeros_like(values), values], axis=-1)
         return values if self._ending != "sigmoid" else -np.logaddexp(np.float32(0), -values)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.compression.request import Request, Target
-from lrcompress.compression.trial import Calibration, Trial
+from lrcompress.compression.trial import Calibration, Counted, Outcome, Trial
 from lrcompress.errors import KernelError, RankError
 from lrcompress.lowrank import (
     METHODS,
@@ -147,13 +147,13 @@ class LayerTask:
         return bool(METHODS[self.method].closed_form)
 
     @property
-    def tells_errors(self) -> bool:
-        """Whether held-out data tell what is wrong."""
+    def counts(self) -> Counted | None:
+        """In what held-out data count a drop; None where they tell none."""
         if self.calibration is None:
-            return False
+            return None
         # A kernel that is not finite is refused by name, before anything is measured by it.
         _ = self.kernel
-        return self.calibration.tells_errors
+        return self.calibration.counts
 
     @property
     def trial(self) -> Trial:
@@ -168,10 +168,10 @@ class LayerTask:
         """How a drop is judged, in words."""
         return "" if self.calibration is None else self.calibration.judged
 
-    def drops(self, ranks: Sequence[int]) -> dict[int, float]:
-        """Return what the layer loses at some ranks, in points, on held-out data."""
+    def outcomes(self, ranks: Sequence[int]) -> dict[int, Outcome]:
+        """Return what the layer does at some ranks on held-out data."""
         found = self.at_ranks(ranks)
-        return {r: self.trial({self.layer: found[r]}, f"rank {r}").drop or 0.0 for r in ranks}
+        return {r: self.trial({self.layer: found[r]}, f"rank {r}") for r in ranks}
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:

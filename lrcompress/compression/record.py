@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.compression.choose import RULES
 from lrcompress.compression.layer import Factorized
 from lrcompress.compression.request import Request
 from lrcompress.compression.trial import Calibration
@@ -134,7 +133,7 @@ def about_calibration(layers: Sequence[Factorized], calibration: Calibration | N
         warnings += [f"Layer {path!r}: {line}" for line in lines]
     for found in layers[:1]:
         least = 100 / calibration.counted if calibration.counted else 0.0
-        if RULES[found.choice.rule].by_errors and 0 < found.choice.asked < least:
+        if found.choice.rule == "max_drop" and 0 < found.choice.asked < least:
             warnings.append(
                 f"{calibration.counted} held-out predictions decided the rank: each weighs {least:.2f} points, so "
                 f"a drop of {found.choice.asked:g} is none at all; --max-drop {math.ceil(least)} allows one."

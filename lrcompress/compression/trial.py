@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,9 @@ class Outcome:
         wrong: Which predictions of a classifier are wrong, for paired comparisons; None without
             labels, for other models, and where samples have weights.
         drop: What it loses, in points, see `measure.drop`; None as `error_rate` is.
-        evaluation: By the labels; None without, and of a head alone.
+        rise: By how many percent its perplexity is higher; None where that is no measure. Where the
+            labels are not new to the original, by the original's own probabilities.
+        evaluation: By the labels; None without.
     """
 
     output_error: float
@@ -42,11 +44,20 @@ class Outcome:
     error_rate: float | None
     wrong: NDArray[np.bool_] | None = None
     drop: float | None = None
+    rise: float | None = None
     evaluation: Evaluation | None = None
+
+
+# What a drop is counted in where the user does not say.
+Counted = Literal["points", "perplexity"]
 
 
 class Trial(Protocol):
     """A network, or its head alone, in which matrices are tried."""
+
+    @property
+    def counts(self) -> Counted | None:
+        """In what its drop is counted; None where outputs are numbers."""
 
     @property
     def original(self) -> Outcome:
@@ -73,6 +84,6 @@ class Calibration:
     counted: int = 0
 
     @property
-    def tells_errors(self) -> bool:
-        """Whether what is wrong can be counted, which it cannot where outputs are numbers."""
-        return self.trial is not None and self.trial.original.error_rate is not None
+    def counts(self) -> Counted | None:
+        """In what a drop is counted; None where nothing is measured, or outputs are numbers."""
+        return None if self.trial is None else self.trial.counts

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.compression import Calibration, Target, Trial
+from lrcompress.compression import Calibration, Counted, MaxRise, Target, Trial
 from lrcompress.compression.head_trial import HeadTrial
 from lrcompress.data.arrays import Arrays, count, evenly, take
 from lrcompress.errors import RankError
 from lrcompress.live.activations import inputs_of, layer_inputs, samples_for
 from lrcompress.live.network import Networks
-from lrcompress.live.outputs import reached_by
+from lrcompress.live.outputs import outputs_of, reached_by
 from lrcompress.live.predict import left_out
 from lrcompress.live.prepare import Prepared, countable
 from lrcompress.live.trial import NetworkTrial
 from lrcompress.lowrank import learns_from, most_inputs
-from lrcompress.measure import kind_of
+from lrcompress.measure import MANY_CLASSES, is_language, kind_of, tells_perplexity
 from lrcompress.modelfile import ModelFile, read_bias, read_kernel
 
 # Of a whole network: more calibration inputs gain little; to rank candidates by, fewer do.
@@ -91,7 +91,8 @@ class LiveModel:
         return Networks(
             scaling(some), scaling(take(split.x_val, judges)), take(split.y_val, judges),
             None if split.w_val is None else split.w_val[judges],
-            by_labels=self.data.by_labels, original=self.keras_model,
+            by_labels=self.data.by_labels, decided=not self.data.labelled,
+            original=self.keras_model,
         ), count(some)  # fmt: skip
 
     def test_trial(self, target: Target) -> Trial:
@@ -105,18 +106,30 @@ class LiveModel:
         padding = left_out(self.keras_model, self.data.scaling(self.data.split.x_val))
         return self.data.description | {"calibration_samples": samples, "padding": padding}
 
-    def check_drop(self, targets: Sequence[Target] | None, name: str) -> None:
-        """Refuse a largest drop where nothing is right or wrong, for the data set of that name.
+    @property
+    def counts(self) -> Counted | None:
+        """In what a drop of the whole network is counted; None where an output is numbers."""
+        labels = self._labels(None)
+        if any(kind_of(found) == "regression" for found in labels.values()):
+            return None
+        return "perplexity" if self._tells(is_language, labels) else "points"
+
+    def check_drop(self, targets: Sequence[Target] | None, name: str, rule: str) -> None:
+        """Refuse a largest drop where it cannot be counted, for the data set of that name.
 
         Of None instead of some layers all outputs are looked at.
 
         Raises:
-            RankError: If an output that the layers lead to is numbers.
+            RankError: If an output that the layers lead to is numbers, or has no perplexity.
         """
-        y = self.data.split.y_val
-        labels = y if isinstance(y, dict) else {"": y}
-        if targets is not None and isinstance(y, dict):
-            labels = {out: y[out] for out in self._outputs(targets)}
+        labels = self._labels(targets)
+        if rule == MaxRise.name and not self._tells(tells_perplexity, labels):
+            msg = (
+                f"Received a largest drop in percent of perplexity, which {name} does not tell; expected class "
+                f"numbers for one output of {MANY_CLASSES} classes or more, or at each step of a sequence: give "
+                "percentage points (--max-drop 0.5)."
+            )
+            raise RankError(msg, code="no_perplexity")
         numbers = [out for out, found in labels.items() if kind_of(found) == "regression"]
         if not numbers:
             return
@@ -132,6 +145,21 @@ class LiveModel:
                 "of this model are classes; give labels, or --rank, --energy or --reduction."
             )
         raise RankError(msg, code="no_error_rate")
+
+    def _labels(self, targets: Sequence[Target] | None) -> dict[str, NDArray[Any]]:
+        """Return the held-out labels of the outputs that some layers lead to, or of all."""
+        y = self.data.split.y_val
+        if not isinstance(y, dict):
+            return {"": y}
+        return y if targets is None else {out: y[out] for out in self._outputs(targets)}
+
+    def _tells(self, measure: Callable[[int, int], bool], labels: dict[str, NDArray[Any]]) -> bool:
+        """Return whether the labels are the classes of one output for which a measure is meant."""
+        (found, *others), outputs = labels.values(), outputs_of(self.keras_model)
+        units = next(
+            out.shape[-1] or 0 for out in outputs if out.name in labels or len(outputs) == 1
+        )
+        return not others and kind_of(found) == "classes" and measure(units, found.ndim)
 
     def _trial(
         self,
@@ -151,10 +179,14 @@ class LiveModel:
             if inputs.shape[:-1] == labels.shape:
                 kernel, bias = read_kernel(self.opened, layer), read_bias(self.opened, layer)
                 ending = "softmax" if layer.softmax else layer.activation
-                return HeadTrial(kernel, bias, inputs, labels, ending=ending, by_labels=by_labels)
+                return HeadTrial(
+                    kernel, bias, inputs, labels,
+                    ending=ending, by_labels=by_labels, decided=not self.data.labelled,
+                )  # fmt: skip
         return NetworkTrial(
             self.keras_model, x, y, task,
             outputs=self._outputs(targets), sample_weight=weights, by_labels=by_labels,
+            decided=not self.data.labelled,
         )  # fmt: skip
 
     def _outputs(self, targets: Sequence[Target]) -> list[str]:

@@ -13,14 +13,7 @@ from lrcompress.data.model_output import Output
 from lrcompress.errors import DatasetError
 from lrcompress.live.outputs import output_names, outputs_of
 from lrcompress.live.predict import Mask, Run, masked_weights, masks_of, run_over, spread
-from lrcompress.measure import (
-    SCORERS,
-    Evaluation,
-    Scores,
-    Weights,
-    kind_of,
-    summarize,
-)
+from lrcompress.measure import Evaluation, Look, Original, kind_of
 
 
 def evaluate(
@@ -31,6 +24,7 @@ def evaluate(
     *,
     sample_weight: NDArray[Any] | None = None,
     run: Run | None = None,
+    decided: bool = False,
 ) -> Evaluation:
     """Measure a model by what fits its labels.
 
@@ -43,27 +37,29 @@ def evaluate(
         sample_weight: (samples,), or (samples, steps) for a prediction each step; None weighs all
             alike.
         run: Makes the outputs in the model's place: what it was exported to. None runs the model.
+        decided: Whether the labels are what the original decides.
 
     Raises:
         DatasetError: If all weights are 0, or labels of an output are missing.
     """
     found, outputs = _by_output(model, y), outputs_of(model)
-    parts: list[list[Scores]] = [[] for _ in outputs]
+    masks = masks_of(model, x)
+    looks = [
+        _look(labels, output.is_logits, _each_weight(sample_weight, labels, mask), decided=decided)
+        for labels, output, mask in zip(found, outputs, masks, strict=True)
+    ]
     for part, values in run_over(model, x, task, run):
-        for scores, value, labels, output in zip(parts, values, found, outputs, strict=True):
-            scores.append(_score(value, labels[part], output.is_logits))
-    evaluations = []
-    for scores, labels, mask in zip(parts, found, masks_of(model, x), strict=True):
-        whole = {key: np.concatenate([part[key] for part in scores]) for key in scores[0]}
-        figures = summarize(kind_of(labels), whole, _each_weight(sample_weight, labels, mask))
-        evaluations.append(_placed(figures, labels, mask))
+        for look, value in zip(looks, values, strict=True):
+            look.add(part, value)
+    evaluations = [
+        _without_padding(_known(look), labels, mask)
+        for look, labels, mask in zip(looks, found, masks, strict=True)
+    ]
     return together(outputs, evaluations) if isinstance(y, dict) else evaluations[0]
 
 
-def _placed(found: Evaluation, labels: NDArray[Any], mask: Mask | None) -> Evaluation:
-    """Return an evaluation that knows whether its predictions stand at the steps of sequences, and the padding."""
-    if found.measure == "error_rate" and labels.ndim > 1:
-        found = dataclasses.replace(found, each_step=True)
+def _without_padding(found: Evaluation, labels: NDArray[Any], mask: Mask | None) -> Evaluation:
+    """Return an evaluation that tells the share of padding, which was left out."""
     if mask is None or mask.all():
         return found
     padding = 100 * float(1 - spread(mask, predictions_of(labels)).mean())
@@ -101,11 +97,11 @@ def predictions_of(labels: NDArray[Any]) -> tuple[int, ...]:
 
 def _each_weight(
     weights: NDArray[Any] | None, labels: NDArray[Any], mask: Mask | None = None
-) -> Weights | None:
-    """Return a weight for each prediction, in one row; 0 where the mask says so."""
+) -> NDArray[Any] | None:
+    """Return a weight for each prediction; 0 where the mask says so."""
     shape = predictions_of(labels)
     weights = masked_weights(weights, mask, shape)
-    return None if weights is None else spread(weights, shape).reshape(-1).astype(np.float64)
+    return None if weights is None else spread(weights, shape).astype(np.float64)
 
 
 def score(
@@ -116,8 +112,18 @@ def score(
     sample_weight: NDArray[Any] | None = None,
 ) -> Evaluation:
     """Turn outputs, (samples, ..., units), and fitted labels into an `Evaluation`."""
-    return summarize(kind_of(y), _score(outputs, y, is_logits), _each_weight(sample_weight, y))
+    look = _look(y, is_logits, _each_weight(sample_weight, y))
+    look.add(slice(0, len(y)), outputs)
+    return _known(look)
 
 
-def _score(outputs: NDArray[np.float32], y: NDArray[Any], is_logits: bool) -> Scores:
-    return SCORERS[kind_of(y)](outputs, y, is_logits)
+def _look(
+    y: NDArray[Any], is_logits: bool, weights: NDArray[Any] | None, *, decided: bool = False
+) -> Look:
+    return Original(y, weights, is_logits=is_logits, by_labels=False, decided=decided).first
+
+
+def _known(look: Look) -> Evaluation:
+    if look.evaluation is None:
+        raise AssertionError  # there are labels
+    return look.evaluation

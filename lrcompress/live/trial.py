@@ -10,27 +10,28 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.compression import Matrices, Outcome
-from lrcompress.data.arrays import Arrays
-from lrcompress.data.model_output import Output
+from lrcompress.compression import Counted, Matrices, Outcome
+from lrcompress.data.arrays import Arrays, count
 from lrcompress.live.activations import find_layer
-from lrcompress.live.evaluate import score, together
+from lrcompress.live.evaluate import together
 from lrcompress.live.outputs import output_names, outputs_of
-from lrcompress.live.predict import masked_weights, masks_of, predict_all, spread
+from lrcompress.live.predict import masked_weights, masks_of, outputs_each, run_over, spread
 from lrcompress.lowrank import Factors
-from lrcompress.measure import (
-    Evaluation,
-    OutputDrop,
-    classes_of,
-    from_outputs,
-    kind_of,
-)
+from lrcompress.measure import Evaluation, Look, Original
 from lrcompress.modelfile import Site
 from lrcompress.modelfile.model import SiteLayer
 
+# Bytes of the original's outputs that are held to compare others with: all, or those of every second,
+# third, ... batch.
+HELD = 2**30
+
 
 class NetworkTrial:
-    """A Keras model and some inputs; the model is given back unchanged after each trial."""
+    """A Keras model and some inputs; the model is given back unchanged after each trial.
+
+    Outputs are measured batch by batch. The original's are held as far as `HELD` allows: agreement,
+    distances and what the original's own probabilities tell go by these, what labels tell by all.
+    """
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class NetworkTrial:
         outputs: Sequence[str] | None = None,
         sample_weight: NDArray[Any] | None = None,
         by_labels: bool = True,
+        decided: bool = False,
     ) -> None:
         """Run the original once, on scaled inputs and labels as `evaluate` takes them.
 
@@ -53,99 +55,72 @@ class NetworkTrial:
             outputs: Names of the outputs to measure; None for all.
             sample_weight: Of the samples; None weighs all alike.
             by_labels: Whether the labels are new to the original, and a drop counts them.
+            decided: Whether the labels are what the original decides.
         """
         self._model, self._x = model, x
-        ends = [end for end in outputs_of(model) if outputs is None or end.name in outputs]
-        labels = y if isinstance(y, dict) or y is None else {ends[0].name: y}
-        found = predict_all(model, x, task)
+        self._ends = [end for end in outputs_of(model) if outputs is None or end.name in outputs]
+        labels = y if isinstance(y, dict) or y is None else {self._ends[0].name: y}
         masks = dict(zip(output_names(model), masks_of(model, x), strict=True))
-        self._parts = [
-            _Part(
-                end, found[end.name], None if labels is None else labels[end.name],
-                masked_weights(sample_weight, masks[end.name], found[end.name].shape[:-1]),
-                by_labels=by_labels,
-            )
-            for end in ends
-        ]  # fmt: skip
-        self.original = self._measure(found)
+        self._known: dict[str, Original] = {}
+        batches = -(-4 * count(x) * outputs_each(model, x) // HELD)
+        for number, (rows, found) in enumerate(self._outputs(model, task)):
+            for end in self._ends:
+                values = found[end.name]
+                if end.name not in self._known:
+                    shape = (count(x), *values.shape[1:-1])
+                    weights = masked_weights(sample_weight, masks[end.name], shape)
+                    self._known[end.name] = Original(
+                        None if labels is None else labels[end.name],
+                        None if weights is None else spread(weights, shape),
+                        is_logits=end.is_logits, by_labels=by_labels, decided=decided,
+                    )  # fmt: skip
+                self._known[end.name].first.add(rows, values, hold=number % batches == 0)
+        self.original = self._outcome([known.first for known in self._known.values()])
 
     def __call__(self, matrices: Matrices, task: str = "trial") -> Outcome:
         """Return what the network does with these matrices."""
         with _substituted(self._model, matrices):
             return self.of(self._model, task)
 
+    @property
+    def counts(self) -> Counted | None:
+        """Points, or of a language model perplexity; None where outputs are numbers."""
+        if self.original.error_rate is None:
+            return None
+        at_steps = len(self._ends) == 1 and next(iter(self._known.values())).first.is_language
+        return "perplexity" if at_steps else "points"
+
     def of(self, model: Any, task: str = "trial") -> Outcome:
         """Return what another model of the same outputs does on the same inputs."""
-        return self._measure(predict_all(model, self._x, task))
+        looks = {name: Look(known) for name, known in self._known.items()}
+        for rows, found in self._outputs(model, task):
+            for name, look in looks.items():
+                look.add(rows, found[name])
+        return self._outcome(list(looks.values()))
 
-    def _measure(self, found: dict[str, NDArray[np.float32]]) -> Outcome:
-        pairs = [(part, found[part.output.name]) for part in self._parts]
-        evaluations = [part.evaluation(values) for part, values in pairs]
-        known = [evaluation for evaluation in evaluations if evaluation is not None]
+    def _outputs(
+        self, model: Any, task: str
+    ) -> Iterator[tuple[slice, dict[str, NDArray[np.float32]]]]:
+        """Yield samples and the outputs on them by name."""
+        names = output_names(model)
+        for rows, found in run_over(model, self._x, task):
+            yield rows, dict(zip(names, found, strict=True))
+
+    def _outcome(self, looks: Sequence[Look]) -> Outcome:
+        known = [look.evaluation for look in looks if look.evaluation is not None]
         whole: Evaluation | None = known[0] if known else None
         if len(known) > 1:
-            whole = together([part.output for part in self._parts], known)
+            whole = together(self._ends, known)
         return Outcome(
-            output_error=sum(part.distance(values) for part, values in pairs),
-            agreement=_mean([part.agreement(values) for part, values in pairs]),
+            output_error=sum(look.distance for look in looks),
+            agreement=_mean([look.agreement for look in looks]),
             error_rate=None if whole is None else _error_rate(whole),
             wrong=None if whole is None else whole.wrong,
             # A mean without one of the outputs would let that be ruined unseen.
-            drop=_mean(
-                [part.drop(values) if part.drop else None for part, values in pairs], whole=True
-            ),
+            drop=_mean([look.drop for look in looks], whole=True),
+            # Of several outputs no perplexity is the model's.
+            rise=looks[0].rise if len(looks) == 1 else None,
             evaluation=whole,
-        )
-
-
-class _Part:
-    """One output: what the original gives there, and the labels that it is judged by."""
-
-    def __init__(
-        self,
-        output: Output,
-        original: NDArray[np.float32],
-        labels: NDArray[Any] | None,
-        weights: NDArray[Any] | None,
-        *,
-        by_labels: bool,
-    ) -> None:
-        self.output, self._labels, self._weights = output, labels, weights
-        self._kind = "classes" if labels is None else kind_of(labels)
-        # What has weight 0, such as padding, is left out.
-        self._counted = None if weights is None or (weights > 0).all() else weights > 0
-        self._original = self._some(original)
-        self.drop: OutputDrop | None = None
-        if labels is not None and self._kind != "regression":
-            wide = None if weights is None else spread(weights, original.shape[:-1])
-            self.drop = OutputDrop(
-                original, labels, wide, is_logits=output.is_logits, by_labels=by_labels
-            )
-
-    def _some(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return values if self._counted is None else values[self._counted]
-
-    def distance(self, values: NDArray[np.float32]) -> float:
-        """Return how far outputs are from the original's."""
-        return from_outputs(self._original, self._some(values), is_logits=self.output.is_logits)
-
-    def agreement(self, values: NDArray[np.float32]) -> float | None:
-        """Return the share of decisions that are the original's, in percent."""
-        if self._kind == "regression":
-            return None
-        old, new = self._original, self._some(values)
-        if self._kind == "labels":
-            edge = 0.0 if self.output.is_logits else 0.5
-            return 100 * float(((old > edge) == (new > edge)).mean())
-        before, after = (classes_of(some, self.output.is_logits) for some in (old, new))
-        return 100 * float((before == after).mean())
-
-    def evaluation(self, values: NDArray[np.float32]) -> Evaluation | None:
-        """Measure outputs by the labels."""
-        if self._labels is None:
-            return None
-        return score(
-            values, self._labels, is_logits=self.output.is_logits, sample_weight=self._weights
         )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from lrcompress.measure.beside import Look, Original
 from lrcompress.measure.comparison import Comparison, compare, lost_classes
-from lrcompress.measure.distance import from_logits, from_outputs
-from lrcompress.measure.drop import Judge, Judged, OutputDrop
-from lrcompress.measure.evaluation import Evaluation, summarize
-from lrcompress.measure.paired import compare_paired, paired_difference
-from lrcompress.measure.scores import SCORERS, Kind, Scores, classes_of, kind_of
+from lrcompress.measure.distance import from_logits
+from lrcompress.measure.drop import Judge, Judged, LabelTally
+from lrcompress.measure.evaluation import Evaluation, is_language, summarize, tells_perplexity
+from lrcompress.measure.paired import compare_paired, paired_difference, rise
+from lrcompress.measure.scores import MANY_CLASSES, SCORERS, Kind, Scores, classes_of, kind_of
 from lrcompress.measure.statistics import Interval, Weights, mean_interval, wilson_interval
 
 __all__ = [
+    "MANY_CLASSES",
     "SCORERS",
     "Comparison",
     "Evaluation",
@@ -18,18 +20,22 @@ __all__ = [
     "Judge",
     "Judged",
     "Kind",
-    "OutputDrop",
+    "LabelTally",
+    "Look",
+    "Original",
     "Scores",
     "Weights",
     "classes_of",
     "compare",
     "compare_paired",
     "from_logits",
-    "from_outputs",
+    "is_language",
     "kind_of",
     "lost_classes",
     "mean_interval",
     "paired_difference",
+    "rise",
     "summarize",
+    "tells_perplexity",
     "wilson_interval",
 ]

@@ -11,6 +11,7 @@ from lrcompress.measure.paired import (
     PairedDifference,
     compare_means,
     compare_paired,
+    compare_perplexities,
     compare_roots,
     compare_shares,
 )
@@ -47,6 +48,8 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
             if weights is None:
                 return compare_paired(one, other)
             return compare_shares("error_rate", one, other, weights)
+        if first.measure == "perplexity":
+            return compare_perplexities(one, other, weights)
         if first.measure == "binary_error":
             return compare_means("binary_error", 100 * one, 100 * other, weights)
         if first.measure == "rmse":

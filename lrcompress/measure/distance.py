@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lrcompress.measure.scores import is_softmax, log_sums
 
 # Probabilities below this are not told apart from 0.
 SMALLEST = 1e-30
@@ -20,8 +23,13 @@ def from_logits(old: NDArray[np.float32], new: NDArray[np.float32], ending: str)
         ending: What makes probabilities of them: softmax, sigmoid, or another name for nothing.
     """
     if ending == "softmax":
-        before, after = _log_softmax(old), _log_softmax(new)
-        return float((np.exp(before) * (before - after)).sum(dtype=np.float64))
+        # sum p (z - z') + log sum exp z' - log sum exp z, whatever is added to the logits of an input.
+        top = old.max(axis=-1, keepdims=True)
+        parts = np.exp(old - top)
+        sums = parts.sum(axis=-1, keepdims=True, dtype=np.float64)
+        parts *= old - new
+        apart = parts.sum(axis=-1, keepdims=True, dtype=np.float64) / sums
+        return float((apart + log_sums(new) - np.log(sums) - top).sum())
     if ending == "sigmoid":
         p = 1 / (1 + np.exp(-old))
         ends = np.logaddexp(0, new) - np.logaddexp(0, old)
@@ -30,21 +38,21 @@ def from_logits(old: NDArray[np.float32], new: NDArray[np.float32], ending: str)
 
 
 def from_outputs(old: NDArray[np.float32], new: NDArray[np.float32], *, is_logits: bool) -> float:
-    """Return the mean divergence of probabilities; of others the squared error by their variance."""
+    """Return the divergence of probabilities, (k, n), summed over k; of others the mean squared errors of each."""
     before, after = old.astype(np.float64), new.astype(np.float64)
     if is_logits:
-        spread = float(np.square(before - before.mean(axis=0)).mean())
-        return float(np.square(before - after).mean()) / (spread or 1.0)
+        return float(np.square(before - after).mean(axis=-1).sum())
     divergence = _divergence(before, after)
-    sums = before.sum(axis=-1)
-    if before.shape[-1] == 1 or not np.allclose(sums, 1, atol=1e-3):
-        divergence = divergence + _divergence(1 - before, 1 - after)
-    return float(divergence.sum(axis=-1).mean())
+    if not is_softmax(old):
+        divergence += _divergence(1 - before, 1 - after)
+    return float(divergence.sum())
 
 
-def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+def spread_of(parts: Sequence[NDArray[np.float32]]) -> float:
+    """Return the variance of outputs, (k, n) each, around the mean of each unit."""
+    rows = sum(map(len, parts))
+    mean = sum(part.sum(axis=0, dtype=np.float64) for part in parts) / rows
+    return float(sum(np.square(part - mean).mean(axis=-1).sum() for part in parts) / rows)
 
 
 def _divergence(old: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[Any]:

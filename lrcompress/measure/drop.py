@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.measure.scores import FEW_CLASSES, classes_of, logits_of
+from lrcompress.measure.scores import FEW_CLASSES
 
 # Logits that are held at one time, and those that the temperature is found on.
 BLOCK, FITTED_ON = 2**24, 2**21
@@ -94,20 +94,52 @@ class Judge:
         return Judged(error, balanced, bool((picked != picked[:1]).any()))
 
 
+class LabelTally:
+    """What is decided of several labels, a block at a time, by the chances that they hold."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._right, self._of, self._any = 0.0, 0.0, False
+        # Of each label without it and with it, (2, n): what there is, and what is decided so.
+        self._masses: NDArray[np.float64] | float = 0.0
+        self._kept: NDArray[np.float64] | float = 0.0
+
+    def add(
+        self,
+        decided: NDArray[np.bool_],
+        chances: NDArray[np.float64],
+        weights: NDArray[Any] | None = None,
+    ) -> None:
+        """Count which labels were decided to hold, (k, n)."""
+        wide = np.ones((len(decided), 1)) if weights is None else weights[:, None]
+        right = np.where(decided, chances, 1 - chances) * wide
+        self._masses = self._masses + np.stack(
+            [((1 - chances) * wide).sum(axis=0), (chances * wide).sum(axis=0)]
+        )
+        self._kept = self._kept + np.stack(
+            [(right * ~decided).sum(axis=0), (right * decided).sum(axis=0)]
+        )
+        self._right += float(right.sum())
+        self._of += float(wide.sum()) * decided.shape[1]
+        self._any |= bool(decided.any())
+
+    def judged(self) -> Judged:
+        """Return what is wrong of all of it."""
+        masses, kept = np.asarray(self._masses), np.asarray(self._kept)
+        both = (masses > 0).all(axis=0)
+        balanced = None
+        if any(has_rare(masses[:, label]) for label in np.flatnonzero(both)):
+            balanced = 100 * (1 - float((kept[:, both] / masses[:, both]).mean()))
+        return Judged(100 * (1 - self._right / self._of), balanced, self._any)
+
+
 def judge_labels(
     decided: NDArray[np.bool_], chances: NDArray[np.float64], weights: NDArray[Any] | None = None
 ) -> Judged:
     """Judge which of several labels were decided to hold, (k, n), by the chances that they do."""
-    wide = np.ones((len(decided), 1)) if weights is None else weights[:, None]
-    right = np.where(decided, chances, 1 - chances) * wide
-    masses = np.stack([((1 - chances) * wide).sum(axis=0), (chances * wide).sum(axis=0)])
-    error = 100 * (1 - float(right.sum() / (wide.sum() * decided.shape[1])))
-    both = (masses > 0).all(axis=0)
-    balanced = None
-    if any(has_rare(masses[:, label]) for label in np.flatnonzero(both)):
-        kept = np.stack([(right * ~decided).sum(axis=0), (right * decided).sum(axis=0)])
-        balanced = 100 * (1 - float((kept[:, both] / masses[:, both]).mean()))
-    return Judged(error, balanced, bool(decided.any()))
+    tally = LabelTally()
+    tally.add(decided, chances, weights)
+    return tally.judged()
 
 
 def has_rare(masses: NDArray[Any]) -> bool:
@@ -140,64 +172,3 @@ def _softmax(logits: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     parts = np.exp(logits - top)
     sums = parts.sum(axis=-1, keepdims=True)
     return parts / sums, (np.log(sums) + top)[:, 0]
-
-
-class OutputDrop:
-    """What changed outputs lose against the original's: of class numbers, or of several labels."""
-
-    def __init__(
-        self,
-        outputs: NDArray[np.float32],
-        labels: NDArray[Any],
-        weights: NDArray[Any] | None,
-        *,
-        is_logits: bool,
-        by_labels: bool,
-    ) -> None:
-        """Judge the original.
-
-        Args:
-            outputs: The original's, (samples, ..., units).
-            labels: Class numbers, (samples, ...), or booleans of labels, shaped as the outputs.
-            weights: Of the predictions, (samples, ...); None weighs all alike.
-            is_logits: Whether the outputs are anything but probabilities.
-            by_labels: Whether the labels are new to the original.
-        """
-        self._is_logits, self._of_labels = is_logits, labels.dtype.kind == "b"
-        self._kept = np.ones(outputs.shape[:-1], np.bool_) if weights is None else weights > 0
-        self._weights = None if weights is None else weights[self._kept]
-        logits, labels = logits_of(outputs[self._kept], is_logits), labels[self._kept]
-        if self._of_labels:
-            self._chances = _chances(logits, labels, by_labels=by_labels)
-        else:
-            if logits.shape[-1] == 1:
-                logits = np.concatenate([np.zeros_like(logits), logits], axis=-1)
-            self._logits = logits
-            self._judge = Judge(
-                labels, logits.__getitem__, by_labels=by_labels, weights=self._weights
-            )
-        self._before = self._judged(outputs)
-
-    def __call__(self, outputs: NDArray[np.float32]) -> float:
-        """Return what other outputs lose, in points."""
-        return self._before.drop_to(self._judged(outputs))
-
-    def _judged(self, outputs: NDArray[np.float32]) -> Judged:
-        kept = outputs[self._kept]
-        if self._of_labels:
-            return judge_labels(logits_of(kept, self._is_logits) > 0, self._chances, self._weights)
-        picked = classes_of(kept, self._is_logits)
-        return self._judge(picked, np.take_along_axis(self._logits, picked[:, None], axis=-1)[:, 0])
-
-
-def _chances(
-    logits: NDArray[np.float32], labels: NDArray[np.bool_], *, by_labels: bool
-) -> NDArray[np.float64]:
-    """Return how likely each label is to hold, (k, n)."""
-    if by_labels:
-        return labels.astype(np.float64)
-    step = -(-logits.size // FITTED_ON)
-    some = logits.reshape(-1, 1)[::step]
-    pairs = np.concatenate([np.zeros_like(some), some], axis=-1)
-    scale = temperature(pairs, labels.reshape(-1)[::step].astype(np.int64))
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits.astype(np.float64) / scale, -500, 500))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
 from lrcompress.measure.by_class import ByClass, of_classes, of_labels
-from lrcompress.measure.scores import Kind, Scores
+from lrcompress.measure.scores import MANY_CLASSES, Kind, Scores
 from lrcompress.measure.statistics import (
     Z95,
     Weights,
@@ -21,7 +21,7 @@ from lrcompress.measure.statistics import (
     wilson_interval,
 )
 
-# Main figures that say what is wrong, in percent.
+# Figures that say what is wrong, in percent.
 ERRORS = ("error_rate", "binary_error")
 
 
@@ -30,17 +30,19 @@ class Evaluation:
     """The result of running a model over labelled inputs.
 
     Attributes:
-        measure: Key of the main figure: ``error_rate`` of classes, ``binary_error`` of labels,
-            ``rmse`` of numbers; ``outputs`` of several outputs, whose main figure is the loss.
+        measure: Key of the main figure: ``error_rate`` of classes, ``perplexity`` of many of them at
+            each step of a sequence, ``binary_error`` of labels, ``rmse`` of numbers; ``outputs`` of
+            several outputs, whose main figure is the loss.
         figures: What is told, in its order, weighted where the data have weights. Always
             ``samples``, the number of predictions (samples, or samples x steps) without those of
             weight 0, and ``loss``, their mean; see docs/cli.md.
-        each: What the main figure is of, (samples,): whether a prediction is wrong, the share of its
-            labels that are, or its squared error.
+        each: What the main figure is of, (samples,): whether a prediction is wrong, its loss, the share
+            of its labels that are wrong, or its squared error.
         weights: Of the predictions, (samples,); None where all weigh alike.
         by_class: Each class or label alone; None where there are many.
         outputs: Of a model with several outputs one evaluation each, by name.
         each_step: Whether the predictions stand at the steps of sequences.
+        missed: Where the main figure is perplexity, which predictions are wrong, (samples,).
     """
 
     measure: str
@@ -50,6 +52,7 @@ class Evaluation:
     by_class: ByClass | None = field(default=None, repr=False)
     outputs: dict[str, Evaluation] = field(default_factory=dict)
     each_step: bool = False
+    missed: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     @property
     def samples(self) -> int:
@@ -70,9 +73,8 @@ class Evaluation:
     def merit(self) -> tuple[float, float]:
         """What epochs are chosen by: lower is better, ties go to the next entry.
 
-        At the steps of sequences the loss comes first. Most next words cannot be known: a language
-        model is as good as its probabilities, which can get much worse while the likeliest word
-        stays the same.
+        At the steps of sequences the loss comes first: probabilities can get much worse while the
+        likeliest word stays the same.
         """
         return (self.loss, self.value) if self.each_step else (self.value, self.loss)
 
@@ -84,12 +86,18 @@ class Evaluation:
     @property
     def percent_wrong(self) -> float | None:
         """What is wrong, in percent; None where nothing is right or wrong."""
-        return self.value if self.measure in ERRORS else None
+        return next((self.figures[key] for key in ERRORS if key in self.figures), None)
+
+    @property
+    def perplexity(self) -> float | None:
+        """The exponential of the loss, see `summarize`; None where it is no measure."""
+        return self.figures.get("perplexity")
 
     @property
     def wrong(self) -> NDArray[np.bool_] | None:
         """Which predictions of a classifier are wrong, (samples,); None of others, and with weights."""
-        return self.each if self.measure == "error_rate" and self.weights is None else None
+        wrong = self.each if self.measure == "error_rate" else self.missed
+        return wrong if self.weights is None else None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the single predictions."""
@@ -99,13 +107,28 @@ class Evaluation:
         return told | ({"outputs": outputs} if outputs else {})
 
 
-def summarize(kind: Kind, scores: Scores, weights: Weights | None) -> Evaluation:
+def summarize(
+    kind: Kind,
+    scores: Scores,
+    weights: Weights | None,
+    *,
+    axes: int = 1,
+    units: int = 0,
+    decided: bool = False,
+) -> Evaluation:
     """Turn the scores of all predictions into an evaluation.
+
+    Perplexity, the exponential of the mean cross-entropy, is told where `tells_perplexity` says so. It is
+    the main figure of many classes at each step of a sequence: most next words cannot be known, and a
+    language model is as good as its probabilities.
 
     Args:
         kind: What the labels mean.
         scores: Of every prediction, (k, ...).
         weights: Of every prediction, (k,); None weighs all alike. Those of weight 0 do not count.
+        axes: Of the predictions: 1 of one a sample, 2 of one at each step, more of images.
+        units: Of the output.
+        decided: Whether the labels are what the original decides, which says nothing of its perplexity.
 
     Raises:
         DatasetError: If all weights are 0.
@@ -120,7 +143,41 @@ def summarize(kind: Kind, scores: Scores, weights: Weights | None) -> Evaluation
             weights = weights[counted]
         if (weights == weights[0]).all():
             weights = None
-    return _SUMMARIES[kind](scores, weights)
+    if kind != "classes":
+        return (_labels if kind == "labels" else _numbers)(scores, weights)
+    found = _classes(scores, weights)
+    if axes > 1:
+        found = replace(found, each_step=True)
+    if decided or not tells_perplexity(units, axes):
+        return found
+    losses = np.asarray(scores["loss"], np.float64)
+    return _with_perplexity(found, losses, is_main=is_language(units, axes))
+
+
+def tells_perplexity(units: int, axes: int) -> bool:
+    """Return whether classes are many, or more than two stand at each step of a sequence."""
+    return units >= MANY_CLASSES or (units > 2 and axes == 2)
+
+
+def is_language(units: int, axes: int) -> bool:
+    """Return whether many classes stand at each step of a sequence."""
+    return units >= MANY_CLASSES and axes == 2
+
+
+def _with_perplexity(
+    found: Evaluation, losses: NDArray[np.float64], *, is_main: bool
+) -> Evaluation:
+    """Tell perplexity too, first where it is the main figure, with the 95 % interval of the loss."""
+    mean, error = mean_and_error(losses, found.weights)
+    # Beyond the largest exponent nothing is told apart.
+    ends = [math.exp(min(mean + z * error, 700.0)) for z in (0, -Z95, Z95)]
+    told = dict(zip(("perplexity", "perplexity_low", "perplexity_high"), ends, strict=True))
+    if not is_main:
+        return replace(found, figures={**found.figures, "perplexity": told["perplexity"]})
+    return replace(
+        found, measure="perplexity", figures={"samples": found.samples, **told, **found.figures},
+        each=losses, missed=found.each,
+    )  # fmt: skip
 
 
 def _classes(scores: Scores, weights: Weights | None) -> Evaluation:
@@ -186,6 +243,3 @@ def _numbers(scores: Scores, weights: Weights | None) -> Evaluation:
         "loss": mean,
     }
     return Evaluation("rmse", figures, squared, weights)
-
-
-_SUMMARIES = {"classes": _classes, "labels": _labels, "regression": _numbers}

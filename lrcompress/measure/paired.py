@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ class PairedDifference:
     Attributes:
         measure: What the score is called; None of an error rate without weights, which is told by
             how many samples only one of the two gets wrong.
-        difference: The second minus the first; of shares in percentage points.
+        difference: The second minus the first; of shares in percentage points, of perplexities in
+            percent of the first.
         low: Lower end of its 95 % interval.
         high: Upper end.
         only_first_wrong: Samples that only the first gets wrong.
@@ -142,6 +143,21 @@ def compare_roots(
     ]
     _, error = mean_and_error(moves[1] - moves[0], weights)
     return _student(measure, roots[1] - roots[0], error, first.size, weights)
+
+
+def compare_perplexities(
+    first: Each, second: Each, weights: Weights | None = None
+) -> PairedDifference:
+    """Compare two models' perplexities by their losses at each prediction; see `compare_means`."""
+    found = compare_means("perplexity", first, second, weights)
+    return replace(
+        found, difference=rise(found.difference), low=rise(found.low), high=rise(found.high)
+    )
+
+
+def rise(loss: float) -> float:
+    """Return by how many percent perplexity is higher where the mean loss is, in nats."""
+    return 100 * math.expm1(min(loss, 700.0))
 
 
 def _student(

@@ -41,10 +41,12 @@ def class_scores(outputs: NDArray[np.float32], y: NDArray[np.int64], is_logits: 
         up ``beyond5``: whether the class is none of the five likeliest.
     """
     values: NDArray[Any] = outputs
-    if outputs.shape[-1] == 1 or is_logits:
-        values = _log_probabilities(outputs.astype(np.float64), is_logits)
+    if outputs.shape[-1] == 1:
+        logits = outputs.astype(np.float64) if is_logits else _logit(outputs.astype(np.float64))
+        values, is_logits = np.concatenate([np.zeros_like(logits), logits], axis=-1), True
+    if is_logits:
         own = np.take_along_axis(values, y[..., None], axis=-1)
-        log_own = own
+        log_own = own - log_sums(values)
     else:
         # Only one of thousands of probabilities needs its logarithm. Sigmoid outputs over exclusive
         # classes need not sum to one.
@@ -110,14 +112,11 @@ SCORERS: dict[Kind, Callable[..., Scores]] = {
 }
 
 
-def _log_probabilities(outputs: NDArray[np.float64], is_logits: bool) -> NDArray[np.float64]:
-    """Return those of logits, or of one unit that says how likely class 1 is."""
-    if outputs.shape[-1] == 1:
-        logits = outputs if is_logits else _logit(outputs)
-        outputs = np.concatenate([np.zeros_like(logits), logits], axis=-1)
-    from scipy.special import log_softmax
-
-    return np.asarray(log_softmax(outputs, axis=-1))
+def log_sums(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the logarithms of the sums of exponentials over classes, (..., 1)."""
+    top = logits.max(axis=-1, keepdims=True)
+    sums = np.exp(logits - top).sum(axis=-1, keepdims=True, dtype=np.float64)
+    return np.asarray(np.log(sums) + top)
 
 
 def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -133,13 +132,17 @@ def classes_of(outputs: NDArray[np.float32], is_logits: bool) -> NDArray[np.int6
     return np.asarray(outputs[..., 0] > (0.0 if is_logits else 0.5), np.int64)
 
 
-def logits_of(outputs: NDArray[np.float32], is_logits: bool) -> NDArray[np.float32]:
-    """Return logits for outputs: of several probabilities their logarithms, of a sigmoid's its own.
-
-    Probabilities that sum to 1 over the last axis are of softmax; all others are of a unit each.
-    """
+def logits_of(
+    outputs: NDArray[np.float32], is_logits: bool, *, softmax: bool
+) -> NDArray[np.float32]:
+    """Return logits for outputs: of a softmax the logarithms, of probabilities a unit each a sigmoid's own."""
     if is_logits:
         return outputs
-    if outputs.shape[-1] > 1 and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3):
+    if softmax:
         return np.log(np.maximum(outputs, np.float32(1e-30)))
     return _logit(outputs.astype(np.float64)).astype(np.float32)
+
+
+def is_softmax(outputs: NDArray[np.float32]) -> bool:
+    """Return whether probabilities, (k, n), are a softmax's, which sum to 1; all others are of a unit each."""
+    return outputs.shape[-1] > 1 and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3)

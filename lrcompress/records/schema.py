@@ -10,7 +10,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from lrcompress.errors import one_line
 
 Count = Annotated[int, Meta(gt=0, lt=2**40)]
-Measure = Literal["error_rate", "binary_error", "rmse", "disagreement", "deviation", "outputs"]
+Measure = Literal[
+    "error_rate", "perplexity", "binary_error", "rmse", "disagreement", "deviation", "outputs"
+]
 Command = str | list[str]
 
 
@@ -73,6 +75,9 @@ class Evaluation(Struct, kw_only=True):
     error_rate: float | None = None
     error_rate_low: float | None = None
     error_rate_high: float | None = None
+    perplexity: float | None = None
+    perplexity_low: float | None = None
+    perplexity_high: float | None = None
     binary_error: float | None = None
     binary_error_low: float | None = None
     binary_error_high: float | None = None
@@ -86,6 +91,7 @@ class Evaluation(Struct, kw_only=True):
     deviation_low: float | None = None
     deviation_high: float | None = None
     held_out_error_rate: float | None = None
+    held_out_perplexity: float | None = None
     held_out_binary_error: float | None = None
     held_out_rmse: float | None = None
     held_out_disagreement: float | None = None

@@ -6,7 +6,14 @@ from typing import Any
 
 from lrcompress.reporting.layers import layers_name
 from lrcompress.reporting.network import changed_layers
-from lrcompress.reporting.words import allowance, allowed_drop, balanced_rise, metric, share
+from lrcompress.reporting.words import (
+    allowance,
+    allowed_drop,
+    balanced_rise,
+    lost_of,
+    metric,
+    share,
+)
 
 
 def stage_of(story: dict[str, Any], name: str) -> dict[str, Any] | None:
@@ -23,7 +30,7 @@ def headline(story: dict[str, Any]) -> dict[str, Any]:
     """Return the story in figures, and as ``text`` on one line.
 
     Where the result and the original were measured by one figure that is ``measure``, ``before``, ``after`` and
-    ``drop``, each None otherwise; ``allowed`` is the drop in points that was asked for, if one was, and
+    ``drop``, each None otherwise; ``allowed`` is the drop that was asked for, if one was, and
     ``balanced_rise`` by how many points balanced error rises where a class is rare.
     """
     layers, result = story["layers"], result_of(story) or {}
@@ -40,7 +47,7 @@ def headline(story: dict[str, Any]) -> dict[str, Any]:
         else None,
         "model_reduction": result.get("parameters_reduction"),
         "stage": result.get("name"),
-        "allowed": allowed_drop(story),
+        "allowed": allowed_drop(story, result.get("measure", "error_rate")),
         "balanced_rise": balanced_rise(stage_of(story, "original") or {}, result),
         **_measured(story, result),
     }
@@ -79,8 +86,8 @@ def written_change(found: dict[str, Any]) -> tuple[str, str, str]:
 
 def difference(found: dict[str, Any]) -> str:
     """Return the difference of a figure: with half its 95 % interval where that is symmetric."""
-    digits, unit = metric(found["measure"]).digits, metric(found["measure"]).step
-    lost, paired = found["after"] - found["before"], found["drop"]
+    how, paired, before = metric(found["measure"]), found["drop"], found["before"]
+    digits, unit, lost = how.digits, how.step, lost_of(found["measure"], before, found["after"])
     if not isinstance(paired, dict) or paired.get("low") is None:
         return minus(f"{lost:+{digits}}{unit}")
     low, high = paired["low"], paired["high"]
@@ -121,7 +128,7 @@ def verdict(found: dict[str, Any]) -> str:
     if not isinstance(paired, dict) or paired.get("low") is None:
         return ""
     text = _difference(paired)
-    if allowed is None or not metric(found["measure"]).unit:
+    if allowed is None or not metric(found["measure"]).step:
         return text
     said = allowance(paired, allowed, found.get("balanced_rise"), found.get("measure"))
     return f"{text} Drop on the test data: {said}."

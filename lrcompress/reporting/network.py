@@ -28,6 +28,7 @@ BUDGETS = {
     "energy": "keep {} of each kernel's energy",
     "target_size": "reach a file of {} bytes",
     "max_drop": "lose at most {} points",
+    "max_perplexity_rise": "lose at most {} % of perplexity",
 }
 
 
@@ -151,7 +152,7 @@ def budget_in_words(network: dict[str, Any]) -> str:
         if budget["name"] in ("reduction", "multiplications", "energy")
         else count(value)
     )
-    if budget["name"] == "max_drop":
+    if budget["name"] in ("max_drop", "max_perplexity_rise"):
         told = f"{value:g}"
     default = " (the default)" if budget.get("default") else ""
     return f"to {BUDGETS.get(budget['name'], '{}').format(told)}{default}"

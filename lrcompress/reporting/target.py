@@ -11,6 +11,7 @@ from lrcompress.reporting.words import (
     allowed_drop,
     balanced_rise,
     count,
+    lost_of,
     metric,
     share,
     size,
@@ -55,8 +56,8 @@ def _compared(
     value: Any,  # noqa: ANN401
 ) -> tuple[str, str, bool | None]:
     """Return what was asked, what was reached, and whether that is enough."""
-    if name == "max_drop":
-        return f"lose at most {value:g} points", *_dropped(story, result)
+    if name in ("max_drop", "max_perplexity_rise"):
+        return BUDGETS[name].format(f"{value:g}"), *_dropped(story, result)
     if name in ("reduction", "kernel reduction"):
         found = result.get("parameters_reduction")
         what = "the model’s parameters"
@@ -86,12 +87,12 @@ def _dropped(story: dict[str, Any], result: dict[str, Any]) -> tuple[str, bool |
     """Return how much was lost on the test data, and whether that was allowed."""
     original, measure = stage_of(story, "original") or {}, result.get("measure", "error_rate")
     before, after, paired = original.get(measure), result.get(measure), result.get("drop")
-    allowed = allowed_drop(story)
-    if not metric(measure).unit or before is None or after is None or allowed is None:
+    allowed = allowed_drop(story, measure)
+    if not metric(measure).step or before is None or after is None or allowed is None:
         return "not measured on test data", None
     lost = difference({"measure": measure, "before": before, "after": after, "drop": paired})
     if not isinstance(paired, dict) or paired.get("low") is None:
-        return minus(lost), after - before <= allowed
+        return minus(lost), lost_of(measure, before, after) <= allowed
     said = allowance(paired, allowed, balanced_rise(original, result), measure)
     met = {"within": True, "exceeds": False}.get(said.partition(" ")[0])
     if said.startswith("balanced"):

@@ -16,6 +16,7 @@ class Metric(NamedTuple):
         sentence: Its name in a sentence; empty for what is only told beside another figure.
         tested: What an axis calls it on test data; held_out: on held-out data.
         by_original: Whether it compares with what the original says, where there are no labels.
+        relative: Whether a difference is in percent of the first figure.
     """
 
     name: str
@@ -25,21 +26,25 @@ class Metric(NamedTuple):
     tested: str = ""
     held_out: str = "held-out loss"
     by_original: bool = False
+    relative: bool = False
 
     @property
     def digits(self) -> str:
         """The format of the figure."""
-        return ".2f" if self.unit else ".4g"
+        return ".2f" if self.unit or self.relative else ".4g"
 
     @property
     def step(self) -> str:
         """The unit of a difference."""
-        return " pt" if self.unit else ""
+        return " %" if self.relative else " pt" if self.unit else ""
 
 
 _AGAINST = "disagreement with the original", "RMS deviation from the original"
 # What a model may be measured by; where there is no label this is the rule.
 MAIN = {
+    "perplexity": Metric(
+        "perplexity", "", "perplexity ", "perplexity", "test perplexity", "held-out perplexity", relative=True
+    ),
     "error_rate": Metric("error", " %", "", "error", "test error, %", "held-out error, %"),
     "binary_error": Metric(
         "error", " %", "binary error ", "binary error", "binary test error, %", "held-out binary error, %"
@@ -54,7 +59,7 @@ MAIN = {
         "held-out deviation", by_original=True,
     ),
 }  # fmt: skip
-# What is told beside it.
+# What is told beside it, where it is not the main figure.
 BESIDE = {
     "top5_error_rate": Metric("top-5 error", " %", "top-5 error "),
     "balanced_error": Metric("balanced error", " %", "balanced error "),
@@ -145,16 +150,21 @@ def beside(stage: dict[str, Any]) -> str:
         parts = ((name, beside(found)) for name, found in stage["outputs"].items())
         return "; ".join(f"{name}: {text}" for name, text in parts if text)
     found = {key: stage[key] for key in BESIDE if stage.get(key) is not None}
-    return ", ".join(figure(key, value) for key, value in found.items())
+    texts = [figure(key, value) for key, value in found.items()]
+    if stage.get("perplexity") is None:
+        return ", ".join(texts)
+    if stage.get("measure") == "perplexity":
+        return ", ".join([f"top-1 error {bare('error_rate', stage['error_rate'])}", *texts])
+    return ", ".join([*texts, figure("perplexity", stage["perplexity"])])
 
 
 def change(paired: dict[str, Any]) -> str:
     """Return a paired difference with its 95 % interval; those of several outputs."""
     if "outputs" in paired:
         return "; ".join(f"{name}: {change(found)}" for name, found in paired["outputs"].items())
-    low, high = paired["low"], paired["high"]
-    if metric(paired.get("measure", "error_rate")).unit:
-        return f"{points(paired['difference'])} [{low:+.2f}, {high:+.2f}]"
+    low, high, how = paired["low"], paired["high"], metric(paired.get("measure", "error_rate"))
+    if how.step:
+        return f"{paired['difference']:+.2f}{how.step} [{low:+.2f}, {high:+.2f}]"
     return f"{paired['difference']:+.4g} [{low:+.4g}, {high:+.4g}]"
 
 
@@ -188,6 +198,8 @@ def allowance(
 ) -> str:
     """Return in words whether a drop is what was allowed, by its 95 % interval, and `balanced_rise`."""
     most = f"{allowed:g} point{'' if allowed == 1 else 's'}"
+    if metric(measure).relative:
+        most = f"{allowed:g} % of perplexity"
     if rise is not None and rise > allowed >= paired["low"]:
         name = f"balanced {'disagreement' if metric(measure).by_original else 'error'}"
         return f"{name} rises by {rise:.2f} points, {allowed:g} were allowed"
@@ -198,13 +210,28 @@ def allowance(
     return f"too few test samples to tell whether it is within the {most} allowed"
 
 
-def allowed_drop(document: dict[str, Any]) -> float | None:
-    """Return the points that `--max-drop` allowed in a result or story; None where sizes were chosen otherwise."""
+def allowed_drop(document: dict[str, Any], measure: str | None) -> float | None:
+    """Return what `--max-drop` allowed in a result or story; None where sizes were chosen otherwise.
+
+    Points, or of a model measured by its perplexity percent of that.
+    """
+    rule = "max_perplexity_rise" if metric(measure).relative else "max_drop"
     budget = (document.get("network") or {}).get("budget") or {}
-    if budget.get("name") == "max_drop":
+    if budget.get("name") == rule:
         return float(budget["value"])
     choices = [layer.get("rank_choice") or {} for layer in document["layers"]]
-    return next((c["asked"] for c in choices if c.get("rule") == "max_drop"), None)
+    return next((c["asked"] for c in choices if c.get("rule") == rule), None)
+
+
+def lost_of(measure: str, before: float, after: float) -> float:
+    """Return what a figure lost: points, or of perplexity percent."""
+    lost = after - before
+    return 100 * lost / before if metric(measure).relative else lost
+
+
+def allowed_figure(measure: str, before: float, allowed: float) -> float:
+    """Return the highest figure that an allowance leaves."""
+    return before * (1 + allowed / 100) if metric(measure).relative else before + allowed
 
 
 def points(value: float | None) -> str:

@@ -228,4 +228,7 @@ def _train(
 
 def _tested(model: Any, data: Prepared, what: str) -> Evaluation:
     x, y = data.test()
-    return evaluate(model, x, y, f"test, {what}", sample_weight=data.split.w_test)
+    return evaluate(
+        model, x, y, f"test, {what}",
+        sample_weight=data.split.w_test, decided=not data.labelled,
+    )  # fmt: skip

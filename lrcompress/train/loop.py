@@ -25,6 +25,7 @@ from lrcompress.train.modes import computing_in
 # What a measure is called beside a step.
 FIGURES = {
     "error_rate": "validation error %",
+    "perplexity": "validation perplexity",
     "binary_error": "validation error %",
     "rmse": "validation RMSE",
 }
@@ -53,10 +54,11 @@ class Loop:
         self.state = State()
         self._student, self._checkpoint, self._patience = student, checkpoint, patience
         self._label, self._epochs, self._seed = label, epochs, seed
-        self._validation: tuple[Any, Any, Any] | None = None
+        self._validation: tuple[Any, Any, dict[str, Any]] | None = None
         if validation is not None:
             split = validation.split
-            self._validation = (validation.scaling(split.x_val), split.y_val, split.w_val)
+            how = {"sample_weight": split.w_val, "decided": not validation.labelled}
+            self._validation = (validation.scaling(split.x_val), split.y_val, how)
         self._figures: dict[str, float] = {}
         self._begun = time.perf_counter()
 
@@ -85,9 +87,9 @@ class Loop:
         """Return how good the student is, lower being better, and note it; empty without validation."""
         if self._validation is None:
             return ()
-        x, y, weights = self._validation
+        x, y, how = self._validation
         try:
-            found = evaluate(self._student, x, y, sample_weight=weights)
+            found = evaluate(self._student, x, y, **how)
         except NotFiniteError:
             if not self.state.history:
                 raise

@@ -28,7 +28,7 @@ def compress(
     data_dir: str | Path | None = None,
     validation: Any = None,  # noqa: ANN401
     scaling: str | None = None,
-    max_drop: float | None = None,
+    max_drop: float | str | None = None,
     reduction: float | None = None,
     multiplications: float | None = None,
     target_size: int | str | None = None,
@@ -54,8 +54,9 @@ def compress(
         data_dir: First folder in which a named data set is sought.
         validation: A `.npz` file to choose on, see `lrcompress.factorize`.
         scaling: Default the recorded one, or detected.
-        max_drop: Lose at most so many points on held-out data before fine-tuning. At most one of these four; the
-            default with data that tell errors is 0.5, else each layer keeps 95 % of its energy.
+        max_drop: Lose at most so many points on held-out data before fine-tuning, or of a language model so much
+            of its perplexity (``"1%"``). At most one of these four; the default with data that tell errors is
+            0.5, or 1 % of perplexity, else each layer keeps 95 % of its energy.
         reduction: Save at least this share of the model's parameters.
         multiplications: Save at least this share of the multiplications.
         target_size: Size of the Keras file, in bytes or as ``"200kB"``.

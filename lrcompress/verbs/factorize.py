@@ -16,6 +16,7 @@ from lrcompress.compression import (
     Source,
     check_layer,
     check_target,
+    drop_rule,
     factorize_file,
     find_source,
     needs_modern_terms,
@@ -44,7 +45,7 @@ def factorize(
     reduction: float | None = None,
     multiplications: float | None = None,
     target_size: int | str | None = None,
-    max_drop: float | None = None,
+    max_drop: float | str | None = None,
     multiple: int = 1,
     method: str = "auto",
     layer: Any = None,  # noqa: ANN401  # names or layers, one or several
@@ -82,7 +83,8 @@ def factorize(
             without.
         multiplications: Share of the multiplications to save, with `layers`.
         target_size: Size of the file, in bytes or as ``"200kB"``, with `layers`.
-        max_drop: Smallest r that loses at most so many percentage points on held-out data.
+        max_drop: Smallest r that loses at most so many percentage points on held-out data (0.5), or of a
+            language model so much of its perplexity (``"1%"``).
         multiple: Ranks and other sizes are multiples of this where they can be, with `layers`.
         method: auto, svd, centered, whitened, weighted or refined.
         layer: Another Dense layer than the final one, by name or the layer itself; several are several
@@ -123,7 +125,8 @@ def factorize(
     budgets: dict[str, Any] = rules | {
         name: value
         for name, value in (
-            ("rank", rank), ("energy", energy), ("reduction", reduction), ("max_drop", max_drop),
+            ("rank", rank), ("energy", energy), ("reduction", reduction),
+            ("max_drop", None) if max_drop is None else drop_rule(max_drop),
             ("multiplications", multiplications), ("target_size", target_size),
         )
         if value is not None
@@ -182,7 +185,7 @@ def _opened(path: Path, request: Request, *, has_data: bool) -> Iterator[Source]
     if request.network is not None and request.network.layers == ("dense",):
         check_has_sites(opened)
     source = find_source(opened, request)
-    asked = pick(request, tells_errors=has_data)
+    asked = pick(request, "points" if has_data else None)
     if len(source.targets) == 1 and not request.force:
         check_layer(source.targets[0].layer, asked.least)
     if request.output is not None:
@@ -218,8 +221,9 @@ def _factorize_with_data(
     from lrcompress.verbs.context import open_live
 
     live = open_live(source.model, data, samples)
-    if any(RULES[name].by_errors for name in request.rules):
-        live.check_drop(source.targets, name_of(data.dataset))
+    for rule in request.rules:
+        if RULES[rule].by_errors:
+            live.check_drop(source.targets, name_of(data.dataset), rule)
     known: tuple[Calibration, int] | None = None
     if request.network is None:
         known = live.calibration(source.targets, [request.method])
@@ -230,7 +234,8 @@ def _factorize_with_data(
 
     # Before anything is written: an original that gives no numbers on these data is refused.
     (x, y), weights = live.data.test(), live.data.split.w_test
-    before = evaluate(live.keras_model, x, y, "test, original", sample_weight=weights)
+    how: dict[str, Any] = {"sample_weight": weights, "decided": not live.data.labelled}
+    before = evaluate(live.keras_model, x, y, "test, original", **how)
     convert = _converter(source)
     if known is None:
         from lrcompress.verbs.networks.compress import with_data
@@ -245,7 +250,7 @@ def _factorize_with_data(
         raise AssertionError  # of a file
     small = storing.load_model(result.output)
     result.model = None if model_of(result.output) is None else small
-    after = evaluate(small, x, y, "test, factorized", sample_weight=weights)
+    after = evaluate(small, x, y, "test, factorized", **how)
     told = live.data.told
     result.measured_before, result.measured_after = told(before.to_json()), told(after.to_json())
     result.error_rate_before = result.measured_before.get("error_rate")
@@ -270,6 +275,7 @@ def _factorize_with_data(
 def _chosen_by_errors(result: FactorizeResult) -> bool:
     """Return whether errors on held-out data decided how small layers are."""
     if result.network is not None:
-        return (result.network.budget or {}).get("name") == "max_drop"
+        name = (result.network.budget or {}).get("name")
+        return name in RULES and RULES[name].by_errors
     choices = [layer.choice for layer in result.layers if isinstance(layer, LayerResult)]
     return any(RULES[choice.rule].by_errors for choice in choices)

@@ -255,7 +255,7 @@ _UNMEASURED: dict[str, Any] = dict.fromkeys(
 
 def _measured(held_out: Outcome, test: Outcome, original: Outcome) -> dict[str, Any]:
     """Return errors of the outputs: what to choose by from held-out data, what to report from test."""
-    from lrcompress.measure import compare, compare_paired
+    from lrcompress.measure import compare
 
     found = {
         "output_error": held_out.output_error,
@@ -263,9 +263,8 @@ def _measured(held_out: Outcome, test: Outcome, original: Outcome) -> dict[str, 
         "held_out_error_rate": held_out.error_rate,
         "held_out_drop": held_out.drop,
     } | _main_figure(held_out)
-    if original.wrong is not None and test.wrong is not None:
-        drop = compare_paired(original.wrong, test.wrong)
-        return found | _rate(test.wrong) | {"drop": drop.to_json()}
+    if held_out.rise is not None:
+        found["held_out_perplexity_rise"] = held_out.rise
     if original.evaluation is not None and test.evaluation is not None:
         difference = compare(original.evaluation, test.evaluation)
         return found | test.evaluation.to_json() | {"drop": difference.to_json()}
@@ -275,32 +274,17 @@ def _measured(held_out: Outcome, test: Outcome, original: Outcome) -> dict[str, 
 def _original(held_out: Outcome, test: Outcome) -> dict[str, Any]:
     """Return what the original is measured by on both parts, with the numbers of samples."""
     found: dict[str, Any] = {}
-    if held_out.wrong is not None:
-        found = {
-            "held_out_error_rate": 100 * float(held_out.wrong.mean()),
-            "held_out_samples": int(held_out.wrong.size),
-        }
-    elif held_out.evaluation is not None:
+    if held_out.evaluation is not None:
         found = {
             "held_out_error_rate": held_out.error_rate,
             "held_out_samples": held_out.evaluation.samples,
         } | _main_figure(held_out)
-    if test.wrong is not None:
-        return found | _rate(test.wrong) | {"samples": int(test.wrong.size)}
     return found if test.evaluation is None else found | test.evaluation.to_json()
 
 
 def _main_figure(outcome: Outcome) -> dict[str, Any]:
     """Return the main figure on held-out data, where it is no error rate."""
     evaluation = outcome.evaluation
-    if evaluation is None or outcome.error_rate is not None:
+    if evaluation is None or evaluation.measure in ("error_rate", "binary_error"):
         return {}
     return {f"held_out_{evaluation.measure}": evaluation.value}
-
-
-def _rate(wrong: Any) -> dict[str, float]:  # noqa: ANN401  # a boolean array
-    from lrcompress.measure import wilson_interval
-
-    low, high = wilson_interval(int(wrong.sum()), wrong.size)
-    rate = 100 * float(wrong.mean())
-    return {"error_rate": rate, "error_rate_low": low, "error_rate_high": high}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrcompress.compression import RULES, Asked, Request, choose_rank, pick
+from lrcompress.compression import RULES, Asked, Counted, Request, choose_rank, drop_rule, pick
 from lrcompress.errors import RankError
 from lrcompress.lowrank import energy
 from lrcompress.records.results import RankChoice
@@ -17,9 +17,11 @@ from lrcompress.records.results import RankChoice
 SIGMA = np.array([2.0, 1.0, 1.0])
 
 
-def picked(rules: Mapping[str, float], *, tells_errors: bool = True) -> tuple[str, float, bool]:
+def picked(
+    rules: Mapping[str, float], counts: Counted | None = "points"
+) -> tuple[str, float, bool]:
     """Return the rule that is taken of those given."""
-    asked = pick(Request(rules=rules), tells_errors=tells_errors)
+    asked = pick(Request(rules=rules), counts)
     return asked.rule.name, asked.value, asked.default
 
 
@@ -33,8 +35,20 @@ def chosen(
 ) -> RankChoice:
     """Return the rank of a layer of some shape by a rule."""
     layer = SimpleNamespace(kernel_shape=shape, rank=None)
+
+    def outcomes(ranks: Sequence[int]) -> dict[int, Any]:
+        found = drops(ranks) if drops else {}
+        # Whichever of both the rule goes by.
+        return {
+            r: SimpleNamespace(
+                drop=lost if rule == "max_drop" else 99.0,
+                rise=99.0 if rule == "max_drop" else lost,
+            )
+            for r, lost in found.items()
+        }
+
     task: Any = SimpleNamespace(
-        layer=layer, energies=lambda: energy(SIGMA), drops=drops,
+        layer=layer, energies=lambda: energy(SIGMA), outcomes=outcomes,
         judged="on held-out data",
     )  # fmt: skip
     return choose_rank(task, Asked(RULES[rule], value, default))
@@ -51,7 +65,8 @@ def test_one_rule_is_taken(rule: str, value: float) -> None:
 def test_defaults() -> None:
     """Without a rule the drop decides where there is data, and the energy where there is none."""
     assert picked({}) == ("max_drop", 0.5, True)
-    assert picked({}, tells_errors=False) == ("energy", 0.95, True)
+    assert picked({}, "perplexity") == ("max_perplexity_rise", 1.0, True)
+    assert picked({}, None) == ("energy", 0.95, True)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +93,7 @@ def test_bad_rules(rules: Mapping[str, float], code: str) -> None:
 def test_a_drop_needs_data() -> None:
     """Without data the drop cannot be measured, and the message names the other rules."""
     with pytest.raises(RankError, match="--dataset, or --rank, --energy or --reduction") as refused:
-        picked({"max_drop": 0.5}, tells_errors=False)
+        picked({"max_drop": 0.5}, None)
 
     assert refused.value.code == "needs_data"
 
@@ -100,8 +115,9 @@ def test_reduction() -> None:
     assert choice.found[5] >= 0.4 > choice.found[6]
 
 
+@pytest.mark.parametrize("rule", ["max_drop", "max_perplexity_rise"])
 @pytest.mark.parametrize("threshold", [*range(1, 10), 30, 57, 83])
-def test_smallest_rank_within_a_drop(threshold: int) -> None:
+def test_smallest_rank_within_a_drop(threshold: int, rule: str) -> None:
     """The smallest rank that is good enough is found, each rank is asked for once, few are."""
     looked: list[int] = []
 
@@ -109,7 +125,7 @@ def test_smallest_rank_within_a_drop(threshold: int) -> None:
         looked.extend(ranks)
         return {rank: 0.1 if rank >= threshold else 5.0 for rank in ranks}
 
-    choice = chosen("max_drop", 0.5, (512, 100), drops)
+    choice = chosen(rule, 0.5, (512, 100), drops)
 
     assert choice.rank == threshold
     assert len(set(looked)) == len(looked) <= 35
@@ -128,7 +144,7 @@ def test_a_lucky_low_rank_is_not_taken() -> None:
 @pytest.mark.parametrize("lost", [0.51, 1.4, 7.0])
 def test_no_rank_within_a_drop(lost: float) -> None:
     """Where even the largest useful rank loses too much, if only a little, that is said with its loss."""
-    with pytest.raises(RankError, match=rf"rank 9.*{lost:.2f} points") as refused:
+    with pytest.raises(RankError, match=rf"rank 9.*{lost:.2f} pt") as refused:
         chosen("max_drop", 0.5, (256, 10), lambda ranks: dict.fromkeys(ranks, lost))
 
     assert refused.value.code == "max_drop_unreachable"
@@ -139,3 +155,21 @@ def test_a_default_says_so() -> None:
     choice = chosen("energy", 0.95, (9, 3), default=True)
 
     assert "the default" in choice.message
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [(0.5, ("max_drop", 0.5)), ("1", ("max_drop", 1.0)), ("1.5 %", ("max_perplexity_rise", 1.5))],
+)
+def test_a_percent_sign_is_of_perplexity(given: float | str, rule: tuple[str, float]) -> None:
+    """A number alone is points of error."""
+    assert drop_rule(given) == rule
+
+
+@pytest.mark.parametrize("given", ["a bit", "%", "1%%", True])
+def test_no_drop(given: Any) -> None:
+    """What is neither says what was received."""
+    with pytest.raises(RankError, match="Received") as refused:
+        drop_rule(given)
+
+    assert refused.value.code == "bad_rule"

@@ -107,3 +107,24 @@ def test_one_unit_says_yes_or_no() -> None:
 
     assert found.wrong is not None
     assert not found.wrong.any()
+
+
+@pytest.mark.parametrize("ending", ["softmax", "linear"])
+def test_perplexity_rises_by_labels_or_by_the_divergence(ending: str) -> None:
+    """At the steps of sequences; also where a model leaves softmax to its loss."""
+    factors, y = truncated_svd(KERNEL, 2), Y.reshape(-1)
+    old, new = (
+        z - np.log(np.exp(z).sum(axis=1, keepdims=True)) for z in (logits(), logits(factors))
+    )
+    rows = np.arange(len(y)), y
+    divergence = (np.exp(old) * (old - new)).sum(axis=1).mean()
+
+    new_labels = tried(factors, ending)
+    known = HeadTrial(KERNEL, BIAS, X, Y, ending=ending, by_labels=False)({SITE: factors})
+
+    assert new_labels.rise == pytest.approx(100 * np.expm1((old - new)[rows].mean()), rel=1e-3)
+    assert known.rise == pytest.approx(100 * np.expm1(divergence), rel=1e-3)
+    assert new_labels.evaluation is not None
+    assert new_labels.evaluation.loss == pytest.approx(-new[rows].mean(), rel=1e-5)
+    alone = HeadTrial(KERNEL, BIAS, X[:, 0], Y[:, 0], ending=ending)({SITE: factors})
+    assert alone.rise is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lrcompress.data.dataset import Dataset
-from lrcompress.live import predict
+from lrcompress.live import predict, trial
 from lrcompress.live.activations import FEWEST_SAMPLES, layer_inputs, samples_for
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import hold_out
@@ -148,3 +148,26 @@ def test_sequences_need_fewer_samples_to_choose_by(shape: tuple[int, ...], held_
 
     assert len(split.x_val) == held_out
     assert len(split.x_train) == 10_000 - held_out
+
+
+def test_a_trial_holds_some_of_the_outputs(
+    language_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the original's outputs would fill the memory, every second batch is compared, all are counted."""
+    rng = np.random.default_rng(1)
+    x, y = rng.integers(0, WORDS, (2, 24, STEPS))
+    other = keras.models.clone_model(language_model)
+    monkeypatch.setattr(predict, "MOST_OUTPUTS", 4 * STEPS * WORDS)
+    whole = trial.NetworkTrial(language_model, x, y, by_labels=False).of(other)
+    some = np.concatenate([x[0:4], x[8:12], x[16:20]])
+    expected = trial.NetworkTrial(language_model, some, None).of(other)
+    monkeypatch.setattr(trial, "HELD", 4 * x.size * WORDS // 2)
+
+    found = trial.NetworkTrial(language_model, x, y, by_labels=False).of(other)
+
+    assert found.output_error == pytest.approx(expected.output_error)
+    assert found.agreement == pytest.approx(expected.agreement)
+    assert found.rise == pytest.approx(100 * np.expm1(found.output_error))
+    assert found.evaluation is not None and whole.evaluation is not None
+    assert found.evaluation.loss == pytest.approx(whole.evaluation.loss, rel=1e-6)
+    np.testing.assert_array_equal(found.wrong, whole.wrong)

@@ -20,7 +20,7 @@ from lrcompress.cli.options import (
     validation_option,
 )
 from lrcompress.cli.quiet import nothing_on
-from lrcompress.cli.values import Int8Command, Registered, Size
+from lrcompress.cli.values import Drop, Int8Command, Registered, Size
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting.network import budget_in_words
 from lrcompress.reporting.tables import Parts, plain
@@ -44,8 +44,9 @@ from lrcompress.runtimes import TARGETS
 @model_argument("model")
 @data_options
 @validation_option
-@click.option("--max-drop", type=click.FloatRange(min=0), metavar="POINTS",
-              help="Lose at most so many points on held-out data; default with data: 0.5.")  # fmt: skip
+@click.option("--max-drop", type=Drop(), metavar="DROP",
+              help="Lose at most so many points on held-out data, or of a language model so much of "
+              "its perplexity (1%); default with data: 0.5, or 1%.")  # fmt: skip
 @click.option("--reduction", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
               help="Save at least this share of the parameters, such as 0.5.")  # fmt: skip
 @click.option("--target-size", type=Size(), metavar="SIZE",
@@ -139,7 +140,7 @@ def _measured(result: dict[str, Any], before: dict[str, Any], after: dict[str, A
     text = f"{what} {figure(key, before[key])} -> {bare(key, after[key])}"
     if lost is None:
         return text
-    allowed = allowed_drop({"network": {"budget": result["budget"]}, "layers": []})
+    allowed = allowed_drop({"network": {"budget": result["budget"]}, "layers": []}, key)
     said = "" if allowed is None else f": {allowance(lost, allowed, None, key)}"
     return f"{text} ({change(lost)} on {count(after['samples'])} samples){said}"
 

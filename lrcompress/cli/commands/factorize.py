@@ -20,7 +20,7 @@ from lrcompress.cli.options import (
     synthetic_option,
     validation_option,
 )
-from lrcompress.cli.values import METHODS, OneOf, Size
+from lrcompress.cli.values import METHODS, Drop, OneOf, Size
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
 from lrcompress.reporting.network import (
@@ -65,8 +65,9 @@ MOST = 30
               help="Save at least this share of the multiplications, with --layers.")  # fmt: skip
 @click.option("--target-size", type=Size(), metavar="SIZE",
               help="Make a file of at most this size, with --layers: 200kB, 1.5MB, ...")  # fmt: skip
-@click.option("--max-drop", type=click.FloatRange(min=0),
-              help="Lose at most so many points on held-out data.")  # fmt: skip
+@click.option("--max-drop", type=Drop(), metavar="DROP",
+              help="Lose at most so many points on held-out data (0.5), or of a language model so "
+              "much of its perplexity (1%).")  # fmt: skip
 @click.option("--multiple", type=click.IntRange(min=1), default=1,
               help="With --layers, ranks and other sizes are multiples of this where they can be.")  # fmt: skip
 @click.option("--method", default="auto", show_default=True,
@@ -217,15 +218,19 @@ def _measured(result: dict[str, Any]) -> list[str]:
             )
             continue
         what = "test error" if key == "error_rate" else "test data"
+        others = ("balanced_error", "auc") if old.get("balanced_error") else ()
+        if key == "perplexity":
+            others = ("error_rate", "top5_error_rate")
         lines.append(
             f"{what}{name} {figure(key, old[key])} -> {figure(key, new[key])} ({change(lost)})"
         )
         lines += [
-            f"  {figure(k, old[k])} -> {bare(k, new[k])}"
-            for k in ("balanced_error", "auc") if old.get("balanced_error") and k in old and k in new
+            f"  {'top-1 error ' if k == 'error_rate' else ''}{figure(k, old[k])} -> {bare(k, new[k])}"
+            for k in others if k in old and k in new
         ]  # fmt: skip
-    allowed = allowed_drop(result)
+    measure = before["measure"]
+    allowed = allowed_drop(result, measure)
     if allowed is not None and len(groups) == 1:
-        rise, measure = balanced_rise(before, after), before["measure"]
+        rise = balanced_rise(before, after)
         lines.append(f"drop on the test data: {allowance(result['drop'], allowed, rise, measure)}")
     return [*lines, *padding(before)]

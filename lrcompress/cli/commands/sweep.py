@@ -197,5 +197,7 @@ def _outputs(rows: list[dict[str, Any]]) -> list[Column]:
 
 
 def _chosen_by(row: dict[str, Any]) -> str:
-    lost = row.get("held_out_drop")
+    lost, rise = row.get("held_out_drop"), row.get("held_out_perplexity_rise")
+    if row.get("measure") == "perplexity" and rise is not None:
+        return f"{rise:+.2f} %"
     return held_out(row) if lost is None else points(lost)

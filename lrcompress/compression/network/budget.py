@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lrcompress.compression.drop import MaxDrop, MaxRise
 from lrcompress.compression.network.candidates import Option
 from lrcompress.compression.network.hulls import path_of, trimmed
 from lrcompress.compression.network.request import LayerChange, NetworkRequest
@@ -13,6 +14,8 @@ from lrcompress.errors import RankError
 from lrcompress.events import progress
 from lrcompress.modelfile import ModelFile, write_changed
 
+# By what is lost: how it is told of an outcome.
+_LOST = {rule.name: rule for rule in (MaxDrop(), MaxRise())}
 # Without a budget: with inputs, and without.
 _DEFAULTS: dict[bool, tuple[str, float]] = {True: ("max_drop", 0.5), False: ("energy", 0.95)}
 _BYTES = {"float16": 2, "bfloat16": 2, "float64": 8}
@@ -37,7 +40,7 @@ class Budget:
         self._model, self.is_met = model, True
         self.name, self.value = request.budget or _DEFAULTS[stage.observed is not None]
         self.remarks: list[str] = []
-        if self.name == "max_drop" and (stage.as_it_is is None or stage.as_it_is.drop is None):
+        if self.name in _LOST and (stage.as_it_is is None or stage.as_it_is.drop is None):
             msg = (
                 "max_drop needs data with labels to measure the error on; give --dataset, or --reduction, "
                 "--multiplications, --target-size or --energy."
@@ -82,7 +85,7 @@ class Budget:
         self._least -= sum(map(self._counts, spent))
         if self.name == "energy":
             return _by_energy(stage, self.value)
-        if self.name == "max_drop":
+        if self.name in _LOST:
             return self._by_drop(stage)
         slots = stage.full_width if last else stage.slots
         path = path_of(slots, self._counts)
@@ -116,7 +119,7 @@ class Budget:
 
     def _by_drop(self, stage: Stage) -> list[Option]:
         """Return the options that save most while the drop on held-out inputs is allowed."""
-        observed = stage.observed
+        observed, rule = stage.observed, _LOST[self.name]
         if observed is None:
             raise AssertionError  # refused before
         # What gets narrower only where it costs nothing: whatever else is weighed against all others.
@@ -128,13 +131,13 @@ class Budget:
         while high - low > 1:
             middle = (low + high) // 2
             outcome = observed.trial(in_place(stage.solved(path.at(middle))), "trying all together")
-            fits = outcome.drop is not None and outcome.drop <= self.value
+            fits = rule.lost(outcome) <= self.value
             low, high = (middle, high) if fits else (low, middle)
             progress("looking for the smallest within the drop", len(path.steps) - (high - low),
                      len(path.steps))  # fmt: skip
         if not low:
             msg = (
-                f"No form of these layers loses at most {self.value:g} points on held-out data; "
+                f"No form of these layers loses at most {rule.words(self.value)} on held-out data; "
                 "raise --max-drop, or give --reduction and fine-tune."
             )
             raise RankError(msg, code="max_drop_unreachable")

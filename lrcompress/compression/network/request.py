@@ -11,8 +11,11 @@ from lrcompress.kinds import Arrays, Batch, Place, Serialized
 from lrcompress.modelfile import ModelFile
 
 # What a budget counts. A share is between 0 and 1; bytes are of the written file; energy is the least
-# share that each kernel keeps (of its responses, with data); a drop is in points on held-out data.
-BudgetName = Literal["reduction", "multiplications", "target_size", "energy", "max_drop"]
+# share that each kernel keeps (of its responses, with data); a drop is in points on held-out data, or in
+# percent of perplexity.
+BudgetName = Literal[
+    "reduction", "multiplications", "target_size", "energy", "max_drop", "max_perplexity_rise"
+]
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Networks:
         labels: Of these, None without.
         weights: Of these, None where all weigh alike.
         by_labels: Whether the labels are new to the original, and a drop counts them.
+        decided: Whether the labels are what the original decides.
         original: The first model, if Keras has loaded it already.
     """
 
@@ -54,6 +55,7 @@ class Networks:
     labels: Inputs | None = None
     weights: NDArray[Any] | None = None
     by_labels: bool = False
+    decided: bool = False
     original: Any = None
     _trial: NetworkTrial | None = None
     _first: Any = None
@@ -65,7 +67,7 @@ class Networks:
         if self._trial is None:
             self._trial = NetworkTrial(
                 loaded, self.judge, self.labels,
-                sample_weight=self.weights, by_labels=self.by_labels,
+                sample_weight=self.weights, by_labels=self.by_labels, decided=self.decided,
             )  # fmt: skip
         if self._first is None or _names(self._first) != _names(loaded):
             # The one that judges may have other layers: factors that were merged before.

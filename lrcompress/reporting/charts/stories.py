@@ -41,6 +41,7 @@ from lrcompress.reporting.network import (
 )
 from lrcompress.reporting.words import (
     allowed_drop,
+    allowed_figure,
     arm_names,
     count,
     figure,
@@ -105,7 +106,7 @@ def _stages(story: dict[str, Any]) -> Iterator[Chart]:
     seen = "; ".join(f"{STAGES[stage['name']]} {rate(stage)}" for stage in found)
     most, allowed = None, _allowed(story, measure)
     if allowed is not None and found[0]["name"] == "original":
-        most = found[0][measure] + allowed
+        most = allowed_figure(measure, found[0][measure], allowed)
         seen = f"{seen}; allowed {figure(measure, most)}"
     yield Chart(
         "error-by-stage", "Before and after",
@@ -116,8 +117,8 @@ def _stages(story: dict[str, Any]) -> Iterator[Chart]:
 
 
 def _allowed(story: dict[str, Any], measure: str) -> float | None:
-    """Return by how many points a figure was allowed to rise, where it is one of points."""
-    return allowed_drop(story) if metric(measure).unit else None
+    """Return by how many points, or percent of perplexity, a figure was allowed to rise."""
+    return allowed_drop(story, measure) if metric(measure).step else None
 
 
 def _points(

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.compression import Convert, Request, Source
+from lrcompress.compression import DROPS, RULES, Convert, Request, Source
 from lrcompress.compression.changed import ready
 from lrcompress.compression.network import (
     BudgetName,
@@ -28,8 +28,7 @@ from lrcompress.records.results import FactorizeResult
 if TYPE_CHECKING:
     from lrcompress.live.calibration import LiveModel
 
-# Without a budget: on data that tell what is wrong so many points, else this.
-DROP = 0.5
+# Without a budget, where no data tell what is wrong.
 CAUTIOUS: tuple[BudgetName, float] = ("energy", 0.95)
 # By so much the weights' own default gives way at a time where it would save nothing.
 STEP = 0.05
@@ -63,15 +62,13 @@ def with_data(
         RankError: If a largest drop was asked for where nothing is right or wrong.
     """
     asked = _asked(request)
-    is_default, budget = asked.budget is None, asked.budget or ("max_drop", DROP)
-    if budget[0] == "max_drop":
-        try:
-            live.check_drop(None, str(live.data.description["name"]))
-        except RankError:
-            if not is_default:
-                raise
-            budget = CAUTIOUS
-    observe, used = live.network(counts=budget[0] == "max_drop")
+    budget = asked.budget
+    if budget is None:
+        budget = CAUTIOUS if live.counts is None else DROPS[live.counts]
+    by_errors = budget[0] in RULES and RULES[budget[0]].by_errors
+    if by_errors:
+        live.check_drop(None, str(live.data.description["name"]), budget[0])
+    observe, used = live.network(counts=by_errors)
     given = Given("data set", observe, used, live.described(used))
     return _written(source, request, convert, replace(asked, budget=budget), given)
 
@@ -81,7 +78,7 @@ def without_data(
 ) -> FactorizeResult:
     """Make a network smaller by synthetic inputs, where they may be made and can be trusted; else by its weights."""
     asked = _asked(request)
-    if asked.budget is not None and asked.budget[0] == "max_drop":
+    if asked.budget is not None and asked.budget[0] in RULES and RULES[asked.budget[0]].by_errors:
         msg = "max_drop needs data to measure the error on; give --dataset, or another budget."
         raise RankError(msg, code="needs_data")
     given = synthetic_networks(source.model, request.seed) if synthetic else Given("none")
@@ -123,7 +120,12 @@ def synthetic_networks(model: ModelFile, seed: int) -> Given:
     # Where outputs are numbers there are no decisions to agree with.
     decided = decisions(original, judge)
     networks = Networks(
-        take(made.x, slice(made.fit)), judge, decided, by_labels=True, original=original
+        take(made.x, slice(made.fit)),
+        judge,
+        decided,
+        by_labels=True,
+        decided=True,
+        original=original,
     )
     said = (
         f"No data: {count(made.x):,} synthetic inputs were made in {made.seconds:.0f} s that match the statistics of "

@@ -12,7 +12,9 @@ from lrcompress.errors import RankError
 if TYPE_CHECKING:
     from lrcompress.compression.network import BudgetName, NetworkRequest
 
-BUDGETS = ("reduction", "multiplications", "target_size", "energy", "max_drop")
+BUDGETS = (
+    "reduction", "multiplications", "target_size", "energy", "max_drop", "max_perplexity_rise",
+)  # fmt: skip
 # What a single layer does not have.
 _OF_NETWORKS = ("multiplications", "target_size", "multiple")
 
