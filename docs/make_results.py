@@ -710,7 +710,7 @@ than ours.
 
 The aim was to be faster than every peer that reaches 1.001, and to take at most 1.5 Gram products at the three large
 shapes (4096 x 1000 and up). The first is met wherever both were measured. The second is not: the last column says by how
-much, [methods](methods.md#the-truncated-svd) why.
+much, [the mathematics](mathematics.md#the-truncated-svd) why.
 
 Peak memory of a process that factorizes {memory["shape"][0]:,} x {memory["shape"][1]:,} float32 ({memory["kernel_megabytes"]:,.0f} MB) at rank {memory["rank"]}, interpreter
 and libraries included: **{memory["array_peak_megabytes"]:,.0f} MB** with the kernel loaded, **{memory["memory_map_peak_megabytes"]:,.0f} MB** read from its file in blocks."""
@@ -834,7 +834,7 @@ def export(name: str) -> str:
             cells += [rate(error or {}), "-" if error is None else f"{error['loss']:.4f}"]
         rows.append(cells)
     columns = [
-        "", "", "parameters", "bytes", "saved, %", "latency, µs, [quartiles]", "times as fast, [95 %]",
+        "part", "variant", "parameters", "bytes", "saved, %", "latency, µs, [quartiles]", "times as fast, [95 %]",
     ]  # fmt: skip
     m, n = document["kernel"]
     folded = [row for row in document["rows"] if row.get("factors", "two") != "two"]
@@ -860,15 +860,77 @@ def versions(document: dict[str, Any]) -> str:
     return f"Keras {found['keras']} on {found['backend']}, Python {found['python']}"
 
 
+def summary() -> str:
+    """Return what is known, one line a question, each with its section."""
+    mnist = read("heads.json")["networks"]["mnist"]["all"]
+    svd, refined = (
+        next(row for row in mnist if row["asked"] == way)["ranks"]["4"]
+        for way in ("svd", "refined")
+    )
+    job = {stage["name"]: stage for stage in read("mnist-rank4.json")["stages"]}
+    words = read("language-model.json")["recovery"]
+    largest = read("scale.json")["cases"][-1]
+    fuzz = read("fuzz.json")
+    networks = [row for row in read("whole-network.json").values() if isinstance(row, dict)]
+
+    def network(goal: str, *, without_data: bool = False) -> str:
+        found = [
+            row for row in networks if (row["goal"], row["without_data"]) == (goal, without_data)
+        ]
+        lost = sum(row["lost"] for row in found) / len(found)
+        return f"{100 * found[0]['saved']:.0f} % of the parameters saved, {lost:+.2f} points"
+
+    rows = [
+        ["A whole LSTM classifier, nothing trained", network("lstm-93"), "whole-networks"],
+        ["A whole transformer classifier, nothing trained", network("transformer-75"), "whole-networks"],
+        ["A CIFAR-100 ResNet, nothing trained", network("resnet-50"), "whole-networks"],
+        ["The same without any data", network("resnet-50", without_data=True), "whole-networks"],
+        [
+            "MNIST's final layer at rank 4, nothing trained",
+            f"`refined` {refined['drop']:+.2f} points, the paper's plain SVD {svd['drop']:+.2f}",
+            "heads-without-labels-and-without-training",
+        ],
+        [
+            "The same fine-tuned for two epochs",
+            f"test error {job['original']['error_rate']:.2f} % → {job['finetuned']['error_rate']:.2f} %",
+            "compressing-the-trained-network-instead-rank-4-two-epochs",
+        ],
+        [
+            "A language model with 10,000 words, nothing trained",
+            f"{100 * (1 - words['before']['parameters'] / words['original']['parameters']):.0f} % saved, perplexity "
+            f"{words['original']['perplexity']:.1f} → {words['before']['perplexity']:.1f}",
+            "a-language-model-the-head-is-most-of-the-network",
+        ],
+        [
+            f"Time and memory for a file of {largest['bytes'] / 1e9:.0f} GB",
+            f"{largest['lrcompress']['median_seconds']:.0f} s and {largest['lrcompress']['peak_megabytes']:,.0f} MB; through Keras "
+            f"{largest['keras']['median_seconds']:.0f} s and {largest['keras']['peak_megabytes']:,.0f} MB",
+            "time-and-memory-by-file-size",
+        ],
+        [
+            f"{fuzz['cases']:,} damaged or hostile files",
+            f"{len(fuzz['findings'])} crashes, hangs, leftovers or changed inputs",
+            "hostile-and-damaged-files",
+        ],
+    ]  # fmt: skip
+    cells = [[what, found, f"[more](#{anchor})"] for what, found, anchor in rows]
+    return f"""## In short
+
+{table(["what", "measured", "section"], cells)}
+
+Points are of test error. Every section names its command, its seeds and its limits."""
+
+
 def render() -> str:
     """Return the page."""
     head = """# Results
 
-Every number here was measured by the command beside it and is committed in `benchmarks/results`, in the file beside it; this
-page is written by `python docs/make_results.py`, its figures are drawn from the same files by `python docs/make_figures.py`. Data sets
-are found by [the usual rules](datasets.md). What becomes of other people's files has its own page: [compatibility](compatibility.md)."""
+Every number on this page was measured by the command beside it and is committed in `benchmarks/results`. The page is written by
+`python docs/make_results.py`, its figures by `python docs/make_figures.py`. Data sets are found by [the usual rules](datasets.md).
+How other people's model files fare is on a page of its own: [compatibility](compatibility.md)."""
     parts = [
         head,
+        summary(),
         heads(),
         fresh_heads(),
         held_out(),

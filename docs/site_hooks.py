@@ -8,6 +8,8 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files, InclusionLevel
 
+# A page that is made of a file outside docs/, where GitHub shows it.
+EXAMPLES, MADE = "examples/README.md", "examples.md"
 # A link from a page of docs/ to a file of the project that is no page.
 OUTSIDE = re.compile(r"\]\(\.\./([^)#]+)\)")
 
@@ -36,7 +38,7 @@ def present(items: list[Any], folder: Path, named: set[str]) -> list[Any]:
             target = present(target, folder, named)
             there = bool(target)
         else:
-            there = (folder / target).is_file()
+            there = (folder / target).is_file() or target == MADE
             if there:
                 named.add(target)
         if there:
@@ -54,6 +56,8 @@ def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401
         for path in OUTSIDE.findall(page.read_text(encoding="utf-8"))
         if (root / path).is_file() and not path.endswith(".md")
     }
+    files.append(File.generated(config, MADE, content=examples(root)))
+    found |= {path for path in OUTSIDE.findall(examples(root)) if (root / path).is_file()}
     for path in sorted(found):
         kept = InclusionLevel.INCLUDED
         name = f"project/{path}"
@@ -61,11 +65,18 @@ def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401
     return files
 
 
+def examples(root: Path) -> str:
+    """Return the page of examples: each file named there is a link to it, and links lead from docs/."""
+    text = (root / EXAMPLES).read_text(encoding="utf-8")
+    text = re.sub(r"^\| `(\w+\.(?:py|ipynb))` \|", r"| [\1](../examples/\1) |", text, flags=re.M)
+    return text.replace("](../docs/", "](")
+
+
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ANN401
     """Lead links to those files to where the site has them."""
 
     def moved(link: re.Match[str]) -> str:
-        name = f"project/{link[1]}"
+        name = MADE if link[1] == EXAMPLES else f"project/{link[1]}"
         return f"]({name})" if files.get_file_from_path(name) else link[0]
 
     return OUTSIDE.sub(moved, markdown)

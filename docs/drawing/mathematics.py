@@ -1,4 +1,4 @@
-"""The figures of docs/methods.md, computed from the bundled network and images of digits."""
+"""The figures of docs/methods.md and docs/mathematics.md, computed from the bundled network and images of digits."""
 
 from __future__ import annotations
 

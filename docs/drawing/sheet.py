@@ -23,6 +23,12 @@ METHODS = {
     "whitened": {"color": GREEN, "marker": "^"},
     "refined": {"color": PINK, "marker": "D"},
 }
+# In dark pages.
+_DARK = {
+    "#000000": "#e6edf3", "#4d4d4d": "#a3adb8", "#4c4c4c": "#a3adb8", "#b0b0b0": "#8c959f", "#cccccc": "#57606a",
+    "#ffffff": "#1e2129", BLUE: "#58a6ff", ORANGE: "#f0883e", GREEN: "#3fb98a", PINK: "#e391c2", SKY: "#79c8f2",
+    AMBER: "#e9b44c",
+}  # fmt: skip
 NETWORKS = {"mnist": "MNIST", "cifar100": "CIFAR-100", "digits": "digits"}
 _STYLE = {
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8.5,
@@ -79,12 +85,25 @@ class Drawing:
             # No date inside: the same numbers give the same file.
             metadata["Date"] = None  # type: ignore[assignment]
         with mpl.rc_context(_STYLE):
-            # The ground is white: pages may be dark.
-            figure = Figure(figsize=self.size, layout="constrained", facecolor="white")
+            # A picture of numbers has no ground of its own in a page, which may be dark.
+            ground = "none" if path.suffix == ".svg" else "white"
+            figure = Figure(figsize=self.size, layout="constrained", facecolor=ground)
             figure.get_layout_engine().set(w_pad=0.08)
             self.draw(self.numbers, figure)
             path.parent.mkdir(exist_ok=True)
-            figure.savefig(path, metadata=metadata, dpi=110)
+            figure.savefig(path, metadata=metadata, dpi=110, facecolor=ground)
+        if path.suffix == ".svg":
+            path.write_text(_for_the_dark(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _for_the_dark(text: str) -> str:
+    """Return an SVG with other colours where the page around it is dark; what does not know of that draws it as it is."""
+    rules = ["text{fill:#e6edf3}"]
+    for light, dark in _DARK.items():
+        for what in ("fill", "stroke"):
+            rules.append(f'[style*="{what}: {light}"]{{{what}:{dark}!important}}')
+    style = f"<style>@media (prefers-color-scheme:dark){{{''.join(rules)}}}</style>"
+    return text.replace("</defs>", f"{style}</defs>", 1)
 
 
 def read(name: str) -> Any:  # noqa: ANN401
