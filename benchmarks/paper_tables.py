@@ -79,7 +79,7 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
     folder = arguments.output / f"compare-{name}"
     started = time.perf_counter()
-    with following(quiet=False, verbose=False, command=command()):
+    with following("paper-tables", quiet=False, verbose=False, command=command()):
         document = lrcompress.compare(
             dataset=name,
             ranks=arguments.ranks and [int(rank) for rank in arguments.ranks.split(",")],

@@ -1,96 +1,173 @@
-"""The progress bar: on a terminal; elsewhere a line a task."""
+"""Progress: one line that is drawn over on a terminal, and elsewhere a line every ten seconds."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
-from lrcompress.cli.console import is_dumb, tell, terminal
+from lrcompress.cli import console
 from lrcompress.errors import printable
 
-# Between two lines on the same task, where nobody watches a bar.
-LOG_SECONDS = 15.0
-# Columns from which on progress has a bar.
-WIDE = 80
+# Between two lines where nobody watches, and between two looks at the line where somebody does.
+LOG_SECONDS, DRAW_SECONDS = 10.0, 0.25
+# What takes less is over before a line about it is read; before that, what is left is a guess.
+QUIET_SECONDS, GUESS_SECONDS = 1.0, 3.0
+# More columns than these say nothing more.
+WIDEST = 120
+
+
+class State:
+    """What a command is doing: its step, the tasks within each other, and since when."""
+
+    def __init__(self, name: str, now: float) -> None:
+        """Begin with a command's name."""
+        self._name, self._begun = name, now
+        self._step = ""
+        # Tasks that are not done, each within the one before: name, steps done, steps in all, since when.
+        self._tasks: list[tuple[str, int, int, float]] = []
+        self._figures: dict[str, float] = {}
+
+    def step(self, name: str, number: int, total: int) -> str:
+        """Begin a step of the job, and return what it is called."""
+        self._tasks, self._figures = [], {}
+        self._name, self._step = name, f"[{number}/{total}] "
+        return f"{self._step}{name}"
+
+    def tell(self, task: str, done: int, total: int, figures: dict[str, float], now: float) -> None:
+        """Take in how far a task is; one that begins before another is done is within it."""
+        name = task.split(",")[0]
+        known = [known.split(",")[0] for known, *_ in self._tasks]
+        place = known.index(name) if name in known else None
+        since = now if place is None else self._tasks[place][3]
+        outer = self._tasks[:place] if place is not None else self._tasks
+        # What has a single step never says that it is done.
+        self._tasks = [one for one in outer if one[2] > 1 and one[1] < one[2]][-2:]
+        self._tasks.append((task, done, total, since))
+        self._figures = figures
+
+    def line(self, now: float, width: int = WIDEST) -> str:
+        """Return where it stands, in so many columns: step, task, share, elapsed, and what is left of the task."""
+        times = f"{_clock(now - self._begun)} elapsed"
+        parts = [printable(task) for task, *_ in self._tasks]
+        if self._tasks:
+            _, done, total, since = self._tasks[0]
+            if total > 1:
+                parts[0] += f" {100 * done // total} %"
+            spent = now - since
+            if 0 < done < total and spent >= GUESS_SECONDS:
+                times += f", {_clock(spent * (total - done) / done)} left"
+        parts[-1:] = [part + _told(self._figures) for part in parts[-1:]]
+        if not (parts and parts[0].startswith(self._name)):
+            parts.insert(0, self._name)
+        text = self._step + ": ".join(parts)
+        room = max(width - len(times) - 2, 10)
+        if len(text) > room:
+            text = f"{text[: room - 1]}…"
+        return f"{text.ljust(room) if width < WIDEST else text}  {times}"
+
+
+def _told(figures: dict[str, float]) -> str:
+    return "".join(f", {key} {value:.4f}" for key, value in figures.items())
+
+
+def _clock(seconds: float) -> str:
+    """Return a duration as minutes and seconds, or hours."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Bar:
-    """A progress bar that serves one task after another; silent where nobody watches."""
+    """Tells what a command does while it works; silent where it is to be quiet."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        """Draw only on a terminal; elsewhere say each task once, so that a log stays short."""
-        self._quiet = quiet
-        self._live = not quiet and sys.stderr.isatty() and not is_dumb()
-        self._progress: Any = None
-        self._task_id: Any = None
-        self._task = ""
-        self._logged = 0.0
+    def __init__(self, name: str, *, quiet: bool) -> None:
+        """Begin; a thread of its own tells, so that long steps without a word are told of too."""
+        self._state, self._begun = State(name, time.monotonic()), time.monotonic()
+        self._live = not quiet and sys.stderr.isatty() and not console.is_dumb()
+        # Its own: native code is kept quiet by closing stderr for a while.
+        self._out = None if quiet else _own_stderr()
+        self._lock, self._over, self._drawn = threading.RLock(), threading.Event(), 0
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        if not quiet:
+            console.above_progress = self._hidden
+            self._thread.start()
 
     def __call__(self, task: str, done: int, total: int, figures: dict[str, float]) -> None:
         """Report `done` of `total` steps of `task`."""
-        if self._quiet:
+        with self._lock:
+            self._state.tell(task, done, total, figures, time.monotonic())
+
+    def step(self, name: str, number: int, total: int) -> None:
+        """Report that a step of the job begins."""
+        with self._lock:
+            told = self._state.step(name, number, total)
+        if self._out is not None and not self._live:
+            self._log(f"{told} ...")
+
+    @contextlib.contextmanager
+    def _hidden(self) -> Iterator[None]:
+        """Take the line away while a message is printed in its place."""
+        with self._lock:
+            self._erase()
+            yield
+
+    def _run(self) -> None:
+        while not self._over.wait(DRAW_SECONDS if self._live else LOG_SECONDS):
+            with self._lock:
+                now = time.monotonic()
+                if not self._live:
+                    self._log(self._state.line(now))
+                elif now - self._begun >= QUIET_SECONDS:
+                    width = min(shutil.get_terminal_size().columns - 1, WIDEST - 1)
+                    self._draw(self._state.line(now, width))
+
+    def _log(self, line: str) -> None:
+        self._write(f"{line}\n")
+
+    def _draw(self, line: str) -> None:
+        self._write(f"\r{line}{' ' * (self._drawn - len(line))}")
+        self._drawn = len(line)
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._write(f"\r{' ' * self._drawn}\r")
+            self._drawn = 0
+
+    def _write(self, text: str) -> None:
+        if self._out is None:
             return
-        task = printable(task)
-        if self._live:
-            if self._progress is None:
-                self._start()
-            if task.split(",")[0] != self._task.split(",")[0]:
-                self._task_id = self._progress.add_task(task, total=total)
-            text = task + "".join(f", {key} {value:.4f}" for key, value in figures.items())
-            self._progress.update(self._task_id, completed=done, total=total, description=text)
-        else:
-            self._log(task)
-        self._task = task
-
-    def _log(self, task: str) -> None:
-        """Name each task once in a log, and where it stands if it takes long."""
-        now = time.monotonic()
-        is_new = task.split(",")[0] != self._task.split(",")[0]
-        if is_new or (task != self._task and now - self._logged > LOG_SECONDS):
-            tell(f"{task} ...")
-            self._logged = now
-
-    def _start(self) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            ProgressColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.table import Column
-
-        console = terminal(stderr=True)
-        columns: list[ProgressColumn] = [
-            # What does not fit is cut here, and not from the count or the time.
-            TextColumn(
-                "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)
-            ),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        ]
-        if console.width >= WIDE:
-            # Where there is little room, it goes to the task and its figures.
-            columns[1:1] = [BarColumn(min(40, max(10, console.width - 100)))]
-            columns.append(TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, transient=True, expand=True)
-        self._progress.start()
+        with contextlib.suppress(OSError):
+            os.write(self._out, text.encode(sys.stderr.encoding or "utf-8", "replace"))
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        if self._progress is not None:
-            self._progress.stop()
+        self._over.set()
+        console.above_progress = contextlib.nullcontext
+        if self._thread.is_alive():
+            self._thread.join()
+        self._erase()
+        if self._out is not None:
+            os.close(self._out)
+            self._out = None
+
+
+def _own_stderr() -> int | None:
+    """Return a second file descriptor of stderr; None where it has none."""
+    try:
+        return os.dup(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 @contextlib.contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Bar]:
+def progress_bar(name: str, *, quiet: bool) -> Iterator[Bar]:
     """Yield a `Bar` and close it whatever happens."""
-    bar = Bar(quiet=quiet)
+    bar = Bar(name, quiet=quiet)
     try:
         yield bar
     finally:

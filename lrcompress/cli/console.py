@@ -9,7 +9,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -129,16 +131,26 @@ def json_text(document: Any) -> str:  # noqa: ANN401
     )
 
 
+# Takes a line of progress away while a message is printed.
+above_progress: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
+
+
 def note(text: str) -> None:
-    """Print a message on stderr, on one line, unless the command was told to be quiet."""
+    """Print a message on stderr, on one line that a terminal breaks at words, unless the command is to be quiet."""
     context = click.get_current_context(silent=True)
-    if context is None or not context.params.get("quiet"):
-        tell(printable(text))
+    if context is not None and context.params.get("quiet"):
+        return
+    line = printable(text)
+    # A command is left whole, to be copied.
+    if sys.stderr.isatty() and not line.startswith("Next:"):
+        width = shutil.get_terminal_size().columns
+        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+    tell(line)
 
 
 def tell(line: str) -> None:
     """Print a line on stderr; where that is full or closed, the work is still worth doing."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), above_progress():
         click.echo(line, err=True)
 
 

@@ -63,8 +63,9 @@ def verb(call: Callable[..., Answer | None]) -> Callable[..., None]:
         **options: Any,  # noqa: ANN401  # the command's own
     ) -> None:
         with following(
-            quiet=quiet, verbose=verbose, command=ctx.obj, distribute=options.get("distribute")
-        ):
+            str(ctx.info_name), quiet=quiet, verbose=verbose, command=ctx.obj,
+            distribute=options.get("distribute"),
+        ):  # fmt: skip
             answer = call(**options)
         if answer is None:
             return
@@ -96,18 +97,27 @@ def given(flag: str) -> bool:
 
 @contextlib.contextmanager
 def following(
-    *, quiet: bool, verbose: bool, command: Sequence[str] = (), distribute: str | None = None
+    name: str,
+    *,
+    quiet: bool,
+    verbose: bool,
+    command: Sequence[str] = (),
+    distribute: str | None = None,
 ) -> Iterator[None]:
-    """Show a bar for what a verb does in a ``with`` block; start Keras, and say so, when it needs it.
+    """Show what a verb does in a ``with`` block; start Keras, and say so, when it needs it.
 
     Args:
+        name: Of the command.
         quiet: Say nothing.
         verbose: Let the engine speak, too.
         command: The command line, for the run record.
         distribute: For a command that can use several devices, what the user said of them.
     """
     start = functools.cache(lambda: _start_keras(verbose=verbose, distribute=distribute or "none"))
-    with progress_bar(quiet=quiet) as bar, listening(bar, start, command or (), note):
+    with (
+        progress_bar(name, quiet=quiet) as bar,
+        listening(bar, start, command or (), note, bar.step),
+    ):
         yield
 
 
