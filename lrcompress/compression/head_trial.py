@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.compression.trial import Counted, Matrices, Outcome
-from lrcompress.lowrank import each
+from lrcompress.lowrank import Outputs, each, outputs_of
 from lrcompress.measure import (
     SCORERS,
     Evaluation,
@@ -28,8 +28,20 @@ from lrcompress.measure import (
     tells_perplexity,
 )
 
-# Logits that a core holds at one time.
-BLOCK = 2**21
+# Logits that a core holds at one time, but for so many rows, with fewer of which products wait for the kernel.
+BLOCK, LEAST_ROWS = 2**21, 32
+# From so many classes on sums over the inputs tell the divergence; float32 rounds them to 1e-6 or so.
+MANY = 1_000
+
+
+class _Block(NamedTuple):
+    """What other logits of a block of inputs are worth, and how far, summed, they are from the original's."""
+
+    picked: NDArray[np.int64]
+    scores: Scores
+    apart: float = 0.0
+    divergence: float = 0.0
+    spread: float = 0.0
 
 
 class HeadTrial:
@@ -95,38 +107,56 @@ class HeadTrial:
         (factors,) = matrices.values()
         first, second = factors.B.astype(np.float32), factors.C.astype(np.float32)
         bias = self._bias if factors.bias is None else factors.bias.astype(np.float32)
-        is_sure = self._ending in ("softmax", "sigmoid")
+        hidden, picks = self._x @ first, self._as_it_is[1]
+        is_sure, sums = self._ending in ("softmax", "sigmoid"), self._sums
 
-        def measure(block: slice) -> tuple[float, float, float, int, NDArray[np.int64], Scores]:
-            old, new = self._raw(block), (self._x[block] @ first) @ second + bias
+        def measure(block: slice) -> _Block:
+            new = np.asarray(hidden[block] @ second, np.float32)
+            new += bias
+            found = classes_of(new, is_logits=True), self._scores(new, block)
+            if sums is not None:
+                return _Block(*found)
+            old = self._raw(block)
             spread = 0.0 if is_sure else float(np.square(old - self._mean).sum(dtype=np.float64))
-            picked = classes_of(new, is_logits=True)
-            same = int((picked == classes_of(old, is_logits=True)).sum())
-            apart = from_logits(old, new, self._ending)
+            apart = divergence = from_logits(old, new, self._ending)
             # What a softmax would make of logits that the model leaves to the loss.
-            divergence = apart
             if self._tells_rise and self._ending != "softmax":
                 pair = self._as_softmax(old), self._as_softmax(new)
                 divergence = from_logits(*pair, "softmax")
-            return apart, divergence, spread, same, picked, self._scores(new, block)
+            return _Block(*found, apart, divergence, spread)
 
-        apart, divergence, spread, same, picked, scores = zip(
-            *each(measure, self._blocks()), strict=True
+        parts = each(measure, self._blocks())
+        apart, divergence = (
+            sum(part.apart for part in parts),
+            sum(part.divergence for part in parts),
         )
-        scale = len(self._x) if is_sure else sum(spread) or 1.0
+        found = np.concatenate([part.picked for part in parts])
+        scores = [part.scores for part in parts]
+        if sums is not None:
+            own = np.einsum("kr,kr->k", hidden, second.T[self._y]) + bias[self._y]
+            losses = np.concatenate([score["loss"] for score in scores])
+            volume = float((losses + own).mean())
+            apart = divergence = len(self._x) * sums.divergence(first, second, bias, volume)
+        scale = len(self._x) if is_sure else sum(part.spread for part in parts) or 1.0
         judge, before = self._judge
-        found = np.concatenate(picked)
-        # A divergence is never negative but for rounding.
         evaluation = self._evaluation(scores)
         return Outcome(
-            output_error=max(sum(apart) / scale, 0.0),
-            agreement=100 * sum(same) / len(self._x),
+            # A divergence is never negative but for rounding.
+            output_error=max(apart / scale, 0.0),
+            agreement=100 * float((found == picks).mean()),
             error_rate=evaluation.error_rate,
             wrong=evaluation.wrong,
             drop=before.drop_to(judge(found, self._logits_at(found))),
-            rise=self._rise(max(sum(divergence) / len(self._x), 0.0), evaluation),
+            rise=self._rise(max(divergence / len(self._x), 0.0), evaluation),
             evaluation=evaluation,
         )
+
+    @cached_property
+    def _sums(self) -> Outputs | None:
+        """What softmax says of many classes, summed up: the original's logits are not computed for each rank."""
+        if self._ending != "softmax" or self._kernel.shape[1] < MANY:
+            return None
+        return outputs_of(self._x, self._kernel, self._bias, "softmax")
 
     @property
     def _tells_rise(self) -> bool:
@@ -183,5 +213,5 @@ class HeadTrial:
         return np.asarray(own) if self._ending != "sigmoid" else -np.logaddexp(np.float32(0), -own)
 
     def _blocks(self) -> list[slice]:
-        step = max(1, BLOCK // self._kernel.shape[1])
+        step = max(LEAST_ROWS, BLOCK // self._kernel.shape[1])
         return [slice(i, i + step) for i in range(0, len(self._x), step)]

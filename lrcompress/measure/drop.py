@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from lrcompress.measure.scores import FEW_CLASSES
 
-# Logits that are held at one time, and those that the temperature is found on.
-BLOCK, FITTED_ON = 2**24, 2**21
+# Logits that are held at one time, and those that the temperature is found on, of so many inputs at least.
+BLOCK, FITTED_ON, FEWEST = 2**24, 2**21, 64
 # What a result is said to lose that gives one class alone where the original gives several.
 EVERYTHING = 100.0
 
@@ -68,7 +68,7 @@ class Judge:
 
     def _learn(self) -> None:
         k = len(self._labels)
-        some = slice(None, None, -(-k * self._classes // FITTED_ON))
+        some = slice(None, None, max(1, k // max(FITTED_ON // self._classes, FEWEST)))
         self._temperature = temperature(self._logits(some), self._labels[some])
         self._masses, self._sums = np.zeros(self._classes), np.empty(k, np.float32)
         step = max(1, BLOCK // self._classes)

@@ -128,3 +128,17 @@ def test_perplexity_rises_by_labels_or_by_the_divergence(ending: str) -> None:
     assert new_labels.evaluation.loss == pytest.approx(-new[rows].mean(), rel=1e-5)
     alone = HeadTrial(KERNEL, BIAS, X[:, 0], Y[:, 0], ending=ending)({SITE: factors})
     assert alone.rise is None
+
+
+def test_sums_tell_the_divergence_of_many_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the original's logits are not computed again, all figures are the same."""
+    factors = truncated_svd(KERNEL, 2)
+    expected = tried(factors)
+    monkeypatch.setattr("lrcompress.compression.head_trial.MANY", 2)
+
+    found = tried(replace(factors, bias=BIAS))
+
+    assert found.output_error == pytest.approx(expected.output_error, rel=1e-5)
+    assert (found.agreement, found.drop) == (expected.agreement, expected.drop)
+    assert found.wrong is not None
+    assert np.array_equal(found.wrong, expected.wrong)

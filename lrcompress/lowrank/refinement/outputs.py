@@ -59,7 +59,6 @@ class Outputs:
     def loss(self, first: Array, second: Array, bias: Array) -> float:
         """Return the mean KL to the layer ``(x B) C + b'``."""
         hidden = np.asarray(self.x @ first, np.float32)
-        told = np.vdot(first, self.crossed @ second.T) + np.vdot(self.share, bias)
         rows = block_rows(len(bias))
 
         def volume(start: int) -> float:
@@ -69,7 +68,12 @@ class Outputs:
 
         with one_blas_thread():
             total = sum(each(volume, range(0, len(hidden), rows)))
-        return total / len(hidden) - float(told) - self.entropy
+        return self.divergence(first, second, bias, total / len(hidden))
+
+    def divergence(self, first: Array, second: Array, bias: Array, volume: float) -> float:
+        """Return that KL by the mean of ``log sum e^z'``, for sigmoid of the sum of ``log(1 + e^z')``."""
+        told = np.vdot(first, self.crossed @ second.T) + np.vdot(self.share, bias)
+        return volume - float(told) - self.entropy
 
 
 def outputs_of(x: Array, kernel: Array, bias: Array | None, head: str) -> Outputs:
