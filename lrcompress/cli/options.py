@@ -107,6 +107,14 @@ def data_options(command: Command) -> Command:
     return dataset(data_dir_option(scaling(command)))
 
 
+def architecture_option(then: str = "") -> Callable[[Command], Command]:
+    """Return --architecture, for a file of weights alone."""
+    return click.option(
+        "--architecture", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FILE.json",
+        help=f"model.to_json() in a file, where MODEL holds weights alone{then}.",
+    )  # fmt: skip
+
+
 samples_option = click.option(
     "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay off."
 )

@@ -13,6 +13,7 @@ RANK, LOWRANK = "-rank{rank}", "-lowrank"
 COMPRESSED = "-compressed"
 FINETUNED = "-finetuned"
 MERGED = "-merged"
+WHOLE = "-whole"
 KERAS3 = "-keras3"
 INT8 = {False: "", True: "-int8", "full": "-int8-full"}
 # In the place of a model's suffix: what lies beside it.

@@ -24,6 +24,7 @@ from lrcompress.modelfile.sniff import SUFFIXES
 if TYPE_CHECKING:
     from lrcompress.modelfile.chains import Chain as Chain
     from lrcompress.modelfile.chains import find_chains as find_chains
+    from lrcompress.modelfile.joined import whole_file as whole_file
     from lrcompress.modelfile.places import Places as Places
     from lrcompress.modelfile.places import find_places as find_places
 
@@ -52,6 +53,7 @@ __all__ = [
     "read_arrays",
     "read_bias",
     "read_kernel",
+    "whole_file",
     "write_changed",
     "write_merged",
     "write_replaced",
@@ -59,7 +61,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  # PEP 562
-    """Load the places and chains of whole networks when they are first asked for."""
+    """Load what few commands need when it is first asked for."""
+    if name == "whole_file":
+        from lrcompress.modelfile import joined
+
+        return joined.whole_file
     if name in ("Chain", "find_chains"):
         from lrcompress.modelfile import chains
 

@@ -20,7 +20,7 @@ from lrcompress.modelfile.model import NUMBERING, Numbering, Weights
 from lrcompress.modelfile.order import layer_order
 
 # Keras up to 2.14 named the groups of layers after an internal attribute.
-_PREFIXES = (NUMBERING.prefix, "_layer_checkpoint_dependencies")
+PREFIXES = (NUMBERING.prefix, "_layer_checkpoint_dependencies")
 # Keras that listed layers with weights twice, and so gave each of them two numbers.
 _DOUBLING = ("2.12.", "2.13.")
 
@@ -87,7 +87,7 @@ def locate(tree: Container | None, index: Index, file: h5py.File, version: str |
     # The first part of a path: archives from Windows have no group of just that name.
     roots = {group.split("/")[0] for group in index.groups}
     numbering = Numbering(
-        prefix=next((p for p in _PREFIXES if p in roots), NUMBERING.prefix),
+        prefix=next((p for p in PREFIXES if p in roots), NUMBERING.prefix),
         doubled=(version or "").startswith(_DOUBLING),
     )
     if tree is None:

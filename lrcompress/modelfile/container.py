@@ -80,7 +80,7 @@ def opened(path: Path, *, index: Index | None = None) -> Iterator[OpenModel]:
                 raw = ReadWindow(whole, 0, path.stat().st_size)
             if index is None:
                 index = read_index(raw, path, backslashes=archive is not None)
-        file = stack.enter_context(_hdf5(path if archive is None else raw, path))
+        file = stack.enter_context(open_hdf5(path if archive is None else raw, path))
         if archive is None:
             with decoding(path):
                 config = _legacy_config(file, path)
@@ -106,7 +106,7 @@ def check_sum(model: OpenModel, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _hdf5(source: Path | ReadWindow, path: Path) -> Iterator[h5py.File]:
+def open_hdf5(source: Path | ReadWindow, path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file, or say that it is cut short."""
     try:
         file = h5py.File(source, "r")
@@ -255,7 +255,7 @@ def _hostile(path: Path, what: str) -> ModelFileError:
 def _only_weights(path: Path, what: str) -> UnsupportedModelError:
     """Return the error for a file without an architecture."""
     msg = (
-        f"{path} holds only weights ({what}); lrcompress needs the architecture too: "
-        'save the whole model with model.save("model.keras").'
+        f"{path} holds only weights ({what}); lrcompress needs the architecture too: save the whole model with "
+        'model.save("model.keras"), or add --architecture model.json, which holds model.to_json().'
     )
     return UnsupportedModelError(msg, code="weights_only")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def compress(
     model: Any,  # noqa: ANN401  # a path, or a Keras model
     *,
+    architecture: str | Path | None = None,
     dataset: Any = None,  # noqa: ANN401  # a name, or data in any arrangement
     data_dir: str | Path | None = None,
     validation: Any = None,  # noqa: ANN401
@@ -49,6 +50,8 @@ def compress(
 
     Args:
         model: A `.h5`, `.hdf5` or `.keras` file, or a Keras model in memory.
+        architecture: Where the file holds weights alone: a file of what `model.to_json()` returned. Both are
+            written as ``<stem>-whole.h5`` or ``.keras`` in the current directory, which then is the model.
         dataset: As for `lrcompress.factorize`; without labels the original alone teaches. Without data, a
             network with BatchNormalization is measured on synthetic inputs; of others nothing is measured.
         data_dir: First folder in which a named data set is sought.

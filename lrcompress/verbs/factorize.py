@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 def factorize(
     model: Any,  # noqa: ANN401  # a path, or a Keras model, which this room cannot name
     *,
+    architecture: str | Path | None = None,
     rank: int | None = None,
     energy: float | None = None,
     reduction: float | None = None,
@@ -76,6 +77,8 @@ def factorize(
 
     Args:
         model: A `.h5`, `.hdf5` or `.keras` file, or a Keras model in memory.
+        architecture: Where the file holds weights alone: a file of what `model.to_json()` returned. Both are
+            written as ``<stem>-whole.h5`` or ``.keras`` in the current directory, which then is the model.
         rank: r. At most one of `rank`, `energy`, `reduction`, `multiplications`, `target_size` and
             `max_drop`.
         energy: Smallest r that keeps this share of the squared singular values.

@@ -34,6 +34,7 @@ MOST_ROWS = 12
 def inspect(
     model: Any,  # noqa: ANN401  # a path, or a Keras model
     *,
+    architecture: str | Path | None = None,
     layer: Any = None,  # noqa: ANN401  # its name, or itself
 ) -> dict[str, Any]:
     """Describe a model file without loading Keras or running any of it.
@@ -44,6 +45,7 @@ def inspect(
 
     Args:
         model: A `.h5`, `.hdf5` or `.keras` file, or a Keras model in memory.
+        architecture: Where the file holds weights alone: a file of what `model.to_json()` returned.
         layer: Another Dense layer than the final one.
 
     Returns:

@@ -89,6 +89,7 @@ class SweepResult(Shown):
 def sweep(
     model: Any,  # noqa: ANN401  # a path, or a Keras model
     *,
+    architecture: str | Path | None = None,
     method: str | Sequence[str] = "auto",
     ranks: Sequence[int] | None = None,
     layer: Any = None,  # noqa: ANN401  # its name, or itself
@@ -109,6 +110,7 @@ def sweep(
 
     Args:
         model: A `.h5`, `.hdf5` or `.keras` file, or a Keras model in memory.
+        architecture: Where the file holds weights alone: a file of what `model.to_json()` returned.
         method: auto, svd, centered, whitened, weighted, refined, or several of them.
         ranks: Default every rank that saves something. Where there are more than 24, ranks in even
             ratios for `refined`, and for all methods where measuring one takes seconds.

@@ -11,6 +11,7 @@ import click
 
 from lrcompress.cli.commands.export import Format
 from lrcompress.cli.options import (
+    architecture_option,
     data_options,
     int8_option,
     model_argument,
@@ -42,6 +43,7 @@ from lrcompress.runtimes import TARGETS
 
 @click.command("compress", cls=Int8Command)
 @model_argument("model")
+@architecture_option("; both become <stem>-whole.h5 or .keras")
 @data_options
 @validation_option
 @click.option("--max-drop", type=Drop(), metavar="DROP",

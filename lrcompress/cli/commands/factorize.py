@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lrcompress.cli.options import (
+    architecture_option,
     data_options,
     layer_option,
     layers_option,
@@ -55,6 +56,7 @@ MOST = 30
 
 @click.command("factorize")
 @model_argument("model")
+@architecture_option("; both become <stem>-whole.h5 or .keras")
 @click.option("--rank", type=click.IntRange(min=1), help="Rank r of the two factors.")
 @click.option("--energy", type=click.FloatRange(0, 1, min_open=True),
               help="Smallest rank that keeps this share of the squared singular values.")  # fmt: skip

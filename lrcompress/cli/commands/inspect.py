@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.options import layer_option, model_argument
+from lrcompress.cli.options import architecture_option, layer_option, model_argument
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.reporting.network import places_shown
 from lrcompress.reporting.tables import Parts, grid, of, plain
@@ -16,9 +16,10 @@ from lrcompress.reporting.words import count, share, size, small
 
 @click.command("inspect")
 @model_argument("model")
+@architecture_option("")
 @layer_option("Another Dense layer than the final one.")
 @verb
-def command(model: Path, layer: str | None) -> Answer:
+def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     """List the layers of MODEL, find its final Dense layer and say what each rank would save.
 
     MODEL is a .h5, .hdf5 or .keras file; none of it is run.
@@ -29,7 +30,7 @@ def command(model: Path, layer: str | None) -> Answer:
     """  # noqa: D301
     from lrcompress.verbs.inspect import inspect
 
-    return Answer(inspect(model, layer=layer), render)
+    return Answer(inspect(model, **options), render)
 
 
 def render(document: dict[str, Any]) -> Parts:

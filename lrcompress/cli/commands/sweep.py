@@ -9,6 +9,7 @@ import click
 
 from lrcompress.cli.complete import words_among
 from lrcompress.cli.options import (
+    architecture_option,
     data_options,
     layer_option,
     layers_option,
@@ -49,6 +50,7 @@ KERNEL = [
 
 @click.command("sweep")
 @model_argument("model")
+@architecture_option("")
 @click.option("--method", default="auto", show_default=True, metavar="LIST",
               callback=names_of("methods", METHODS), shell_complete=words_among(METHODS),
               help="For example svd,centered,whitened,refined.")  # fmt: skip

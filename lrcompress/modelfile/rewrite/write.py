@@ -6,7 +6,7 @@ import io
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,10 +32,12 @@ from lrcompress.modelfile.sniff import SUFFIXES
 from lrcompress.modelfile.untrusted import decoding
 
 # The first date a zip archive can hold: a real one would make two runs differ.
-_EPOCH = (1980, 1, 1, 0, 0, 0)
+EPOCH = (1980, 1, 1, 0, 0, 0)
 # Past 2 GiB a member needs a longer header, which stands in front of it before its size is known.
 _LARGE_BYTES = 2**30
 _PIECE_BYTES = 2**20
+# Puts something into a new file; what it is given beside is to be called now and then, and raises where writing failed.
+Fill = Callable[[h5py.File, Callable[[], None]], None]
 
 
 def check_place(model: ModelFile, output: Path, *, overwrite: bool) -> Path:
@@ -130,7 +132,7 @@ def write_model(source: OpenModel, index: Index, plan: Plan, path: Path, origina
         for info in sorted(source.archive.infolist(), key=_member_order):
             if info.is_dir():
                 continue
-            entry, size = zipfile.ZipInfo(plan.member(info.filename), _EPOCH), info.file_size
+            entry, size = zipfile.ZipInfo(plan.member(info.filename), EPOCH), info.file_size
             entry.external_attr = 0o644 << 16
             if info.filename == WEIGHTS:
                 size += sum(array.values.nbytes for array in plan.arrays.values())
@@ -152,19 +154,28 @@ def _write_weights(
     source: OpenModel, index: Index, plan: Plan, file: io.FileIO, original: Path
 ) -> None:
     """Write the HDF5 file of the new weights."""
+    write_hdf5(
+        file,
+        original,
+        lambda target, check: write_plan(plan, source.weights, index, target, check),
+    )
+
+
+def write_hdf5(file: io.FileIO, original: Path, fill: Fill) -> None:
+    """Write an HDF5 file with what `fill` puts into it of an old one."""
     window = WriteWindow(file)
 
-    def fill() -> None:
+    def write() -> None:
         # Whatever fails in here is the old file's doing: the window never does.
         with decoding(original), h5py.File(window, "w") as target:
             _keep_structures(target)
-            write_plan(plan, source.weights, index, target, window.check)
+            fill(target, window.check)
 
     # Python raises Control-C in the first thread only: in a second one HDF5, whose calls of the
     # window would pass it on, is out of its reach.
     with ThreadPoolExecutor(1) as second:
         try:
-            second.submit(fill).result()
+            second.submit(write).result()
         except BaseException as error:
             window.fail(error)
     window.check()

@@ -20,7 +20,8 @@ from lrcompress.errors import (
     UnsupportedModelError,
     one_line,
 )
-from lrcompress.modelfile import made_of, model_of
+from lrcompress.events import remark
+from lrcompress.modelfile import made_of, model_of, whole_file
 from lrcompress.verbs.in_memory.memory import is_live, lay_out, remember
 
 P = ParamSpec("P")
@@ -53,22 +54,30 @@ def takes_live_models(output: str | None = None) -> Callable[[Callable[P, R]], C
                     many = key == "models" and isinstance(value, (list, tuple))
                     for one in value if many else [value]:
                         _check(one)
+            architecture = given.pop("architecture", None)
             with _StandIns() as models:
+                if architecture is not None:
+                    keeps = "overwrite" in signature.parameters
+                    overwrite = bool(given.get("overwrite"))
+                    given["model"] = models.whole(
+                        given["model"], Path(architecture), keep=keeps, overwrite=overwrite
+                    )
                 for key in named:
                     given[key] = _each(models.file_of, given[key])
-                first = models.of[0] if models.of else None
+                first = next((one for one in models.of if one.model is not None), None)
                 if "layer" in given:
                     own = None if first is None else first.model
                     given["layer"] = _each(lambda layer: _path_of(layer, own), given["layer"])
-                if first is None:
+                if not models.of:
                     return verb(*bound.args, **bound.kwargs)
-                if output is not None and given.get("output") is None:
+                if first is not None and output is not None and given.get("output") is None:
                     given["output"] = first.folder / output
-                if given.get("output") is not None:
+                if first is not None and given.get("output") is not None:
                     models.enter_context(made_of(first.model, Path(given["output"])))
                 try:
                     result = verb(*bound.args, **bound.kwargs)
-                    remember(result, first.model, models.is_gone, models.cleaned)
+                    if first is not None:
+                        remember(result, first.model, models.is_gone, models.cleaned)
                 except LRCompressError as error:
                     error.args = (models.called(str(error)),)
                     raise
@@ -138,7 +147,10 @@ def _path_of(layer: Any, model: Any) -> Any:  # noqa: ANN401
 
 @dataclasses.dataclass(frozen=True)
 class _StandIn:
-    """A model in memory, the folder that holds its file, and what it goes by."""
+    """A model in memory, the folder that holds its file, and what it goes by.
+
+    No model where the file was joined of the weights in one, by whose name it goes, and an architecture.
+    """
 
     model: Any
     folder: Path
@@ -160,12 +172,27 @@ class _StandIns(contextlib.ExitStack):
             return value
         folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="lrcompress-")))
         name = str(getattr(value, "name", "model"))
-        number = 1 + sum(one.model.name == value.name for one in self.of)
+        number = 1 + sum(getattr(one.model, "name", None) == value.name for one in self.of)
         self.enter_context(made_of(value, folder))
         path = folder / "model.keras"
         _save(value, path)
         lay_out(value, path, self, _save)
         self.of.append(_StandIn(value, folder, name if number == 1 else f"{name} ({number})"))
+        return path
+
+    def whole(self, weights: object, architecture: Path, *, keep: bool, overwrite: bool) -> Path:
+        """Return a whole model file of weights and an architecture: one to keep beside the outputs, or a stand-in."""
+        if not isinstance(weights, (str, Path)):
+            msg = f"Received {type(weights).__name__} and an architecture; expected the path of a file of weights."
+            raise DatasetError(msg, code="not_a_model")
+        weights = Path(weights)
+        if keep:
+            path = whole_file(weights, architecture, overwrite=overwrite)
+            remark(f"wrote {path}: weights and architecture in one file")
+            return path
+        folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="lrcompress-")))
+        path = whole_file(weights, architecture, folder)
+        self.of.append(_StandIn(None, folder, str(weights)))
         return path
 
     def is_gone(self, path: Path) -> bool:
@@ -183,7 +210,10 @@ class _StandIns(contextlib.ExitStack):
     def cleaned(self, value: Any) -> Any:  # noqa: ANN401
         """Return a result without what will not be there."""
         if isinstance(value, Path):
-            return None if self.is_gone(value) else value
+            found = next(
+                (one for one in self.of if one.folder.resolve() in value.resolve().parents), None
+            )
+            return value if found is None else None if found.model is not None else Path(found.name)
         if isinstance(value, str):
             return self.called(value)
         if isinstance(value, dict):
