@@ -118,13 +118,14 @@ def by_weights(place: Place, forms: Sequence[Form], arrays: Arrays, multiple: in
 
 def by_trials(
     place: Place, forms: Sequence[Form], arrays: Arrays, seen: Any, observed: Observed,  # noqa: ANN401
-    multiple: int, lost: float = 0.0,
+    multiple: int, lost: float = 0.0, known: Sequence[Option] = (),
 ) -> list[Option]:  # fmt: skip
     """Return the options of a layer by what the network's outputs lose: some are tried, others lie between them.
 
     What the outputs lose grows with the error of the layer's responses, alike for all forms that
     are of one kernel, but for a factor each: a few trials tell the curve. `lost` is what the network
-    as it is has lost already.
+    as it is has lost already; `known` are options of the same layer that were tried before layers got
+    narrower, whose curve is taken over.
     """
     now = {form.name: multiplications_now(place, form) for form in forms}
     options: list[Option] = []
@@ -136,24 +137,29 @@ def by_trials(
             sizes = sizes_of(form, now[form.name], GRID, multiple)
             found = form.solve(arrays, seen, sizes) if sizes else {}
             solved += [(form, size, solution) for size, solution in sorted(found.items())]
-        tried: dict[tuple[str, int], tuple[float, float]] = {}
-        for form, size, solution in _to_try(solved):
+        names = {form.name for form in group}
+        before = [o for o in known if o.measured and o.form.name in names]
+        # What was tried: the response's error and the outputs', by form.
+        points = [(o.form.name, (o.response, o.error)) for o in before]
+        tried: dict[tuple[str, int], float] = {}
+        for form, size, solution in () if before else _to_try(solved):
             outcome = observed.trial(solution.in_place(), f"{place.path}, {form.name} {size}")
-            tried[form.name, size] = (solution.error, max(outcome.output_error - lost, 0.0))
+            tried[form.name, size] = max(outcome.output_error - lost, 0.0)
+            points.append((form.name, (solution.error, tried[form.name, size])))
         for form in group:
             own = [(size, s.error) for f, size, s in solved if f is form]
             if not own:
                 continue
             curve = _Curve(
-                list(tried.values()),
-                [point for (name, _), point in tried.items() if name == form.name],
+                [point for _, point in points],
+                [point for name, point in points if name == form.name],
             )
             for size in sizes_of(form, now[form.name], FINE, multiple):
                 response = _between(own, size)
-                known = tried.get((form.name, size))
-                error = curve(response) if known is None else known[1]
+                measured = tried.get((form.name, size))
+                error = curve(response) if measured is None else measured
                 option = _option(place, form, now[form.name], size, error, response)
-                options.append(replace(option, measured=known is not None))
+                options.append(replace(option, measured=measured is not None))
     return options
 
 
@@ -219,7 +225,8 @@ def _between(points: Sequence[tuple[int, float]], size: int) -> float:
 
 
 def options_of(
-    place: Place, arrays: Arrays, seen: Any, observed: Observed | None, multiple: int, lost: float  # noqa: ANN401
+    place: Place, arrays: Arrays, seen: Any, observed: Observed | None, multiple: int, lost: float,  # noqa: ANN401
+    known: Sequence[Option] = (),
 ) -> list[Option]:  # fmt: skip
     """Return all options of a layer; `seen` is what its kind gathered of inputs, None without."""
     if place.kind is None:
@@ -227,4 +234,6 @@ def options_of(
     forms = place.kind.forms(place)
     if observed is None:
         return by_weights(place, forms, arrays, multiple)
-    return [] if seen is None else by_trials(place, forms, arrays, seen, observed, multiple, lost)
+    if seen is None:
+        return []
+    return by_trials(place, forms, arrays, seen, observed, multiple, lost, known)

@@ -50,6 +50,7 @@ class Stage:
             narrowed: What narrowed them.
         """
         self.model, self.places = model, places
+        self.slots: list[list[Option]] = []
         self._first: Stage = self if before is None else before._first
         # Which outputs of the first stage's layers are left.
         self._kept: dict[str, NDArray[Any]] = {} if before is None else dict(before._kept)
@@ -68,10 +69,10 @@ class Stage:
             self.seen = self.observed.gather(list(places.values()), self.arrays)
             self.as_it_is = self.observed.trial({}, "as it is")
         lost = 0.0 if self.as_it_is is None else self.as_it_is.output_error
-        self.slots: list[list[Option]] = []
         for number, (path, place) in enumerate(places.items(), 1):
             seen = self.seen.get(path)
-            found = options_of(place, self.arrays, seen, self.observed, multiple, lost)
+            known = [o for slot in self._first.slots for o in slot if o.place.path == path]
+            found = options_of(place, self.arrays, seen, self.observed, multiple, lost, known)
             for narrows in (True, False):
                 self.slots.append([o for o in found if o.form.narrows == narrows])
             progress("trying each layer alone", number, len(places))
@@ -96,23 +97,20 @@ class Stage:
             progress("factorizing", number, len(chosen))
         return found
 
-    def finished(self, chosen: Sequence[Option]) -> tuple[Solutions, Outcome | None, str]:
-        """Return the chosen layers solved one after the other, or by themselves where that is no worse.
-
-        Layers that are kept whole are among them where their kernels were corrected.
-        """
-        alone = self.solved(chosen)
+    def alone(self, chosen: Sequence[Option]) -> tuple[Solutions, Outcome | None]:
+        """Return the chosen layers solved by themselves, and what the network does with all of them."""
+        found = self.solved(chosen)
         if self.observed is None:
-            return alone, None, "svd"
-        plain = self.observed.trial(in_place(alone), "all together")
-        ordered = self._in_order(chosen, self.observed)
-        together = self.observed.trial(in_place(ordered), "all together, corrected")
-        if together.output_error < plain.output_error:
-            return ordered, together, "data-aware, corrected"
-        return alone, plain, "data-aware"
+            return found, None
+        return found, self.observed.trial(in_place(found), "all together")
 
-    def _in_order(self, chosen: Sequence[Option], observed: Observed) -> Solutions:
-        """Solve layers in order: each kernel is corrected for what flows into it now, those kept whole too."""
+    def in_order(self, chosen: Sequence[Option]) -> tuple[Solutions, Outcome]:
+        """Return the chosen layers solved one after the other, and what the network does with all of them.
+
+        Each kernel is corrected for what flows into it now, those of layers that are kept whole too.
+        """
+        if self.observed is None:
+            raise AssertionError  # without inputs nothing flows
         by_path = {option.place.path: option for option in chosen}
         # What another layer's form changes is not changed again by itself.
         taken = {path for option in chosen for path in option.form.touches[1:]}
@@ -145,8 +143,8 @@ class Stage:
             current.update(result)
             return result
 
-        observed.in_order(list(self.places.values()), visit)
-        return found
+        self.observed.in_order(list(self.places.values()), visit)
+        return found, self.observed.trial(in_place(found), "all together, corrected")
 
     def _corrected(
         self, place: Place, arrays: Arrays, old: list[Batch], new: list[Batch]
