@@ -1,4 +1,4 @@
-"""What is measured of a network before its layers get narrower serves after it, and of two ways the nearer ones are finished."""
+"""What is measured before layers get narrower serves after it, and only near ways are finished."""
 
 from __future__ import annotations
 

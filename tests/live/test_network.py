@@ -178,6 +178,26 @@ def test_gradients_are_those_of_the_likelihood() -> None:
     assert model.layers[0].trainable
 
 
+def test_of_a_network_that_gives_back_its_inputs_the_error_of_that_counts() -> None:
+    """The gradients are those of ``|x - f(x)|^2 / 2``: for a linear ``f = h W`` the mean of ``W r r^T W^T``."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(3, name="hidden"),
+            keras.layers.Dense(6, name="back"),
+        ]
+    )
+    x = (RNG.normal(size=(500, 6)) * [3, 2, 1, 0.3, 0.2, 0.1]).astype(np.float32)
+    axes = np.linalg.svd(x)[2][:3].astype(np.float32)
+    model.set_weights([axes.T, np.zeros(3), axes + np.float32(0.1), np.zeros(6)])
+
+    found = response_gradients(model, ["hidden"], x)["hidden"]
+
+    left = (np.asarray(model(x)) - x) @ (axes + np.float32(0.1)).T
+    np.testing.assert_allclose(found, left.T @ left / len(x), rtol=1e-3, atol=1e-6)
+
+
 def test_large_inputs_run_in_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where few samples fit into memory, moments are gathered part by part, of all of them."""
     model = images()

@@ -4,6 +4,9 @@ The Fisher information of the outputs with respect to the responses, as in K-FAC
 ICML 2015): the mean of ``g g^T`` over gradients g of the negative log likelihood of labels that are
 drawn from the network's own outputs. A weight of the batch's own shape, zero, is added to each
 response; one step of gradient descent at rate 1 leaves the negative gradients in it.
+
+Of a network that gives back its inputs it is the error of doing so that is made use of, above all to tell
+what is unusual: there the inputs themselves are the targets, not what the network says.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from lrcompress.live.outputs import outputs_of
 _BATCH, _MOST = 100, 1_000
 # Positions of one sample whose gradients are kept: their number does not matter.
 _POSITIONS = 64
+# A network gives back its inputs if it explains more than this share of their variance.
+_EXPLAINED = 0.5
 
 
 def response_gradients(
@@ -43,6 +48,8 @@ def response_gradients(
     probed = {key: layer for key, layer in layers.items() if key not in ends}
     if not probed or len(model.outputs) > 1 or isinstance(x, dict):
         return {}
+    output = outputs_of(model)[0]
+    returns = (output.is_logits or output.is_sigmoid) and gives_back(model, x)
     probes: dict[str, _Probe] = {}
     kept = {
         layer.name: layer.activation
@@ -65,13 +72,23 @@ def response_gradients(
         model.trainable = False
         for probe in probes.values():
             probe.trainable = True
-        found = _gradients(probing, probes, x, outputs_of(model)[0])
+        found = _gradients(probing, probes, x, output, returns=returns)
     finally:
         for layer in probed.values():
             if layer.name in kept:
                 layer.activation = kept[layer.name]
         model.trainable = trainable
     return {path: found[name] for path in paths if (name := path.rpartition("/")[2]) in found}
+
+
+def gives_back(model: Any, x: NDArray[Any]) -> bool:
+    """Return whether what a network gives for some inputs are these again, nearly."""
+    some = np.asarray(take(x, slice(0, _BATCH)), np.float64)
+    if model.outputs[0].shape[1:] != model.inputs[0].shape[1:]:
+        return False
+    given = np.asarray(model.predict_on_batch(some.astype(np.float32)), np.float64)
+    apart = np.square(given - some).mean()
+    return bool(apart < (1 - _EXPLAINED) * np.square(some - some.mean(axis=0)).mean())
 
 
 class _Probe(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
@@ -127,9 +144,9 @@ def _called(
 
 
 def _gradients(
-    probing: Any, probes: dict[str, _Probe], x: Arrays, output: Any
+    probing: Any, probes: dict[str, _Probe], x: Arrays, output: Any, *, returns: bool
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the second moments of the gradients at each probe."""
+    """Return the second moments of the gradients at each probe, of a network that `returns` its inputs or not."""
     # A clone is compiled as its model was, with metrics that do not fit.
     probing = keras.Model(probing.inputs, probing.outputs)
     probing.compile(optimizer=keras.optimizers.SGD(1.0), loss=_loss(output), jit_compile=False)
@@ -139,7 +156,7 @@ def _gradients(
     for part in chunks(samples, _BATCH):
         some = take(x, part)
         outputs = np.asarray(probing.predict_on_batch(some), np.float64)
-        probing.train_on_batch(some, _drawn(outputs, output, draw))
+        probing.train_on_batch(some, some if returns else _drawn(outputs, output, draw))
         for name, probe in probes.items():
             gradients = np.asarray(ops.convert_to_numpy(probe.added), np.float32)
             rows = gradients.reshape(-1, gradients.shape[-1])
