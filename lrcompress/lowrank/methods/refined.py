@@ -27,6 +27,7 @@ from lrcompress.lowrank.moments import input_root
 
 if TYPE_CHECKING:
     from lrcompress.lowrank.refinement.descent import Head, Imitation
+    from lrcompress.lowrank.refinement.outputs import Outputs
 
 # Of L-BFGS at each rank; half as many for the last descent where softmax follows.
 ITERATIONS = 60
@@ -45,16 +46,49 @@ class Refined(Whitened):
 
     def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
         """Go once down the ranks; for squared errors the closed form is the optimum."""
-        from lrcompress.lowrank.objectives import head_of
-        from lrcompress.lowrank.refinement.descent import Imitation
+        from lrcompress.lowrank.refinement.descent import MOST_OUTPUTS, Imitation
 
-        head = head_of(problem.activation, softmax=problem.softmax, is_head=problem.is_head)
+        head, seen = problem.head, problem.seen
         if head == "linear":
             return super().solve(problem, ranks)
+        if seen is not None and len(seen.x) * problem.kernel.shape[1] > MOST_OUTPUTS:
+            return _stepped(problem, ranks, seen)
         imitation = Imitation(
             problem.kernel, problem.bias, _inputs(problem), head, has_bias=problem.has_bias
         )
         return _continued(problem, ranks, imitation)
+
+
+def _stepped(problem: Problem, ranks: Sequence[int], seen: Outputs) -> dict[int, Factors]:
+    """Take damped steps from the better closed form at each rank, which stays where they gain nothing."""
+    from lrcompress.lowrank.methods.factorize import better
+    from lrcompress.lowrank.methods.weighted import Weighted
+    from lrcompress.lowrank.refinement.outputs import Outputs
+    from lrcompress.lowrank.refinement.steps import DAMPINGS, Steps
+
+    unseen = problem.unseen
+    if not isinstance(unseen, Outputs):
+        raise AssertionError  # both are sums, or neither
+    steps = Steps(seen, unseen, has_bias=problem.has_bias)
+    least = Whitened().regression(problem, steps.moments, ranks)
+    weighted = Weighted().regression(problem, steps.moments, ranks, seen.weights)
+    starts = better(weighted, least, problem)
+    found: dict[int, Factors] = {}
+    for index, (rank, start) in enumerate(sorted(starts.items(), reverse=True)):
+
+        def told(done: int, before: int = index * len(DAMPINGS)) -> None:
+            progress(problem.task, before + done, len(starts) * len(DAMPINGS))
+
+        if steps.can(rank):
+            bias = problem.bias if start.bias is None else start.bias
+            nearest = steps.nearest(_head(replace(start, bias=bias)), told)
+            stored = _stored(nearest, problem, ranks, start.certificate.algorithm)
+            outputs = _output_errors(stored, least[rank], steps.root, problem)
+            stored = replace(stored, certificate=replace(stored.certificate, outputs=outputs))
+            start = better({rank: stored}, {rank: start}, problem)[rank]
+        found[rank] = start
+        told(len(DAMPINGS))
+    return found
 
 
 def _continued(problem: Problem, ranks: Sequence[int], imitation: Imitation) -> dict[int, Factors]:

@@ -154,6 +154,18 @@ def _volumes(z: Array, head: str) -> NDArray[np.float64]:
     return np.asarray(np.log(z.sum(axis=1, dtype=np.float64)) + top[:, 0])
 
 
+def probabilities(z: Array, head: str) -> Array:
+    """Return what a head makes of logits, in their place."""
+    if head == "sigmoid":
+        from scipy.special import expit
+
+        return np.asarray(expit(z, out=z))
+    z -= z.max(axis=1, keepdims=True)
+    np.exp(z, out=z)
+    z /= z.sum(axis=1, keepdims=True)
+    return z
+
+
 def most_inputs(classes: int) -> int:
     """Return how many inputs of a head are made use of, those to judge by included."""
     return max(MOST // classes, FEWEST)
