@@ -116,7 +116,9 @@ def architecture_option(then: str = "") -> Callable[[Command], Command]:
 
 
 samples_option = click.option(
-    "--samples", type=click.IntRange(min=2), help="Calibration inputs; default: as many as pay off."
+    "--samples",
+    type=click.IntRange(min=2),
+    help="Number of calibration inputs; default: as many as are useful.",
 )
 validation_option = click.option(
     "--validation", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.npz",

@@ -114,7 +114,7 @@ class Drop(click.ParamType[str]):
         except ValueError:
             found = -1.0
         if not 0 <= found < float("inf"):
-            msg = f"{value!r} is no drop; expected points of error (0.5), or percent of perplexity (1%)."
+            msg = f"{value!r} is not a drop; expected points of error (0.5), or percent of perplexity (1%)."
             self.fail(msg, param, ctx)
         return str(value)
 

@@ -148,6 +148,6 @@ def resumable(folder: Path | None) -> Iterator[None]:
     except KeyboardInterrupt:
         msg = (
             f"Interrupted; {folder or 'the folder'} holds the rows that are done and the state of the one in work: "
-            "the same command goes on there."
+            "the same command continues there."
         )
         raise TrainingError(msg, code="interrupted") from None

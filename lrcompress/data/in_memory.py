@@ -121,7 +121,7 @@ def _array(value: Any, what: str) -> Any:
         return np.asarray(value)
     except Exception as error:  # rows of several lengths, a tensor elsewhere, the user's own class
         reason = one_line(error)
-        msg = f"{what} of type {type(value).__name__} is no array ({reason}); expected {EXPECTED}."
+        msg = f"{what} of type {type(value).__name__} is not an array ({reason}); expected {EXPECTED}."
         raise DatasetError(msg) from error
 
 

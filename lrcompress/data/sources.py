@@ -77,7 +77,7 @@ def _validation(spec: Any) -> dict[str, Any]:
     path = Path(spec)
     if path.suffix != ".npz" or not is_there(path):
         msg = (
-            f"Validation data {spec} are no existing .npz file; expected one with x_val and y_val, or "
+            f"Validation data {spec} are not an existing .npz file; expected one with x_val and y_val, or "
             "x and y, new to the model."
         )
         raise DatasetError(msg)

@@ -23,6 +23,6 @@ def bytes_of(text: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", text.lower().replace("_", ""))
     if match is None or match[2] not in _UNITS or not float(match[1]) > 0:
-        msg = f"{text!r} is no size of a file; expected for example 200kB, 1.5MB, 512KiB or a number of bytes"
+        msg = f"{text!r} is not a file size; expected for example 200kB, 1.5MB, 512KiB or a number of bytes"
         raise ValueError(msg)
     return round(float(match[1]) * _UNITS[match[2]])

@@ -100,7 +100,7 @@ class Einsum:
         if equation is None or not equation.is_matrix():
             stated = layer.config.get("equation")
             return Refusal(
-                "equation", f"has a kernel that is no single matrix by its equation {stated}"
+                "equation", f"has a kernel that is not a single matrix by its equation {stated}"
             )
         return terms.refuse_kernel(layer)
 

@@ -30,7 +30,7 @@ def head_of(model: Any) -> HeadLayers:
     weighty = [i for i, (_, layer) in enumerate(line) if layer.weights]
     if not weighty or not is_dense(line[weighty[-1]][1]):
         msg = (
-            f"The last layer with weights of {model.name} is no Dense layer that leads straight to "
+            f"The last layer with weights of {model.name} is not a Dense layer that leads straight to "
             "its only output; use --scope model."
         )
         raise TrainingError(msg, code="no_head")

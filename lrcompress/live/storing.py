@@ -175,7 +175,7 @@ def _as_run_here(model: Any) -> None:
         setattr(layer, _STATEFUL, True)
     if layers:
         warnings.warn(
-            f"Stateful layers ({', '.join(layer.name for layer in layers)}) begin each sample anew here; "
+            f"Stateful layers ({', '.join(layer.name for layer in layers)}) are reset for each sample here; "
             "files keep them stateful.",
             LRCompressWarning,
             stacklevel=3,

@@ -93,7 +93,7 @@ def _read_architecture(path: Path) -> tuple[str, dict[str, Any]]:
         raise ModelFileError(msg, code="missing") from error
     found = parse_json(text, path, "text")
     if not isinstance(found.get("class_name"), str) or "config" not in found:
-        msg = f"{path} is no architecture; {_EXPECTED}."
+        msg = f"{path} is not an architecture; {_EXPECTED}."
         raise ModelFileError(msg, code="config")
     return text, found
 

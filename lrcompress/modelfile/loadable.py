@@ -110,7 +110,7 @@ def check_loadable(model: ModelFile) -> None:
         if module is not None and not (compiled and _is_only_named(module)):
             name, module = printable(_name(node))[:80], printable(module)[:80]
             msg = (
-                f"{path} names {name!r} of the Python module {module!r}, which is no part of Keras and "
+                f"{path} names {name!r} of the Python module {module!r}, which is not part of Keras and "
                 "is not imported for a file; register it (keras.saving."
                 "register_keras_serializable) and call lrcompress from Python. factorize without data, "
                 "inspect, merge and modernize need no code of the model."
@@ -159,7 +159,7 @@ def _code_in(node: _Node) -> str | None:
         return f"the function {plain!r}, which makes objects of any text"
     is_function = kind == "function" or name[:1].islower()
     if package is not None and package not in (_FUNCTIONS if is_function else _CLASSES):
-        return f"{node.get('module')}.{name}, which is no part of a model"
+        return f"{node.get('module')}.{name}, which is not part of a model"
     return None
 
 

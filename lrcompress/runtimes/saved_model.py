@@ -73,5 +73,5 @@ class SavedModel(Target):
             else:
                 known = path.is_file() and first in _FILES
             if not known or path.is_symlink() or not (path.is_file() or path.is_dir()):
-                return f"{path.relative_to(folder)}, which is no part of a SavedModel"
+                return f"{path.relative_to(folder)}, which is not part of a SavedModel"
         return None

@@ -91,7 +91,7 @@ def reinitialized(model: Any) -> Any:
         twin = keras.models.clone_model(model)
     except Exception as error:  # a layer's own from_config may raise anything
         msg = (
-            f"Model {model.name} cannot be made anew from its config ({one_line(error)}); "
+            f"Model {model.name} cannot be rebuilt from its config ({one_line(error)}); "
             "give module:function instead."
         )
         raise TrainingError(msg, code="own_network") from error

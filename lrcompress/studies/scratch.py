@@ -189,7 +189,7 @@ def _steps_at_once() -> int:
 def targets(model: Any, y: Arrays) -> NDArray[Any]:
     """Return class numbers in the form that the model's loss wants."""
     if isinstance(y, dict) or kind_of(y) != "classes":
-        msg = f"Model {model.name} is no classifier with one output; expected one class number a sample."
+        msg = f"Model {model.name} is not a classifier with one output; expected one class number per sample."
         raise DatasetError(msg, code="not_a_classifier")
     loss = model.loss
     name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))

@@ -112,7 +112,7 @@ class Checkpoint:
                 found |= {k: getattr(header, k) for k in State.__annotations__ if k not in PARTS}
                 state = State(**found)
         except Exception as error:  # zipfile, its decompressors and NumPy raise a dozen kinds
-            msg = f"{self.path} is not a checkpoint of this version; delete it to begin anew."
+            msg = f"{self.path} is not a checkpoint of this version; delete it to start over."
             raise TrainingError(msg, code="checkpoint_unreadable") from error
         # What JSON makes of a value is what the file can hold of it.
         ours, theirs = json.loads(json.dumps(self.identity)), header.identity
@@ -153,7 +153,7 @@ def all_as_saved(values: Weights, like: Weights) -> Weights:
         found = [_as_saved(v, a) for v, a in zip(values, like, strict=True)]
         if [v.dtype for v in found] == [a.dtype for a in like]:
             return found
-    msg = "The checkpoint's arrays are not this model's; delete it to begin anew."
+    msg = "The checkpoint's arrays are not this model's; delete it to start over."
     raise TrainingError(msg, code="checkpoint_differs")
 
 

@@ -78,7 +78,7 @@ class FinetuneOutcome:
             )
         why = {
             INTERRUPTED: f"Interrupted in epoch {done + 1} of {self.settings.epochs}; kept the best so far.",
-            DIVERGED: f"Stopped after epoch {done}: the loss is no number any more; try a smaller --learning-rate.",
+            DIVERGED: f"Stopped after epoch {done}: the loss is not a number any more; try a smaller --learning-rate.",
             PATIENCE: f"Stopped after epoch {done}: no better one came.",
         }
         if self.stopped in why:

@@ -194,7 +194,7 @@ def _find_inputs(
             source = find_data(dataset, data_dir, scaling, *origins, seed=seed)
             name = source.dataset
             if dataset is None and name in NAMED and locate(name, source.folder) is None:
-                msg = f"data set {name} is not at hand"
+                msg = f"data set {name} is not available"
                 raise DatasetError(msg)
             # What was calibrated is judged on inputs that it was not calibrated on.
             loaded = source.load(whole=not (of_run or calibrate))

@@ -126,10 +126,12 @@ def finetune(
         student = storing.load_model(path)
         teacher, warnings = load_teacher(original, stage)
         if resume and not goes_on:
-            warnings.append(f"There is no unfinished run ({unfinished.name}): began anew.")
+            warnings.append(
+                f"There is no unfinished run ({unfinished.name}): started from the beginning."
+            )
         if teacher is None or distill is False:
             # Without labels a teacher is all that there is to learn from.
-            why = "which --no-distill leaves out" if teacher else "which is not at hand"
+            why = "which --no-distill leaves out" if teacher else "which is not available"
             loaded.check_labelled(f"fine-tuning without them learns from the original, {why}")
         data = source.prepare(loaded, teacher or student).taught(teacher)
         warnings += data.notes()
@@ -226,7 +228,7 @@ def _check_target(
     check_output(target, inputs=inputs, overwrite=overwrite or goes_on)
     check_output(unfinished, inputs=inputs, overwrite=True)
     if unfinished.exists() and not resume and not overwrite:
-        msg = f"{unfinished} holds an unfinished run; pass --resume to go on with it, or --overwrite to begin anew."
+        msg = f"{unfinished} holds an unfinished run; pass --resume to continue it, or --overwrite to start over."
         raise OutputError(msg, code="unfinished_run")
     return goes_on
 
@@ -236,7 +238,7 @@ def load_teacher(original: Path, stage: dict[str, Any]) -> tuple[Any | None, lis
     from lrcompress.live import storing
 
     if not stage or not original.is_file():
-        return None, ["The original model is not at hand: fine-tuned on labels alone."]
+        return None, ["The original model is not available: fine-tuned on labels alone."]
     if not runs.intact(original, stage):
         return None, [
             f"{original} is no longer the file that was factorized: fine-tuned on labels alone."

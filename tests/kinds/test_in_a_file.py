@@ -47,7 +47,7 @@ def test_files_with_narrower_layers_compute_what_the_arrays_in_place_do(
     names = ("own", "steps", "across", "groups", "einsum")
 
     assert set(names) <= set(found.known)
-    assert "no single matrix" in found.refused["last"]
+    assert "not a single matrix" in found.refused["last"]
     places = [found.known[name] for name in names]
     forms = [place.kind.forms(place)[0] for place in places]  # type: ignore[union-attr]
     for half in (False, True):

@@ -67,7 +67,7 @@ def test_a_stateful_layer_begins_each_sample_anew() -> None:
     assert again.layers[0].stateful
     assert again.input_shape == (32, 4, 4)
     with pytest.warns(
-        LRCompressWarning, match=r"Stateful layers \(lstm.*\) begin each sample anew"
+        LRCompressWarning, match=r"Stateful layers \(lstm.*\) are reset for each sample"
     ):
         lrcompress.evaluate(["model.keras"], **known)
 

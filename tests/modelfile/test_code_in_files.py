@@ -108,7 +108,7 @@ def test_no_command_gives_them_to_keras(
             result = run(line[0], *line[1:], path, "-q")
             assert result.exit_code == 1, (line, path)
             assert path in result.stderr
-            assert "is not given files" in result.stderr or "is no part of Keras" in result.stderr
+            assert "is not given files" in result.stderr or "is not part of Keras" in result.stderr
             assert len(result.stderr.splitlines()) == 1
     assert run("inspect", f"lambda{suffix}").exit_code == 0
     assert run("factorize", f"lambda{suffix}", "--rank", 4, "-o", f"small{suffix}").exit_code == 0

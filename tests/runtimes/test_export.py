@@ -257,7 +257,7 @@ def test_a_data_set_that_is_not_at_hand_is_not_downloaded(
 
     found = lrcompress.export(small, format="saved-model", seconds=0)
 
-    assert found.inputs["why_random"] == "data set cifar100 is not at hand"
+    assert found.inputs["why_random"] == "data set cifar100 is not available"
 
 
 @pytest.mark.usefixtures("exporters")

@@ -20,18 +20,18 @@ from lrcompress.reporting.words import count
 @model_argument("models", nargs=-1, required=False, metavar="[MODEL]...")
 @run_option("Run record that names the models. Default: the newest here.")
 @click.option("--batch-sizes", default="1,32,256", show_default=True, metavar="LIST",
-              callback=numbers_of("batch sizes", "1,32,256"), help="Samples a call.")  # fmt: skip
+              callback=numbers_of("batch sizes", "1,32,256"), help="Samples per call.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(min=0), default=2.0, show_default=True,
-              help="Time for each model at each batch size, whole and part; 7 runs at least.")  # fmt: skip
+              help="Time for each model at each batch size; at least 7 runs.")  # fmt: skip
 @verb
 def command(models: tuple[Path, ...], run: Path | None, **options: Any) -> Answer:  # noqa: ANN401
     """Time predictions: whole models, and the layers that were factorized or the heads alone.
 
     Each MODEL is compared with the first.
 
-    Runs take turns, so that what else the machine does slows all alike. Without MODEL the original
-    of the last run is timed against what was made of it, and the report shows the result. Models use
-    all cores that the process may use; for one core: taskset -c 0 lrcompress benchmark.
+    Models take turns, so that other load slows all alike. Without MODEL the original of the last
+    run is timed against the compressed model, and the report shows the result. Models use all cores
+    that the process may use; for one core: taskset -c 0 lrcompress benchmark.
 
     \b
     Example:

@@ -42,7 +42,7 @@ def parse_model(ctx: click.Context, param: click.Parameter, value: str | None) -
 @click.option("--scratch", is_flag=True,
               help="For a model file: train its architecture from scratch at each rank too.")  # fmt: skip
 @click.option("--budget", type=click.IntRange(min=2),
-              help="Epochs in all, the same for every arm: full rank gets so many less the "
+              help="Epochs in all, the same for every arm: full rank gets these minus the "
                    "fine-tuning, from scratch all of them.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1),
               help="Of full rank and from scratch; default: as published, 10 for a network of "
@@ -54,8 +54,7 @@ def parse_model(ctx: click.Context, param: click.Parameter, value: str | None) -
 @data_options
 @click.option("--rows-from", multiple=True, metavar="DIR",
               type=click.Path(path_type=Path, file_okay=False, exists=True),
-              help="Take over rows of an earlier train-from-scratch or compare; may be "
-                   "repeated.")  # fmt: skip
+              help="Reuse rows of an earlier train-from-scratch or compare; may be repeated.")  # fmt: skip
 @click.option("--keep-models", is_flag=True, help="Keep the fine-tuned models too.")
 @folder_option("Folder for compare.json, compare.png and models. Default: compare-<dataset>.")
 @distribute_option
@@ -72,9 +71,9 @@ def command(
 
     MODEL is a trained full-rank model file, or module:function building a network; without it the
     paper's network for the data set is trained. At each rank and seed: full rank, its head
-    factorized, the same fine-tuned, low rank from scratch, and full rank given the same extra
-    epochs. Every row is saved as it ends: the same command again goes on where an interrupted one
-    stopped, and several at once share the rows.
+    factorized, the same fine-tuned, low rank from scratch, and full rank with the same extra
+    epochs. Every row is saved when it is done. Run the same command again to continue; several at
+    once share the rows.
 
     \b
     Example:

@@ -67,11 +67,12 @@ from lrcompress.runtimes import TARGETS
 def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     """Make MODEL smaller in one step: all layers, fine-tuning that helps, export, report.
 
-    MODEL is a .h5, .hdf5 or .keras file; it is not changed. With --dataset (labels are optional) layers get as
-    small as held-out data allow, and the result is fine-tuned and measured on test data. Without, a network
-    with BatchNormalization is measured on inputs made from it; of others the weights alone decide, and nothing is
-    measured. Writes the compressed model, its run record, a report as HTML, and what is exported. The same command
-    goes on with a job that was interrupted.
+    MODEL is a .h5, .hdf5 or .keras file; it is not changed. With --dataset (labels are optional)
+    layers get as small as held-out data allow, and the result is fine-tuned and measured on test
+    data. Without it, a network with BatchNormalization is measured on inputs made to match it; for
+    other networks the weights alone decide, and nothing is measured. Writes the compressed model,
+    its run record, an HTML report and the exported file. Run the same command again to continue a
+    job that was interrupted.
 
     \b
     Example:

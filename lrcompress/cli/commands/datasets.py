@@ -16,7 +16,7 @@ from lrcompress.reporting.tables import Parts, plain, table
 @data_dir_option
 @verb
 def command(data_dir: Path | None) -> Answer:
-    """List the data sets known by name, and where each was found or would be sought.
+    """List the data sets known by name, and where each was found or would be looked for.
 
     \b
     Example:

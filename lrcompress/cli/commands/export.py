@@ -75,9 +75,9 @@ class Format(OneOf):
 def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     """Write MODEL for a phone or a server: LiteRT, ONNX or a SavedModel.
 
-    The exported model runs in its runtime, on test data where they are named or at hand, and its
-    outputs are compared with those of MODEL; what became of factorized layers is shown, and sizes
-    and latency beside those of the original. Nothing is written if the outputs differ.
+    The exported model runs in its runtime, on test data if they are available, and its outputs are
+    compared with those of MODEL. Sizes and latency are shown beside those of the original, and
+    whether the factors are still factors. Nothing is written if the outputs differ.
 
     \b
     Example:

@@ -74,11 +74,11 @@ MOST = 30
               help="With --layers, ranks and other sizes are multiples of this where they can be.")  # fmt: skip
 @click.option("--method", default="auto", show_default=True,
               type=OneOf(METHODS),
-              help="What the factors are best at; auto takes the best that the data allow.")  # fmt: skip
+              help="What the factors minimise; auto takes the best method that the data allow.")  # fmt: skip
 @layer_option("Another Dense layer than the final one; repeat it for several.", multiple=True)
 @layers_option(", under one budget")
 @click.option("--add-bias", is_flag=True,
-              help="Allow a layer without bias to be given one, with --dataset.")  # fmt: skip
+              help="Allow adding a bias to a layer without one, with --dataset.")  # fmt: skip
 @data_options
 @validation_option
 @samples_option
@@ -87,16 +87,16 @@ MOST = 30
 @overwrite_option
 @click.option("--force", is_flag=True, help="Allow a rank that saves nothing.")
 @click.option("--modernize", is_flag=True,
-              help="Put an old file in the terms of Keras 3; every change is listed.")  # fmt: skip
+              help="Convert an old file to the terms of Keras 3; every change is listed.")  # fmt: skip
 @seed_option
 @verb
 def command(model: Path, synthetic: str, **options: Any) -> Answer:  # noqa: ANN401
     """Factorize the final Dense layer of MODEL, or with --layers all layers under one budget.
 
-    MODEL is a .h5, .hdf5 or .keras file; it is not changed. Writes the compressed model, which plain
-    Keras loads, and its run record. At most one budget: --rank, --energy, --reduction,
-    --multiplications, --target-size or --max-drop. Keras is started only with --dataset, which allows
-    better methods, and with --layers where the network has BatchNormalization.
+    MODEL is a .h5, .hdf5 or .keras file; it is not changed. Writes the compressed model, which
+    plain Keras loads, and its run record. Use at most one budget: --rank, --energy, --reduction,
+    --multiplications, --target-size or --max-drop. Keras is started only with --dataset, which
+    allows better methods, and with --layers if the network has BatchNormalization.
 
     \b
     Example:

@@ -31,7 +31,7 @@ from lrcompress.reporting.words import metric, padding, seconds
 @click.option("--epochs", type=click.IntRange(min=1),
               help="Passes over the training data; default 2, 5 for the head, up to 10 without labels.")  # fmt: skip
 @click.option("--patience", type=click.IntRange(min=1), metavar="EPOCHS",
-              help="Stop after so many without a better one; default: never.")  # fmt: skip
+              help="Stop after so many epochs without improvement; default: never.")  # fmt: skip
 @click.option("--distill/--no-distill", default=None,
               help="Learn from the original too; default: if it is available.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(0, min_open=True),
@@ -41,11 +41,11 @@ from lrcompress.reporting.words import metric, padding, seconds
               help="Adam with warm-up and cosine decay, or what the model was compiled with.")  # fmt: skip
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True),
               help="Peak of Adam's schedule, default 0.001, 0.0003 for a whole network that starts close to the "
-                   "original; or in place of the original's own.")  # fmt: skip
+                   "original; or instead of the original's own.")  # fmt: skip
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    help="Samples a step; default 128, fewer for small data sets.",
+    help="Samples per step; default 128, fewer for small data sets.",
 )
 @click.option("--batch-statistics", is_flag=True,
               help="Batch normalization as in training; default: its statistics stay.")  # fmt: skip
@@ -53,9 +53,9 @@ from lrcompress.reporting.words import metric, padding, seconds
               show_default=True,
               help="While training: mixed is bfloat16, auto is float32.")  # fmt: skip
 @click.option("--resume", is_flag=True,
-              help="Go on with the unfinished run of the same command.")  # fmt: skip
+              help="Continue the unfinished run of the same command.")  # fmt: skip
 @click.option("--tensorboard", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-              help="Folder that gets each epoch's figures, for TensorBoard or as CSV.")  # fmt: skip
+              help="Folder for the figures of each epoch, for TensorBoard or as CSV.")  # fmt: skip
 @run_option("Run record; default: the newest here.")
 @data_options
 @validation_option

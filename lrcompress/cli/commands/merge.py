@@ -27,11 +27,11 @@ from lrcompress.reporting.words import count, size
 @overwrite_option
 @verb
 def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
-    """Multiply layers of MODEL that are factors of one, such as B and C, back into it.
+    """Multiply factors in MODEL, such as B and C, back into one layer.
 
-    MODEL is a .h5, .hdf5 or .keras file; it is not changed, and none of it is run. Factors are
-    what factorize writes, or any layers in a row that are linear but for the last. The final two
-    Dense are merged unless --layer or --layers says which; all that are found where the run record
+    MODEL is a .h5, .hdf5 or .keras file; it is not changed, and none of it is run. Factors are what
+    factorize writes, or any consecutive layers that are linear except for the last. The final two
+    Dense layers are merged unless --layer or --layers says which, or all factors if the run record
     says that the whole network was made smaller.
 
     \b

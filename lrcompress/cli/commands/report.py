@@ -64,13 +64,13 @@ def command(
     comparison: Path | None,
     **options: Any,  # noqa: ANN401
 ) -> Answer:
-    """Show the whole story of RUN, or of the newest run in this directory.
+    """Show all that is known of RUN, or of the newest run in this directory.
 
-    RUN is a run record, or a model or an exported file that lies beside its record.
+    RUN is a run record, or a model or exported file with its record beside it.
 
-    Original, factorized, fine-tuned and from scratch: error rates with 95 % intervals, parameters,
-    bytes, errors of the factorization with its certificate, times. As HTML it is one page with
-    figures, in one file that loads nothing from anywhere.
+    Original, factorized, fine-tuned and from scratch: errors with 95 % intervals, parameters,
+    bytes, the certificate of the factorization, times. As HTML it is one page with figures, in one
+    file that loads nothing else.
 
     \b
     Example:

@@ -56,7 +56,7 @@ KERNEL = [
               help="For example svd,centered,whitened,refined.")  # fmt: skip
 @click.option("--ranks", callback=numbers_of("ranks", "75,60,40"), metavar="LIST",
               help="For example 75,60,40. Default: all that save something, or fewer in even "
-              "ratios where one takes seconds.")  # fmt: skip
+              "ratios if one takes seconds.")  # fmt: skip
 @layer_option("Another Dense layer than the final one.")
 @layers_option(", under one budget")
 @data_options
@@ -77,9 +77,9 @@ def command(
 ) -> Answer:
     """Measure what every rank of MODEL's final Dense layer would save and cost; write no model.
 
-    Choose by the held-out column; the test error is there to be reported. Without --dataset only the
-    kernel is judged, and Keras is not started. With --layers the sensitivity of every layer is shown:
-    what the outputs lose where that layer alone is made smaller.
+    Choose by the held-out column; report the test error. Without --dataset only the kernel is
+    judged, and Keras is not started. With --layers the sensitivity of every layer is shown: what
+    the outputs lose if only that layer is made smaller.
 
     \b
     Example:

@@ -32,7 +32,7 @@ RANKS = list_of("ranks", "full,8,4", lambda w: None if w == "full" else number(w
                    "shape; any other data set with --model.")  # fmt: skip
 @click.option("--model", metavar="NETWORK", shell_complete=files,
               help="Your own: module:function returning a Keras model, or a model file whose "
-                   "architecture is trained anew.")  # fmt: skip
+                   "architecture is trained from random weights.")  # fmt: skip
 @click.option("--ranks", callback=RANKS, metavar="LIST",
               help="For example full,8,4; default: the published ones.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1),
@@ -52,9 +52,8 @@ RANKS = list_of("ranks", "full,8,4", lambda w: None if w == "full" else number(w
 def command(dataset: str, output: Path | None, **options: Any) -> Answer:  # noqa: ANN401
     """Train networks of full and low rank from random weights, and print the paper's table.
 
-    Every model and the results are saved as each is done, and the state of training after each
-    epoch: the same command again goes on where an interrupted one stopped, and several at once
-    share the rows.
+    Every model and result is saved when it is done, and the state of training after each epoch. Run
+    the same command again to continue; several at once share the rows.
 
     \b
     Example:

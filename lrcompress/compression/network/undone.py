@@ -56,7 +56,7 @@ def undone(
         for word in request.layers
     )  # fmt: skip
     names = first_three([chain.path for chain in chains])
-    said = f"Layers that are factorized already were merged first, and then made smaller anew: {names}."
+    said = f"Layers that were factorized already were merged first, and then made smaller again: {names}."
     return (
         whole,
         replace(request, layers=tuple(words), budget=_budget(model, whole, request)),
