@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lrcompress.verbs.benchmark import BenchmarkResult, benchmark
     from lrcompress.verbs.compare import compare
     from lrcompress.verbs.compress import compress
+    from lrcompress.verbs.doctor import doctor
     from lrcompress.verbs.evaluate import EvaluateResult, evaluate
     from lrcompress.verbs.export import export
     from lrcompress.verbs.factorize import factorize
@@ -55,6 +56,7 @@ __all__ = [
     "benchmark",
     "compare",
     "compress",
+    "doctor",
     "evaluate",
     "export",
     "factorize",
@@ -84,6 +86,7 @@ _HOMES = {
     "compare": "lrcompress.verbs.compare",
     "CompressResult": "lrcompress.records.job",
     "compress": "lrcompress.verbs.compress",
+    "doctor": "lrcompress.verbs.doctor",
     "EvaluateResult": "lrcompress.verbs.evaluate",
     "evaluate": "lrcompress.verbs.evaluate",
     "ExportResult": "lrcompress.records.exported",

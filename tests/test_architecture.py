@@ -171,6 +171,7 @@ print(json.dumps({"code": code, "loaded": loaded}))
         ["factorize", "MODEL", "--rank", "4"],
         ["report"],
         ["datasets"],
+        ["doctor"],
     ],
     ids=" ".join,
 )

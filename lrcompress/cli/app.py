@@ -23,7 +23,7 @@ from lrcompress.files import ended_like_control_c, temporary_files_together
 # In which they are used; others follow by name.
 ORDER = (
     "compress", "inspect", "factorize", "sweep", "finetune", "report", "evaluate", "benchmark", "export",
-    "train-from-scratch", "compare", "modernize", "merge", "datasets",
+    "train-from-scratch", "compare", "modernize", "merge", "datasets", "doctor",
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ MEANT = {
     "split": "factorize", "svd": "factorize", "train": "train-from-scratch", "fine-tune": "finetune",
     "convert": "export", "upgrade": "modernize", "info": "inspect", "show": "inspect",
     "test": "evaluate", "eval": "evaluate", "bench": "benchmark", "unsplit": "merge",
+    "check": "doctor", "versions": "doctor",
 }  # fmt: skip
 
 

@@ -192,6 +192,7 @@ LIGHT = [
     ["merge", "model-rank4.h5", "--quiet"],
     ["modernize", "--quiet", "model.h5"],
     ["compress", "-q", "model.h5"],
+    ["doctor", "-q"],
 ]
 HEAVY = [
     ["factorize", "model.h5", "--rank", "4", "--dataset", "digits", "-q"],

@@ -221,6 +221,32 @@ def test_the_default_gives_way_where_nothing_keeps_to_it(
     result = lrcompress.compress(**job)
 
     assert 0.9 * result.parameters_before >= result.parameters_after
-    assert any("before fine-tuning, the default" in warning for warning in result.warnings)
+    assert any("before fine-tuning" in warning for warning in result.warnings)
     with pytest.raises(RankError):
         lrcompress.compress(**job, max_drop=0.5, overwrite=True)
+
+
+def test_a_file_that_the_default_does_not_make_smaller_gives_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two layers in the place of one take room of their own; a model of tiny layers has nothing to give."""
+    import keras
+
+    from lrcompress.errors import RankError
+
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    for units in (24, 1):
+        model = keras.Sequential(
+            [keras.Input((units,)), keras.layers.Dense(units), keras.layers.Dense(units)]
+        )
+        model.save(tmp_path / f"{units}.h5")
+
+    result = lrcompress.compress(tmp_path / "24.h5")
+
+    assert result.bytes_after < result.bytes_before
+    assert any("may be too much" in warning for warning in result.warnings)
+    with pytest.raises(RankError, match="no layer that can be made smaller"):
+        lrcompress.compress(tmp_path / "1.h5")
+    assert names(tmp_path) == ["1.h5", "24-compressed.h5", "24-compressed.lrcompress.json",
+                               "24-compressed.report.html", "24.h5"]  # fmt: skip

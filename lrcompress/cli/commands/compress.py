@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from lrcompress.cli.commands.export import Format
+from lrcompress.cli.following import after_compress
 from lrcompress.cli.options import (
     architecture_option,
     data_options,
@@ -94,10 +95,7 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     result = compress(model, quietly=quietly, **options)
     following = [f"Next: lrcompress benchmark --run {shlex.quote(str(result.record))}"]
     if result.measured_after is None:
-        following = [
-            f"Next: lrcompress compress {shlex.quote(str(model))} --dataset DATA.npz --overwrite "
-            "(x_train of a few thousand inputs; labels are optional)"
-        ]
+        following = after_compress(model, result.record or Path())
     return Answer(result, render, following)
 
 

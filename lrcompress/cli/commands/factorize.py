@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lrcompress.cli.following import after_factorize
 from lrcompress.cli.options import (
     architecture_option,
     data_options,
@@ -117,8 +118,7 @@ def command(model: Path, synthetic: str, **options: Any) -> Answer:  # noqa: ANN
     from lrcompress.verbs.factorize import factorize
 
     result = factorize(model, synthetic=synthetic == "auto", **options)
-    following = ["Next: lrcompress finetune --epochs 2"]
-    return Answer(result, partial(render, verbose=given("verbose")), following)
+    return Answer(result, partial(render, verbose=given("verbose")), after_factorize(model, result))
 
 
 def render(result: dict[str, Any], *, verbose: bool = False) -> Parts:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lrcompress.cli.following import after_inspect
 from lrcompress.cli.options import architecture_option, layer_option, model_argument
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.reporting.network import places_shown
@@ -17,9 +19,10 @@ from lrcompress.reporting.words import count, share, size, small
 @click.command("inspect")
 @model_argument("model")
 @architecture_option("")
+@click.option("--all", "every", is_flag=True, help="List layers without parameters, too.")
 @layer_option("Another Dense layer than the final one.")
 @verb
-def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
+def command(model: Path, every: bool, **options: Any) -> Answer:  # noqa: ANN401
     """List the layers of MODEL, find its final Dense layer and say what each rank would save.
 
     MODEL is a .h5, .hdf5 or .keras file; none of it is run.
@@ -30,12 +33,13 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     """  # noqa: D301
     from lrcompress.verbs.inspect import inspect
 
-    return Answer(inspect(model, **options), render)
+    found = inspect(model, **options)
+    return Answer(found, partial(render, every=every), after_inspect(found))
 
 
-def render(document: dict[str, Any]) -> Parts:
-    """Show what is in a model file."""
-    parts = [*_file(document), *_layers(document)]
+def render(document: dict[str, Any], *, every: bool = False) -> Parts:
+    """Show what is in a model file; of layers without parameters only their number unless all are asked for."""
+    parts = [*_file(document), *_layers(document, every=every)]
     wrong = [
         f"{x['path']} ({count(x['not_finite'])})" for x in document["layers"] if x["not_finite"]
     ]
@@ -67,15 +71,20 @@ def _file(document: dict[str, Any]) -> Parts:
     ])]  # fmt: skip
 
 
-def _layers(document: dict[str, Any]) -> Parts:
-    whole = document["parameters"]
+def _layers(document: dict[str, Any], *, every: bool) -> Parts:
+    whole, layers = document["parameters"], document["layers"]
+    shown = [layer for layer in layers if every or layer["parameters"]]
+    rest = len(layers) - len(shown)
     columns = [
         ("layer", of("path")),
         ("class", of("class_name")),
         ("parameters", of("parameters", count)),
         ("share", of("parameters", lambda own: share(own / whole if whole else None))),
     ]
-    return [grid("Layers", columns, document["layers"], left=2)]
+    said = (
+        [plain([f"{count(rest)} more layers have no parameters; --all shows them"])] if rest else []
+    )
+    return [grid("Layers", columns, shown, left=2), *said]
 
 
 def _head(head: dict[str, Any]) -> list[str]:

@@ -96,12 +96,12 @@ def _shown(kind: str | None, story: dict[str, Any]) -> Parts | str:
     if click.get_current_context().params["output"] is not None:
         return ""
     if kind is None:
-        return render(story)
+        return render(story, verbose=given("verbose"))
     return json_text(story) if kind == "json" else formats.render(story, kind)
 
 
-def render(story: dict[str, Any]) -> Parts:
-    """Show the story of a run."""
+def render(story: dict[str, Any], *, verbose: bool = False) -> Parts:
+    """Show the story of a run; the errors of a kernel itself only where more is asked for."""
     columns = [
         ("", of("name")),
         (test_column(story["stages"]), rate),
@@ -120,7 +120,7 @@ def render(story: dict[str, Any]) -> Parts:
             f"{count(before)} -> {count(after)}, saved {' = '.join(saved(before, after, count))}",
             f"  {layer['rank_choice']['message']}; method {layer['method']}: {reason}",
             f"  {certificate(layer)}",
-            f"  {kernel_errors(layer)}",
+            *([f"  {kernel_errors(layer)}"] if verbose else []),
         ]
     lines += _data_lines(story)
     lines.append(_time_line(story))

@@ -81,7 +81,7 @@ def render(results: dict[str, Any]) -> Parts:
         ("model, true", of("model_parameters", count)),
         ("seconds", of("seconds", count)),
     ]
-    if any(entry["paper_parameters"] is not None for entry in summary):
+    if any(entry["published"] for entry in summary):
         columns[2:2] = [
             ("published", _published("error_rate", "{:.2f} %".format)),
             ("parameters, paper's count", of("paper_parameters", count)),

@@ -15,14 +15,20 @@ from lrcompress.files import check_output, names
 from lrcompress.modelfile import ModelFile, check_loadable
 from lrcompress.records import runs
 from lrcompress.records.job import CompressResult
+from lrcompress.records.results import FactorizeResult
 from lrcompress.verbs.in_memory import loaded
 from lrcompress.verbs.job.tuned import decide, decision_on, drop
 
 if TYPE_CHECKING:
     from lrcompress.runtimes import Int8
 
-# Where no choice of layers keeps to the default budget on data: so little that training may recover it.
-LITTLE = 0.1
+# Where the default saves nothing: what is tried instead, until the file is smaller.
+SHARES = (0.1, 0.2, 0.3)
+# Why it does not, by the code of the error.
+GIVE_WAY = {
+    "max_drop_unreachable": "is kept by no smaller layers on held-out data, before fine-tuning",
+    "nothing_to_gain": "saves nothing",
+}
 
 
 @dataclasses.dataclass
@@ -42,6 +48,7 @@ class Job:
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     warnings: list[str] = dataclasses.field(default_factory=list)
     steps: list[str] = dataclasses.field(default_factory=list)
+    why: str = ""
 
     def done(self, budgets: dict[str, Any]) -> CompressResult:
         """Do what is missing of the job, and return what it came to."""
@@ -118,22 +125,21 @@ class Job:
         self.seconds[name.replace("-", "")] = time.perf_counter() - started
 
     def _factorized(self, budgets: dict[str, Any]) -> runs.RunRecord:
-        """Make the layers smaller; where the default keeps nothing within half a point, by a little."""
-        from lrcompress.verbs.factorize import factorize
-
-        how: dict[str, Any] = {
-            "layers": "all", "output": self.output, "overwrite": self.overwrite, "seed": self.seed,
-            "validation": self.validation, **self.given,
-        }  # fmt: skip
-        try:
-            result = factorize(self.opened.path, **how, **budgets)
-        except RankError as error:
-            if error.code != "max_drop_unreachable" or budgets:
-                raise
-            result = factorize(self.opened.path, **how, reduction=LITTLE)
+        """Make the layers smaller; a default that saves nothing gives way to more."""
+        result, why = self._within(budgets), ""
+        for share in () if budgets else SHARES:
+            if result is not None and (result.network is None or not _is_larger(result)):
+                break
+            why = "makes no smaller file" if result is not None else self.why
+            again = self._within({"reduction": share}, overwrite=result is not None)
+            result = again or result
+        if result is None:
+            msg = f"{self.opened.path} has no layer that can be made smaller: {self.why}"
+            raise RankError(msg, code="nothing_to_gain")
+        if why and result.network is not None and result.network.budget is not None:
             self.warnings.append(
-                "Nothing smaller loses at most 0.5 points on held-out data before fine-tuning, the default: "
-                f"{100 * LITTLE:g} % of the parameters were saved instead."
+                f"The default {why}: {100 * result.network.budget['value']:g} % of the parameters were to be saved "
+                "instead, which may be too much."
             )
         if result.record is None or result.output is None:
             raise AssertionError  # of a file
@@ -147,6 +153,22 @@ class Job:
             }
             record.document["warnings"] = [*record.document["warnings"], *self.warnings]
         return record
+
+    def _within(self, budget: dict[str, Any], *, overwrite: bool = False) -> FactorizeResult | None:
+        """Make the layers smaller within a budget; None where one that nobody asked for cannot be kept."""
+        from lrcompress.verbs.factorize import factorize
+
+        try:
+            return factorize(
+                self.opened.path, layers="all", output=self.output, seed=self.seed,
+                overwrite=self.overwrite or overwrite, validation=self.validation,
+                **self.given, **budget,
+            )  # fmt: skip
+        except RankError as error:
+            if self.asked["budget"] or error.code not in GIVE_WAY:
+                raise
+            self.why = self.why or GIVE_WAY[error.code]
+            return None
 
     def _finetuned(self, record: runs.RunRecord) -> runs.RunRecord:
         """Train, and keep that where it is better on held-out data."""
@@ -228,3 +250,10 @@ class Job:
             finetune=record.document["compress"]["finetune"], export=export,
             warnings=list(story["warnings"]), seconds=self.seconds, model=loaded(self.output),
         )  # fmt: skip
+
+
+def _is_larger(result: FactorizeResult) -> bool:
+    """Return whether a file is no smaller than the original, of which only its weights tell what that cost."""
+    after = result.bytes_after - result.optimizer_bytes_after
+    only_weights = result.network is not None and result.network.inputs == "none"
+    return only_weights and after >= result.bytes_before - result.optimizer_bytes
