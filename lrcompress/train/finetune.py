@@ -141,9 +141,11 @@ def finetune(
         original = _tested(part.teacher, part.data, "original")
     elif teacher is not None:
         original = _tested(teacher, data, "original")
+    # Its outputs are all there is to learn.
+    judge = part.teacher if settings.distill and not data.labelled else None
     loop = Loop(
         "fine-tuning", part.student, epochs=settings.epochs or 1, seed=settings.seed,
-        validation=part.data, patience=settings.patience, checkpoint=checkpoint,
+        validation=part.data, teacher=judge, patience=settings.patience, checkpoint=checkpoint,
     )  # fmt: skip
     frozen, all_frozen = frozen_weights(part.student), not part.student.trainable_variables
     stopped = INTERRUPTED

@@ -17,6 +17,7 @@ import numpy as np
 from lrcompress.errors import NotFiniteError
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.prepare import Prepared
+from lrcompress.live.trial import NetworkTrial
 from lrcompress.train.callbacks import StepReporter, epoch_log
 from lrcompress.train.checkpoint import Checkpoint, State, all_as_saved, assign
 from lrcompress.train.feed import seed_epoch
@@ -47,18 +48,26 @@ class Loop:
         epochs: int,
         seed: int,
         validation: Prepared | None = None,
+        teacher: Any | None = None,
         patience: int | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        """Describe the way; without validation data the last epoch is the one that is kept."""
+        """Describe the way; without validation data the last epoch is the one that is kept.
+
+        With a teacher the best epoch is that whose outputs are nearest to the teacher's, which is its loss then.
+        """
         self.state = State()
         self._student, self._checkpoint, self._patience = student, checkpoint, patience
         self._label, self._epochs, self._seed = label, epochs, seed
         self._validation: tuple[Any, Any, dict[str, Any]] | None = None
         if validation is not None:
             split = validation.split
-            how = {"sample_weight": split.w_val, "decided": not validation.labelled}
+            how: dict[str, Any] = {"sample_weight": split.w_val, "decided": not validation.labelled}
             self._validation = (validation.scaling(split.x_val), split.y_val, how)
+        self._by_teacher: NetworkTrial | None = None
+        if teacher is not None and self._validation is not None:
+            x, y, how = self._validation
+            self._by_teacher = NetworkTrial(teacher, x, y, task="", **how)
         self._figures: dict[str, float] = {}
         self._begun = time.perf_counter()
 
@@ -88,16 +97,20 @@ class Loop:
         if self._validation is None:
             return ()
         x, y, how = self._validation
+        trial = self._by_teacher
         try:
-            found = evaluate(self._student, x, y, **how)
+            outcome = None if trial is None else trial.of(self._student, task="")
+            found = outcome and outcome.evaluation
+            found = found or evaluate(self._student, x, y, **how)
         except NotFiniteError:
             if not self.state.history:
                 raise
             entry["validation_loss"] = None
             return (math.nan,)
-        entry |= {f"validation_{found.measure}": found.value, "validation_loss": found.loss}
+        loss = found.loss if outcome is None else outcome.output_error
+        entry |= {f"validation_{found.measure}": found.value, "validation_loss": loss}
         self._figures = {FIGURES.get(found.measure, "validation loss"): found.value}
-        return found.merit
+        return found.merit if outcome is None else (loss, found.value)
 
     def resume(self, state: State) -> None:
         """Take up where a checkpoint left off."""

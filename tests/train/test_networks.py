@@ -90,6 +90,28 @@ def test_inputs_alone_and_the_original(small: Path) -> None:
         assert np.array_equal(old, new) == stays, old.path
 
 
+def test_without_labels_the_outputs_nearest_to_the_originals_are_kept(
+    small: Path, teacher: Any, tmp_path: Path
+) -> None:
+    """By the divergence from them on held-out inputs: the few decisions there tell little."""
+    from lrcompress.data.sources import load
+    from lrcompress.live.prepare import prepare
+
+    inputs = load(str(small.with_name("inputs.npz")), None)
+    held_out = prepare(inputs, teacher, scaling="as-is").split.x_val
+    start, original = (
+        np.asarray(model(held_out), np.float64)
+        for model in (keras.saving.load_model(small, compile=False), teacher)
+    )
+
+    history = lrcompress.finetune(small, epochs=3, output=tmp_path / "tuned.keras").history
+
+    losses = [look["validation_loss"] for look in history]
+    divergence = float((original * np.log(original / start)).sum(-1).mean())
+    assert losses[0] == pytest.approx(divergence, rel=1e-3)
+    assert [look["kept"] for look in history] == [loss == min(losses) for loss in losses]
+
+
 @pytest.mark.parametrize("batches", [False, True])
 @pytest.mark.parametrize("memory", [2**29, 0])
 def test_statistics_move_only_where_they_are_asked_to(
