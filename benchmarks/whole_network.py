@@ -16,7 +16,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Task:
         score: From all outputs on the test data to points lost against 0, lower better.
         test: Test inputs.
         unit: Of the score.
+        labels: Of training and test inputs, where there are classes.
     """
 
     model: Path
@@ -49,6 +50,7 @@ class Task:
     unit: str = "% error"
     inputs: int = INPUTS
     judge: int = JUDGE
+    labels: tuple[NDArray[Any], NDArray[Any]] | None = None
 
 
 def folder(name: str) -> Path:
@@ -56,6 +58,11 @@ def folder(name: str) -> Path:
     if not os.environ.get(name):
         sys.exit(f"skipped: {name} names no folder")
     return Path(os.environ[name])
+
+
+def labels_of(data: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the class numbers of training and test inputs."""
+    return data["y_train"].reshape(-1), data["y_test"].reshape(-1)
 
 
 def wrong(labels: NDArray[Any]) -> Callable[[NDArray[Any]], float]:
@@ -68,16 +75,16 @@ def resnet() -> Task:
     """CIFAR-100 ResNet."""
     data = np.load(folder("LRCOMPRESS_DATA") / "cifar100.npz")
     x, test = (data[k].astype(np.float32) / 255 for k in ("x_train", "x_test"))
-    return Task(
-        folder("LRCOMPRESS_NETWORKS") / "cifar100_resnet.keras", x, test, wrong(data["y_test"])
-    )
+    path = folder("LRCOMPRESS_NETWORKS") / "cifar100_resnet.keras"
+    return Task(path, x, test, wrong(data["y_test"]), labels=labels_of(data))
 
 
 def books(which: str) -> Task:
     """Which of ten books."""
     data = np.load(folder("LRCOMPRESS_NETWORKS") / "books_authors.npz")
     path = folder("LRCOMPRESS_NETWORKS") / f"books_{which}.keras"
-    return Task(path, data["x_train"], data["x_test"], wrong(data["y_test"]))
+    x, test = data["x_train"], data["x_test"]
+    return Task(path, x, test, wrong(data["y_test"]), labels=labels_of(data))
 
 
 def paper(which: str) -> Task:
@@ -86,7 +93,8 @@ def paper(which: str) -> Task:
     x, test = (data[k].astype(np.float32) / 255 for k in ("x_train", "x_test"))
     if x.ndim == 3:
         x, test = x[..., None], test[..., None]
-    return Task(folder(f"LRCOMPRESS_PAPER_{which.upper()}"), x, test, wrong(data["y_test"]))
+    path = folder(f"LRCOMPRESS_PAPER_{which.upper()}")
+    return Task(path, x, test, wrong(data["y_test"]), labels=labels_of(data))
 
 
 def resnet8() -> Task:

@@ -291,6 +291,32 @@ cores that did other work meanwhile. The estimate is the output error on held-ou
 {table(["network and share saved", "parameters saved", "before", "lost", "goal", "prototype", "estimate / true", "s"], rows)}"""
 
 
+def tuned_networks(name: str) -> str:
+    """Return what whole networks lost before and after fine-tuning, beside the goals."""
+    document = read(name)
+    rows = [
+        [
+            row["goal"], f"{row['inputs']:,}", "yes" if row["labels"] else "no", str(row["epochs"]),
+            f"{row['settings']['learning_rate']:g}", f"{row['original']:.2f}",
+            f"{row['lost_before']:+.2f}", f"{row['lost']:+.2f}", f"{row['may_lose']:+.2f}",
+            f"{row['prototype']:+.2f}", f"{row['seconds']:.0f}", f"{row['cpu_seconds']:.0f}",
+        ]
+        for row in document.values()
+        if isinstance(row, dict)
+    ]  # fmt: skip
+    columns = [
+        "network, share saved", "inputs", "labels", "epochs", "learning rate", "original", "lost before", "after",
+        "goal", "prototype", "s", "CPU, s",
+    ]  # fmt: skip
+    return f"""### Fine-tuned
+
+{made(document, name)}: the networks made smaller on 3,000 inputs, then `lrcompress.finetune` with its
+defaults, points of error on the whole test data. A tenth of the inputs chooses the epoch. The seconds are those of training
+and of the looks at that tenth, the CPU seconds those of the whole command, on two cores that did other work meanwhile.
+
+{table(columns, rows)}"""
+
+
 def baselines(name: str) -> str:
     """Return what other methods lose on some of these networks."""
     document = read(name)
@@ -944,6 +970,7 @@ How other people's model files fare is on a page of its own: [compatibility](com
         each("factorize-vs-keras-*.json", speed),
         each("before-and-after.json", before_and_after),
         each("whole-network.json", whole_networks),
+        each("whole-finetune.json", tuned_networks),
         each("whole-network-baselines.json", baselines),
         each("export-*.json", export, "## Exported: low rank, 8 bits, both"),
         scale(),
