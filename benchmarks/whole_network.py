@@ -1,16 +1,19 @@
 """Whole networks made smaller: points of test error lost, nothing trained, no labels, on the whole test data.
 
     python benchmarks/whole_network.py --goal resnet-50 --seeds 3
-    python benchmarks/whole_network.py --goal resnet-50 --without-data
+    python benchmarks/whole_network.py --goal resnet-50 --goal resnet-75 --without-data
+    python benchmarks/whole_network.py --seeds 3 --missing
 
-Each goal is a network, a budget and what may be lost. The networks and their data are looked for in
-the folders that LRCOMPRESS_NETWORKS, LRCOMPRESS_MLPERF_TINY and LRCOMPRESS_DATA name. Results go to
+The last one goes on where it was stopped: a result is kept as soon as it is there. Each goal is a
+network, a budget and what may be lost. The networks and their data are looked for in the folders
+that LRCOMPRESS_NETWORKS, LRCOMPRESS_MLPERF_TINY and LRCOMPRESS_DATA name. Results go to
 benchmarks/results/whole-network.json, one entry a goal, seed and way.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -19,10 +22,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from lrcompress.compression.network import Observe
 
 RESULTS = Path(__file__).parent / "results" / "whole-network.json"
 INPUTS = 3_000
@@ -164,6 +170,15 @@ WITHOUT = {
 }  # fmt: skip
 
 
+@functools.lru_cache(maxsize=1)
+def synthetic(model: Path, seed: int) -> Observe | None:
+    """Return the synthetic inputs of a network, which serve all goals that are measured in a row."""
+    from lrcompress.modelfile import open_model
+    from lrcompress.verbs.networks.compress import synthetic_networks
+
+    return synthetic_networks(open_model(model), seed).observe
+
+
 def measure(goal: str, seed: int, *, without_data: bool = False) -> dict[str, Any]:
     """Compress one network and score it."""
     from lrcompress.compression.network import NetworkRequest, compress
@@ -172,7 +187,6 @@ def measure(goal: str, seed: int, *, without_data: bool = False) -> dict[str, An
     from lrcompress.live.predict import predict_all
     from lrcompress.live.trial import NetworkTrial
     from lrcompress.modelfile import open_model, write_changed
-    from lrcompress.verbs.networks.compress import synthetic_networks
 
     make, budget, value, may, prototype = GOALS[goal]
     task = make()
@@ -181,14 +195,15 @@ def measure(goal: str, seed: int, *, without_data: bool = False) -> dict[str, An
     opened = open_model(task.model)
     original = storing.load_model(task.model)
     networks: Any = Networks(some[task.judge :], some[: task.judge], original=original)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     if without_data:
         may, prototype = WITHOUT[goal]
-        networks = synthetic_networks(opened, seed).observe
+        networks = synthetic(task.model, seed)
     with tempfile.TemporaryDirectory() as made:
         request = NetworkRequest(budget=(budget, value))  # type: ignore[arg-type]
         found = compress(opened, request, networks, Path(made))
         seconds = time.perf_counter() - started
+        cpu_seconds = time.process_time() - cpu_started
         path = Path(made) / f"small{task.model.suffix}"
         written = write_changed(found.model, found.edits, path)
         small = storing.load_model(path)
@@ -203,7 +218,8 @@ def measure(goal: str, seed: int, *, without_data: bool = False) -> dict[str, An
         "parameters_before": opened.parameters, "parameters_after": written.parameters,
         "saved": 1 - written.parameters / opened.parameters,
         "before": scores[0], "after": scores[1], "lost": scores[1] - scores[0], "unit": task.unit,
-        "may_lose": may, "prototype": prototype, "seconds": seconds, "inputs": task.inputs,
+        "may_lose": may, "prototype": prototype, "seconds": seconds,
+        "cpu_seconds": cpu_seconds, "inputs": task.inputs,
         "without_data": without_data, "true_error": true,
         "predicted": found.predicted, "measured": found.measured and found.measured.output_error,
         "layers": [f"{c.path}: {c.form} {c.size}/{c.largest}" for c in found.layers],
@@ -216,14 +232,18 @@ def main() -> None:
     parser.add_argument("--goal", action="append", choices=[*GOALS], help="default: all")
     parser.add_argument("--without-data", action="store_true")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--missing", action="store_true", help="only what has no result yet")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     without = arguments.without_data
-    for goal in arguments.goal or (WITHOUT if without else GOALS):
-        for seed in range(arguments.seeds):
-            row = measure(goal, seed, without_data=without)
-            known[f"{goal}, seed {seed}{', without data' if without else ''}"] = row
+    # Goals of one network in a row, so that its synthetic inputs are made once a seed.
+    goals = arguments.goal or [*(WITHOUT if without else GOALS)]
+    cells = [(goal, seed) for seed in range(arguments.seeds) for goal in goals]
+    for goal, seed in cells:
+        name = f"{goal}, seed {seed}{', without data' if without else ''}"
+        if not (arguments.missing and name in known):
+            known[name] = row = measure(goal, seed, without_data=without)
             print(json.dumps(row), flush=True)
             known["command"] = ["python", "benchmarks/whole_network.py"]
             arguments.output.write_text(json.dumps(known, indent=1) + "\n")
