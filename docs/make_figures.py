@@ -10,13 +10,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from drawing import compared, errors, mathematics, times, training
+from drawing import compared, errors, first_page, mathematics, times, training
 from drawing.sheet import FIGURES, Drawing, committed
 
 
 def drawings() -> list[Drawing]:
     """Return every figure, of all results that are there."""
     return [
+        first_page.picture(),
         *mathematics.drawings(),
         compared.paper(),
         errors.heads(),

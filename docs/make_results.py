@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from drawing import compared, errors, times, training
+from drawing import compared, errors, first_page, times, training
 from drawing.sheet import NETWORKS, committed, read
 
 
@@ -947,6 +947,33 @@ def summary() -> str:
 Points are of test error. Every section names its command, its seeds and its limits."""
 
 
+def stages() -> str:
+    """Return the four exported files of the first page, with their intervals."""
+    name = "first-page.json"
+    document = read(name)
+    rows = [
+        [
+            row["name"], f"{row['parameters']:,}", f"{row['bytes']:,}", rate(row["error"]),
+            f"{1e6 * row['median']:.1f} [{1e6 * row['q1']:.1f}, {1e6 * row['q3']:.1f}]",
+        ]
+        for row in first_page.stages()
+    ]  # fmt: skip
+    columns = [
+        "LiteRT file",
+        "parameters",
+        "bytes",
+        "test error %, [95 %]",
+        "latency, µs, [quartiles]",
+    ]
+    return f"""## One command, four files
+
+{made(document, name)}: {document["network"][0].lower() + document["network"][1:]}, by `{" ".join(document["job"]["command"])}`
+({document["job"]["cpu_seconds"]:.0f} s of CPU time; the Keras file {document["bytes_before"]:,} bytes without optimizer state before, {document["bytes_after"]:,}
+after), and the original exported the same way; latency in turns on {document["cores"]} cores that did other work meanwhile; {versions(document)}.
+
+{table(columns, rows)}"""
+
+
 def render() -> str:
     """Return the page."""
     head = """# Results
@@ -957,6 +984,7 @@ How other people's model files fare is on a page of its own: [compatibility](com
     parts = [
         head,
         summary(),
+        stages(),
         heads(),
         fresh_heads(),
         held_out(),

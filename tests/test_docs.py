@@ -34,6 +34,17 @@ def test_results_page_is_what_the_figures_say(monkeypatch: pytest.MonkeyPatch) -
     assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == made
 
 
+def test_first_pages_are_what_the_figures_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """README and docs/index.md are current, and short; write them anew with `python docs/make_first_page.py`."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    made = runpy.run_path(str(ROOT / "docs" / "make_first_page.py"))
+
+    for page in made["PAGES"]:
+        text = page.read_text(encoding="utf-8")
+        assert text == made["render"](page)
+        assert text.count("\n") < 120
+
+
 @pytest.mark.parametrize("name", commands())
 def test_every_command_has_help_with_an_example(run: Callable[..., Result], name: str) -> None:
     """Each command's help has a runnable example, and its first line is in the list of commands."""
