@@ -2,6 +2,7 @@
 
     python in_training.py              # the bundled digits, under a minute
     python in_training.py --quick      # two epochs and one
+    KERAS_BACKEND=jax python in_training.py   # or torch: the same under another engine
 
 No files are needed: the model stays in memory, and what comes out is a stock Keras model.
 """
@@ -20,23 +21,6 @@ EPOCHS, MORE = (2, 1) if "--quick" in sys.argv else (12, 3)
 RANK = 4
 
 
-class RankWatcher(keras.callbacks.Callback):
-    """Says after each epoch how much of the head's kernel some ranks would keep."""
-
-    def __init__(self, layer: str, ranks: tuple[int, ...]) -> None:
-        super().__init__()
-        self.layer, self.ranks = layer, ranks
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Factorize the kernel as it is, milliseconds each, and print the relative errors."""
-        kernel = np.asarray(self.model.get_layer(self.layer).kernel)
-        errors = [
-            lrcompress.truncated_svd(kernel, r).certificate.frobenius_error for r in self.ranks
-        ]
-        said = ", ".join(f"rank {r}: {e:.3f}" for r, e in zip(self.ranks, errors, strict=True))
-        print(f"epoch {epoch + 1}: relative error of the kernel at {said}")
-
-
 # 1. Your data and your model; here the digits that come with the package.
 with np.load(Path(lrcompress.__file__).parent / "data" / "digits.npz") as arrays:
     x_train, y_train = arrays["x_train"] / 16.0, arrays["y_train"]
@@ -53,8 +37,11 @@ model = keras.Sequential(
 model.compile(keras.optimizers.Adam(), "sparse_categorical_crossentropy", metrics=["accuracy"])
 
 # 2. Train as ever.
-watcher = RankWatcher("predictions", (2, 4, 8))
+watcher = lrcompress.LowRankCallback()
 model.fit(x_train, y_train, epochs=EPOCHS, verbose=0, callbacks=[watcher])
+for epoch in watcher.history:
+    said = ", ".join(f"{layer} {rank}" for layer, rank in epoch["ranks"].items())
+    print(f"epoch {epoch['epoch'] + 1}: ranks that keep 95 % of the energy: {said}")
 
 # 3. One Dense becomes two. The model that was trained stays as it is.
 result = lrcompress.factorize(model, rank=RANK)
@@ -63,7 +50,12 @@ print(
     [layer.name for layer in small.layers], f"{model.count_params():,} -> {small.count_params():,}"
 )
 
-# 4. It is compiled as the first one was: train on.
+# 4. All layers at once, calibrated on the training data, to a half of the weights.
+data = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+half = lrcompress.factorize(model, layers="all", reduction=0.5, dataset=data, scaling="as-is")
+print(f"half of the weights: {half!r}")
+
+# 5. A result is compiled as the first model was: train on.
 before = small.evaluate(x_test, y_test, verbose=0)[1]
 small.fit(x_train, y_train, epochs=MORE, verbose=0)
 after = small.evaluate(x_test, y_test, verbose=0)[1]

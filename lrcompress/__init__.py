@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lrcompress.errors import LRCompressError, LRCompressWarning
     from lrcompress.events import listening
+    from lrcompress.live.ranks import LowRankCallback
     from lrcompress.lowrank import Factors, truncated_svd
     from lrcompress.records.exported import ExportResult
     from lrcompress.records.job import CompressResult
@@ -50,6 +51,7 @@ __all__ = [
     "FinetuneResult",
     "LRCompressError",
     "LRCompressWarning",
+    "LowRankCallback",
     "MergeResult",
     "ModernizeResult",
     "SweepResult",
@@ -77,6 +79,7 @@ _HOMES = {
     "LRCompressError": "lrcompress.errors",
     "LRCompressWarning": "lrcompress.errors",
     "listening": "lrcompress.events",
+    "LowRankCallback": "lrcompress.live.ranks",
     "Factors": "lrcompress.lowrank",
     "truncated_svd": "lrcompress.lowrank",
     "FinetuneResult": "lrcompress.records.results",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -39,6 +40,28 @@ def test_example(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> N
     assert done.returncode == 0, done.stderr
     assert re.search(said, done.stdout), done.stdout
     assert [file for file in files if not (tmp_path / file).is_file()] == []
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_training_script_under_another_engine(backend: str, tmp_path: Path) -> None:
+    """A live model is watched, factorized in one layer and in all, and trained on; TensorFlow is not imported."""
+    pytest.importorskip(backend)
+    script = ROOT / "examples" / "in_training.py"
+    code = (
+        "import runpy, sys; sys.modules['tensorflow'] = None; sys.argv[1:] = ['--quick']; "
+        f"runpy.run_path({str(script)!r}, run_name='__main__')"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"KERAS_BACKEND": backend},
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\ntest accuracy: 0\.\d+ full", done.stdout), done.stdout
+    assert "half of the weights: <FactorizeResult" in done.stdout
+    assert "Warning" not in done.stderr
 
 
 def test_no_example_is_left_out() -> None:

@@ -11,75 +11,12 @@ import time
 from collections.abc import Iterator
 
 from lrcompress.cli import console
-from lrcompress.errors import printable
+from lrcompress.events.line import WIDEST, State
 
 # Between two lines where nobody watches, and between two looks at the line where somebody does.
 LOG_SECONDS, DRAW_SECONDS = 10.0, 0.25
-# What takes less is over before a line about it is read; before that, what is left is a guess.
-QUIET_SECONDS, GUESS_SECONDS = 1.0, 3.0
-# More columns than these say nothing more.
-WIDEST = 120
-
-
-class State:
-    """What a command is doing: its step, the tasks within each other, and since when."""
-
-    def __init__(self, name: str, now: float) -> None:
-        """Begin with a command's name."""
-        self._name, self._begun = name, now
-        self._step = ""
-        # Tasks that are not done, each within the one before: name, steps done, steps in all, since when.
-        self._tasks: list[tuple[str, int, int, float]] = []
-        self._figures: dict[str, float] = {}
-
-    def step(self, name: str, number: int, total: int) -> str:
-        """Begin a step of the job, and return what it is called."""
-        self._tasks, self._figures = [], {}
-        self._name, self._step = name, f"[{number}/{total}] "
-        return f"{self._step}{name}"
-
-    def tell(self, task: str, done: int, total: int, figures: dict[str, float], now: float) -> None:
-        """Take in how far a task is; one that begins before another is done is within it."""
-        name = task.split(",")[0]
-        known = [known.split(",")[0] for known, *_ in self._tasks]
-        place = known.index(name) if name in known else None
-        since = now if place is None else self._tasks[place][3]
-        outer = self._tasks[:place] if place is not None else self._tasks
-        # What has a single step never says that it is done.
-        self._tasks = [one for one in outer if one[2] > 1 and one[1] < one[2]][-2:]
-        self._tasks.append((task, done, total, since))
-        self._figures = figures
-
-    def line(self, now: float, width: int = WIDEST) -> str:
-        """Return where it stands, in so many columns: step, task, share, elapsed, and what is left of the task."""
-        times = f"{_clock(now - self._begun)} elapsed"
-        parts = [printable(task) for task, *_ in self._tasks]
-        if self._tasks:
-            _, done, total, since = self._tasks[0]
-            if total > 1:
-                parts[0] += f" {100 * done // total} %"
-            spent = now - since
-            if 0 < done < total and spent >= GUESS_SECONDS:
-                times += f", {_clock(spent * (total - done) / done)} left"
-        parts[-1:] = [part + _told(self._figures) for part in parts[-1:]]
-        if not (parts and parts[0].startswith(self._name)):
-            parts.insert(0, self._name)
-        text = self._step + ": ".join(parts)
-        room = max(width - len(times) - 2, 10)
-        if len(text) > room:
-            text = f"{text[: room - 1]}…"
-        return f"{text.ljust(room) if width < WIDEST else text}  {times}"
-
-
-def _told(figures: dict[str, float]) -> str:
-    return "".join(f", {key} {value:.4f}" for key, value in figures.items())
-
-
-def _clock(seconds: float) -> str:
-    """Return a duration as minutes and seconds, or hours."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+# What takes less is over before a line about it is read.
+QUIET_SECONDS = 1.0
 
 
 class Bar:

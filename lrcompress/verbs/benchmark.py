@@ -72,6 +72,7 @@ def benchmark(
     run: str | Path | None = None,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     seconds: float = 2.0,
+    progress: bool = False,
 ) -> BenchmarkResult:
     """Time the predictions of models, whole and their heads alone, in turns.
 
@@ -88,6 +89,7 @@ def benchmark(
             to it, for the report, and to that of models which are given, where all are of one run.
         batch_sizes: Samples a call.
         seconds: Time for each model, whole or head, and batch size.
+        progress: Show on stderr how far it is.
 
     Returns:
         Latency, throughput, multiplications and what they say.

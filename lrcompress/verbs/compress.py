@@ -39,6 +39,7 @@ def compress(
     output: str | Path | None = None,
     overwrite: bool = False,
     seed: int = 0,
+    progress: bool = False,
     quietly: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> CompressResult:
     """Make a model smaller in one step: all layers, fine-tuning where it helps, export, report.
@@ -70,6 +71,7 @@ def compress(
             report ``<stem>.report.html``, and what is exported.
         overwrite: Replace existing outputs, and begin anew.
         seed: Of every split, the order of samples and refinement.
+        progress: Show on stderr how far it is.
         quietly: Returns a context in which exporters and runtimes may write to stderr.
 
     Raises:

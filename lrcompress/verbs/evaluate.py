@@ -79,6 +79,7 @@ def evaluate(
     data_dir: str | Path | None = None,
     scaling: str | None = None,
     seed: int = 0,
+    progress: bool = False,
 ) -> list[EvaluateResult]:
     """Measure models on the test part of one data set.
 
@@ -90,6 +91,7 @@ def evaluate(
         data_dir: First folder in which a named data set is sought.
         scaling: Default the first model's own, or detected.
         seed: Of the split of an image folder.
+        progress: Show on stderr how far it is.
 
     Raises:
         ModelFileError: If a file cannot be read.

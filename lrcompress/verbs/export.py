@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.errors import DatasetError, LRCompressError
-from lrcompress.events import before_keras, progress
+from lrcompress.events import before_keras
+from lrcompress.events import progress as tell
 from lrcompress.files import (
     check_output,
     check_output_folder,
@@ -46,6 +47,7 @@ def export(
     output: str | Path | None = None,
     overwrite: bool = False,
     seconds: float = 1.0,
+    progress: bool = False,
     quietly: Quietly = nullcontext,
 ) -> ExportResult:
     """Write a model for LiteRT, ONNX Runtime or TensorFlow, and run it there.
@@ -69,6 +71,7 @@ def export(
             memory ``<its name>.tflite`` in the current directory.
         overwrite: Replace an existing output.
         seconds: Time for each model's latency.
+        progress: Show on stderr how far it is.
         quietly: Returns a context in which exporters and runtimes may write to stderr.
 
     Raises:
@@ -120,7 +123,7 @@ def export(
     few = take(inputs.x, slice(0, 2))
 
     def made(network: Any, path: Path) -> Runtime:  # noqa: ANN401  # a Keras model
-        progress(f"exporting {network.name}", 0, 1)
+        tell(f"exporting {network.name}", 0, 1)
         with quietly():
             target.write(network, path, int8=int8, calibration=inputs.calibration)
             return target.open(path, network, few)

@@ -63,6 +63,7 @@ def factorize(
     force: bool = False,
     modernize: bool = False,
     seed: int = 0,
+    progress: bool = False,
     **rules: float,
 ) -> FactorizeResult:
     """Replace the kernel A (m, n) of the final Dense layer by B (m, r) C (r, n), or make all layers smaller.
@@ -110,6 +111,7 @@ def factorize(
         force: Allow a rank that saves nothing.
         modernize: Put an old file in the terms of Keras 3 first; see `lrcompress.modernize`.
         seed: Of the held-out split and of refinement.
+        progress: Show on stderr how far it is.
         rules: A further rule of `lrcompress.compression.choose.RULES` by its name.
 
     Raises:

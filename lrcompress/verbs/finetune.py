@@ -48,6 +48,7 @@ def finetune(
     resume: bool = False,
     tensorboard: str | Path | None = None,
     seed: int = 0,
+    progress: bool = False,
 ) -> FinetuneResult:
     """Train a factorized model on its data set and keep the best epoch by validation.
 
@@ -89,6 +90,7 @@ def finetune(
         tensorboard: Folder that gets each epoch's figures for TensorBoard, or as ``epochs.csv`` where it
             does not run.
         seed: Of the validation split, the order of samples and dropout.
+        progress: Show on stderr how far it is.
 
     Raises:
         RunRecordError: If there is no run record to go by.

@@ -18,7 +18,7 @@ from lrcompress.modelfile import (
     open_model,
     write_merged,
 )
-from lrcompress.records.results import Document
+from lrcompress.records.results import Shown
 from lrcompress.verbs.context import record_beside
 from lrcompress.verbs.in_memory import check_file
 from lrcompress.verbs.networks import words_of
@@ -56,8 +56,8 @@ class MergedLayer:
     parameters_after: int
 
 
-@dataclass(frozen=True)
-class MergeResult(Document):
+@dataclass(frozen=True, repr=False)
+class MergeResult(Shown):
     """What `merge` did.
 
     Attributes:
@@ -83,6 +83,14 @@ class MergeResult(Document):
     optimizer_bytes: int
     optimizer_bytes_after: int
     warnings: tuple[str, ...]
+
+    def facts(self) -> dict[str, str]:
+        """Return which layers are one again."""
+        return {
+            "layers": ", ".join(layer.path for layer in self.layers),
+            "parameters": f"{self.parameters_before:,} to {self.parameters_after:,}",
+            "output": str(self.output),
+        }
 
 
 @one_blas_thread()

@@ -14,15 +14,15 @@ from lrcompress.errors import TrainingError, in_place_of, one_line
 from lrcompress.events import before_keras
 from lrcompress.files import check_output, names
 from lrcompress.modelfile import ModelFile, open_for_keras, open_model
-from lrcompress.records.results import Document
+from lrcompress.records.results import Shown
 from lrcompress.verbs.in_memory import check_file
 
 if TYPE_CHECKING:
     from lrcompress.modelfile.modern import Notes
 
 
-@dataclass(frozen=True)
-class ModernizeResult(Document):
+@dataclass(frozen=True, repr=False)
+class ModernizeResult(Shown):
     """What `modernize` did.
 
     Attributes:
@@ -46,6 +46,14 @@ class ModernizeResult(Document):
     bytes_after: int
     optimizer_bytes: int
     checked: bool
+
+    def facts(self) -> dict[str, str]:
+        """Return what was rewritten."""
+        return {
+            "written by": f"Keras {self.keras_version or 'of unknown age'}",
+            "changes": str(len(self.changes)),
+            "output": str(self.output),
+        }
 
 
 def modernize(

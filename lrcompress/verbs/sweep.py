@@ -18,7 +18,7 @@ from lrcompress.compression import (
     check_layer,
     largest_useful,
 )
-from lrcompress.events import progress
+from lrcompress.events import progress as tell
 from lrcompress.lowrank import (
     METHODS,
     Factors,
@@ -101,6 +101,7 @@ def sweep(
     samples: int | None = None,
     synthetic: bool = True,
     seed: int = 0,
+    progress: bool = False,
 ) -> SweepResult | NetworkSweep:
     """Measure what every rank of a Dense layer would save and cost; no model is written.
 
@@ -126,6 +127,7 @@ def sweep(
         samples: Calibration inputs; default all of the training part, with `layers` 3,000.
         synthetic: Whether `layers` may be measured on synthetic inputs where there are no data.
         seed: Of the held-out split.
+        progress: Show on stderr how far it is.
 
     Raises:
         RankError: If a rank does not fit the kernel, none saves anything, or a method lacks data.
@@ -181,7 +183,7 @@ def sweep(
         is_thinned = ranks is None and takes_long and len(wanted) > EVERY_RANK
         chosen = sorted(rank_grid(len(wanted))) if is_thinned else wanted
         for rank, factors in task.at_ranks(chosen).items():
-            progress(f"measuring {name}", rank, max(chosen))
+            tell(f"measuring {name}", rank, max(chosen))
             row = _row(opened, found, name, factors) | _UNMEASURED
             if live is not None and trials is not None:
                 held_out, test = (trial({found: factors}, f"rank {rank}") for trial in trials)

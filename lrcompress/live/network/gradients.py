@@ -107,6 +107,10 @@ class _Probe(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
         """Return the sum."""
         return inputs + ops.cast(self.added, inputs.dtype)
 
+    def compute_output_shape(self, shape: Any) -> Any:
+        """Return the inputs': JAX could not find it out, a free batch axis being no `_BATCH`."""
+        return shape
+
 
 def _responds(layer: Any) -> bool:
     """Return whether a layer's response can be seen: that of what it gives, the rows of a table, or gates."""
@@ -148,7 +152,8 @@ def _gradients(
 ) -> dict[str, NDArray[np.float64]]:
     """Return the second moments of the gradients at each probe, of a network that `returns` its inputs or not."""
     # A clone is compiled as its model was, with metrics that do not fit.
-    probing = keras.Model(probing.inputs, probing.outputs)
+    one = len(probing.inputs) == 1  # in a list, Keras warns of each batch that is not in one
+    probing = keras.Model(probing.inputs[0] if one else probing.inputs, probing.outputs)
     probing.compile(optimizer=keras.optimizers.SGD(1.0), loss=_loss(output), jit_compile=False)
     draw = np.random.default_rng(0)
     sums: dict[str, NDArray[np.float64]] = {}

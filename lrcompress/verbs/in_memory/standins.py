@@ -20,7 +20,7 @@ from lrcompress.errors import (
     UnsupportedModelError,
     one_line,
 )
-from lrcompress.events import remark
+from lrcompress.events import remark, showing
 from lrcompress.modelfile import made_of, model_of, whole_file
 from lrcompress.verbs.in_memory.memory import is_live, lay_out, remember
 
@@ -55,7 +55,11 @@ def takes_live_models(output: str | None = None) -> Callable[[Callable[P, R]], C
                     for one in value if many else [value]:
                         _check(one)
             architecture = given.pop("architecture", None)
-            with _StandIns() as models:
+            shows = given.pop("progress", False)
+            with (
+                showing(verb.__name__) if shows else contextlib.nullcontext(),
+                _StandIns() as models,
+            ):
                 if architecture is not None:
                     keeps = "overwrite" in signature.parameters
                     overwrite = bool(given.get("overwrite"))

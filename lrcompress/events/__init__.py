@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Task, steps done, steps in all, the latest figures.
 Progress = Callable[[str, int, int, dict[str, float]], None]
@@ -61,6 +61,20 @@ def listening(
         yield
     finally:
         _LISTENER.reset(token)
+
+
+@contextlib.contextmanager
+def showing(name: str) -> Iterator[None]:
+    """Show the progress of all that runs in a ``with`` block on stderr, beside what else listens."""
+    from lrcompress.events.line import Line
+
+    shown = Line(name)
+    token = _LISTENER.set(replace(_LISTENER.get(), progress=shown, stage=shown.step))
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+        shown.close()
 
 
 def progress(task: str, done: int, total: int, figures: dict[str, float] | None = None) -> None:
