@@ -13,7 +13,15 @@ from lrcompress.measure.distance import from_logits, from_outputs, spread_of
 from lrcompress.measure.drop import FITTED_ON, Judge, Judged, LabelTally, temperature
 from lrcompress.measure.evaluation import Evaluation, is_language, summarize, tells_perplexity
 from lrcompress.measure.paired import rise
-from lrcompress.measure.scores import SCORERS, Scores, classes_of, is_softmax, kind_of, logits_of
+from lrcompress.measure.scores import (
+    MANY_CLASSES,
+    SCORERS,
+    Scores,
+    classes_of,
+    is_softmax,
+    kind_of,
+    logits_of,
+)
 
 # Samples of a block, and what the original gives for them, without what has no weight.
 _Held = tuple[slice, NDArray[np.float32]]
@@ -121,7 +129,7 @@ class Original:
             logits = logits_of(found, self.is_logits, softmax=self._softmax)[:, 0]
             yield np.where(own == 1, logits, np.float32(0)) if single else logits
 
-    def chances(self, rows: slice, values: NDArray[np.float32]) -> NDArray[np.float64]:
+    def chances(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return how likely each of several labels is to hold, (k, n), in the original's eyes."""
         logits = logits_of(values, self.is_logits, softmax=False).astype(np.float64)
         return np.asarray(1 / (1 + np.exp(-np.clip(logits / self._temperature, -500, 500))))
@@ -166,7 +174,7 @@ class Look:
             self._scores.append(SCORERS[of.kind](some, labels, of.is_logits))
             if of.by_labels and of.kind == "labels":
                 holds = labels.astype(np.float64)
-                self._tally.add(self._decided(some), holds, of.weights_of(rows))
+                self._tally.add(self._decided(some), holds, of.weights_of(rows), _likeliest(some))
         old = of.held.get(rows.start)
         if of.kind == "classes" and (of.by_labels or old is not None):
             self._picked.append(classes_of(some, of.is_logits))
@@ -189,7 +197,8 @@ class Look:
             decided = self._decided(new)
             self._same += float((decided == self._decided(old)).mean(axis=-1).sum())
             if not of.by_labels:
-                self._tally.add(decided, of.chances(rows, old), of.weights_of(rows))
+                weights = of.weights_of(rows)
+                self._tally.add(decided, of.chances(old), weights, _likeliest(new))
 
     @property
     def distance(self) -> float:
@@ -234,7 +243,8 @@ class Look:
         if self is of.first and not of.by_labels:
             tally = LabelTally()
             for rows, values in of.held.values():
-                tally.add(self._decided(values), of.chances(rows, values), of.weights_of(rows))
+                weights = of.weights_of(rows)
+                tally.add(self._decided(values), of.chances(values), weights, _likeliest(values))
             return tally.judged()
         return self._tally.judged()
 
@@ -259,3 +269,8 @@ class Look:
         of = self._of
         known = of.labels is not None and of.kind == "classes"
         return known and tells_perplexity(self._units, self._axes)
+
+
+def _likeliest(outputs: NDArray[np.float32]) -> NDArray[np.int64] | None:
+    """Return which of many labels is the likeliest."""
+    return np.asarray(outputs.argmax(axis=-1)) if outputs.shape[-1] >= MANY_CLASSES else None

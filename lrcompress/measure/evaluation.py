@@ -143,8 +143,10 @@ def summarize(
             weights = weights[counted]
         if (weights == weights[0]).all():
             weights = None
-    if kind != "classes":
-        return (_labels if kind == "labels" else _numbers)(scores, weights)
+    if kind == "labels":
+        return _labels(scores, weights, units)
+    if kind == "regression":
+        return _numbers(scores, weights)
     found = _classes(scores, weights)
     if axes > 1:
         found = replace(found, each_step=True)
@@ -207,26 +209,33 @@ def _classes(scores: Scores, weights: Weights | None) -> Evaluation:
     return Evaluation("error_rate", figures, wrong, weights, of_classes(scores, weights))
 
 
-def _labels(scores: Scores, weights: Weights | None) -> Evaluation:
+def _labels(scores: Scores, weights: Weights | None, units: int) -> Evaluation:
     """Tell how often one label is decided wrongly, and how well each ranks samples.
 
+    Of many labels also how often the likeliest does not hold, and none of the five likeliest does.
     In the interval (Wilson) a prediction's labels are taken to err together as much as they were
     seen to.
     """
     wrong = np.asarray(scores["wrong"], np.float64)
     share, error = mean_and_error(wrong, weights)
     each = float(wrong.size) if weights is None else effective_samples(weights)
-    n = scores["holds"].shape[-1]
+    n = units
     # As many independent labels as would leave the error that was seen; without any wrong one
     # nothing was seen, and a prediction counts once.
     independent = each if error == 0 else min(max(share * (1 - share) / error**2, 1.0), each * n)
     low, high = wilson_interval(share * independent, independent)
-    figures = {
+    figures: dict[str, Any] = {
         "samples": wrong.size, "labels": n,
         "binary_error": 100 * share, "binary_error_low": low, "binary_error_high": high,
-        "auc": macro_area(scores["outputs"], np.asarray(scores["holds"], np.bool_), weights),
         "loss": float(np.average(scores["loss"], weights=weights)),
     }  # fmt: skip
+    for key, name in (("beyond1", "top1_error_rate"), ("beyond5", "top5_error_rate")):
+        if key in scores:
+            figures[name] = 100 * float(np.average(scores[key], weights=weights))
+    if "holds" not in scores:
+        return Evaluation("binary_error", figures, wrong, weights)
+    holds = np.asarray(scores["holds"], np.bool_)
+    figures["auc"] = macro_area(scores["outputs"], holds, weights)
     return Evaluation("binary_error", figures, wrong, weights, of_labels(scores, weights))
 
 

@@ -16,6 +16,8 @@ Scores = dict[str, NDArray[Any]]
 FEW_CLASSES = 100
 # With so many classes a guess among five is a measure of its own.
 MANY_CLASSES = 100
+# Labels that are each ranked and told of; outputs of more would not be held for all samples.
+MOST_RANKED = 1_000
 # What probabilities of exactly 0 and 1 count as, which `hard_sigmoid` gives; in float32, as in Keras.
 IMPOSSIBLE = 1e-7
 CERTAIN = float(1 - np.float32(IMPOSSIBLE))
@@ -74,7 +76,9 @@ def label_scores(outputs: NDArray[np.float32], y: NDArray[np.bool_], is_logits: 
 
     Returns:
         ``wrong``: the share of labels decided wrongly; ``loss``: their mean cross-entropy in nats;
-        ``outputs`` and ``holds``, (k, n), for ranking.
+        up to `MOST_RANKED` labels ``outputs``, ``holds`` and ``decided``, (k, n); from `MANY_CLASSES` up
+        ``beyond1`` and ``beyond5``: whether the likeliest label does not hold, and none of the five
+        likeliest does.
     """
     n = outputs.shape[-1]
     logits = outputs.astype(np.float64)
@@ -83,13 +87,19 @@ def label_scores(outputs: NDArray[np.float32], y: NDArray[np.bool_], is_logits: 
         logits = _logit(logits)
     # log(1 + exp(z)) - y z, without overflow.
     loss = np.logaddexp(0.0, logits) - y * logits
-    return {
+    found: Scores = {
         "wrong": (decided != y).mean(axis=-1).reshape(-1),
         "loss": loss.mean(axis=-1).reshape(-1),
-        "outputs": outputs.reshape(-1, n),
-        "holds": y.reshape(-1, n),
-        "decided": decided.reshape(-1, n),
     }
+    if n <= MOST_RANKED:
+        rows = {"outputs": outputs, "holds": y, "decided": decided}
+        found |= {key: values.reshape(-1, n) for key, values in rows.items()}
+    if n >= MANY_CLASSES:
+        first = np.argpartition(-outputs, 5, axis=-1)[..., :5]
+        likeliest = outputs.argmax(axis=-1)[..., None]
+        for key, picked in (("beyond1", likeliest), ("beyond5", first)):
+            found[key] = ~np.take_along_axis(y, picked, axis=-1).any(axis=-1).reshape(-1)
+    return found
 
 
 def number_scores(outputs: NDArray[np.float32], y: NDArray[np.float32], is_logits: bool) -> Scores:

@@ -61,6 +61,7 @@ MAIN = {
 }  # fmt: skip
 # What is told beside it, where it is not the main figure.
 BESIDE = {
+    "top1_error_rate": Metric("top-1 error", " %", "top-1 error "),
     "top5_error_rate": Metric("top-5 error", " %", "top-5 error "),
     "balanced_error": Metric("balanced error", " %", "balanced error "),
     "auc": Metric("AUC", "", "AUC "),

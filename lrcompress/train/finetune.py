@@ -26,6 +26,9 @@ from lrcompress.train.part import Part, SplitHead, reduce_to_head, refit_head
 from lrcompress.train.settings import LEARNING_RATE, FinetuneSettings
 from lrcompress.train.supervision import supervise
 
+# Weights up to which a head is small, and its steps that one call of the engine takes.
+SMALL, STEPS_AT_ONCE = 2**17, 32
+
 
 @dataclass(frozen=True)
 class FinetuneOutcome:
@@ -215,6 +218,8 @@ def _train(
             loss=taught.loss,
             loss_weights=taught.loss_weights,
             jit_compile=engine.jit_compile(),
+            # A step of a small head takes less than the call around it.
+            steps_per_execution=_steps_at_once(part, count(x) // size),
         )
 
         def feed(epoch: int) -> dict[str, Any]:
@@ -226,6 +231,14 @@ def _train(
             return {"x": batches, "shuffle": False}
 
         return loop.run(taught.model, feed, policy=settings.precision, log=tensorboard)
+
+
+def _steps_at_once(part: Part, steps: int) -> int:
+    """Return how many steps one call of the engine takes: of a small head some tens under TensorFlow."""
+    small = part.student.count_params() <= SMALL and len(replicas().devices) == 1
+    if not part.layers or not small or keras.backend.backend() != "tensorflow":
+        return 1
+    return max(1, min(STEPS_AT_ONCE, steps))
 
 
 def _tested(model: Any, data: Prepared, what: str) -> Evaluation:

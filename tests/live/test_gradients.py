@@ -109,3 +109,21 @@ def test_each_gate_of_each_direction_has_its_place(layer: Any, gates: int) -> No
 
     assert found.shape == (gates, gates)
     assert (np.diagonal(found) > 0).all()
+
+
+def test_many_outputs_come_in_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where outputs would fill the memory fewer samples run at once, to the same end."""
+    from lrcompress.live import predict
+
+    model = classifier(
+        keras.Input((6,)),
+        layers.Embedding(9, 5, name="words"),
+        layers.GlobalAveragePooling1D(),
+    )
+    x = np.repeat(RNG.integers(0, 9, (400, 1)), 6, axis=1)
+    monkeypatch.setattr(predict, "MOST_OUTPUTS", 50 * 3)
+
+    # Each of the six words moves their mean by a sixth.
+    found, expected = 6 * moments(model, "words", x), fisher(model, x)
+
+    np.testing.assert_allclose(found, expected, atol=0.2 * np.abs(expected).max())

@@ -120,12 +120,12 @@ def test_drops_are_those_of_judges_of_whole_arrays() -> None:
     credits = [
         judge(p.argmax(-1), np.log(flat)[np.arange(len(y)), p.argmax(-1)]) for p in (flat, other)
     ]
-    holds = np.random.default_rng(1).random(old.shape) < 0.3
-    chances = holds.reshape(-1, WORDS).astype(float)
-    told = [judge_labels(p > 1 / WORDS, chances) for p in (flat, other)]
+    units = [0.5 + p[..., :50] - 1 / WORDS for p in (old, new)]
+    holds = np.random.default_rng(1).random(units[0].shape) < 0.3
+    chances = holds.reshape(-1, 50).astype(float)
+    told = [judge_labels(p.reshape(-1, 50) > 0.5, chances) for p in units]
 
     classes = looked(old, new, labels, 5)
-    units = [0.5 + p - 1 / WORDS for p in (old, new)]
     several = looked(units[0], units[1], holds, 5, by_labels=True)
 
     assert classes.drop == pytest.approx(credits[0].drop_to(credits[1]), abs=1e-3)
@@ -144,3 +144,28 @@ def test_only_what_is_held_is_compared() -> None:
     assert half.distance == pytest.approx(divergence, rel=1e-5)
     assert half.evaluation is not None
     assert half.evaluation.samples == SAMPLES * STEPS
+
+
+@pytest.mark.parametrize("by_labels", [True, False])
+def test_many_labels_are_told_of_by_the_likeliest(by_labels: bool) -> None:
+    """How often it does not hold, and none of the five likeliest does; a drop counts the first."""
+    old, new, _ = outputs_of()
+    old, new = 90 * old[:, 0], 90 * new[:, 0]
+    rng = np.random.default_rng(1)
+    holds = rng.random(old.shape) < old / old.max()
+    top = [[row[o] for row, o in zip(holds, p.argmax(-1), strict=True)] for p in (old, new)]
+    five = [row[np.argsort(-p)[:5]].any() for row, p in zip(holds, new, strict=True)]
+    shuffled = rng.permuted(new, axis=-1)
+
+    found = looked(old, new, holds, 5, by_labels=by_labels, is_logits=True)
+    worse = looked(old, shuffled, holds, 5, by_labels=by_labels, is_logits=True)
+
+    assert found.evaluation is not None and found.drop is not None and worse.drop is not None
+    assert found.evaluation.figures["top1_error_rate"] == pytest.approx(100 * (1 - np.mean(top[1])))
+    assert found.evaluation.figures["top5_error_rate"] == pytest.approx(100 * (1 - np.mean(five)))
+    assert worse.drop > found.drop
+    if by_labels:
+        assert found.drop == pytest.approx(
+            max(100 * (np.mean(top[0]) - np.mean(top[1])),
+                100 * ((new > 0) != holds).mean() - 100 * ((old > 0) != holds).mean())
+        )  # fmt: skip

@@ -12,6 +12,7 @@ what is unusual: there the inputs themselves are the targets, not what the netwo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -24,8 +25,9 @@ from lrcompress.events import progress
 from lrcompress.live.activations import find_layer
 from lrcompress.live.network.gates import has_gates, through_gates
 from lrcompress.live.outputs import outputs_of
+from lrcompress.live.predict import batch_size
 
-# Samples at a time, and at most.
+# Samples at a time, fewer where each has many outputs, and at most.
 _BATCH, _MOST = 100, 1_000
 # Positions of one sample whose gradients are kept: their number does not matter.
 _POSITIONS = 64
@@ -51,6 +53,7 @@ def response_gradients(
     output = outputs_of(model)[0]
     returns = (output.is_logits or output.is_sigmoid) and gives_back(model, x)
     probes: dict[str, _Probe] = {}
+    batch = min(_BATCH, batch_size(model, x))
     kept = {
         layer.name: layer.activation
         for layer in probed.values()
@@ -66,13 +69,13 @@ def response_gradients(
             getattr(model, "_functional", None) or model,
             clone_function=lambda layer: layer,
             call_function=lambda layer, *args, **kwargs: _called(
-                layer, probed, kept, probes, args, kwargs
+                layer, probed, kept, probes, partial(_Probe, batch), args, kwargs
             ),
         )
         model.trainable = False
         for probe in probes.values():
             probe.trainable = True
-        found = _gradients(probing, probes, x, output, returns=returns)
+        found = _gradients(probing, probes, x, output, batch, returns=returns)
     finally:
         for layer in probed.values():
             if layer.name in kept:
@@ -94,14 +97,16 @@ def gives_back(model: Any, x: NDArray[Any]) -> bool:
 class _Probe(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
     """Adds a weight of the whole batch's shape, zero, to what it is given."""
 
-    def __init__(self) -> None:
-        """Hand on a mask."""
+    def __init__(self, batch: int) -> None:
+        """Of so many samples; hands on a mask."""
         super().__init__()
-        self.supports_masking = True
+        self.supports_masking, self._batch = True, batch
 
     def build(self, shape: Any) -> None:
         """Make the weight."""
-        self.added = self.add_weight(shape=(_BATCH, *shape[1:]), initializer="zeros", name="added")
+        self.added = self.add_weight(
+            shape=(self._batch, *shape[1:]), initializer="zeros", name="added"
+        )
 
     def call(self, inputs: Any) -> Any:
         """Return the sum."""
@@ -128,7 +133,13 @@ def _maker(tensor: Any) -> Any:
 
 
 def _called(
-    layer: Any, probed: Any, kept: Any, probes: dict[str, _Probe], args: Any, kwargs: Any
+    layer: Any,
+    probed: Any,
+    kept: Any,
+    probes: dict[str, _Probe],
+    probe: Any,
+    args: Any,
+    kwargs: Any,
 ) -> Any:
     """Return what a layer gives in inference mode, its response probed where that is asked for."""
     if getattr(layer, "_call_has_training_arg", False):
@@ -136,19 +147,19 @@ def _called(
     if id(layer) in probed and has_gates(layer):
         if len(args) > 1 or None in args[0].shape[1:]:
             return layer(*args, **kwargs)
-        probes[layer.name] = _Probe()
+        probes[layer.name] = probe()
         return through_gates(layer, args[0], kwargs, probes[layer.name])
     outputs = layer(*args, **kwargs)
     if id(layer) not in probed:
         return outputs
     if None not in outputs.shape[1:]:
-        probes[layer.name] = _Probe()
+        probes[layer.name] = probe()
         outputs = probes[layer.name](outputs)
     return kept[layer.name](outputs) if layer.name in kept else outputs
 
 
 def _gradients(
-    probing: Any, probes: dict[str, _Probe], x: Arrays, output: Any, *, returns: bool
+    probing: Any, probes: dict[str, _Probe], x: Arrays, output: Any, batch: int, *, returns: bool
 ) -> dict[str, NDArray[np.float64]]:
     """Return the second moments of the gradients at each probe, of a network that `returns` its inputs or not."""
     # A clone is compiled as its model was, with metrics that do not fit.
@@ -157,8 +168,8 @@ def _gradients(
     probing.compile(optimizer=keras.optimizers.SGD(1.0), loss=_loss(output), jit_compile=False)
     draw = np.random.default_rng(0)
     sums: dict[str, NDArray[np.float64]] = {}
-    samples = min(count(x), _MOST) // _BATCH * _BATCH
-    for part in chunks(samples, _BATCH):
+    samples = min(count(x), _MOST) // batch * batch
+    for part in chunks(samples, batch):
         some = take(x, part)
         outputs = np.asarray(probing.predict_on_batch(some), np.float64)
         probing.train_on_batch(some, some if returns else _drawn(outputs, output, draw))
@@ -194,4 +205,6 @@ def _drawn(outputs: NDArray[np.float64], output: Any, draw: Any) -> NDArray[np.f
     flat = outputs.reshape(-1, outputs.shape[-1])
     steps = (flat / flat.sum(-1, keepdims=True)).cumsum(-1)
     chosen = (draw.random((len(flat), 1)) > steps).sum(-1).clip(0, flat.shape[-1] - 1)
-    return np.asarray(np.eye(flat.shape[-1], dtype=np.float32)[chosen].reshape(outputs.shape))
+    made = np.zeros(flat.shape, np.float32)
+    np.put_along_axis(made, chosen[:, None], 1, axis=-1)
+    return made.reshape(outputs.shape)
