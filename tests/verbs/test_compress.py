@@ -226,6 +226,35 @@ def test_the_default_gives_way_where_nothing_keeps_to_it(
         lrcompress.compress(**job, max_drop=0.5, overwrite=True)
 
 
+@pytest.mark.keras
+def test_a_target_size_is_kept_by_what_was_trained(
+    data: dict[str, Any], examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras writes larger files than the layers are written into; the budget of the record is what was asked for."""
+    from lrcompress.train.loop import Loop
+
+    merits = iter([1.0, 0.5])
+    real = Loop._merit
+
+    def merit(self: Any, entry: dict[str, Any]) -> tuple[float, ...]:
+        real(self, entry)
+        return (next(merits),)
+
+    monkeypatch.setattr(Loop, "_merit", merit)
+    result = lrcompress.compress(
+        examples / "digits_cnn.h5",
+        **data,
+        target_size="60kB",
+        epochs=1,
+        output=tmp_path / "small.h5",
+    )
+
+    assert result.stage == "finetuned"
+    assert (tmp_path / "small.h5").stat().st_size <= 60_000
+    assert result.budget is not None
+    assert result.budget["value"] == 60_000
+
+
 def test_a_file_that_the_default_does_not_make_smaller_gives_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,3 +279,21 @@ def test_a_file_that_the_default_does_not_make_smaller_gives_more(
         lrcompress.compress(tmp_path / "1.h5")
     assert names(tmp_path) == ["1.h5", "24-compressed.h5", "24-compressed.lrcompress.json",
                                "24-compressed.report.html", "24.h5"]  # fmt: skip
+
+
+def test_each_attempt_of_a_default_has_files_of_its_own(tmp_path: Path) -> None:
+    """Layers that get narrower are written on the way, and a budget that gives way comes there again."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((6, 8)), keras.layers.Dense(16, activation="relu"), keras.layers.LSTM(16)]
+    )
+    kernel, bias = model.layers[0].get_weights()
+    kernel[:, 3] = bias[3] = 0
+    model.layers[0].set_weights([kernel, bias])
+    model.save(tmp_path / "model.keras")
+
+    result = lrcompress.compress(tmp_path / "model.keras", output=tmp_path / "small.keras")
+
+    assert result.parameters_after < result.parameters_before

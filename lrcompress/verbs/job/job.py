@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -60,6 +61,8 @@ class Job:
         if record is None:
             with self._step("layers"):
                 record = self._factorized(budgets)
+                if trains and "target_size" in budgets:
+                    record = self._with_room(record, budgets)
         else:
             remark(f"Going on with the unfinished job of {record.path}.")
         if trains and record.document["compress"]["finetune"] is None:
@@ -153,6 +156,24 @@ class Job:
             }
             record.document["warnings"] = [*record.document["warnings"], *self.warnings]
         return record
+
+    def _with_room(self, record: runs.RunRecord, budgets: dict[str, Any]) -> runs.RunRecord:
+        """Make the model so much smaller that it has the size asked for as Keras saves it, once it is trained."""
+        from lrcompress.files.sizes import bytes_of
+        from lrcompress.live import storing
+
+        most = bytes_of(str(budgets["target_size"]))
+        with tempfile.TemporaryDirectory() as folder:
+            saved = Path(folder) / self.output.name
+            storing.save_model(storing.load_model(self.output), saved, record.origin.kept)
+            over = saved.stat().st_size - max(most, self.output.stat().st_size)
+        if over <= 0 or over >= most:
+            return record
+        self.overwrite = True
+        with runs.updating(self._factorized({"target_size": most - over})) as (current, _):
+            # What was asked for.
+            current.document["network"]["budget"]["value"] = most
+        return current
 
     def _within(self, budget: dict[str, Any], *, overwrite: bool = False) -> FactorizeResult | None:
         """Make the layers smaller within a budget; None where one that nobody asked for cannot be kept."""

@@ -169,8 +169,10 @@ def _compressed(
     """Return a network within its budget, and the budget, which may give way until something is saved."""
     asked = wanted
     while True:
+        # Of each attempt its own: files that it made on the way stay there.
+        attempt = Path(tempfile.mkdtemp(dir=folder))
         try:
-            found = compress(model, asked, given.observe, folder)
+            found = compress(model, asked, given.observe, attempt)
             if asked.budget != wanted.budget and wanted.budget and asked.budget:
                 said = (
                     f"Keeping {100 * wanted.budget[1]:g} % of each layer's energy saves nothing; "
