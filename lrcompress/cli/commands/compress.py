@@ -24,6 +24,7 @@ from lrcompress.cli.options import (
 from lrcompress.cli.quiet import nothing_on
 from lrcompress.cli.values import Drop, Int8Command, Registered, Size
 from lrcompress.cli.verb import Answer, given, verb
+from lrcompress.records.job import CompressResult
 from lrcompress.reporting.network import budget_in_words
 from lrcompress.reporting.tables import Parts, plain
 from lrcompress.reporting.words import (
@@ -96,7 +97,24 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     following = [f"Next: lrcompress benchmark --run {shlex.quote(str(result.record))}"]
     if result.measured_after is None:
         following = after_compress(model, result.record or Path())
-    return Answer(result, render, following)
+    return Answer(result, render, [*_about_int8(result), *following])
+
+
+def _about_int8(result: CompressResult) -> list[str]:
+    """Warn of 8-bit integers that lose more than chance explains."""
+    errors = (result.export or {}).get("errors")
+    if not errors or not result.export or not result.export["int8"]:
+        return []
+    lost = errors["difference"]
+    if "outputs" in lost or lost["low"] <= 0:
+        return []
+    line = f"Note: the 8-bit integers of the exported file lose {change(lost)} more than the Keras model does"
+    others = (
+        "leave out --int8"
+        if result.export["int8"] == "full"
+        else "take --int8 full, or leave it out"
+    )
+    return [f"{line}; {others}."]
 
 
 def render(result: dict[str, Any]) -> Parts:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.errors import LRCompressError, RankError, TrainingError
 from lrcompress.events import remark, stage
 from lrcompress.files import check_output, names
-from lrcompress.modelfile import ModelFile, check_loadable
+from lrcompress.modelfile import ModelFile, check_loadable, open_model
 from lrcompress.records import runs
 from lrcompress.records.job import CompressResult
 from lrcompress.records.results import FactorizeResult
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Where the default saves nothing: what is tried instead, until the file is smaller.
 SHARES = (0.1, 0.2, 0.3)
+# How often the layers are chosen anew, for a file of a size that Keras has written.
+_FITTINGS = 3
 # Why it does not, by the code of the error.
 GIVE_WAY = {
     "max_drop_unreachable": "is kept by no smaller layers on held-out data, before fine-tuning",
@@ -162,18 +164,26 @@ class Job:
         from lrcompress.files.sizes import bytes_of
         from lrcompress.live import storing
 
-        most = bytes_of(str(budgets["target_size"]))
-        with tempfile.TemporaryDirectory() as folder:
-            saved = Path(folder) / self.output.name
-            storing.save_model(storing.load_model(self.output), saved, record.origin.kept)
-            over = saved.stat().st_size - max(most, self.output.stat().st_size)
-        if over <= 0 or over >= most:
-            return record
-        self.overwrite = True
-        with runs.updating(self._factorized({"target_size": most - over})) as (current, _):
-            # What was asked for.
-            current.document["network"]["budget"]["value"] = most
-        return current
+        asked = most = bytes_of(str(budgets["target_size"]))
+        for _ in range(_FITTINGS):
+            with tempfile.TemporaryDirectory() as folder:
+                saved = Path(folder) / self.output.name
+                compiled = open_model(self.output).compile_config
+                origin = record.origin.kept
+                storing.save_model(
+                    storing.load_model(self.output), saved, origin, compiled=compiled
+                )
+                over = saved.stat().st_size - asked
+            # What cannot be reached is as small as it gets by now.
+            if over <= 0 or self.output.stat().st_size > most or over >= most:
+                break
+            most -= over
+            self.overwrite = True
+            record = self._factorized({"target_size": most})
+        if most < asked:
+            with runs.updating(record) as (record, _):
+                record.document["network"]["budget"]["value"] = asked
+        return record
 
     def _within(self, budget: dict[str, Any], *, overwrite: bool = False) -> FactorizeResult | None:
         """Make the layers smaller within a budget; None where one that nobody asked for cannot be kept."""
