@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import Result
 
 import lrcompress
 from lrcompress.reporting.exported import MOST_BARS, bars_of
@@ -100,11 +102,16 @@ def test_the_page_begins_with_the_layers(
     assert page.all("h2")[0][1] == "Parameters by layer"
 
 
-def test_exported_files_are_shown(tmp_path: Path, made: SimpleNamespace) -> None:
+def test_exported_files_are_shown(
+    tmp_path: Path, made: SimpleNamespace, run: Callable[..., Result]
+) -> None:
     """Size, error and speed of a file, each beside the original exported the same way."""
     story = told(tmp_path, made.record(exports=[EXPORT]))
 
-    for text in (render(story, "html"), render(story, "markdown")):
+    record = tmp_path / "small.lrcompress.json"
+    shown = run("report", record).stdout.replace("-50.0 %", "−50.0 %")
+    assert "asked: keep 80.0 % of each kernel's energy; reached: by construction" in shown
+    for text in (render(story, "html"), render(story, "markdown"), shown):
         assert "the original, exported the same way" in text
         assert "small.tflite" in text
         assert "−50.0 %" in text

@@ -13,6 +13,7 @@ from lrcompress.cli.options import overwrite_option, run_option
 from lrcompress.cli.values import OneOf
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting import formats
+from lrcompress.reporting.exported import exports_of, flat
 from lrcompress.reporting.latency import verdicts
 from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
 from lrcompress.reporting.network import (
@@ -27,6 +28,7 @@ from lrcompress.reporting.network import (
 )
 from lrcompress.reporting.network import columns as layer_columns
 from lrcompress.reporting.tables import Parts, grid, of, plain
+from lrcompress.reporting.target import target_of
 from lrcompress.reporting.words import (
     count,
     drop,
@@ -111,7 +113,10 @@ def render(story: dict[str, Any], *, verbose: bool = False) -> Parts:
         ("file", of("bytes", size)),
         ("saved", of("bytes_reduction", share)),
     ]
+    target = target_of(story)
     lines: list[str] = []
+    if target:
+        lines.append(_letters(f"asked: {target['asked']}; reached: {target['reached']}"))
     for layer in matrices(story):
         before, after = layer["parameters_before"], layer["parameters_after"]
         reason = layer.get("method_reason", story["method_reason"])
@@ -124,6 +129,9 @@ def render(story: dict[str, Any], *, verbose: bool = False) -> Parts:
         ]
     lines += _data_lines(story)
     lines.append(_time_line(story))
+    found = exports_of(story)
+    for row in flat(found["rows"]) if found else []:
+        lines.append("exported: " + _letters(", ".join(cell for cell in row if cell != "-")))
     if story.get("benchmark"):
         lines += [f"speed: {line}" for line in verdicts(story["benchmark"])]
     if story["optimizer_bytes"]:
@@ -136,6 +144,11 @@ def render(story: dict[str, Any], *, verbose: bool = False) -> Parts:
     lines += [f"note: {warning}" for warning in story["warnings"]]
     stages = grid(f"Report of {story['record']}", columns, story["stages"])
     return [stages, *_network(story), plain([*_network_lines(story), *lines])]
+
+
+def _letters(text: str) -> str:
+    """Return text in letters that any terminal has."""
+    return text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").replace("\N{MINUS SIGN}", "-")
 
 
 def _network(story: dict[str, Any]) -> Parts:
