@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.ranks import spread_ranks as spread_ranks
     from lrcompress.lowrank.refinement.outputs import Outputs as Outputs
     from lrcompress.lowrank.refinement.outputs import most_inputs as most_inputs
+    from lrcompress.lowrank.refinement.outputs import output_weights as output_weights
     from lrcompress.lowrank.refinement.outputs import outputs_of as outputs_of
     from lrcompress.lowrank.responses import RowMoments as RowMoments
     from lrcompress.lowrank.responses import corrected_kernel as corrected_kernel
@@ -57,7 +58,7 @@ _MODULES = {
     "allocation": "Allocations Curve Ranks allocations total_price within_budget",
     "certificate": "Certificate",
     "cores": "each one_blas_thread",
-    "refinement.outputs": "Outputs most_inputs outputs_of",
+    "refinement.outputs": "Outputs most_inputs output_weights outputs_of",
     "factors": "Factors",
     "imitation": "imitating_kernel",
     "matrix": "check_kernel",

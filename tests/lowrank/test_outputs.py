@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lrcompress.errors import KernelError
+from lrcompress.events import listening
 from lrcompress.lowrank import Factors, Problem, factorize_ranks
-from lrcompress.lowrank.refinement import outputs
-from lrcompress.lowrank.refinement.outputs import Outputs, outputs_of
+from lrcompress.lowrank.refinement import outputs, room
+from lrcompress.lowrank.refinement.outputs import Outputs, output_weights, outputs_of
 from tests.lowrank.layers import Layer, softmax, solve
 
 
@@ -42,6 +44,9 @@ def test_sums_tell_the_divergence_of_any_layer(head: str, monkeypatch: pytest.Mo
     np.testing.assert_allclose(seen.crossed, layer.x.T @ p / len(p), atol=1e-6)
     np.testing.assert_allclose(seen.share, p.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(seen.spread, (p * (1 - p)).mean(axis=0), atol=1e-6)
+    np.testing.assert_array_equal(
+        output_weights(layer.x, layer.kernel, layer.bias, head), seen.weights
+    )
     found = layer.at(3, "svd")
     loss = seen.loss(found.B, found.C, layer.bias)
     assert loss == pytest.approx(divergence(z, layer.logits(found), head), abs=1e-5)
@@ -117,3 +122,26 @@ def test_large_kernels_are_solved_in_their_own_precision(monkeypatch: pytest.Mon
     assert found.bias is not None
     assert exact.bias is not None
     np.testing.assert_allclose(found.bias, exact.bias, atol=1e-4)
+
+
+def test_too_little_memory_is_an_error_before_anything_is_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a large head takes is said, and refused where it does not fit; small ones are not looked at."""
+    said: list[str] = []
+    monkeypatch.setattr(room, "available", lambda: 5 * 10**9)
+    with listening(remark=said.append):
+        room.check_room((512, 10_000), 64, 5_000)
+        room.check_room((768, 50_257), 128, 20_000)
+        with pytest.raises(
+            KernelError, match=r"up to 6\.\d GB of memory, and 5\.0 GB are free"
+        ) as refused:
+            room.check_room((256, 1_000_000), 64, 5_000)
+
+    assert refused.value.code == "memory"
+    assert said == ["Calibrating a layer of 768 x 50,257 at rank 128 takes up to 1.0 GB of memory."]
+    kernel, bias, x = rare_classes()
+    monkeypatch.setattr(room, "WORTH_SAYING", 0)
+    monkeypatch.setattr(room, "available", lambda: 1000)
+    with pytest.raises(KernelError, match="fewer inputs"):
+        solve(kernel, bias, 4, "weighted", inputs=x)

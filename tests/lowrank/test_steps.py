@@ -96,7 +96,7 @@ def test_progress_ends_and_few_curved_inputs_mean_no_steps(monkeypatch: pytest.M
 
     with listening(lambda task, done, total, figures: told.append((done, total))):
         solve(kernel, bias, 4, "refined", inputs=x)
-    monkeypatch.setattr(steps, "CURVED", 60 * 30)
+    monkeypatch.setattr(steps, "MOST_CURVED", 60 * 60)
     without = solve(kernel, bias, 4, "refined", inputs=x)
 
     assert [done for done, _ in told] == sorted(done for done, _ in told)

@@ -11,6 +11,7 @@ from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.matrix import check_kernel
 from lrcompress.lowrank.methods import AUTO, METHODS, choose_method
 from lrcompress.lowrank.methods.problem import Problem
+from lrcompress.lowrank.refinement.room import check_room
 from lrcompress.lowrank.svd import check_has_rank
 
 # Losses that differ by less are equal: float32 rounds so, and each engine its own way.
@@ -36,7 +37,8 @@ def factorize_ranks(
         Factors by rank, each with its certificate; empty without ranks.
 
     Raises:
-        KernelError: If the kernel or the inputs are not finite, or do not belong together.
+        KernelError: If the kernel or the inputs are not finite, or do not belong together, or there
+            is too little memory for as many classes.
         RankError: If there is no such rank, or the method lacks its data.
     """
     wanted = sorted(set(ranks))
@@ -45,6 +47,9 @@ def factorize_ranks(
     chosen = METHODS[choose_method(method, problem.setting)[0]]
     check_kernel(problem.kernel)
     check_has_rank(problem.kernel, wanted[0])
+    if problem.inputs is not None and chosen.needs == "inputs":
+        m = len(problem.kernel)
+        check_room((m, problem.kernel.shape[1]), wanted[-1], problem.inputs.size // m)
     found = chosen.solve(problem, wanted)
     if chosen.needs == "kernel" or problem.inputs is None:
         return found
@@ -57,7 +62,9 @@ def simpler(method: str, problem: Problem) -> list[str]:
     """Return what a method that learned from inputs is measured against, the best without data last."""
     without, _ = choose_method(AUTO, replace(problem.setting, given="kernel"))
     # Weights count for probabilities alone.
-    return ["whitened", without] if method == "weighted" and problem.seen else [without]
+    return (
+        ["whitened", without] if method == "weighted" and problem.weights is not None else [without]
+    )
 
 
 def better(

@@ -94,6 +94,20 @@ class Problem:
         return self._outputs(self.parts[0])
 
     @cached_property
+    def weights(self) -> NDArray[np.float64] | None:
+        """How much the KL minds an error of each output, (n,), by the inputs to learn from; None as `seen`."""
+        from lrcompress.lowrank.refinement.outputs import PROBABILITIES, output_weights
+
+        if self.head not in PROBABILITIES:
+            return None
+        known: Outputs | None = self.__dict__.get("seen")
+        return (
+            output_weights(self.parts[0], *self._narrow, self.head)
+            if known is None
+            else known.weights
+        )
+
+    @cached_property
     def unseen(self) -> Outputs | Imitated:
         """What the layer makes of the inputs held out, for comparison."""
         from lrcompress.lowrank.objectives import imitated

@@ -27,7 +27,6 @@ from lrcompress.lowrank.moments import input_root
 
 if TYPE_CHECKING:
     from lrcompress.lowrank.refinement.descent import Head, Imitation
-    from lrcompress.lowrank.refinement.outputs import Outputs
 
 # Of L-BFGS at each rank; half as many for the last descent where softmax follows.
 ITERATIONS = 60
@@ -47,28 +46,33 @@ class Refined(Whitened):
     def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
         """Go once down the ranks; for squared errors the closed form is the optimum."""
         from lrcompress.lowrank.refinement.descent import MOST_OUTPUTS, Imitation
+        from lrcompress.lowrank.refinement.outputs import PROBABILITIES
 
-        head, seen = problem.head, problem.seen
+        head, classes = problem.head, problem.kernel.shape[1]
         if head == "linear":
             return super().solve(problem, ranks)
-        if seen is not None and len(seen.x) * problem.kernel.shape[1] > MOST_OUTPUTS:
-            return _stepped(problem, ranks, seen)
+        if head in PROBABILITIES and len(problem.parts[0]) * classes > MOST_OUTPUTS:
+            return _stepped(problem, ranks)
         imitation = Imitation(
             problem.kernel, problem.bias, _inputs(problem), head, has_bias=problem.has_bias
         )
         return _continued(problem, ranks, imitation)
 
 
-def _stepped(problem: Problem, ranks: Sequence[int], seen: Outputs) -> dict[int, Factors]:
+def _stepped(problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
     """Take damped steps from the better closed form at each rank, which stays where they gain nothing."""
     from lrcompress.lowrank.methods.factorize import better
     from lrcompress.lowrank.methods.weighted import Weighted
     from lrcompress.lowrank.refinement.outputs import Outputs
-    from lrcompress.lowrank.refinement.steps import DAMPINGS, Steps
+    from lrcompress.lowrank.refinement.steps import DAMPINGS, Steps, can_step
 
+    inputs, classes = len(problem.parts[0]), problem.kernel.shape[1]
+    if not any(can_step(inputs, classes, rank) for rank in ranks):
+        return better(Weighted().solve(problem, ranks), Whitened().solve(problem, ranks), problem)
+    seen = problem.seen
     unseen = problem.unseen
-    if not isinstance(unseen, Outputs):
-        raise AssertionError  # both are sums, or neither
+    if seen is None or not isinstance(unseen, Outputs):
+        raise AssertionError  # of probabilities both are sums
     steps = Steps(seen, unseen, has_bias=problem.has_bias)
     least = Whitened().regression(problem, steps.moments, ranks)
     weighted = Weighted().regression(problem, steps.moments, ranks, seen.weights)
@@ -79,7 +83,7 @@ def _stepped(problem: Problem, ranks: Sequence[int], seen: Outputs) -> dict[int,
         def told(done: int, before: int = index * len(DAMPINGS)) -> None:
             progress(problem.task, before + done, len(starts) * len(DAMPINGS))
 
-        if steps.can(rank):
+        if can_step(inputs, classes, rank):
             bias = problem.bias if start.bias is None else start.bias
             nearest = steps.nearest(_head(replace(start, bias=bias)), told)
             stored = _stored(nearest, problem, ranks, start.certificate.algorithm)

@@ -29,9 +29,7 @@ class Weighted(Whitened):
 
     def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
         """Weigh the outputs of a softmax or sigmoid; all others weigh the same."""
-        seen = problem.seen
-        weights = None if seen is None else seen.weights
-        return self.regression(problem, problem.statistics, ranks, weights)
+        return self.regression(problem, problem.statistics, ranks, problem.weights)
 
 
 METHOD = Weighted()

@@ -18,7 +18,7 @@ from lrcompress.lowrank.cores import each, one_blas_thread
 Array = NDArray[np.float32]
 # Logits that are held at a time, 64 MiB; and rows, at least and at most: with fewer, products wait
 # for the kernel to be read.
-BLOCK, LEAST_ROWS, MOST_ROWS = 2**24, 128, 2048
+BLOCK, LEAST_ROWS, MOST_ROWS = 2**24, 64, 2048
 # Classes that one core works at.
 CHUNK = 1024
 # Entries up to which E[x p^T] is summed in float64.
@@ -54,7 +54,7 @@ class Outputs:
     @property
     def weights(self) -> NDArray[np.float64]:
         """How much the KL minds an error of each logit, (n,)."""
-        return np.asarray(self.spread + UNSEEN * self.share.mean())
+        return _weights(self.share, self.spread)
 
     def loss(self, first: Array, second: Array, bias: Array) -> float:
         """Return the mean KL to the layer ``(x B) C + b'``."""
@@ -78,36 +78,52 @@ class Outputs:
 
 def outputs_of(x: Array, kernel: Array, bias: Array | None, head: str) -> Outputs:
     """Return the sums for a layer ``x A + b`` from one pass over inputs, (k, m), block by block."""
-    count = max(len(x), 1)
-    found = _Sums(kernel, np.zeros(kernel.shape[1], np.float32) if bias is None else bias, head)
-    with one_blas_thread():
-        for start in range(0, len(x), found.rows):
-            found.add(x[start : start + found.rows])
-    found.crossed /= count
-    share, spread = found.share / count, (found.share - found.squares) / count
-    told = np.vdot(found.crossed, kernel) + np.vdot(share, found.bias)
-    entropy = found.volume / count - float(told)
-    return Outputs(head, x, found.crossed, share, np.maximum(spread, 0), entropy)
+    m, n = kernel.shape
+    crossed: NDArray[Any] = np.zeros((m, n), np.float64 if m * n <= EXACT else np.float32)
+    found = _Sums(x, kernel, bias, head, crossed)
+    crossed /= found.count
+    told = np.vdot(crossed, kernel) + np.vdot(found.share, found.bias)
+    entropy = found.volume / found.count - float(told)
+    return Outputs(head, x, crossed, found.share, found.spread, entropy)
+
+
+def output_weights(x: Array, kernel: Array, bias: Array | None, head: str) -> NDArray[np.float64]:
+    """Return `Outputs.weights`, for half of the work and without anything as large as the kernel."""
+    found = _Sums(x, kernel, bias, head, None)
+    return _weights(found.share, found.spread)
+
+
+def _weights(share: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(spread + UNSEEN * share.mean())
 
 
 class _Sums:
     """The sums as they grow: class by class on all cores, so that what is as large as the kernel is there once."""
 
-    def __init__(self, kernel: Array, bias: Array, head: str) -> None:
-        """Begin for a layer."""
-        (m, n), self.kernel, self.bias, self.head = kernel.shape, kernel, bias, head
-        self.crossed: NDArray[Any] = np.zeros((m, n), np.float64 if m * n <= EXACT else np.float32)
-        self.share, self.squares, self.volume = np.zeros(n), np.zeros(n), 0.0
-        self.rows = block_rows(n)
-        self._z = np.empty((0, n), np.float32)
+    def __init__(
+        self,
+        x: Array,
+        kernel: Array,
+        bias: Array | None,
+        head: str,
+        crossed: NDArray[Any] | None,
+    ) -> None:
+        """Go through the inputs; the sums with them are added up where there is an array for these."""
+        n, self.kernel, self.head, self.crossed = kernel.shape[1], kernel, head, crossed
+        self.bias = np.zeros(n, np.float32) if bias is None else bias
+        self.count, self.volume = max(len(x), 1), 0.0
+        self.share, self._squares = np.zeros(n), np.zeros(n)
         self._chunks = [slice(start, start + CHUNK) for start in range(0, n, CHUNK)]
+        rows = block_rows(n)
+        held = np.empty((min(rows, len(x)), n), np.float32)
+        with one_blas_thread():
+            for start in range(0, len(x), rows):
+                part = x[start : start + rows]
+                self._add(part, held[: len(part)])
+        self.share /= self.count
+        self.spread = np.maximum(self.share - self._squares / self.count, 0)
 
-    def add(self, x: Array) -> None:
-        """Add a block of inputs."""
-        if len(self._z) < len(x):
-            self._z = np.empty((len(x), len(self.bias)), np.float32)
-        z = self._z[: len(x)]
-
+    def _add(self, x: Array, z: Array) -> None:
         def linear(chunk: slice) -> Array:
             own = z[:, chunk]
             np.matmul(x, self.kernel[:, chunk], out=own)
@@ -129,8 +145,9 @@ class _Sums:
             if self.head == "softmax":
                 p *= scale
             self.share[chunk] += np.ones(len(x), np.float32) @ p
-            self.squares[chunk] += np.einsum("ij,ij->j", p, p)
-            self.crossed[:, chunk] += x.T @ p
+            self._squares[chunk] += np.einsum("ij,ij->j", p, p)
+            if self.crossed is not None:
+                self.crossed[:, chunk] += x.T @ p
 
         from scipy.special import expit
 

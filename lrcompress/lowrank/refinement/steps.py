@@ -23,18 +23,25 @@ from lrcompress.lowrank.refinement.outputs import Array, Outputs, probabilities
 # B (m, r), C (r, n) and the bias (n,); or a change of them.
 Head = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 # One step each, as long as the unseen inputs gain a thousandth.
-DAMPINGS = (3.0, 1.0, 0.3, 0.1, 0.03)
+DAMPINGS = (2.0, 0.7, 0.2, 0.07, 0.02)
 GAIN = 1e-3
 # Lengths of a step that are tried.
 LENGTHS = (1.0, 0.5)
 # Of conjugate gradients: the damped problem is near its preconditioner, six gave no less.
 ITERATIONS = 3
-# Inputs x classes that tell the curvature, at most; and inputs, at least, for each column of B.
-CURVED, LEAST_CURVED = 2**25, 10
+# Inputs x classes that tell the curvature, but inputs, at least, for each column of B; and how many
+# outputs that may come to.
+CURVED, LEAST_CURVED, MOST_CURVED = 2**24, 16, 2**28
 # Logits that a core works at, 1 MiB.
 BLOCK = 2**18
 # Parts that are summed one by one, whatever the number of cores.
 PARTS = 4
+
+
+def can_step(inputs: int, classes: int, rank: int) -> bool:
+    """Return whether there are inputs enough to tell the curvature, and classes not too many."""
+    least = LEAST_CURVED * rank
+    return inputs >= least and least * classes <= MOST_CURVED
 
 
 class Steps:
@@ -52,13 +59,6 @@ class Steps:
         self._mean = mean.astype(np.float32)
         self.root = input_root(self.moments, has_bias=has_bias)
         self._weights = seen.weights.astype(np.float32)
-        # Rows that tell the curvature: evenly spread, never fewer than the gradient's where those are few.
-        classes = len(seen.share)
-        self._curved = seen.x[:: max(1, len(seen.x) * classes // CURVED)]
-
-    def can(self, rank: int) -> bool:
-        """Return whether inputs and classes leave enough of the one to tell the curvature of the other."""
-        return len(self._curved) >= LEAST_CURVED * rank
 
     def nearest(self, head: Head, told: Callable[[int], None]) -> Head:
         """Return the head with the least loss on the unseen inputs after some steps; at worst the given one.
@@ -149,7 +149,9 @@ class Steps:
     def _curvature(self, head: Head, damping: float) -> Callable[[Head], Head]:
         """Return what multiplies a change of the head by the damped curvature."""
         first, second, bias = head
-        x, weights = self._curved, self._weights * np.float32(damping)
+        rows = max(CURVED // len(bias), LEAST_CURVED * len(second))
+        x = self.seen.x[:: max(1, len(self.seen.x) // rows)]
+        weights = self._weights * np.float32(damping)
         hidden = x @ first
         hidden -= self._mean @ first
         softmax = self.seen.head == "softmax"
