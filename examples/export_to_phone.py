@@ -1,6 +1,6 @@
 """A trained network for a phone: factorized, exported with 8-bit weights, run by the interpreter.
 
-    pip install "lrcompress[export]"
+    python -m pip install ".[export]"    # in the folder of the project
     python export_to_phone.py
 
 Takes the bundled network of handwritten digits; writes to the current directory.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -22,6 +23,7 @@ EXAMPLES: dict[str, tuple[list[str], str, list[str]]] = {
 }
 # It needs a text; test_language_model.py writes one.
 ELSEWHERE = {"language_model.py"}
+NOTEBOOK = "smaller_model.ipynb"
 
 
 @pytest.mark.keras
@@ -64,10 +66,37 @@ def test_a_training_script_under_another_engine(backend: str, tmp_path: Path) ->
     assert "Warning" not in done.stderr
 
 
+@pytest.mark.keras
+def test_the_notebook(tmp_path: Path) -> None:
+    """All cells run; what is committed holds no outputs, and so no paths of a machine."""
+    path = ROOT / "examples" / NOTEBOOK
+    committed = json.loads(path.read_text(encoding="utf-8"))
+    code = [cell for cell in committed["cells"] if cell["cell_type"] == "code"]
+    assert [cell for cell in code if cell["outputs"] or cell["execution_count"]] == []
+
+    nbformat = pytest.importorskip("nbformat", reason="it comes with nbclient, of the extra `test`")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(path, as_version=4)
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=600, resources=where).execute()
+
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    told = "".join(output.get("text", "") for output in outputs)
+    assert "'ranks': {'conv2d'" in told
+    assert re.search(r"37738 -> 1\d{4}\n", told)
+    tables = [output["data"].get("text/html", "") for output in outputs if "data" in output]
+    assert [
+        name for name in ("FactorizeResult", "FinetuneResult") if name not in "".join(tables)
+    ] == []
+    assert (tmp_path / "small.keras").is_file()
+
+
 def test_no_example_is_left_out() -> None:
     """Each script has a test, and a line in the README of the folder."""
     scripts = {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert {path.name for path in (ROOT / "examples").glob("*.ipynb")} == {NOTEBOOK}
     page = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
 
     assert scripts == set(EXAMPLES) | ELSEWHERE
-    assert [name for name in scripts if f"`{name}`" not in page] == []
+    assert [name for name in {*scripts, NOTEBOOK} if f"`{name}`" not in page] == []

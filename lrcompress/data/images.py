@@ -125,7 +125,7 @@ def _read_classes(folder: Path, classes: list[str]) -> tuple[NDArray[np.uint8], 
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        msg = "Reading images needs Pillow; install it with: python -m pip install 'lrcompress[images]'."
+        msg = "Reading images needs Pillow; install it with: python -m pip install pillow."
         raise MissingExtraError(msg) from error
     files = [(path, k) for k, name in enumerate(classes) for path in _images(folder / name)]
     if len(classes) < 2 or not files:

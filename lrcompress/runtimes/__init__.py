@@ -85,6 +85,6 @@ def check_packages(target: Target) -> None:
     """Refuse a target whose packages are missing."""
     missing = [name for name in target.packages if importlib.util.find_spec(name) is None]
     if missing:
-        names = ", ".join(name.replace("_", "-") for name in missing)
-        msg = f'Format {target.name} needs {names}; install with: pip install "lrcompress[export]".'
+        names = [name.replace("_", "-") for name in missing]
+        msg = f"Format {target.name} needs {', '.join(names)}; install with: python -m pip install {' '.join(names)}."
         raise MissingExtraError(msg)

@@ -54,27 +54,25 @@ def doctor() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _wants(engine: str, targets: dict[str, Target]) -> list[tuple[str, tuple[str, ...], str]]:
-    """Return what can be done: the command, the packages that it needs, and the extra that brings them."""
+def _wants(engine: str, targets: dict[str, Target]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return what can be done: the command, and the packages that it needs."""
     found = [
-        ("inspect, factorize, merge, report", ("numpy", "h5py"), ""),
-        ("finetune, evaluate, sweep, benchmark, compress --dataset", ("keras", engine), ""),
+        ("inspect, factorize, merge, report", ("numpy", "h5py")),
+        ("finetune, evaluate, sweep, benchmark, compress --dataset", ("keras", engine)),
         *(
-            (f"export --format {name}", (ENGINES[0], *target.packages), "export")
+            (f"export --format {name}", (ENGINES[0], *target.packages))
             for name, target in targets.items()
         ),
-        ("--dataset FOLDER, of images", ("PIL",), "images"),
-        ("finetune --tensorboard, as event files", ("tensorboard",), ""),
+        ("--dataset FOLDER, of images", ("PIL",)),
+        ("finetune --tensorboard, as event files", ("tensorboard",)),
     ]
-    return [(command, tuple(dict.fromkeys(packages)), extra) for command, packages, extra in found]
+    return [(command, tuple(dict.fromkeys(packages))) for command, packages in found]
 
 
-def _need(engine: str, command: str, packages: tuple[str, ...], extra: str) -> dict[str, Any]:
+def _need(engine: str, command: str, packages: tuple[str, ...]) -> dict[str, Any]:
     missing = [_called(name) for name in packages if _missing(name)]
-    install = f"pip install {' '.join(missing)}" if missing else None
-    if missing and extra and not set(ENGINES) & set(missing):
-        install = f'pip install "lrcompress[{extra}]"'
-    of_other = extra == "export" and engine != ENGINES[0]
+    install = f"python -m pip install {' '.join(missing)}" if missing else None
+    of_other = command.startswith("export") and engine != ENGINES[0]
     note = f"runs under KERAS_BACKEND={ENGINES[0]}" if of_other else None
     return {"command": command, "missing": missing, "install": install, "note": note}
 

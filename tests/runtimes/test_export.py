@@ -363,7 +363,8 @@ def test_missing_packages_name_the_extra(small: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
     expected = pytest.raises(
-        MissingExtraError, match=r"needs ai-edge-litert; .*lrcompress\[export\]"
+        MissingExtraError,
+        match=r"needs ai-edge-litert; install with: python -m pip install ai-edge-litert\.",
     )
     with expected, listening(before_keras=pytest.fail):  # type: ignore[arg-type]
         lrcompress.export(small)

@@ -37,11 +37,11 @@ def test_what_is_missing_is_named_with_what_brings_it(
     needs: dict[str, Any] = {need["command"]: need for need in found["needs"]}
     onnx = needs["export --format onnx"]
     assert onnx["missing"] == ["onnxruntime"]
-    assert onnx["install"] == 'pip install "lrcompress[export]"'
+    assert onnx["install"] == "python -m pip install onnxruntime"
     assert onnx["note"] == "runs under KERAS_BACKEND=tensorflow"
     [training] = [need for command, need in needs.items() if command.startswith("finetune, ")]
     assert training["missing"] == ["jax"]
-    assert training["install"] == "pip install jax"
+    assert training["install"] == "python -m pip install jax"
     assert found["versions"]["onnxruntime"] is None
     shown = run("doctor")
     assert shown.exit_code == 0
