@@ -88,7 +88,7 @@ model: the paper's "7.5 %" is neither."""
 {compared.scratch(name).markdown}
 
 One seed a row: differences of a few tenths of a point are noise, as the intervals say (sampling of the test set alone).
-The seconds are wall time on two shared cores that did other work meanwhile: they do not compare the ranks.{rule if title == "MNIST" else ""}"""
+The seconds are wall time on two shared cores that were also doing other work: they do not compare the ranks.{rule if title == "MNIST" else ""}"""
 
 
 def _digits(value: float | str, digits: str) -> str:
@@ -253,10 +253,10 @@ def before_and_after(name: str) -> str:
          f"{row['median_ratio']:.2f}"]
         for row in document["rows"]
     ]  # fmt: skip
-    return f"""## Before and after the code was arranged anew
+    return f"""## Before and after the restructuring
 
-{made(document, name)}: commit 8af2fa5 against the rooms that [contributing](contributing.md) draws, CPU seconds of whole processes (the
-least of {document["pairs"]}) on {document["cores"]} cores that did other work meanwhile, and the median of the ratios of the pairs.
+{made(document, name)}: commit 8af2fa5 against the packages that [contributing](contributing.md) shows, CPU seconds of whole processes (the
+least of {document["pairs"]}) on {document["cores"]} cores that were also doing other work, and the median of the ratios of the pairs.
 
 {table(["job", "before", "after", "ratio"], rows)}"""
 
@@ -286,7 +286,7 @@ def whole_networks(name: str) -> str:
 
 {made(document, name)}: nothing trained, no labels, at most 3,000 calibration inputs (20,000 windows of the autoencoder, 2,000 images of
 ResNet8), scored on the whole test data. Points of error, for the autoencoder (`ad01`) 100 (1 - AUC). The seconds are those of the compression on two
-cores that did other work meanwhile. The estimate is the output error on held-out calibration inputs over that on test inputs.
+cores that were also doing other work. The estimate is the output error on held-out calibration inputs over that on test inputs.
 
 {table(["network and share saved", "parameters saved", "before", "lost", "goal", "prototype", "estimate / true", "s"], rows)}"""
 
@@ -312,7 +312,7 @@ def tuned_networks(name: str) -> str:
 
 {made(document, name)}: the networks made smaller on 3,000 inputs, then `lrcompress.finetune` with its
 defaults, points of error on the whole test data. A tenth of the inputs chooses the epoch. The seconds are those of training
-and of the looks at that tenth, the CPU seconds those of the whole command, on two cores that did other work meanwhile.
+and of measuring that tenth, the CPU seconds those of the whole command, on two cores that were also doing other work.
 
 {table(columns, rows)}"""
 
@@ -329,7 +329,7 @@ def baselines(name: str) -> str:
     rows = [[goal, *(cells.get(way, "-") for way in ways)] for goal, cells in found.items()]
     return f"""### Other methods on the same networks
 
-{made(document, name)}: points of error lost, written anew for this comparison. `uniform` is plain SVD at one share of every rank, `greedy` one
+{made(document, name)}: points of error lost, by methods reimplemented for this comparison. `uniform` is plain SVD at one share of every rank, `greedy` one
 threshold for the error of every layer alone (as in AIMET), `BALF` whitened factors with ranks by retained energy (arXiv 2509.25136),
 `dense` every Dense layer only.
 
@@ -352,7 +352,7 @@ def scale() -> str:
     return f"""## Time and memory by file size
 
 {made(document, name)}: whole processes, median seconds and peak resident memory, the three ways taken in
-turns on {document["cores"]} cores that did other work meanwhile; Python with NumPy and h5py alone takes
+turns on {document["cores"]} cores that were also doing other work; Python with NumPy and h5py alone takes
 {document["interpreter_megabytes"]:.0f} MB.
 
 {table(columns, rows)}
@@ -475,7 +475,7 @@ The way from `svd` to `refined`, step by step, on all inputs:
 
 {made(document, name)}: points of test error over the network's own full rank, after the methods alone: no labels, no
 training. Seconds are for all ranks of a row together, after the activations; {document["cores"]} cores, {document["blas_threads"] or "all"} of them used by
-matrix products, which did other work meanwhile. A star: on the held-out inputs this method lost to `centered`, which was
+matrix products, which were also doing other work. A star: on the held-out inputs this method lost to `centered`, which was
 returned. Defaults were judged on held-out training inputs; the test errors were visible during tuning, so they are not blind.
 
 {image}
@@ -806,7 +806,7 @@ def language_model() -> str:
 
 {made(document, name)}: ten books, {text["words"]:,} words, a vocabulary of {text["vocabulary"]:,}; embedding of
 {settings["embedding"]}, LSTM of {settings["units"]}, `Dense` {m} x {n:,} with softmax at each of {settings["steps"]} steps: {document["parameters"]:,} parameters,
-{100 * m * n / document["parameters"]:.0f} % of them in that kernel. Trained for {settings["epochs"]} epochs; {document["cores"]} cores that did other work meanwhile; {versions(document)}.
+{100 * m * n / document["parameters"]:.0f} % of them in that kernel. Trained for {settings["epochs"]} epochs; {document["cores"]} cores that were also doing other work; {versions(document)}.
 One seed.
 
 Without training: perplexity and next-word error in % on {closed["test_words"]:,} words of test text, full rank {closed["original"]["perplexity"]:.2f}, {closed["original"]["error_rate"]:.2f};
@@ -969,7 +969,7 @@ def stages() -> str:
 
 {made(document, name)}: {document["network"][0].lower() + document["network"][1:]}, by `{" ".join(document["job"]["command"])}`
 ({document["job"]["cpu_seconds"]:.0f} s of CPU time; the Keras file {document["bytes_before"]:,} bytes without optimizer state before, {document["bytes_after"]:,}
-after), and the original exported the same way; latency in turns on {document["cores"]} cores that did other work meanwhile; {versions(document)}.
+after), and the original exported the same way; latency in turns on {document["cores"]} cores that were also doing other work; {versions(document)}.
 
 {table(columns, rows)}"""
 

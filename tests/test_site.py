@@ -45,6 +45,8 @@ def test_navigation_has_the_pages_that_are_there(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Build the site, warnings being errors, and serve it to this machine alone."""
+    for name in ("material", "mkdocstrings"):
+        pytest.importorskip(name, reason=f"{name}, of the extra `docs`, is not installed")
     folder = tmp_path_factory.mktemp("site")
     subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", folder],
