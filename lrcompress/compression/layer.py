@@ -84,7 +84,11 @@ class LayerTask:
     @cached_property
     def kernel(self) -> NDArray[Any]:
         """A, (m, n), finite."""
-        kernel = read_kernel(self._model, self.layer)
+        # A large one is in memory once.
+        known = {} if self.calibration is None else self.calibration.kernels
+        kernel = known.get(self.layer.path)
+        if kernel is None:
+            kernel = read_kernel(self._model, self.layer)
         with self._named():
             check_kernel(kernel)
         return kernel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -75,6 +75,7 @@ class Calibration:
         activations: Unlabelled inputs of each layer by its path, (samples, m) or (samples, steps, m).
         trial: Of the layers on held-out data; None where nothing is to be measured.
         judged: How a drop is judged there, in words.
+        kernels: Of the layers that the trial has read already, by path.
         counted: Held-out predictions whose labels decide; 0 where the original's own probabilities do.
     """
 
@@ -82,6 +83,7 @@ class Calibration:
     trial: Trial | None = None
     judged: str = "on held-out data"
     counted: int = 0
+    kernels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def counts(self) -> Counted | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,12 +38,14 @@ class LiveModel:
         data: Training, validation and test parts, unscaled, with their scaling.
         opened: Its file.
         samples: Calibration inputs; None for as many as pay off.
+        kernels: That were read, by the paths of their layers.
     """
 
     keras_model: Any
     data: Prepared
     opened: ModelFile
     samples: int | None = None
+    kernels: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
     def calibration(
         self, targets: Sequence[Target], methods: Sequence[str]
@@ -71,6 +73,7 @@ class LiveModel:
         calibration = Calibration(
             {target.layer.path: known[target.layer.input_path] for target in targets}, trial, judged,
             counted=int((labels >= 0).sum()) if labels is not None and decide else 0,
+            kernels=self.kernels,
         )  # fmt: skip
         return calibration, len(known[paths[0]])
 
@@ -177,7 +180,9 @@ class LiveModel:
         if len(targets) == 1 and targets[0].tells_predictions and labels is not None:
             inputs = layer_inputs(self.keras_model, layer.input_path, x)
             if inputs.shape[:-1] == labels.shape:
-                kernel, bias = read_kernel(self.opened, layer), read_bias(self.opened, layer)
+                if layer.path not in self.kernels:
+                    self.kernels[layer.path] = read_kernel(self.opened, layer)
+                kernel, bias = self.kernels[layer.path], read_bias(self.opened, layer)
                 ending = "softmax" if layer.softmax else layer.activation
                 return HeadTrial(
                     kernel, bias, inputs, labels,
