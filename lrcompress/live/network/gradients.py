@@ -31,8 +31,8 @@ from lrcompress.live.predict import batch_size
 _BATCH, _MOST = 100, 1_000
 # Positions of one sample whose gradients are kept: their number does not matter.
 _POSITIONS = 64
-# A network gives back its inputs if it explains more than this share of their variance.
-_EXPLAINED = 0.5
+# A network is an autoencoder if what it gives for its own outputs differs by less than this share of their variance.
+IDEMPOTENT = 0.5
 
 
 def response_gradients(
@@ -85,13 +85,15 @@ def response_gradients(
 
 
 def gives_back(model: Any, x: NDArray[Any]) -> bool:
-    """Return whether what a network gives for some inputs are these again, nearly."""
-    some = np.asarray(take(x, slice(0, _BATCH)), np.float64)
+    """Return whether a network is an autoencoder: better than the mean, and what it gives it leaves as it is."""
     if model.outputs[0].shape[1:] != model.inputs[0].shape[1:]:
         return False
-    given = np.asarray(model.predict_on_batch(some.astype(np.float32)), np.float64)
-    apart = np.square(given - some).mean()
-    return bool(apart < (1 - _EXPLAINED) * np.square(some - some.mean(axis=0)).mean())
+    some = np.asarray(take(x, slice(0, _BATCH)), np.float32)
+    given = np.asarray(model.predict_on_batch(some), np.float32)
+    again = np.asarray(model.predict_on_batch(given), np.float32)
+    spread, spread_given = (np.square(a - a.mean(axis=0)).mean() for a in (some, given))
+    apart, moved = np.square(given - some).mean(), np.square(again - given).mean()
+    return bool(apart < spread and moved < IDEMPOTENT * spread_given)
 
 
 class _Probe(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types

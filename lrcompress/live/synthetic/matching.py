@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lrcompress.events import progress
 from lrcompress.live.engine import jit_compile
+from lrcompress.live.network.gradients import IDEMPOTENT
 from lrcompress.live.outputs import SIDE, STEPS, outputs_of
 from lrcompress.live.synthetic.cosines import Cosines
 
@@ -25,8 +26,6 @@ FIRST_STEPS, MOST_STEPS, RATE = 60, 2_000, 0.2
 FALLING = 0.9
 # What else the loss holds: that all classes appear.
 ENTROPY = 0.3
-# A network is an autoencoder if what it gives for its own outputs differs by less than this share of their variance.
-IDEMPOTENT = 0.5
 # How large inputs are is sought among these, and their mean among multiples of it.
 SIZES = tuple(2.0**power for power in range(-5, 10))
 MEANS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
