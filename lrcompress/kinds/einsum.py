@@ -150,6 +150,9 @@ class Einsum:
         laid = laid.reshape(*shape, *[1] * (bias[0].ndim - len(shape)))
         return {place.path: (own[0], bias[0] + laid)}
 
+    def beside(self, place: Place, batch: Batch) -> None:
+        """Return nothing: positions of its output are not drawn alike."""
+
     def rows(self, place: Place, batch: Batch) -> Array:
         """Return what the kernel meets, of many positions some of each sample."""
         equation, x, mask = _equation(place.layer), batch.inputs[0], batch.mask

@@ -69,12 +69,15 @@ class Batch(NamedTuple):
         output: What it gave, (samples, ...).
         mask: Which steps of the first input count, (samples, steps); None where all do.
         seed: Of the positions that are drawn: the same batch of another network is given the same.
+        beside: What is added to the output before anything else than a normalization is done with it, in
+            units of the output; None where nothing is, or it is not known yet.
     """
 
     inputs: tuple[Array, ...]
     output: Array
     mask: Array | None = None
     seed: int = 0
+    beside: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,10 @@ class LinearKind(Kind, Protocol):
 
     def rows(self, place: Place, batch: Batch) -> Array:
         """Return the vectors that A is applied to, (k, m): some of them, drawn by the batch's seed."""
+        ...
+
+    def beside(self, place: Place, batch: Batch) -> Array | None:
+        """Return what is added to the responses of `rows`, (k, n); None where nothing is, or it is not known."""
         ...
 
 

@@ -104,6 +104,9 @@ class Recurrent:
         """Return other input kernels and the rest."""
         return {place.path: with_input_kernel(place.layer, arrays[place.path], kernel, shift)}
 
+    def beside(self, place: Place, batch: Batch) -> None:
+        """Return nothing: its responses are in the gates."""
+
     def rows(self, place: Place, batch: Batch) -> Array:
         """Return some steps of its inputs."""
         return drawn_steps(batch)

@@ -198,6 +198,41 @@ def test_of_a_network_that_gives_back_its_inputs_the_error_of_that_counts() -> N
     np.testing.assert_allclose(found, left.T @ left / len(x), rtol=1e-3, atol=1e-6)
 
 
+def test_what_a_shortcut_adds_is_seen_with_the_last_layer_before_the_sum(tmp_path: Path) -> None:
+    """Of a convolution whose normalized output a shortcut is added to, in units of that output; of others nothing."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(5, 3, padding="same", activation="relu", name="stem")(inputs)
+    y = layers.Conv2D(5, 1, use_bias=False, name="first")(x)
+    y = layers.ReLU()(layers.BatchNormalization()(y))
+    y = layers.Conv2D(5, 1, use_bias=False, name="last")(y)
+    y = layers.BatchNormalization(name="normal")(y)
+    model = keras.Model(inputs, layers.ReLU()(layers.Add()([x, y])))
+    normal = model.get_layer("normal")
+    slopes = np.array([0.5, 1, -2, 1, 0.7], np.float32)
+    normal.set_weights([slopes, np.ones(5), np.ones(5), 1 - normal.epsilon + np.zeros(5)])
+    model.save(tmp_path / "model.keras")
+    opened = open_model(tmp_path / "model.keras")
+    places = find_places(opened).known
+    images = inputs_of(model, 10)
+    seen: dict[str, Any] = {}
+
+    def visit(place: Place, old: list[Batch], new: list[Batch]) -> None:
+        seen[place.path] = new[0]
+
+    Networks(images, images, original=model)(opened).in_order(list(places.values()), visit)
+
+    shortcut = np.asarray(keras.Model(inputs, x)(images))
+    last = seen["last"]
+    np.testing.assert_allclose(last.beside * slopes, shortcut, rtol=0.1, atol=1e-6)
+    assert seen["first"].beside is None is seen["stem"].beside
+    # At the positions of the rows.
+    kind: Any = places["last"].kind
+    given = kind.beside(places["last"], last._replace(beside=last.inputs[0]))
+    np.testing.assert_array_equal(given, kind.rows(places["last"], last))
+
+
 def test_large_inputs_run_in_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where few samples fit into memory, moments are gathered part by part, of all of them."""
     model = images()

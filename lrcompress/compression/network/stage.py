@@ -165,6 +165,9 @@ class Stage:
         rows = np.concatenate([kind.rows(place, batch) for batch in new])
         if len(rows) != len(responses) or kernel.shape[1] != whole.shape[1]:
             return {}
+        lost = _lost_beside(kind, source, old, new)
+        if lost is not None and lost.shape == responses.shape:
+            responses = responses + lost
         corrected, constant = corrected_kernel(kernel, rows, responses)
         if self._head is not None and self._head.path == path and self._head.use_bias:
             start = corrected, constant + constant_then
@@ -192,6 +195,18 @@ def constant_of(place: Place, arrays: Arrays, outputs: int) -> NDArray[Any]:
     mean = arrays[place.shift.path][-2] if place.shift is not None else None
     taken = mean is not None and mean.shape == (outputs,)
     return -mean.astype(np.float64) if mean is not None and taken else np.zeros(outputs)
+
+
+def _lost_beside(
+    kind: LinearKind, place: Place, old: list[Batch], new: list[Batch]
+) -> NDArray[Any] | None:
+    """Return what has been lost of that which is added to the responses, so that these can make up for it."""
+    pairs = [
+        (kind.beside(place, before), kind.beside(place, after))
+        for before, after in zip(old, new, strict=True)
+    ]
+    known = [then - now for then, now in pairs if then is not None and now is not None]
+    return np.concatenate(known) if len(known) == len(pairs) else None
 
 
 def in_place(solutions: Solutions) -> Values:

@@ -16,7 +16,7 @@ from lrcompress.kinds import terms
 from lrcompress.kinds.conv.chains import merged_windows
 from lrcompress.kinds.conv.forms import Channels, WindowForm
 from lrcompress.kinds.conv.layers import convolution
-from lrcompress.kinds.conv.patches import patches
+from lrcompress.kinds.conv.patches import outputs_at, patches
 from lrcompress.kinds.conv.shared_forms import Inputs, RowsColumns, Tucker
 from lrcompress.kinds.conv.window import PLAIN, TRANSPOSED, Window, blocks, window_of
 from lrcompress.kinds.linear import (
@@ -93,6 +93,12 @@ class Convolution:
     def rows(self, place: Place, batch: Batch) -> Array:
         """Return some patches of each sample, zeros where they reach over its edge."""
         return patches(batch.inputs[0], _window(place.layer), batch.seed)
+
+    def beside(self, place: Place, batch: Batch) -> Array | None:
+        """Return what is added to the outputs at the same positions."""
+        if batch.beside is None:
+            return None
+        return outputs_at(batch.beside, _window(place.layer), batch.seed)
 
     def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:
         """Return the convolution that a chain of smaller ones computes."""

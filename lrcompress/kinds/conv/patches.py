@@ -13,19 +13,11 @@ from lrcompress.kinds.protocol import Array
 
 def patches(inputs: Array, window: Window, seed: int) -> Array:
     """Return what the window covers at some positions of each sample, (k, window * channels)."""
-    if window.first:
-        inputs = np.moveaxis(inputs, -window.axes - 1, -1)
+    inputs = _channels_last(inputs, window)
     shape = inputs.shape[-window.axes - 1 : -1]
-    grid = window.grid(shape)
     images = inputs.reshape(len(inputs), -1, *shape, inputs.shape[-1])
     samples, steps = images.shape[:2]
-    length = steps * math.prod(grid)
-    if length <= POSITIONS:
-        drawn = np.tile(np.arange(length), (samples, 1))
-    else:
-        drawn = np.random.default_rng(seed).integers(0, length, (samples, POSITIONS))
-    step, *corners = np.unravel_index(drawn.ravel(), (steps, *grid))
-    sample = np.repeat(np.arange(samples), drawn.shape[1])
+    sample, step, corners = _drawn(samples, steps, window.grid(shape), seed)
     index, inside = [], np.ones((1,) * (window.axes + 1), bool)
     settings = zip(
         corners,
@@ -49,3 +41,30 @@ def patches(inputs: Array, window: Window, seed: int) -> Array:
     spread = (slice(None), *(None,) * window.axes)
     found = images[(sample[spread], step[spread], *index)] * inside[..., None]
     return np.asarray(found.reshape(len(found), -1))
+
+
+def outputs_at(outputs: Array, window: Window, seed: int) -> Array:
+    """Return what the outputs hold at the same positions, (k, outputs)."""
+    outputs = _channels_last(outputs, window)
+    grid = outputs.shape[-window.axes - 1 : -1]
+    images = outputs.reshape(len(outputs), -1, *grid, outputs.shape[-1])
+    samples, steps = images.shape[:2]
+    sample, step, corners = _drawn(samples, steps, grid, seed)
+    return np.asarray(images[(sample, step, *corners)])
+
+
+def _channels_last(images: Array, window: Window) -> Array:
+    return np.moveaxis(images, -window.axes - 1, -1) if window.first else images
+
+
+def _drawn(
+    samples: int, steps: int, grid: tuple[int, ...], seed: int
+) -> tuple[Array, Array, list[Array]]:
+    """Return sample, step and pixel of some positions of each sample, (k,) each."""
+    length = steps * math.prod(grid)
+    if length <= POSITIONS:
+        drawn = np.tile(np.arange(length), (samples, 1))
+    else:
+        drawn = np.random.default_rng(seed).integers(0, length, (samples, POSITIONS))
+    step, *corners = np.unravel_index(drawn.ravel(), (steps, *grid))
+    return np.repeat(np.arange(samples), drawn.shape[1]), step, corners

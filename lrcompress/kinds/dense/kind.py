@@ -66,6 +66,12 @@ class Dense(DenseHead):
         """Return its inputs, of sequences some steps of each."""
         return drawn_steps(batch)
 
+    def beside(self, place: Place, batch: Batch) -> Array | None:
+        """Return what is added to the outputs, of sequences at the same steps."""
+        if batch.beside is None:
+            return None
+        return drawn_steps(batch._replace(inputs=(batch.beside,)))
+
     def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:
         """Return the Dense of B C that a linear one and the one behind it are.
 

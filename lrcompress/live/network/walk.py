@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -22,6 +23,7 @@ from lrcompress.events import progress
 from lrcompress.kinds import Arrays, Batch, Place
 from lrcompress.live import storing
 from lrcompress.live.activations import find_layer
+from lrcompress.live.network.beside import added, only_takers
 from lrcompress.live.network.gradients import response_gradients
 from lrcompress.live.trial import NetworkTrial
 from lrcompress.lowrank import metric_of, takes_metric
@@ -124,7 +126,7 @@ class Network:
         known = {place.path: place for place in places}
         # All of them at once, layer by layer: of large images fewer than there are.
         some = take(self._fit, slice(0, samples_at_once(self._model, self._fit)))
-        old, new = (_Walk(model, some, known) for model in (self._first, self._model))
+        old, new = (_Walk(model, some, known, beside=True) for model in (self._first, self._model))
         both = zip(old.steps(""), new.steps("correcting layer by layer"), strict=True)
         for (path, before), (_, after) in both:
             new.changed.update(visit(known[path], before, after) or {})
@@ -147,8 +149,10 @@ class _Walk:
         changed: Other arrays of layers by path, which may be set until these have run.
     """
 
-    def __init__(self, model: Any, x: Inputs, known: Collection[str]) -> None:
-        self._model, self._known = model, known
+    def __init__(
+        self, model: Any, x: Inputs, known: Collection[str], *, beside: bool = False
+    ) -> None:
+        self._model, self._known, self._beside = model, known, beside
         parts = [take(x, part) for part in chunks(count(x), _BATCH)]
         self._batches = [self._tensors(part) for part in parts]
         self.changed: dict[str, tuple[NDArray[Any], ...]] = {}
@@ -182,10 +186,11 @@ class _Walk:
         ]
         left = Counter(id(t) for node in nodes for t in node.input_tensors)
         left.update(id(t) for t in graph.outputs)
+        takers = only_takers(nodes, graph.outputs)
         inputs = [id(t) for t in graph.inputs]
         flow = [dict(zip(inputs, tensors, strict=True)) for tensors in given]
         for number, node in enumerate(nodes, 1):
-            found = yield from self._node(node, prefix, flow)
+            found = yield from self._node(node, prefix, flow, takers)
             for batch, values in zip(flow, found, strict=True):
                 for tensor, value in zip(node.outputs, values, strict=True):
                     batch[id(tensor)] = value
@@ -199,7 +204,7 @@ class _Walk:
         return [[batch[id(t)] for t in graph.outputs] for batch in flow]
 
     def _node(
-        self, node: Any, prefix: str, flow: _Flow
+        self, node: Any, prefix: str, flow: _Flow, takers: dict[int, Any]
     ) -> Generator[tuple[str, list[Batch]], None, list[list[Any]]]:
         operation = node.operation
         path = f"{prefix}{operation.name}"
@@ -211,7 +216,11 @@ class _Walk:
         if path not in self._known:
             return outputs
         before = self.changed.get(path)
-        yield path, self._seen(node, flow, outputs)
+        beside = None
+        if self._beside:
+            run = partial(self._early, prefix, flow)
+            beside = added(node, takers, flow, run)
+        yield path, self._seen(node, flow, outputs, beside)
         return outputs if self.changed.get(path) is before else self._run(node, flow, path)
 
     def _run(self, node: Any, flow: _Flow, path: str) -> list[list[Any]]:
@@ -230,7 +239,13 @@ class _Walk:
                 found.append(keras.tree.flatten(outputs))
         return found
 
-    def _seen(self, node: Any, flow: _Flow, given: list[list[Any]]) -> list[Batch]:
+    def _early(self, prefix: str, flow: _Flow, node: Any) -> list[list[Any]]:
+        """Run a layer before its turn."""
+        return self._run(node, flow, f"{prefix}{node.operation.name}")
+
+    def _seen(
+        self, node: Any, flow: _Flow, given: list[list[Any]], beside: list[Any] | None
+    ) -> list[Batch]:
         """Return what a layer takes in and gives, batch by batch."""
         batches = []
         for number, (batch, outputs) in enumerate(zip(flow, given, strict=True)):
@@ -251,6 +266,9 @@ class _Walk:
                     if mask is None
                     else np.asarray(keras.ops.convert_to_numpy(mask), np.bool_),
                     seed=number,
+                    beside=None
+                    if beside is None
+                    else np.asarray(keras.ops.convert_to_numpy(beside[number])),
                 )
             )
         return batches

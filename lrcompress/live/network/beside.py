@@ -1,0 +1,89 @@
+"""What is added to a layer's output: with a shortcut lost in part, the layer can make up for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+# As a share of the mean slope of a normalization.
+_STOPPED = 0.1
+
+
+def only_takers(nodes: Sequence[Any], outputs: Sequence[Any]) -> dict[int, Any]:
+    """Return by tensor the one node that takes it in; None where there are several, or it is an output."""
+    found: dict[int, Any] = {}
+    for node in nodes:
+        for tensor in node.input_tensors:
+            found[id(tensor)] = None if id(tensor) in found else node
+    return found | {id(tensor): None for tensor in outputs}
+
+
+def added(
+    node: Any,
+    takers: dict[int, Any],
+    flow: Sequence[dict[int, Any]],
+    run: Callable[[Any], list[list[Any]]],
+) -> list[Any] | None:
+    """Return by batch what is added to a layer's output, at once or behind a normalization.
+
+    Args:
+        node: Of the layer.
+        takers: See `only_takers`.
+        flow: The tensors that are there, by batch.
+        run: Returns what another node gives, by batch.
+
+    Returns:
+        In units of the output; None where nothing is added, or what is does not exist yet.
+    """
+    tensor, back = node.outputs[0], None
+    layer = getattr(node.operation, "layer", node.operation)
+    if getattr(layer, "activation", None) not in (None, keras.activations.linear):
+        return None
+    taker = takers.get(id(tensor))
+    if taker is not None and isinstance(taker.operation, keras.layers.BatchNormalization):
+        back = _undoing(taker.operation, len(tensor.shape))
+        if back is None:
+            return None
+        tensor = taker.outputs[0]
+        taker = takers.get(id(tensor))
+    # A layer, or the sum of two tensors.
+    if taker is None or type(taker.operation).__name__ != "Add":
+        return None
+    others = [other for other in taker.input_tensors if other is not tensor]
+    if len(others) != 1 or others[0].shape != tensor.shape:
+        return None
+    found = _early(others[0], flow, run)
+    return (
+        found if found is None or back is None else [keras.ops.multiply(one, back) for one in found]
+    )
+
+
+def _early(
+    tensor: Any, flow: Sequence[dict[int, Any]], run: Callable[[Any], list[list[Any]]]
+) -> list[Any] | None:
+    """Return a tensor by batch; one that only a normalization is missing for comes about for it."""
+    if all(id(tensor) in batch for batch in flow):
+        return [batch[id(tensor)] for batch in flow]
+    operation, index, _ = tensor._keras_history
+    node = operation._inbound_nodes[index]
+    there = (
+        all(id(node.input_tensors[0]) in batch for batch in flow) if node.input_tensors else False
+    )
+    if not there or not isinstance(operation, keras.layers.BatchNormalization):
+        return None
+    return [values[0] for values in run(node)]
+
+
+def _undoing(layer: Any, axes: int) -> NDArray[np.float32] | None:
+    """Return by what a BatchNormalization's outputs are multiplied to undo its slopes; None of another axis."""
+    if layer.axis % axes != axes - 1:
+        return None
+    array = keras.ops.convert_to_numpy
+    slope = 1 / np.sqrt(array(layer.moving_variance) + layer.epsilon)
+    slope = slope * array(layer.gamma) if layer.scale else slope
+    # An output that is nearly stopped cannot make up for anything.
+    return np.asarray(slope / (slope**2 + (_STOPPED * np.abs(slope).mean()) ** 2), np.float32)
