@@ -124,7 +124,9 @@ def main() -> None:
             row = measure(
                 goal, seed, arguments.starts, labels=arguments.labels, rate=arguments.rate
             )
-            known[f"{goal}, seed {seed}{', with labels' if arguments.labels else ''}"] = row
+            way = ", with labels" if arguments.labels else ""
+            way += f", rate {arguments.rate:g}" if arguments.rate else ""
+            known[f"{goal}, seed {seed}{way}"] = row
             print(json.dumps(row), flush=True)
             known["command"] = ["python", "benchmarks/whole_finetune.py", "--starts", "DIR"]
             arguments.output.write_text(json.dumps(known, indent=1) + "\n")

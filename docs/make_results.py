@@ -297,7 +297,8 @@ def tuned_networks(name: str) -> str:
     rows = [
         [
             row["goal"], f"{row['inputs']:,}", "yes" if row["labels"] else "no", str(row["epochs"]),
-            f"{row['settings']['learning_rate']:g}", f"{row['original']:.2f}",
+            f"{row['settings']['learning_rate']:g}{' (given)' if row['rate'] else ''}",
+            f"{row['original']:.2f}",
             f"{row['lost_before']:+.2f}", f"{row['lost']:+.2f}", f"{row['may_lose']:+.2f}",
             f"{row['prototype']:+.2f}", f"{row['seconds']:.0f}", f"{row['cpu_seconds']:.0f}",
         ]
@@ -311,8 +312,9 @@ def tuned_networks(name: str) -> str:
     return f"""### Fine-tuned
 
 {made(document, name)}: the networks made smaller on 3,000 inputs, then `lrcompress.finetune` with its
-defaults, points of error on the whole test data. A tenth of the inputs chooses the epoch. The seconds are those of training
-and of measuring that tenth, the CPU seconds those of the whole command, on two cores that were also doing other work.
+defaults but for the epochs, and for learning rates where it says so; points of error on the whole test data. A tenth of the
+inputs chooses the epoch. The seconds are those of training and of measuring that tenth, the CPU seconds those of the whole
+command, on two cores that were also doing other work.
 
 {table(columns, rows)}"""
 
