@@ -222,3 +222,30 @@ def test_ample_inputs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(enlarged(few, 10)) == 9 * 20
     monkeypatch.setattr(descent, "MOST_OUTPUTS", 399)
     assert enlarged(few, 10) is few
+
+
+def test_a_part_of_the_inputs_shows_the_way_through_other_ranks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only at ranks that are asked for are all inputs descended on, unless they are few."""
+    layer = Layer(m=6, samples=2000)
+    seen: list[int] = []
+    descend = descent.descend
+
+    def counting(train: Any, *others: Any, **options: Any) -> Any:
+        seen.append(len(train.x))
+        return descend(train, *others, **options)
+
+    monkeypatch.setattr(descent, "descend", counting)
+    monkeypatch.setattr(method, "ITERATIONS", 4)
+
+    layer.at(2, "refined", inputs=layer.x)
+
+    # Ranks 6, 4 and 3 are passed; then 2, and its last descent.
+    assert sorted(set(seen)) == [300, 1800]
+    assert seen[-2:] == [1800, 1800]
+    monkeypatch.setattr(descent, "AMPLE", 1000)
+    monkeypatch.setattr(descent, "MOST_COPIES", 0)
+    seen.clear()
+    layer.at(2, "refined", inputs=layer.x)
+    assert set(seen) == {1800}

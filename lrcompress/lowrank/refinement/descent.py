@@ -42,6 +42,8 @@ SOFTER = 2.0
 POWER = 0.3
 # How much smaller or larger logits may be made after it.
 SCALES = (0.25, 1.5)
+# Of so many inputs one shows the way through a rank that is not asked for.
+PASSING = 6
 # Of L-BFGS; and steps without a better iterate on the held-out inputs after which none is to come.
 MEMORY = 20
 PATIENCE = 15
@@ -135,13 +137,19 @@ class Imitation:
         self._problems = [self._train] if softer is None else [self._train, softer]
         self.ways = len(self._problems)
 
-    def nearest(self, head: Head, iterations: int, way: int = 0) -> tuple[Head, float]:
+    def nearest(
+        self, head: Head, iterations: int, way: int = 0, *, passing: bool = False
+    ) -> tuple[Head, float]:
         """Return a head at least as near to the layer, and its loss on the held-out inputs.
 
-        All ways are judged alike, by the objective of the layer itself.
+        All ways are judged alike, by the objective of the layer itself. Where a rank is only passed
+        through, some of the inputs show the way.
         """
+        problem = self._problems[way]
+        if passing:
+            problem = _thinned(problem)
         found, loss = descend(
-            self._problems[way], self._held_out.loss, self._enter(head), iterations,
+            problem, self._held_out.loss, self._enter(head), iterations,
             has_bias=self._has_bias,
         )  # fmt: skip
         return self._leave(found), loss
@@ -194,6 +202,14 @@ class Imitation:
 
         best = np.float32(minimize_scalar(loss, bounds=SCALES, method="bounded").x)
         return first, second * best, bias * best
+
+
+def _thinned(problem: Imitated) -> Imitated:
+    """Return a problem on a part of its inputs, evenly spread, but `AMPLE` a feature."""
+    count, m = problem.x.shape
+    step = min(PASSING, max(count // (AMPLE * m), 1))
+    x, target = (np.ascontiguousarray(part[::step]) for part in (problem.x, problem.target))
+    return replace(problem, x=x, target=target)
 
 
 def _softer(problem: Imitated) -> Imitated | None:
