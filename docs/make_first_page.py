@@ -1,4 +1,4 @@
-"""Write the numbers of the README and of docs/index.md from the committed results: `python docs/make_first_page.py`.
+"""Write the numbers of README, docs/index.md and docs/comparison.md from committed results: `python docs/make_first_page.py`.
 
 What stands between two marks in each file is made here; a test compares it with what this prints. Draw the picture first,
 by `python docs/make_figures.py`.
@@ -15,7 +15,9 @@ from drawing.sheet import read
 from make_results import table
 
 DOCS = Path(__file__).parent
+# Each page with the folder that its links lead through.
 PAGES = {DOCS.parent / "README.md": "docs/", DOCS / "index.md": ""}
+TOOLS = DOCS / "comparison.md"
 # Goals of whole-network.json: what one has, and its data.
 NETWORKS = {
     "resnet8-30": ("MLPerf Tiny image classification: ResNet8", "cifar10"),
@@ -90,12 +92,89 @@ def _saved(before: int, after: int) -> str:
     return f"{before:,} → {after:,} (−{100 * (1 - after / before):.0f} %)"
 
 
+def measured() -> str:
+    """Return what other tools make of the same networks."""
+    found, ours = read("other-tools.json"), read("whole-network.json")
+    others = read("whole-network-baselines.json")
+    methods = {name.partition(", ")[2]: None for name in found["fasterai"]}
+    rows = []
+    for goal in dict.fromkeys(row["goal"] for row in found["fasterai"].values()):
+        lost = [
+            row["lost"]
+            for row in ours.values()
+            if isinstance(row, dict) and row["goal"] == goal and not row["without_data"]
+        ]
+        theirs = [
+            _fasterai(found["fasterai"].get(f"{goal}, {method}", {"lost": "-"}))
+            for method in methods
+        ]
+        ways = [others.get(f"{goal}, {way}", {}).get("lost", "-") for way in ("BALF", "uniform")]
+        network, _, saved = goal.rpartition("-")
+        rows.append([network, f"{saved} %", *map(_points, [sum(lost) / len(lost), *ways]), *theirs])
+    columns = [
+        "network",
+        "saved",
+        "lrcompress",
+        "BALF's method",
+        "plain SVD",
+        *(f"fasterai, {method}" for method in methods),
+    ]
+    quantized = [
+        [name, f"{row['bytes_before']:,}", f"{row['bytes_after']:,}", f"{row['ratio']:.3f}", _points(row["lost"]),
+         ", ".join(row["quantized"])]
+        for name, row in found["keras"].items()
+    ]  # fmt: skip
+    versions = found["versions"]
+    text = f"""Points of error lost when a share of the parameters is saved ([other-tools.json](../benchmarks/results/other-tools.json), \
+[whole-network-baselines.json](../benchmarks/results/whole-network-baselines.json)):
+
+{table(columns, rows)}
+
+fasterai {versions["fasterai"]} got the weights in PyTorch {versions["torch"]}, one share for all layers, and calibration inputs for its Linear layers. It
+chooses no share for each layer and expects fine-tuning afterwards, so that these figures show how much the choice of sizes and \
+the data are worth, not how good its results can be. *fails*: it raised an error on the first convolution, whose three channels \
+leave a smaller core than the rank. BALF's method was reimplemented from the paper.
+
+`model.quantize("int8")` of Keras {versions["keras"]}, the sizes of the files that Keras saves without optimizer:
+
+{table(["network", "bytes before", "after", "ratio", "points lost", "layers quantized"], quantized)}"""
+    if "tfmot" in found:
+        text += _accepted(found["tfmot"]["LeNet"])
+    return text
+
+
+def _accepted(row: dict[str, Any]) -> str:
+    """Return how lrcompress does in the acceptance test of TensorFlow Model Optimization."""
+    ratios = ", ".join(
+        f"{name} {row[key]['ratio']:.1f} times smaller ({row['asked'][key]} asked)"
+        for name, key in (("the SavedModel", "saved-model"), ("the LiteRT file", "litert"))
+    )
+    return f"""
+
+The acceptance test of TensorFlow Model Optimization's SVD takes a small network for MNIST at rank 16 and asks for a SavedModel
+below a third and a LiteRT file below a sixth; its source notes that the second fails. lrcompress at as many parameters \
+({row["parameters_before"]:,} → {row["parameters_after"]:,}) makes {ratios}."""
+
+
+def _fasterai(row: dict[str, Any]) -> str:
+    """Return what was lost, and what was saved where that is more than was asked."""
+    more = row.get("saved", 0) - row.get("value", 0) > 0.02
+    return _points(row["lost"]) + (f" ({100 * row['saved']:.0f} % saved)" if more else "")
+
+
+def _points(lost: float | str) -> str:
+    return lost if isinstance(lost, str) else f"{lost:+.2f}"
+
+
 def render(path: Path) -> str:
     """Return a page with its numbers anew."""
     text = path.read_text(encoding="utf-8")
-    for name, made in (("stages", stages), ("gains", gains)):
+    parts = {"measured": measured()} if path == TOOLS else {
+        "stages": stages(PAGES[path]), "gains": gains(PAGES[path])
+    }  # fmt: skip
+    for name, made in parts.items():
         start, end = START.format(name), END.format(name)
-        part = f"{start}\n\n{made(PAGES[path])}\n\n{end}"
+        part = f"{start}\n\n{made}\n\n{end}"
         text, count = re.subn(
             f"{re.escape(start)}.*?{re.escape(end)}", lambda _, p=part: p, text, flags=re.S
         )
@@ -106,5 +185,5 @@ def render(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    for page in PAGES:
+    for page in (*PAGES, TOOLS):
         page.write_text(render(page), encoding="utf-8")
