@@ -976,6 +976,85 @@ after), and the original exported the same way; latency in turns on {document["c
 {table(columns, rows)}"""
 
 
+def vocabularies(name: str) -> str:
+    """Return what low ranks cost networks of words, nothing trained."""
+    document = read(name)
+    titles = {
+        "words-10000": "language model, 10,000 words",
+        "words-30000": "language model, 30,000 words",
+        "recommender": "recommender, 10,000 words",
+    }
+    rows = []
+    for network, found in document["networks"].items():
+        for row in found["rows"]:
+            several = "top1_error_rate" in row
+            figure = f"{row['top1_error_rate' if several else 'perplexity']:.2f}"
+            before = found["original"]["top1_error_rate" if several else "perplexity"]
+            rows.append([
+                f"{titles[network]}: {before:.2f}", f"{100 * row['saved']:.0f}", str(row["rank"]), row["method"],
+                figure, f"{row['risen']:+.2f}", f"{row['seconds']:.0f}, {row['cpu_seconds']:.0f}",
+                f"{row['peak_megabytes']:,.0f}",
+            ])  # fmt: skip
+    columns = [
+        "network: full rank", "model saved, %", "rank", "method", "perplexity, or top-1 error %",
+        "exp(loss) risen by, %", "seconds: wall, CPU", "peak MB",
+    ]  # fmt: skip
+    return f"""## Networks of words, nothing trained, inputs without labels
+
+{made(document, name)}: three networks on ten books, most of each its last layer. The language models predict the next word at each of 40
+steps, by the softmax; the recommender which words come in the rest of a paragraph, by a sigmoid each. Each
+factorization is a process of its own: loading, calibration and choice are in its seconds and memory.
+`whitened` is what there was before. {document["cores"]} cores; {versions(document)}.
+
+{table(columns, rows)}"""
+
+
+def large_heads(name: str) -> str:
+    """Return time and memory of the commands on large heads."""
+    document = read(name)
+    rows = []
+    for found in document["cases"].values():
+        case = found["settings"]
+        steps = f" at {case['steps']} steps" if case["steps"] > 1 else ""
+        title = f"{case['features']} x {case['classes']:,}, {case['ending']}{steps}, {case['train']:,} samples"
+        for verb, row in found["commands"].items():
+            failed = f", exit {row['exit']}" if row["exit"] else ""
+            rows.append([
+                title, f"`{verb}`{failed}", f"{row['seconds']:.0f}", f"{row['cpu_seconds']:.0f}",
+                f"{row['peak_megabytes']:,.0f}",
+            ])  # fmt: skip
+            title = ""
+    return f"""## The commands on large heads
+
+{made(document, name)}: untrained networks whose classes are as frequent as words, each command a process of its own, the start of
+Keras included; `max-drop` is `factorize --max-drop`, `finetune` one epoch of `--scope head`. {document["cores"]} cores.
+
+{table(["head", "command", "seconds", "CPU seconds", "peak MB"], rows)}"""
+
+
+def head_speed(name: str) -> str:
+    """Return how fast heads alone are."""
+    document = read(name)
+    rows = [
+        [
+            f"{row['features']} x {row['classes']:,}, rank {row['rank']}", str(row["batch"]), row["runtime"],
+            f"{1e6 * row['before']['median']:,.0f}", f"{1e6 * row['after']['median']:,.0f}", f"{row['fewer']:.2f}",
+            f"{row['speed']['ratio']:.2f} [{row['speed']['low']:.2f}, {row['speed']['high']:.2f}]",
+            f"{100 * row['share']:.0f}",
+        ]
+        for row in document["rows"]
+    ]  # fmt: skip
+    columns = [
+        "head", "inputs", "runtime", "before, µs", "after, µs", "times fewer multiplications",
+        "times as fast, [95 %]", "share, %",
+    ]  # fmt: skip
+    return f"""## Heads alone: what of the multiplications saved is saved in time
+
+{made(document, name)}: softmax included, in turns on {document["cores"]} cores; {versions(document)}.
+
+{table(columns, rows)}"""
+
+
 def render() -> str:
     """Return the page."""
     head = """# Results
@@ -993,6 +1072,9 @@ How other people's model files fare is on a page of its own: [compatibility](com
         each("dense-layers-*.json", dense_layers),
         each("compare-*.json", comparison),
         language_model(),
+        each("vocabularies.json", vocabularies),
+        each("large-heads.json", large_heads),
+        each("head-speed.json", head_speed),
         each("scratch-*.json", scratch_table),
         main_job(),
         each("finetune-choices-*.json", choices, "## How fine-tuning's defaults were chosen"),
