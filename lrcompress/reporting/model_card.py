@@ -39,8 +39,8 @@ def render(story: dict[str, Any]) -> str:
         f"model = keras.saving.load_model({json.dumps(file)})", "```", "",
         *_inputs(story),
         "## Limits", "",
-        "It was measured on the data named below alone. Errors on rare classes, on other data, and what the "
-        "original got wrong are its own to check.", "",
+        "It was measured only on the data named below. Check it on your own data, on rare classes, and for "
+        "mistakes that the original makes too.", "",
         as_markdown(story),
     ]  # fmt: skip
     return "\n".join(lines)

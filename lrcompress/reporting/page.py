@@ -290,6 +290,11 @@ def environment_of(story: dict[str, Any]) -> list[tuple[str, str]]:
     if entry:
         facts += [("Fine-tuning", _training(entry)), ("Device", str(entry.get("device", "-")))]
         versions |= entry.get("versions") or {}
+    tuned = (story.get("compress") or {}).get("finetune")
+    if tuned:
+        facts.append(
+            ("Fine-tuned weights", f"{'' if tuned['kept'] else 'not '}kept: {tuned['why']}")
+        )
     facts.append(("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())))
     return facts
 

@@ -118,6 +118,16 @@ def test_exported_files_are_shown(
         assert "1.50 to 2.50" in text
 
 
+def test_the_page_says_whether_fine_tuning_was_kept(tmp_path: Path, made: SimpleNamespace) -> None:
+    """Of a whole job it is not seen in the stages when the start was better."""
+    tuned = {"kept": False, "why": "no epoch was better than the start on 10 held-out inputs"}
+    job = {"asked": {}, "output": "small.keras", "done": True, "finetune": tuned}
+
+    page = render(told(tmp_path, made.record(compress=job)), "html")
+
+    assert "<dd>not kept: no epoch was better than the start on 10 held-out inputs</dd>" in page
+
+
 def test_a_model_card_has_its_front_matter(tmp_path: Path, made: SimpleNamespace) -> None:
     """What the Hub reads stands between two lines of dashes; names of strangers stay strings there."""
     yaml = pytest.importorskip("yaml")

@@ -111,9 +111,7 @@ def _continued(problem: Problem, ranks: Sequence[int], imitation: Imitation) -> 
         for way, (current, bias) in enumerate(paths):
             here = replace(problem, kernel=current, bias=bias)
             start = whitened.regression(here, imitation.moments, [step])[step]
-            found_here = imitation.nearest(
-                _head(start), ITERATIONS, way, passing=step not in ranks
-            )
+            found_here = imitation.nearest(_head(start), ITERATIONS, way, passing=step not in ranks)
             nearest.append(found_here)
             first, second, added = nearest[-1][0]
             paths[way] = (first @ second, added if has_bias else None)
