@@ -176,6 +176,9 @@ def _keras_package(node: _Node) -> str | None:
     module = node.get("module")
     top, *parts = module.split(".") if isinstance(module, str) else [""]
     inner = [part for part in parts if part not in ("src", "api", "legacy", "_legacy")]
+    if inner[:3] == ["backend", "torch", "optimizers"]:
+        # Under PyTorch an optimizer of Keras says that it is from here.
+        return "optimizers"
     return None if top != "keras" else inner[0] if inner else ""
 
 

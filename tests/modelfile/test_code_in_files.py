@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,30 @@ def test_the_walk_over_a_config_is_linear(examples: Path, kinds: Any, tmp_path: 
     kinds.write_layer(examples / "digits_cnn.keras", tmp_path / "big.keras", layer)
 
     assert json.dumps(open_for_keras(tmp_path / "big.keras").config)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "held"),
+    [
+        ("keras.src.backend.torch.optimizers.torch_adam", "Adam", False),
+        ("keras.src.backend.torch.optimizers.torch_adam", "torch", True),
+        ("keras.src.backend.torch.core", "Adam", True),
+    ],
+)
+def test_optimizers_under_pytorch(
+    module: str, name: str, held: bool, examples: Path, tmp_path: Path
+) -> None:
+    """They say that they are from Keras' own files for PyTorch; nothing else from there passes."""
+    with zipfile.ZipFile(examples / "digits_cnn.keras") as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    config = json.loads(members["config.json"])
+    config["compile_config"]["optimizer"] = {
+        "module": module, "class_name": name, "config": {}, "registered_name": name,
+    }  # fmt: skip
+    members["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(tmp_path / "torch.keras", "w") as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+
+    with pytest.raises(TrainingError) if held else contextlib.nullcontext():
+        check_loadable(open_model(tmp_path / "torch.keras"))

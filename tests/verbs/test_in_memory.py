@@ -291,3 +291,30 @@ def test_no_warnings_of_retracing(classifier: Any, caplog: pytest.LogCaptureFixt
         assert "retracing" in caplog.text
     finally:
         logger.removeHandler(caplog.handler)
+
+
+def test_a_whole_network_with_layers_of_ones_own() -> None:
+    """Copies that are made on the way, with layers narrowed, are the caller's own, too."""
+
+    class Doubling(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return 2 * x
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return shape
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([
+        keras.Input((12,)), Doubling(), keras.layers.Dense(40, activation="relu", name="wide"),
+        keras.layers.Dense(30, activation="relu"), keras.layers.Dense(6, activation="softmax"),
+    ])  # fmt: skip
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(INPUTS, LABELS, epochs=5, verbose=0)
+
+    result = lrcompress.factorize(
+        model, layers="all", reduction=0.6, dataset=ARRAYS, scaling="as-is"
+    )
+
+    assert "units" in {layer.form for layer in result.layers}
+    assert result.parameters_after <= 0.4 * result.parameters_before
+    assert isinstance(result.model.layers[0], Doubling)

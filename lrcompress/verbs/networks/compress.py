@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,14 @@ from lrcompress.compression.network import (
 from lrcompress.compression.run import Ready, write_result
 from lrcompress.errors import LRCompressError, RankError, in_place_of
 from lrcompress.events import before_keras, remark
-from lrcompress.modelfile import ModelFile, Written, check_loadable, write_changed
+from lrcompress.modelfile import (
+    ModelFile,
+    Written,
+    check_loadable,
+    made_of,
+    model_of,
+    write_changed,
+)
 from lrcompress.records.network import Inputs
 from lrcompress.records.results import FactorizeResult
 
@@ -144,7 +152,11 @@ def _asked(request: Request) -> NetworkRequest:
 def _written(
     source: Source, request: Request, convert: Convert, asked: NetworkRequest, given: Given
 ) -> FactorizeResult:
-    with tempfile.TemporaryDirectory() as folder:
+    live = model_of(source.model.path)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        nullcontext() if live is None else made_of(live, Path(folder)),
+    ):
 
         def work() -> Ready:
             is_default = _asked(request).budget is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from lrcompress.compression.changed import curves
 from lrcompress.compression.network import NetworkRequest, look, undone
 from lrcompress.errors import in_place_of
-from lrcompress.modelfile import ModelFile
+from lrcompress.modelfile import ModelFile, made_of, model_of
 from lrcompress.records.network import Inputs
 from lrcompress.records.results import Shown
 from lrcompress.verbs.context import DataSource, open_live
@@ -69,7 +70,11 @@ def sweep_network(
         given = Given("data set", observe, used, live.described(used))
     elif synthetic:
         given = synthetic_networks(opened, seed)
-    with tempfile.TemporaryDirectory() as folder:
+    own = model_of(opened.path)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        nullcontext() if own is None else made_of(own, Path(folder)),
+    ):
         model, asked, said = undone(opened, NetworkRequest(words), given.observe, Path(folder))
         with in_place_of(model.path, opened.path):
             found, kept = look(model, asked.layers, given.observe)
