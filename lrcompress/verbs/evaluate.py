@@ -21,9 +21,9 @@ class EvaluateResult(Shown):
     Attributes:
         model: The file, or the name of a model in memory.
         samples: Number of predictions, without those of weight 0.
-        measure: What the model is measured by: ``error_rate`` (top-1, in percent), ``binary_error``
-            (of multi-label models, in percent), ``rmse`` (in the labels' unit), or
-            ``outputs`` where it has several.
+        measure: What the model is measured by: ``error_rate`` (top-1, in percent), ``perplexity`` (of a
+            language model), ``binary_error`` (of multi-label models, in percent), ``rmse`` (in the labels'
+            unit), or ``outputs`` where it has several.
         value: That figure; for several outputs the loss.
         loss: Mean cross-entropy in nats, or mean squared error; the sum over several outputs.
         figures: All that was measured, by name; for several outputs ``outputs`` holds the figures

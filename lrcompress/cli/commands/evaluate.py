@@ -21,9 +21,10 @@ from lrcompress.reporting.words import beside, chance, change, count, padding, r
 def command(models: tuple[Path, ...], **options: Any) -> Answer:  # noqa: ANN401
     """Measure the test error of each MODEL, with a 95 % interval.
 
-    Top-1 error for classes, and top-5 from 100 classes up; balanced error where a class is rare;
-    binary error and AUC for multi-label models; RMSE for regression. Several models are compared with
-    the first, paired on the same samples (McNemar's test for top-1 errors).
+    Top-1 error for classes, top-5 error and perplexity too from 100 classes up, and perplexity first where
+    these stand at each step of a sequence; balanced error where a class is rare; binary error and AUC for
+    multi-label models; RMSE for regression. Several models are compared with the first, paired on the same
+    samples (McNemar's test for top-1 errors).
 
     \b
     Example:
