@@ -36,11 +36,17 @@ def stages(folder: str) -> str:
     rows = first_page.stages()
     first, last = rows[0], rows[-1]
     words = " ".join(document["job"]["command"])
+    lost = last["difference"]
+    interval = (
+        f"{lost['difference']:+.2f} points, 95 % interval {lost['low']:+.2f} to {lost['high']:+.2f}"
+    )
+    if lost["low"] <= 0 <= lost["high"]:
+        interval += ", no measurable difference"
     return f"""![{picture.alt}]({folder}figures/{picture.name}.svg)
 
 {document["network"]}, by one command: `{words}`.
-From {_kilobytes(first)} to **{_kilobytes(last)}**, test error {first["error"]["error_rate"]:.2f} % to {last["error"]["error_rate"]:.2f} %, one image \
-in {_micro(first)} to {_micro(last)}; {document["job"]["cpu_seconds"]:.0f} s of CPU time.
+From {_kilobytes(first)} to **{_kilobytes(last)}**, test error {first["error"]["error_rate"]:.2f} % to {last["error"]["error_rate"]:.2f} %
+({interval}), one image in {_micro(first)} to {_micro(last)}; {document["job"]["cpu_seconds"]:.0f} s of CPU time. \
 All four are LiteRT files on {document["cores"]} CPU cores, measured on all {first["error"]["samples"]:,} test images."""
 
 

@@ -40,6 +40,7 @@ LONGEST = (
     "test_pages.py",
     "test_crash_safety.py",
     "test_shell.py",
+    "test_site.py",
 )
 
 
