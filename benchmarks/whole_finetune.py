@@ -7,7 +7,7 @@ anybody would call it, without labels unless `--labels` is given, on all trainin
 The networks and their data are those of whole_network.py, and are looked for as there. Results go to
 benchmarks/results/whole-finetune.json, one entry a goal, seed and way.
 
-All goals take about an hour on two cores; seconds of the processor count where others work too.
+All goals take about half an hour on two quiet cores; seconds of the processor count where others work too.
 """
 
 from __future__ import annotations
