@@ -21,12 +21,10 @@ class LowRankCallback(keras.callbacks.Callback):  # type: ignore[misc]  # keras 
     squares of all, and ``lowrank_share``, which part of the watched layers' weights is left where each has the
     rank that it allows, if that saves anything. Put it before loggers such as `CSVLogger`. Matrices are those that
     `factorize` with ``layers="all"`` splits: of a convolution (window x inputs, outputs), of a recurrent layer its
-    input kernel. Where the data are, only `sweep` knows what a rank costs.
+    input kernel. What a rank costs on data, `sweep` measures.
 
-        >>> watch = LowRankCallback()  # doctest: +SKIP
-        >>> model.fit(x, y, epochs=5, callbacks=[watch])  # doctest: +SKIP
-        >>> [epoch["ranks"]["dense"] for epoch in watch.history]  # doctest: +SKIP
-        [61, 48, 40, 35, 33]
+    ``watch = LowRankCallback()`` goes to ``fit(..., callbacks=[watch])``; then ``watch.history[-1]["ranks"]`` has the
+    ranks after the last epoch.
 
     Attributes:
         history: One entry for each epoch that was looked at: ``epoch``, from 0; ``ranks`` by path of the layer;
@@ -42,7 +40,7 @@ class LowRankCallback(keras.callbacks.Callback):  # type: ignore[misc]  # keras 
         Args:
             energy: The share to keep, above 0 and at most 1.
             layers: Names, or paths ``outer/name`` in nested models; default all of a kind that has a matrix.
-            every: Look after every so many epochs, and before the first.
+            every: Look after every so many epochs.
 
         Raises:
             RankError: If there is no such share.
