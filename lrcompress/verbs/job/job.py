@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SHARES = (0.1, 0.2, 0.3)
 # How often the layers are chosen anew, for a file of a size that Keras has written.
 _FITTINGS = 3
+# What training adds to a file: an optimizer that has counted its steps.
+_STORED = 2_048
 # Why it does not, by the code of the error.
 GIVE_WAY = {
     "max_drop_unreachable": "is kept by no smaller layers on held-out data, before fine-tuning",
@@ -52,12 +54,14 @@ class Job:
     warnings: list[str] = dataclasses.field(default_factory=list)
     steps: list[str] = dataclasses.field(default_factory=list)
     why: str = ""
+    goes_on: bool = False
 
     def done(self, budgets: dict[str, Any]) -> CompressResult:
         """Do what is missing of the job, and return what it came to."""
         exported, report = self._places()
         record = None if self.overwrite else self._unfinished()
-        self._check(exported, report, goes_on=record is not None)
+        self.goes_on = record is not None
+        self._check(exported, report)
         trains = self.given["dataset"] is not None and self.epochs != 0
         self.steps = ["layers", *["fine-tuning"] * trains, *["export"] * bool(exported), "report"]
         if record is None:
@@ -114,12 +118,13 @@ class Job:
         is_same = runs.intact(self.opened.path, original) and record.stage_of(self.output)
         return record if is_same else None
 
-    def _check(self, exported: Path | None, report: Path, *, goes_on: bool) -> None:
+    def _check(self, exported: Path | None, report: Path) -> None:
         """Refuse outputs that are there before any work is done."""
+        replaces = self.overwrite or self.goes_on
         for place in (self.output, report, exported):
-            if place is None or (place.is_dir() and (self.overwrite or goes_on)):
+            if place is None or (place.is_dir() and replaces):
                 continue
-            check_output(place, inputs=(self.opened.path,), overwrite=self.overwrite or goes_on)
+            check_output(place, inputs=(self.opened.path,), overwrite=replaces)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
@@ -173,7 +178,7 @@ class Job:
                 storing.save_model(
                     storing.load_model(self.output), saved, origin, compiled=compiled
                 )
-                over = saved.stat().st_size - asked
+                over = saved.stat().st_size + _STORED - asked
             # What cannot be reached is as small as it gets by now.
             if over <= 0 or self.output.stat().st_size > most or over >= most:
                 break
@@ -206,9 +211,8 @@ class Job:
         from lrcompress.verbs.finetune import finetune
 
         tuned = names.made_of(self.output, names.FINETUNED)
-        # What is left of an unfinished run is of this very job, or of none.
-        unfinished = names.beside(tuned, names.CHECKPOINT)
-        resume = unfinished.exists() and not self.overwrite
+        # What is left of an unfinished run is of this very job only where that goes on.
+        resume = self.goes_on and names.beside(tuned, names.CHECKPOINT).exists()
         try:
             found = finetune(
                 self.output, run=record.path, epochs=self.epochs, output=tuned, resume=resume,
