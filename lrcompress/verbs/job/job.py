@@ -29,6 +29,8 @@ SHARES = (0.1, 0.2, 0.3)
 _FITTINGS = 3
 # What training adds to a file: an optimizer that has counted its steps.
 _STORED = 2_048
+# Layers give way to what Keras adds to a file up to this share of it; beyond, training is not worth them.
+_MOST_ROOM = 0.1
 # Why it does not, by the code of the error.
 GIVE_WAY = {
     "max_drop_unreachable": "is kept by no smaller layers on held-out data, before fine-tuning",
@@ -136,7 +138,13 @@ class Job:
 
     def _factorized(self, budgets: dict[str, Any]) -> runs.RunRecord:
         """Make the layers smaller; a default that saves nothing gives way to more."""
-        result, why = self._within(budgets), ""
+        from lrcompress.verbs.networks.compress import CAUTIOUS
+
+        # By the weights alone a share of the parameters is safer than an energy that gives way to all layers.
+        name, value = CAUTIOUS
+        cautious: dict[str, Any] = {name: value} if self.given["dataset"] is None else {}
+        result, why = self._within(budgets or cautious), ""
+        is_default = not budgets and result is not None
         for share in () if budgets else SHARES:
             if result is not None and (result.network is None or not _is_larger(result)):
                 break
@@ -161,6 +169,8 @@ class Job:
                 "done": False,
                 "finetune": None,
             }
+            if is_default and not why:
+                record.document["network"]["budget"]["default"] = True
             record.document["warnings"] = [*record.document["warnings"], *self.warnings]
         return record
 
@@ -180,8 +190,11 @@ class Job:
                 )
                 over = saved.stat().st_size + _STORED - asked
             # What cannot be reached is as small as it gets by now.
-            if over <= 0 or self.output.stat().st_size > most or over >= most:
+            if over <= 0 or self.output.stat().st_size > most:
                 break
+            if over > _MOST_ROOM * asked:
+                why = f"as Keras writes it the trained file would be {over:,} bytes larger than asked for"
+                return decide(record, {"kept": False, "why": why})
             most -= over
             self.overwrite = True
             record = self._factorized({"target_size": most})
