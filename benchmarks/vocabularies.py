@@ -5,8 +5,9 @@
 
 Three networks on books.txt.gz of that folder: the language model of examples/language_model.py with
 10,000 and with 30,000 words, and a recommender: which of 10,000 words come in the rest of a
-paragraph whose first 30 are known, a sigmoid for each. Each is trained once and kept in --work (the language
-models take half an hour and an hour on two cores; `--network` takes some). Each factorization is a
+paragraph whose first 30 are known, a sigmoid for each; the 200 commonest would be no news. Each is
+trained once and kept in --work (the language models take half an hour and an hour on two cores;
+`--network` takes some). Each factorization is a
 process of its own, with whatever it takes to calibrate and to choose.
 """
 
@@ -50,6 +51,8 @@ SHARES = (0.40, 0.54, 0.68)
 METHODS = ("whitened", "weighted", "auto")
 # Words of a paragraph that are known, and how many paragraphs more make one of test data.
 KNOWN, TEST_EVERY = 30, 20
+# Words so common that nobody would recommend them.
+COMMON = 200
 
 
 def language_model(folder: Path, text: Path, size: Any) -> None:  # noqa: ANN401  # the example's
@@ -65,18 +68,18 @@ def recommender(folder: Path, text: Path, size: Any) -> None:  # noqa: ANN401
     """Train a network that tells which words are still to come, and write its data."""
     paragraphs = re.split(r"\r?\n\r?\n", gzip.decompress(text.read_bytes()).decode("utf-8").lower())
     parts = [words for part in paragraphs if len(words := example.WORD.findall(part)) > 2 * KNOWN]
-    vocabulary = example.make_vocabulary(example.read_words(text), size.vocabulary)
+    vocabulary = example.make_vocabulary(example.read_words(text), size.vocabulary + COMMON)
     numbers = {word: number for number, word in enumerate(vocabulary)}
     x = np.array([[numbers.get(w, 0) for w in words[:KNOWN]] for words in parts], np.int32)
     y = np.zeros((len(parts), size.vocabulary), np.bool_)
     for row, words in zip(y, parts, strict=True):
-        row[[numbers[w] for w in words[KNOWN:] if w in numbers]] = True
+        row[[numbers[w] - COMMON for w in words[KNOWN:] if numbers.get(w, 0) >= COMMON]] = True
     test = np.arange(len(x)) % TEST_EVERY == 0
     data = {"x_train": x[~test], "y_train": y[~test], "x_test": x[test], "y_test": y[test]}
     model = keras.Sequential(
         [
             keras.Input((KNOWN,), dtype="int32"),
-            keras.layers.Embedding(size.vocabulary, size.embedding),
+            keras.layers.Embedding(len(vocabulary), size.embedding),
             keras.layers.GlobalAveragePooling1D(),
             keras.layers.Dense(size.units, "relu"),
             keras.layers.Dropout(size.dropout),

@@ -16,7 +16,7 @@ from lrcompress.errors import RankError
 from lrcompress.live.activations import inputs_of, layer_inputs, samples_for
 from lrcompress.live.network import Networks
 from lrcompress.live.outputs import outputs_of, reached_by
-from lrcompress.live.predict import left_out
+from lrcompress.live.predict import left_out, outputs_each
 from lrcompress.live.prepare import Prepared, countable
 from lrcompress.live.trial import NetworkTrial
 from lrcompress.lowrank import learns_from, most_inputs
@@ -25,6 +25,8 @@ from lrcompress.modelfile import ModelFile, read_bias, read_kernel
 
 # Of a whole network: more calibration inputs gain little; to rank candidates by, fewer do.
 NETWORK_SAMPLES, JUDGES = 3_000, 1_000
+# Outputs of those that judge, which every trial computes anew; samples that judge however many they give.
+JUDGED, FEWEST_JUDGES = 2**26, 100
 # Moments of a few thousand inputs are all that the closed forms need.
 SAMPLES = 5_000
 
@@ -86,11 +88,9 @@ class LiveModel:
         split, scaling = self.data.split, self.data.scaling
         some = evenly(split.x_train, self.samples or NETWORK_SAMPLES)
         found = count(split.x_val)
-        judges = (
-            np.arange(found)
-            if counts
-            else np.arange(min(JUDGES, found)) * found // min(JUDGES, found)
-        )
+        fewer = max(JUDGED // outputs_each(self.keras_model, split.x_val), FEWEST_JUDGES)
+        most = min(found, JUDGES, fewer)
+        judges = np.arange(found) if counts else np.arange(most) * found // most
         return Networks(
             scaling(some), scaling(take(split.x_val, judges)), take(split.y_val, judges),
             None if split.w_val is None else split.w_val[judges],

@@ -12,6 +12,8 @@ from lrcompress.measure.scores import is_softmax, log_sums
 
 # Probabilities below this are not told apart from 0.
 SMALLEST = 1e-30
+# So many probabilities are many.
+MANY = 1_000
 
 
 def from_logits(old: NDArray[np.float32], new: NDArray[np.float32], ending: str) -> float:
@@ -39,13 +41,15 @@ def from_logits(old: NDArray[np.float32], new: NDArray[np.float32], ending: str)
 
 def from_outputs(old: NDArray[np.float32], new: NDArray[np.float32], *, is_logits: bool) -> float:
     """Return the divergence of probabilities, (k, n), summed over k; of others the mean squared errors of each."""
-    before, after = old.astype(np.float64), new.astype(np.float64)
+    # Of many probabilities float32 tells the logarithms well enough, in a quarter of the time.
+    wide: Any = np.float32 if old.shape[-1] >= MANY and not is_logits else np.float64
+    before, after = old.astype(wide, copy=False), new.astype(wide, copy=False)
     if is_logits:
         return float(np.square(before - after).mean(axis=-1).sum())
     divergence = _divergence(before, after)
     if not is_softmax(old):
         divergence += _divergence(1 - before, 1 - after)
-    return float(divergence.sum())
+    return float(divergence.sum(dtype=np.float64))
 
 
 def spread_of(parts: Sequence[NDArray[np.float32]]) -> float:
@@ -55,6 +59,6 @@ def spread_of(parts: Sequence[NDArray[np.float32]]) -> float:
     return float(sum(np.square(part - mean).mean(axis=-1).sum() for part in parts) / rows)
 
 
-def _divergence(old: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[Any]:
+def _divergence(old: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
     logs = np.log(np.maximum(old, SMALLEST)) - np.log(np.maximum(new, SMALLEST))
     return np.asarray(old * logs)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lrcompress.data.dataset import Dataset
-from lrcompress.live import predict, trial
+from lrcompress.live import calibration, predict, trial
 from lrcompress.live.activations import FEWEST_SAMPLES, layer_inputs, samples_for
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import hold_out
@@ -171,3 +171,20 @@ def test_a_trial_holds_some_of_the_outputs(
     assert found.evaluation is not None and whole.evaluation is not None
     assert found.evaluation.loss == pytest.approx(whole.evaluation.loss, rel=1e-6)
     np.testing.assert_array_equal(found.wrong, whole.wrong)
+
+
+def test_few_judge_where_each_has_many_outputs(
+    language_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every trial of a whole network computes all of their outputs anew; all judge where decisions are counted."""
+    x, y = np.random.default_rng(0).integers(0, WORDS, (2, 300, STEPS))
+    data = prepare(Dataset("text", "text.npz", x, y, x, y), language_model)
+    live: Any = calibration.LiveModel(language_model, data, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(calibration, "JUDGED", 7 * STEPS * WORDS)
+    monkeypatch.setattr(calibration, "FEWEST_JUDGES", 1)
+
+    few, _ = live.network(counts=False)
+    every, _ = live.network(counts=True)
+
+    assert len(few.judge) == len(few.labels) == 7
+    assert len(every.judge) == len(data.split.x_val) == 30

@@ -76,7 +76,7 @@ def with_data(
     by_errors = budget[0] in RULES and RULES[budget[0]].by_errors
     if by_errors:
         live.check_drop(None, str(live.data.description["name"]), budget[0])
-    observe, used = live.network(counts=by_errors)
+    observe, used = live.network(counts=budget[0] == "max_drop")
     given = Given("data set", observe, used, live.described(used))
     return _written(source, request, convert, replace(asked, budget=budget), given)
 
