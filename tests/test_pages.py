@@ -42,6 +42,8 @@ def set_up(folder: Path, block: str, examples: Path, run: Callable[..., Result])
         shutil.copy(examples / "digits_cnn.keras", folder / "model.keras")
     if "factorize" not in block:
         assert run("factorize", "model.h5", "--rank", "4", "--dataset", "mnist").exit_code == 0
+    if "data.npz" in block:
+        shutil.copy(folder.parent / "mnist.npz", folder / "data.npz")
     (folder / "compare-mnist").mkdir()
     shutil.copy(
         ROOT / "benchmarks" / "results" / "compare-mnist.json",
@@ -62,9 +64,9 @@ def test_blocks_of_a_page_run(
 ) -> None:
     """Each block runs in a folder of its own, line by line, and every line succeeds."""
     ran = 0
-    if page.name == "export.md":
+    if page.name in ("export.md", "compress.md"):
         for package in ("ai_edge_litert", "onnxruntime", "tf2onnx"):
-            pytest.importorskip(package, reason="the page is on the extra `export`")
+            pytest.importorskip(package, reason="the page exports")
     for number, (language, block) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8"))):
         if "pip install" in block:
             continue  # CI runs these two by themselves.
