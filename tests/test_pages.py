@@ -44,6 +44,12 @@ def set_up(folder: Path, block: str, examples: Path, run: Callable[..., Result])
         assert run("factorize", "model.h5", "--rank", "4", "--dataset", "mnist").exit_code == 0
     if "data.npz" in block:
         shutil.copy(folder.parent / "mnist.npz", folder / "data.npz")
+    if "--architecture model.json" in block:
+        import keras
+
+        model = keras.saving.load_model("model.keras")
+        model.save_weights("model.weights.h5")
+        Path("model.json").write_text(model.to_json(), encoding="utf-8")
     (folder / "compare-mnist").mkdir()
     shutil.copy(
         ROOT / "benchmarks" / "results" / "compare-mnist.json",
