@@ -1,6 +1,6 @@
 # lrcompress on the CPU. On ARM: --build-arg ENGINE=tensorflow
 #   docker build -t lrcompress .
-#   docker run --rm -v "$PWD:/work" -u "$(id -u):$(id -g)" lrcompress compress model.h5
+#   docker run --rm -v "$PWD:/models" -u "$(id -u):$(id -g)" lrcompress compress model.h5
 FROM python:3.12-slim
 ARG ENGINE=tensorflow-cpu
 WORKDIR /src
@@ -13,5 +13,5 @@ COPY lrcompress lrcompress
 RUN python -m pip install --no-cache-dir --no-deps .
 # Whoever runs it may have no home here.
 ENV KERAS_HOME=/tmp/keras MPLCONFIGDIR=/tmp/matplotlib TF_CPP_MIN_LOG_LEVEL=3
-WORKDIR /work
+WORKDIR /models
 ENTRYPOINT ["lrcompress"]
