@@ -27,8 +27,8 @@ DAMPINGS = (2.0, 0.7, 0.2, 0.07, 0.02)
 GAIN = 1e-3
 # Lengths of a step that are tried.
 LENGTHS = (1.0, 0.5, 0.25)
-# Of conjugate gradients: the damped problem is near its preconditioner, more steps gain more.
-ITERATIONS = 3
+# Of conjugate gradients: one step of a language model gained 0.22 % of perplexity by three, 0.32 % by eight.
+ITERATIONS = 8
 # Inputs x classes that tell the curvature (at an eighth, steps led a language model astray); inputs,
 # at least, for each column of B; and outputs that these may come to.
 CURVED, LEAST_CURVED, MOST_CURVED = 2**27, 16, 2**28
