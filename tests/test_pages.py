@@ -88,7 +88,7 @@ def test_blocks_of_a_page_run(
             if language == "console" and not line.startswith("$ "):
                 continue
             ran += run_line(line.removeprefix("$ "), run)
-    assert ran or page.name == "comparing.md"
+    assert ran or page.name in ("comparing.md", "install.md")
 
 
 def run_line(line: str, run: Callable[..., Result]) -> bool:

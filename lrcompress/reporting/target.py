@@ -41,10 +41,10 @@ def _asked(story: dict[str, Any]) -> tuple[str | None, Any, bool]:
     if budget:
         return budget["name"], budget["value"], bool(budget.get("default"))
     choices = [layer.get("rank_choice") or {} for layer in story["layers"]]
-    rules = {(c.get("rule"), c.get("asked")) for c in choices if c.get("rule")}
-    if len(rules) != 1:
+    rules = [(c.get("rule"), c.get("asked")) for c in choices if c.get("rule")]
+    if not rules or any(one != rules[0] for one in rules):
         return None, None, False
-    (rule, value), of_kernel = rules.pop(), "kernel "
+    (rule, value), of_kernel = rules[0], "kernel "
     name = {"reduction": f"{of_kernel}reduction"}.get(str(rule), str(rule))
     return name, value, any(c.get("default") for c in choices)
 

@@ -73,14 +73,14 @@ def test_parts_by_their_usual_names(draw: Draw, tmp_path: Path, train: str, test
     assert found["y_test"].tolist() == [0, 1, 2]
 
 
-def test_without_pillow_the_extra_is_named(
+def test_without_pillow_the_package_is_named(
     draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Images need a package that not everybody has."""
     draw("ant/0.png")
     monkeypatch.setitem(sys.modules, "PIL", None)
 
-    with pytest.raises(MissingExtraError, match=r"lrcompress\[images\]"):
+    with pytest.raises(MissingExtraError, match="pip install pillow"):
         load(str(tmp_path))
 
 

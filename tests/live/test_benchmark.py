@@ -170,7 +170,7 @@ def test_the_last_run_is_timed_and_its_report_tells(
     assert "speed: Whole model" in run("report").stdout
     assert "### Speed" in run("report", "--format", "markdown").stdout
     page = run("report", "--format", "html").stdout
-    assert 'id="latency-title"' in page
+    assert 'id="speed-title"' in page
 
 
 def test_models_that_take_other_inputs_are_refused(

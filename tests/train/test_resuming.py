@@ -152,7 +152,7 @@ def test_control_c_keeps_the_best_so_far(
     assert broken.exit_code == 1
     assert (found["stopped"], found["epochs_done"], len(found["history"])) == ("interrupted", 1, 2)
     # It may always be said, also where there is nothing yet to go on with.
-    assert "no unfinished run (tuned.checkpoint.npz): began anew" in broken.stderr
+    assert "no unfinished run (tuned.checkpoint.npz): started from the beginning" in broken.stderr
     assert "Interrupted in epoch 2 of 3; kept the best so far" in broken.stderr
     assert record["finetune"][-1]["stopped"] == "interrupted"
     assert inspected["parameters"] > 0
@@ -187,7 +187,7 @@ def test_what_lies_there_is_refused_before_keras_starts(
     started: list[bool] = []
 
     hook = listening(before_keras=lambda: started.append(True))
-    with pytest.raises(OutputError, match="--resume to go on") as refused, hook:
+    with pytest.raises(OutputError, match="--resume to continue") as refused, hook:
         lrcompress.finetune(**digits_run)
     with pytest.raises(TrainingError, match="delete it") as unreadable:
         lrcompress.finetune(**digits_run, resume=True)

@@ -266,7 +266,7 @@ def test_only_a_saved_model_is_replaced(stranger: str | None, tmp_path: Path) ->
     if stranger is not None:
         (folder / stranger).parent.mkdir(exist_ok=True)
         (folder / stranger).write_text("mine")
-        with pytest.raises(OutputError, match="no part of a SavedModel"):
+        with pytest.raises(OutputError, match="not part of a SavedModel"):
             check_output_folder(folder, beside_saved_model, overwrite=True)
         return
     with replacing_folder(folder, beside_saved_model, overwrite=True) as new:

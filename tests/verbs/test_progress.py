@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,9 @@ def test_a_log_gets_whole_lines(
 ) -> None:
     """Where nothing can be drawn over."""
     monkeypatch.setattr(line, "LOG_SECONDS", 0.0)
+    monkeypatch.delitem(
+        sys.modules, "ipykernel", raising=False
+    )  # another test may have run one here
 
     lrcompress.factorize(
         examples / "digits_cnn.h5", layers="all", reduction=0.3, synthetic=False, progress=True,

@@ -172,7 +172,7 @@ def test_sharded_weights_have_their_own_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
-        (["compress", "m.h5"], 2, "'factorize'"),
+        (["decompose", "m.h5"], 2, "'factorize'"),
         (["factorize", "{}", "--layers", "dens"], 1, "Did you mean 'dense'?"),
         (["factorize", "{}", "--layers", "all", "--synthetic", "off"], 2, "say 'no'"),
         (["help"], 0, "Commands"),

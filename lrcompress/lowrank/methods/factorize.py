@@ -14,7 +14,7 @@ from lrcompress.lowrank.methods.problem import Problem
 from lrcompress.lowrank.refinement.room import check_room
 from lrcompress.lowrank.svd import check_has_rank
 
-# Losses that differ by less are equal: float32 rounds so, and each engine its own way.
+# Losses that differ by less, or by less of the larger, are equal: sums of float32 logits round so.
 ROUNDING = 1e-6
 
 
@@ -71,12 +71,12 @@ def better(
     found: Mapping[int, Factors], simple: Mapping[int, Factors], problem: Problem
 ) -> dict[int, Factors]:
     """Return at each rank the factors that are nearer to the original on the inputs held out."""
-    return {
-        rank: factors
-        if loss_of(factors, problem) < (1 - ROUNDING) * loss_of(simple[rank], problem)
-        else simple[rank]
-        for rank, factors in found.items()
-    }
+    chosen = {}
+    for rank, factors in found.items():
+        least = loss_of(simple[rank], problem)
+        gains = loss_of(factors, problem) < least - ROUNDING * max(least, 1.0)
+        chosen[rank] = factors if gains else simple[rank]
+    return chosen
 
 
 def loss_of(factors: Factors, problem: Problem) -> float:
