@@ -28,7 +28,7 @@ def target_of(story: dict[str, Any]) -> dict[str, Any] | None:
     """
     name, value, is_default = _asked(story)
     result = result_of(story)
-    if name is None or value is None or result is None:
+    if name is None or not isinstance(value, (int, float)) or result is None:
         return None
     asked, reached, met = _compared(story, result, name, value)
     default = " (the default)" if is_default else ""
