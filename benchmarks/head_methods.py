@@ -3,9 +3,9 @@
     git worktree add OLD b04b9be
     python benchmarks/head_methods.py --before OLD --output benchmarks/results/head-methods.json
 
-Takes about ten minutes on two idle cores; `--before` adds five for what `refined` and `whitened` were, in
-turns with what they are. Each measurement is a fresh process. The heads are drawn: a normal kernel, inputs
-of unequal variance after a relu, biases by Zipf's law, as of words.
+Takes about ten minutes on two idle cores; `--before` adds a quarter of an hour or more for what `refined` and
+`whitened` were, in turns with what they are. Each measurement is a fresh process.
+The heads are drawn: a normal kernel, inputs of unequal variance after a relu, biases by Zipf's law, as of words.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ def main() -> None:
         "python",
         "benchmarks/head_methods.py",
         *(["--before", "OLD"] if arguments.before else []),
+        *(["--classes", *map(str, arguments.classes)] if arguments.classes else []),
     ]
     document: dict[str, Any] = {
         "command": command,

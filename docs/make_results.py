@@ -1009,6 +1009,33 @@ factorization is a process of its own: loading, calibration and choice are in it
 {table(columns, rows)}"""
 
 
+def head_methods(name: str) -> str:
+    """Return what the methods for large heads cost, and how near they come on fresh inputs."""
+    document = read(name)
+    rows = []
+    for case in document["cases"]:
+        (m, n), title = case["kernel"], f"rank {case['rank']}, {case['inputs']:,} inputs"
+        title = f"{m} x {n:,}, {title}"
+        for when, method in dict.fromkeys((row["when"], row["method"]) for row in case["rows"]):
+            found = [row for row in case["rows"] if (row["when"], row["method"]) == (when, method)]
+            means = [
+                sum(row[key] for row in found) / len(found)
+                for key in ("fresh_kl", "seconds", "cpu_seconds", "peak_megabytes")
+            ]
+            rows.append([
+                title, f"`{method}`{' before' if when == 'before' else ''}", f"{means[0]:.4f}",
+                f"{means[1]:.1f}", f"{means[2]:.1f}", f"{means[3]:,.0f}", str(len(found)),
+            ])  # fmt: skip
+            title = ""
+    columns = ["head", "method", "KL on fresh inputs", "seconds", "CPU seconds", "peak MB", "seeds"]
+    return f"""## Large heads: the methods
+
+{made(document, name)}: drawn heads whose classes are as frequent as words, each factorization a process of its own, means over the seeds;
+the KL is to the original's outputs, on inputs that nothing was fitted to. {document["cores"]} cores.
+
+{table(columns, rows)}"""
+
+
 def large_heads(name: str) -> str:
     """Return time and memory of the commands on large heads."""
     document = read(name)
@@ -1073,6 +1100,7 @@ How other people's model files fare is on a page of its own: [compatibility](com
         each("compare-*.json", comparison),
         language_model(),
         each("vocabularies.json", vocabularies),
+        each("head-methods.json", head_methods),
         each("large-heads.json", large_heads),
         each("head-speed.json", head_speed),
         each("scratch-*.json", scratch_table),
