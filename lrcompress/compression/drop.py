@@ -54,7 +54,7 @@ class MaxDrop:
     """The smallest ranks that lose at most some points."""
 
     name, by_errors = "max_drop", True
-    # The last digits and the unit of what is lost, and the unit in words.
+    # The unit of what is lost, behind a figure and in words.
     unit, of = " pt", "percentage points"
 
     def check(self, value: float) -> None:

@@ -46,9 +46,8 @@ def test_a_log_gets_whole_lines(
 ) -> None:
     """Where nothing can be drawn over."""
     monkeypatch.setattr(line, "LOG_SECONDS", 0.0)
-    monkeypatch.delitem(
-        sys.modules, "ipykernel", raising=False
-    )  # another test may have run one here
+    # Another test may have run a notebook in this process.
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
 
     lrcompress.factorize(
         examples / "digits_cnn.h5", layers="all", reduction=0.3, synthetic=False, progress=True,

@@ -53,7 +53,6 @@ class Job:
     quietly: Callable[[], AbstractContextManager[None]]
     asked: dict[str, Any]
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-    warnings: list[str] = dataclasses.field(default_factory=list)
     steps: list[str] = dataclasses.field(default_factory=list)
     why: str = ""
     goes_on: bool = False
@@ -154,8 +153,9 @@ class Job:
         if result is None:
             msg = f"{self.opened.path} has no layer that can be made smaller: {self.why}"
             raise RankError(msg, code="nothing_to_gain")
+        warnings = []
         if why and result.network is not None and result.network.budget is not None:
-            self.warnings.append(
+            warnings.append(
                 f"The default {why}: {100 * result.network.budget['value']:g} % of the parameters were to be saved "
                 "instead, which may be too much."
             )
@@ -171,7 +171,7 @@ class Job:
             }
             if is_default and not why:
                 record.document["network"]["budget"]["default"] = True
-            record.document["warnings"] = [*record.document["warnings"], *self.warnings]
+            record.document["warnings"] = [*record.document["warnings"], *warnings]
         return record
 
     def _with_room(self, record: runs.RunRecord, budgets: dict[str, Any]) -> runs.RunRecord:
@@ -233,7 +233,6 @@ class Job:
             )  # fmt: skip
         except LRCompressError as error:
             why = f"Not fine-tuned: {error}"
-            self.warnings.append(why)
             return decide(record, {"kept": False, "why": why})
         samples = (record.origin.kept or {}).get("validation_samples")
         decision = decision_on(found, samples)
