@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.compression import Calibration, LayerTask, Request, Target
+from lrcompress.compression import LayerTask, Request, Target
 from lrcompress.compression.head_trial import HeadTrial
+from lrcompress.compression.trial import Calibration
 from lrcompress.data.arrays import evenly
 from lrcompress.live.activations import layer_inputs
 from lrcompress.lowrank import largest_useful_rank, rank_grid

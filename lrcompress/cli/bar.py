@@ -20,19 +20,18 @@ QUIET_SECONDS = 1.0
 
 
 class Bar:
-    """Tells what a command does while it works; silent where it is to be quiet."""
+    """Tells what a command does while it works."""
 
-    def __init__(self, name: str, *, quiet: bool) -> None:
+    def __init__(self, name: str) -> None:
         """Begin; a thread of its own tells, so that long steps without a word are told of too."""
         self._state, self._begun = State(name, time.monotonic()), time.monotonic()
-        self._live = not quiet and sys.stderr.isatty() and not console.is_dumb()
+        self._live = sys.stderr.isatty() and not console.is_dumb()
         # Its own: native code is kept quiet by closing stderr for a while.
-        self._out = None if quiet else _own_stderr()
+        self._out = _own_stderr()
         self._lock, self._over, self._drawn = threading.RLock(), threading.Event(), 0
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-        if not quiet:
-            console.above_progress = self._hidden
-            self._thread.start()
+        console.above_progress = self._hidden
+        self._thread.start()
 
     def __call__(self, task: str, done: int, total: int, figures: dict[str, float]) -> None:
         """Report `done` of `total` steps of `task`."""
@@ -85,8 +84,7 @@ class Bar:
         """Leave the terminal as it was."""
         self._over.set()
         console.above_progress = contextlib.nullcontext
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
         self._erase()
         if self._out is not None:
             os.close(self._out)
@@ -102,9 +100,9 @@ def _own_stderr() -> int | None:
 
 
 @contextlib.contextmanager
-def progress_bar(name: str, *, quiet: bool) -> Iterator[Bar]:
+def progress_bar(name: str) -> Iterator[Bar]:
     """Yield a `Bar` and close it whatever happens."""
-    bar = Bar(name, quiet=quiet)
+    bar = Bar(name)
     try:
         yield bar
     finally:

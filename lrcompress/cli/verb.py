@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrcompress.cli.bar import progress_bar
 from lrcompress.cli.console import note, show, show_json
 from lrcompress.cli.options import output_options
 from lrcompress.cli.quiet import nothing_on
@@ -114,10 +113,16 @@ def following(
         distribute: For a command that can use several devices, what the user said of them.
     """
     start = functools.cache(lambda: _start_keras(verbose=verbose, distribute=distribute or "none"))
-    with (
-        progress_bar(name, quiet=quiet) as bar,
-        listening(bar, start, command or (), note, bar.step),
-    ):
+    with contextlib.ExitStack() as stack:
+        shown: dict[str, Any] = {}
+        if not quiet:
+            from lrcompress.cli.bar import progress_bar
+
+            bar = stack.enter_context(progress_bar(name))
+            shown = {"progress": bar, "stage": bar.step}
+        stack.enter_context(
+            listening(before_keras=start, command=command or (), remark=note, **shown)
+        )
         yield
 
 

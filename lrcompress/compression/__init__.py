@@ -1,6 +1,6 @@
 """`factorize` without Keras: ranks are chosen, kernels factorized, a smaller file is written.
 
-What only data (`head_trial`) or several layers (`allocate`) need is imported where it is needed.
+What only data (`trial`, `head_trial`) or several layers (`allocate`) need is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -19,26 +19,20 @@ from lrcompress.compression.request import (
     same_format,
 )
 from lrcompress.compression.run import Convert, Source, check_target, factorize_file, find_source
-from lrcompress.compression.trial import Calibration, Counted, Matrices, Outcome, Trial
 
 __all__ = [
     "DROPS",
     "RULES",
     "Asked",
-    "Calibration",
     "Convert",
-    "Counted",
     "Found",
     "Joint",
     "LayerTask",
-    "Matrices",
     "MaxRise",
-    "Outcome",
     "Request",
     "Rule",
     "Source",
     "Target",
-    "Trial",
     "check_layer",
     "check_suffix",
     "check_target",

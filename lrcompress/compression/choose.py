@@ -14,11 +14,11 @@ from lrcompress.compression.drop import DROPS, MaxDrop, MaxRise
 from lrcompress.compression.layer import Factorized, LayerTask
 from lrcompress.compression.request import Request, check_layer
 from lrcompress.compression.shares import Energy, Reduction
-from lrcompress.compression.trial import Counted
 from lrcompress.errors import RankError
 from lrcompress.records.results import RankChoice
 
 if TYPE_CHECKING:
+    from lrcompress.compression.trial import Counted
     from lrcompress.lowrank import Curve, Ranks
 
 # The rank of a layer, what is found there and beside it, and both in words; and the rank of each

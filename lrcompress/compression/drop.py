@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from lrcompress.compression.layer import LayerTask
 from lrcompress.compression.request import largest_useful
-from lrcompress.compression.trial import Counted, Matrices, Outcome
 from lrcompress.errors import RankError
 from lrcompress.events import progress
 from lrcompress.lowrank import rank_grid
 
 if TYPE_CHECKING:
     from lrcompress.compression.choose import Asked, Found, Joint
+    from lrcompress.compression.trial import Counted, Matrices, Outcome
     from lrcompress.lowrank import Allocations, Curve
 
 # Ranks that are tried at a time between two of the grid.

@@ -6,13 +6,12 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.compression.request import Request, Target
-from lrcompress.compression.trial import Calibration, Counted, Outcome, Trial
 from lrcompress.errors import KernelError, RankError
 from lrcompress.lowrank import (
     METHODS,
@@ -27,6 +26,9 @@ from lrcompress.lowrank import (
 )
 from lrcompress.modelfile import ModelFile, not_finite, read_bias, read_kernel
 from lrcompress.records.results import RankChoice
+
+if TYPE_CHECKING:
+    from lrcompress.compression.trial import Calibration, Counted, Outcome, Trial
 
 
 @dataclass(frozen=True)

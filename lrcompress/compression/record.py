@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.compression.layer import Factorized
 from lrcompress.compression.request import Request
-from lrcompress.compression.trial import Calibration
 from lrcompress.lowrank import METHODS, Factors, calibration_warnings, outline, parameters
 from lrcompress.modelfile import ModelFile, Written
 from lrcompress.records import runs
 from lrcompress.records.results import FactorizeResult, LayerResult
 
 if TYPE_CHECKING:
+    from lrcompress.compression.trial import Calibration
     from lrcompress.records.network import ChangedLayer
 
 # Below this share of the model's parameters a layer is not worth much.

@@ -26,7 +26,6 @@ from lrcompress.compression.request import (
     find_targets,
     same_format,
 )
-from lrcompress.compression.trial import Calibration
 from lrcompress.errors import in_place_of
 from lrcompress.files import check_output, names, sha256_meanwhile, together
 from lrcompress.modelfile import (
@@ -41,6 +40,7 @@ from lrcompress.records import runs
 from lrcompress.records.results import FactorizeResult, LayerResult
 
 if TYPE_CHECKING:
+    from lrcompress.compression.trial import Calibration
     from lrcompress.records.network import ChangedLayer, Network
 
 # Writes a model file anew in the other format, replacing what is there or not, which only Keras can.

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.compression import Calibration, Counted, MaxRise, Target, Trial
+from lrcompress.compression import MaxRise, Target
 from lrcompress.compression.head_trial import HeadTrial
+from lrcompress.compression.trial import Calibration, Counted, Trial
 from lrcompress.data.arrays import Arrays, count, evenly, take
 from lrcompress.errors import RankError
 from lrcompress.live.activations import inputs_of, layer_inputs, samples_for

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.compression import Counted, Matrices, Outcome
+from lrcompress.compression.trial import Counted, Matrices, Outcome
 from lrcompress.data.arrays import Arrays, count
 from lrcompress.live.activations import find_layer
 from lrcompress.live.evaluate import together

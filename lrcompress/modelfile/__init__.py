@@ -9,6 +9,7 @@ networks is loaded when it is first used, with all layer kinds.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.modelfile.container import kept_open
@@ -18,7 +19,6 @@ from lrcompress.modelfile.loadable import check_loadable, made_of, model_of, ope
 from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
 from lrcompress.modelfile.read import not_finite, open_model, read_arrays, read_bias, read_kernel
 from lrcompress.modelfile.rewrite import write_changed, write_merged, write_replaced
-from lrcompress.modelfile.shapes import multiplications_of
 from lrcompress.modelfile.sniff import SUFFIXES
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lrcompress.modelfile.joined import whole_file as whole_file
     from lrcompress.modelfile.places import Places as Places
     from lrcompress.modelfile.places import find_places as find_places
+    from lrcompress.modelfile.shapes import multiplications_of as multiplications_of
 
 __all__ = [
     "SUFFIXES",
@@ -60,19 +61,16 @@ __all__ = [
 ]
 
 
+# What few commands need, and where it is.
+_LATER = {
+    "Chain": "chains", "find_chains": "chains", "Places": "places", "find_places": "places",
+    "multiplications_of": "shapes", "whole_file": "joined",
+}  # fmt: skip
+
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401  # PEP 562
     """Load what few commands need when it is first asked for."""
-    if name == "whole_file":
-        from lrcompress.modelfile import joined
-
-        return joined.whole_file
-    if name in ("Chain", "find_chains"):
-        from lrcompress.modelfile import chains
-
-        return getattr(chains, name)
-    if name not in ("Places", "find_places"):
+    if name not in _LATER:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from lrcompress.modelfile import places
-
-    return getattr(places, name)
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lrcompress.errors import printable
-from lrcompress.reporting.network import changed_layers
+from lrcompress.reporting.layers import changed_layers
 
 COLUMNS = (
     "stage", "path", "sha256", "bytes", "bytes_reduction", "parameters", "parameters_reduction",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.reporting.layers import layers_name
-from lrcompress.reporting.network import changed_layers
+from lrcompress.reporting.layers import changed_layers, layers_name
 from lrcompress.reporting.words import (
     allowance,
     allowed_drop,

@@ -10,7 +10,7 @@ from lrcompress.errors import printable
 from lrcompress.reporting.exported import exports_of, flat
 from lrcompress.reporting.headline import headline, sentence, verdict
 from lrcompress.reporting.latency import verdicts
-from lrcompress.reporting.network import matrices
+from lrcompress.reporting.layers import matrices
 from lrcompress.reporting.page import (
     CERTIFICATE,
     Cell,

@@ -32,21 +32,6 @@ BUDGETS = {
 }
 
 
-def changed_layers(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the layers of a record or result that were changed in one of their forms, under one budget."""
-    return [layer for layer in document["layers"] if layer.get("form") is not None]
-
-
-def layers_changed(layers: Sequence[dict[str, Any]]) -> int:
-    """Return how many layers get smaller; one may do so in two forms."""
-    return len({layer.get("path") or layer["name"] for layer in layers})
-
-
-def matrices(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the layers of a record or result whose kernel alone became two factors."""
-    return [layer for layer in document["layers"] if layer.get("form") is None]
-
-
 def columns(layers: Sequence[dict[str, Any]]) -> list[Column]:
     """Return the columns of a table of changed layers."""
     found: list[Column] = [

@@ -23,21 +23,21 @@ from lrcompress.reporting.headline import (
 )
 from lrcompress.reporting.layers import (
     break_even,
+    changed_layers,
     energy_at,
+    layers_changed,
     layers_name,
     least_is_known,
+    matrices,
     shape_of,
     spectrum_of,
     with_spectrum,
 )
 from lrcompress.reporting.network import (
     budget_in_words,
-    changed_layers,
     columns,
     error_name,
-    layers_changed,
     left_out,
-    matrices,
     measured_lines,
     sensitivity,
     sensitivity_columns,

@@ -9,14 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.compression import (
-    Calibration,
-    LayerTask,
-    Request,
-    Target,
-    factorize_file,
-    find_source,
-)
+from lrcompress.compression import LayerTask, Request, Target, factorize_file, find_source
+from lrcompress.compression.trial import Calibration
 from lrcompress.data.arrays import count
 from lrcompress.data.dataset import Dataset
 from lrcompress.errors import DatasetError

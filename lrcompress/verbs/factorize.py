@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.compression import (
     RULES,
-    Calibration,
     Convert,
     Request,
     Source,
@@ -32,6 +31,7 @@ from lrcompress.verbs.in_memory import loaded, takes_live_models
 from lrcompress.verbs.networks import network_request, words_of
 
 if TYPE_CHECKING:
+    from lrcompress.compression.trial import Calibration
     from lrcompress.verbs.context import DataSource
 
 

@@ -11,7 +11,7 @@ from lrcompress.errors import ModelFileError, OutputError
 from lrcompress.records import runs
 from lrcompress.reporting.story import tell
 from lrcompress.verbs.context import record_of
-from lrcompress.verbs.in_memory import record_at
+from lrcompress.verbs.in_memory.memory import record_at
 
 
 def report(

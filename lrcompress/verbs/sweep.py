@@ -8,16 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.compression import (
-    Calibration,
-    LayerTask,
-    Outcome,
-    Request,
-    Target,
-    Trial,
-    check_layer,
-    largest_useful,
-)
+from lrcompress.compression import LayerTask, Request, Target, check_layer, largest_useful
+from lrcompress.compression.trial import Calibration, Outcome, Trial
 from lrcompress.events import progress as tell
 from lrcompress.lowrank import (
     METHODS,

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from lrcompress import events
 from lrcompress.cli import bar, console
+from lrcompress.cli.verb import following
 
 
 def test_a_line_tells_the_step_the_share_and_the_time_within_its_columns() -> None:
@@ -50,13 +52,13 @@ def test_a_log_hears_of_work_that_says_nothing(
     """A line at each interval; a step says so at once, and a quiet command never does."""
     monkeypatch.setattr(bar, "LOG_SECONDS", 0.01)
 
-    with bar.progress_bar("factorize", quiet=False) as told:
+    with bar.progress_bar("factorize") as told:
         assert "factorize  0:00 elapsed\n" in waited_for(capfd, "factorize  0:00 elapsed\n")
         told.step("export", 3, 4)
         assert "[3/4] export ...\n" in waited_for(capfd, "[3/4] export ...\n")
-    with bar.progress_bar("factorize", quiet=True) as told:
-        told.step("export", 3, 4)
-        told("task", 1, 2, {})
+    with following("factorize", quiet=True, verbose=False):
+        events.stage("export", 3, 4)
+        events.progress("task", 1, 2)
         time.sleep(0.05)
 
     assert capfd.readouterr().err == ""
@@ -71,7 +73,7 @@ def test_a_terminal_has_one_line_that_gives_way_to_messages(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr(console, "is_dumb", lambda: False)
 
-    with bar.progress_bar("factorize", quiet=False) as told:
+    with bar.progress_bar("factorize") as told:
         told("solving", 1, 4, {})
         said = waited_for(capfd, "solving 25 %")
         console.tell("a message")

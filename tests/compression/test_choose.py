@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrcompress.compression import RULES, Asked, Counted, Request, choose_rank, drop_rule, pick
+from lrcompress.compression import RULES, Asked, Request, choose_rank, drop_rule, pick
+from lrcompress.compression.trial import Counted
 from lrcompress.errors import RankError
 from lrcompress.lowrank import energy
 from lrcompress.records.results import RankChoice

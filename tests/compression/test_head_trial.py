@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrcompress.compression import Outcome
 from lrcompress.compression.head_trial import HeadTrial
+from lrcompress.compression.trial import Outcome
 from lrcompress.lowrank import Factors, truncated_svd
 
 RNG = np.random.default_rng(0)

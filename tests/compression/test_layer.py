@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.compression import Calibration, LayerTask, Request
+from lrcompress.compression import LayerTask, Request
+from lrcompress.compression.trial import Calibration
 
 
 def test_a_kernel_that_a_trial_has_read_is_in_memory_once() -> None:

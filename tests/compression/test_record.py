@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrcompress.compression import Calibration
 from lrcompress.compression.record import about_calibration
+from lrcompress.compression.trial import Calibration
 from lrcompress.records.results import RankChoice
 
 

@@ -24,15 +24,7 @@ from lrcompress.cli.options import (
 )
 from lrcompress.cli.values import METHODS, Drop, OneOf, Size
 from lrcompress.cli.verb import Answer, given, verb
-from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
-from lrcompress.reporting.network import (
-    budget_in_words,
-    columns,
-    layers_changed,
-    left_out,
-    measured_lines,
-    unmeasured,
-)
+from lrcompress.reporting.layers import certificate, kernel_errors, layers_changed, named_shape
 from lrcompress.reporting.tables import Parts, grid, plain, table
 from lrcompress.reporting.words import (
     allowance,
@@ -153,12 +145,16 @@ def _matrices(result: dict[str, Any], *, verbose: bool) -> tuple[Parts, list[str
             *([kernel_errors(layer)] if verbose else []),
         ]
     if result["measured_before"] is None and not all(layer["is_head"] for layer in layers):
+        from lrcompress.reporting.network import unmeasured
+
         lines += unmeasured(str(result["input"]), str(result["output"]))
     return [table(title, TOTALS, rows)], lines
 
 
 def _network(result: dict[str, Any]) -> tuple[Parts, list[str]]:
     """Show the layers of a network that were chosen together, those that save most first."""
+    from lrcompress.reporting.network import budget_in_words, columns, left_out, measured_lines
+
     found, layers = result["network"], result["layers"]
     ordered = sorted(layers, key=lambda x: x["parameters_after"] - x["parameters_before"])
     changed = layers_changed(layers)

@@ -15,13 +15,17 @@ from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting import formats
 from lrcompress.reporting.exported import exports_of, flat
 from lrcompress.reporting.latency import verdicts
-from lrcompress.reporting.layers import certificate, kernel_errors, named_shape
+from lrcompress.reporting.layers import (
+    certificate,
+    changed_layers,
+    kernel_errors,
+    matrices,
+    named_shape,
+)
 from lrcompress.reporting.network import (
     budget_in_words,
-    changed_layers,
     error_name,
     left_out,
-    matrices,
     measured_lines,
     sensitivity,
     sensitivity_columns,

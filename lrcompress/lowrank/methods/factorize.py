@@ -11,7 +11,6 @@ from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.matrix import check_kernel
 from lrcompress.lowrank.methods import AUTO, METHODS, choose_method
 from lrcompress.lowrank.methods.problem import Problem
-from lrcompress.lowrank.refinement.room import check_room
 from lrcompress.lowrank.svd import check_has_rank
 
 # Losses that differ by less, or by less of the larger, are equal: sums of float32 logits round so.
@@ -48,6 +47,8 @@ def factorize_ranks(
     check_kernel(problem.kernel)
     check_has_rank(problem.kernel, wanted[0])
     if problem.inputs is not None and chosen.needs == "inputs":
+        from lrcompress.lowrank.refinement.room import check_room
+
         m = len(problem.kernel)
         check_room((m, problem.kernel.shape[1]), wanted[-1], problem.inputs.size // m)
     found = chosen.solve(problem, wanted)

@@ -22,7 +22,6 @@ from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, parents
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.order import layer_order
-from lrcompress.modelfile.rewrite.names import Names
 from lrcompress.modelfile.untrusted import dump_json, parse_json
 from lrcompress.records import provenance
 
@@ -233,6 +232,8 @@ def _plan_legacy(
     model: ModelFile, tree: Container, source: h5py.File, changes: Changes
 ) -> tuple[Plan, list[str]]:
     """Plan the weights of an HDF5 file: nothing moves, new names stand in the right places."""
+    from lrcompress.modelfile.rewrite.names import Names
+
     plan = Plan(dropped={legacy.OPTIMIZER})
     new_names = Names(model, tree, _pairs(changes))
     for path in sorted(changes.gone):

@@ -26,6 +26,7 @@ from lrcompress.reporting.charts.sensitivity import draw_sensitivity, rows_of
 from lrcompress.reporting.headline import result_of, stage_of
 from lrcompress.reporting.layers import (
     break_even,
+    changed_layers,
     energy_at,
     spectral_pairs,
     spectrum_of,
@@ -33,7 +34,6 @@ from lrcompress.reporting.layers import (
 )
 from lrcompress.reporting.network import (
     MOST_LINES,
-    changed_layers,
     error_name,
     sensitivity,
     sensitivity_columns,

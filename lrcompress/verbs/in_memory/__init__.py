@@ -1,6 +1,5 @@
 """Models in memory, behind the verbs: each is a file while a verb works, and its run is remembered."""
 
-from lrcompress.verbs.in_memory.memory import is_live, record_at
-from lrcompress.verbs.in_memory.standins import check_file, loaded, takes_live_models
+from lrcompress.verbs.in_memory.standins import check_file, is_live, loaded, takes_live_models
 
-__all__ = ["check_file", "is_live", "loaded", "record_at", "takes_live_models"]
+__all__ = ["check_file", "is_live", "loaded", "takes_live_models"]

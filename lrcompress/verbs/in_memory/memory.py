@@ -20,6 +20,7 @@ from lrcompress.files import sha256
 from lrcompress.modelfile import made_of
 from lrcompress.records import runs
 from lrcompress.records.provenance import IN_MEMORY
+from lrcompress.verbs.in_memory.standins import is_live
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +33,6 @@ class _Run:
 
 
 _runs: weakref.WeakKeyDictionary[Any, _Run] = weakref.WeakKeyDictionary()
-
-
-def is_live(model: object) -> bool:
-    """Return whether something is a Keras model."""
-    return hasattr(model, "save") and hasattr(model, "layers") and hasattr(model, "get_config")
 
 
 def lay_out(

@@ -21,8 +21,7 @@ from lrcompress.errors import (
     one_line,
 )
 from lrcompress.events import remark, showing
-from lrcompress.modelfile import made_of, model_of, whole_file
-from lrcompress.verbs.in_memory.memory import is_live, lay_out, remember
+from lrcompress.modelfile import made_of, model_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,6 +80,8 @@ def takes_live_models(output: str | None = None) -> Callable[[Callable[P, R]], C
                 try:
                     result = verb(*bound.args, **bound.kwargs)
                     if first is not None:
+                        from lrcompress.verbs.in_memory.memory import remember
+
                         remember(result, first.model, models.is_gone, models.cleaned)
                 except LRCompressError as error:
                     error.args = (models.called(str(error)),)
@@ -91,6 +92,11 @@ def takes_live_models(output: str | None = None) -> Callable[[Callable[P, R]], C
         return adapted
 
     return adapt
+
+
+def is_live(model: object) -> bool:
+    """Return whether something is a Keras model."""
+    return hasattr(model, "save") and hasattr(model, "layers") and hasattr(model, "get_config")
 
 
 def loaded(path: Path) -> Any | None:  # noqa: ANN401  # a Keras model
@@ -174,6 +180,8 @@ class _StandIns(contextlib.ExitStack):
         """Return a path for a Keras model; others as they are."""
         if not is_live(value):
             return value
+        from lrcompress.verbs.in_memory.memory import lay_out
+
         folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="lrcompress-")))
         name = str(getattr(value, "name", "model"))
         number = 1 + sum(getattr(one.model, "name", None) == value.name for one in self.of)
@@ -189,6 +197,8 @@ class _StandIns(contextlib.ExitStack):
         if not isinstance(weights, (str, Path)):
             msg = f"Received {type(weights).__name__} and an architecture; expected the path of a file of weights."
             raise DatasetError(msg, code="not_a_model")
+        from lrcompress.modelfile import whole_file
+
         weights = Path(weights)
         if keep:
             path = whole_file(weights, architecture, overwrite=overwrite)
