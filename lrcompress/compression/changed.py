@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lrcompress.compression.network import (
     Compressed,
     CurvePoint,
-    LayerChange,
     NetworkRequest,
 )
 from lrcompress.compression.run import Ready
@@ -45,7 +45,10 @@ def ready(
     methods = {change.method for change in found.layers}
 
     def layers(written: Written) -> list[ChangedLayer]:
-        return [_changed(change, written) for change in found.layers]
+        return [
+            replace(layer, first_names=written.first_names.get(layer.path, layer.first_names))
+            for layer in found.layers
+        ]
 
     return Ready(
         ending=names.LOWRANK,
@@ -116,9 +119,3 @@ def _columns(points: Sequence[CurvePoint]) -> dict[str, object]:
     names = ("size", "parameters_saved", "multiplications_saved", "error", "measured")
     columns = {name: [getattr(point, name) for point in kept] for name in names}
     return {"parameters": points[0].parameters, **columns}
-
-
-def _changed(change: LayerChange, written: Written) -> ChangedLayer:
-    first_names = written.first_names.get(change.path, change.first_names)
-    same = vars(change) | {"first_names": first_names}
-    return ChangedLayer(name=change.path.rpartition("/")[2], **same)

@@ -8,11 +8,12 @@ from pathlib import Path
 from lrcompress.compression.drop import MaxDrop, MaxRise
 from lrcompress.compression.network.candidates import Option
 from lrcompress.compression.network.hulls import path_of, trimmed
-from lrcompress.compression.network.request import LayerChange, NetworkRequest
+from lrcompress.compression.network.request import NetworkRequest
 from lrcompress.compression.network.stage import Stage, edits_of, in_place
 from lrcompress.errors import RankError
 from lrcompress.events import progress
 from lrcompress.modelfile import ModelFile, write_changed
+from lrcompress.records.network import ChangedLayer
 
 # By what is lost: how it is told of an outcome.
 _LOST = {rule.name: rule for rule in (MaxDrop(), MaxRise())}
@@ -62,7 +63,7 @@ class Budget:
         """Whether so much is to be saved, whatever it costs."""
         return self.name in ("reduction", "multiplications", "target_size")
 
-    def about(self, layers: Sequence[LayerChange]) -> list[str]:
+    def about(self, layers: Sequence[ChangedLayer]) -> list[str]:
         """Return what the user should know of it, by what becomes of the layers in the end."""
         if self.is_met:
             return self.remarks

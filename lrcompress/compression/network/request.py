@@ -1,4 +1,4 @@
-"""The nouns of a whole network: what is asked, what becomes of each layer, what is observed."""
+"""The nouns of a whole network: what is asked, what comes of it, what is observed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from lrcompress.compression.trial import Outcome
 from lrcompress.kinds import Arrays, Batch, Place, Serialized
 from lrcompress.modelfile import ModelFile
+from lrcompress.records.network import ChangedLayer
 
 # What a budget counts. A share is between 0 and 1; bytes are of the written file; energy is the least
 # share that each kernel keeps (of its responses, with data); a drop is in points on held-out data, or in
@@ -33,43 +34,6 @@ class NetworkRequest:
     budget: tuple[BudgetName, float] | None = None
     multiple: int = 1
     force: bool = False
-
-
-@dataclass(frozen=True)
-class LayerChange:
-    """What becomes of one layer.
-
-    Attributes:
-        path: The layer.
-        kind: Its kind's name.
-        form: Form that was chosen.
-        size: Its size (rank, units, key_dim, ...).
-        largest: The size at which the form is exact.
-        parameters_before: Weights of the layers that it touches, as they were.
-        parameters_after: The same now.
-        multiplications_before: For one sample; None where shapes are not known.
-        multiplications_after: The same now.
-        error: Squared error of the responses relative to their variance (without data: of the kernel
-            relative to its norm).
-        share: What it alone adds to the error of the outputs, as measured or interpolated; None
-            without data.
-        method: ``"svd"``, ``"data-aware"`` or ``"data-aware, corrected"``.
-        first_names: Names of new layers before it, in their order.
-    """
-
-    path: str
-    kind: str
-    form: str
-    size: int
-    largest: int
-    parameters_before: int
-    parameters_after: int
-    multiplications_before: int | None
-    multiplications_after: int | None
-    error: float
-    share: float | None
-    method: str
-    first_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +72,7 @@ class Compressed:
 
     model: ModelFile
     edits: Mapping[str, tuple[Serialized, ...]]
-    layers: tuple[LayerChange, ...]
+    layers: tuple[ChangedLayer, ...]
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
     predicted: float | None = None

@@ -11,7 +11,6 @@ from lrcompress.compression.network.candidates import Option
 from lrcompress.compression.network.request import (
     Compressed,
     CurvePoint,
-    LayerChange,
     NetworkRequest,
     Observe,
 )
@@ -34,6 +33,7 @@ from lrcompress.modelfile import (
     open_model,
     write_changed,
 )
+from lrcompress.records.network import ChangedLayer
 
 # How often layers get narrower, each time in a file of its own: two forms of one layer, and layers
 # next to each other, take one each.
@@ -67,7 +67,7 @@ def compress(
     stage = first = Stage(model, _asked(model, places, request.layers), observe, request.multiple)
     budget = Budget(request, model, stage)
     chosen = budget.choose(stage)
-    narrowed: list[LayerChange] = []
+    narrowed: list[ChangedLayer] = []
     for number in range(_NARROWINGS):
         narrow = [option for option in chosen if option.form.narrows]
         if not narrow:
@@ -114,7 +114,7 @@ class _Way:
         stage: Stage,
         chosen: Sequence[Option],
         budget: Budget,
-        narrowed: tuple[LayerChange, ...] = (),
+        narrowed: tuple[ChangedLayer, ...] = (),
     ) -> None:
         self.stage, self.chosen, self._budget, self._narrowed = stage, chosen, budget, narrowed
         self.solutions, self.measured = stage.alone(chosen)
@@ -133,7 +133,7 @@ class _Way:
             self._method = "data-aware, corrected"
 
     @property
-    def layers(self) -> tuple[LayerChange, ...]:
+    def layers(self) -> tuple[ChangedLayer, ...]:
         """What becomes of each."""
         changes = _changes(self.chosen, self.solutions, self._method, self.stage)
         return (*self._narrowed, *changes)
@@ -219,14 +219,15 @@ def _curves(stage: Stage) -> Mapping[str, tuple[CurvePoint, ...]]:
 
 def _changes(
     chosen: Sequence[Option], solutions: Solutions, method: str, stage: Stage
-) -> list[LayerChange]:
+) -> list[ChangedLayer]:
     """Return what becomes of each chosen layer."""
     found = []
     for option in chosen:
         form, path = option.form, option.place.path
         kind = option.place.kind
         found.append(
-            LayerChange(
+            ChangedLayer(
+                name=path.rpartition("/")[2],
                 path=path,
                 kind="" if kind is None else kind.name,
                 form=form.name,
