@@ -33,9 +33,6 @@ def libraries_held_back(*, own_process: bool) -> Iterator[None]:
     """Keep warnings of libraries off the terminal, those they log and those they raise.
 
     They are for who writes programs; what a user should know lrcompress says itself, each note once.
-
-    Args:
-        own_process: False where Python calls the command, whose filters of warnings then stay.
     """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -122,14 +122,7 @@ class Drop(click.ParamType[str]):
 def list_of(
     what: str, example: str, read: Callable[[str], Word], names: Sequence[str] = ()
 ) -> Callable[[click.Context, click.Parameter, str | None], tuple[Word, ...] | None]:
-    """Return what reads a list separated by commas or spaces; each is kept once, None stays None.
-
-    Args:
-        what: What they are, for the error.
-        example: A list of them, likewise.
-        read: Reads one, or raises ValueError.
-        names: All there are, if these are names; not looked at before a list is read.
-    """
+    """Return what reads a list separated by commas or spaces; each is kept once, None stays None."""
 
     def parse(
         ctx: click.Context, param: click.Parameter, value: str | None

@@ -103,15 +103,7 @@ def following(
     command: Sequence[str] = (),
     distribute: str | None = None,
 ) -> Iterator[None]:
-    """Show what a verb does in a ``with`` block; start Keras, and say so, when it needs it.
-
-    Args:
-        name: Of the command.
-        quiet: Say nothing.
-        verbose: Let the engine speak, too.
-        command: The command line, for the run record.
-        distribute: For a command that can use several devices, what the user said of them.
-    """
+    """Show what a verb does in a ``with`` block; start Keras, and say so, when it needs it."""
     start = functools.cache(lambda: _start_keras(verbose=verbose, distribute=distribute or "none"))
     with contextlib.ExitStack() as stack:
         shown: dict[str, Any] = {}
@@ -143,11 +135,7 @@ def _start_keras(*, verbose: bool, distribute: str) -> None:
 
 @contextlib.contextmanager
 def resumable(folder: Path | None) -> Iterator[None]:
-    """Say what a Control-C leaves in a folder, and that the same command goes on with it.
-
-    Raises:
-        TrainingError: In the place of KeyboardInterrupt.
-    """
+    """Say what a Control-C leaves in a folder, and that the same command goes on with it."""
     try:
         yield
     except KeyboardInterrupt:

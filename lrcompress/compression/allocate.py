@@ -21,10 +21,6 @@ def factorize_several(tasks: Sequence[LayerTask], request: Request) -> Shared:
     With data a layer's curve is the error of the whole network when that layer alone is
     factorized, measured on held-out inputs at a few ranks; without, it is the energy that its
     kernel loses. Both add up, nearly, over layers.
-
-    Raises:
-        RankError: If no ranks fit the request.
-        KernelError: If a kernel or its inputs are not finite; names the layer.
     """
     asked = pick(request, tasks[0].counts)
     if isinstance(asked.rule, Rank):

@@ -31,17 +31,7 @@ def ready(
     *,
     is_default: bool,
 ) -> Ready:
-    """Return a compressed network as what is ready to be written.
-
-    Args:
-        model: The file that was made smaller.
-        found: The network.
-        request: What was asked.
-        write: Writes it.
-        inputs: On which inputs it was measured.
-        samples: How many of them calibrated.
-        is_default: Whether the budget is none that the user gave.
-    """
+    """Return a compressed network as what is ready to be written."""
     methods = {change.method for change in found.layers}
 
     def layers(written: Written) -> list[ChangedLayer]:

@@ -128,11 +128,7 @@ def pick(request: Request, counts: Counted | None) -> Asked:
 
 
 def choose_rank(task: LayerTask, asked: Asked) -> RankChoice:
-    """Return the rank of one layer by a rule.
-
-    Raises:
-        RankError: If no rank meets it, or the one that does saves nothing.
-    """
+    """Return the rank of one layer by a rule."""
     check_layer(task.layer, asked.least, force=asked.force)
     found = asked.rule.alone(task, asked)
     check_layer(task.layer, found[0], force=asked.force)
@@ -140,10 +136,5 @@ def choose_rank(task: LayerTask, asked: Asked) -> RankChoice:
 
 
 def factorize_layer(task: LayerTask, request: Request) -> Factorized:
-    """Choose a rank for one layer and factorize its kernel.
-
-    Raises:
-        RankError: If no rank fits the request.
-        KernelError: If the kernel or the inputs are not finite; names the layer.
-    """
+    """Choose a rank for one layer and factorize its kernel."""
     return task.factorized(choose_rank(task, pick(request, task.counts)))

@@ -60,11 +60,7 @@ class LayerTask:
         calibration: Calibration | None,
         task: str = "factorizing",
     ) -> None:
-        """Choose the method; nothing is read yet.
-
-        Raises:
-            RankError: If the method is unknown or lacks its data.
-        """
+        """Choose the method; nothing is read yet."""
         self.target, self.layer, self.calibration = target, target.layer, calibration
         self._model, self._request, self._task = model, request, task
         self.method, self.reason = choose_method(
@@ -116,11 +112,7 @@ class LayerTask:
         )  # fmt: skip
 
     def at_ranks(self, ranks: Sequence[int], method: str | None = None) -> dict[int, Factors]:
-        """Return the factors at some ranks, from one decomposition for all that are new.
-
-        Raises:
-            KernelError: If the kernel or the inputs are not finite; names the layer.
-        """
+        """Return the factors at some ranks, from one decomposition for all that are new."""
         method = method or self.method
         new = [rank for rank in dict.fromkeys(ranks) if (method, rank) not in self._known]
         if new:

@@ -77,12 +77,7 @@ def check_layer(layer: Site, rank: int, *, force: bool = False) -> None:
 
 
 def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list[str]]:
-    """Return the layers to factorize, and a remark on each Dense that cannot be.
-
-    Raises:
-        UnsupportedModelError: If a named layer, or the head where none is named, is not there.
-        RankError: If a layer is named twice, or none can be made smaller.
-    """
+    """Return the layers to factorize, and a remark on each Dense that cannot be."""
     if request.network is not None:
         return [], []
     if not request.every_dense and not request.layers:
@@ -164,11 +159,7 @@ def default_output(model: ModelFile, path: Path, ending: str = "") -> Path:
 
 
 def check_suffix(output: Path, model: ModelFile, *, can_convert: bool) -> None:
-    """Refuse an output whose suffix names a format that cannot be written.
-
-    Raises:
-        OutputError: With code ``output_suffix``.
-    """
+    """Refuse an output whose suffix names a format that cannot be written."""
     allowed = [*SUFFIXES[model.format]]
     if can_convert:
         allowed = [suffix for suffixes in SUFFIXES.values() for suffix in suffixes]

@@ -76,11 +76,7 @@ def find_source(model: ModelFile, request: Request) -> Source:
 
 
 def check_target(output: Path, model: ModelFile, request: Request) -> None:
-    """Refuse an output that cannot be written, or whose record would take the place of the input.
-
-    Raises:
-        OutputError: As `check_output`, `check_suffix` and `runs.check_record` do.
-    """
+    """Refuse an output that cannot be written, or whose record would take the place of the input."""
     check_output(output, inputs=(model.path,), overwrite=request.overwrite)
     runs.check_record(output, model.path, overwrite=request.overwrite)
 
@@ -116,15 +112,7 @@ def factorize_file(
     calibration: Calibration | None = None,
     dataset: dict[str, Any] | None = None,
 ) -> FactorizeResult:
-    """Factorize layers of a model file; see `lrcompress.factorize`.
-
-    Args:
-        source: The model file and its layers.
-        request: Rank, method and output.
-        convert: For an output of the other format.
-        calibration: Activations, where there is data.
-        dataset: Name and scaling of that data, for the record.
-    """
+    """Factorize layers of a model file; see `lrcompress.factorize`."""
 
     def work() -> Ready:
         shared = _factorized(source, request, calibration)
@@ -155,15 +143,7 @@ def write_result(
     work: Callable[[], Ready],
     dataset: dict[str, Any] | None = None,
 ) -> FactorizeResult:
-    """Do the work, write what it comes to with its run record, and return both as a result.
-
-    Args:
-        source: The model file.
-        request: Where to.
-        convert: For an output of the other format.
-        work: The arithmetic.
-        dataset: Name and scaling of the data, for the record.
-    """
+    """Do the work, write what it comes to with its run record, and return both as a result."""
     started = time.perf_counter()
     model = source.model
     if request.output is not None:

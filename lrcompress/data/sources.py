@@ -42,14 +42,6 @@ def load(
 ) -> Dataset:
     """Load a data set.
 
-    Args:
-        spec: A word that one of the `READERS` serves, or the data themselves.
-        data_dir: First folder in which a name is sought.
-        validation: A `.npz` file of data to choose on, or these themselves, see `_validation`; they go
-            before `x_val` of the data set.
-        seed: For the split of data that have no test part.
-        whole: Whether that part is all of them, where they are only measured.
-
     Raises:
         UnknownDatasetError: If no reader serves `spec`.
         DatasetError: If the data cannot be read or are malformed.

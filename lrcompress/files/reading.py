@@ -16,11 +16,7 @@ LARGEST_DOCUMENT = 2**28
 
 
 def regular(path: Path, most: int | None = None) -> Path:
-    """Return a path that leads to a regular file: a pipe would be waited for, a device has no end.
-
-    Raises:
-        OSError: If it does not, or has more than `most` bytes.
-    """
+    """Return a path that leads to a regular file of `most` bytes: a pipe would be waited for, a device has no end."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))

@@ -55,12 +55,6 @@ def inputs_of(
     there is none, at a layer inside a nested model, the layers' `call` is watched while the model
     runs, which works at any depth and under every backend.
 
-    Args:
-        model: A Keras model.
-        paths: The layers, see `find_layer`; each there, and used once.
-        x: Scaled inputs, (samples, ...), or a dictionary of them by input name.
-        pack: Leave padding out, see `predict.packed`: moments and fits are not of that.
-
     Returns:
         By path (samples, ..., m), float32; a file mapped into memory above `IN_MEMORY_BYTES`.
     """

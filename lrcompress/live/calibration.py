@@ -81,11 +81,7 @@ class LiveModel:
         return calibration, len(known[paths[0]])
 
     def network(self, *, counts: bool) -> tuple[Networks, int]:
-        """Return what loads networks to run them on the data, and how many samples calibrate.
-
-        Args:
-            counts: Whether decisions are counted, for which all of the validation part is needed.
-        """
+        """Return what loads networks to run them on the data, and how many samples calibrate."""
         split, scaling = self.data.split, self.data.scaling
         some = evenly(split.x_train, self.samples or NETWORK_SAMPLES)
         found = count(split.x_val)
@@ -122,9 +118,6 @@ class LiveModel:
         """Refuse a largest drop where it cannot be counted, for the data set of that name.
 
         Of None instead of some layers all outputs are looked at.
-
-        Raises:
-            RankError: If an output that the layers lead to is numbers, or has no perplexity.
         """
         labels = self._labels(targets)
         if rule == MaxRise.name and not self._tells(tells_perplexity, labels):

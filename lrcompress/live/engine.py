@@ -29,12 +29,7 @@ def forget_models() -> None:
 
 
 def describe_device(choice: str | None = None) -> str:
-    """Return what computes: ``gpu:0 (jax)``, or ``gpu:0, gpu:1 (tensorflow), each batch shared by 2 devices``.
-
-    Args:
-        choice: What the user said of several devices, before they are at work; None to go by those
-            that are.
-    """
+    """Return what computes: ``gpu:0 (jax)``, or ``gpu:0, gpu:1 (tensorflow), each batch shared by 2 devices``."""
     name = keras.backend.backend()
     sharing = replicas() if choice is None else replicas_for(choice)
     if len(sharing.devices) > 1:

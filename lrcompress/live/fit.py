@@ -33,9 +33,6 @@ def fit_to_model(data: Dataset, model: Any) -> Dataset:
     A missing channel axis is added and images are flattened for a model that takes vectors; arrays
     of several inputs or outputs are matched by name, or by order where they are called 0, 1, ...;
     labels take the form that says what they mean, see `scores.kind_of`.
-
-    Raises:
-        DatasetError: If the shapes, the labels or the classes cannot belong together.
     """
     outputs = outputs_of(model)
     inputs = dict(zip(input_names(model), model.inputs, strict=True))
@@ -162,11 +159,6 @@ def hold_out(data: Dataset, seed: int, decide: Decide | None = None) -> Dataset:
 
     At most 5,000 samples; of sequences with a label at each step 5,000 labels, and 500 samples. Every choice
     (rank, epoch, scaling) is made on it; the test part is only for reported figures.
-
-    Args:
-        data: Fitted to a model.
-        seed: Of the tenth.
-        decide: Returns the original's own decisions on raw inputs, which data without labels are judged by.
     """
     if not data.labelled:
         if decide is None:

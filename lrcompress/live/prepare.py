@@ -94,13 +94,6 @@ def prepare(
 ) -> Prepared:
     """Fit a data set to a model and find its scaling with that model.
 
-    Args:
-        loaded: The data set as it was found.
-        original: The original Keras model.
-        scaling: A scaling's name; None to detect it by the model's loss on training data.
-        seed: Of every split.
-        data_dir: The folder in which its name was sought first, for the record.
-
     Raises:
         DatasetError: If the data do not fit, or no scaling convinces.
     """

@@ -53,11 +53,7 @@ class LowRankCallback(keras.callbacks.Callback):  # type: ignore[misc]  # keras 
         self.shapes: dict[str, tuple[int, int]] = {}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Find the layers.
-
-        Raises:
-            UnsupportedModelError: If there is no layer of a name, or none to watch.
-        """
+        """Find the layers."""
         found = dict(_matrices(self.model))
         if self._wanted is not None:
             by_name = {path.rsplit("/", 1)[-1]: path for path in found} | {p: p for p in found}

@@ -68,11 +68,6 @@ def load_model(path: Path) -> Any:
 
     A loss, metric, optimizer or schedule that Keras does not know keeps no model from being run: it
     is left out, with an `LRCompressWarning`, and what Keras knows of the compile settings is kept.
-
-    Raises:
-        ModelFileError: If the file is missing, damaged or hostile.
-        UnsupportedModelError: If it holds weights only, or keeps them as ``.npz``.
-        TrainingError: If this Keras cannot load it, or it holds code, NaN or infinity.
     """
     like = model_of(path)
     if like is not None:
@@ -242,13 +237,7 @@ def check_writable(model: Any, path: Path) -> None:
 def convert(
     source: Path, target: Path, origin: dict[str, Any] | None, *, overwrite: bool = False
 ) -> None:
-    """Save a model file anew in the format that the target's suffix names, and check it.
-
-    Raises:
-        TrainingError: If Keras cannot load the source, or what it wrote.
-        VerificationError: If the weights read back are not those of the source.
-        OutputError: If the file cannot be written.
-    """
+    """Save a model file anew in the format that the target's suffix names, and check it."""
     model = load_model(source)
     compile_without_slots(model, model.get_compile_config() if model.compiled else None)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:

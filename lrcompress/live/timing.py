@@ -179,12 +179,7 @@ def check_same_inputs(path: Path, model: Any, other_path: Path, other: Any) -> N
 
 
 def subject(path: Path, layers: Sequence[Sequence[str]] | None = None) -> Subject:
-    """Load a model to be timed.
-
-    Args:
-        path: The file.
-        layers: Paths of the layers to be timed alone, one or two in a row each; None for the head.
-    """
+    """Load a model to be timed."""
     model = runnable(path)
     try:
         rows = [[find_layer(model, path) for path in row] for row in layers or ()]

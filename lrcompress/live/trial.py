@@ -45,18 +45,7 @@ class NetworkTrial:
         by_labels: bool = True,
         decided: bool = False,
     ) -> None:
-        """Run the original once, on scaled inputs and labels as `evaluate` takes them.
-
-        Args:
-            model: A Keras model.
-            x: Inputs.
-            y: Labels, or None.
-            task: What the first run is called.
-            outputs: Names of the outputs to measure; None for all.
-            sample_weight: Of the samples; None weighs all alike.
-            by_labels: Whether the labels are new to the original, and a drop counts them.
-            decided: Whether the labels are what the original decides.
-        """
+        """Run the original once, on scaled inputs and labels as `evaluate` takes them."""
         self._model, self._x = model, x
         self._ends = [end for end in outputs_of(model) if outputs is None or end.name in outputs]
         labels = y if isinstance(y, dict) or y is None else {self._ends[0].name: y}

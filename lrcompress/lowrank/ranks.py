@@ -39,13 +39,6 @@ def largest_useful_rank(m: int, n: int, split: int | None = None) -> int:
 def check_rank(rank: int, m: int, n: int, *, split: int | None = None, force: bool = False) -> None:
     """Refuse a rank that the kernel does not have, or that would enlarge the layer.
 
-    Args:
-        rank: r.
-        m: Inputs of the layer.
-        n: Units of the layer.
-        split: Rank at which it is stored as two factors already, None where it is one kernel.
-        force: Allow a rank that saves nothing.
-
     Raises:
         RankError: With code `rank_out_of_range`, `nothing_to_gain` or `rank_saves_nothing`.
     """

@@ -37,11 +37,7 @@ Comparison = PairedDifference | PairedOutputs
 
 
 def compare(first: Evaluation, second: Evaluation) -> Comparison:
-    """Compare two models on the same samples by what both are measured by.
-
-    Raises:
-        DatasetError: If they are not measured alike.
-    """
+    """Compare two models on the same samples by what both are measured by."""
     if first.measure == second.measure:
         one, other, weights = first.each, second.each, first.weights
         if first.measure == "error_rate":

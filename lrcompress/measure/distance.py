@@ -17,13 +17,7 @@ MANY = 1_000
 
 
 def from_logits(old: NDArray[np.float32], new: NDArray[np.float32], ending: str) -> float:
-    """Return the divergence, summed over logits (k, n), in nats; without an ending the squared error.
-
-    Args:
-        old: The original's.
-        new: The changed.
-        ending: What makes probabilities of them: softmax, sigmoid, or another name for nothing.
-    """
+    """Return the divergence, summed over logits (k, n), in nats; without an ending the squared error."""
     if ending == "softmax":
         # sum p (z - z') + log sum exp z' - log sum exp z, whatever is added to the logits of an input.
         top = old.max(axis=-1, keepdims=True)

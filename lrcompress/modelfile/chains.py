@@ -86,9 +86,6 @@ def find_chains(model: ModelFile) -> tuple[Chain, ...]:
 
     Each but the last is linear, feeds the next alone, and is no wider than a factor of full rank;
     of several ways to see it the longest is taken, from the end on.
-
-    Raises:
-        UnsupportedModelError: If the model lists no layers (code ``subclassed``).
     """
     found: list[Chain] = []
     used: set[Item] = set()

@@ -52,16 +52,7 @@ _KEPT: ContextVar[dict[Path, OpenModel]] = ContextVar("kept", default={})  # noq
 
 @contextlib.contextmanager
 def opened(path: Path, *, index: Index | None = None) -> Iterator[OpenModel]:
-    """Open a whole-model file for reading, once all structures of its weights are checked.
-
-    Args:
-        path: The file, of any suffix.
-        index: All objects of its weights where they were checked before.
-
-    Raises:
-        ModelFileError: If it is no readable Keras model file, or hostile.
-        UnsupportedModelError: If it holds weights only, or keeps them as ``.npz``.
-    """
+    """Open a whole-model file for reading, once all structures of its weights are checked."""
     if path in _KEPT.get():
         yield _KEPT.get()[path]
         return

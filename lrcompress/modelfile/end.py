@@ -157,11 +157,7 @@ _Frames = tuple[tuple[Item, int], ...]
 
 
 def endings(tree: Container) -> list[Ending]:
-    """Return what ends each output of a model, in the order of its outputs.
-
-    Raises:
-        ValueError: If the ways back from all outputs together have more than `MOST_STEPS` steps.
-    """
+    """Return what ends each output of a model, in the order of its outputs."""
     steps = iter(range(MOST_STEPS))
     return [_ending(tree, output, steps) for output in tree.outputs]
 

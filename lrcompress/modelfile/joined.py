@@ -36,12 +36,6 @@ def whole_file(
 ) -> Path:
     """Write ``<stem>-whole.h5`` or ``.keras`` into a folder, unless it is there already, and return its path.
 
-    Args:
-        weights: What `model.save_weights` of Keras 1 to 3 writes as HDF5.
-        architecture: What `model.to_json` returns, in a file.
-        folder: Where the output goes.
-        overwrite: Replace an output that is another file.
-
     Raises:
         ModelFileError: If a file is missing, damaged or hostile, or is not what it should be.
         UnsupportedModelError: If the weights are not those of this architecture.

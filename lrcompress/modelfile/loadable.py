@@ -47,12 +47,7 @@ _made: ContextVar[tuple[tuple[Path, Any], ...]] = ContextVar("made", default=())
 
 @contextlib.contextmanager
 def made_of(model: Any, *places: Path) -> Iterator[None]:  # noqa: ANN401  # a Keras model, which this room cannot name
-    """Take files for copies of a model in memory, or what was made of them, while the context lasts.
-
-    Args:
-        model: The Keras model.
-        places: The files, or folders of them that nobody else writes to.
-    """
+    """Take files for copies of a model in memory, or what was made of them, while the context lasts."""
     added = tuple((place.absolute(), model) for place in places)
     token = _made.set((*added, *_made.get()))
     try:
@@ -68,13 +63,7 @@ def model_of(path: Path) -> Any | None:  # noqa: ANN401
 
 
 def open_for_keras(path: Path) -> ModelFile:
-    """Read the structure of a model file that Keras is to load.
-
-    Raises:
-        ModelFileError: If the file is missing, damaged, hostile or not a Keras model.
-        UnsupportedModelError: If it holds weights only, or keeps them as ``.npz``.
-        TrainingError: As `check_loadable` does.
-    """
+    """Read the structure of a model file that Keras is to load."""
     model = open_model(path)
     check_loadable(model)
     return model

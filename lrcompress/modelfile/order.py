@@ -14,20 +14,12 @@ _Call = tuple[Item, int]
 
 
 def layer_order(container: Container) -> list[Item]:
-    """Return the layers of a container in Keras' order, but for those that no output depends on.
-
-    Raises:
-        ValueError: If the graph has a cycle.
-    """
+    """Return the layers of a container in Keras' order, but for those that no output depends on."""
     return list(_order(container))
 
 
 def call_order(container: Container) -> list[tuple[Item, int]]:
-    """Return every call (layer, number) that an output depends on, those before it first.
-
-    Raises:
-        ValueError: If the graph has a cycle.
-    """
+    """Return every call (layer, number) that an output depends on, those before it first."""
     if container.sequential:
         return [(item, 0) for item in container.items]
     return _search(container)[0]

@@ -34,11 +34,7 @@ class Places:
 
 
 def find_places(model: ModelFile) -> Places:
-    """Return every layer of a known kind, and why the other layers with weights are none.
-
-    Raises:
-        UnsupportedModelError: If the model lists no layers (code ``subclassed``).
-    """
+    """Return every layer of a known kind, and why the other layers with weights are none."""
     known: dict[str, Place] = {}
     refused: dict[str, str] = {}
     with decoding(model.path):

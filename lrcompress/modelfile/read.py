@@ -36,10 +36,6 @@ def open_model(path: Path) -> ModelFile:
 
     It is a `.keras` archive (Keras 2.12 to 3) or HDF5 file (Keras 1 to 3), told by content; no
     handle stays open.
-
-    Raises:
-        ModelFileError: If the file is missing, damaged, hostile or not a Keras model.
-        UnsupportedModelError: If it holds weights only, or keeps them as ``.npz``.
     """
     path = Path(path)
     with opened(path) as file, decoding(path):
@@ -151,9 +147,6 @@ def read_kernel(model: ModelFile, site: Site, dtype: str | None = None) -> NDArr
 
     It has its stored type; bfloat16 is float32, and so is the product of two that are stored in 16
     bits. Not checked for NaN.
-
-    Raises:
-        ModelFileError: If the file cannot be read or is no longer the one described.
     """
     with opened(model.path, index=model.weights.index) as file, decoding(model.path):
         parts = [site.kind.matrix(p.view, _Values(model, file, p.stored)) for p in site.layers]
@@ -167,9 +160,6 @@ def read_arrays(model: ModelFile, path: str) -> tuple[NDArray[Any], ...]:
     """Return the values of a layer's arrays in Keras' order, in their stored type, bfloat16 as float32.
 
     Not checked for NaN.
-
-    Raises:
-        ModelFileError: If the file cannot be read or is no longer the one described.
     """
     weights, where = model.weights, tuple(path.split("/"))
     if where not in weights.of_layer:  # a name may have a slash

@@ -57,13 +57,7 @@ def decoding(path: Path) -> Iterator[None]:
 
 
 def parse_json(text: str | bytes, path: Path, what: str) -> dict[str, Any]:
-    """Parse a JSON object within the limits on size and depth.
-
-    Args:
-        text: UTF-8 bytes or text.
-        path: The file it came from, for messages.
-        what: What it is called in that file, for example ``model_config``.
-    """
+    """Parse a JSON object within the limits on size and depth."""
     if len(text) > MAX_CONFIG_BYTES:
         limit = MAX_CONFIG_BYTES // 2**20
         msg = f"{path} has a {what} of {len(text)} bytes; at most {limit} MiB are read."

@@ -27,11 +27,7 @@ class Look(dict[str, Any]):
 
 
 def checked(value: object, kind: Any) -> Any:  # noqa: ANN401  # a type of msgspec's, and a value of it
-    """Return a value of JSON as one of a type.
-
-    Raises:
-        ValueError: If it is none; it names the field.
-    """
+    """Return a value of JSON as one of a type."""
     return msgspec.convert(value, kind, dec_hook=_more_than_a_type)
 
 

@@ -22,11 +22,7 @@ FORMATS = {
 
 
 def format_of(path: Path) -> str:
-    """Return the format that a file's suffix tells.
-
-    Raises:
-        OutputError: If it tells none.
-    """
+    """Return the format that a file's suffix tells."""
     found = [name for name, ends in FORMATS.items() if path.suffix.lower() in ends]
     if not found:
         ends = ", ".join(ends[0] for ends in FORMATS.values() if ends)
@@ -44,11 +40,7 @@ def render(story: dict[str, Any], kind: str) -> str:
 
 
 def write(text: str, path: Path, *, overwrite: bool, like: Path) -> None:
-    """Write a report, whole or not at all, with the permissions of its record.
-
-    Raises:
-        OutputError: If the file cannot be written.
-    """
+    """Write a report, whole or not at all, with the permissions of its record."""
     with replacing(path, overwrite=overwrite, like=like) as temporary:
         # Of names that are not UTF-8, in command lines for example.
         temporary.write_bytes(text.encode("utf-8", "replace"))

@@ -60,12 +60,7 @@ def sensitivity_columns() -> list[Column]:
 
 
 def sensitivity(network: dict[str, Any], most: int | None = None) -> list[dict[str, Any]]:
-    """Return rows of the table of sensitivities: the least error at which a layer alone saves a share of itself.
-
-    Args:
-        network: The document of a compressed network.
-        most: So many layers, those with most parameters.
-    """
+    """Return rows of the table of sensitivities: the least error at which a layer alone saves a share of itself."""
     curves = sorted(network["curves"].items(), key=lambda item: -item[1]["parameters"])
     return [
         {"path": path, **{key: curve[key] for key in ("class_name", "parameters")},
@@ -81,11 +76,6 @@ def sensitivity_lines(
 
     Points are (share of the layer's parameters saved, error), from less to more, the least error in any
     form at which so much is saved.
-
-    Args:
-        network: The document of a compressed network.
-        chosen: The layers that were changed, by path.
-        most: So many layers, those with most parameters.
     """
     found: list[Line] = []
     for path, curve in sorted(network["curves"].items(), key=lambda item: -item[1]["parameters"])[
@@ -144,13 +134,7 @@ def budget_in_words(network: dict[str, Any]) -> str:
 
 
 def measured_lines(network: dict[str, Any], original: str, output: str) -> list[str]:
-    """Say what was measured and on which inputs, or that nothing was and which command would.
-
-    Args:
-        network: The document of a compressed network.
-        original: The original's file.
-        output: The compressed one.
-    """
+    """Say what was measured and on which inputs, or that nothing was and which command would."""
     inputs, found = network["inputs"], network.get("measured")
     if inputs == "none" or not found:
         return [

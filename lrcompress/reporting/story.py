@@ -27,9 +27,6 @@ def tell(
 
     A `train-from-scratch` folder beside the record that holds the same rank on the same data set
     becomes the stage `scratch`, or else the row of a comparison does.
-
-    Raises:
-        RunRecordError: If one of the documents cannot be read, or is of another layer or data set.
     """
     document = record.document
     timed = {"benchmark": document["benchmark"]} if document.get("benchmark") else {}
@@ -145,11 +142,7 @@ def _beside(record: RunRecord, rank: int) -> dict[str, Any] | None:
 
 
 def _read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
-    """Return a sweep that `lrcompress sweep --json` printed, of a layer of this story.
-
-    Raises:
-        RunRecordError: If the file is missing, is no sweep, or is one of another layer.
-    """
+    """Return a sweep that `lrcompress sweep --json` printed, of a layer of this story."""
     made = "what `lrcompress sweep MODEL --json` prints"
     document = _read(path, made, Sweep)
     from lrcompress.lowrank import METHODS
@@ -173,11 +166,7 @@ def _read_sweep(path: Path, story: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_comparison(path: Path, story: dict[str, Any]) -> dict[str, Any]:
-    """Return a comparison (`compare.json`) on the data set of this story.
-
-    Raises:
-        RunRecordError: If the file is missing, is no comparison, or is on other data.
-    """
+    """Return a comparison (`compare.json`) on the data set of this story."""
     made = "a compare.json of `lrcompress compare`"
     document = _read(path, made, Comparison)
     if not {row["arm"] for row in document["summary"]} <= set(ARMS):

@@ -104,10 +104,6 @@ def factors_kept(
     Told by the weights in the exported file: all factors are there and their product is not, the
     product is there (one), or neither, because the exporter holds them otherwise (unknown). Outputs
     may be scaled: a BatchNormalization behind them is multiplied into them.
-
-    Args:
-        layers: The kernels of the factors, outputs last, and of the layer that they are.
-        runtime: The exported model.
     """
     wanted = [[np.asarray(k, np.float32) for k in (*factors, whole)] for factors, whole in layers]
     found = [[False] * len(kernels) for kernels in wanted]

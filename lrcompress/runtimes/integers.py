@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 
 
 def write_integers(model: Any, path: Path, target: Target, calibration: Arrays) -> None:
-    """Write a model whose weights and activations are 8-bit integers.
-
-    Raises:
-        TrainingError: If it has loops that cannot be unrolled, or the converter fails.
-    """
+    """Write a model whose weights and activations are 8-bit integers."""
     check_engine()
     twin = _without_loops(model)
     # The converter's calibration kills the process where a loop is left, so that this is seen to first.

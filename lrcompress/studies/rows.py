@@ -82,11 +82,7 @@ class RowFile:
         return {self.key(row) for row in self.read()["rows"]}
 
     def read(self) -> dict[str, Any]:
-        """Return the document as it is now, with the rows whose models are still there.
-
-        Raises:
-            OutputError: If the file is not such a document, or is one of other settings.
-        """
+        """Return the document as it is now, with the rows whose models are still there."""
         document = {**self._head, "rows": []}
         if self.path.exists():
             document = self._read()

@@ -53,16 +53,6 @@ def train_rows(
     Rows that the folder's results already hold are not trained again, and a row that was killed
     goes on at its last epoch: an interrupted call is simply repeated. Several processes may work
     on one folder at once.
-
-    Args:
-        data: The unscaled data set.
-        dataset: What names it.
-        recipe: The network, its epochs and batch size.
-        folder: Created if missing; gets ``<dataset>-full.keras``, ``<dataset>-rank4-seed1.keras``,
-            ... and ``results.json``.
-        ranks: Ranks in order, None meaning full; default the published ones.
-        seeds: One row each.
-        suffix: ``.keras`` or ``.h5``.
     """
     ranks = recipe.ranks if ranks is None else ranks
     for rank in ranks:

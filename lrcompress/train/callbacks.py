@@ -49,11 +49,7 @@ class StepReporter(keras.callbacks.Callback):  # type: ignore[misc]  # keras shi
 
 @contextlib.contextmanager
 def epoch_log(folder: Path | None, model: Any) -> Iterator[Callable[[int, dict[str, Any]], None]]:
-    """Yield what writes an epoch's figures into a folder: for TensorBoard where it runs, else as CSV.
-
-    Raises:
-        OutputError: If the folder cannot be written.
-    """
+    """Yield what writes an epoch's figures into a folder: for TensorBoard where it runs, else as CSV."""
     if folder is None:
         yield lambda *_: None
         return

@@ -131,12 +131,6 @@ class Loop:
         """Train to the last epoch, or until there is a reason to stop, and return the reason.
 
         A KeyboardInterrupt goes through; the epoch that it breaks off is not kept.
-
-        Args:
-            model: The compiled Keras model that is fitted: the student, or student and teacher.
-            feed: From an epoch, numbered from 1, to what `fit` is to go through.
-            policy: What the model computes in while it is fitted, see `computing_in`.
-            log: Folder that gets each epoch's figures.
         """
         state = self.state
         model.optimizer.build(model.trainable_variables)

@@ -83,12 +83,6 @@ def gather_attended(
 
     What masks keep from a step is told by its output: of those among the inputs, the query's own and
     none, each with and without a look ahead, the ones that come nearest to it are taken.
-
-    Args:
-        config: Of the layer.
-        own: Its arrays by name.
-        batch: What went through it.
-        seen: Moments to add to.
     """
     drawn = np.random.default_rng(batch.seed)
     axes = config.get("attention_axes")

@@ -30,15 +30,7 @@ def convolution(
     name: str | None = None,
     **changes: Any,
 ) -> Serialized:
-    """Return a convolution around another kernel.
-
-    Args:
-        layer: The layer whose class and settings it keeps.
-        kernel: (*window, channels of a group, outputs), also of a transposed one.
-        bias: Its bias, None for none.
-        name: Of a new layer, which is linear; None for the layer itself.
-        changes: Settings of another window (strides, dilation, padding, groups).
-    """
+    """Return a layer, or a new linear one of a `name`, around a kernel (*window, channels of a group, outputs)."""
     size = kernel.shape[:-2]
     own = {"filters": int(kernel.shape[-1]), "biased": bias is not None, **changes}
     config = settled(layer.config, size, name, own)

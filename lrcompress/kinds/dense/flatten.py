@@ -28,13 +28,7 @@ _Layers = Mapping[str, tuple[Serialized, ...]]
 
 
 def behind_flatten(kind: Any, place: Place, whole: LinearForm) -> tuple[Form, ...]:
-    """Return the form of a Dense that takes in several channels, flattened; none of another one.
-
-    Args:
-        kind: Its kind.
-        place: The Dense where it stands.
-        whole: Its form as one matrix.
-    """
+    """Return the form of a Dense that takes in several channels, flattened; none of another one."""
     before = place.before
     window = None if before is None else _window(place, before)
     if window is None:
@@ -45,12 +39,7 @@ def behind_flatten(kind: Any, place: Place, whole: LinearForm) -> tuple[Form, ..
 
 
 def merged_flatten(kind: Any, layers: tuple[Serialized, ...]) -> Serialized | None:
-    """Return the Dense behind a Flatten that takes in what its 1x1 convolution did; None where it cannot.
-
-    Args:
-        kind: Of a Dense.
-        layers: The convolution, the Flatten, and one Dense or two in a row.
-    """
+    """Return the Dense behind a Flatten that takes in what its 1x1 convolution did; None where it cannot."""
     first, flatten, *rest = layers
     last = rest[0] if len(rest) == 1 else kind.merged(tuple(rest))
     window = window_of(first) if first.class_name in PLAIN else None

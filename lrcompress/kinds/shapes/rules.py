@@ -16,12 +16,7 @@ _LONGEST = 2**40
 
 
 def output_shape(entry: dict[str, Any], inputs: Sequence[Shape | None]) -> Shape | None:
-    """Return the shape of the first output of a serialized layer, None where no rule tells.
-
-    Args:
-        entry: The layer as a file has it.
-        inputs: Shapes of its inputs; None for one that is not known.
-    """
+    """Return the shape of the first output of a serialized layer, None where no rule tells."""
     class_name, config = entry.get("class_name"), as_dict(entry.get("config"))
     rule = _RULES.get(class_name) if isinstance(class_name, str) else None
     if rule is None or not terms.is_built_in(entry):

@@ -122,10 +122,6 @@ def learns_from(method: str) -> Given:
 def choose_method(method: str, setting: Setting) -> tuple[str, str]:
     """Return the method to use and why: `auto` takes the best that the data and the layer allow.
 
-    Args:
-        method: auto, or one of the methods.
-        setting: What is known of the layer.
-
     Raises:
         RankError: If the method is unknown, or needs data that are not there.
     """
@@ -169,13 +165,7 @@ def _is_given(method: str, setting: Setting) -> bool:
 
 
 def calibration_warnings(kernel_shape: tuple[int, int], count: int, method: str) -> list[str]:
-    """Return what a user should know of a method that learned a layer from so few inputs.
-
-    Args:
-        kernel_shape: (m, n).
-        count: Inputs of the layer, time steps counted one by one.
-        method: That used them.
-    """
+    """Return what a user should know of a method that learned a layer from so few inputs."""
     m = kernel_shape[0]
     if METHODS.needs(method) == "kernel" or count >= AMPLE * m:
         return []

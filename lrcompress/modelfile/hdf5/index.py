@@ -49,11 +49,6 @@ _SPARE_RATIO = 10
 def read_index(file: ReadWindow, path: Path, *, backslashes: bool = False) -> Index:
     """List all objects of an HDF5 file, and refuse it where HDF5 could come to harm.
 
-    Args:
-        file: The file.
-        path: Its name, for messages.
-        backslashes: Whether a backslash in a name separates groups (archives from Windows).
-
     Raises:
         ModelFileError: With code ``truncated`` for what is damaged; with code ``hostile`` for what
             Keras never writes: the newer layout, links, types and filters of other kinds, storage

@@ -48,12 +48,6 @@ def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False)
     The format stays. Weights are copied bit by bit but for those that Keras 3 holds or computes
     with otherwise; every change is noted. The file is read back and compared before it takes its
     place.
-
-    Raises:
-        UnsupportedModelError: If it lists no layers, or its weights do not follow its architecture.
-        OutputError: If the output cannot be written.
-        ModelFileError: If the input cannot be read or has changed since `model` was read.
-        VerificationError: If the written file is not what was meant; it is then not put in place.
     """
     if model.tree is None:
         msg = (

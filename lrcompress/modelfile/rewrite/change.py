@@ -45,11 +45,7 @@ class Edit:
         self.first_names: dict[str, tuple[str, ...]] = {}
 
     def item(self, path: str) -> Item:
-        """Return the layer of a path.
-
-        Raises:
-            UnsupportedModelError: If there is none, or no single one.
-        """
+        """Return the layer of a path."""
         tree, item = self._model.tree, self._items.get(path)
         identity = None if item is None else item.entry.get("shared_object_id")
         if (
@@ -134,11 +130,7 @@ class Edit:
         return "float32"
 
     def _rounded(self, path: str, dtype: str, values: NDArray[Any]) -> NewArray:
-        """Return new values in the type that a layer stores.
-
-        Raises:
-            KernelError: If a value is not finite, or no longer is in the stored type.
-        """
+        """Return new values in the type that a layer stores."""
         kept = cast(values, dtype)
         if not (np.isfinite(values).all() and _finite(kept)):
             msg = (

@@ -129,9 +129,6 @@ class Names:
 
         The new layer is frozen where the split one is, so that is the next layer in the same part:
         mostly the split layer itself, but the graph may put others between the two.
-
-        Raises:
-            UnsupportedModelError: With code ``nested_order`` if that is not certain.
         """
         outer = first[0]
         if outer not in self._flat:

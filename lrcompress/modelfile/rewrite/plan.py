@@ -88,11 +88,7 @@ class Plan:
         return f"{root}/{self.target(path) or path}" if root == "assets" and path else name
 
     def targets(self, index: Index) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the new paths of all groups and of all copied arrays, each to its old path.
-
-        Raises:
-            ValueError: If two objects would go to the same place.
-        """
+        """Return the new paths of all groups and of all copied arrays, each to its old path."""
         groups: dict[str, str] = {}
         arrays: dict[str, str] = {}
         for old, taken in [(i, groups) for i in index.groups] + [(i, arrays) for i in index.arrays]:

@@ -104,13 +104,6 @@ def write_changed(
     it are new, and fed as it was. All other weights are copied bit by bit; optimizer state, checks
     and bytes are as with `write_replaced`.
 
-    Args:
-        model: The file to start from; it is not touched.
-        edits: By the path of a layer the stock layers that stand for it, in their order, with
-            values in their arrays; None where the stored one stays.
-        output: Where to write. The format is that of `model`.
-        overwrite: Whether an existing `output` may be replaced.
-
     Raises:
         KernelError: If a value is not finite, or no longer is in the stored type.
         OutputError: If the output cannot be written.

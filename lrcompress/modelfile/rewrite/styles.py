@@ -12,15 +12,7 @@ _ARRAYS = {
 def array_names(
     class_name: str, count: int, style: str | None, rename: tuple[str, str], *, same: bool
 ) -> list[str]:
-    """Return the names of a new layer's arrays.
-
-    Args:
-        class_name: Its class.
-        count: How many they are.
-        style: The name of the first array of an old layer, if it has any.
-        rename: The old layer's name, and the new one's.
-        same: Whether the old one is of the same class.
-    """
+    """Return the names of a new layer's arrays."""
     new = rename[1]
     parts = next((p for c, p in _ARRAYS.items() if class_name.startswith(c)), ("kernel", "bias"))
     first = f"{new}/{parts[0]}"

@@ -32,10 +32,6 @@ def read_back(
     the checksum of an old archive is checked.
 
     It lies at `path` and is to be called `output`; `meant` is the architecture that it should have.
-
-    Raises:
-        VerificationError: If it is not what was meant.
-        ModelFileError: If the old file is damaged, or has changed since it was described.
     """
     try:
         with opened(path) as new, decoding(path):

@@ -50,12 +50,7 @@ def set_width(shape: object, width: int | None) -> None:
 def restate(old: Container, tree: Container, fed: Collection[LayerPath]) -> None:
     """Make the JSON of a new architecture state the shapes that layers now take in, wherever it states any.
 
-    What neither is new nor takes in another shape than before stays as it is.
-
-    Args:
-        old: The architecture before.
-        tree: The new one, changed in place.
-        fed: Paths of layers that are new, or are fed by new ones.
+    `fed` are paths of layers that are new, or fed by new ones; what else takes in the old shape stays as it is.
     """
     from lrcompress.modelfile.shapes import shapes_in
 

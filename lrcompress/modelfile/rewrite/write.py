@@ -118,12 +118,7 @@ def _about_suffix(model: ModelFile, output: Path) -> list[str]:
 
 
 def write_model(source: OpenModel, index: Index, plan: Plan, path: Path, original: Path) -> None:
-    """Write the new file over the empty one at `path`; `original` is the old one's name.
-
-    Raises:
-        OSError: If the new file cannot be written, because the disk is full for example.
-        ModelFileError: If the old file cannot be read to its end.
-    """
+    """Write the new file over the empty one at `path`; `original` is the old one's name."""
     if source.archive is None:
         with path.open("r+b", buffering=0) as file:
             _write_weights(source, index, plan, file, original)

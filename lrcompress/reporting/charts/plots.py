@@ -42,11 +42,7 @@ _STYLE = {
 
 
 def check_figure(path: Path, *, inputs: tuple[Path, ...] = (), overwrite: bool = False) -> None:
-    """Refuse a figure that cannot be written, before any work is done.
-
-    Raises:
-        OutputError: If the suffix names no format, or the file exists or cannot be made.
-    """
+    """Refuse a figure that cannot be written, before any work is done."""
     if path.suffix.lower() not in SUFFIXES:
         msg = f"Figure {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, which decides its format."
         raise OutputError(msg, code="output_suffix")
