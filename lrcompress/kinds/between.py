@@ -31,6 +31,11 @@ def acts_on_each(place: Place) -> bool:
     return class_name == "Activation" and name in FUNCTIONS and name != "hard_sigmoid"
 
 
+def keeps_positions(between: Sequence[Place]) -> bool:
+    """Return whether layers act on each position by itself too: none is a maximum."""
+    return all(place.layer.class_name not in _POOLS for place in between)
+
+
 def passed(outputs: Array, between: Sequence[Place], arrays: Arrays) -> Array:
     """Return what layers make of outputs, (samples, ..., features)."""
     for place in between:

@@ -71,6 +71,8 @@ class Batch(NamedTuple):
         seed: Of the positions that are drawn: the same batch of another network is given the same.
         beside: What is added to the output before anything else than a normalization is done with it, in
             units of the output; None where nothing is, or it is not known yet.
+        knee: Of a ReLU that alone takes in the output, or its sum with `beside`: by unit the sign with which
+            it does, and the value from which on; None where there is no such ReLU.
     """
 
     inputs: tuple[Array, ...]
@@ -78,6 +80,7 @@ class Batch(NamedTuple):
     mask: Array | None = None
     seed: int = 0
     beside: Array | None = None
+    knee: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from lrcompress.kinds import terms
 from lrcompress.kinds.activations import ONE_SIDED, OTHERS, activation_name
-from lrcompress.kinds.between import narrowed, passed
+from lrcompress.kinds.between import keeps_positions, narrowed, passed
 from lrcompress.kinds.inlets import (
     absorbed,
     inlet_size,
@@ -258,8 +258,14 @@ def gather_outputs(place: Place, arrays: Arrays, batch: Batch, seen: RowMoments)
     if place.beyond:
         if seen.outputs is None:
             seen.outputs = RowMoments(np.zeros((batch.output.shape[-1], 1), np.float32))
-        given = passed(batch.output, place.between, arrays)
-        seen.outputs.update(drawn_steps(batch._replace(inputs=(given,))))
+        if keeps_positions(place.between):
+            drawn = drawn_steps(batch._replace(inputs=(batch.output,)))
+            given = passed(drawn, place.between, arrays)
+        else:
+            given = drawn_steps(
+                batch._replace(inputs=(passed(batch.output, place.between, arrays),))
+            )
+        seen.outputs.update(given)
     return seen
 
 

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.refinement.outputs import most_inputs as most_inputs
     from lrcompress.lowrank.refinement.outputs import output_weights as output_weights
     from lrcompress.lowrank.refinement.outputs import outputs_of as outputs_of
+    from lrcompress.lowrank.responses import Correction as Correction
     from lrcompress.lowrank.responses import RowMoments as RowMoments
-    from lrcompress.lowrank.responses import corrected_kernel as corrected_kernel
     from lrcompress.lowrank.responses import metric_of as metric_of
     from lrcompress.lowrank.responses import takes_metric as takes_metric
     from lrcompress.lowrank.spectrum import outline as outline
@@ -69,7 +69,7 @@ _MODULES = {
     "moments": "InputMoments",
     "ranks": "break_even_rank check_rank energy largest_useful_rank parameters "
     "rank_for_reduction rank_for_share rank_grid spread_ranks",
-    "responses": "RowMoments corrected_kernel metric_of takes_metric",
+    "responses": "Correction RowMoments metric_of takes_metric",
     "spectrum": "outline",
     "svd": "singular_values truncated_svd",
 }

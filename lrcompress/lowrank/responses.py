@@ -8,7 +8,8 @@ al., TPAMI 38, 2016): factors ``A V`` and ``V^T``, the bias takes ``mu^T (A - A 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,12 @@ class RowMoments:
 
     metric: Floats | None = None
 
-    def __init__(self, kernel: NDArray[Any]) -> None:
-        """Start empty; `kernel` is only needed where m is large."""
+    def __init__(self, kernel: NDArray[Any], *, whole: bool = False) -> None:
+        """Start empty; `kernel` is only needed where m is large, and the covariance not kept `whole` for all that."""
         m, n = kernel.shape
         self.count = 0
         self.outputs: RowMoments | None = None
-        self._kernel = kernel.astype(np.float32) if m > WIDE else None
+        self._kernel = kernel.astype(np.float32) if m > WIDE and not whole else None
         self._origin: NDArray[np.float32] | None = None
         self._sum: Floats = np.zeros(m)
         size = m if self._kernel is None else n
@@ -204,58 +205,74 @@ def relative_error_of(
     return lambda other: energy(other.astype(np.float64) - kernel) / whole
 
 
-def corrected_kernel(
-    kernel: NDArray[Any], rows: NDArray[Any], responses: NDArray[Any], ridge: float = 1e-2
-) -> tuple[Floats, Floats]:
-    """Return the kernel that gives responses from other rows, near one that did from the original's.
+class Correction:
+    """Kernels that give some responses from other rows than the original's, near one that did from those.
 
-    Ridge regression of ``y - x' A`` on ``x'``, both centred. Where A has blocks (a convolution in
-    groups) each is corrected for itself.
-
-    Args:
-        kernel: A, (m, n).
-        rows: x', (k, m).
-        responses: y, (k, n), without the bias.
-        ridge: Damping as a share of the mean variance, times m / k.
-
-    Returns:
-        The kernel (m, n), and the constant (n,) that its responses need beside it.
+    Ridge regression of ``y - x' A`` on ``x'``, both centred and damped as `RowMoments` are. Where A has
+    blocks (a convolution in groups) each is corrected for itself.
     """
-    x = np.asarray(rows, np.float32)
-    mean, mean_y = x.mean(axis=0), responses.mean(axis=0)
-    x = x - mean
-    rest = (responses - mean_y).astype(np.float32) - x @ kernel.astype(np.float32)
-    found = kernel.astype(np.float64)
-    for inner, outer in _blocks(kernel):
-        found[np.ix_(inner, outer)] += _ridge(x[:, inner], rest[:, outer], x, ridge)
-    return found, mean_y - mean @ found
+
+    def __init__(
+        self, kernel: NDArray[Any], rows: Sequence[NDArray[Any]], seen: RowMoments | None = None
+    ) -> None:
+        """Of a kernel A (m, n) and rows x', (k, m) in all; `seen` are their moments, where they are known."""
+        self._kernel, self.rows = kernel, rows
+        count, m = sum(map(len, rows)), len(kernel)
+        if seen is None or not seen.is_whole:
+            seen = RowMoments(kernel, whole=count >= m)
+            for some in rows:
+                seen.update(some)
+        self._mean, self._count = seen.mean, count
+        if count >= m:
+            self._solve = partial(_solved, seen.covariance)
+        else:
+            self._solve = partial(_solved_by_rows, np.concatenate(rows) - self._mean)
+
+    def __call__(self, responses: NDArray[Any]) -> tuple[Floats, Floats]:
+        """Return the kernel (m, n) for responses y, (k, n), without the bias, and the constant (n,) beside it."""
+        mean = responses.mean(axis=0, dtype=np.float64)
+        rest = responses - self.given(self._kernel, mean)
+        rest -= rest.mean(axis=0)
+        found = self._kernel.astype(np.float64)
+        for inner, outer in _blocks(self._kernel):
+            found[np.ix_(inner, outer)] += self._solve(inner, self.rows, rest[:, outer])
+        return found, mean - self._mean @ found
+
+    def given(self, kernel: NDArray[Any], mean: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the responses of another kernel, (k, n), moved to a mean (n,)."""
+        narrow = kernel.astype(np.float32)
+        found = np.concatenate([rows @ narrow for rows in self.rows])
+        found += (mean - self._mean @ kernel).astype(np.float32)
+        return found
 
 
-def _ridge(
-    x: NDArray[np.float32], y: NDArray[np.float32], every: NDArray[np.float32], ridge: float
+def _solved(
+    covariance: Floats, inner: NDArray[np.intp], rows: Sequence[NDArray[Any]], y: NDArray[Any]
 ) -> Floats:
-    """Return the regression of y on some features x, damped by the mean variance of `every` feature."""
+    """Return the regression of centred y (k, n) on some features of rows, through their covariance."""
     from scipy.linalg import solve
 
-    count, m = every.shape
-    damping = (_DAMPING + ridge * m / count) * np.square(every, dtype=np.float64).sum() / m
-    damping = max(float(damping), np.finfo(np.float64).tiny)
-    if count < x.shape[1]:
-        # Through the (k, k) matrix of the rows, which are fewer.
-        gram = _product(x.T, x.T)
-        gram[np.diag_indices(count)] += damping
-        return np.asarray(x.T @ solve(gram, y, assume_a="pos"))
-    gram = _product(x, x)
-    gram[np.diag_indices(len(gram))] += damping
-    return np.asarray(solve(gram, _product(x, y), assume_a="pos"))
+    cross, start = np.zeros((len(inner), y.shape[1])), 0
+    every = len(inner) == len(covariance)
+    for some in rows:
+        cross += (some if every else some[:, inner]).T @ y[start : start + len(some)]
+        start += len(some)
+    own = covariance if every else covariance[np.ix_(inner, inner)]
+    return np.asarray(solve(own, cross / len(y), assume_a="pos"))
 
 
-def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> Floats:
-    """Return ``L^T R``, multiplied in single precision and added up in double."""
-    found = np.zeros((left.shape[1], right.shape[1]))
-    for start in range(0, len(left), _CHUNK):
-        found += left[start : start + _CHUNK].T @ right[start : start + _CHUNK]
-    return found
+def _solved_by_rows(
+    x: NDArray[Any], inner: NDArray[np.intp], _: Sequence[NDArray[Any]], y: NDArray[Any]
+) -> Floats:
+    """Return the same through the (k, k) matrix of centred rows x, which are fewer than their features."""
+    from scipy.linalg import solve
+
+    gram = x[:, inner] @ x[:, inner].T
+    count, m = x.shape
+    gram[np.diag_indices(count)] += (
+        (_DAMPING + _SAMPLING * m / count) * max(np.vdot(x, x), 1e-300) / m
+    )
+    return np.asarray(x[:, inner].T @ solve(gram, y, assume_a="pos"))
 
 
 def _blocks(kernel: NDArray[Any]) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:

@@ -227,6 +227,16 @@ def test_what_a_shortcut_adds_is_seen_with_the_last_layer_before_the_sum(tmp_pat
     last = seen["last"]
     np.testing.assert_allclose(last.beside * slopes, shortcut, rtol=0.1, atol=1e-6)
     assert seen["first"].beside is None is seen["stem"].beside
+    # A ReLU passes on what is beyond the knee.
+    for batch in seen.values():
+        assert batch.knee is not None
+    sign, at = last.knee
+    given = np.asarray(model(images))
+    np.testing.assert_array_equal(
+        sign * (last.output + shortcut / slopes - at) > 1e-5, given > 1e-5
+    )
+    sign, at = seen["stem"].knee
+    assert (sign == 1).all() and not at.any()
     # At the positions of the rows.
     kind: Any = places["last"].kind
     given = kind.beside(places["last"], last._replace(beside=last.inputs[0]))

@@ -39,13 +39,11 @@ def test_blocks_of_a_kernel_are_corrected_by_themselves() -> None:
     before = draw.normal(size=(4000, 6))
     after = before + 0.3 * draw.normal(size=(4000, 6)) + before[:, ::-1]
 
-    found, _ = responses.corrected_kernel(kernel, after, before @ kernel)
+    found, _ = responses.Correction(kernel, [after[:1500], after[1500:]])(before @ kernel)
 
     assert not found[:3, 2:].any()
     assert not found[3:, :2].any()
-    own, _ = responses.corrected_kernel(
-        kernel[:3, :2], after[:, :3], before[:, :3] @ kernel[:3, :2]
-    )
+    own, _ = responses.Correction(kernel[:3, :2], [after[:, :3]])(before[:, :3] @ kernel[:3, :2])
     np.testing.assert_allclose(found[:3, :2], own, rtol=1e-3)
 
 
@@ -79,7 +77,7 @@ def test_few_rows_correct_a_kernel_as_many_do() -> None:
     kernel, rows = draw.normal(size=(30, 4)), draw.normal(size=(20, 30))
     wanted = rows @ kernel + draw.normal(size=(20, 4))
 
-    found, constant = responses.corrected_kernel(kernel, rows, wanted)
+    found, constant = responses.Correction(kernel, [rows])(wanted)
 
     x, y = rows - rows.mean(axis=0), wanted - wanted.mean(axis=0)
     gram = x.T @ x

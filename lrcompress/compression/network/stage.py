@@ -7,19 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.compression.network.candidates import Option, options_of
+from lrcompress.compression.network.goals import Goal
 from lrcompress.compression.network.request import Observe, Observed
 from lrcompress.compression.trial import Outcome
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.events import progress
-from lrcompress.kinds import Arrays, Batch, LinearKind, Place, Serialized, Solution
-from lrcompress.lowrank import corrected_kernel, imitating_kernel, takes_metric
+from lrcompress.kinds import Arrays, Batch, Place, Serialized, Solution
+from lrcompress.lowrank import takes_metric
 from lrcompress.modelfile import ModelFile, Site, find_head, read_arrays
 
 Values = dict[str, tuple[NDArray[Any], ...]]
+# How often a layer before a ReLU is solved again, for what that lets pass.
+_RELAXED = 2
 # By layer and form.
 Solutions = dict[tuple[str, str], Solution]
 
@@ -122,21 +124,30 @@ class Stage:
             option, kind = by_path.get(place.path), place.kind
             if kind is None or place.path in done or place.path in taken:
                 return None
-            is_corrected = kind.linear and (bool(found) or self is not self._first)
-            if is_corrected:
-                current.update(self._corrected(place, current, old, new))
-            if option is not None:
-                gathered: Any = None
-                for batch in new:
-                    gathered = kind.gather(place, current, batch, gathered)
-                if takes_metric(gathered):
-                    gathered.metric = self.seen[place.path].metric
-                # A copy: what is solved is built later, from the arrays as they are now.
-                solution = option.form.solve(dict(current), gathered, [option.size])[option.size]
-            elif is_corrected:
-                solution = _whole(place, current)
-            else:
+            gathered = None if option is None else self._gathered(place, current, new)
+            # Of a wide kernel only the responses are known, and they are of the kernel as it is.
+            of_kernel = not getattr(gathered, "is_whole", True)
+            goal = None
+            if kind.linear and (bool(found) or self is not self._first):
+                goal = self._goal(place, current, old, new, gathered)
+            if option is None and goal is None:
                 return None
+            if goal is not None:
+                current.update(goal.arrays)
+                gathered = self._gathered(place, current, new) if of_kernel else gathered
+
+            def solved() -> Solution:
+                # A copy: what is solved is built later, from the arrays as they are now.
+                own = dict(current)
+                if option is None:
+                    return _whole(place, own)
+                return option.form.solve(own, gathered, [option.size])[option.size]
+
+            solution = solved()
+            for _ in range(0 if of_kernel else _RELAXED):
+                if goal is not None and goal.relaxed(solution.in_place()):
+                    current.update(goal.arrays)
+                    solution = solved()
             done.add(place.path)
             found[place.path, "" if option is None else option.form.name] = solution
             result = solution.in_place()
@@ -146,36 +157,30 @@ class Stage:
         self.observed.in_order(list(self.places.values()), visit)
         return found, self.observed.trial(in_place(found), "all together, corrected")
 
-    def _corrected(
-        self, place: Place, arrays: Arrays, old: list[Batch], new: list[Batch]
-    ) -> Values:
-        """Return a layer's arrays by which it gives what that of the first stage gave from the old inputs."""
-        kind: LinearKind = place.kind  # type: ignore[assignment]
-        path, first = place.path, self._first
-        source = first.places.get(path)
+    def _gathered(self, place: Place, arrays: Arrays, batches: list[Batch]) -> Any:  # noqa: ANN401
+        """Return what a layer's kind gathers of what flows through it, for forms that do not narrow it."""
+        kind: Any = place.kind
+        found: Any = None
+        for batch in batches:
+            found = kind.gather(dataclasses.replace(place, beyond=()), arrays, batch, found)
+        if takes_metric(found):
+            found.metric = self.seen[place.path].metric
+        return found
+
+    def _goal(
+        self, place: Place, arrays: Values, old: list[Batch], new: list[Batch], seen: object
+    ) -> Goal | None:
+        """Return what a layer is to give from the new inputs: what that of the first stage gave from the old."""
+        source = self._first.places.get(place.path)
         if source is None or source.layer.class_name != place.layer.class_name:
-            return {}
-        rows = np.concatenate([kind.rows(source, batch) for batch in old])
-        whole = kind.kernel(source.layer, first.arrays[path])
-        constant_then = constant_of(source, first.arrays, whole.shape[1])
-        if path in self._kept:
-            whole, constant_then = whole[:, self._kept[path]], constant_then[self._kept[path]]
-        kernel = kind.kernel(place.layer, self.arrays[path])
-        responses = rows @ whole.astype(np.float32)
-        rows = np.concatenate([kind.rows(place, batch) for batch in new])
-        if len(rows) != len(responses) or kernel.shape[1] != whole.shape[1]:
-            return {}
-        lost = _lost_beside(kind, source, old, new)
-        if lost is not None and lost.shape == responses.shape:
-            responses = responses + lost
-        corrected, constant = corrected_kernel(kernel, rows, responses)
-        if self._head is not None and self._head.path == path and self._head.use_bias:
-            start = corrected, constant + constant_then
-            corrected, bias = imitating_kernel(start, rows, responses + constant_then)
-            constant = bias - constant_then
-        # Beside the constant that is there now.
-        constant = constant + constant_then - constant_of(place, arrays, kernel.shape[1])
-        return kind.with_kernel(place, arrays, corrected, constant)
+            return None
+        head = self._head
+        is_head = head is not None and head.path == place.path and head.use_bias
+        goal = Goal(
+            (source, self._first.arrays, old), (place, dict(arrays), new), self.arrays, seen,
+            self._kept.get(place.path), before_softmax=is_head,
+        )  # fmt: skip
+        return goal if goal.fits else None
 
     @cached_property
     def _head(self) -> Site | None:
@@ -185,28 +190,6 @@ class Stage:
         except UnsupportedModelError:
             return None
         return head if head.softmax and len(head.layers) == 1 else None
-
-
-def constant_of(place: Place, arrays: Arrays, outputs: int) -> NDArray[Any]:
-    """Return the constant that is added to a layer's responses: its bias, or what a normalization takes from them."""
-    own = arrays[place.path][-1]
-    if len(arrays[place.path]) > 1 and own.shape == (outputs,):
-        return own.astype(np.float64)
-    mean = arrays[place.shift.path][-2] if place.shift is not None else None
-    taken = mean is not None and mean.shape == (outputs,)
-    return -mean.astype(np.float64) if mean is not None and taken else np.zeros(outputs)
-
-
-def _lost_beside(
-    kind: LinearKind, place: Place, old: list[Batch], new: list[Batch]
-) -> NDArray[Any] | None:
-    """Return what has been lost of that which is added to the responses, so that these can make up for it."""
-    pairs = [
-        (kind.beside(place, before), kind.beside(place, after))
-        for before, after in zip(old, new, strict=True)
-    ]
-    known = [then - now for then, now in pairs if then is not None and now is not None]
-    return np.concatenate(known) if len(known) == len(pairs) else None
 
 
 def in_place(solutions: Solutions) -> Values:

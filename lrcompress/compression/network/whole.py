@@ -40,7 +40,7 @@ from lrcompress.records.network import ChangedLayer
 _NARROWINGS = 2
 # What is worse than another way by more than this, layers solved for by themselves, is not finished: the
 # correction of one layer after the other lowers the errors of all ways alike, nearly.
-_NEAR = 1.5
+_NEAR = 1.1
 
 
 def compress(

@@ -62,6 +62,56 @@ def added(
     )
 
 
+def knee_of(node: Any, takers: dict[int, Any], *, summed: bool) -> tuple[Any, Any] | None:
+    """Return by output the sign with which a ReLU takes it in, and from which value on; None where none does.
+
+    Args:
+        node: Of the layer.
+        takers: See `only_takers`.
+        summed: Whether it is known what is added to the output before the ReLU.
+    """
+    tensor, layer = node.outputs[0], getattr(node.operation, "layer", node.operation)
+    units = tensor.shape[-1]
+    sign, at = np.ones(units), np.zeros(units)
+    own = getattr(layer, "activation", None)
+    if own is keras.activations.relu:
+        return sign, at
+    if own not in (None, keras.activations.linear):
+        return None
+    taker = takers.get(id(tensor))
+    if taker is not None and isinstance(taker.operation, keras.layers.BatchNormalization):
+        normal = taker.operation
+        if normal.axis % len(tensor.shape) != len(tensor.shape) - 1:
+            return None
+        slope, offset = _affine(normal)
+        sign = np.where(slope < 0, -1.0, 1.0)
+        at = -offset / np.where(slope == 0, 1e-12, slope)
+        tensor = taker.outputs[0]
+        taker = takers.get(id(tensor))
+    if taker is not None and type(taker.operation).__name__ == "Add":
+        if not summed:
+            return None
+        taker = takers.get(id(taker.outputs[0]))
+    return (sign, at) if taker is not None and _is_relu(taker.operation) else None
+
+
+def _is_relu(layer: Any) -> bool:
+    if isinstance(layer, keras.layers.ReLU):
+        return not layer.negative_slope and not layer.threshold
+    return getattr(layer, "activation", None) is keras.activations.relu and isinstance(
+        layer, keras.layers.Activation
+    )
+
+
+def _affine(layer: Any) -> tuple[Any, Any]:
+    """Return what a BatchNormalization multiplies its inputs by, and what it adds then."""
+    array = keras.ops.convert_to_numpy
+    slope = 1 / np.sqrt(array(layer.moving_variance).astype(np.float64) + layer.epsilon)
+    slope = slope * array(layer.gamma) if layer.scale else slope
+    offset = (array(layer.beta) if layer.center else 0.0) - slope * array(layer.moving_mean)
+    return slope, offset
+
+
 def _early(
     tensor: Any, flow: Sequence[dict[int, Any]], run: Callable[[Any], list[list[Any]]]
 ) -> list[Any] | None:

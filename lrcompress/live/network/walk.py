@@ -23,7 +23,7 @@ from lrcompress.events import progress
 from lrcompress.kinds import Arrays, Batch, Place
 from lrcompress.live import storing
 from lrcompress.live.activations import find_layer
-from lrcompress.live.network.beside import added, only_takers
+from lrcompress.live.network.beside import added, knee_of, only_takers
 from lrcompress.live.network.gradients import response_gradients
 from lrcompress.live.trial import NetworkTrial
 from lrcompress.lowrank import metric_of, takes_metric
@@ -216,11 +216,12 @@ class _Walk:
         if path not in self._known:
             return outputs
         before = self.changed.get(path)
-        beside = None
+        beside = knee = None
         if self._beside:
             run = partial(self._early, prefix, flow)
             beside = added(node, takers, flow, run)
-        yield path, self._seen(node, flow, outputs, beside)
+            knee = knee_of(node, takers, summed=beside is not None)
+        yield path, self._seen(node, flow, outputs, beside, knee)
         return outputs if self.changed.get(path) is before else self._run(node, flow, path)
 
     def _run(self, node: Any, flow: _Flow, path: str) -> list[list[Any]]:
@@ -244,7 +245,12 @@ class _Walk:
         return self._run(node, flow, f"{prefix}{node.operation.name}")
 
     def _seen(
-        self, node: Any, flow: _Flow, given: list[list[Any]], beside: list[Any] | None
+        self,
+        node: Any,
+        flow: _Flow,
+        given: list[list[Any]],
+        beside: list[Any] | None,
+        knee: Any,
     ) -> list[Batch]:
         """Return what a layer takes in and gives, batch by batch."""
         batches = []
@@ -260,18 +266,21 @@ class _Walk:
                 mask = getattr(tensors[0], "_keras_mask", None)
             batches.append(
                 Batch(
-                    tuple(np.asarray(keras.ops.convert_to_numpy(t)) for t in tensors),
-                    np.asarray(keras.ops.convert_to_numpy(outputs[0])),
-                    None
-                    if mask is None
-                    else np.asarray(keras.ops.convert_to_numpy(mask), np.bool_),
+                    tuple(_array(t) for t in tensors),
+                    _array(outputs[0]),
+                    None if mask is None else np.asarray(_array(mask), np.bool_),
                     seed=number,
-                    beside=None
-                    if beside is None
-                    else np.asarray(keras.ops.convert_to_numpy(beside[number])),
+                    beside=None if beside is None else _array(beside[number]),
+                    knee=knee,
                 )
             )
         return batches
+
+
+def _array(tensor: Any) -> NDArray[Any]:
+    """Return what a tensor holds, not to be written to: Keras copies it, with which a third of the time would go."""
+    shared = keras.backend.backend() != "torch" and hasattr(tensor, "__array__")
+    return np.asarray(tensor if shared else keras.ops.convert_to_numpy(tensor))
 
 
 def _in_order(operation: Any, args: Any, kwargs: Any) -> list[Any]:
