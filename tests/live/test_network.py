@@ -243,6 +243,33 @@ def test_what_a_shortcut_adds_is_seen_with_the_last_layer_before_the_sum(tmp_pat
     np.testing.assert_array_equal(given, kind.rows(places["last"], last))
 
 
+def test_a_recurrent_layer_has_no_knee(tmp_path: Path) -> None:
+    """What its inputs give is only part of what its ReLU takes in; a Dense behind it has one."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((6, 5)),
+            layers.SimpleRNN(5, activation="relu", name="recurrent"),
+            layers.Dense(4, name="dense"),
+            layers.ReLU(),
+        ]
+    )
+    model.save(tmp_path / "model.keras")
+    opened = open_model(tmp_path / "model.keras")
+    places = list(find_places(opened).known.values())
+    x = inputs_of(model, 10)
+    seen: dict[str, Any] = {}
+
+    def visit(place: Place, old: list[Batch], new: list[Batch]) -> None:
+        seen[place.path] = new[0].knee
+
+    Networks(x, x, original=model)(opened).in_order(places, visit)
+
+    assert seen["recurrent"] is None
+    assert seen["dense"] is not None
+
+
 def test_large_inputs_run_in_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where few samples fit into memory, moments are gathered part by part, of all of them."""
     model = images()

@@ -42,6 +42,7 @@ class Goal:
         self._place, self._kind, self._own, self._before_softmax = place, kind, own, before_softmax
         whole = kind.kernel(source.layer, first[place.path])
         constant = _constant_of(source, first, whole.shape[1])
+        self._outputs = whole.shape[1]
         if kept is not None:
             whole, constant = whole[:, kept], constant[kept]
         kernel, narrow = kind.kernel(place.layer, start[place.path]), whole.astype(np.float32)
@@ -99,7 +100,11 @@ class Goal:
         """Return the sign with which a ReLU takes in the responses now, and the value from which on it passes them."""
         if old[0].knee is None:
             return None
-        sign, at = (part if kept is None else part[kept] for part in old[0].knee)
+        sign, at = old[0].knee
+        if len(sign) != self._outputs:
+            return None  # the last axis of the output is not that of the responses
+        if kept is not None:
+            sign, at = sign[kept], at[kept]
         own = self._own[self._place.path]
         if len(own) > 1 and own[-1].shape == self._constant.shape:
             at = at - self._constant

@@ -74,6 +74,8 @@ def knee_of(node: Any, takers: dict[int, Any], *, summed: bool) -> tuple[Any, An
     units = tensor.shape[-1]
     sign, at = np.ones(units), np.zeros(units)
     own = getattr(layer, "activation", None)
+    if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+        return None  # its responses are in the gates
     if own is keras.activations.relu:
         return sign, at
     if own not in (None, keras.activations.linear):
