@@ -10,6 +10,7 @@ import pytest
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.keras
 
+from lrcompress.errors import TrainingError  # noqa: E402
 from lrcompress.live.synthetic import Synthetic, inputs, matching, synthetic_inputs  # noqa: E402
 
 LAYERS = keras.layers
@@ -193,3 +194,25 @@ def test_whole_numbers_are_not_made() -> None:
     model = keras.Sequential([keras.Input((6,), dtype="int32"), LAYERS.BatchNormalization()])
 
     assert synthetic_inputs(model) is None
+
+
+def test_what_would_take_too_long_is_not_begun(
+    network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of one batch tells that of all; the error says how long it would take."""
+    monkeypatch.setattr(inputs, "PATIENCE", 0.0)
+
+    with pytest.raises(TrainingError, match="64 would take about .* minutes here"):
+        synthetic_inputs(network, samples=64)
+
+
+def test_fewer_are_made_where_time_is_up(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch calibrates then, and one judges."""
+    monkeypatch.setattr(inputs, "PATIENCE", 0.0)
+    monkeypatch.setattr(inputs, "BATCH", 16)
+    monkeypatch.setattr(inputs, "_check_time", lambda *_: None)
+
+    found = synthetic_inputs(network, samples=128)
+
+    assert found is not None
+    assert (len(found.x), found.fit) == (32, 16)

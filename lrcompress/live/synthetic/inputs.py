@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
+from lrcompress.errors import TrainingError
 from lrcompress.live.outputs import input_names
 from lrcompress.live.synthetic.matching import FIRST_STEPS, RATE, Descent, frozen, shape_of, watched
 
@@ -20,9 +21,11 @@ TRUSTED = 0.1
 # So many samples are made, and more, up to the second, where their steps together take no more numbers
 # between the layers: what is calibrated gains from each. Fewer, where they would take more than the last.
 SAMPLES, MOST_SAMPLES, FEWEST_SAMPLES = 1_024, 8_192, 64
-CHEAP, DEAR = 2**31, 2**37
+CHEAP, DEAR = 2**31, 2**35
 # Samples of a batch, and numbers between the layers for it, at most.
 BATCH, FEWEST_IN_BATCH, BATCH_NUMBERS = 256, 4, 2**28
+# So many seconds, about, are taken at most: nobody waits for hours for what nobody asked for.
+PATIENCE = 300.0
 # Their scale is sought on so many.
 SOUGHT_ON = 32
 # These take numbers of words, of classes or of ranges: nothing leads from one to the next.
@@ -61,12 +64,15 @@ def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -
     Args:
         model: A functional or Sequential model; its weights stay as they are.
         samples: At most so many are made; None for 1,024, more where they cost little. In each case there
-            are fewer where the network is so large that they would take hours.
+            are fewer where the network is large, or they take minutes.
         seed: The same inputs come of the same seed.
 
     Returns:
         None without BatchNormalization, where inputs are no quantities (numbers of words, text), or where the
         network takes a sample or two at once.
+
+    Raises:
+        TrainingError: If this machine would take far too long for as few as serve.
     """
     layers = _normalizations(model)
     if not layers or not hasattr(model, "inputs") or _takes_numbers_of_things(model):
@@ -81,37 +87,57 @@ def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -
     with frozen(model), watched(layers) as seen:
         few = Descent(model, layers, seen, min(batch, SOUGHT_ON))
         few.begin(generator)
+        _check_time(few, samples)
         scales = few.find_scales()
         search = Descent(model, layers, seen, batch)
         search.scale(scales)
         found: list[list[NDArray[np.float32]]] = []
-        losses, steps = list[float](), 0
+        losses = list[float]()
         batches = -(-samples // batch)
         # What judges is no sum of what calibrates: it begins with noise of its own.
-        kept = batches - max(1, batches // 4)
-        for number in range(batches):
-            done = f"batch {number + 1} of {batches}"
-            if number in (0, kept):
-                search.begin(generator)
-                steps = search.converge(done)
-                if search.reconstruct():
-                    search.descend(steps, RATE / 4, done)
-            else:
-                search.mix(generator)
-                search.descend(steps // 2, RATE / 2, done)
-            found.append([one[: samples - number * batch] for one in search.arrays()])
-            losses.append(search.measure()[1])
+        judges = max(1, batches // 4)
+        fit = 0
+        for first, last in ((0, batches - judges), (batches - judges, batches)):
+            steps = 0
+            for number in range(first, last):
+                done = f"batch {number + 1} of {batches}"
+                if number == first:
+                    search.begin(generator)
+                    steps = search.converge(done, PATIENCE / 4)
+                    if search.reconstruct():
+                        search.descend(steps, RATE / 4, done)
+                elif time.perf_counter() - started < PATIENCE * last / batches:
+                    search.mix(generator)
+                    search.descend(steps // 2, RATE / 2, done)
+                else:
+                    break
+                found.append([one[: samples - number * batch] for one in search.arrays()])
+                losses.append(search.measure()[1])
+            fit = fit or sum(len(part[0]) for part in found)
     arrays = [np.concatenate(parts) for parts in zip(*found, strict=True)]
     named = dict(zip(input_names(model), arrays, strict=True))
     loss = float(np.mean(losses))
     return Synthetic(
         x=named if len(named) > 1 else arrays[0],
-        fit=kept * batch if kept else 3 * samples // 4,
+        fit=fit if fit < len(arrays[0]) else 3 * fit // 4,
         loss=loss,
         matched=len(layers),
         trusted=loss < TRUSTED,
         seconds=time.perf_counter() - started,
     )
+
+
+def _check_time(few: Descent, samples: int) -> None:
+    """Refuse what would take far too long, by the time that the network takes for a batch."""
+    few.measure()  # compiles
+    started = time.perf_counter()
+    few.measure()
+    each = (time.perf_counter() - started) / few.samples
+    # A step also goes back through the network.
+    wanted = each * (few.scales_sought * few.samples + 3 * FIRST_STEPS * samples)
+    if wanted > PATIENCE:
+        msg = f"{samples:,} would take about {wanted / 60:,.0f} minutes here, more than {PATIENCE / 60:g}."
+        raise TrainingError(msg, code="too_slow")
 
 
 def _normalizations(model: Any) -> list[Any]:
