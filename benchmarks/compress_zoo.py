@@ -79,7 +79,8 @@ def saved(found: dict[str, Any], key: str = "parameters") -> float:
 
 def totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the counts."""
-    readable = [row for row in rows if row["readable"]]
+    layers = [row for row in rows if row["bare"].get("code") != "subclassed"]
+    readable = [row for row in layers if row["readable"]]
     able = [row for row in readable if row["bare"].get("code") != "nothing_to_gain"]
     return {
         "files": len(rows),
