@@ -165,6 +165,23 @@ def test_data_lower_the_error_on_other_inputs(case: str) -> None:
         assert gaps[1] < 0.9 * gaps[0], form.name
 
 
+def test_the_size_that_is_kept_is_fitted_longer() -> None:
+    """A size asked for alone loses less on the rows that it is fitted to than beside others, where it is compared."""
+    _, place, inputs = layer_of("3x3")
+    kind, arrays = place.kind, {place.path: place.layer.arrays}
+    seen = kind.gather(place, arrays, Batch((inputs,), inputs), None)
+    for form in kind.forms(place):
+        size = max(2, form.largest // 3)
+
+        beside = form.solve(arrays, seen, (1, size))[size].error
+        alone = form.solve(arrays, seen, (size,))[size].error
+
+        if form.name in ("inputs", "rows x columns"):
+            assert alone < beside
+        else:
+            assert alone <= beside * 1.001
+
+
 def of_numpy(config: dict[str, Any], *arrays: np.ndarray, **more: Any) -> Place:
     """Return the place of a Conv2D without Keras."""
     layer = Serialized("Conv2D", {"name": "conv", **config}, arrays)

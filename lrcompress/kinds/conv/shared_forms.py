@@ -15,7 +15,7 @@ from lrcompress.kinds.conv.window import in_front
 from lrcompress.kinds.linear import LARGE
 from lrcompress.kinds.protocol import Array, Arrays, Serialized
 from lrcompress.lowrank.forms.large import large_tucker
-from lrcompress.lowrank.forms.separable import shared_energy, shared_factors
+from lrcompress.lowrank.forms.separable import rounds_for, shared_energy, shared_factors
 from lrcompress.lowrank.responses import RowMoments, errors_by_size, response_basis
 
 
@@ -51,7 +51,10 @@ class Inputs(WindowForm):
         """Return B (channels, r) and C (pixels, r, outputs)."""
         return {
             **shared_factors(
-                kernel.reshape(self._pixels, -1, kernel.shape[-1]), _whole(seen), sizes
+                kernel.reshape(self._pixels, -1, kernel.shape[-1]),
+                _whole(seen),
+                sizes,
+                rounds_for(sizes),
             )
         }
 
@@ -146,7 +149,7 @@ class RowsColumns(WindowForm):
             own = [size for size in sizes if better[size] == down]
             one, other = (first, *(1 for _ in rest)), (1, *rest)
             before, after = (one, other) if down else (other, one)
-            for size, (left, right) in shared_factors(*part, own).items():
+            for size, (left, right) in shared_factors(*part, own, rounds_for(sizes)).items():
                 found[size] = (
                     left.reshape(*before, -1, size),
                     right.reshape(*after, size, right.shape[-1]),
@@ -229,11 +232,12 @@ class Tucker(WindowForm):
             ranks = {size: self._inputs(size) for size in sizes}
             return {s: large_tucker(kernel, self._pixels, ranks[s], s) for s in sizes}
         basis, covariance = response_basis(kernel, seen)[1], _whole(seen)
+        rounds = rounds_for(sizes)
         found: dict[int, tuple[Array, ...]] = {}
         for size in sizes:
             inputs, last = self._inputs(size), basis[:, :size].T
             kept = (kernel @ last.T).reshape(self._pixels, -1, size)
-            first, core = shared_factors(kept, covariance, [inputs])[inputs]
+            first, core = shared_factors(kept, covariance, [inputs], rounds)[inputs]
             if size < self.largest and (seen is None or covariance is not None):
                 last = _refitted((first @ core).reshape(-1, size), kernel, covariance)
             found[size] = (first, core, last)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-# Conjugate gradients for the first factor (preconditioned, they converge in two), and how often each is fitted.
-_STEPS, _ROUNDS = 2, 2
+# Conjugate gradients for the first factor (preconditioned, they converge in two), and how often each is fitted:
+# where sizes are compared, and where one is asked for alone, which is kept.
+_STEPS, _ROUNDS, _KEPT_ROUNDS = 2, 2, 8
 
 
 def shared_energy(kernel: NDArray[Any], covariance: Floats | None) -> Floats:
@@ -43,8 +44,13 @@ def slot_gram(kernel: NDArray[Any]) -> Floats:
     return gram
 
 
+def rounds_for(sizes: Sequence[int]) -> int:
+    """Return how often the factors of some sizes of a form are fitted in turn."""
+    return _ROUNDS if len(sizes) > 1 else _KEPT_ROUNDS
+
+
 def shared_factors(
-    kernel: NDArray[Any], covariance: Floats | None, sizes: Sequence[int]
+    kernel: NDArray[Any], covariance: Floats | None, sizes: Sequence[int], rounds: int = _ROUNDS
 ) -> dict[int, tuple[Floats, Floats]]:
     """Return B (inner, r) with orthonormal columns and C (slots, r, n) at some ranks.
 
@@ -52,6 +58,7 @@ def shared_factors(
         kernel: A, (slots, inner, n).
         covariance: Of its rows, (slots * inner, slots * inner), positive definite; None without data.
         sizes: Ranks.
+        rounds: How often each factor is fitted.
     """
     start = _Start(kernel, covariance)
     fit = None if covariance is None else _Fit(kernel, covariance)
@@ -60,7 +67,7 @@ def shared_factors(
         first, second = _orthonormal(start.first(size), start.second(size))
         if fit is not None and size < len(start.values):
             second = fit.second(first)
-            for _ in range(_ROUNDS):
+            for _ in range(rounds):
                 first, _ = _orthonormal(fit.first(first, second), second)
                 second = fit.second(first)
         found[size] = first, second
