@@ -100,6 +100,12 @@ def compile_without_slots(model: Any, compiled: dict[str, Any] | None) -> None:
         model.compiled = False
 
 
+def drop_slots(model: Any) -> None:
+    """Give back what the optimizer of a model keeps for its weights, once or twice their size."""
+    if isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
+        model.optimizer = _without_state(model.optimizer)
+
+
 def compile_like(model: Any, like: Any) -> None:
     """Compile a model as another one is in this process, with the same functions and classes."""
     if not like.compiled:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.arrays import Arrays, count
+from lrcompress.data.arrays import Arrays, count, take
 from lrcompress.data.dataset import Dataset
 from lrcompress.data.model_output import Output
 from lrcompress.data.scaling import Scaling, image_like, parse
@@ -22,12 +22,14 @@ from lrcompress.errors import DatasetError
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import fit_to_model, hold_out
 from lrcompress.live.outputs import outputs_of, word_inputs
-from lrcompress.live.predict import masked_weights, masks_of, run_over, spread
+from lrcompress.live.predict import masked_weights, masks_of, outputs_each, run_over, spread
 from lrcompress.live.scaling_search import find, is_pixels, scales_itself
 from lrcompress.measure import Evaluation, classes_of, kind_of
 
 # By so much, in points and of the test error, held-out data are easier where they were trained on.
 MEMORY_POINTS, MEMORY_SHARE = 2.0, 0.2
+# Outputs that a model is judged by where neither labels nor a test part are given, and samples, at least.
+JUDGED, FEWEST_JUDGED = 2**28, 500
 # What figures by labels are called where these are the original's own.
 _CALLED = {
     "error_rate": "disagreement", "binary_error": "disagreement", "balanced_error": "balanced_disagreement",
@@ -103,6 +105,9 @@ def prepare(
         chosen, scores = _scaling(scaling, data, split, original)
     else:
         chosen, scores = _scaling_without_labels(scaling, data, original), None
+        # Data that are measured alone are both parts.
+        if not data.test_given and loaded.x_test is not loaded.x_train:
+            data = replace(data, x_test=take(data.x_test, _judging(original, data.x_test)))
         split = hold_out(data, seed, lambda x: decisions(original, chosen(x)))
     description = {
         "name": data.name,
@@ -119,6 +124,13 @@ def prepare(
     if data_dir is not None:
         description["data_dir"] = str(data_dir)
     return Prepared(split, chosen, description, data.labelled)
+
+
+def _judging(original: Any, x: Arrays) -> NDArray[np.int64]:
+    """Return which samples of a test part that nobody gave are judged by: more tell little more."""
+    found = count(x)
+    most = min(found, max(JUDGED // outputs_each(original, x), FEWEST_JUDGED))
+    return np.arange(most) * found // most
 
 
 def _scaling(

@@ -33,6 +33,7 @@ from lrcompress.live.engine import (
     compile_with_known,
     compile_without_slots,
 )
+from lrcompress.lowrank import free_memory
 from lrcompress.modelfile import made_of, model_of, open_for_keras
 from lrcompress.records import provenance
 
@@ -45,6 +46,8 @@ SHORT_LOSSES = {
     "mse": "mean_squared_error",
     "msle": "mean_squared_logarithmic_error",
 }
+# Of a parameter as Keras loads it: five copies at most, of random numbers, of the file, and of the optimizer.
+LOADING_BYTES = 20
 # The attribute of a layer that is stateful in its file, but not here.
 _STATEFUL = "stateful_in_its_file"
 
@@ -75,7 +78,9 @@ def load_model(path: Path) -> Any:
         check_weights(model, path)
         return model
     check_version(keras.__version__)
-    settings = open_for_keras(path).compile_config or {}
+    opened = open_for_keras(path)
+    _check_room(opened.parameters, path)
+    settings = opened.compile_config or {}
     unknown: Exception | None = None
     try:
         model = _load(path)
@@ -94,6 +99,15 @@ def load_model(path: Path) -> Any:
             stacklevel=2,
         )
     return model
+
+
+def _check_room(parameters: int, path: Path) -> None:
+    """Refuse a model that does not fit into memory while Keras reads it: the system would end the process."""
+    wanted, free = LOADING_BYTES * parameters, free_memory()
+    if free is not None and wanted > free:
+        needs = f"Keras takes up to {wanted / 1e9:.1f} GB of memory to load {path}, and {free / 1e9:.1f} GB are free"
+        msg = f"{needs}; end other programs, or factorize without --dataset, which needs no Keras."
+        raise TrainingError(msg, code="memory")
 
 
 def _load(path: Path, **options: Any) -> Any:
@@ -209,7 +223,6 @@ def save_model(
         like: The file that it was made from, whose permissions it keeps.
         compiled: Compile settings as a file of the same format holds them, to be stored in the
             place of the model's; None stores those.
-
     """
     with replacing(path, overwrite=overwrite, like=like) as temporary:
         try:

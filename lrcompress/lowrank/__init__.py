@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.refinement.outputs import most_inputs as most_inputs
     from lrcompress.lowrank.refinement.outputs import output_weights as output_weights
     from lrcompress.lowrank.refinement.outputs import outputs_of as outputs_of
+    from lrcompress.lowrank.refinement.room import free_memory as free_memory
     from lrcompress.lowrank.responses import Correction as Correction
     from lrcompress.lowrank.responses import RowMoments as RowMoments
     from lrcompress.lowrank.responses import metric_of as metric_of
@@ -59,6 +60,7 @@ _MODULES = {
     "certificate": "Certificate",
     "cores": "each one_blas_thread",
     "refinement.outputs": "Outputs most_inputs output_weights outputs_of",
+    "refinement.room": "free_memory",
     "factors": "Factors",
     "imitation": "imitating_kernel",
     "matrix": "check_kernel",

@@ -164,6 +164,34 @@ def test_models_that_keras_cannot_load(examples: Path, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_model_that_does_not_fit_into_memory_is_refused_before_keras_reads_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One line says what it takes and what there is; Keras is not asked."""
+    from lrcompress.live import engine, storing
+
+    model = dense_model()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    path = tmp_path / "model.keras"
+    model.save(path)
+    loaded = storing.load_model(path)
+    loaded.optimizer.build(loaded.trainable_variables)
+    engine.drop_slots(loaded)
+    monkeypatch.setattr(storing, "free_memory", lambda: 1000)
+    monkeypatch.setattr(storing, "_load", None)
+
+    with pytest.raises(
+        TrainingError, match=r"of memory to load .*, and 0\.0 GB are free; end other"
+    ) as refused:
+        storing.load_model(path)
+
+    assert refused.value.code == "memory"
+    # What an optimizer keeps goes, its settings stay.
+    assert type(loaded.optimizer) is type(model.optimizer)
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    assert len(loaded.optimizer.variables) < len(loaded.trainable_variables)
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_saved_models_carry_their_provenance(tmp_path: Path, suffix: str) -> None:
     """A saved model names its data set where Keras ignores it, and Keras loads it."""

@@ -129,19 +129,19 @@ def test_too_little_memory_is_an_error_before_anything_is_computed(
 ) -> None:
     """What a large head takes is said, and refused where it does not fit; small ones are not looked at."""
     said: list[str] = []
-    monkeypatch.setattr(room, "available", lambda: 5 * 10**9)
+    monkeypatch.setattr(room, "free_memory", lambda: 4 * 10**9)
     with listening(remark=said.append):
         room.check_room((512, 10_000), 64, 5_000)
         room.check_room((768, 50_257), 128, 20_000)
         with pytest.raises(
-            KernelError, match=r"up to 6\.\d GB of memory, and 5\.0 GB are free"
+            KernelError, match=r"up to 5\.\d GB of memory, and 4\.0 GB are free"
         ) as refused:
             room.check_room((256, 1_000_000), 64, 5_000)
 
     assert refused.value.code == "memory"
-    assert said == ["Calibrating a layer of 768 x 50,257 at rank 128 takes up to 1.0 GB of memory."]
+    assert said == ["Calibrating a layer of 768 x 50,257 at rank 128 takes up to 1.3 GB of memory."]
     kernel, bias, x = rare_classes()
     monkeypatch.setattr(room, "WORTH_SAYING", 0)
-    monkeypatch.setattr(room, "available", lambda: 1000)
+    monkeypatch.setattr(room, "free_memory", lambda: 1000)
     with pytest.raises(KernelError, match="fewer inputs"):
         solve(kernel, bias, 4, "weighted", inputs=x)

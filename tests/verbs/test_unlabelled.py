@@ -132,6 +132,24 @@ def test_what_counts_errors_needs_labels(file: Path, inputs: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_a_test_part_that_nobody_gave_is_no_larger_than_tells(
+    file: Path, inputs: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a seeded fifth without labels as many samples are judged by as tell something; of a given part all are."""
+    from lrcompress.live import prepare
+
+    monkeypatch.setattr(prepare, "JUDGED", 6 * 40)
+    monkeypatch.setattr(prepare, "FEWEST_JUDGED", 10)
+    given = tmp_path / "given.npz"
+    np.savez(given, x_train=X[:400], x_test=X[400:])
+    found = [
+        lrcompress.factorize(file, rank=3, method="svd", dataset=str(data), output=tmp_path / name)
+        for data, name in ((inputs, "fifth.keras"), (given, "given.keras"))
+    ]
+
+    assert [result.measured_after["samples"] for result in found] == [40, 200]
+
+
 def test_images_without_labels_ask_for_their_scaling(tmp_path: Path) -> None:
     """Nothing tells how they were scaled; tables stay as they are."""
     model = keras.Sequential([

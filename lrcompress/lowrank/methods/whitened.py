@@ -31,6 +31,8 @@ from lrcompress.lowrank.svd import truncated_svd
 
 # Entries of a kernel up to which everything is computed in float64, whatever it is stored in.
 EXACT = 2**22
+# Of which products are formed at a time.
+COLUMNS = 2**16
 # The matrix that was truncated, its truncated SVD, and B of the same rank but for its scale.
 Truncated = tuple[NDArray[Any], Factors, NDArray[Any]]
 
@@ -72,6 +74,8 @@ class Whitened(Method):
         target = target.astype(np.float64 if exact else np.float32, copy=False)
         scale = np.ones(1) if weights is None else np.sqrt(weights / weights.mean())
         scale = scale.astype(target.dtype)
+        mean = moments.mean.astype(target.dtype)
+        at_mean, share = mean @ target, share_of_norm(target, kernel)
         root = None
         if isinstance(moments, ProjectedMoments):
             outputs, highest, lifted = _by_outputs(
@@ -79,14 +83,12 @@ class Whitened(Method):
             )
         else:
             root = input_root(moments, has_bias=has_bias)
-            outputs = root.astype(target.dtype) @ target
-            outputs *= scale
+            outputs = _times(root.astype(target.dtype), target, scale, kernel)
+            del target
             highest = truncated_svd(outputs, max(ranks))
             lifted = solve_upper(root, highest.B)
         start = np.zeros(kernel.shape[1], kernel.dtype) if problem.bias is None else problem.bias
         centre = centre_bias(start, weights) if problem.centre else start.astype(np.float64)
-        mean = moments.mean.astype(target.dtype)
-        share = share_of_norm(target, kernel)
         found = {}
         for rank in ranks:
             inner = at_rank(highest, rank, outputs)
@@ -95,7 +97,7 @@ class Whitened(Method):
             bias = None
             if has_bias:
                 kept = (mean @ B.astype(mean.dtype)) @ C.astype(mean.dtype, copy=False)
-                bias = (centre + (mean @ target - kept)).astype(start.dtype)
+                bias = (centre + (at_mean - kept)).astype(start.dtype)
             own = inner.certificate
             if root is not None:
                 # Of the factors as stored; where only products were gathered, of those computed.
@@ -108,6 +110,18 @@ class Whitened(Method):
                 B, C, bias, inner.singular_values, self.name, certificate, self.spectrum_of
             )
         return found
+
+
+def _times(
+    root: NDArray[Any], target: NDArray[Any], scale: NDArray[Any], kernel: NDArray[Any]
+) -> NDArray[Any]:
+    """Return ``L^T A diag(sqrt w)``, in the place of A where that is a copy: of a million classes each takes 1 GB."""
+    outputs = np.empty_like(target) if np.may_share_memory(target, kernel) else target
+    for start in range(0, target.shape[1], COLUMNS):
+        part = slice(start, start + COLUMNS)
+        outputs[:, part] = root @ target[:, part]
+        outputs[:, part] *= scale if len(scale) == 1 else scale[part]
+    return outputs
 
 
 def _by_outputs(

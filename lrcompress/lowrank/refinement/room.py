@@ -9,11 +9,12 @@ from pathlib import Path
 from lrcompress.errors import KernelError
 from lrcompress.events import remark
 from lrcompress.lowrank.refinement.outputs import EXACT, block_rows
+from lrcompress.lowrank.refinement.steps import can_step, curved_inputs
 
 # Bytes from which what is needed is said.
 WORTH_SAYING = 10**9
-# Copies as large as the kernel: two sums of outputs, the matrix that is truncated, and one on the way to it.
-COPIES = 4
+# Copies as large as the kernel: sums of outputs, the matrix that is truncated, and one on the way to it.
+COPIES = 3
 # Of the factors: of three methods, and what comes and goes with the steps.
 FACTORS = 6
 
@@ -22,11 +23,15 @@ def needed(kernel_shape: tuple[int, int], rank: int, inputs: int) -> int:
     """Return how many bytes calibrating a head takes at most, beside its kernel and the inputs as they are."""
     m, n = kernel_shape
     entry = 8 if m * n <= EXACT else 4
-    logits = 4 * block_rows(n) * n
-    return COPIES * entry * m * n + FACTORS * entry * rank * (m + n) + 8 * inputs * m + 2 * logits
+    logits = 2 * block_rows(n)
+    if can_step(inputs, n, rank):
+        logits += min(inputs, curved_inputs(n, rank))
+    return (
+        COPIES * entry * m * n + FACTORS * entry * rank * (m + n) + 8 * inputs * m + 4 * n * logits
+    )
 
 
-def available() -> int | None:
+def free_memory() -> int | None:
     """Return how many bytes are free for this process; None where the system does not tell."""
     try:
         found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text())
@@ -43,7 +48,7 @@ def check_room(kernel_shape: tuple[int, int], rank: int, inputs: int) -> None:
     Raises:
         KernelError: With code `memory`.
     """
-    wanted, free = needed(kernel_shape, rank, inputs), available()
+    wanted, free = needed(kernel_shape, rank, inputs), free_memory()
     if wanted < WORTH_SAYING:
         return
     what = f"{kernel_shape[0]:,} x {kernel_shape[1]:,} at rank {rank}"

@@ -29,9 +29,12 @@ GAIN = 1e-3
 LENGTHS = (1.0, 0.5, 0.25)
 # Of conjugate gradients: one step of a language model gained 0.22 % of perplexity by three, 0.32 % by eight.
 ITERATIONS = 8
-# Inputs x classes that tell the curvature (at an eighth, steps led a language model astray); inputs,
-# at least, for each column of B; and outputs that these may come to.
-CURVED, LEAST_CURVED, MOST_CURVED = 2**27, 16, 2**28
+# Inputs x classes that tell the curvature, whose probabilities are held, 256 to 512 MiB: more at low ranks, as
+# long as times the rank they are no more than the third. With half as many a language model lost 0.1 % more of
+# perplexity at rank 14, with an eighth steps led it astray.
+CURVED, MOST_HELD, WORK = 2**26, 2**27, 2**32
+# Inputs that tell it, at least, for each column of B; and outputs that these may come to.
+LEAST_CURVED, MOST_CURVED = 16, 2**28
 # Logits that a core works at, 1 MiB.
 BLOCK = 2**18
 # Parts that are summed one by one, whatever the number of cores.
@@ -42,6 +45,12 @@ def can_step(inputs: int, classes: int, rank: int) -> bool:
     """Return whether there are inputs enough to tell the curvature, and classes not too many."""
     least = LEAST_CURVED * rank
     return inputs >= least and least * classes <= MOST_CURVED
+
+
+def curved_inputs(classes: int, rank: int) -> int:
+    """Return how many inputs tell the curvature."""
+    outputs = min(max(WORK // rank, CURVED), MOST_HELD)
+    return max(outputs // classes, LEAST_CURVED * rank)
 
 
 class Steps:
@@ -149,21 +158,29 @@ class Steps:
     def _curvature(self, head: Head, damping: float) -> Callable[[Head], Head]:
         """Return what multiplies a change of the head by the damped curvature."""
         first, second, bias = head
-        rows = max(CURVED // len(bias), LEAST_CURVED * len(second))
+        rows = curved_inputs(len(bias), len(second))
         x = self.seen.x[:: max(1, len(self.seen.x) // rows)]
         weights = self._weights * np.float32(damping)
         hidden = x @ first
         hidden -= self._mean @ first
         softmax = self.seen.head == "softmax"
+        shares = np.empty((len(x), len(bias)), np.float32)
+        step = max(64, BLOCK // len(bias))
+
+        def share(start: int) -> None:
+            z = shares[start : start + step]
+            np.matmul(hidden[start : start + step], second, out=z)
+            z += bias
+            probabilities(z, self.seen.head)
+
+        each(share, range(0, len(x), step))
 
         def times(change: Head) -> Head:
             moved = x @ change[0]
             moved -= self._mean @ change[0]
 
             def slopes(rows: slice) -> Array:
-                z = hidden[rows] @ second
-                z += bias
-                q = probabilities(z, self.seen.head)
+                q = shares[rows]
                 d = moved[rows] @ second
                 d += hidden[rows] @ change[1]
                 d += change[2]
