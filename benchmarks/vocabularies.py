@@ -8,7 +8,8 @@ Three networks on books.txt.gz of that folder: the language model of examples/la
 paragraph whose first 30 are known, a sigmoid for each; the 200 commonest would be no news. Each is
 trained once and kept in --work (the language models take half an hour and an hour on two cores;
 `--network` takes some). Each factorization is a
-process of its own, with whatever it takes to calibrate and to choose.
+process of its own, with whatever it takes to calibrate and to choose. `embedding,dense` makes both
+smaller under one budget; `layers` says what each got.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ COMMAND = [
 SHARES = (0.40, 0.54, 0.68)
 # `whitened` is what there was before heads of many classes got methods of their own.
 METHODS = ("whitened", "weighted", "auto")
+# Embedding and head under one budget: the same share saved of the whole model, shared out by what each loses.
+BOTH = "embedding,dense"
+# Of each layer that got smaller.
+LAYER = ("name", "form", "rank", "size", "parameters_before", "parameters_after", "share")
 # Words of a paragraph that are known, and how many paragraphs more make one of test data.
 KNOWN, TEST_EVERY = 30, 20
 # Words so common that nobody would recommend them.
@@ -129,21 +134,25 @@ def measure(folder: Path, methods: list[str]) -> dict[str, Any]:
     for share in SHARES:
         rank = rank_that_saves(shape, parameters, share)
         for method in methods:
+            words = ["--rank", str(rank), "--method", method]
             small = folder / f"{method}-{rank}.keras"
-            words = [
-                "factorize", full.name, "--rank", str(rank), "--method", method,
-                "--dataset", "inputs.npz", "-o", small.name, "--overwrite",
-            ]  # fmt: skip
-            spent = measured([sys.executable, "-m", "lrcompress", *words], folder)
+            if method == BOTH:
+                words = ["--layers", BOTH, "--reduction", str(share)]
+                small = folder / f"both-{share}.keras"
+            words = ["factorize", full.name, *words, "--dataset", "inputs.npz", "-o", small.name]
+            spent = measured([sys.executable, "-m", "lrcompress", *words, "--overwrite"], folder)
             if spent["exit"]:
                 raise SystemExit("\n".join(spent["said"]))
             record = json.loads(small.with_suffix(".lrcompress.json").read_text(encoding="utf-8"))
             found = figures(small, folder)
             # Of losses, the exponential of the difference is the factor on perplexity.
             row = {
-                "method": method, "method_used": record["method"], "rank": rank, "saved": share,
+                "method": method, "method_used": record["method"], "saved": share,
+                "layers": [{key: layer.get(key) for key in LAYER} for layer in record["layers"]],
                 "risen": 100 * math.expm1(found["loss"] - original["loss"]), **found, **spent,
             }  # fmt: skip
+            if method != BOTH:
+                row["rank"] = rank
             rows.append(row)
             print(folder.name, json.dumps(row), flush=True)
     return {"parameters": parameters, "kernel": list(shape), "original": original, "rows": rows}
@@ -155,7 +164,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--network", action="append", choices=NETWORKS, help="default all")
-    parser.add_argument("--method", action="append", choices=METHODS, help="default all")
+    parser.add_argument("--method", action="append", choices=(*METHODS, BOTH), help="default all")
     arguments = parser.parse_args()
     text = Path(os.environ.get("LRCOMPRESS_DATA", "")) / BOOKS
     if not text.is_file():
@@ -174,7 +183,7 @@ def main() -> None:
         if not (folder / "full.keras").exists():
             keras.utils.set_random_seed(0)
             train(folder, text, size)
-        found = measure(folder, arguments.method or list(METHODS))
+        found = measure(folder, arguments.method or [*METHODS, BOTH])
         document["networks"][name] = {"settings": size.__dict__, **found}
         arguments.output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 

@@ -990,8 +990,13 @@ def vocabularies(name: str) -> str:
             several = "top1_error_rate" in row
             figure = f"{row['top1_error_rate' if several else 'perplexity']:.2f}"
             before = found["original"]["top1_error_rate" if several else "perplexity"]
+            # Of several layers under one budget, what each got and how much of it is left.
+            ranks = str(row["rank"]) if "rank" in row else ", ".join(
+                f"{layer['name']} {layer['size']} ({100 * layer['parameters_after'] / layer['parameters_before']:.0f} % left)"
+                for layer in row["layers"]
+            )  # fmt: skip
             rows.append([
-                f"{titles[network]}: {before:.2f}", f"{100 * row['saved']:.0f}", str(row["rank"]), row["method"],
+                f"{titles[network]}: {before:.2f}", f"{100 * row['saved']:.0f}", ranks, row["method"],
                 figure, f"{row['risen']:+.2f}", f"{row['seconds']:.0f}, {row['cpu_seconds']:.0f}",
                 f"{row['peak_megabytes']:,.0f}",
             ])  # fmt: skip
