@@ -16,103 +16,72 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lrcompress.errors import LRCompressError, LRCompressWarning
-    from lrcompress.events import listening
-    from lrcompress.live.ranks import LowRankCallback
-    from lrcompress.lowrank import Factors, truncated_svd
-    from lrcompress.records.exported import ExportResult
-    from lrcompress.records.job import CompressResult
-    from lrcompress.records.results import FactorizeResult, FinetuneResult
-    from lrcompress.verbs.benchmark import BenchmarkResult, benchmark
-    from lrcompress.verbs.compare import compare
-    from lrcompress.verbs.compress import compress
-    from lrcompress.verbs.doctor import doctor
-    from lrcompress.verbs.evaluate import EvaluateResult, evaluate
-    from lrcompress.verbs.export import export
-    from lrcompress.verbs.factorize import factorize
-    from lrcompress.verbs.finetune import finetune
-    from lrcompress.verbs.inspect import inspect
-    from lrcompress.verbs.merge import MergeResult, merge
-    from lrcompress.verbs.modernize import ModernizeResult, modernize
-    from lrcompress.verbs.report import report
-    from lrcompress.verbs.split import split
-    from lrcompress.verbs.sweep import SweepResult, sweep
-    from lrcompress.verbs.train_from_scratch import train_from_scratch
+    from lrcompress.errors import LRCompressError as LRCompressError
+    from lrcompress.errors import LRCompressWarning as LRCompressWarning
+    from lrcompress.events import listening as listening
+    from lrcompress.live.ranks import LowRankCallback as LowRankCallback
+    from lrcompress.lowrank import Factors as Factors
+    from lrcompress.lowrank import truncated_svd as truncated_svd
+    from lrcompress.records.exported import ExportResult as ExportResult
+    from lrcompress.records.job import CompressResult as CompressResult
+    from lrcompress.records.results import FactorizeResult as FactorizeResult
+    from lrcompress.records.results import FinetuneResult as FinetuneResult
+    from lrcompress.verbs.benchmark import BenchmarkResult as BenchmarkResult
+    from lrcompress.verbs.benchmark import benchmark as benchmark
+    from lrcompress.verbs.compare import compare as compare
+    from lrcompress.verbs.compress import compress as compress
+    from lrcompress.verbs.doctor import doctor as doctor
+    from lrcompress.verbs.evaluate import EvaluateResult as EvaluateResult
+    from lrcompress.verbs.evaluate import evaluate as evaluate
+    from lrcompress.verbs.export import export as export
+    from lrcompress.verbs.factorize import factorize as factorize
+    from lrcompress.verbs.finetune import finetune as finetune
+    from lrcompress.verbs.inspect import inspect as inspect
+    from lrcompress.verbs.merge import MergeResult as MergeResult
+    from lrcompress.verbs.merge import merge as merge
+    from lrcompress.verbs.modernize import ModernizeResult as ModernizeResult
+    from lrcompress.verbs.modernize import modernize as modernize
+    from lrcompress.verbs.report import report as report
+    from lrcompress.verbs.split import split as split
+    from lrcompress.verbs.sweep import SweepResult as SweepResult
+    from lrcompress.verbs.sweep import sweep as sweep
+    from lrcompress.verbs.train_from_scratch import train_from_scratch as train_from_scratch
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "BenchmarkResult",
-    "CompressResult",
-    "EvaluateResult",
-    "ExportResult",
-    "FactorizeResult",
-    "Factors",
-    "FinetuneResult",
-    "LRCompressError",
-    "LRCompressWarning",
-    "LowRankCallback",
-    "MergeResult",
-    "ModernizeResult",
-    "SweepResult",
-    "benchmark",
-    "compare",
-    "compress",
-    "doctor",
-    "evaluate",
-    "export",
-    "factorize",
-    "finetune",
-    "inspect",
-    "listening",
-    "merge",
-    "modernize",
-    "report",
-    "split",
-    "sweep",
-    "train_from_scratch",
-    "truncated_svd",
-]
-
-# Each name and the module that holds it, so that a command loads what it needs and no more.
-_HOMES = {
-    "LRCompressError": "lrcompress.errors",
-    "LRCompressWarning": "lrcompress.errors",
-    "listening": "lrcompress.events",
-    "LowRankCallback": "lrcompress.live.ranks",
-    "Factors": "lrcompress.lowrank",
-    "truncated_svd": "lrcompress.lowrank",
-    "FinetuneResult": "lrcompress.records.results",
-    "FactorizeResult": "lrcompress.records.results",
-    "BenchmarkResult": "lrcompress.verbs.benchmark",
-    "benchmark": "lrcompress.verbs.benchmark",
-    "compare": "lrcompress.verbs.compare",
-    "CompressResult": "lrcompress.records.job",
-    "compress": "lrcompress.verbs.compress",
-    "doctor": "lrcompress.verbs.doctor",
-    "EvaluateResult": "lrcompress.verbs.evaluate",
-    "evaluate": "lrcompress.verbs.evaluate",
-    "ExportResult": "lrcompress.records.exported",
-    "export": "lrcompress.verbs.export",
-    "factorize": "lrcompress.verbs.factorize",
-    "finetune": "lrcompress.verbs.finetune",
-    "inspect": "lrcompress.verbs.inspect",
-    "MergeResult": "lrcompress.verbs.merge",
-    "merge": "lrcompress.verbs.merge",
-    "ModernizeResult": "lrcompress.verbs.modernize",
-    "modernize": "lrcompress.verbs.modernize",
-    "report": "lrcompress.verbs.report",
-    "split": "lrcompress.verbs.split",
-    "SweepResult": "lrcompress.verbs.sweep",
-    "sweep": "lrcompress.verbs.sweep",
-    "train_from_scratch": "lrcompress.verbs.train_from_scratch",
+# Where each name is at home, so that a command loads what it needs and no more.
+_MODULES = {
+    "errors": "LRCompressError LRCompressWarning",
+    "events": "listening",
+    "live.ranks": "LowRankCallback",
+    "lowrank": "Factors truncated_svd",
+    "records.exported": "ExportResult",
+    "records.job": "CompressResult",
+    "records.results": "FactorizeResult FinetuneResult",
+    "verbs.benchmark": "BenchmarkResult benchmark",
+    "verbs.compare": "compare",
+    "verbs.compress": "compress",
+    "verbs.doctor": "doctor",
+    "verbs.evaluate": "EvaluateResult evaluate",
+    "verbs.export": "export",
+    "verbs.factorize": "factorize",
+    "verbs.finetune": "finetune",
+    "verbs.inspect": "inspect",
+    "verbs.merge": "MergeResult merge",
+    "verbs.modernize": "ModernizeResult modernize",
+    "verbs.report": "report",
+    "verbs.split": "split",
+    "verbs.sweep": "SweepResult sweep",
+    "verbs.train_from_scratch": "train_from_scratch",
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  # PEP 562
     """Load a public name when it is first used."""
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
 

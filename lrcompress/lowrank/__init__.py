@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.allocation import allocations as allocations
     from lrcompress.lowrank.allocation import total_price as total_price
     from lrcompress.lowrank.allocation import within_budget as within_budget
-    from lrcompress.lowrank.certificate import Certificate as Certificate
     from lrcompress.lowrank.cores import each as each
     from lrcompress.lowrank.cores import one_blas_thread as one_blas_thread
     from lrcompress.lowrank.factors import Factors as Factors
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.ranks import spread_ranks as spread_ranks
     from lrcompress.lowrank.refinement.outputs import Outputs as Outputs
     from lrcompress.lowrank.refinement.outputs import most_inputs as most_inputs
-    from lrcompress.lowrank.refinement.outputs import output_weights as output_weights
     from lrcompress.lowrank.refinement.outputs import outputs_of as outputs_of
     from lrcompress.lowrank.refinement.room import free_memory as free_memory
     from lrcompress.lowrank.responses import Correction as Correction
@@ -57,9 +55,8 @@ if TYPE_CHECKING:
 # Where each name is at home.
 _MODULES = {
     "allocation": "Allocations Curve Ranks allocations total_price within_budget",
-    "certificate": "Certificate",
     "cores": "each one_blas_thread",
-    "refinement.outputs": "Outputs most_inputs output_weights outputs_of",
+    "refinement.outputs": "Outputs most_inputs outputs_of",
     "refinement.room": "free_memory",
     "factors": "Factors",
     "imitation": "imitating_kernel",
@@ -71,7 +68,7 @@ _MODULES = {
     "moments": "InputMoments",
     "ranks": "break_even_rank check_rank energy largest_useful_rank parameters "
     "rank_for_reduction rank_for_share rank_grid spread_ranks",
-    "responses": "Correction RowMoments metric_of takes_metric",
+    "responses": "Correction metric_of takes_metric",
     "spectrum": "outline",
     "svd": "singular_values truncated_svd",
 }

@@ -129,14 +129,14 @@ def sweep(
     """
     path = Path(model)
     opened = open_model(path)
+    data = None
+    if dataset is not None:
+        data = find_data(
+            dataset, data_dir, scaling, opened.origin, seed=seed, validation=validation
+        )
     if words_of(layers):
         from lrcompress.verbs.networks.sweep import sweep_network
 
-        data = None
-        if dataset is not None:
-            data = find_data(
-                dataset, data_dir, scaling, opened.origin, seed=seed, validation=validation
-            )
         return sweep_network(
             opened, words_of(layers), data, samples, synthetic=synthetic, seed=seed
         )
@@ -146,13 +146,10 @@ def sweep(
     methods = [method] if isinstance(method, str) else list(method)
     for name in methods:
         # What cannot work is refused before Keras starts.
-        LayerTask(opened, target, Request(method=name), None if dataset is None else _NOTHING)
+        LayerTask(opened, target, Request(method=name), None if data is None else _NOTHING)
     live, calibration, description = None, None, None
     started = time.perf_counter()
-    if dataset is not None:
-        data = find_data(
-            dataset, data_dir, scaling, opened.origin, seed=seed, validation=validation
-        )
+    if data is not None:
         live = open_live(opened, data, samples)
         calibration, used = live.calibration([target], methods)
         description = live.described(used)

@@ -8,7 +8,6 @@ from lrcompress.compression.network.request import (
     CurvePoint,
     NetworkRequest,
     Observe,
-    Observed,
     Visit,
 )
 from lrcompress.compression.network.undone import undone
@@ -20,7 +19,6 @@ __all__ = [
     "CurvePoint",
     "NetworkRequest",
     "Observe",
-    "Observed",
     "Visit",
     "compress",
     "look",
