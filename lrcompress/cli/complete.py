@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,25 +76,21 @@ def families(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem[Any]]:
     """Complete the last word of a list of families, or a layer of the model file on the line."""
-    before, comma, last = incomplete.rpartition(",")
-    words = [CompletionItem(before + comma + word, help=what) for word, what in FAMILIES.items()
-             if word.startswith(last) and word not in before.split(",")]  # fmt: skip
-    return words or layers(ctx, param, incomplete)
+    return _last_word(incomplete, FAMILIES) or layers(ctx, param, incomplete)
 
 
 def words_among(
-    names: Sequence[str],
+    names: Iterable[str],
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[Any]]]:
     """Return what completes the last word of a list separated by commas."""
+    return lambda ctx, param, incomplete: _last_word(incomplete, dict.fromkeys(names))
 
-    def complete(
-        ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem[Any]]:
-        before, comma, last = incomplete.rpartition(",")
-        return [
-            CompletionItem(before + comma + name)
-            for name in names
-            if name.startswith(last) and name not in before.split(",")
-        ]
 
-    return complete
+def _last_word(incomplete: str, words: Mapping[str, str | None]) -> list[CompletionItem[Any]]:
+    """Return what may stand last in a list separated by commas, each with what it means."""
+    before, comma, last = incomplete.rpartition(",")
+    return [
+        CompletionItem(before + comma + word, help=what)
+        for word, what in words.items()
+        if word.startswith(last) and word not in before.split(",")
+    ]

@@ -94,6 +94,11 @@ def given(flag: str) -> bool:
     return bool(click.get_current_context().params.get(flag))
 
 
+def quietly() -> contextlib.AbstractContextManager[None]:
+    """Keep off the terminal what converters and runtimes write to stderr from native code, unless all is asked for."""
+    return contextlib.nullcontext() if given("verbose") else nothing_on(2)
+
+
 @contextlib.contextmanager
 def following(
     name: str,

@@ -47,8 +47,8 @@ _made: ContextVar[tuple[tuple[Path, Any], ...]] = ContextVar("made", default=())
 
 @contextlib.contextmanager
 def made_of(model: Any, *places: Path) -> Iterator[None]:  # noqa: ANN401  # a Keras model, which this room cannot name
-    """Take files for copies of a model in memory, or what was made of them, while the context lasts."""
-    added = tuple((place.absolute(), model) for place in places)
+    """Take files for copies of a model in memory, or what was made of them, for a time; None takes none."""
+    added = () if model is None else tuple((place.absolute(), model) for place in places)
     token = _made.set((*added, *_made.get()))
     try:
         yield

@@ -213,8 +213,7 @@ def _converter(source: Source) -> Convert:
     def converted(made: Path, target: Path, overwrite: bool) -> None:  # as `Convert` has it
         from lrcompress.verbs.modernize import convert
 
-        live = model_of(source.file.path)
-        with contextlib.nullcontext() if live is None else made_of(live, made):
+        with made_of(model_of(source.file.path), made):
             convert(made, target, overwrite=overwrite)
 
     return converted

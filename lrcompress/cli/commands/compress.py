@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ from lrcompress.cli.options import (
     seed_option,
     validation_option,
 )
-from lrcompress.cli.quiet import nothing_on
 from lrcompress.cli.values import Drop, Int8Command, Registered, Size
-from lrcompress.cli.verb import Answer, given, verb
+from lrcompress.cli.verb import Answer, quietly, verb
 from lrcompress.records.job import CompressResult
 from lrcompress.reporting.network import budget_in_words
 from lrcompress.reporting.tables import Parts, plain
@@ -88,10 +86,6 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
         msg = f"Received {' and '.join(asked)}; give one of them."
         raise click.UsageError(msg)
     from lrcompress.verbs.compress import compress
-
-    def quietly() -> AbstractContextManager[None]:
-        # Converters and runtimes write to stderr from native code.
-        return nullcontext() if given("verbose") else nothing_on(2)
 
     result = compress(model, quietly=quietly, **options)
     following = [f"Next: lrcompress benchmark --run {shlex.quote(str(result.record))}"]

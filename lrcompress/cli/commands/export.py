@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -16,9 +15,8 @@ from lrcompress.cli.options import (
     output_option,
     overwrite_option,
 )
-from lrcompress.cli.quiet import nothing_on
 from lrcompress.cli.values import Int8Command, OneOf, Registered
-from lrcompress.cli.verb import Answer, given, verb
+from lrcompress.cli.verb import Answer, quietly, verb
 from lrcompress.errors import printable
 from lrcompress.reporting.latency import duration, middle_half, times
 from lrcompress.reporting.tables import Parts, grid, of, plain
@@ -87,10 +85,6 @@ def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
         lrcompress export model-rank4.h5 -o model.onnx --dataset mnist
     """  # noqa: D301
     from lrcompress.verbs.export import export
-
-    def quietly() -> AbstractContextManager[None]:
-        # Converters and runtimes write to stderr from native code.
-        return nullcontext() if given("verbose") else nothing_on(2)
 
     result = export(model, quietly=quietly, **options)
     return Answer(result, render, [f"added to {result.record}"] if result.record else [])

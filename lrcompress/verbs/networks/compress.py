@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -152,10 +151,9 @@ def _asked(request: Request) -> NetworkRequest:
 def _written(
     source: Source, request: Request, convert: Convert, asked: NetworkRequest, given: Given
 ) -> FactorizeResult:
-    live = model_of(source.model.path)
     with (
         tempfile.TemporaryDirectory() as folder,
-        nullcontext() if live is None else made_of(live, Path(folder)),
+        made_of(model_of(source.model.path), Path(folder)),
     ):
 
         def work() -> Ready:

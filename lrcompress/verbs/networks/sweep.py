@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,11 +69,7 @@ def sweep_network(
         given = Given("data set", observe, used, live.described(used))
     elif synthetic:
         given = synthetic_networks(opened, seed)
-    own = model_of(opened.path)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        nullcontext() if own is None else made_of(own, Path(folder)),
-    ):
+    with tempfile.TemporaryDirectory() as folder, made_of(model_of(opened.path), Path(folder)):
         model, asked, said = undone(opened, NetworkRequest(words), given.observe, Path(folder))
         with in_place_of(model.path, opened.path):
             found, kept = look(model, asked.layers, given.observe)
