@@ -211,11 +211,15 @@ def main(name: str, stdin: TextIO, stdout: TextIO) -> None:
         tell({"index": index, "done": True})
 
 
-if __name__ == "__main__":
+def only_answers() -> TextIO:
+    """Set TensorFlow up, and return stdout; whatever else is written there goes to stderr from now on."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    # Whatever else is written to stdout must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    main(sys.argv[1], sys.stdin, answers)
+    return answers
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.stdin, only_answers())

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import compatibility_worker
-from compatibility_worker import Runtime, compare, first_outputs, one_line
+from compatibility_worker import Runtime, compare, first_outputs, one_line, only_answers
 
 # Some models take in large images: few of them, at one scale, tell as much.
 compatibility_worker.BATCH = 2
@@ -64,10 +63,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    # Whatever else is written to stdout must not mix with the answers.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    answers = only_answers()
     main()

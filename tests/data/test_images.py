@@ -119,27 +119,6 @@ def test_a_class_may_be_called_train(draw: Draw, tmp_path: Path) -> None:
     assert set(found["y_train"]) == {0, 1, 2}
 
 
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        (
-            ["train/a/0.png", "train/b/0.png", "test/a/0.png", "test/b/0.png", "cats/0.png"],
-            ["cats"],
-        ),
-        (["train/a/0.png", "training/a/0.png"], ["train and training"]),
-    ],
-)
-def test_parts_that_are_no_clear_answer(
-    draw: Draw, tmp_path: Path, refuses: Refuses, names: list[str], words: list[str]
-) -> None:
-    """Parts beside classes, and a part twice, are asked about."""
-    for name in names:
-        draw(name)
-
-    with refuses(DatasetError, "dataset_parts", *words):
-        read_image_folder(tmp_path, seed=0)
-
-
 def test_what_systems_leave_is_no_image(draw: Draw, tmp_path: Path) -> None:
     """`._x.png` of macOS, and its folders in archives, are passed over."""
     for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
@@ -206,23 +185,34 @@ def test_the_split_takes_the_same_share_of_every_class(
 
 
 @pytest.mark.parametrize(
-    ("names", "words"),
+    ("names", "code", "words"),
     [
-        ([], ["0 class folders with 0 images"]),
-        (["loose.png"], ["0 class folders"]),
-        (["only/0.png", "only/1.png"], ["1 class folders with 2 images", ".png"]),
-        (["train/a/0.png", "train/b/0.png"], ["one image only"]),
-        (["a/0.png", "b/0.png"], ["one image only", "train/ and test/"]),
+        ([], "dataset", ["0 class folders with 0 images"]),
+        (["loose.png"], "dataset", ["0 class folders"]),
+        (["only/0.png", "only/1.png"], "dataset", ["1 class folders with 2 images", ".png"]),
+        (["train/a/0.png", "train/b/0.png"], "dataset", ["one image only"]),
+        (["a/0.png", "b/0.png"], "dataset", ["one image only", "train/ and test/"]),
+        (
+            ["train/a/0.png", "train/b/0.png", "test/a/0.png", "test/b/0.png", "cats/0.png"],
+            "dataset_parts",
+            ["cats"],
+        ),
+        (["train/a/0.png", "training/a/0.png"], "dataset_parts", ["train and training"]),
     ],
 )
-def test_folders_without_classes(
-    draw: Draw, tmp_path: Path, refuses: Refuses, names: list[str], words: list[str]
+def test_folders_that_are_no_data_set(
+    draw: Draw,
+    tmp_path: Path,
+    refuses: Refuses,
+    names: list[str],
+    code: str,
+    words: list[str],
 ) -> None:
-    """Too few classes or images are refused with what was found."""
+    """Too few classes or images are refused with what was found; unclear parts are asked about."""
     for name in names:
         draw(name)
 
-    with refuses(DatasetError, "dataset", *words):
+    with refuses(DatasetError, code, *words):
         read_image_folder(tmp_path, seed=0)
 
 
