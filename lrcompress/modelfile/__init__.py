@@ -24,6 +24,7 @@ from lrcompress.modelfile.sniff import SUFFIXES
 if TYPE_CHECKING:
     from lrcompress.modelfile.chains import Chain as Chain
     from lrcompress.modelfile.chains import find_chains as find_chains
+    from lrcompress.modelfile.chains import pair_of as pair_of
     from lrcompress.modelfile.joined import whole_file as whole_file
     from lrcompress.modelfile.places import Places as Places
     from lrcompress.modelfile.places import find_places as find_places
@@ -51,6 +52,7 @@ __all__ = [
     "not_finite",
     "open_for_keras",
     "open_model",
+    "pair_of",
     "read_arrays",
     "read_bias",
     "read_kernel",
@@ -63,7 +65,7 @@ __all__ = [
 
 # What few commands need, and where it is.
 _LATER = {
-    "Chain": "chains", "find_chains": "chains", "Places": "places", "find_places": "places",
+    "Chain": "chains", "find_chains": "chains", "pair_of": "chains", "Places": "places", "find_places": "places",
     "multiplications_of": "shapes", "whole_file": "joined",
 }  # fmt: skip
 

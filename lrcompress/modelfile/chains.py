@@ -19,7 +19,7 @@ from lrcompress.modelfile.read import read_arrays
 from lrcompress.modelfile.untrusted import decoding
 
 if TYPE_CHECKING:
-    from lrcompress.modelfile.model import ModelFile
+    from lrcompress.modelfile.model import ModelFile, Site
 
 # The most layers that one becomes in any form.
 _LONGEST = 4
@@ -102,6 +102,16 @@ def find_chains(model: ModelFile) -> tuple[Chain, ...]:
                     used.update(row[start:])
                     break
     return tuple(reversed(found))
+
+
+def pair_of(model: ModelFile, site: Site) -> Chain:
+    """Return the two layers that a site is."""
+    items = {"/".join(item.path): item for item in model.tree.walk()} if model.tree else {}
+    with kept_open(model.path), decoding(model.path):
+        chain = _chain(model, [items[layer.path] for layer in site.layers])
+    if chain is None:
+        raise AssertionError  # its kind has joined them
+    return chain
 
 
 def _row(

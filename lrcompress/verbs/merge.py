@@ -13,7 +13,6 @@ from lrcompress.files import check_output, names
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import (
     ModelFile,
-    Site,
     find_sites,
     open_model,
     write_merged,
@@ -150,9 +149,7 @@ def merge(
     )
 
 
-def _wanted(
-    opened: ModelFile, names: Sequence[str], words: Sequence[str]
-) -> Sequence[Site | Chain]:
+def _wanted(opened: ModelFile, names: Sequence[str], words: Sequence[str]) -> Sequence[Chain]:
     """Return the layers in a row that names and words mean, each once; without any what `merge` says."""
     if not names and not words:
         record = record_beside(opened.path)
@@ -176,13 +173,13 @@ def _wanted(
     return [*found, *pairs]
 
 
-def _pair(opened: ModelFile, name: str | None, chains: Sequence[Chain] | None = None) -> Site:
+def _pair(opened: ModelFile, name: str | None, chains: Sequence[Chain] | None = None) -> Chain:
     """Return two Dense layers that are one; refuse a layer that is none, and say which there are."""
     (found,) = find_sites(opened, [name])
-    if found.first is not None:
-        return found
-    from lrcompress.modelfile import find_chains
+    from lrcompress.modelfile import find_chains, pair_of
 
+    if found.first is not None:
+        return pair_of(opened, found)
     paths = [chain.path for chain in (find_chains(opened) if chains is None else chains)]
     more = f": choose with --layer: {', '.join(paths[:3])}" if paths else "; this model has no such"
     msg = (
@@ -192,32 +189,17 @@ def _pair(opened: ModelFile, name: str | None, chains: Sequence[Chain] | None = 
     raise UnsupportedModelError(msg, code="not_split")
 
 
-def _describe(one: Site | Chain) -> MergedLayer:
-    if not isinstance(one, Site):
-        names = tuple(path.rpartition("/")[2] for path in one.gone)
-        return MergedLayer(
-            name=one.path.rpartition("/")[2],
-            path=one.path,
-            class_name=one.whole.class_name,
-            first_name=names[0],
-            first_names=names,
-            kernel_shape=tuple(one.whole.arrays[0].shape),
-            rank=one.rank,
-            dtype=one.dtype,
-            parameters_before=sum(array.size for part in one.parts for array in part.arrays),
-            parameters_after=sum(array.size for array in one.whole.arrays),
-        )
-    m, n = one.kernel_shape
-    first = "" if one.first is None else one.first.name
+def _describe(chain: Chain) -> MergedLayer:
+    names = tuple(path.rpartition("/")[2] for path in chain.gone)
     return MergedLayer(
-        name=one.name,
-        path=one.path,
-        class_name=one.kind.name,
-        first_name=first,
-        first_names=(first,),
-        kernel_shape=(m, n),
-        rank=one.rank or 0,
-        dtype=one.dtype,
-        parameters_before=one.stored_parameters,
-        parameters_after=m * n + (n if one.use_bias else 0),
+        name=chain.path.rpartition("/")[2],
+        path=chain.path,
+        class_name=chain.whole.class_name,
+        first_name=names[0],
+        first_names=names,
+        kernel_shape=tuple(chain.whole.arrays[0].shape),
+        rank=chain.rank,
+        dtype=chain.dtype,
+        parameters_before=sum(array.size for part in chain.parts for array in part.arrays),
+        parameters_after=sum(array.size for array in chain.whole.arrays),
     )

@@ -16,6 +16,7 @@ from lrcompress.modelfile import (
     Site,
     find_head,
     open_model,
+    pair_of,
     read_kernel,
     write_merged,
     write_replaced,
@@ -108,7 +109,7 @@ def test_lists_too_long_for_one_attribute_are_split_and_read(
     assert attributes == ["layer_names0", "layer_names1"]
     again = open_model(tmp_path / "out.h5")
     assert len(again.weights.layer_names) == 1890
-    write_merged(again, [find_head(again)], tmp_path / "merged.h5")
+    write_merged(again, [pair_of(again, find_head(again))], tmp_path / "merged.h5")
     with h5py.File(tmp_path / "merged.h5") as file:
         assert sorted(file["model_weights"].attrs) == ["layer_names"]
     assert open_model(tmp_path / "merged.h5").weights.layer_names == model.weights.layer_names

@@ -11,13 +11,14 @@ import h5py
 import numpy as np
 import pytest
 
-from lrcompress.errors import KernelError, RankError, UnsupportedModelError
+from lrcompress.errors import KernelError, UnsupportedModelError
 from lrcompress.modelfile import (
     ModelFile,
     Replacement,
     Site,
     find_head,
     open_model,
+    pair_of,
     write_merged,
     write_replaced,
 )
@@ -143,7 +144,7 @@ def test_split_and_merged_is_as_it_was(
     write_replaced(model, [halves(model, layer) for layer in layers], out)
     split = open_model(out)
     pairs = [layer for layer in split.sites if layer.first is not None]
-    written = write_merged(split, pairs, back)
+    written = write_merged(split, [pair_of(split, pair) for pair in pairs], back)
 
     assert [pair.path for pair in pairs] == [layer.path for layer in layers]
     assert [pair.kernel_shape for pair in pairs] == [layer.kernel_shape for layer in layers]
@@ -161,7 +162,7 @@ def test_the_head_alone_goes_there_and_back(
     split = open_model(tmp_path / f"out{suffix}")
 
     for name in ("one", "two"):
-        write_merged(split, [find_head(split)], tmp_path / f"{name}{suffix}")
+        write_merged(split, [pair_of(split, find_head(split))], tmp_path / f"{name}{suffix}")
 
     same(small.path, tmp_path / f"one{suffix}")
     assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
@@ -213,7 +214,9 @@ def test_the_first_bias_is_folded_into_the_second(
     c = old[place(kind, "c", "kernel", "dense_2")].astype("f8")
     b2 = old[place(kind, "c", "bias", "dense_2")] if second_bias else 0.0
 
-    written = write_merged(model, [find_head(model)], tmp_path / f"out{path.suffix}")
+    written = write_merged(
+        model, [pair_of(model, find_head(model))], tmp_path / f"out{path.suffix}"
+    )
 
     new, lists = stored(written.path)
     kernel, bias = (place(kind, "c", name, "dense_1") for name in ("kernel", "bias"))
@@ -274,7 +277,7 @@ def test_a_product_too_large_for_its_type_is_refused(make: Maker, tmp_path: Path
     model = open_model(make.hdf5(config, weights))
 
     with pytest.raises(KernelError, match="overflows float16"):
-        write_merged(model, [find_head(model)], tmp_path / "out.h5")
+        write_merged(model, [pair_of(model, find_head(model))], tmp_path / "out.h5")
 
     assert not (tmp_path / "out.h5").exists()
 
@@ -292,7 +295,7 @@ def test_half_precision_is_multiplied_in_double(make: Maker, tmp_path: Path) -> 
     )
     model = open_model(make.hdf5(config, weights))
 
-    write_merged(model, [find_head(model)], tmp_path / "out.h5")
+    write_merged(model, [pair_of(model, find_head(model))], tmp_path / "out.h5")
 
     first, second = weights["b"]["b/kernel:0"], weights["c"]["c/kernel:0"]
     expected = (first.astype("f8") @ second.astype("f8")).astype("f2")
@@ -312,19 +315,11 @@ def test_what_training_will_miss_is_said(make: Maker, tmp_path: Path) -> None:
     weights = {"b": {"b/kernel:0": make.array(6, 2)}, "c": {"c/kernel:0": make.array(2, 5)}}
     model = open_model(make.hdf5(config, weights))
 
-    written = write_merged(model, [find_head(model)], tmp_path / "out.h5")
+    written = write_merged(model, [pair_of(model, find_head(model))], tmp_path / "out.h5")
 
     assert [warning.split(" ")[1:3] for warning in written.warnings] == [
         ["b", "had"], ["c", "keeps"], ["b", "is"],
     ]  # fmt: skip
-
-
-def test_the_same_pair_twice_is_refused(make: Maker, tmp_path: Path) -> None:
-    """Each pair is merged once."""
-    model = open_model(pair_file(make, "keras"))
-
-    with pytest.raises(RankError, match="twice"):
-        write_merged(model, [find_head(model), find_head(model, "b")], tmp_path / "out.keras")
 
 
 def test_layers_that_keras_would_order_anew_are_refused(
@@ -363,7 +358,7 @@ def test_the_config_on_disk_has_one_layer_less(make: Maker, tmp_path: Path) -> N
     weights = {"b": make.pair("b", 6, 2), "c": make.pair("c", 2, 5)}
     model = open_model(make.hdf5(make.functional(links, ["s"]), weights))
 
-    write_merged(model, [find_head(model)], tmp_path / "out.h5")
+    write_merged(model, [pair_of(model, find_head(model))], tmp_path / "out.h5")
 
     with h5py.File(tmp_path / "out.h5") as file:
         text = file.attrs["model_config"]

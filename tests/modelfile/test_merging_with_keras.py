@@ -14,6 +14,7 @@ from lrcompress.modelfile import (
     Replacement,
     find_head,
     open_model,
+    pair_of,
     read_kernel,
     write_merged,
     write_replaced,
@@ -144,7 +145,7 @@ def test_merged_pairs_compute_the_same(
     pairs = [layer for layer in model.sites if layer.first is not None]
     assert pairs
 
-    written = write_merged(model, pairs, tmp_path / f"out{suffix}")
+    written = write_merged(model, [pair_of(model, p) for p in pairs], tmp_path / f"out{suffix}")
 
     loaded = keras.saving.load_model(written.path, compile=False, safe_mode=True)
     assert written.parameters == loaded.count_params()
@@ -266,7 +267,7 @@ def test_training_starts_anew_with_the_same_optimizer(
     model = open_model(tmp_path / "model.keras")
     pair = find_head(model, "c")
     if change == "merge":
-        written = write_merged(model, [pair], tmp_path / "out.keras")
+        written = write_merged(model, [pair_of(model, pair)], tmp_path / "out.keras")
     else:
         ones = Replacement(pair, np.ones((8, 1)), np.ones((1, 5)))
         written = write_replaced(model, [ones], tmp_path / "out.keras")

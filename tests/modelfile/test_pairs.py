@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from lrcompress.errors import UnsupportedModelError
 from lrcompress.modelfile import (
     ModelFile,
     find_head,
     open_model,
     read_bias,
     read_kernel,
-    write_merged,
 )
 from tests.modelfile.models import stored
 
@@ -177,11 +175,3 @@ def test_only_layers_of_one_class_are_a_pair(make: Maker) -> None:
 
     assert (both.rank, both.per_step, both.kernel_shape) == (R, True, (M, N))
     assert one.first is None
-
-
-def test_a_single_layer_is_not_merged(small: ModelFile) -> None:
-    """write_merged refuses what is no pair."""
-    with pytest.raises(UnsupportedModelError, match="two in a row") as refused:
-        write_merged(small, [find_head(small)], small.path.with_name(f"o{small.path.suffix}"))
-
-    assert refused.value.code == "not_split"

@@ -26,6 +26,7 @@ from lrcompress.modelfile import (
     find_head,
     find_places,
     open_model,
+    pair_of,
     read_arrays,
     write_changed,
     write_merged,
@@ -137,9 +138,10 @@ def test_what_was_split_is_merged_to_the_same(
     split, back = tmp_path / "split", tmp_path / "back"
     write_replaced(model, [halves(model, layer) for layer in layers], split)
     names = {layer.path for layer in layers}
-    pairs = [pair for pair in open_model(split).sites if pair.path in names]
+    again = open_model(split)
+    pairs = [pair for pair in again.sites if pair.path in names]
 
-    write_merged(open_model(split), pairs, back)
+    write_merged(again, [pair_of(again, pair) for pair in pairs], back)
 
     merged = open_model(back)
     assert [pair.path for pair in pairs] == [layer.path for layer in layers]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from lrcompress.kinds.dense.flatten import behind_flatten, merged_flatten
 from lrcompress.kinds.dense.head import DenseHead
 from lrcompress.kinds.linear import (
@@ -22,6 +20,8 @@ from lrcompress.kinds.protocol import (
     Form,
     Place,
     Serialized,
+    folded,
+    product,
 )
 from lrcompress.kinds.units import Units, gather_outputs, has_consumers, is_elementwise
 
@@ -85,11 +85,10 @@ class Dense(DenseHead):
         if view is None:
             return None
         (left, *before), (right, *after) = (layer.arrays for layer in layers)
-        kernel = left.astype(np.float64) @ right
-        bias = [before[0].astype(np.float64) @ right] if before else []
-        if after:
-            bias = [after[0] + bias[0] if bias else after[0]]
-        return self.refit(layers[1], (kernel, *bias))
+        dtype = str(right.dtype)
+        if before:
+            after = [folded(before[0], right, after[0] if after else None, dtype)]
+        return self.refit(layers[1], (product(left, right, dtype), *after))
 
 
 class _Rank(LinearForm):

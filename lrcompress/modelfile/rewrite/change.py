@@ -110,9 +110,7 @@ class Edit:
         becomes_first = chain.whole.class_name == chain.parts[0].class_name
         for before, after in pairwise(row):
             if before in gone:
-                self.draft.take_over(
-                    before, after, None, whole_calls=becomes_first or after is not last
-                )
+                self.draft.take_over(before, after, whole_calls=becomes_first or after is not last)
                 self.changes.gone.add(before.path)
         self.first_names[chain.path] = tuple(item.name for item in gone)
 

@@ -79,16 +79,14 @@ class Draft:
         """Make a layer take in a new one at each of its calls."""
         _feed(self.entry(item), item, before, feeder)
 
-    def take_over(
-        self, first: Item, second: Item, width: int | None, *, whole_calls: bool = True
-    ) -> None:
-        """Give a layer the inputs, `width` wide, of the one before it, which goes.
+    def take_over(self, first: Item, second: Item, *, whole_calls: bool) -> None:
+        """Give a layer the inputs of the one before it, which goes.
 
         With `whole_calls` also its masks and whatever else it is called on; else those of its own stay.
         """
         gone, kept = self.entry(first), self.entry(second)
         for part in parts_of(kept):
-            _state_width(part, width)
+            _state_width(part, None)
         # Of another class they may wrap other layers.
         for before, after in zip(parts_of(gone), parts_of(kept), strict=False):
             old, new = as_dict(before.get("config")), as_dict(after.get("config"))

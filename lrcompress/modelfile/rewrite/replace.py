@@ -14,9 +14,9 @@ from lrcompress.errors import RankError, UnsupportedModelError
 from lrcompress.modelfile.container import kept_open
 from lrcompress.modelfile.find import find_sites
 from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
-from lrcompress.modelfile.read import read_bias, read_kernel
+from lrcompress.modelfile.read import read_bias
 from lrcompress.modelfile.rewrite.change import Edit, Edits
-from lrcompress.modelfile.rewrite.layers import SUFFIX, merge_remarks, split_remarks
+from lrcompress.modelfile.rewrite.layers import SUFFIX, split_remarks
 from lrcompress.modelfile.rewrite.write import check_place, rewrite
 from lrcompress.modelfile.untrusted import decoding
 
@@ -65,32 +65,22 @@ def write_replaced(
 
 
 def write_merged(
-    model: ModelFile,
-    layers: Sequence[Site | Chain],
-    output: Path,
-    *,
-    overwrite: bool = False,
+    model: ModelFile, chains: Sequence[Chain], output: Path, *, overwrite: bool = False
 ) -> Written:
-    """Write a copy of a model file in which each given site of two layers, or chain of any, is one again.
+    """Write a copy of a model file in which each given chain of layers is one again.
 
-    The last layer keeps its name and everything it had; its kernel becomes B C, computed in
-    float64, its bias b1 C + b2 where the first layer has one. All other weights are copied bit by
-    bit; optimizer state, checks and bytes are as with `write_replaced`.
+    The last layer keeps its name and everything it had. All other weights are copied bit by bit;
+    optimizer state, checks and bytes are as with `write_replaced`.
 
     Raises:
-        UnsupportedModelError: If a site is no two layers of the file (code ``not_split``).
-        KernelError: If B C is not finite, or not in the stored type; others as `write_replaced`.
+        KernelError: If a product is not finite, or not in the stored type; others as `write_replaced`.
     """
     output = check_place(model, output, overwrite=overwrite)
     with kept_open(model.path):
         with decoding(model.path):
             edit = Edit(model)
-            _check_sites(model, [layer for layer in layers if isinstance(layer, Site)])
-            for layer in layers:
-                if isinstance(layer, Site):
-                    _merge(model, edit, layer)
-                else:
-                    edit.join(layer)
+            for chain in chains:
+                edit.join(chain)
             changes = edit.finish()
         return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
 
@@ -174,27 +164,6 @@ def _replace(model: ModelFile, edit: Edit, replacement: Replacement) -> None:
     arrays = site.kind.arrays(bare, left, None), site.kind.arrays(second.view, right, bias)
     for layer, values in zip(site.layers, arrays, strict=True):
         edit.change(layer.path, (site.kind.refit(layer.serialized, values),))
-    edit.first_names[site.path] = (first.name,)
-
-
-def _merge(model: ModelFile, edit: Edit, site: Site) -> None:
-    """Make a site of two layers one."""
-    if site.first is None:
-        msg = (
-            f"Layer {site.path} of {model.path} is one {site.kind.name}; expected two in a "
-            "row with nothing between: there is nothing to merge."
-        )
-        raise UnsupportedModelError(msg, code="not_split")
-    first, second = (edit.item(layer.path) for layer in site.layers)
-    last = site.layers[-1]
-    # Rounded once, to what is stored; bfloat16 is made of float32.
-    dtype = "float32" if site.dtype == "bfloat16" else site.dtype
-    kernel = read_kernel(model, site, dtype)
-    arrays = site.kind.arrays(last.view, kernel, _folded(model, site))
-    edit.changes.warnings += merge_remarks(first, second)
-    edit.change(last.path, (site.kind.refit(last.serialized, arrays),))
-    edit.draft.take_over(first, second, site.kernel_shape[0])
-    edit.changes.gone.add(first.path)
     edit.first_names[site.path] = (first.name,)
 
 
