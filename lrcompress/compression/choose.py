@@ -186,11 +186,7 @@ class Asked:
 
 
 def pick(request: Request, counts: Counted | None) -> Asked:
-    """Return the one rule given, or the default by what data count a drop in.
-
-    Raises:
-        RankError: If several are given, or one is out of its range or lacks its data.
-    """
+    """Return the one rule given, or the default by what data count a drop in."""
     given = list(request.rules.items())
     if len(given) > 1:
         names = ", ".join(name for name, _ in given)

@@ -34,9 +34,6 @@ def drop_rule(value: float | str) -> tuple[DropName, float]:
 
     >>> drop_rule(0.5), drop_rule("1%")
     (('max_drop', 0.5), ('max_perplexity_rise', 1.0))
-
-    Raises:
-        RankError: If it is neither.
     """
     number, percent, rest = str(value).partition("%")
     name: DropName = "max_perplexity_rise" if percent else "max_drop"

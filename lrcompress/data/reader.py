@@ -26,9 +26,6 @@ class Reader(Protocol):
             word: What the user gives.
             folder: First folder in which a name is sought.
             seed: Of every split.
-
-        Raises:
-            DatasetError: If the data cannot be read.
         """
         ...
 

@@ -127,9 +127,6 @@ def over(choice: str) -> Iterator[Replicas]:
     Args:
         choice: ``auto`` shares where this host has several accelerators, or the environment names
             several processes; ``data`` also among CPU devices; ``none`` never does.
-
-    Raises:
-        TrainingError: If the engine cannot do what is asked, or the other processes cannot be met.
     """
     global _current
     found = replicas_for(choice)

@@ -94,11 +94,7 @@ def prepare(
     seed: int = 0,
     data_dir: Path | None = None,
 ) -> Prepared:
-    """Fit a data set to a model and find its scaling with that model.
-
-    Raises:
-        DatasetError: If the data do not fit, or no scaling convinces.
-    """
+    """Fit a data set to a model and find its scaling with that model."""
     data = fit_to_model(loaded, original)
     if data.labelled:
         split = hold_out(data, seed)

@@ -83,11 +83,7 @@ def total_price(curves: Sequence[Curve], ranks: Ranks) -> int:
 
 
 def allocations(curves: Sequence[Curve]) -> Allocations:
-    """Return allocations of rising price and falling error, from rank 1 everywhere to all whole.
-
-    Args:
-        curves: One a layer; each has a rank that saves something.
-    """
+    """Return allocations of rising price and falling error, from rank 1 everywhere to all whole."""
     steps = sorted(
         (-slope, layer, place, ranks)
         for layer, curve in enumerate(curves)

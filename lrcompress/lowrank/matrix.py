@@ -58,11 +58,7 @@ def check_shape(kernel: KernelSource) -> None:
 
 
 def check_kernel(kernel: KernelSource) -> None:
-    """Refuse what is not a real (m, n) matrix of finite numbers.
-
-    Raises:
-        KernelError: With code `not_a_matrix` or `not_finite`.
-    """
+    """Refuse what is not a real (m, n) matrix of finite numbers."""
     check_shape(kernel)
     bad = sum(int((~np.isfinite(block)).sum()) for block in _blocks(kernel))
     if bad:

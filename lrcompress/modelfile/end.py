@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_has_sites(model: ModelFile) -> None:
-    """Refuse a model that lists no layers, or none of a known kind among them.
-
-    Raises:
-        UnsupportedModelError: With code ``subclassed`` or ``no_dense``.
-    """
+    """Refuse a model that lists no layers, or none of a known kind among them."""
     if model.tree is None:
         msg = (
             f"{model.path} is a subclassed model ({model.class_name}), which lists no layers; "

@@ -34,13 +34,7 @@ _EXPECTED = "expected what model.to_json() returns, saved as a text file"
 def whole_file(
     weights: Path, architecture: Path, folder: Path = Path(), *, overwrite: bool = False
 ) -> Path:
-    """Write ``<stem>-whole.h5`` or ``.keras`` into a folder, unless it is there already, and return its path.
-
-    Raises:
-        ModelFileError: If a file is missing, damaged or hostile, or is not what it should be.
-        UnsupportedModelError: If the weights are not those of this architecture.
-        OutputError: If the output exists and is another file, or cannot be written.
-    """
+    """Write ``<stem>-whole.h5`` or ``.keras`` into a folder, unless it is there already, and return its path."""
     text, config = _read_architecture(architecture)
     with ExitStack() as stack:
         kind, raw = stack.enter_context(sniffed(weights))

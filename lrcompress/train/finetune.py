@@ -108,17 +108,6 @@ def finetune(
 
     A KeyboardInterrupt while it trains ends the training: the best so far is kept.
 
-    Args:
-        student: The factorized Keras model; trained in place, its compile settings kept.
-        teacher: The original model, for distillation and comparison; None if it is not at hand.
-        data: The data set, fitted and scaled.
-        settings: What to train, for how long, and how.
-        head: The factorized layer, to be re-fitted on data before the first epoch; None to begin
-            with the factors as they are.
-        checkpoint: Written after each epoch, left for the caller to remove; None writes nothing.
-        resume: Go on from the checkpoint, if there is one.
-        tensorboard: Folder that gets each epoch's figures; None writes none.
-
     Raises:
         TrainingError: If training diverges at once, the head cannot be trained alone, the original's
             optimizer is not there, or the checkpoint is another run's.

@@ -69,15 +69,6 @@ def find_data(
 ) -> DataSource:
     """Return the data set that the user names, else the first one that a file does.
 
-    Args:
-        dataset: As the user says, like the next two.
-        data_dir: First folder in which a name is sought.
-        scaling: Of the inputs.
-        origins: What files say, the nearest first; one that agrees with the user adds its scaling,
-            and a run record its folder.
-        seed: Of every split.
-        validation: Data to choose on.
-
     Raises:
         DatasetError: If nobody names a data set, or a file names what only a user may.
     """
@@ -94,11 +85,6 @@ def find_data(
 
 def open_live(opened: ModelFile, source: DataSource, samples: int | None = None) -> LiveModel:
     """Load a data set, and a model in Keras, and check them against each other.
-
-    Args:
-        opened: The model file.
-        source: Its data.
-        samples: Calibration inputs; None for as many as pay off.
 
     Raises:
         DatasetError: If the data set is missing or does not fit the model.
@@ -160,12 +146,7 @@ def record_beside(model: Path) -> runs.RunRecord | None:
 
 
 def factorized_file(record: runs.RunRecord) -> Path:
-    """Return the factorized model that a record names.
-
-    Raises:
-        RunRecordError: If it names none, or one outside the record's folder.
-        ModelFileError: If that is not there.
-    """
+    """Return the factorized model that a record names."""
     stage = record.stage("factorized")
     if stage is None or not isinstance(stage.get("path"), str):
         msg = f"{record.path} names no factorized model; run `lrcompress factorize` again, or name the model."

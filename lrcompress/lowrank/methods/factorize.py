@@ -27,11 +27,6 @@ def factorize_ranks(
     ranks where a method that learned from inputs is worse on those than a simpler one, that one is
     returned and says so by its `method`.
 
-    Args:
-        problem: The layer.
-        ranks: Each from 1 to min(m, n).
-        method: As for `choose_method`.
-
     Returns:
         Factors by rank, each with its certificate; empty without ranks.
 

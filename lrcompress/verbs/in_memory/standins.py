@@ -109,11 +109,7 @@ def loaded(path: Path) -> Any | None:  # noqa: ANN401  # a Keras model
 
 
 def check_file(model: object, verb: str) -> None:
-    """Refuse what is no path of a model file, for a verb that takes nothing else.
-
-    Raises:
-        DatasetError: With code ``not_a_model``.
-    """
+    """Refuse what is no path of a model file, for a verb that takes nothing else."""
     if not isinstance(model, (str, Path)):
         msg = (
             f"Received {type(model).__name__}; {verb} expects the path of a model file: save a Keras model with "

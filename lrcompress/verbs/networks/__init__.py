@@ -39,14 +39,6 @@ def network_request(
 ) -> NetworkRequest | None:
     """Return what is asked of a whole network; None where single kernels are to be factorized.
 
-    Args:
-        words: ``all``, families, names.
-        names: Dense layers that were named one by one.
-        rules: Values by the budgets and rules that were given.
-        multiple: Of sizes.
-        force: Allow what saves nothing.
-        by_matrix: Whether a method was asked for, which only single kernels have.
-
     Raises:
         RankError: If the request contradicts itself, or a value is out of range.
     """

@@ -63,11 +63,7 @@ class Given:
 def with_data(
     source: Source, request: Request, convert: Convert, live: LiveModel
 ) -> FactorizeResult:
-    """Make a network smaller by what its outputs lose on data.
-
-    Raises:
-        RankError: If a largest drop was asked for where nothing is right or wrong.
-    """
+    """Make a network smaller by what its outputs lose on data."""
     asked = _asked(request)
     budget = asked.budget
     if budget is None:
