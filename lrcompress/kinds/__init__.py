@@ -48,6 +48,7 @@ __all__ = [
     "kind_of",
     "peeled",
     "product",
+    "serialized",
 ]
 
 # Those that may end a model: without --layers the last of them is factorized.
@@ -68,6 +69,12 @@ def is_wrapped(entry: dict[str, Any]) -> bool:
 def peeled(entry: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON object of a layer, or of the one that it applies at each step."""
     return as_dict(as_dict(entry.get("config")).get("layer")) if is_wrapped(entry) else entry
+
+
+def serialized(entry: dict[str, Any], arrays: tuple[Any, ...] = ()) -> Serialized:
+    """Return the layer of a JSON object, or the one that it applies at each step, with its arrays."""
+    entry = peeled(entry)
+    return Serialized(str(entry.get("class_name")), as_dict(entry.get("config")), arrays)
 
 
 def kind_of(entry: dict[str, Any]) -> HeadKind | None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from lrcompress.errors import UnsupportedModelError, did_you_mean, first_three
-from lrcompress.kinds import LinearKind, Serialized, peeled
+from lrcompress.kinds import LinearKind, Serialized, serialized
 from lrcompress.kinds.registry import any_kind_of
 from lrcompress.lowrank import break_even_rank, energy, rank_for_share, singular_values
 
@@ -109,14 +109,10 @@ def _matrices(model: Any, outer: str = "") -> Any:
 
 
 def _serialized(layer: Any, entry: dict[str, Any] | None = None) -> Serialized:
-    inner = peeled(entry or keras.saving.serialize_keras_object(layer))
-    return Serialized(str(inner["class_name"]), inner["config"], tuple(_arrays(layer)))
-
-
-def _arrays(layer: Any) -> list[Any]:
-    return [np.asarray(keras.ops.convert_to_numpy(weight)) for weight in layer.weights]
+    arrays = tuple(np.asarray(keras.ops.convert_to_numpy(weight)) for weight in layer.weights)
+    return serialized(entry or keras.saving.serialize_keras_object(layer), arrays)
 
 
 def _kernel(layer: Any, kind: LinearKind) -> Any:
-    serialized = _serialized(layer)
-    return np.asarray(kind.kernel(serialized, serialized.arrays), np.float32)
+    own = _serialized(layer)
+    return np.asarray(kind.kernel(own, own.arrays), np.float32)

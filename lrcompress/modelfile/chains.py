@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.kinds import Array, Serialized, is_wrapped, peeled
+from lrcompress.kinds import Array, Serialized, is_wrapped, peeled, serialized
 from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.registry import KINDS, any_kind_of
 from lrcompress.kinds.terms import as_dict, is_built_in, units
 from lrcompress.modelfile.container import kept_open
 from lrcompress.modelfile.end import check_has_sites
-from lrcompress.modelfile.graph import Container, Item, Ref
+from lrcompress.modelfile.graph import Item
+from lrcompress.modelfile.order import feeder
 from lrcompress.modelfile.places import computed, why_not
 from lrcompress.modelfile.read import read_arrays
 from lrcompress.modelfile.untrusted import decoding
@@ -92,9 +92,8 @@ def find_chains(model: ModelFile) -> tuple[Chain, ...]:
     with kept_open(model.path), decoding(model.path):
         if model.tree is None:
             check_has_sites(model)
-        uses: dict[Container, Counter[Ref]] = {}
         for item in reversed(computed(model.tree) if model.tree is not None else []):
-            row = [] if item in used else _row(model, item, used, uses)
+            row = [] if item in used else _row(model, item, used)
             for start in range(len(row) - 1):
                 chain = _chain(model, row[start:])
                 if chain is not None:
@@ -114,35 +113,19 @@ def pair_of(model: ModelFile, site: Site) -> Chain:
     return chain
 
 
-def _row(
-    model: ModelFile, item: Item, used: set[Item], uses: dict[Container, Counter[Ref]]
-) -> list[Item]:
+def _row(model: ModelFile, item: Item, used: set[Item]) -> list[Item]:
     """Return a layer behind those that may be one with it."""
     if why_not(model, item) is not None:
         return []
     row = [item]
     while len(row) < _LONGEST:
-        first = _feeder(row[0], uses)
+        first = feeder(row[0])
         if first is None or first in used or is_wrapped(first.entry) != is_wrapped(item.entry):
             break
         if not _may_stand_before(model, first, item):
             break
         row.insert(0, first)
     return row[1:] if row[0].class_name == _FLATTEN else row
-
-
-def _feeder(item: Item, uses: dict[Container, Counter[Ref]]) -> Item | None:
-    """Return the layer that feeds a layer at each of its calls, and nothing else."""
-    container = item.container
-    if container not in uses:
-        uses[container] = Counter(r for i in container.items for call in i.calls for r in call)
-        uses[container].update(container.outputs)
-    refs = [call[0] if call else None for call in item.calls]
-    first = container.by_name.get(refs[0].layer) if refs and refs[0] else None
-    if first is None or first is item or len(first.calls) != len(refs):
-        return None
-    own = [Ref(first.name, number, 0) for number in range(len(refs))]
-    return first if refs == own and all(uses[container][ref] == 1 for ref in own) else None
 
 
 def _may_stand_before(model: ModelFile, first: Item, last: Item) -> bool:
@@ -184,6 +167,5 @@ def _chain(model: ModelFile, row: Sequence[Item]) -> Chain | None:
 
 def _serialized(model: ModelFile, item: Item) -> Serialized:
     """Return a layer with the values of its arrays."""
-    entry = peeled(item.entry)
-    arrays = read_arrays(model, "/".join(item.path)) if model.weights.arrays(item.path) else ()
-    return Serialized(str(entry.get("class_name")), as_dict(entry.get("config")), arrays)
+    has_any = bool(model.weights.arrays(item.path))
+    return serialized(item.entry, read_arrays(model, "/".join(item.path)) if has_any else ())

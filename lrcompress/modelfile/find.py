@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lrcompress.errors import UnsupportedModelError, did_you_mean
-from lrcompress.kinds import NAMES, PER_STEP, HeadKind, Serialized, is_wrapped, peeled
-from lrcompress.kinds.terms import as_dict
+from lrcompress.kinds import NAMES, PER_STEP, HeadKind, Serialized, is_wrapped, serialized
+from lrcompress.kinds.protocol import Refusal
 from lrcompress.modelfile.end import check_has_sites, choices, ends_in, following, kind_items
-from lrcompress.modelfile.graph import Container, Item, Ref, input_dimensions
+from lrcompress.modelfile.graph import Container, Item, input_dimensions
 from lrcompress.modelfile.model import Site, SiteLayer
-from lrcompress.modelfile.order import leads_to_output
+from lrcompress.modelfile.order import feeder, leads_to_output
 from lrcompress.modelfile.untrusted import decoding
 
 if TYPE_CHECKING:
@@ -112,12 +111,10 @@ def describe_sites(model: ModelFile) -> dict[str, tuple[Site, ...] | Unsupported
 
 def _describe(model: ModelFile, item: Item) -> tuple[Site, ...]:
     """Return the sites of a layer by itself, with its arrays found and checked."""
-    tree, kind, path, entry = model.tree, item.kind, "/".join(item.path), peeled(item.entry)
+    tree, kind, path = model.tree, item.kind, "/".join(item.path)
     if tree is None or kind is None:
         raise AssertionError  # it is one of `kind_items`
-    layer = Serialized(
-        str(entry.get("class_name")), as_dict(entry.get("config")), model.weights.arrays(item.path)
-    )
+    layer = serialized(item.entry, model.weights.arrays(item.path))
     _refuse(model, tree, item, kind, layer)
     views = kind.views(layer)
     if not views:
@@ -166,29 +163,32 @@ def _refuse(
     model: ModelFile, tree: Container, item: Item, kind: HeadKind, layer: Serialized
 ) -> None:
     """Refuse a layer that Keras would not rebuild, or that its kind refuses."""
-    where = f"{kind.name} layer {'/'.join(item.path)} of {model.path}"
-    refusal = kind.refuse(layer)
+    found = why_fixed(tree, item)
+    if found is None or found.code == "shared_dense":
+        found = kind.refuse(layer) or found
+    if found is not None:
+        msg = f"{kind.name} layer {'/'.join(item.path)} of {model.path} {found.why}"
+        raise UnsupportedModelError(msg, code=found.code)
+
+
+def why_fixed(tree: Container, item: Item) -> Refusal | None:
+    """Return why no layer in this place, of whatever kind, can be changed."""
     identity = item.entry.get("shared_object_id")
     if not item.is_named or not leads_to_output(item):
         why = "leads to no output" if item.is_named else "has no name"
-        code, why = "config", f"{why}; expected a layer in use: choose another."
-    elif tree.paths[item.path] > 1:
+        return Refusal("config", f"{why}; expected a layer in use: choose another.")
+    if tree.paths[item.path] > 1:
         # Keras does not load such a model, and which of them is meant cannot be said.
-        code, why = "config", (
+        return Refusal("config", (
             "shares its name with another layer; expected names "
             "that differ: rename one in the model's own Keras and save it again."
-        )  # fmt: skip
-    elif refusal is not None:
-        code, why = refusal
-    elif isinstance(identity, int) and tree.identities[identity] > 1:
-        code, why = "shared_dense", (
+        ))  # fmt: skip
+    if isinstance(identity, int) and tree.identities[identity] > 1:
+        return Refusal("shared_dense", (
             "is one object used in several nested models; "
             "expected it in one place: give the models their own layers, or choose with --layer."
-        )  # fmt: skip
-    else:
-        return
-    msg = f"{where} {why}"
-    raise UnsupportedModelError(msg, code=code)
+        ))  # fmt: skip
+    return None
 
 
 def _joined(alone: dict[Item, Site]) -> dict[Item, tuple[Item, Site]]:
@@ -197,14 +197,15 @@ def _joined(alone: dict[Item, Site]) -> dict[Item, tuple[Item, Site]]:
     Of three or more such layers in a row the last two are one, then the two before them, and so
     on: no layer is in two sites.
     """
-    uses: dict[Container, Counter[Ref]] = {}
     before: dict[Item, tuple[Item, Site]] = {}
     for item in alone:
-        feeder = _feeder(item, uses)
-        if feeder in alone:
-            whole = _join(alone[feeder], alone[item])
-            if whole is not None:
-                before[item] = feeder, whole
+        first = feeder(item)
+        if first is None or first not in alone or first.class_name != item.class_name:
+            continue
+        calls = (*item.calls, *first.calls)
+        whole = _join(alone[first], alone[item]) if len(calls) == 2 else None
+        if whole is not None and all(len(call) <= 1 for call in calls):
+            before[item] = first, whole
     firsts = {first for first, _ in before.values()}
     found = {}
     for last in before:
@@ -214,23 +215,6 @@ def _joined(alone: dict[Item, Site]) -> dict[Item, tuple[Item, Site]]:
             second = before[second][0]
             second = before[second][0] if second in before else None
     return found
-
-
-def _feeder(item: Item, uses: dict[Container, Counter[Ref]]) -> Item | None:
-    """Return the layer of the same class that alone feeds a layer and nothing else, each called once."""
-    container = item.container
-    if len(item.calls) != 1 or len(item.calls[0]) != 1:
-        return None
-    ref = item.calls[0][0]
-    first = container.by_name.get(ref.layer)
-    if first is None or first is item or ref != Ref(first.name, 0, 0):
-        return None
-    if first.class_name != item.class_name or len(first.calls) != 1 or len(first.calls[0]) > 1:
-        return None
-    if container not in uses:
-        uses[container] = Counter(r for i in container.items for call in i.calls for r in call)
-        uses[container].update(container.outputs)
-    return first if uses[container][ref] == 1 else None
 
 
 def _join(first: Site, second: Site) -> Site | None:

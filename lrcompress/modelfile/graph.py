@@ -75,11 +75,7 @@ class Item:
 
 @dataclass(eq=False)
 class Container:
-    """A Sequential or functional model: its layers in config order, its inputs and outputs.
-
-    A tree does not change once it is built, so that what is asked of it for every layer is worked
-    out once.
-    """
+    """A Sequential or functional model; what is asked of it for every layer is worked out once."""
 
     sequential: bool
     entry: dict[str, Any]
@@ -126,6 +122,12 @@ class Container:
     def output_counts(self) -> Counter[str]:
         """How many outputs of the model each layer gives."""
         return Counter(ref.layer for ref in self.outputs)
+
+    @cached_property
+    def uses(self) -> Counter[Ref]:
+        """How often each tensor is taken in, or is an output."""
+        calls = (ref for item in self.items for call in item.calls for ref in call)
+        return Counter([*calls, *self.outputs])
 
     @cached_property
     def users(self) -> dict[str, list[Item]]:

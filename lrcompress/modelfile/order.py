@@ -30,6 +30,17 @@ def leads_to_output(item: Item) -> bool:
     return item in _order(item.container)
 
 
+def feeder(item: Item) -> Item | None:
+    """Return the layer that feeds a layer at each of its calls, and nothing else."""
+    container = item.container
+    refs = [call[0] if call else None for call in item.calls]
+    first = container.by_name.get(refs[0].layer) if refs and refs[0] else None
+    if first is None or first is item or len(first.calls) != len(refs):
+        return None
+    own = [Ref(first.name, number, 0) for number in range(len(refs))]
+    return first if refs == own and all(container.uses[ref] == 1 for ref in own) else None
+
+
 def _order(container: Container) -> dict[Item, None]:
     """Return the order, worked out on the first call only."""
     if container.order is None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lrcompress.kinds import Place, Serialized, is_wrapped, peeled
+from lrcompress.kinds import Place, is_wrapped, serialized
 from lrcompress.kinds.between import acts_on_each
 from lrcompress.kinds.registry import any_kind_of
-from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, as_dict, as_list, hands_on, is_built_in
+from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, as_list, hands_on, is_built_in
+from lrcompress.modelfile.find import FLOATS, why_fixed
 from lrcompress.modelfile.graph import Container, Item, Ref, tensors
-from lrcompress.modelfile.order import layer_order, leads_to_output
+from lrcompress.modelfile.order import layer_order
 from lrcompress.modelfile.shapes import Shapes, shapes_of
 from lrcompress.modelfile.untrusted import decoding
 
 if TYPE_CHECKING:
     from lrcompress.modelfile.model import ModelFile
-
-_FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,10 @@ def computed(container: Container) -> list[Item]:
 
 def why_not(model: ModelFile, item: Item) -> str | None:
     """Return why a layer with weights is not touched, as a sentence behind its name."""
-    kind, entry = any_kind_of(item.entry), peeled(item.entry)
+    kind = any_kind_of(item.entry)
     if kind is None:
         return f"is of class {item.class_name}, of which no form is known"
-    layer = Serialized(str(entry.get("class_name")), as_dict(entry.get("config")))
-    refusal = kind.refuse(layer)
+    refusal = kind.refuse(serialized(item.entry))
     if refusal is not None:
         return refusal.why.partition(";")[0]
     return _why_stays(model, item)
@@ -86,25 +84,18 @@ def _why_stays(model: ModelFile, item: Item) -> str | None:
     tree = model.tree
     if tree is None:
         return "is in no tree of layers"
-    identity = item.entry.get("shared_object_id")
-    if not item.is_named or not leads_to_output(item):
-        return "has no name" if not item.is_named else "leads to no output"
-    if tree.paths[item.path] > 1:
-        return "shares its name with another layer"
-    if isinstance(identity, int) and tree.identities[identity] > 1:
-        return "is one object used in several nested models"
+    fixed = why_fixed(tree, item)
+    if fixed is not None:
+        return fixed.why.partition(";")[0]
     wrong = next(
-        (str(a.dtype) for a in model.weights.arrays(item.path) if a.dtype not in _FLOATS), None
+        (str(a.dtype) for a in model.weights.arrays(item.path) if a.dtype not in FLOATS), None
     )
     return None if wrong is None else f"stores its weights as {wrong}"
 
 
 def _placed(model: ModelFile, item: Item, shapes: dict[str, Shapes], *, deep: bool = True) -> Place:
     """Return a layer at its place; `deep` with what is before and behind it."""
-    entry, path = peeled(item.entry), "/".join(item.path)
-    layer = Serialized(
-        str(entry.get("class_name")), as_dict(entry.get("config")), model.weights.arrays(item.path)
-    )
+    path, layer = "/".join(item.path), serialized(item.entry, model.weights.arrays(item.path))
     inputs, output = shapes.get(path, (None, None))
     place = Place(path, any_kind_of(item.entry), layer, is_wrapped(item.entry), inputs, output)
     if not deep:
