@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lrcompress.kinds import terms
-from lrcompress.kinds.protocol import Array, Arrays, Place
+from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized
 
 
 def inlets(place: Place) -> tuple[tuple[int, int], ...]:
@@ -23,11 +23,7 @@ def inlets(place: Place) -> tuple[tuple[int, int], ...]:
 def absorbed(place: Place, arrays: Arrays, mixing: Array, constant: Array) -> tuple[Array, ...]:
     """Return the arrays of a layer for inputs z where they were z A + c.
 
-    Args:
-        place: The layer, with `inlets`.
-        arrays: Of full size, by path.
-        mixing: A, (k, m); the features of a flattened input are mixed position by position.
-        constant: c, (m,).
+    The features of a flattened input are mixed position by position.
     """
     kind: Any = place.kind
     if constant.any():
@@ -44,13 +40,21 @@ def absorbed(place: Place, arrays: Arrays, mixing: Array, constant: Array) -> tu
     return tuple(own)
 
 
+def narrower(place: Place, arrays: Arrays, mixing: Array, constant: Array) -> Serialized:
+    """Return a layer for inputs z where they were z A + c, see `absorbed`: it states as many as A has rows."""
+    own = absorbed(place, arrays, mixing, constant)
+    number, axis = inlets(place)[0]
+    config = terms.taking(place.layer.config, own[number].shape[axis])
+    return Serialized(place.layer.class_name, config, own)
+
+
 def inlet_size(place: Place, inlet: tuple[int, int]) -> int:
     """Return how many features a layer takes in there, those of all positions of a flattened input."""
     number, axis = inlet
     return int(place.layer.arrays[number].shape[axis])
 
 
-def _outlets(place: Place, arrays: Arrays, outputs: int) -> Iterator[Array]:
+def outlets(place: Place, arrays: Arrays, outputs: int) -> Iterator[Array]:
     """Yield what a layer multiplies its inputs with, (outputs, p), a position of a flattened input at a time."""
     for number, axis in inlets(place):
         front = np.moveaxis(arrays[place.path][number], axis, 0)
@@ -61,7 +65,7 @@ def _outlets(place: Place, arrays: Arrays, outputs: int) -> Iterator[Array]:
 def outlet_gram(place: Place, arrays: Arrays, outputs: int) -> Array:
     """Return G G^T of what a layer multiplies its inputs with."""
     found = np.zeros((outputs, outputs))
-    for part in _outlets(place, arrays, outputs):
+    for part in outlets(place, arrays, outputs):
         found += part.astype(np.float64) @ part.T
     return found
 
@@ -71,7 +75,7 @@ def outlet_energies(
 ) -> Array:
     """Return the squared norm of what each output is multiplied with, of equal ones at the first together."""
     found = np.zeros(outputs)
-    for part in _outlets(place, arrays, outputs):
+    for part in outlets(place, arrays, outputs):
         whole = part
         again = np.flatnonzero(alike[0] != np.arange(outputs))
         if len(again):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -174,10 +175,7 @@ class LinearForm:
             found = {place.path: self.build(factors, shifted[place.path])}
             other = place.shift
             if other is not None and other.path in shifted:
-                values = shifted[other.path]
-                found[other.path] = (
-                    Serialized(other.layer.class_name, other.layer.config, values),
-                )
+                found[other.path] = (replace(other.layer, arrays=shifted[other.path]),)
             return found
 
         return Solution(error, layers, in_place, self.remarks)
@@ -231,12 +229,7 @@ def with_constant(
 ) -> dict[str, tuple[Array, ...]]:
     """Return a layer's new arrays, a constant added to its bias or taken from the normalization's mean behind it.
 
-    Args:
-        place: The layer.
-        arrays: Of full size, by path.
-        own: The layer's new arrays.
-        bias: Which of them is the bias, None where there is none.
-        shift: The constant, one entry an output; None for none. Lost where nothing can take it.
+    Lost where nothing can take it; `bias` is the number of the bias among `own`, the layer's new arrays.
     """
     if shift is None:
         return {place.path: own}

@@ -10,7 +10,7 @@ import numpy as np
 
 from lrcompress.kinds import terms
 from lrcompress.kinds.cells import directions
-from lrcompress.kinds.inlets import inlets
+from lrcompress.kinds.inlets import inlets, narrower, outlets
 from lrcompress.kinds.linear import bare_dense
 from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized, Solution
 from lrcompress.lowrank.forms.tables import TableUse, orthonormal, table_factors
@@ -51,15 +51,11 @@ class Table:
     def consumer(self, arrays: Arrays) -> Array | None:
         """Return what the rows are multiplied with, side by side; None where that is not known."""
         width = self._shape[1]
-        found = []
+        found: list[Array] = []
         for place in self.place.after:
-            inputs = inputs_of(place, width)
-            if not inputs or place.path not in arrays:
+            if not inputs_of(place, width) or place.path not in arrays:
                 return None
-            found += [
-                _blocks(arrays[place.path][number], axis, width).swapaxes(0, 1).reshape(width, -1)
-                for number, axis in inputs
-            ]
+            found += outlets(place, arrays, width)
         return np.concatenate(found, axis=1) if found else None
 
     def errors(self, arrays: Arrays, seen: TableUse | None) -> Array:
@@ -188,15 +184,8 @@ class Absorbed(Table):
         """Return the Embedding and its consumers."""
         found: dict[str, tuple[Serialized, ...]] = {}
         found[self.place.path] = (sized(self.place.layer, table),)
-        for other, inputs in zip(self.place.after, self._inputs, strict=True):
-            own = list(arrays[other.path])
-            for number, axis in inputs:
-                made = right @ _blocks(own[number], axis, right.shape[1])
-                rest = np.moveaxis(own[number], axis, 0).shape[1:]
-                own[number] = np.moveaxis(made.reshape(-1, *rest), 0, axis)
-            number, axis = inputs[0]
-            config = terms.taking(other.layer.config, own[number].shape[axis])
-            found[other.path] = (Serialized(other.layer.class_name, config, tuple(own)),)
+        for other in self.place.after:
+            found[other.path] = (narrower(other, arrays, right, np.zeros(right.shape[1])),)
         return found
 
 
@@ -219,9 +208,3 @@ def inputs_of(place: Place, width: int) -> tuple[tuple[int, int], ...]:
     found = inlets(place)
     shapes = [array.shape for array in place.layer.arrays]
     return found if all(shapes[number][axis] % width == 0 for number, axis in found) else ()
-
-
-def _blocks(array: Array, axis: int, width: int) -> Array:
-    """Return an array as (words in a row, width, the rest), `axis` being that of one or more words."""
-    front = np.moveaxis(array, axis, 0)
-    return front.reshape(len(front) // width, width, -1)

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lrcompress.kinds import terms
 from lrcompress.kinds.activations import ONE_SIDED, OTHERS, activation_name
 from lrcompress.kinds.between import keeps_positions, narrowed, passed
 from lrcompress.kinds.inlets import (
     absorbed,
     inlet_size,
     inlets,
+    narrower,
     outlet_energies,
     outlet_gram,
     takes_constant,
@@ -225,10 +225,7 @@ class Units:
             for between in self._between:
                 found[between.path] = (narrowed(between, arrays, kept.chosen),)
             for other in self.place.beyond:
-                small = absorbed(other, arrays, kept.mixing, constant)
-                number, axis = inlets(other)[0]
-                config = terms.taking(other.layer.config, small[number].shape[axis])
-                found[other.path] = (Serialized(other.layer.class_name, config, small),)
+                found[other.path] = (narrower(other, arrays, kept.mixing, constant),)
             return found
 
         error = float(np.mean([errors[size - 1] for _, errors in ranked]))

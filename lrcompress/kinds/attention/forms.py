@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -214,10 +215,8 @@ class Dimensions:
                 path: (Serialized(layer.class_name, config, made[path]),)
             }
             if self._shift is not None and self._shift.path in made:
-                normal = self._shift.layer
-                edits[self._shift.path] = (
-                    Serialized(normal.class_name, normal.config, made[self._shift.path]),
-                )
+                normal = replace(self._shift.layer, arrays=made[self._shift.path])
+                edits[self._shift.path] = (normal,)
             return edits
 
         return Solution(lost, layers, in_place)
