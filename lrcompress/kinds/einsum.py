@@ -240,7 +240,7 @@ class _Rank(LinearForm):
         lengths = dict(zip(equation.target[skipped:], stated, strict=False)) | {rank: size}
         first |= {key: None for key in terms.REGULARIZERS if key in first}
         first |= {
-            "name": f"{layer.config.get('name', 'einsum_dense')}_lowrank",
+            "name": self.new_name,
             "equation": equation.over(equation.source, equation.met + rank, inner),
             "output_shape": [lengths.get(a) for a in inner[skipped:]],
             "activation": "linear",

@@ -58,6 +58,11 @@ class LinearForm:
         return ()
 
     @property
+    def new_name(self) -> str:
+        """What a layer that comes before this one is called."""
+        return f"{self.place.layer.config.get('name', 'layer')}_lowrank"
+
+    @property
     def before(self) -> int:
         """The layer's weights."""
         return sum(array.size for array in self.place.layer.arrays)

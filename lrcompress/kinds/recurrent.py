@@ -176,9 +176,9 @@ class _InputKernel(LinearForm):
     ) -> tuple[Serialized, ...]:
         """Return both; the Dense takes over where the shape of the model's input is stated."""
         layer, (left, right) = self.place.layer, factors
-        config, name = layer.config, f"{layer.config.get('name', 'recurrent')}_lowrank"
+        config = layer.config
         keras1 = any("units" not in cell for _, cell in cells(layer))
-        dense = bare_dense(config, name, right.shape[0], keras1=keras1)
+        dense = bare_dense(config, self.new_name, right.shape[0], keras1=keras1)
         dense |= {
             key: config[key]
             for key in ("batch_input_shape", "batch_shape", "input_dim")

@@ -195,9 +195,7 @@ def _sized(config: dict[str, Any], units: int) -> dict[str, Any]:
     for key in ("units", "output_dim"):
         if key in config:
             config[key] = units
-    for key in _INITIALIZERS:
-        if terms.holds_array(terms.as_dict(config.get(key)).get("config")):
-            config[key] = "zeros"  # it would not fit, and is never used
+    terms.drop_arrays(config, _INITIALIZERS, "zeros")
     for key in ("layer", "backward_layer", "cell"):
         inner = terms.as_dict(config.get(key))
         if "config" in inner:

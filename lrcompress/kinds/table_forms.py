@@ -192,11 +192,7 @@ class Absorbed(Table):
 def sized(layer: Serialized, table: Array) -> Serialized:
     """Return an Embedding around another table."""
     config = copy.deepcopy(layer.config) | {"output_dim": table.shape[1]}
-    for key in ("embeddings_initializer", "init"):
-        if terms.holds_array(
-            terms.as_dict(config.get(key)).get("config")
-        ):  # it would not fit, and is never used
-            config[key] = "uniform"
+    terms.drop_arrays(config, ("embeddings_initializer", "init"), "uniform")
     return Serialized(layer.class_name, config, (table,))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from lrcompress.kinds.protocol import Refusal, Serialized
@@ -27,6 +28,7 @@ PASSED_OVER = DROPOUTS | NORMALIZATIONS | {
     "InstanceProperty", "UnitNormalization",
     "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot", "Merge",
 }  # fmt: skip
+KERNEL_INITIALIZERS = ("kernel_initializer", "init")
 # What acts on a layer's weights in training; the spellings with one letter are those of Keras 1.
 ON_KERNEL = ("kernel_regularizer", "kernel_constraint", "W_regularizer", "W_constraint")
 REGULARIZERS = (
@@ -100,9 +102,12 @@ def refuse_kernel(layer: Serialized) -> Refusal | None:
     return None
 
 
-def holds_array(value: object) -> bool:
-    """Return whether an initializer's config has a list or a serialized array among its values."""
-    return any(isinstance(v, (list, dict)) for v in as_dict(value).values())
+def drop_arrays(config: dict[str, Any], initializers: Iterable[str], instead: str) -> None:
+    """Put another initializer in the place of those that hold an array: it would not fit, and is never used."""
+    for key in initializers:
+        settings = as_dict(as_dict(config.get(key)).get("config"))
+        if any(isinstance(value, (list, dict)) for value in settings.values()):
+            config[key] = instead
 
 
 def hands_on(class_name: str, config: dict[str, Any]) -> bool:
@@ -150,11 +155,7 @@ def taking(config: dict[str, Any], width: int) -> dict[str, Any]:
         _set_last(config.get(key), width)
     if config.get("input_dim") is not None:
         config["input_dim"] = width
-    for key in ("kernel_initializer", "init"):
-        if holds_array(
-            as_dict(config.get(key)).get("config")
-        ):  # it would not fit, and is never used
-            config[key] = "glorot_uniform"
+    drop_arrays(config, KERNEL_INITIALIZERS, "glorot_uniform")
     for key in ("layer", "backward_layer", "cell"):
         inner = as_dict(config.get(key))
         if "config" in inner:

@@ -71,12 +71,12 @@ class Units:
 
     @property
     def largest(self) -> int:
-        """Return all units."""
-        raise NotImplementedError
+        """Return all outputs."""
+        return int(self.place.layer.arrays[0].shape[-1])
 
     def sized(self, size: int) -> list[tuple[int, ...]]:
-        """Return the shapes of the layer's own arrays at a size."""
-        raise NotImplementedError
+        """Return the shapes of the layer's own arrays at a size: of a kernel and perhaps a bias."""
+        return [(*array.shape[:-1], size) for array in self.place.layer.arrays]
 
     def narrowed(self, arrays: tuple[Array, ...], chosen: Array) -> Serialized:
         """Return the layer with some of its outputs."""

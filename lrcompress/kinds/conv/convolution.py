@@ -140,15 +140,6 @@ class _Filters(Units):
 
     name = "filters"
 
-    @property
-    def largest(self) -> int:
-        """Return all filters."""
-        return int(self.place.layer.arrays[0].shape[-1])
-
-    def sized(self, size: int) -> list[tuple[int, ...]]:
-        """Return the shapes of kernel and bias."""
-        return [(*array.shape[:-1], size) for array in self.place.layer.arrays]
-
     def narrowed(self, arrays: tuple[Array, ...], chosen: Array) -> Serialized:
         """Return the convolution of some filters."""
         kernel, *rest = (array[..., chosen] for array in arrays)

@@ -45,10 +45,6 @@ class WindowForm(LinearForm):
     def _biases(self) -> int:
         return self.window.outputs if self.window.biased else 0
 
-    @property
-    def _new_name(self) -> str:
-        return f"{self.place.layer.config.get('name', 'conv')}_lowrank"
-
     def multiplications(self, size: int) -> int | None:
         """Return those of all positions of one sample."""
         front = in_front(self.place, self.window)
@@ -138,7 +134,7 @@ class Channels(WindowForm):
         layer, (first, second) = self.place.layer, factors
         kernel = first.reshape(*self.window.size, -1, first.shape[1])
         return (
-            convolution(layer, kernel, name=self._new_name),
+            convolution(layer, kernel, name=self.new_name),
             pointwise(layer, second, bias_of(arrays), groups=self.window.groups),
         )
 

@@ -56,9 +56,7 @@ def settled(
                 config[key] = value[0] if key == "subsample_length" else list(value)
         elif config.get(key) != value and (key in config or value != _DEFAULTS.get(setting)):
             config[key] = value
-    initializer = key_of(config, "initializer")
-    if terms.holds_array(terms.as_dict(config.get(initializer)).get("config")):
-        config[initializer] = "glorot_uniform"  # it would not fit, and is never used
+    terms.drop_arrays(config, [key_of(config, "initializer")], "glorot_uniform")
     if name is not None:
         config.update(name=name, activation="linear")
         lost = {*terms.REGULARIZERS, *_OF_PARTS}

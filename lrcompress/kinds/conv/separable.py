@@ -113,7 +113,7 @@ class _Pointwise(WindowForm):
         layer, (first, second) = self.place.layer, factors
         depthwise, before, *bias = arrays
         changes = {"filters": first.shape[1], "biased": False}
-        config = settled(layer.config, self.window.size, self._new_name, changes)
+        config = settled(layer.config, self.window.size, self.new_name, changes)
         own = (depthwise, first.reshape(*before.shape[:-1], -1))
         return (
             Serialized(layer.class_name, config, own),

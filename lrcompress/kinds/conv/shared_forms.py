@@ -70,7 +70,7 @@ class Inputs(WindowForm):
         layer, (first, second) = self.place.layer, factors
         kernel = second.reshape(*self.window.size, *second.shape[1:])
         return (
-            pointwise(layer, first, name=self._new_name),
+            pointwise(layer, first, name=self.new_name),
             convolution(layer, kernel, bias_of(arrays)),
         )
 
@@ -169,7 +169,7 @@ class RowsColumns(WindowForm):
         layer, (first, second) = self.place.layer, factors
         down = first.shape[0] > 1
         return (
-            convolution(layer, first, name=self._new_name, **self._settings(down=down)),
+            convolution(layer, first, name=self.new_name, **self._settings(down=down)),
             convolution(layer, second, bias_of(arrays), **self._settings(down=not down)),
         )
 
@@ -255,8 +255,8 @@ class Tucker(WindowForm):
         layer, (first, core, last) = self.place.layer, factors
         kernel = core.reshape(*self.window.size, *core.shape[1:])
         return (
-            pointwise(layer, first, name=self._new_name),
-            convolution(layer, kernel, name=f"{self._new_name}_core"),
+            pointwise(layer, first, name=self.new_name),
+            convolution(layer, kernel, name=f"{self.new_name}_core"),
             pointwise(layer, last, bias_of(arrays)),
         )
 

@@ -170,5 +170,5 @@ class _FewerChannelsAndUnits(_Flattened, Tucker):
         """Return the convolution and both Dense."""
         kind, layer, (first, core, last) = self.kind, self.place.layer, factors
         halves = (core.reshape(-1, core.shape[-1]), last, bias_of(arrays))
-        name = f"{layer.config.get('name', 'dense')}_lowrank"
-        return self._convolution(first), *kind.split(kind.views(layer)[0], layer, halves, name)
+        two = kind.split(kind.views(layer)[0], layer, halves, self.new_name)
+        return self._convolution(first), *two

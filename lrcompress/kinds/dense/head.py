@@ -56,10 +56,7 @@ class DenseHead:
         )
         if bool(config.get(use_bias, True)) != biased:
             config[use_bias] = biased
-        for initializer in ("kernel_initializer", "init"):
-            # It would not fit, and is never used.
-            if terms.holds_array(terms.as_dict(config.get(initializer)).get("config")):
-                config[initializer] = "glorot_uniform"
+        terms.drop_arrays(config, terms.KERNEL_INITIALIZERS, "glorot_uniform")
         return Serialized(layer.class_name, config, arrays)
 
     def split(

@@ -109,9 +109,8 @@ class _Rank(LinearForm):
         """Return both."""
         kind, layer = Dense(), self.place.layer
         view = kind.views(layer)[0]
-        name = f"{layer.config.get('name', 'dense')}_lowrank"
         bias = arrays[1] if len(arrays) > 1 else None
-        return kind.split(view, layer, (factors[0], factors[1], bias), name)
+        return kind.split(view, layer, (factors[0], factors[1], bias), self.new_name)
 
 
 def _times(place: Place, each: int) -> int | None:
@@ -123,15 +122,6 @@ def _times(place: Place, each: int) -> int | None:
 
 class _Units(Units):
     """A Dense of fewer units."""
-
-    @property
-    def largest(self) -> int:
-        """Return all units."""
-        return int(self.place.layer.arrays[0].shape[1])
-
-    def sized(self, size: int) -> list[tuple[int, ...]]:
-        """Return the shapes of kernel and bias."""
-        return [(*array.shape[:-1], size) for array in self.place.layer.arrays]
 
     def narrowed(self, arrays: tuple[Array, ...], chosen: Array) -> Serialized:
         """Return the Dense of some units."""
