@@ -97,13 +97,12 @@ def show(parts: Parts | str) -> None:
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
-def terminal(*, stderr: bool = False) -> Console:
+def terminal() -> Console:
     """Return the terminal; with NO_COLOR, or where TERM is dumb, nothing is bold or in colour."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
     return Console(
-        file=getattr(stream, "stream", stream),
+        file=getattr(sys.stdout, "stream", sys.stdout),
         highlight=False,
         color_system=None if os.environ.get("NO_COLOR") else "auto",
         # Rich would take a dumb terminal for 80 columns wide, whatever it is.

@@ -13,7 +13,7 @@ from lrcompress.data.model_output import Output
 from lrcompress.errors import DatasetError
 from lrcompress.live.outputs import output_names, outputs_of
 from lrcompress.live.predict import Mask, Run, masked_weights, masks_of, run_over, spread
-from lrcompress.measure import Evaluation, Look, Original, kind_of
+from lrcompress.measure import Evaluation, Original, kind_of
 
 
 def evaluate(
@@ -45,21 +45,28 @@ def evaluate(
     found, outputs = _by_output(model, y), outputs_of(model)
     masks = masks_of(model, x)
     looks = [
-        _look(labels, output.is_logits, _each_weight(sample_weight, labels, mask), decided=decided)
+        Original(
+            labels, _each_weight(sample_weight, labels, mask),
+            is_logits=output.is_logits, by_labels=False, decided=decided,
+        ).first
         for labels, output, mask in zip(found, outputs, masks, strict=True)
-    ]
+    ]  # fmt: skip
     for part, values in run_over(model, x, task, run):
         for look, value in zip(looks, values, strict=True):
             look.add(part, value)
     evaluations = [
-        _without_padding(_known(look), labels, mask)
+        _without_padding(look.evaluation, labels, mask)
         for look, labels, mask in zip(looks, found, masks, strict=True)
     ]
     return together(outputs, evaluations) if isinstance(y, dict) else evaluations[0]
 
 
-def _without_padding(found: Evaluation, labels: NDArray[Any], mask: Mask | None) -> Evaluation:
+def _without_padding(
+    found: Evaluation | None, labels: NDArray[Any], mask: Mask | None
+) -> Evaluation:
     """Return an evaluation that tells the share of padding, which was left out."""
+    if found is None:
+        raise AssertionError  # there are labels
     if mask is None or mask.all():
         return found
     padding = 100 * float(1 - spread(mask, predictions_of(labels)).mean())
@@ -96,34 +103,9 @@ def predictions_of(labels: NDArray[Any]) -> tuple[int, ...]:
 
 
 def _each_weight(
-    weights: NDArray[Any] | None, labels: NDArray[Any], mask: Mask | None = None
+    weights: NDArray[Any] | None, labels: NDArray[Any], mask: Mask | None
 ) -> NDArray[Any] | None:
     """Return a weight for each prediction; 0 where the mask says so."""
     shape = predictions_of(labels)
     weights = masked_weights(weights, mask, shape)
     return None if weights is None else spread(weights, shape).astype(np.float64)
-
-
-def score(
-    outputs: NDArray[np.float32],
-    y: NDArray[Any],
-    *,
-    is_logits: bool,
-    sample_weight: NDArray[Any] | None = None,
-) -> Evaluation:
-    """Turn outputs, (samples, ..., units), and fitted labels into an `Evaluation`."""
-    look = _look(y, is_logits, _each_weight(sample_weight, y))
-    look.add(slice(0, len(y)), outputs)
-    return _known(look)
-
-
-def _look(
-    y: NDArray[Any], is_logits: bool, weights: NDArray[Any] | None, *, decided: bool = False
-) -> Look:
-    return Original(y, weights, is_logits=is_logits, by_labels=False, decided=decided).first
-
-
-def _known(look: Look) -> Evaluation:
-    if look.evaluation is None:
-        raise AssertionError  # there are labels
-    return look.evaluation

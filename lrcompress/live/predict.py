@@ -32,9 +32,9 @@ Run = Callable[[Arrays], Any]
 Mask = NDArray[np.bool_]
 
 
-def predict_all(model: Any, x: Arrays, task: str = "") -> dict[str, NDArray[np.float32]]:
+def predict_all(model: Any, x: Arrays) -> dict[str, NDArray[np.float32]]:
     """Return every output on `x` by its name, float32, (samples, ..., units)."""
-    columns = zip(*[outputs for _, outputs in run_over(model, x, task)], strict=True)
+    columns = zip(*[outputs for _, outputs in run_over(model, x)], strict=True)
     return {
         name: np.concatenate(column)
         for name, column in zip(output_names(model), columns, strict=True)
@@ -42,7 +42,7 @@ def predict_all(model: Any, x: Arrays, task: str = "") -> dict[str, NDArray[np.f
 
 
 def run_over(
-    model: Any, x: Arrays, task: str, run: Run | None = None
+    model: Any, x: Arrays, task: str = "", run: Run | None = None
 ) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
     """Yield samples and all outputs on them, in the model's order; `run` makes them in its place."""
     total, batch = count(x), batch_size(model, x)

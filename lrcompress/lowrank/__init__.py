@@ -68,7 +68,7 @@ _MODULES = {
     "moments": "InputMoments",
     "ranks": "break_even_rank check_rank energy largest_useful_rank parameters "
     "rank_for_reduction rank_for_share rank_grid spread_ranks",
-    "responses": "Correction metric_of takes_metric",
+    "responses": "Correction RowMoments metric_of takes_metric",
     "spectrum": "outline",
     "svd": "singular_values truncated_svd",
 }

@@ -142,8 +142,8 @@ def _input_shapes(tree: Container | None) -> list[list[int | None]] | None:
     return shapes
 
 
-def read_kernel(model: ModelFile, site: Site, dtype: str | None = None) -> NDArray[Any]:
-    """Return the matrix A (m, n) of a site; of two layers B C, in another `dtype` if one is given.
+def read_kernel(model: ModelFile, site: Site) -> NDArray[Any]:
+    """Return the matrix A (m, n) of a site; of two layers B C.
 
     It has its stored type; bfloat16 is float32, and so is the product of two that are stored in 16
     bits. Not checked for NaN.
@@ -153,7 +153,7 @@ def read_kernel(model: ModelFile, site: Site, dtype: str | None = None) -> NDArr
         if site.first is None:
             return parts[0]
         left, right = parts
-        return product(left, right, dtype or _wide(site))
+        return product(left, right, _wide(site))
 
 
 def read_arrays(model: ModelFile, path: str) -> tuple[NDArray[Any], ...]:

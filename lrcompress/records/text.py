@@ -11,9 +11,9 @@ from lrcompress.files import LARGEST_DOCUMENT, regular
 MOST_LEVELS, MOST_DIGITS = 50, 30
 
 
-def read_json(path: Path, most: int = LARGEST_DOCUMENT) -> Any:  # noqa: ANN401
+def read_json(path: Path) -> Any:  # noqa: ANN401
     """Return what a file of JSON holds."""
-    return parse(regular(path, most).read_bytes())
+    return parse(regular(path, LARGEST_DOCUMENT).read_bytes())
 
 
 def parse(text: str | bytes) -> Any:  # noqa: ANN401

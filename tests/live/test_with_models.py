@@ -36,7 +36,7 @@ def dense_model(
 
 def test_scores() -> None:
     """Probabilities and logits of the same model give the same score; errors are counted per step."""
-    from lrcompress.live.evaluate import score
+    from tests.measure.scoring import score
 
     logits = np.array([[2.0, 0, 0], [0, 1, 0], [0, 0, -1]], np.float32)
     y = np.array([0, 1, 2])
@@ -55,7 +55,7 @@ def test_scores() -> None:
 
 def test_score_of_one_unit() -> None:
     """One unit says how likely class 1 is, as a probability or as a logit."""
-    from lrcompress.live.evaluate import score
+    from tests.measure.scoring import score
 
     p = np.array([[0.9], [0.2], [0.6]], np.float32)
     y = np.array([1, 0, 0])

@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
-from lrcompress.live.evaluate import score
 from lrcompress.measure import compare, wilson_interval
 from lrcompress.measure.paired import compare_means, compare_roots
 from lrcompress.measure.statistics import area_under_curve, macro_area, mean_and_error
+from tests.measure.scoring import score
 
 pytestmark = pytest.mark.keras
 Refuses = Callable[..., AbstractContextManager[None]]

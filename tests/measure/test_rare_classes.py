@@ -13,8 +13,8 @@ import pytest
 from click.testing import Result
 from keras import layers
 
-from lrcompress.live.evaluate import score
 from lrcompress.measure import lost_classes
+from tests.measure.scoring import score
 
 pytestmark = pytest.mark.keras
 

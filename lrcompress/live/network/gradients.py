@@ -29,8 +29,6 @@ from lrcompress.live.predict import batch_size
 
 # Samples at a time, fewer where each has many outputs, and at most.
 _BATCH, _MOST = 100, 1_000
-# Positions of one sample whose gradients are kept: their number does not matter.
-_POSITIONS = 64
 # A network is an autoencoder if what it gives for its own outputs differs by less than this share of their variance.
 IDEMPOTENT = 0.5
 
