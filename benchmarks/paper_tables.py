@@ -21,7 +21,7 @@ from typing import Any
 
 import lrcompress
 from lrcompress.cli.commands.compare import render
-from lrcompress.records.arms import ARMS
+from lrcompress.records import ARMS
 
 RESULTS = Path(__file__).parent / "results"
 # Training images, epochs and low ranks as published.

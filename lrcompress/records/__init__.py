@@ -2,3 +2,6 @@
 
 Modules are imported one by one: what is read is checked by msgspec, which not every command loads.
 """
+
+# The arms of a comparison: ways to end with a small network, in the order of tables.
+ARMS = ("full", "full-finetuned", "svd", "refined", "finetuned", "scratch")

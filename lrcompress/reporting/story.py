@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import RunRecordError
-from lrcompress.records.arms import ARMS
+from lrcompress.records import ARMS
 from lrcompress.records.runs import RunRecord
 from lrcompress.records.schema import wrong
 from lrcompress.records.tables import Comparison, ModelRow, Sweep

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.errors import TrainingError, did_you_mean
 from lrcompress.files import sha256
 from lrcompress.modelfile import SUFFIXES
-from lrcompress.records.arms import ARMS
+from lrcompress.records import ARMS
 
 if TYPE_CHECKING:
     from lrcompress.studies.networks import Recipe

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lrcompress.measure import Interval, mean_interval, paired_difference
-from lrcompress.records.arms import ARMS
+from lrcompress.records import ARMS
 from lrcompress.studies.predictions import unpack
 
 Row = dict[str, Any]

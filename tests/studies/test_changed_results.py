@@ -14,7 +14,7 @@ import pytest
 
 from lrcompress.cli.commands import compare, train_from_scratch
 from lrcompress.errors import LRCompressError
-from lrcompress.records.arms import ARMS
+from lrcompress.records import ARMS
 from lrcompress.records.text import parse
 from lrcompress.reporting.words import arm_names
 from lrcompress.studies import comparison, reuse, scratch

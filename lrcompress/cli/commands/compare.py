@@ -18,7 +18,7 @@ from lrcompress.cli.options import (
 from lrcompress.cli.values import names_of, numbers_of
 from lrcompress.cli.verb import Answer, resumable, verb
 from lrcompress.files import check_output
-from lrcompress.records.arms import ARMS
+from lrcompress.records import ARMS
 from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import arm_names, count, drop, rank_name, rate, seeds_name
 
