@@ -160,7 +160,12 @@ def _chain(model: ModelFile, row: Sequence[Item]) -> Chain | None:
         whole=replace(
             whole,
             config=whole.config | {"name": parts[-1].config.get("name")},
-            arrays=tuple(array.astype(wide, copy=False) for array in whole.arrays),
+            arrays=tuple(
+                array
+                if any(array is one for one in parts[-1].arrays)
+                else array.astype(wide, copy=False)
+                for array in whole.arrays
+            ),
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,12 @@ class Edit:
         last, gone = row[-1], [item for item in row[:-1] if "/".join(item.path) in chain.gone]
         for item in gone:
             self.changes.warnings += merge_remarks(item, last)
-        self.change(chain.path, (chain.whole,))
+        # What the last has already stays as it is stored.
+        old = (*chain.parts[-1].arrays, *(None for _ in chain.whole.arrays))
+        pairs = zip(chain.whole.arrays, old, strict=False)
+        same = chain.whole.class_name == chain.parts[-1].class_name
+        arrays = tuple(None if same and new is before else new for new, before in pairs)
+        self.change(chain.path, (replace(chain.whole, arrays=arrays),))
         becomes_first = chain.whole.class_name == chain.parts[0].class_name
         for before, after in pairwise(row):
             if before in gone:
