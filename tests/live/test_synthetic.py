@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import types
 from typing import Any
 
 import numpy as np
@@ -210,9 +212,24 @@ def test_fewer_are_made_where_time_is_up(network: Any, monkeypatch: pytest.Monke
     """One batch calibrates then, and one judges."""
     monkeypatch.setattr(inputs, "PATIENCE", 0.0)
     monkeypatch.setattr(inputs, "BATCH", 16)
-    monkeypatch.setattr(inputs, "_check_time", lambda *_: None)
+    monkeypatch.setattr(inputs, "_affordable", lambda _, samples: samples)
 
     found = synthetic_inputs(network, samples=128)
 
     assert found is not None
     assert (len(found.x), found.fit) == (32, 16)
+
+
+def test_fewer_are_planned_where_all_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half as many at a time, by the seconds of one batch: 32 samples take one here."""
+    few = types.SimpleNamespace(samples=32, scales_sought=90, measure=lambda: (0.0, 0.0))
+    seconds = itertools.count()
+    clock = types.SimpleNamespace(
+        perf_counter=lambda: next(seconds), process_time=lambda: next(seconds)
+    )
+    monkeypatch.setattr(inputs, "time", clock)
+    monkeypatch.setattr(inputs.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(inputs, "PATIENCE", 1_000.0)
+
+    # 90 + 180 * 512 / 32 seconds are too many, a quarter is not.
+    assert inputs._affordable(few, 512) == 128

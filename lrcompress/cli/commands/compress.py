@@ -139,7 +139,7 @@ def _lost(result: dict[str, Any]) -> str:
     )
     return (
         f"lost     estimated on synthetic inputs: output error {small(found['output_error'])}{kept}; "
-        "on real data up to four times that"
+        "on real data up to 1.8 times that"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,8 @@ def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -
     with frozen(model), watched(layers) as seen:
         few = Descent(model, layers, seen, min(batch, SOUGHT_ON))
         few.begin(generator)
-        _check_time(few, samples)
+        samples = _affordable(few, samples)
+        batch = model.inputs[0].shape[0] or min(samples, batch)
         scales = few.find_scales()
         search = Descent(model, layers, seen, batch)
         search.scale(scales)
@@ -127,17 +129,25 @@ def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -
     )
 
 
-def _check_time(few: Descent, samples: int) -> None:
-    """Refuse what would take far too long, by the time that the network takes for a batch."""
+def _affordable(few: Descent, samples: int) -> int:
+    """Return how many samples can be made in time, half as many until they can."""
     few.measure()  # compiles
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     few.measure()
-    each = (time.perf_counter() - started) / few.samples
-    # A step also goes back through the network.
-    wanted = each * (few.scales_sought * few.samples + 3 * FIRST_STEPS * samples)
-    if wanted > PATIENCE:
-        msg = f"{samples:,} would take about {wanted / 60:,.0f} minutes here, more than {PATIENCE / 60:g}."
-        raise TrainingError(msg, code="too_slow")
+    took, cpu = time.perf_counter() - started, time.process_time() - cpu
+    # Time that other programs take is no matter of this network.
+    each = min(took, cpu / (os.cpu_count() or 1)) / few.samples
+    least = min(samples, FEWEST_SAMPLES)
+    while True:
+        # A step also goes back through the network.
+        wanted = each * (few.scales_sought * few.samples + 3 * FIRST_STEPS * samples)
+        if wanted < PATIENCE:
+            return samples
+        if samples // 2 < least:
+            minutes = f"{wanted / 60:,.0f} minutes here, more than {PATIENCE / 60:g}"
+            msg = f"{samples:,} would take about {minutes}."
+            raise TrainingError(msg, code="too_slow")
+        samples //= 2
 
 
 def _normalizations(model: Any) -> list[Any]:

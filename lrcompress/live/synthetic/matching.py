@@ -28,6 +28,9 @@ FALLING = 0.9
 # What else the loss holds: that all classes appear. A larger weight makes single outputs surer than real
 # inputs do (at 0.3 a ResNet's entropy was 0.1 in the place of 0.4), and what is estimated on them too small.
 ENTROPY = 0.05
+# Standard deviation of the logarithm of the contrasts of inputs, about that of photographs. Of inputs that are
+# all alike the network is alike sure.
+CONTRASTS = 0.5
 # How large inputs are is sought among these, and their mean among multiples of it.
 SIZES = tuple(2.0**power for power in range(-5, 10))
 MEANS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
@@ -114,18 +117,20 @@ class Descent(keras.Model):  # type: ignore[misc]  # keras ships no types
         self.compiled_for = (0, 0.0)
 
     def begin(self, generator: np.random.Generator) -> None:
-        """Start from noise."""
+        """Start from noise, as real inputs are: of some there is more than of others."""
         for weight in self.amplitudes:
-            weight.assign(generator.standard_normal(weight.shape, np.float32))
+            noise = generator.standard_normal(weight.shape, np.float32)
+            weight.assign(noise * _contrasts(generator, weight.shape, CONTRASTS))
 
     def mix(self, generator: np.random.Generator) -> None:
-        """Start from sums of two inputs each: their means and covariances are those of the batch before."""
+        """Start from sums of two inputs each: their means and covariances are about those of the batch before."""
         for weight in self.amplitudes:
             before = np.asarray(ops.convert_to_numpy(weight))
             mean = before.mean(axis=0)
             one = generator.permutation(before - mean)
-            # Each with the next: no pair comes twice, none is of one input alone.
-            weight.assign(mean + (one + np.roll(one, 1, axis=0)) / np.sqrt(2))
+            # Each with the next: no pair comes twice, none is of one input alone. Sums differ less in contrast.
+            both = (one + np.roll(one, 1, axis=0)) / np.sqrt(2)
+            weight.assign(mean + both * _contrasts(generator, weight.shape, CONTRASTS / np.sqrt(2)))
 
     def scale(self, scales: Sequence[tuple[float, float]]) -> None:
         """Set mean and size of each input."""
@@ -235,6 +240,14 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         progress(self.task, batch + 1, self.steps)
+
+
+def _contrasts(
+    generator: np.random.Generator, shape: tuple[int, ...], deviation: float
+) -> NDArray[np.float32]:
+    """Return factors of mean square 1, (samples, 1, ...)."""
+    drawn = deviation * generator.standard_normal((shape[0], *[1] * (len(shape) - 1)), np.float32)
+    return np.asarray(np.exp(drawn - deviation**2), np.float32)
 
 
 def _differ(seen: list[tuple[Any, Any]], mean: Any, variance: Any, epsilon: float) -> Any:
