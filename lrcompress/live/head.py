@@ -79,7 +79,13 @@ def alone(layers: Sequence[Any], inputs: tuple[int, ...], name: str = "head") ->
     `inputs` is the shape of a sample of what flows into the first.
     """
     copies = [type(layer).from_config(layer.get_config()) for layer in layers]
+    drawn = {_core(copy): _core(copy).kernel_initializer for copy in copies if is_dense(copy)}
+    for core in drawn:
+        # No random numbers that are overwritten at once: they take three times the kernel on the way.
+        core.kernel_initializer = keras.initializers.Zeros()
     model = keras.Sequential([keras.Input(inputs), *copies], name=name)
+    for core, initializer in drawn.items():
+        core.kernel_initializer = initializer
     for layer, copy in zip(layers, copies, strict=True):
         copy.set_weights(layer.get_weights())
         copy.trainable = layer.trainable and is_dense(layer)

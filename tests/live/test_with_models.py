@@ -164,6 +164,22 @@ def test_models_that_keras_cannot_load(examples: Path, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_copy_of_a_head_draws_no_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the weights and the settings of the original, by no way through others."""
+    import keras
+
+    from lrcompress.live.head import alone
+
+    last = dense_model().layers[-1]
+    monkeypatch.setattr(keras.initializers.GlorotUniform, "__call__", None)
+
+    (copy,) = alone([last], (8,)).layers
+
+    assert copy.get_config()["kernel_initializer"] == last.get_config()["kernel_initializer"]
+    for own, given in zip(copy.get_weights(), last.get_weights(), strict=True):
+        np.testing.assert_array_equal(own, given)
+
+
 def test_a_model_that_does_not_fit_into_memory_is_refused_before_keras_reads_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
