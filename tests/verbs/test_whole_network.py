@@ -124,6 +124,26 @@ def test_synthetic_inputs_measure_before_the_file_is_written(
 
 
 @pytest.mark.keras
+def test_the_default_on_synthetic_inputs_keeps_decisions(
+    normalized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most 5 % of them change, or a tenth of the parameters goes and a warning says so; energy would not tell."""
+    synthesize(monkeypatch)
+
+    result = lrcompress.factorize(normalized, layers="all", output=tmp_path / "small.keras")
+
+    assert result.network is not None
+    assert result.network.measured is not None
+    budget = result.network.budget or {}
+    assert budget["default"]
+    if budget["name"] == "max_drop":
+        assert result.network.measured["agreement"] >= 95
+    else:
+        assert (budget["name"], budget["value"]) == ("reduction", 0.1)
+        assert any("too much" in warning for warning in result.warnings)
+
+
+@pytest.mark.keras
 def test_inputs_that_do_not_match_are_not_used(
     normalized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,11 +31,6 @@ _FITTINGS = 3
 _STORED = 2_048
 # Layers give way to what Keras adds to a file up to this share of it; beyond, training is not worth them.
 _MOST_ROOM = 0.1
-# Why it does not, by the code of the error.
-GIVE_WAY = {
-    "max_drop_unreachable": "is kept by no smaller layers on held-out data, before fine-tuning",
-    "nothing_to_gain": "saves nothing",
-}
 
 
 @dataclasses.dataclass
@@ -137,13 +132,7 @@ class Job:
 
     def _factorized(self, budgets: dict[str, Any]) -> runs.RunRecord:
         """Make the layers smaller; a default that saves nothing gives way to more."""
-        from lrcompress.verbs.networks.compress import CAUTIOUS
-
-        # By the weights alone a share of the parameters is safer than an energy that gives way to all layers.
-        name, value = CAUTIOUS
-        cautious: dict[str, Any] = {name: value} if self.given["dataset"] is None else {}
-        result, why = self._within(budgets or cautious), ""
-        is_default = not budgets and result is not None
+        result, why = self._within(budgets), ""
         for share in () if budgets else SHARES:
             if result is not None and (result.network is None or not _is_larger(result)):
                 break
@@ -169,8 +158,6 @@ class Job:
                 "done": False,
                 "finetune": None,
             }
-            if is_default and not why:
-                record.document["network"]["budget"]["default"] = True
             record.document["warnings"] = [*record.document["warnings"], *warnings]
         return record
 
@@ -206,6 +193,7 @@ class Job:
     def _within(self, budget: dict[str, Any], *, overwrite: bool = False) -> FactorizeResult | None:
         """Make the layers smaller within a budget; None where one that nobody asked for cannot be kept."""
         from lrcompress.verbs.factorize import factorize
+        from lrcompress.verbs.networks.compress import GIVE_WAY
 
         try:
             return factorize(

@@ -37,8 +37,16 @@ if TYPE_CHECKING:
 
 # Without a budget, where no data tell what is wrong.
 CAUTIOUS: tuple[BudgetName, float] = ("energy", 0.95)
-# By so much the weights' own default gives way at a time where it would save nothing.
-STEP = 0.05
+# On synthetic inputs: points of the original's decisions that may change. An error rises by less, since many of
+# those were wrong before, or are near to another class.
+CHANGED: tuple[BudgetName, float] = ("max_drop", 5.0)
+# Where a default saves nothing, or cannot be kept: a share of the parameters, which cuts few layers.
+LEAST: tuple[BudgetName, float] = ("reduction", 0.1)
+# Why it gives way, by the code of the error.
+GIVE_WAY = {
+    "max_drop_unreachable": "is kept by no smaller layers on held-out data, before fine-tuning",
+    "nothing_to_gain": "saves nothing",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Given:
         observe: Loads a network with them; None where there are none.
         samples: How many of them calibrate.
         dataset: The data set, for the record.
+        decides: Whether there are decisions of the original on them, which can change.
         remarks: What the user should know of them.
     """
 
@@ -57,6 +66,7 @@ class Given:
     observe: Observe | None = None
     samples: int | None = None
     dataset: dict[str, Any] | None = None
+    decides: bool = False
     remarks: tuple[str, ...] = ()
 
 
@@ -85,9 +95,9 @@ def without_data(
         msg = "max_drop needs data to measure the error on; give --dataset, or another budget."
         raise RankError(msg, code="needs_data")
     given = synthetic_networks(source.model, request.seed) if synthetic else Given("none")
-    return _written(
-        source, request, convert, replace(asked, budget=asked.budget or CAUTIOUS), given
-    )
+    # Decisions that change are counted as on inputs without labels; numbers have none.
+    budget = asked.budget or (CHANGED if given.decides else CAUTIOUS)
+    return _written(source, request, convert, replace(asked, budget=budget), given)
 
 
 def synthetic_networks(model: ModelFile, seed: int) -> Given:
@@ -120,8 +130,10 @@ def synthetic_networks(model: ModelFile, seed: int) -> Given:
         )
         return Given("none", remarks=(said,))
     judge = take(made.x, slice(made.fit, None))
-    # Where outputs are numbers there are no decisions to agree with.
     decided = decisions(original, judge)
+    # Where outputs are numbers there are no decisions to agree with.
+    each = decided.values() if isinstance(decided, dict) else (decided,)
+    decides = all(values.dtype.kind != "f" for values in each)
     networks = Networks(
         take(made.x, slice(made.fit)),
         judge,
@@ -135,7 +147,7 @@ def synthetic_networks(model: ModelFile, seed: int) -> Given:
         f"{made.matched} BatchNormalization layers (loss {made.loss:.2g})."
     )
     remark(said)
-    return Given("synthetic", networks, made.fit, remarks=(said,))
+    return Given("synthetic", networks, made.fit, decides=decides, remarks=(said,))
 
 
 def _asked(request: Request) -> NetworkRequest:
@@ -172,25 +184,18 @@ def _written(
 def _compressed(
     model: ModelFile, wanted: NetworkRequest, given: Given, folder: Path, *, gives: bool
 ) -> tuple[Compressed, NetworkRequest]:
-    """Return a network within its budget, and the budget, which may give way until something is saved."""
-    asked = wanted
-    while True:
-        # Of each attempt its own: files that it made on the way stay there.
-        attempt = Path(tempfile.mkdtemp(dir=folder))
-        try:
-            found = compress(model, asked, given.observe, attempt)
-            if asked.budget != wanted.budget and wanted.budget and asked.budget:
-                said = (
-                    f"Keeping {100 * wanted.budget[1]:g} % of each layer's energy saves nothing; "
-                    f"{100 * asked.budget[1]:g} % is kept, which may be too little."
-                )
-                found = replace(found, remarks=(*found.remarks, said))
-            return found, asked
-        except RankError as error:
-            name, value = asked.budget or CAUTIOUS
-            if error.code != "nothing_to_gain" or given.observe or not gives or value <= STEP:
-                raise
-            asked = replace(asked, budget=(name, round(value - STEP, 2)))
+    """Return a network within its budget, and the budget, which may give way where it is a default without data."""
+    try:
+        return compress(model, wanted, given.observe, Path(tempfile.mkdtemp(dir=folder))), wanted
+    except RankError as error:
+        if not gives or given.inputs == "data set" or error.code not in GIVE_WAY:
+            raise
+        why = GIVE_WAY[str(error.code)]
+    # A folder of each attempt's own: files that it made on the way stay there.
+    asked = replace(wanted, budget=LEAST)
+    found = compress(model, asked, given.observe, Path(tempfile.mkdtemp(dir=folder)))
+    said = f"The default {why}: {100 * LEAST[1]:g} % of the parameters are saved instead, which may be too much."
+    return replace(found, remarks=(*found.remarks, said)), asked
 
 
 def _write(
