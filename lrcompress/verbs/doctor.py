@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress import __version__
+from lrcompress.lowrank import cores
 from lrcompress.records.results import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def doctor() -> dict[str, Any]:
         "engine": {
             "name": engine, "chosen_by": chosen_by, "installed": versions.get(engine) is not None,
         },
-        "devices": {"cores": _cores(), "memory_bytes": _memory(), "gpus": _gpus()},
+        "devices": {"cores": cores(), "memory_bytes": _memory(), "gpus": _gpus()},
         "needs": [_need(engine, *one) for one in _wants(engine, TARGETS)],
     }  # fmt: skip
 
@@ -105,12 +106,6 @@ def _engine() -> tuple[str, str]:
         return str(json.loads(file.read_text(encoding="utf-8"))["backend"]), str(file)
     except (OSError, ValueError, KeyError, TypeError):
         return ENGINES[0], "default"
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory() -> int | None:

@@ -85,6 +85,12 @@ def test_the_scale_of_the_data_is_found(made: Synthetic) -> None:
     assert 10 < made.x.std() < 120
 
 
+def test_inputs_differ_in_contrast(made: Synthetic) -> None:
+    """Of inputs that are all alike a network is alike sure, and what it loses on them is too little."""
+    contrasts = np.log(np.asarray(made.x).std(axis=(1, 2)).mean(axis=-1))
+    assert contrasts.std() > 0.16
+
+
 def test_the_same_seed_gives_the_same_inputs(network: Any, made: Synthetic) -> None:
     """Nothing depends on what ran before; another seed gives others."""
     keras.utils.set_random_seed(5)
