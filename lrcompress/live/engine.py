@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from lrcompress.live.devices import available, has_accelerator, replicas, replicas_for
-from lrcompress.lowrank import cores as cores
+from lrcompress.lowrank import core_count as core_count
 
 # What TensorFlow's graphs do not take in a name.
 _ODD = re.compile(r"[^A-Za-z0-9_./>-]|^[^A-Za-z0-9.]")

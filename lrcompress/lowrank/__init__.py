@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.allocation import allocations as allocations
     from lrcompress.lowrank.allocation import total_price as total_price
     from lrcompress.lowrank.allocation import within_budget as within_budget
-    from lrcompress.lowrank.cores import cores as cores
+    from lrcompress.lowrank.cores import core_count as core_count
     from lrcompress.lowrank.cores import each as each
     from lrcompress.lowrank.cores import one_blas_thread as one_blas_thread
     from lrcompress.lowrank.factors import Factors as Factors
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 # Where each name is at home.
 _MODULES = {
     "allocation": "Allocations Curve Ranks allocations total_price within_budget",
-    "cores": "cores each one_blas_thread",
+    "cores": "core_count each one_blas_thread",
     "refinement.outputs": "Outputs most_inputs outputs_of",
     "refinement.room": "free_memory",
     "factors": "Factors",

@@ -41,7 +41,9 @@ def one_blas_thread() -> Iterator[None]:
             os.environ[_THREADS] = wanted
         for library in _blas():
             if library.filepath not in known:
-                library.set_num_threads(int(wanted) if wanted and wanted.isdecimal() else cores())
+                library.set_num_threads(
+                    int(wanted) if wanted and wanted.isdecimal() else core_count()
+                )
 
 
 def _blas() -> list[Any]:
@@ -53,7 +55,7 @@ def _blas() -> list[Any]:
 def each(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
     """Return what `work` makes of each item, in order; side by side where there are cores."""
     todo = list(items)
-    threads = min(cores(), len(todo))
+    threads = min(core_count(), len(todo))
     if threads < 2:
         return [work(item) for item in todo]
     with ThreadPoolExecutor(threads) as pool:
@@ -69,7 +71,7 @@ def over_shares(rows: int, work: Callable[[range], Found], block: int) -> list[F
     return each(work, [range(first, min(first + length, rows), block) for first in firsts])
 
 
-def cores() -> int:
+def core_count() -> int:
     """Return how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))

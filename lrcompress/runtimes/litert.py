@@ -20,9 +20,9 @@ class LiteRTRuntime(Runtime):
     def __init__(self, path: Path, model: Any) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        from lrcompress.live.engine import cores
+        from lrcompress.live.engine import core_count
 
-        self.name, self.threads = f"ai-edge-litert {version('ai-edge-litert')}", cores()
+        self.name, self.threads = f"ai-edge-litert {version('ai-edge-litert')}", core_count()
         try:
             self._interpreter = Interpreter(str(path), num_threads=self.threads)
             self._interpreter.allocate_tensors()

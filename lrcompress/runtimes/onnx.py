@@ -25,10 +25,10 @@ class OnnxRuntime(Runtime):
     def __init__(self, path: Path, model: Any) -> None:
         import onnxruntime
 
-        from lrcompress.live.engine import cores
+        from lrcompress.live.engine import core_count
         from lrcompress.live.outputs import output_names
 
-        self.name, self.threads = f"onnxruntime {onnxruntime.__version__}", cores()
+        self.name, self.threads = f"onnxruntime {onnxruntime.__version__}", core_count()
         self._path = path
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads

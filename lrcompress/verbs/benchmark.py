@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lrcompress.errors import RunRecordError, UnsupportedModelError
 from lrcompress.events import before_keras, progress
 from lrcompress.files import sha256
+from lrcompress.lowrank import core_count
 from lrcompress.modelfile import ModelFile, find_head, open_for_keras
 from lrcompress.modelfile.rewrite.layers import SUFFIX as LOWRANK
 from lrcompress.records import runs
@@ -129,7 +130,7 @@ def benchmark(
         models=[one.to_json() for one in subjects],
         rows=rows,
         device=engine.describe_device(),
-        cores=engine.cores(),
+        cores=core_count(),
         versions=engine.versions(),
         open_length=(outputs.SIDE if side else outputs.STEPS) if is_open else None,
         record=None if record is None else record.path,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress import __version__
-from lrcompress.lowrank import cores
+from lrcompress.lowrank import core_count
 from lrcompress.records.results import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def doctor() -> dict[str, Any]:
         "engine": {
             "name": engine, "chosen_by": chosen_by, "installed": versions.get(engine) is not None,
         },
-        "devices": {"cores": cores(), "memory_bytes": _memory(), "gpus": _gpus()},
+        "devices": {"cores": core_count(), "memory_bytes": _memory(), "gpus": _gpus()},
         "needs": [_need(engine, *one) for one in _wants(engine, TARGETS)],
     }  # fmt: skip
 

@@ -17,6 +17,7 @@ from lrcompress.files import (
     replacing,
     replacing_folder,
 )
+from lrcompress.lowrank import core_count
 from lrcompress.modelfile import ModelFile, model_of, open_for_keras
 from lrcompress.records import runs
 from lrcompress.records.exported import ExportResult
@@ -155,7 +156,7 @@ def export(
         latency=times["exported"],
         original=None if about is None else about | times["original"],
         device=engine.describe_device(),
-        cores=engine.cores(),
+        cores=core_count(),
         versions=engine.versions(),
         record=named,
         full_integer=None

@@ -78,7 +78,7 @@ def test_shares_cover_every_row_once(
     rows: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blocks of all shares begin at every 2,048th row, in order."""
-    monkeypatch.setattr(cores, "cores", lambda: count)
+    monkeypatch.setattr(cores, "core_count", lambda: count)
 
     shares = cores.over_shares(rows, list, 2048)
 
@@ -99,7 +99,7 @@ def test_gradient_does_not_depend_on_cores(count: int, monkeypatch: pytest.Monke
     z = x @ head[0] @ head[1] + head[2]
     log_q = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
     slope = (np.exp(log_q) - p) / len(x)
-    monkeypatch.setattr(cores, "cores", lambda: count)
+    monkeypatch.setattr(cores, "core_count", lambda: count)
 
     loss, (by_first, by_second, by_bias) = problem.loss_and_gradient(*head)
 
@@ -121,7 +121,7 @@ def test_heads_with_many_classes_are_worked_on_in_small_blocks(
     whole = imitated(x, kernel, None, "softmax")
     loss = whole.loss(*head)
     monkeypatch.setattr("lrcompress.lowrank.objectives.BLOCK_OUTPUTS", 200)
-    monkeypatch.setattr(cores, "cores", lambda: 3)
+    monkeypatch.setattr(cores, "core_count", lambda: 3)
 
     parts = imitated(x, kernel, None, "softmax")
 

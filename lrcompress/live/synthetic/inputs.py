@@ -15,7 +15,7 @@ from lrcompress.data.arrays import Arrays
 from lrcompress.errors import TrainingError
 from lrcompress.live.outputs import input_names
 from lrcompress.live.synthetic.matching import FIRST_STEPS, RATE, Descent, frozen, shape_of, watched
-from lrcompress.lowrank import cores
+from lrcompress.lowrank import core_count
 
 # A loss of the statistics from which on inputs are not to be trusted.
 TRUSTED = 0.1
@@ -136,7 +136,7 @@ def _affordable(few: Descent, samples: int) -> int:
     few.measure()
     took, cpu = time.perf_counter() - started, time.process_time() - cpu
     # Time that other programs take is no matter of this network.
-    each = min(took, cpu / cores()) / few.samples
+    each = min(took, cpu / core_count()) / few.samples
     least = min(samples, FEWEST_SAMPLES)
     while True:
         # A step also goes back through the network.
