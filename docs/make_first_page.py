@@ -78,11 +78,14 @@ def gains(folder: str) -> str:
             [name, run, _saved(first["parameters_before"], first["parameters_after"]), what]
         )
     rows.append(_language_model())
+    text = read("five-jobs.json")["jobs"]["text"]
+    left, wrong = text["parameters"][1] / text["parameters"][0], text["error_rate"]
     columns = ["you have", "you run", "parameters", "on test data"]
     return f"""{table(columns, rows)}
 
-Nothing was trained and no labels were used. Fine-tuning recovers part of what is lost; 8-bit weights make the exported file
-about four times smaller again. More, with intervals and commands: [results]({folder}results.md)."""
+Nothing was trained and no labels were used. `lrcompress compress` also fine-tunes: with its defaults the LSTM gets
+{100 * (1 - left):.0f} % smaller, error {wrong[0]:.2f} → {wrong[1]:.2f} %. 8-bit weights make the exported file about four
+times smaller again. More, with intervals and commands: [results]({folder}results.md)."""
 
 
 def _language_model() -> list[str]:

@@ -976,6 +976,39 @@ after), and the original exported the same way; latency in turns on {document["c
 {table(columns, rows)}"""
 
 
+def five_jobs(name: str) -> str:
+    """Return what five jobs of a new user took and gave, each one command."""
+    document = read(name)
+    titles = {
+        "mnist": "an MNIST file for a phone", "cifar100": "which rank for a CIFAR-100 network",
+        "text": "an LSTM on one's own texts", "mobilenet": "MobileNetV2, random weights, no data",
+        "vgg16": "VGG16, random weights, no data", "jax": "a live model at the end of a script under JAX",
+    }  # fmt: skip
+    rows = []
+    for job, found in document["jobs"].items():
+        before, after = found["parameters"]
+        errors = [found["error_rate"][0], found.get("exported_error_rate") or found["error_rate"][1]]
+        told = "not measured" if None in errors else f"{errors[0]:.2f} → {errors[1]:.2f}"
+        if found.get("estimated") and None in errors:
+            told = f"estimated: {found['estimated']['agreement']:.1f} % of decisions kept"
+        size = found.get("exported_bytes") or found.get("bytes", [0, 0])[1]
+        rows.append([
+            titles[job], f"`{found['command'].removesuffix(' --json')}`", f"{before:,} → {after:,}",
+            f"{size:,}" if size else "-", told,
+            f"{found['seconds']:.0f}, {found['cpu_seconds']:.0f}", f"{found['silence']:.0f}",
+        ])  # fmt: skip
+    columns = [
+        "job", "command", "parameters", "bytes written", "test error %", "seconds: wall, CPU",
+        "longest silence, s",
+    ]  # fmt: skip
+    return f"""## Five jobs of a new user
+
+{made(document, name)}: each by one command, or one call in a script, in an empty folder. Bytes are those of the exported file
+where one was asked for, else of the Keras file. The machine was also doing other work.
+
+{table(columns, rows)}"""
+
+
 def vocabularies(name: str) -> str:
     """Return what low ranks cost networks of words, nothing trained."""
     document = read(name)
@@ -1006,8 +1039,8 @@ def vocabularies(name: str) -> str:
     ]  # fmt: skip
     return f"""## Networks of words, nothing trained, inputs without labels
 
-{made(document, name)}: three networks on ten books, most of each its last layer. The language models predict the next word at each of 40
-steps, by the softmax; the recommender which words come in the rest of a paragraph, by a sigmoid each. Each
+{made(document, name)}: networks on ten books, most of each its last layer. A language model predicts the next word at each of 40
+steps, by the softmax; a recommender which words come in the rest of a paragraph, by a sigmoid each. Each
 factorization is a process of its own: loading, calibration and choice are in its seconds and memory.
 `whitened` is what there was before. {document["cores"]} cores; {versions(document)}.
 
@@ -1098,6 +1131,7 @@ How other people's model files fare is on a page of its own: [compatibility](com
         head,
         summary(),
         stages(),
+        each("five-jobs.json", five_jobs),
         heads(),
         fresh_heads(),
         held_out(),
