@@ -89,12 +89,13 @@ times smaller again. More, with intervals and commands: [results]({folder}result
 
 
 def _language_model() -> list[str]:
-    found = read("language-model.json")["recovery"]
-    before, after = found["original"], found["before"]
-    run = f"`factorize M --rank {found['rank']} --method whitened --dataset words.npz`"
-    change = f"perplexity {before['perplexity']:.1f} → {after['perplexity']:.1f}"
-    name = "Language model, 10,000 words"
-    return [name, run, _saved(before["parameters"], after["parameters"]), change]
+    found = read("vocabularies.json")["networks"]["words-10000"]
+    first = found["rows"][0]
+    run = f"`factorize M --rank {first['rank']} --dataset words.npz`"
+    change = f"perplexity {found['original']['perplexity']:.1f} → {first['perplexity']:.1f}"
+    kernel, rank = found["kernel"], first["rank"]
+    after = found["parameters"] - kernel[0] * kernel[1] + rank * sum(kernel)
+    return ["Language model, 10,000 words", run, _saved(found["parameters"], after), change]
 
 
 def _saved(before: int, after: int) -> str:
