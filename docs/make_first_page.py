@@ -83,9 +83,8 @@ def gains(folder: str) -> str:
     columns = ["you have", "you run", "parameters", "on test data"]
     return f"""{table(columns, rows)}
 
-Nothing was trained and no labels were used. `lrcompress compress` also fine-tunes: with its defaults the LSTM gets
-{100 * (1 - left):.0f} % smaller, error {wrong[0]:.2f} → {wrong[1]:.2f} %. 8-bit weights make the exported file about four
-times smaller again. More, with intervals and commands: [results]({folder}results.md)."""
+Nothing was trained and no labels were used. `compress` also fine-tunes: its defaults make the LSTM {100 * (1 - left):.0f} % smaller, error
+{wrong[0]:.2f} → {wrong[1]:.2f} %. With 8-bit weights an exported file is about four times smaller again. More: [results]({folder}results.md)."""
 
 
 def _language_model() -> list[str]:
