@@ -105,3 +105,6 @@ def test_a_way_far_behind_is_not_finished() -> None:
 
     assert _best(ways) is ways[1]
     assert [one.finished for one in ways] == [True, True, False]
+
+    lossless = way(-1e-37, -1e-37)
+    assert _best([lossless]) is lossless

@@ -234,7 +234,7 @@ def test_fewer_are_planned_where_all_would_take_too_long(monkeypatch: pytest.Mon
         perf_counter=lambda: next(seconds), process_time=lambda: next(seconds)
     )
     monkeypatch.setattr(inputs, "time", clock)
-    monkeypatch.setattr(inputs.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(inputs, "core_count", lambda: 2)
     monkeypatch.setattr(inputs, "PATIENCE", 1_000.0)
 
     # 90 + 180 * 512 / 32 seconds are too many, a quarter is not.

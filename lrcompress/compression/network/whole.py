@@ -149,7 +149,8 @@ def _best(ways: Sequence[_Way]) -> _Way:
     """Finish the ways that may turn out the best, and return that."""
     if ways[0].measured is not None:
         least = min(way.error for way in ways)
-        ways = [way for way in ways if way.error <= _NEAR * least]
+        # A divergence of nothing is rounded to a bit below 0 at times.
+        ways = [way for way in ways if way.error <= max(_NEAR * least, least)]
         for way in ways:
             way.finish()
     return min(ways, key=lambda way: way.error)
