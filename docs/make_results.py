@@ -988,7 +988,10 @@ def five_jobs(name: str) -> str:
     rows = []
     for job, found in document["jobs"].items():
         before, after = found["parameters"]
-        errors = [found["error_rate"][0], found.get("exported_error_rate") or found["error_rate"][1]]
+        errors = [
+            found["error_rate"][0],
+            found.get("exported_error_rate") or found["error_rate"][1],
+        ]
         told = "not measured" if None in errors else f"{errors[0]:.2f} → {errors[1]:.2f}"
         if found.get("estimated") and None in errors:
             told = f"estimated: {found['estimated']['agreement']:.1f} % of decisions kept"

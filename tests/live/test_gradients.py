@@ -55,6 +55,17 @@ def test_the_metric_of_a_tables_rows_is_that_of_what_follows() -> None:
     assert np.linalg.matrix_rank(found, tol=1e-4 * np.trace(found)) == 2
 
 
+def test_a_model_compiled_without_an_optimizer_serves() -> None:
+    """So old files are, whose optimizer Keras does not know."""
+    x = keras.Input((4,))
+    hidden = layers.Dense(5, "relu", name="hidden")(x)
+    model = keras.Model(x, layers.Dense(3, "softmax", name="out")(hidden))
+    model.compile(optimizer=None, loss="categorical_crossentropy")
+
+    assert moments(model, "hidden", RNG.normal(size=(200, 4)).astype("float32")).shape == (5, 5)
+    assert model.compiled
+
+
 def test_gates_are_seen_before_the_layer() -> None:
     """Of one step without activation, another one masked, the gates are what the layer gives."""
     model = classifier(

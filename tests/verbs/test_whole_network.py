@@ -144,6 +144,36 @@ def test_the_default_on_synthetic_inputs_keeps_decisions(
 
 
 @pytest.mark.keras
+def test_the_default_of_numbers_gives_way_where_too_much_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kernel keeps more of its energy then, or a tenth of the parameters goes; a warning says which."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([
+        keras.Input((12,)),
+        keras.layers.Dense(64, activation="relu"),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dense(64, activation="relu"),
+        keras.layers.Dense(2, use_bias=False),
+    ])  # fmt: skip
+    path = tmp_path / "numbers.keras"
+    network.save(path)
+    synthesize(monkeypatch)
+    monkeypatch.setattr("lrcompress.verbs.networks.compress.WORST", 1e-9)
+
+    result = lrcompress.factorize(path, layers="all", output=tmp_path / "small.keras")
+
+    assert result.network is not None
+    assert result.network.measured is not None
+    budget = result.network.budget or {}
+    assert budget["default"]
+    assert (budget["name"], budget["value"]) != ("energy", 0.95)
+    assert any("The default loses" in warning for warning in result.warnings)
+
+
+@pytest.mark.keras
 def test_inputs_that_do_not_match_are_not_used(
     normalized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,13 +58,16 @@ def response_gradients(
         if hasattr(layer, "activation") and not has_gates(layer)
     }
     trainable = model.trainable
+    # The calls of a Sequential model cannot be changed, those of the graph in it can.
+    network = getattr(model, "_functional", None) or model
+    # A copy is compiled as its model is, which Keras cannot do without an optimizer.
+    compiled, network.compiled = network.compiled, False
     try:
         for layer in probed.values():
             if layer.name in kept:
                 layer.activation = keras.activations.linear
         probing = keras.models.clone_model(
-            # The calls of a Sequential model cannot be changed, those of the graph in it can.
-            getattr(model, "_functional", None) or model,
+            network,
             clone_function=lambda layer: layer,
             call_function=lambda layer, *args, **kwargs: _called(
                 layer, probed, kept, probes, partial(_Probe, batch), args, kwargs
@@ -75,6 +78,7 @@ def response_gradients(
             probe.trainable = True
         found = _gradients(probing, probes, x, output, batch, returns=returns)
     finally:
+        network.compiled = compiled
         for layer in probed.values():
             if layer.name in kept:
                 layer.activation = kept[layer.name]
@@ -162,7 +166,6 @@ def _gradients(
     probing: Any, probes: dict[str, _Probe], x: Arrays, output: Any, batch: int, *, returns: bool
 ) -> dict[str, NDArray[np.float64]]:
     """Return the second moments of the gradients at each probe, of a network that `returns` its inputs or not."""
-    # A clone is compiled as its model was, with metrics that do not fit.
     one = len(probing.inputs) == 1  # in a list, Keras warns of each batch that is not in one
     probing = keras.Model(probing.inputs[0] if one else probing.inputs, probing.outputs)
     probing.compile(optimizer=keras.optimizers.SGD(1.0), loss=_loss(output), jit_compile=False)

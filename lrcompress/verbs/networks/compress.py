@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 # Without a budget, where no data tell what is wrong.
 CAUTIOUS: tuple[BudgetName, float] = ("energy", 0.95)
+# Where outputs are numbers, and by that default lose more than this share of their variance on held-out or
+# synthetic inputs, each kernel keeps more.
+WORST, ENERGIES = 0.1, (0.99, 0.999)
 # On synthetic inputs: points of the original's decisions that may change. An error rises by less, since many of
 # those were wrong before, or are near to another class.
 CHANGED: tuple[BudgetName, float] = ("max_drop", 5.0)
@@ -184,18 +187,34 @@ def _written(
 def _compressed(
     model: ModelFile, wanted: NetworkRequest, given: Given, folder: Path, *, gives: bool
 ) -> tuple[Compressed, NetworkRequest]:
-    """Return a network within its budget, and the budget, which may give way where it is a default without data."""
-    try:
-        return compress(model, wanted, given.observe, Path(tempfile.mkdtemp(dir=folder))), wanted
-    except RankError as error:
-        if not gives or given.inputs == "data set" or error.code not in GIVE_WAY:
-            raise
-        why = GIVE_WAY[str(error.code)]
-    # A folder of each attempt's own: files that it made on the way stay there.
-    asked = replace(wanted, budget=LEAST)
-    found = compress(model, asked, given.observe, Path(tempfile.mkdtemp(dir=folder)))
-    said = f"The default {why}: {100 * LEAST[1]:g} % of the parameters are saved instead, which may be too much."
-    return replace(found, remarks=(*found.remarks, said)), asked
+    """Return a network within its budget, and the budget; a default gives way to one that loses less, or saves more."""
+    asked, why = wanted, ""
+    while True:
+        try:
+            # A folder of each attempt's own: files that it made on the way stay there.
+            found = compress(model, asked, given.observe, Path(tempfile.mkdtemp(dir=folder)))
+        except RankError as error:
+            is_last = given.inputs == "data set" or asked.budget == LEAST
+            if not gives or is_last or error.code not in GIVE_WAY:
+                raise
+            why = why or GIVE_WAY[str(error.code)]
+            asked = replace(wanted, budget=LEAST)
+            continue
+        lost = 0.0 if found.measured is None else found.measured.output_error
+        name, kept = asked.budget or CAUTIOUS
+        if not gives or name != "energy" or lost <= WORST:
+            break
+        why = why or f"loses {100 * lost:.0f} % of the outputs' variance"
+        asked = replace(wanted, budget=next(((name, e) for e in ENERGIES if e > kept), LEAST))
+    if asked == wanted:
+        return found, wanted
+    name, value = asked.budget or LEAST
+    instead = (
+        f"{100 * value:g} % of each kernel's energy is kept instead."
+        if name == "energy"
+        else f"{100 * value:g} % of the parameters are saved instead, which may be too much."
+    )
+    return replace(found, remarks=(*found.remarks, f"The default {why}: {instead}")), asked
 
 
 def _write(
