@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,11 @@ def test_loops_that_stay_are_refused(kind: str, tmp_path: Path) -> None:
 
 
 def test_what_is_refused_before_keras_starts(
-    small_file: Path, monkeypatch: pytest.MonkeyPatch
+    small_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No data to calibrate on, or a word that is none."""
+    # Beside the file itself is a record, in which another test may have named data.
+    small_file = Path(shutil.copy(small_file, tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
 
     with listening(before_keras=pytest.fail):  # type: ignore[arg-type]
