@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lrcompress.reporting.headline import difference, minus, result_of, stage_of
-from lrcompress.reporting.network import BUDGETS
+from lrcompress.reporting.network import BUDGETS, counts_changes
 from lrcompress.reporting.words import (
     allowance,
     allowed_drop,
@@ -57,10 +57,14 @@ def _compared(
 ) -> tuple[str, str, bool | None]:
     """Return what was asked, what was reached, and whether that is enough."""
     network = story["network"] or {}
-    if name == "max_drop" and network.get("inputs") == "synthetic":
-        changed = 100 - network["measured"]["agreement"]
-        reached = f"{changed:.1f} % changed on synthetic inputs"
-        return BUDGETS["changed"].format(f"{value:g}"), reached, changed <= value
+    if counts_changes(network):
+        asked, kept = (
+            BUDGETS["changed"].format(f"{value:g}"),
+            (network.get("measured") or {}).get("agreement"),
+        )
+        if kept is None:
+            return asked, "not in this record", None
+        return asked, f"{100 - kept:.1f} % changed on synthetic inputs", 100 - kept <= value
     if name in ("max_drop", "max_perplexity_rise"):
         return BUDGETS[name].format(f"{value:g}"), *_dropped(story, result)
     if name in ("reduction", "kernel reduction"):

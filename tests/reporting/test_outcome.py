@@ -81,6 +81,26 @@ def test_a_network_is_held_to_its_budget(tmp_path: Path, made: SimpleNamespace) 
     assert (target_of(story) or {})["met"] is False
 
 
+def test_a_network_measured_on_synthetic_inputs_is_held_to_its_decisions(
+    tmp_path: Path, made: SimpleNamespace
+) -> None:
+    """Those that changed are counted; a record that does not tell them gives no verdict."""
+    story = told(tmp_path, made.record())
+    story["network"] = {
+        "budget": {"name": "max_drop", "value": 5.0, "default": True}, "inputs": "synthetic",
+        "measured": {"agreement": 96.0},
+    }  # fmt: skip
+
+    assert target_of(story) == {
+        "asked": "change at most 5 % of the decisions (the default)",
+        "reached": "4.0 % changed on synthetic inputs", "met": True,
+    }  # fmt: skip
+    story["network"]["measured"]["agreement"] = 94.0
+    assert (target_of(story) or {})["met"] is False
+    story["network"]["measured"] = None
+    assert (target_of(story) or {})["met"] is None
+
+
 def test_the_page_begins_with_the_layers(
     tmp_path: Path, made: SimpleNamespace, read_page: Any
 ) -> None:

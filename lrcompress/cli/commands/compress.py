@@ -23,7 +23,7 @@ from lrcompress.cli.options import (
 from lrcompress.cli.values import Drop, Int8Command, Registered, Size
 from lrcompress.cli.verb import Answer, quietly, verb
 from lrcompress.records.job import CompressResult
-from lrcompress.reporting.network import budget_in_words
+from lrcompress.reporting.network import UP_TO, budget_in_words
 from lrcompress.reporting.tables import Parts, plain
 from lrcompress.reporting.words import (
     allowance,
@@ -139,7 +139,7 @@ def _lost(result: dict[str, Any]) -> str:
     )
     return (
         f"lost     estimated on synthetic inputs: output error {small(found['output_error'])}{kept}; "
-        "on real data up to 1.8 times that"
+        f"on real data {UP_TO} that"
     )
 
 
