@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -16,6 +18,14 @@ from lrcompress.lowrank import core_count as core_count
 
 # What TensorFlow's graphs do not take in a name.
 _ODD = re.compile(r"[^A-Za-z0-9_./>-]|^[^A-Za-z0-9.]")
+# What fills weights with random numbers.
+_DRAWING = (
+    keras.initializers.Orthogonal,
+    keras.initializers.RandomNormal,
+    keras.initializers.RandomUniform,
+    keras.initializers.TruncatedNormal,
+    keras.initializers.VarianceScaling,
+)
 
 
 def forget_models() -> None:
@@ -81,6 +91,32 @@ def _lenient(name_scope: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
 
     lenient.takes_any = True  # type: ignore[attr-defined]  # so that it is not done twice
     return lenient
+
+
+@contextlib.contextmanager
+def nothing_drawn() -> Iterator[None]:
+    """Let what this thread builds begin at zero: its weights come from a file or from another layer.
+
+    The random numbers of a head of a million classes take seconds, and 2 GB that TensorFlow keeps.
+    """
+    here = threading.get_ident()
+
+    def zeros(draw: Any) -> Any:
+        def start(self: Any, shape: Any, dtype: Any = None, **others: Any) -> Any:
+            if threading.get_ident() != here:
+                return draw(self, shape, dtype, **others)
+            return keras.ops.zeros(shape, dtype=dtype)
+
+        return start
+
+    kept = {kind: kind.__call__ for kind in _DRAWING}
+    try:
+        for kind, draw in kept.items():
+            kind.__call__ = zeros(draw)
+        yield
+    finally:
+        for kind, draw in kept.items():
+            kind.__call__ = draw
 
 
 def compile_without_slots(model: Any, compiled: dict[str, Any] | None) -> None:

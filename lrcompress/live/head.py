@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from lrcompress.errors import TrainingError
+from lrcompress.live.engine import nothing_drawn
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,8 @@ def alone(layers: Sequence[Any], inputs: tuple[int, ...], name: str = "head") ->
     `inputs` is the shape of a sample of what flows into the first.
     """
     copies = [type(layer).from_config(layer.get_config()) for layer in layers]
-    drawn = {_core(copy): _core(copy).kernel_initializer for copy in copies if is_dense(copy)}
-    for core in drawn:
-        # No random numbers that are overwritten at once: they take three times the kernel on the way.
-        core.kernel_initializer = keras.initializers.Zeros()
-    model = keras.Sequential([keras.Input(inputs), *copies], name=name)
-    for core, initializer in drawn.items():
-        core.kernel_initializer = initializer
+    with nothing_drawn():
+        model = keras.Sequential([keras.Input(inputs), *copies], name=name)
     for layer, copy in zip(layers, copies, strict=True):
         copy.set_weights(layer.get_weights())
         copy.trainable = layer.trainable and is_dense(layer)
@@ -95,6 +91,7 @@ def alone(layers: Sequence[Any], inputs: tuple[int, ...], name: str = "head") ->
 def copied(layer: Any) -> Any:
     """Return a copy of a built layer, which belongs to no model."""
     copy = type(layer).from_config(layer.get_config())
-    copy.build(layer.get_build_config()["input_shape"])
+    with nothing_drawn():
+        copy.build(layer.get_build_config()["input_shape"])
     copy.set_weights(layer.get_weights())
     return copy

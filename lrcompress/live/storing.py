@@ -32,6 +32,7 @@ from lrcompress.live.engine import (
     compile_like,
     compile_with_known,
     compile_without_slots,
+    nothing_drawn,
 )
 from lrcompress.lowrank import free_memory
 from lrcompress.modelfile import made_of, model_of, open_for_keras
@@ -82,11 +83,12 @@ def load_model(path: Path) -> Any:
     _check_room(opened.parameters, path)
     settings = opened.compile_config or {}
     unknown: Exception | None = None
-    try:
-        model = _load(path)
-    except Exception as error:  # Keras raises anything here, from TypeError to its own
-        unknown = error
-        model = _load_alone(path)
+    with nothing_drawn():
+        try:
+            model = _load(path)
+        except Exception as error:  # Keras raises anything here, from TypeError to its own
+            unknown = error
+            model = _load_alone(path)
     _as_run_here(model)
     check_weights(model, path)
     if unknown is not None:

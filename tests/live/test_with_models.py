@@ -171,12 +171,66 @@ def test_a_copy_of_a_head_draws_no_random_numbers(monkeypatch: pytest.MonkeyPatc
     from lrcompress.live.head import alone
 
     last = dense_model().layers[-1]
-    monkeypatch.setattr(keras.initializers.GlorotUniform, "__call__", None)
+    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", None)
 
     (copy,) = alone([last], (8,)).layers
 
     assert copy.get_config()["kernel_initializer"] == last.get_config()["kernel_initializer"]
     for own, given in zip(copy.get_weights(), last.get_weights(), strict=True):
+        np.testing.assert_array_equal(own, given)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_model_is_loaded_without_random_numbers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, suffix: str
+) -> None:
+    """Its file has the weights; what another thread builds meanwhile begins at random, and so does all afterwards."""
+    import threading
+
+    import keras
+
+    from lrcompress.live import storing
+
+    cell = keras.layers.LSTM(3, recurrent_initializer="orthogonal")
+    normal = keras.layers.Dense(2, kernel_initializer="random_normal", name="normal")
+    model = keras.Sequential([keras.Input((4, 5)), cell, normal])
+    model.save(tmp_path / f"model{suffix}")
+    drawn: list[str] = []
+    elsewhere: list[Any] = []
+
+    def watched(kind: Any, draw: Any) -> Any:
+        def start(self: Any, shape: Any, dtype: Any = None, **others: Any) -> Any:
+            drawn.append(kind.__name__)
+            return draw(self, shape, dtype, **others)
+
+        return start
+
+    def other() -> None:
+        elsewhere.append(np.asarray(keras.initializers.GlorotUniform()((3, 3))))
+
+    load = storing._load
+
+    def meanwhile(path: Path, **options: Any) -> Any:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        drawn.clear()
+        return load(path, **options)
+
+    for kind in (
+        keras.initializers.VarianceScaling,
+        keras.initializers.RandomNormal,
+        keras.initializers.Orthogonal,
+    ):
+        monkeypatch.setattr(kind, "__call__", watched(kind, kind.__call__))
+    monkeypatch.setattr(storing, "_load", meanwhile)
+
+    loaded = storing.load_model(tmp_path / f"model{suffix}")
+
+    assert not drawn
+    assert np.ptp(elsewhere[0]) > 0
+    assert np.ptp(np.asarray(keras.initializers.GlorotUniform()((3, 3)))) > 0
+    for own, given in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(own, given)
 
 
