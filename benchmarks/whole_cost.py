@@ -1,6 +1,6 @@
 """Seconds and memory of whole networks without data: VGG16 beside an older checkout, and networks of many layers.
 
-    python benchmarks/whole_cost.py --before OLD-CHECKOUT
+    python benchmarks/whole_cost.py --before OLD
 
 VGG16 with random weights (553 MB; its largest layer is 411 MB) is made smaller by half: all layers by
 this checkout, all Dense by the one from before there were other kinds. Networks of 10 to 80 small
@@ -79,7 +79,7 @@ def main() -> None:
         f"{n} convolutions": (STACK.format(FILTERS, n), HERE, "all") for n in LAYERS
     }  # fmt: skip
     found = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
-    found["command"] = "python benchmarks/whole_cost.py --before OLD-CHECKOUT"
+    found["command"] = ["python", "benchmarks/whole_cost.py", "--before", "OLD"]
     for case, (network, checkout, layers) in cases.items():
         if checkout is None or case not in (arguments.case or cases):
             continue

@@ -186,6 +186,7 @@ def measure(goal: str, seed: int, *, without_data: bool = False) -> dict[str, An
     from lrcompress.live.network import Networks
     from lrcompress.live.predict import predict_all
     from lrcompress.live.trial import NetworkTrial
+    from lrcompress.lowrank import one_blas_thread
     from lrcompress.modelfile import open_model, write_changed
 
     make, budget, value, may, prototype = GOALS[goal]
@@ -201,7 +202,9 @@ def measure(goal: str, seed: int, *, without_data: bool = False) -> dict[str, An
         networks = synthetic(task.model, seed)
     with tempfile.TemporaryDirectory() as made:
         request = NetworkRequest(budget=(budget, value))  # type: ignore[arg-type]
-        found = compress(opened, request, networks, Path(made))
+        # As the commands do.
+        with one_blas_thread():
+            found = compress(opened, request, networks, Path(made))
         seconds = time.perf_counter() - started
         cpu_seconds = time.process_time() - cpu_started
         path = Path(made) / f"small{task.model.suffix}"

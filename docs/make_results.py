@@ -320,6 +320,57 @@ command, on two cores that were also doing other work.
 {table(columns, rows)}"""
 
 
+def whole_speed(name: str) -> str:
+    """Return how fast a whole network is at half the multiplications."""
+    document = read(name)
+    before, after = (sum(pair[i] for pair in document["multiplications"].values()) for i in (0, 1))
+    rows = [
+        [
+            precision, *(f"{1e6 * document['timings'][f'{model}, {precision}']['median']:,.0f}" for model in ("original", "half")),
+            *(f"{document['bytes'][f'{model}, {precision}'] / 1000:,.0f}" for model in ("original", "half")),
+            f"{found['ratio']:.2f} [{found['low']:.2f}, {found['high']:.2f}]",
+        ]
+        for precision, found in document["speed"].items()
+    ]  # fmt: skip
+    columns = [
+        "LiteRT, one thread",
+        "before, µs",
+        "after, µs",
+        "before, kB",
+        "after, kB",
+        "times as fast, [95 %]",
+    ]
+    error = document["test_error"]
+    return f"""### Speed at half the multiplications
+
+{made(document, name)}: the CIFAR-100 ResNet with `--multiplications 0.5 --multiple {document["multiple"]}` on {document["inputs"]:,} inputs. The layers
+that change have {before / after:.2f} times fewer multiplications; test error {error["original"]:.2f} % before, {error["half"]:.2f} % after, in float.
+One image a call, in turns, the interpreter alone; {versions(document)}. `int8` has weights of 8 bits (`--int8`), `int8 full` computes in integers.
+
+{table(columns, rows)}"""
+
+
+def whole_cost(name: str) -> str:
+    """Return the time and memory of whole networks without data."""
+    document = read(name)
+    rows = [
+        [
+            case, f"{row['bytes_before'] / 1e6:,.1f}", f"{row['bytes_after'] / 1e6:,.1f}",
+            f"{row['seconds']:.1f}", f"{row['cpu_seconds']:.1f}", f"{row['peak_bytes'] / 1e6:,.0f}",
+        ]
+        for case, row in document.items()
+        if "seconds" in row
+    ]  # fmt: skip
+    ratios = document["VGG16"]
+    return f"""### Time and memory without data
+
+{made(document, name)}: `factorize --layers all --reduction 0.5` by the weights alone, each in a process of its own, beside
+`--layers dense` of a checkout from before there were other kinds of layers. VGG16 takes {ratios["cpu_seconds_of_dense_before"]:.2f} times the CPU
+time of that, and {ratios["peak_of_largest_layer"]:.2f} times its largest layer (411 MB) at the peak (before: {ratios["peak_of_largest_layer_before"]:.2f} times).
+
+{table(["network", "before, MB", "after, MB", "s", "CPU, s", "peak, MB"], rows)}"""
+
+
 def baselines(name: str) -> str:
     """Return what other methods lose on some of these networks."""
     document = read(name)
@@ -1155,6 +1206,8 @@ How other people's model files fare is on a page of its own: [compatibility](com
         each("whole-network.json", whole_networks),
         each("whole-finetune.json", tuned_networks),
         each("whole-network-baselines.json", baselines),
+        each("whole-speed.json", whole_speed),
+        each("whole-cost.json", whole_cost),
         each("export-*.json", export, "## Exported: low rank, 8 bits, both"),
         scale(),
         decompositions(),
