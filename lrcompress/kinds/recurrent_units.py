@@ -24,10 +24,7 @@ def fewer_units(kind: Any, place: Place) -> tuple[Form, ...]:
     """Return the form of a layer whose states are taken in by linear layers alone, itself among them."""
     config, found = place.layer.config, directions(place.layer)
     both = config.get("merge_mode", "concat") == "concat" or len(found) == 1
-    linear = all(
-        is_elementwise(*_activations(cell)) and _is_linear(place, way, cell)
-        for way, (_, cell) in zip(found, cells(place.layer), strict=False)
-    )
+    elementwise = all(is_elementwise(*_activations(cell)) for _, cell in cells(place.layer))
     states = any(each.get("return_state") or each.get("time_major") for each in _configs(config))
     alike = len({way.units for way in found}) == 1
     if (
@@ -35,7 +32,7 @@ def fewer_units(kind: Any, place: Place) -> tuple[Form, ...]:
         or place.per_step
         or place.between
         or not both
-        or not linear
+        or not elementwise
         or states
         or not alike
     ):
@@ -82,7 +79,7 @@ class _States(Units):
         super().__init__(kind, place)
         self._ways = directions(place.layer)
         self.blocks = len(self._ways)
-        self._shifted = self._shifted and all(way.biases for way in self._ways)
+        self._shifted = self._shifted and all(_takes_constants(place, way) for way in self._ways)
 
     @property
     def largest(self) -> int:
@@ -113,7 +110,11 @@ class _States(Units):
         return Serialized(self.place.layer.class_name, config, tuple(own))
 
     def mixed(self, arrays: tuple[Array, ...], mixing: Array, constant: Array) -> tuple[Array, ...]:
-        """Return recurrent kernels A U, and c U in the biases that states have."""
+        """Return recurrent kernels A U, and c U in the biases that states have.
+
+        A GRU that resets before the product multiplies r h with its last kernel: r h is taken for (r h)_k A, which
+        it is where the units that depend on each other have their gates alike.
+        """
         own = list(arrays)
         for block, way in enumerate(self._ways):
             part = slice(block * way.units, (block + 1) * way.units)
@@ -181,12 +182,10 @@ def _activations(cell: dict[str, Any]) -> tuple[str, str]:
     return activation_name(cell.get("activation", "tanh")), activation_name(gates)
 
 
-def _is_linear(place: Place, way: Direction, cell: dict[str, Any]) -> bool:
-    """Return whether a cell is linear in its last state: a GRU must reset after the product."""
-    if way.gates != 3:
-        return True
+def _takes_constants(place: Place, way: Direction) -> bool:
+    """Return whether biases can stand for constant states: of a GRU that resets before the product they cannot."""
     rows = [place.layer.arrays[number].shape for number in way.biases]
-    return all(len(shape) > 1 for shape in rows) if rows else bool(cell.get("reset_after"))
+    return bool(rows) and (way.gates != 3 or all(len(shape) > 1 for shape in rows))
 
 
 def _sized(config: dict[str, Any], units: int) -> dict[str, Any]:

@@ -22,9 +22,11 @@ LAYERS = {
     "lstm of sequences": lambda: layers.LSTM(8, return_sequences=True, name="own"),
     "lstm without bias": lambda: layers.LSTM(8, use_bias=False, name="own"),
     "gru": lambda: layers.GRU(8, name="own"),
+    "gru of old": lambda: layers.GRU(8, reset_after=False, name="own"),
     "simple": lambda: layers.SimpleRNN(8, go_backwards=True, name="own"),
     "cell": lambda: layers.RNN(layers.LSTMCell(8), name="own"),
     "both ways": lambda: layers.Bidirectional(layers.GRU(8), name="own"),
+    "both ways of old": lambda: layers.Bidirectional(layers.GRU(8, reset_after=False), name="own"),
     "both ways, sequences": lambda: layers.Bidirectional(
         layers.LSTM(8, return_sequences=True), name="own"
     ),
@@ -87,11 +89,10 @@ def test_a_unit_that_is_there_twice_costs_nothing(name: str, seen: bool, tmp_pat
 
 @pytest.mark.parametrize("layer", [
     layers.LSTM(8, name="own", activation="softmax"),
-    layers.GRU(8, name="own", reset_after=False),
     layers.Bidirectional(layers.LSTM(8), merge_mode="sum", name="own"),
 ])  # fmt: skip
 def test_what_is_not_linear_in_its_states_stays(layer: Any, tmp_path: Path) -> None:
-    """A GRU that resets before the product and activations across units have no such form."""
+    """Activations across units and sums of both ways have no such form."""
     with pytest.raises(ValueError, match="not enough values to unpack"):
         Network([keras.Input((STEPS, INPUTS)), layer, layers.Dense(3)], tmp_path)
 
