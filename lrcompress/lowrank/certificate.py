@@ -200,6 +200,6 @@ def _largest_eigenvalue(gram: NDArray[Any]) -> float:
     from scipy.linalg import eigh
 
     last = [size - 1, size - 1]
-    return float(
-        eigh(gram, eigvals_only=True, subset_by_index=last, overwrite_a=True, check_finite=False)[0]
-    )
+    values = eigh(gram, eigvals_only=True, subset_by_index=last, check_finite=False)
+    # Of many equal ones LAPACK's search for one misses it, on some processors.
+    return float(values[0] if len(values) else np.linalg.eigvalsh(gram)[-1])

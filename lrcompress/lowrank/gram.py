@@ -87,6 +87,10 @@ def leading_pairs(gram: NDArray[Any], rank: int) -> Pairs:
         # One more than asked for: the spectral error of the best rank-r matrix.
         wanted = [size - min(rank + 1, size), size - 1]
         values, vectors = eigh(gram, subset_by_index=wanted, overwrite_a=True, check_finite=False)
+        if len(values) <= wanted[1] - wanted[0]:
+            # Of many equal ones LAPACK's search for a part of them misses some, on some processors.
+            msg = f"{len(values)} of {wanted[1] - wanted[0] + 1} eigenvalues found"
+            raise np.linalg.LinAlgError(msg)
     values, vectors = values[::-1].astype(np.float64), vectors[:, ::-1]
     beyond = float(values[rank]) if rank < size else 0.0
     known = values[:rank]
