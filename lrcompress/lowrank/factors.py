@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ class Factors:
         singular_values: Of the matrix that was truncated, those known, descending; float64.
             After refinement, which truncates none, of the kernel.
         method: One of the methods.
-        certificate: The measured error of B C against A.
+        measured: The measured error of B C against A, or what measures it once it is asked for.
         spectrum_of: The matrix that has the singular values.
     """
 
@@ -31,8 +32,18 @@ class Factors:
     bias: NDArray[Any] | None = field(repr=False)
     singular_values: NDArray[np.float64] = field(repr=False)
     method: str
-    certificate: Certificate
+    measured: Certificate | Callable[[], Certificate] = field(repr=False)
     spectrum_of: str = field(default="kernel", repr=False)
+
+    @property
+    def certificate(self) -> Certificate:
+        """The measured error of B C against A: of a large kernel it takes longer than the factors."""
+        found = self.measured
+        if not isinstance(found, Certificate):
+            found = found()
+            # What measured it held the kernel.
+            object.__setattr__(self, "measured", found)
+        return found
 
     @property
     def rank(self) -> int:

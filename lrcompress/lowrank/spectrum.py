@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,8 @@ def at_rank(found: Factors, rank: int, matrix: NDArray[Any]) -> Factors:
         return found
     B, C = np.ascontiguousarray(found.B[:, :rank]), np.ascontiguousarray(found.C[:rank])
     best, largest = float(optima(found)[rank - 1]), float(found.singular_values[0])
-    certificate = certify(matrix, B, C, best, found.certificate.algorithm, largest=largest)
-    return replace(found, B=B, C=C, certificate=certificate)
+    measured = partial(certify, matrix, B, C, best, found.certificate.algorithm, largest=largest)
+    return replace(found, B=B, C=C, measured=measured)
 
 
 class Reference:

@@ -9,12 +9,13 @@ truncating A.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.certificate import certify, share_of_norm, within_rounding
+from lrcompress.lowrank.certificate import Certificate, certify, share_of_norm, within_rounding
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.methods import Method, Setting
 from lrcompress.lowrank.methods.problem import Problem
@@ -65,27 +66,33 @@ class Centered(Method):
 
     def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
         """Cut every rank from one decomposition of the mean-free kernel."""
-        kernel, reference = problem.kernel, problem.reference(max(ranks))
+        kernel = problem.kernel
         mean_free = centre_kernel(kernel)
         highest = truncated_svd(mean_free, max(ranks))
         bias = (
             None if problem.bias is None else centre_bias(problem.bias).astype(problem.bias.dtype)
         )
-        scale = share_of_norm(mean_free, kernel)
         found = {}
         for rank in ranks:
             inner = at_rank(highest, rank, mean_free)
             B, C = inner.B.astype(kernel.dtype), inner.C.astype(kernel.dtype)
-            # The certificate speaks of A itself, by the same measure as for every other method.
-            own = inner.certificate
-            if B.dtype != inner.B.dtype:
-                own = certify(mean_free, B, C, own.optimum_frobenius_error, own.algorithm)
-            own = within_rounding(own, scale, kernel.dtype)
-            certificate = reference.certify(B, C, own.algorithm, own)
+            measured = partial(_certified, problem, inner, B, C, max(ranks))
             found[rank] = Factors(
-                B, C, bias, inner.singular_values, self.name, certificate, self.spectrum_of
+                B, C, bias, inner.singular_values, self.name, measured, self.spectrum_of
             )
         return found
+
+
+def _certified(
+    problem: Problem, inner: Factors, B: NDArray[Any], C: NDArray[Any], most: int
+) -> Certificate:
+    """Return the certificate of A itself, by the same measure as for every other method."""
+    kernel, own = problem.kernel, inner.certificate
+    mean_free = centre_kernel(kernel)
+    if B.dtype != inner.B.dtype:
+        own = certify(mean_free, B, C, own.optimum_frobenius_error, own.algorithm)
+    own = within_rounding(own, share_of_norm(mean_free, kernel), kernel.dtype)
+    return problem.reference(most).certify(B, C, own.algorithm, own)
 
 
 METHOD = Centered()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,9 +87,7 @@ def _stepped(problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
         if can_step(inputs, classes, rank):
             bias = problem.bias if start.bias is None else start.bias
             nearest = steps.nearest(_head(replace(start, bias=bias)), told)
-            stored = _stored(nearest, problem, ranks, start.certificate.algorithm)
-            outputs = _output_errors(stored, least[rank], steps.root, problem)
-            stored = replace(stored, certificate=replace(stored.certificate, outputs=outputs))
+            stored = _stored(nearest, problem, max(ranks), least[rank], steps.root)
             start = better({rank: stored}, {rank: start}, problem)[rank]
         found[rank] = start
         told(len(DAMPINGS))
@@ -118,9 +117,7 @@ def _continued(problem: Problem, ranks: Sequence[int], imitation: Imitation) -> 
         if step in ranks:
             best, _ = min(nearest, key=lambda pair: pair[1])
             surest = imitation.surest(best, ITERATIONS // 2) if softmax else best
-            stored = _stored(surest, problem, ranks, start.certificate.algorithm)
-            outputs = _output_errors(stored, least[step], root, problem)
-            found[step] = replace(stored, certificate=replace(stored.certificate, outputs=outputs))
+            found[step] = _stored(surest, problem, max(ranks), least[step], root)
         progress(problem.task, index + 1, len(steps))
     return found
 
@@ -146,31 +143,39 @@ def _head(factors: Factors) -> Head:
     return factors.B, factors.C, bias
 
 
-def _output_errors(
-    found: Factors, least: Factors, root: NDArray[np.float64], problem: Problem
+def _certified(
+    problem: Problem,
+    factors: tuple[NDArray[Any], NDArray[Any]],
+    most: int,
+    least: Factors,
+    root: NDArray[np.float64],
 ) -> Certificate:
-    """Return the error of refined outputs beside that of the whitened ones, the least in squares."""
-    kernel = problem.kernel
+    """Return the certificate against A, with the error of the outputs beside the least in squares, the whitened one."""
+    kernel, (B, second) = problem.kernel, factors
     target: NDArray[Any] = kernel.astype(np.float64)
-    C: NDArray[Any] = found.C.astype(np.float64)
+    C: NDArray[Any] = second.astype(np.float64)
     if problem.centre:
         target, C = centre_kernel(target), centre_kernel(C)
     best = least.certificate.minimised
-    errors = certify(root @ target, root @ found.B, C, best.optimum_frobenius_error, best.algorithm)
-    return within_rounding(errors, share_of_norm(target, kernel), kernel.dtype)
+    errors = certify(root @ target, root @ B, C, best.optimum_frobenius_error, best.algorithm)
+    outputs = within_rounding(errors, share_of_norm(target, kernel), kernel.dtype)
+    found = problem.reference(most).certify(B, second, best.algorithm)
+    return replace(found, outputs=outputs)
 
 
-def _stored(head: Head, problem: Problem, ranks: Sequence[int], algorithm: str) -> Factors:
+def _stored(
+    head: Head, problem: Problem, most: int, least: Factors, root: NDArray[np.float64]
+) -> Factors:
     """Return a head in the kernel's dtype with a certificate against the kernel itself."""
-    dtype, reference = problem.kernel.dtype, problem.reference(max(ranks))
+    dtype, reference = problem.kernel.dtype, problem.reference(most)
     first, second = rebalance(head[0], head[1])
     B, C = first.astype(dtype), second.astype(dtype)
     bias = None
     if problem.has_bias:
         bias = head[2].astype(dtype if problem.bias is None else problem.bias.dtype)
-    certificate = reference.certify(B, C, algorithm)
+    measured = partial(_certified, problem, (B, C), most, least, root)
     # The start was cut from a head on the way down the ranks, which tells nothing of the kernel.
-    return Factors(B, C, bias, reference.literal.singular_values, Refined.name, certificate)
+    return Factors(B, C, bias, reference.literal.singular_values, Refined.name, measured)
 
 
 METHOD = Refined()

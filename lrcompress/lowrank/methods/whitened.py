@@ -8,13 +8,14 @@ regression (Izenman, J. Multivariate Analysis 5, 1975). Where softmax follows, A
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.certificate import certify, share_of_norm, within_rounding
+from lrcompress.lowrank.certificate import Certificate, certify, share_of_norm, within_rounding
 from lrcompress.lowrank.factors import Factors, rebalance
 from lrcompress.lowrank.methods import Given, Method
 from lrcompress.lowrank.methods.centered import centre_bias, centre_kernel
@@ -26,7 +27,7 @@ from lrcompress.lowrank.moments import (
     input_root,
     solve_upper,
 )
-from lrcompress.lowrank.spectrum import at_rank
+from lrcompress.lowrank.spectrum import at_rank, optima
 from lrcompress.lowrank.svd import truncated_svd
 
 # Entries of a kernel up to which everything is computed in float64, whatever it is stored in.
@@ -66,50 +67,87 @@ class Whitened(Method):
         With weights, (n,), those of the least ``sum_j w_j E (z_j - z'_j)^2``; a kernel that softmax
         follows is then centred by the mean with these weights.
         """
-        kernel, has_bias, reference = (
-            problem.kernel, problem.has_bias, problem.reference(max(ranks)),
-        )  # fmt: skip
-        exact = kernel.dtype == np.float64 or kernel.size <= EXACT
-        target = centre_kernel(kernel, weights) if problem.centre else kernel
-        target = target.astype(np.float64 if exact else np.float32, copy=False)
+        kernel, has_bias, most = problem.kernel, problem.has_bias, max(ranks)
+        target = _target(problem, weights)
         scale = np.ones(1) if weights is None else np.sqrt(weights / weights.mean())
         scale = scale.astype(target.dtype)
         mean = moments.mean.astype(target.dtype)
         at_mean, share = mean @ target, share_of_norm(target, kernel)
         root = None
         if isinstance(moments, ProjectedMoments):
-            outputs, highest, lifted = _by_outputs(
-                problem, target * scale, moments, max(ranks), weights
-            )
+            outputs, highest, lifted = _by_outputs(problem, target * scale, moments, most, weights)
         else:
             root = input_root(moments, has_bias=has_bias)
             outputs = _times(root.astype(target.dtype), target, scale, kernel)
             del target
-            highest = truncated_svd(outputs, max(ranks))
+            highest = truncated_svd(outputs, most)
             lifted = solve_upper(root, highest.B)
+        # Those of a lower rank are the first of these.
+        first, second = rebalance(lifted, highest.C / scale)
+        whole_first, whole_second = first.astype(kernel.dtype), second.astype(kernel.dtype)
+        del first, second
         start = np.zeros(kernel.shape[1], kernel.dtype) if problem.bias is None else problem.bias
         centre = centre_bias(start, weights) if problem.centre else start.astype(np.float64)
+        best = optima(highest)
         found = {}
         for rank in ranks:
-            inner = at_rank(highest, rank, outputs)
-            first, second = rebalance(lifted[:, :rank], inner.C / scale)
-            B, C = first.astype(kernel.dtype), second.astype(kernel.dtype)
+            B, C = np.ascontiguousarray(whole_first[:, :rank]), whole_second[:rank]
             bias = None
             if has_bias:
                 kept = (mean @ B.astype(mean.dtype)) @ C.astype(mean.dtype, copy=False)
                 bias = (centre + (at_mean - kept)).astype(start.dtype)
-            own = inner.certificate
-            if root is not None:
-                # Of the factors as stored; where only products were gathered, of those computed.
-                own = certify(
-                    outputs, root @ B, C * scale, own.optimum_frobenius_error, own.algorithm
-                )
-            own = within_rounding(own, share, kernel.dtype)
-            certificate = reference.certify(B, C, own.algorithm, own)
+            if root is None:
+                # Where only products were gathered, of the factors as computed.
+                own = partial(_own, at_rank(highest, rank, outputs))
+            else:
+                own = partial(
+                    _stored, problem, weights, root, scale, (B, C), float(best[rank - 1]),
+                    highest.certificate.algorithm,
+                )  # fmt: skip
+            measured = partial(_certified, problem, own, (B, C), share, most)
             found[rank] = Factors(
-                B, C, bias, inner.singular_values, self.name, certificate, self.spectrum_of
+                B, C, bias, highest.singular_values, self.name, measured, self.spectrum_of
             )
         return found
+
+
+def _target(problem: Problem, weights: NDArray[np.float64] | None) -> NDArray[Any]:
+    """Return the kernel, centred where softmax follows, in the type that is computed in."""
+    kernel = problem.kernel
+    exact = kernel.dtype == np.float64 or kernel.size <= EXACT
+    target = centre_kernel(kernel, weights) if problem.centre else kernel
+    return target.astype(np.float64 if exact else np.float32, copy=False)
+
+
+def _own(inner: Factors) -> Certificate:
+    return inner.certificate
+
+
+def _stored(
+    problem: Problem,
+    weights: NDArray[np.float64] | None,
+    root: NDArray[Any],
+    scale: NDArray[Any],
+    factors: tuple[NDArray[Any], NDArray[Any]],
+    best: float,
+    algorithm: str,
+) -> Certificate:
+    """Return the certificate of the whitened kernel, computed again rather than held, and the factors as stored."""
+    target = _target(problem, weights)
+    outputs = _times(root.astype(target.dtype), target, scale, problem.kernel)
+    return certify(outputs, root @ factors[0], factors[1] * scale, best, algorithm)
+
+
+def _certified(
+    problem: Problem,
+    own: Callable[[], Certificate],
+    factors: tuple[NDArray[Any], NDArray[Any]],
+    share: float,
+    most: int,
+) -> Certificate:
+    """Return the certificate of A itself, with that of the matrix that was truncated."""
+    found = within_rounding(own(), share, problem.kernel.dtype)
+    return problem.reference(most).certify(*factors, found.algorithm, found)
 
 
 def _times(
