@@ -136,6 +136,12 @@ def compile_without_slots(model: Any, compiled: dict[str, Any] | None) -> None:
         model.compiled = False
 
 
+def compile_anew(model: Any, compiled: dict[str, Any]) -> None:
+    """Compile a model by the settings of its file, or raise what Keras does of those that it does not know."""
+    if compiled:
+        model.compile(**keras.saving.deserialize_keras_object(compiled))
+
+
 def drop_slots(model: Any) -> None:
     """Give back what the optimizer of a model keeps for its weights, once or twice their size."""
     if isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):

@@ -29,13 +29,14 @@ from lrcompress.errors import (
 from lrcompress.files import replacing
 from lrcompress.live.engine import (
     allow_names,
+    compile_anew,
     compile_like,
     compile_with_known,
     compile_without_slots,
     nothing_drawn,
 )
 from lrcompress.lowrank import free_memory
-from lrcompress.modelfile import made_of, model_of, open_for_keras
+from lrcompress.modelfile import ModelFile, made_of, model_of, open_for_keras
 from lrcompress.records import provenance
 
 # HDF5 files name a loss as `compile` was given it; Keras finds these in its losses only when told.
@@ -81,26 +82,35 @@ def load_model(path: Path) -> Any:
     check_version(keras.__version__)
     opened = open_for_keras(path)
     _check_room(opened.parameters, path)
-    settings = opened.compile_config or {}
-    unknown: Exception | None = None
     with nothing_drawn():
-        try:
-            model = _load(path)
-        except Exception as error:  # Keras raises anything here, from TypeError to its own
-            unknown = error
-            model = _load_alone(path)
+        model, unknown = _compiled(path, opened)
     _as_run_here(model)
     check_weights(model, path)
     if unknown is not None:
-        lost = compile_with_known(model, settings)
+        lost = compile_with_known(model, opened.compile_config or {})
         what = f"does not know {', '.join(lost)}" if lost else f"reports {one_line(unknown, 120)!r}"
-        warnings.warn(
+        msg = (
             f"Compile settings: Keras {what}, so that was left out. Measures and training go by the model's "
-            "outputs and the labels; factorize and finetune copy the settings unchanged.",
-            LRCompressWarning,
-            stacklevel=2,
+            "outputs and the labels; factorize and finetune copy the settings unchanged."
         )
+        warnings.warn(msg, LRCompressWarning, stacklevel=2)
     return model
+
+
+def _compiled(path: Path, opened: ModelFile) -> tuple[Any, Exception | None]:
+    """Return a model compiled as its file says, or not compiled, and why Keras does not do that."""
+    try:
+        if opened.format != "keras":
+            return _load(path), None
+    except Exception as error:  # Keras raises anything here, from TypeError to its own
+        return _load_alone(path), error
+    # Keras would make the optimizer's slots too, once or twice the size of the model.
+    model = _load_alone(path)
+    try:
+        compile_anew(model, opened.compile_config or {})
+    except Exception as error:
+        return model, error
+    return model, None
 
 
 def _check_room(parameters: int, path: Path) -> None:
