@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lrcompress.compression.request import Request, Target
 from lrcompress.errors import KernelError, RankError
+from lrcompress.events import progress
 from lrcompress.lowrank import (
     METHODS,
     Factors,
@@ -168,8 +169,11 @@ class LayerTask:
 
     def outcomes(self, ranks: Sequence[int]) -> dict[int, Outcome]:
         """Return what the layer does at some ranks on held-out data."""
-        found = self.at_ranks(ranks)
-        return {r: self.trial({self.layer: found[r]}, f"rank {r}") for r in ranks}
+        found, outcomes = self.at_ranks(ranks), {}
+        for index, rank in enumerate(ranks):
+            outcomes[rank] = self.trial({self.layer: found[rank]}, f"rank {rank}")
+            progress("measuring ranks on held-out inputs", index + 1, len(ranks))
+        return outcomes
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:

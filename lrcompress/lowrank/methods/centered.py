@@ -66,33 +66,34 @@ class Centered(Method):
 
     def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
         """Cut every rank from one decomposition of the mean-free kernel."""
-        kernel = problem.kernel
-        mean_free = centre_kernel(kernel)
-        highest = truncated_svd(mean_free, max(ranks))
+        kernel, most = problem.kernel, max(ranks)
+        highest = truncated_svd(centre_kernel(kernel), most)
         bias = (
             None if problem.bias is None else centre_bias(problem.bias).astype(problem.bias.dtype)
         )
+        # Those of a lower rank are the first of these.
+        first, second = (part.astype(kernel.dtype, copy=False) for part in (highest.B, highest.C))
         found = {}
         for rank in ranks:
-            inner = at_rank(highest, rank, mean_free)
-            B, C = inner.B.astype(kernel.dtype), inner.C.astype(kernel.dtype)
-            measured = partial(_certified, problem, inner, B, C, max(ranks))
+            B, C = np.ascontiguousarray(first[:, :rank]), second[:rank]
+            measured = partial(_certified, problem, highest, (B, C))
             found[rank] = Factors(
-                B, C, bias, inner.singular_values, self.name, measured, self.spectrum_of
+                B, C, bias, highest.singular_values, self.name, measured, self.spectrum_of
             )
         return found
 
 
 def _certified(
-    problem: Problem, inner: Factors, B: NDArray[Any], C: NDArray[Any], most: int
+    problem: Problem, highest: Factors, factors: tuple[NDArray[Any], NDArray[Any]]
 ) -> Certificate:
     """Return the certificate of A itself, by the same measure as for every other method."""
-    kernel, own = problem.kernel, inner.certificate
+    kernel, (B, C) = problem.kernel, factors
     mean_free = centre_kernel(kernel)
-    if B.dtype != inner.B.dtype:
+    own = at_rank(highest, B.shape[1], mean_free).certificate
+    if B.dtype != highest.B.dtype:
         own = certify(mean_free, B, C, own.optimum_frobenius_error, own.algorithm)
     own = within_rounding(own, share_of_norm(mean_free, kernel), kernel.dtype)
-    return problem.reference(most).certify(B, C, own.algorithm, own)
+    return problem.reference(highest.rank).certify(B, C, own.algorithm, own)
 
 
 METHOD = Centered()

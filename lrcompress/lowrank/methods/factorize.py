@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lrcompress.events import progress
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.matrix import check_kernel
 from lrcompress.lowrank.methods import AUTO, METHODS, choose_method
@@ -49,7 +50,10 @@ def factorize_ranks(
     found = chosen.solve(problem, wanted)
     if chosen.needs == "kernel" or problem.inputs is None:
         return found
-    for name in simpler(chosen.name, problem):
+    rivals = simpler(chosen.name, problem)
+    for index, name in enumerate(rivals):
+        if not chosen.closed_form:  # or it has told its own
+            progress("comparing methods on held-out inputs", index, len(rivals))
         found = better(found, METHODS[name].solve(problem, wanted), problem)
     return found
 
