@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -292,3 +293,42 @@ def test_methods_need_what_is_said_of_them_before_they_are_loaded() -> None:
     assert {name: METHODS.needs(name) for name in METHODS} == {
         name: method.needs for name, method in METHODS.items()
     }
+
+
+@pytest.mark.parametrize("method", ["centered", "whitened", "weighted"])
+def test_lower_ranks_are_cut_from_what_is_known(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search over ranks decomposes once, measures the certificate that is read, and finds the same."""
+    from lrcompress.lowrank import certificate, factorize_ranks
+    from lrcompress.lowrank.methods import centered, whitened
+
+    rng = np.random.default_rng(0)
+    kernel, inputs = rng.standard_normal((12, 30)).astype("f4"), rng.standard_normal((400, 12))
+    problem = Problem(kernel, np.zeros(30, "f4"), softmax=True, inputs=inputs.astype("f4"))
+    alone = factorize_ranks(replace(problem), [3], method)[3]
+    counted: list[str] = []
+
+    def counting(module: Any, name: str) -> None:
+        whole = getattr(module, name)
+
+        def count(*args: Any, **named: Any) -> Any:
+            counted.append(name)
+            return whole(*args, **named)
+
+        monkeypatch.setattr(module, name, count)
+
+    for module in (centered, whitened):
+        counting(module, "truncated_svd")
+    counting(certificate, "_norms")
+
+    factorize_ranks(problem, [8, 5], method)
+    decomposed = counted.count("truncated_svd")
+    found = factorize_ranks(problem, [3], method)[3]
+
+    assert counted.count("truncated_svd") == decomposed
+    np.testing.assert_allclose(found.B @ found.C, alone.B @ alone.C, atol=1e-5)
+    before = len(counted)
+    optimality = found.certificate.optimality
+    assert len(counted) > before
+    assert optimality == pytest.approx(alone.certificate.optimality, rel=1e-5)

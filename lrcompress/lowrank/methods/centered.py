@@ -66,8 +66,11 @@ class Centered(Method):
 
     def solve(self, problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
         """Cut every rank from one decomposition of the mean-free kernel."""
-        kernel, most = problem.kernel, max(ranks)
-        highest = truncated_svd(centre_kernel(kernel), most)
+        kernel = problem.kernel
+        highest = problem.known.get(self.name)
+        if not isinstance(highest, Factors) or highest.rank < max(ranks):
+            highest = truncated_svd(centre_kernel(kernel), max(ranks))
+            problem.known[self.name] = highest
         bias = (
             None if problem.bias is None else centre_bias(problem.bias).astype(problem.bias.dtype)
         )

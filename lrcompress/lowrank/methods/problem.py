@@ -33,6 +33,7 @@ class Problem:
         moments: Of these; gathered where they are missing and needed.
         allow_bias: Whether a layer without bias may be given one.
         task: What progress is told as.
+        known: Decompositions that methods keep, by their names: lower ranks are cut from them.
     """
 
     kernel: NDArray[Any]
@@ -44,6 +45,7 @@ class Problem:
     moments: InputMoments | ProjectedMoments | None = None
     allow_bias: bool = False
     task: str = "factorizing"
+    known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _references: dict[int, Reference] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -65,6 +67,7 @@ class Problem:
 
     def reference(self, rank: int) -> Reference:
         """Return what certificates up to a rank are measured against, decomposed once."""
+        rank = min((known for known in self._references if known >= rank), default=rank)
         if rank not in self._references:
             self._references[rank] = Reference(self.kernel, truncated_svd(self.kernel, rank))
         return self._references[rank]

@@ -8,9 +8,9 @@ regression (Izenman, J. Multivariate Analysis 5, 1975). Where softmax follows, A
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,48 +67,84 @@ class Whitened(Method):
         With weights, (n,), those of the least ``sum_j w_j E (z_j - z'_j)^2``; a kernel that softmax
         follows is then centred by the mean with these weights.
         """
-        kernel, has_bias, most = problem.kernel, problem.has_bias, max(ranks)
-        target = _target(problem, weights)
-        scale = np.ones(1) if weights is None else np.sqrt(weights / weights.mean())
-        scale = scale.astype(target.dtype)
-        mean = moments.mean.astype(target.dtype)
-        at_mean, share = mean @ target, share_of_norm(target, kernel)
-        root = None
-        if isinstance(moments, ProjectedMoments):
-            outputs, highest, lifted = _by_outputs(problem, target * scale, moments, most, weights)
-        else:
-            root = input_root(moments, has_bias=has_bias)
-            outputs = _times(root.astype(target.dtype), target, scale, kernel)
-            del target
-            highest = truncated_svd(outputs, most)
-            lifted = solve_upper(root, highest.B)
-        # Those of a lower rank are the first of these.
-        first, second = rebalance(lifted, highest.C / scale)
-        whole_first, whole_second = first.astype(kernel.dtype), second.astype(kernel.dtype)
-        del first, second
+        kernel, has_bias = problem.kernel, problem.has_bias
+        cut = problem.known.get(self.name)
+        if not isinstance(cut, _Cut) or cut.moments is not moments or cut.most < max(ranks):
+            problem.known[self.name] = cut = _decomposed(problem, moments, max(ranks), weights)
+        mean = moments.mean.astype(cut.at_mean.dtype)
         start = np.zeros(kernel.shape[1], kernel.dtype) if problem.bias is None else problem.bias
         centre = centre_bias(start, weights) if problem.centre else start.astype(np.float64)
-        best = optima(highest)
         found = {}
         for rank in ranks:
-            B, C = np.ascontiguousarray(whole_first[:, :rank]), whole_second[:rank]
+            B, C = np.ascontiguousarray(cut.first[:, :rank]), cut.second[:rank]
             bias = None
             if has_bias:
                 kept = (mean @ B.astype(mean.dtype)) @ C.astype(mean.dtype, copy=False)
-                bias = (centre + (at_mean - kept)).astype(start.dtype)
-            if root is None:
-                # Where only products were gathered, of the factors as computed.
-                own = partial(_own, at_rank(highest, rank, outputs))
-            else:
-                own = partial(
-                    _stored, problem, weights, root, scale, (B, C), float(best[rank - 1]),
-                    highest.certificate.algorithm,
-                )  # fmt: skip
-            measured = partial(_certified, problem, own, (B, C), share, most)
-            found[rank] = Factors(
-                B, C, bias, highest.singular_values, self.name, measured, self.spectrum_of
-            )
+                bias = (centre + (cut.at_mean - kept)).astype(start.dtype)
+            measured = partial(_certified, problem, cut, (B, C), weights)
+            found[rank] = Factors(B, C, bias, cut.sigma, self.name, measured, self.spectrum_of)
         return found
+
+
+class _Cut(NamedTuple):
+    """A decomposition that all ranks up to its own are cut from.
+
+    Attributes:
+        moments: Of the inputs that it is for.
+        most: The rank.
+        first: B, (m, most); of a lower rank the first columns.
+        second: C, (most, n).
+        at_mean: The target's outputs at the mean input, (n,).
+        share: The target's norm over the kernel's.
+        sigma: Singular values of what was truncated.
+        best: The least relative error at each rank.
+        algorithm: What computed it.
+        root: L^T; empty where only products were gathered.
+        scale: Roots of the weights.
+        products: What was truncated, and how, where only products were gathered.
+    """
+
+    moments: InputMoments | ProjectedMoments
+    most: int
+    first: NDArray[Any]
+    second: NDArray[Any]
+    at_mean: NDArray[Any]
+    share: float
+    sigma: NDArray[np.float64]
+    best: NDArray[np.float64]
+    algorithm: str
+    root: NDArray[Any]
+    scale: NDArray[Any]
+    products: tuple[Factors, NDArray[Any]] | None
+
+
+def _decomposed(
+    problem: Problem,
+    moments: InputMoments | ProjectedMoments,
+    most: int,
+    weights: NDArray[np.float64] | None,
+) -> _Cut:
+    kernel, target = problem.kernel, _target(problem, weights)
+    scale = np.ones(1) if weights is None else np.sqrt(weights / weights.mean())
+    scale = scale.astype(target.dtype)
+    at_mean = moments.mean.astype(target.dtype) @ target
+    share = share_of_norm(target, kernel)
+    root, products = np.zeros((0, 0)), None
+    if isinstance(moments, ProjectedMoments):
+        outputs, highest, lifted = _by_outputs(problem, target * scale, moments, most, weights)
+        products = highest, outputs
+    else:
+        root = input_root(moments, has_bias=problem.has_bias)
+        outputs = _times(root.astype(target.dtype), target, scale, kernel)
+        del target
+        highest = truncated_svd(outputs, most)
+        del outputs
+        lifted = solve_upper(root, highest.B)
+    first, second = rebalance(lifted, highest.C / scale)
+    return _Cut(
+        moments, most, first.astype(kernel.dtype), second.astype(kernel.dtype), at_mean, share,
+        highest.singular_values, optima(highest), highest.certificate.algorithm, root, scale, products,
+    )  # fmt: skip
 
 
 def _target(problem: Problem, weights: NDArray[np.float64] | None) -> NDArray[Any]:
@@ -119,35 +155,27 @@ def _target(problem: Problem, weights: NDArray[np.float64] | None) -> NDArray[An
     return target.astype(np.float64 if exact else np.float32, copy=False)
 
 
-def _own(inner: Factors) -> Certificate:
-    return inner.certificate
-
-
-def _stored(
-    problem: Problem,
-    weights: NDArray[np.float64] | None,
-    root: NDArray[Any],
-    scale: NDArray[Any],
-    factors: tuple[NDArray[Any], NDArray[Any]],
-    best: float,
-    algorithm: str,
-) -> Certificate:
-    """Return the certificate of the whitened kernel, computed again rather than held, and the factors as stored."""
-    target = _target(problem, weights)
-    outputs = _times(root.astype(target.dtype), target, scale, problem.kernel)
-    return certify(outputs, root @ factors[0], factors[1] * scale, best, algorithm)
-
-
 def _certified(
     problem: Problem,
-    own: Callable[[], Certificate],
+    cut: _Cut,
     factors: tuple[NDArray[Any], NDArray[Any]],
-    share: float,
-    most: int,
+    weights: NDArray[np.float64] | None,
 ) -> Certificate:
     """Return the certificate of A itself, with that of the matrix that was truncated."""
-    found = within_rounding(own(), share, problem.kernel.dtype)
-    return problem.reference(most).certify(*factors, found.algorithm, found)
+    (B, C), rank = factors, factors[0].shape[1]
+    if cut.products is not None:
+        # Of the factors as computed.
+        highest, outputs = cut.products
+        own = at_rank(highest, rank, outputs).certificate
+    else:
+        # Of the factors as stored. What was truncated is computed again rather than held.
+        target = _target(problem, weights)
+        outputs = _times(cut.root.astype(target.dtype), target, cut.scale, problem.kernel)
+        own = certify(
+            outputs, cut.root @ B, C * cut.scale, float(cut.best[rank - 1]), cut.algorithm
+        )
+    own = within_rounding(own, cut.share, problem.kernel.dtype)
+    return problem.reference(cut.most).certify(B, C, own.algorithm, own)
 
 
 def _times(
