@@ -2,8 +2,8 @@
 
     python benchmarks/whole_speed.py
 
-It takes three minutes on two cores. Ranks and channels are multiples of 16: with any others (`--multiple 1`) the model
-in floats was 1.5 times as fast, with these 1.6 to 1.7 times. All exported models take turns on one input, in one run;
+It takes three minutes on two cores. Ranks and channels are multiples of 16, which the runtime computes
+faster than any others (`--multiple 1`). All exported models take turns on one input, in one run;
 what is timed is the interpreter alone. The network and its data are looked for in the folders that LRCOMPRESS_NETWORKS
 and LRCOMPRESS_DATA name.
 """

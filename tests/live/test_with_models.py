@@ -234,6 +234,21 @@ def test_a_model_is_loaded_without_random_numbers(
         np.testing.assert_array_equal(own, given)
 
 
+def test_an_archive_is_loaded_without_the_slots_of_its_optimizer(tmp_path: Path) -> None:
+    """Its settings are there, and what it was trained with, which would take twice the model, is not."""
+    from lrcompress.live import storing
+
+    model = dense_model()
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.optimizer.build(model.trainable_variables)
+    model.save(tmp_path / "model.keras")
+
+    loaded = storing.load_model(tmp_path / "model.keras")
+
+    assert loaded.get_compile_config() == model.get_compile_config()
+    assert len(loaded.optimizer.variables) < len(loaded.trainable_variables)
+
+
 def test_a_model_that_does_not_fit_into_memory_is_refused_before_keras_reads_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -124,6 +124,7 @@ def _decomposed(
     most: int,
     weights: NDArray[np.float64] | None,
 ) -> _Cut:
+    """Return the truncated SVD of the whitened kernel, and what cuts factors of any lower rank from it."""
     kernel, target = problem.kernel, _target(problem, weights)
     scale = np.ones(1) if weights is None else np.sqrt(weights / weights.mean())
     scale = scale.astype(target.dtype)
