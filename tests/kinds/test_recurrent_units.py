@@ -108,3 +108,17 @@ def test_states_of_a_gru_are_keras_own(reset_after: bool) -> None:
     found = all_states(x, kernel, recurrent, bias, ("tanh", "sigmoid"), None)
 
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "shifted"), [("gru", True), ("gru of old", False)])
+def test_constants_go_where_a_bias_can_stand_for_them(
+    name: str, shifted: bool, tmp_path: Path
+) -> None:
+    """A GRU that resets before the product multiplies them with a gate first: it keeps its biases."""
+    found = Network(network(name), tmp_path, nearly_equal)
+
+    arrays = found.solved(5, found.seen).in_place()["own"]
+
+    bias = found.arrays["own"][2]
+    assert arrays[2].shape == bias.shape
+    assert (np.abs(arrays[2] - bias).max() > 0) == shifted
