@@ -1090,12 +1090,12 @@ def vocabularies(name: str) -> str:
             ])  # fmt: skip
     columns = [
         "network: full rank", "model saved, %", "rank", "method", "perplexity, or top-1 error %",
-        "exp(loss) risen by, %", "seconds: wall, CPU", "peak MB",
+        "perplexity, or loss, risen by, %", "seconds: wall, CPU", "peak MB",
     ]  # fmt: skip
     return f"""## Networks of words, nothing trained, inputs without labels
 
 {made(document, name)}: networks on ten books, most of each its last layer. A language model predicts the next word at each of 40
-steps, by the softmax; a recommender which words come in the rest of a paragraph, by a sigmoid each. Each
+steps, by the softmax; a recommender which words are among the next 70, by a sigmoid each, the 200 commonest left out. Each
 factorization is a process of its own: loading, calibration and choice are in its seconds and memory.
 `whitened` is what there was before. {document["cores"]} cores; {versions(document)}.
 
