@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from lrcompress.measure.beside import Look, Original
-from lrcompress.measure.comparison import Comparison, compare, lost_classes
-from lrcompress.measure.distance import from_logits
+from lrcompress.measure.beside import Look, Original, from_logits
 from lrcompress.measure.drop import Judge, Judged
 from lrcompress.measure.evaluation import Evaluation, is_language, summarize, tells_perplexity
-from lrcompress.measure.paired import compare_paired, paired_difference, rise
+from lrcompress.measure.paired import (
+    Comparison,
+    compare,
+    compare_paired,
+    lost_classes,
+    paired_difference,
+    rise,
+)
 from lrcompress.measure.scores import MANY_CLASSES, SCORERS, Scores, classes_of, kind_of
-from lrcompress.measure.statistics import Interval, mean_interval, wilson_interval
+from lrcompress.measure.statistics import mean_interval, wilson_interval
 
 __all__ = [
     "MANY_CLASSES",
     "SCORERS",
     "Comparison",
     "Evaluation",
-    "Interval",
     "Judge",
     "Judged",
     "Look",

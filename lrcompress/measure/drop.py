@@ -26,15 +26,12 @@ EVERYTHING = 100.0
 
 @dataclass(frozen=True)
 class Judged:
-    """What is wrong, in percent of all predictions, and as the mean of each class's own error.
+    """What is wrong of some predictions."""
 
-    The latter is None where no class is rare; of many labels it is how often the likeliest does not hold.
-    `several` is whether more than one class is predicted.
-    """
-
-    error: float
+    error: float  # in percent of all
+    # Mean of each class's own error, None where none is rare; of many labels how often the likeliest does not hold.
     balanced: float | None
-    several: bool
+    several: bool  # whether more than one class is predicted
 
     def drop_to(self, other: Judged) -> float:
         """Return what another model loses, in points: the worse of error and balanced error."""
@@ -110,7 +107,7 @@ class LabelTally:
         self,
         decided: NDArray[np.bool_],
         chances: NDArray[np.float64],
-        weights: NDArray[Any] | None = None,
+        weights: NDArray[Any] | None,
         likeliest: NDArray[np.int64] | None = None,
     ) -> None:
         """Count which labels were decided to hold, (k, n), and which one of many is the likeliest, (k,)."""

@@ -21,7 +21,7 @@ from lrcompress.live.prepare import prepare
 from lrcompress.lowrank import learns_from, parameters
 from lrcompress.measure import wilson_interval
 from lrcompress.modelfile import Site, find_head, open_model
-from lrcompress.studies.predictions import figures, pack
+from lrcompress.studies.summary import figures, pack
 from lrcompress.train.finetune import finetune
 from lrcompress.train.loop import INTERRUPTED
 from lrcompress.train.part import SplitHead

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -51,12 +52,9 @@ class Recipe:
         return (m * n if rank is None else rank * (m + n)) + (n if self.use_bias else 0)
 
     def paper_parameters(self, rank: int | None) -> int | None:
-        """Return the count by the paper's rule, None for a network that is not the paper's.
-
-        It leaves out the first convolution and every bias, and counts Flatten -> Dense as
-        channels x units. MNIST: 17,408 + 266 r (full 19,968, printed 19,962); CIFAR-100:
-        97,280 + 612 r (full 148,480).
-        """
+        """Return the count by the paper's rule, None for a network that is not the paper's."""
+        # It leaves out the first convolution and every bias, and counts Flatten -> Dense as channels x units.
+        # MNIST: 17,408 + 266 r (full 19,968, printed 19,962); CIFAR-100: 97,280 + 612 r (full 148,480).
         if self.paper_base is None:
             return None
         m, n = self.features, self.classes
@@ -73,24 +71,15 @@ class Recipe:
             raise RankError(msg)
 
 
-def mnist(rank: int | None) -> Any:
-    """Return the MNIST network: 1,192,042 parameters at full rank."""
-    return _two_convolutions("mnist_cnn", (28, 28, 1), 32, rank)
-
-
-def digits(rank: int | None) -> Any:
-    """Return a small network of the same shape for 8x8 images: 40,394 parameters at full rank."""
-    return _two_convolutions("digits_cnn", (8, 8, 1), 16, rank)
-
-
-def _two_convolutions(name: str, shape: tuple[int, ...], filters: int, rank: int | None) -> Any:
+def two_convolutions(name: str, shape: tuple[int, ...], filters: int, rank: int | None) -> Any:
+    """Return the MNIST network, or a small one of its shape for other images."""
     body = [
         layers.Conv2D(filters, 3, activation="relu"),
         layers.Conv2D(32, 3, activation="relu"),
         layers.MaxPooling2D(2),
         layers.Dropout(0.25),
     ]
-    return _network(name, shape, body, (256, 10), rank, keras.optimizers.Adam())
+    return _network(name, shape, body, 256, 10, rank, keras.optimizers.Adam())
 
 
 def cifar100(rank: int | None) -> Any:
@@ -106,19 +95,14 @@ def cifar100(rank: int | None) -> Any:
     # "RMSprop, learning rate 1e-4, decay 1e-6" of Keras 2: rate / (1 + decay * steps).
     rate = keras.optimizers.schedules.InverseTimeDecay(1e-4, decay_steps=1, decay_rate=1e-6)
     optimizer = keras.optimizers.RMSprop(rate)
-    return _network("cifar100_cnn", (32, 32, 3), body, (512, 100), rank, optimizer)
+    return _network("cifar100_cnn", (32, 32, 3), body, 512, 100, rank, optimizer)
 
 
 def _network(
-    name: str,
-    shape: tuple[int, ...],
-    body: list[Any],
-    sizes: tuple[int, int],
-    rank: int | None,
-    optimizer: Any,
-) -> Any:
+    name: str, shape: tuple[int, ...], body: list[Any], hidden: int, classes: int,
+    rank: int | None, optimizer: Any,
+) -> Any:  # fmt: skip
     """Return a compiled network: convolutions, a hidden layer, and a softmax of one Dense or two."""
-    hidden, classes = sizes
     low = [] if rank is None else [layers.Dense(rank, use_bias=False, name="predictions_lowrank")]
     head = [
         layers.Flatten(), layers.Dense(hidden, activation="relu"), layers.Dropout(0.5), *low,
@@ -133,7 +117,7 @@ def _network(
 
 RECIPES = {
     "mnist": Recipe(
-        build=mnist,
+        build=partial(two_convolutions, "mnist_cnn", (28, 28, 1), 32),  # 1,192,042 parameters
         features=256,
         classes=10,
         ranks=(None, 8, 6, 4, 2, 1),
@@ -170,7 +154,7 @@ RECIPES = {
         },
     ),
     "digits": Recipe(
-        build=digits,
+        build=partial(two_convolutions, "digits_cnn", (8, 8, 1), 16),  # 40,394 parameters
         features=256,
         classes=10,
         ranks=(None, 8, 6, 4, 2, 1),

@@ -26,10 +26,7 @@ Build = Callable[[int | None], Any]
 
 
 def own_recipe(
-    model: str | Path,
-    data: Dataset,
-    narrow: Narrow,
-    scaling: str | None = None,
+    model: str | Path, data: Dataset, narrow: Narrow, scaling: str | None = None
 ) -> Recipe:
     """Return how a user's own network is built and trained; see `lrcompress.train_from_scratch`."""
     if is_model_file(model):
@@ -52,11 +49,8 @@ def own_recipe(
 
 
 def _from_function(spec: str, narrow: Narrow) -> Build:
-    """Return what builds a compiled network of a rank, by a user's function.
-
-    A function with an argument named rank, or one without a default, is given the rank, None for
-    full rank; the final Dense of what any other returns is made low-rank here.
-    """
+    """Return what builds a compiled network of a rank, None for full, by a user's function."""
+    # The final Dense of what a function returns that takes no rank is made low-rank here.
     function = _imported(spec)
     takes_rank = _takes_rank(function)
 
@@ -81,11 +75,7 @@ def _from_model(model: Any, narrow: Narrow) -> Build:
 
 
 def reinitialized(model: Any) -> Any:
-    """Return a compiled copy of a model whose weights are drawn anew from its own initializers.
-
-    Layers that training would not change keep their weights: frozen ones, and those adapted to
-    data, such as Normalization.
-    """
+    """Return a compiled copy of a model whose weights are drawn anew from its own initializers."""
     compiled = model.get_compile_config() if model.compiled else None
     try:
         twin = keras.models.clone_model(model)
@@ -96,6 +86,7 @@ def reinitialized(model: Any) -> Any:
         )
         raise TrainingError(msg, code="own_network") from error
     for old, new in zip(model._flatten_layers(), twin._flatten_layers(), strict=True):
+        # Those that training would not change keep their weights: frozen, or adapted to data.
         is_leaf = not getattr(old, "layers", None)
         if is_leaf and old.weights and (not old.trainable or hasattr(old, "adapt")):
             new.set_weights(old.get_weights())

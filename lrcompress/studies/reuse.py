@@ -117,10 +117,8 @@ def take_row(
 
 
 def copy_model(source: Path, target: Path) -> None:
-    """Copy a model file whole or not at all; nothing is done where it lies in its place already.
-
-    Nor where a run that was killed before it kept the row has copied it.
-    """
+    """Copy a model file whole or not at all."""
+    # It lies in its place already, or a run that was killed before it kept the row has copied it.
     if target.is_file() and (target.samefile(source) or sha256(target) == sha256(source)):
         return
     with replacing(target, like=source) as temporary:

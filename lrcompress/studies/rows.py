@@ -58,17 +58,8 @@ class RowFile:
         complete: Callable[[dict[str, Any]], None] = lambda document: None,
         schema: Any = list[Row],
     ) -> None:
-        """Describe the document; nothing is read or written yet.
-
-        Args:
-            path: Its file.
-            head: What stands before the rows in a new document; `kind` and `settings` must agree
-                with what is there.
-            fields: The fields that tell one row from another.
-            complete: Orders the rows and adds what follows from them, in place; called before
-                every write.
-            schema: What the rows are.
-        """
+        """Describe the document, whose kind and settings `head` holds; nothing is read or written yet."""
+        # `fields` tell one row from another; `complete` orders the rows and adds what follows from them, in place.
         self.path, self.folder = path, path.parent
         self._head, self._fields = head, fields
         self._complete, self._schema = complete, schema
@@ -145,11 +136,7 @@ class Job:
 
 
 def work_through(rows: RowFile, jobs: Sequence[Job]) -> dict[str, Any]:
-    """Do the jobs whose rows are missing, side by side with other processes that do the same.
-
-    Each job comes after what it needs. What another process works on is left to it and waited for
-    at the end; if it dies, it is done here. The folder is created if missing.
-    """
+    """Do the jobs whose rows are missing, side by side with other processes that do the same."""
     try:
         rows.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -163,7 +150,7 @@ def work_through(rows: RowFile, jobs: Sequence[Job]) -> dict[str, Any]:
             return rows.read()
         # In their order, each as soon as what it needs is there.
         if sum(_attempt(rows, job, wait=False) for job in open_jobs) == 0:
-            # All that can be done now is being done elsewhere.
+            # All that can be done now is being done elsewhere, and is done here if that dies.
             ready = [job for job in open_jobs if rows.keys().issuperset(job.needs)]
             _attempt(rows, ready[0], wait=True)
 

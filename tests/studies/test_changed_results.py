@@ -17,8 +17,8 @@ from lrcompress.errors import LRCompressError
 from lrcompress.records import ARMS
 from lrcompress.records.text import parse
 from lrcompress.reporting.words import arm_names
-from lrcompress.studies import comparison, reuse, scratch
-from lrcompress.studies.predictions import pack
+from lrcompress.studies import arms, reuse, scratch
+from lrcompress.studies.summary import pack
 from lrcompress.train.checkpoint import Checkpoint, State, all_as_saved
 
 GONE = object()
@@ -117,7 +117,7 @@ def test_results_are_read_or_refused(tmp_path: Path, kind: str) -> None:
     }
     name = "compare.json" if compares else "results.json"
     if compares:
-        file, show = comparison.results_file(tmp_path, settings), compare.render
+        file, show = arms.results_file(tmp_path, settings), compare.render
     else:
         file = scratch.results_file(tmp_path, SETTINGS | {"network": "n"})
         show = train_from_scratch.render
