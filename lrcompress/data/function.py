@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.data import in_memory
-from lrcompress.data.names import ARRAYS
-from lrcompress.data.reader import is_there
+from lrcompress.data.reader import ARRAYS, is_there
 from lrcompress.errors import DatasetError, one_line
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
-from lrcompress.data.model_output import Output
+from lrcompress.data.labels import Output
 from lrcompress.errors import DatasetError
 from lrcompress.live.outputs import output_names, outputs_of
 from lrcompress.live.predict import Mask, Run, masked_weights, masks_of, run_over, spread

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count, take
 from lrcompress.data.dataset import Dataset, counted, named
-from lrcompress.data.labels import fit_labels, matches
-from lrcompress.data.model_output import Output
+from lrcompress.data.labels import Output, fit_labels, matches
 from lrcompress.errors import DatasetError
 from lrcompress.live.evaluate import predictions_of
 from lrcompress.live.outputs import input_names, outputs_of

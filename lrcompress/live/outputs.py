@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
-from lrcompress.data.model_output import Output
+from lrcompress.data.labels import Output
 from lrcompress.errors import TrainingError
 from lrcompress.kinds import activations
 

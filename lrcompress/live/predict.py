@@ -17,8 +17,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from lrcompress.data.arrays import Arrays, chunks, count, reaching_back, take
-from lrcompress.data.finite import check_outputs
+from lrcompress.data.arrays import Arrays, check_outputs, chunks, count, reaching_back, take
 from lrcompress.events import progress
 from lrcompress.live import devices
 from lrcompress.live.outputs import output_names

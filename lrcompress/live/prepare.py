@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, count, take
 from lrcompress.data.dataset import Dataset
-from lrcompress.data.model_output import Output
+from lrcompress.data.labels import Output
 from lrcompress.data.scaling import Scaling, image_like, parse
 from lrcompress.errors import DatasetError
 from lrcompress.live.evaluate import evaluate

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from lrcompress.data.finite import check_weights
+from lrcompress.data.arrays import check_weights
 from lrcompress.errors import (
     LRCompressWarning,
     OutputError,

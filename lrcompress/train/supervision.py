@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import count
 from lrcompress.data.dataset import Dataset
-from lrcompress.data.model_output import Output
+from lrcompress.data.labels import Output
 from lrcompress.live.evaluate import predictions_of
 from lrcompress.live.outputs import outputs_of
 from lrcompress.live.predict import spread
