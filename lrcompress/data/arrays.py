@@ -27,6 +27,11 @@ def count(x: Arrays) -> int:
     return len(next(iter(x.values())) if isinstance(x, dict) else x)
 
 
+def only(x: dict[str, NDArray[Any]]) -> Arrays:
+    """Return the array itself where there is one."""
+    return x if len(x) > 1 else next(iter(x.values()))
+
+
 def take(x: Arrays, index: slice | NDArray[Any]) -> Arrays:
     """Return some samples: a slice of them, or those at some positions."""
     if isinstance(x, dict):

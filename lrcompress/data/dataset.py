@@ -58,17 +58,15 @@ class Dataset:
     @property
     def classes(self) -> int:
         """One more than the largest class number seen."""
-        largest = -1
-        for y in (self.y_train, self.y_test):
-            if y is None or isinstance(y, dict) or y.dtype.kind not in "iu":
-                msg = f"Data set {self.name} has no class numbers; expected those of a classifier with one output."
-                raise DatasetError(msg, code="dataset_labels")
-            largest = max(largest, int(y.max()))
-        return largest + 1
+        labels = (self.y_train, self.y_test)
+        if any(y is None or isinstance(y, dict) or y.dtype.kind not in "iu" for y in labels):
+            msg = f"Data set {self.name} has no class numbers; expected those of a classifier with one output."
+            raise DatasetError(msg, code="dataset_labels")
+        return max(int(y.max()) for y in labels) + 1
 
 
 def assemble(
-    name: str, source: str, arrays: Mapping[str, Any], *, seed: int, whole: bool = False
+    name: str, source: str, arrays: Mapping[str, Any], *, seed: int = 0, whole: bool = False
 ) -> Dataset:
     """Check that inputs, labels and weights belong together, and leave a test part out, or take the `whole` for it."""
     given = {key: array for key, array in arrays.items() if array is not None}
@@ -178,13 +176,11 @@ def _check_alike(train: Arrays, other: Arrays, key: str, source: str, part: str)
 def _read(parts: dict[str, Arrays]) -> dict[str, Arrays]:
     """Return labels of all parts as class numbers, where those of all can be."""
     # The parts have the same names, or none: `_check_alike` saw to it.
-    named_alike: dict[str, Any] = dict(parts)
+    alike: dict[str, Any] = dict(parts)
     if not isinstance(parts["train"], dict):
-        return {**read_labels(named_alike)}
-    read = {
-        name: read_labels({part: y[name] for part, y in named_alike.items()})
-        for name in parts["train"]
-    }
+        return {**read_labels(alike)}
+    names = parts["train"]
+    read = {name: read_labels({part: y[name] for part, y in alike.items()}) for name in names}
     return {part: {name: found[part] for name, found in read.items()} for part in parts}
 
 

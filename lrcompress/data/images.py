@@ -72,8 +72,12 @@ def _parts(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     others = []
     for name in _folders(folder):
-        part = _part_called(name)
-        if part is None:
+        plain = re.sub(r"[^a-z]", "", name.lower())
+        words = {plain, PART_WORDS.sub("", plain)}
+        part = next(
+            (p for p, called in PART_NAMES.items() if any(map(called.fullmatch, words))), ""
+        )
+        if not part:
             others.append(name)
         elif part in found:
             msg = f"{folder} holds {found[part].name} and {name}; expected one folder of {part} data: move one away."
@@ -89,14 +93,6 @@ def _parts(folder: Path) -> dict[str, Path]:
             raise DatasetError(msg, code="dataset_parts")
         return {}  # a class may be called train, among planes and ships
     return found
-
-
-def _part_called(name: str) -> str | None:
-    plain = re.sub(r"[^a-z]", "", name.lower())
-    words = {plain, PART_WORDS.sub("", plain)}
-    return next(
-        (part for part, names in PART_NAMES.items() if any(map(names.fullmatch, words))), None
-    )
 
 
 def _folders(folder: Path) -> list[str]:

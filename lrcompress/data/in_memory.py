@@ -1,4 +1,4 @@
-"""Data that live in the program: arrays in any usual arrangement, and what yields batches of them.
+"""Data that live in the program: arrays in any usual arrangement, what yields batches of them, a function.
 
 Batches come from a `tf.data.Dataset`, a `keras.utils.PyDataset` or a PyTorch `DataLoader`; all three are
 known by what they offer, so that none of their packages is loaded here.
@@ -6,12 +6,14 @@ known by what they offer, so that none of their packages is loaded here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lrcompress.data.reader import ARRAYS, ROLES, grouped, wanted_names
-from lrcompress.errors import DatasetError, one_line
+from lrcompress.data.reader import ARRAYS, ROLES, grouped, is_there, wanted_names
+from lrcompress.errors import DatasetError, LRCompressError, one_line
 from lrcompress.records.provenance import IN_MEMORY
 
 # Batches are read whole, up to so many bytes.
@@ -217,3 +219,47 @@ def _is_open(spec: Any) -> bool:
         return all(map(_is_open, spec.values() if isinstance(spec, Mapping) else spec))
     shape = getattr(spec, "shape", None)
     return shape is not None and shape.rank not in (None, 0) and shape[0] is None
+
+
+def imported(
+    spec: str, refuse: Callable[[str], LRCompressError], expected: str
+) -> Callable[..., Any]:
+    """Return the function at ``package.module:function``, or refuse what is none."""
+    module, _, name = spec.partition(":")
+    try:
+        # A command line does not put the current directory on the path as `python script.py` does.
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except Exception as error:  # importing a module runs it
+        msg = f"Cannot import {name!r} from {module!r} ({one_line(error)}); expected {expected}."
+        raise refuse(msg) from error
+    return function
+
+
+class Function:
+    """A function without arguments, importable from the current directory."""
+
+    says = "package.module:function"
+
+    def serves(self, word: Any) -> bool:
+        """Return whether a word holds a colon and is no path."""
+        return isinstance(word, str) and ":" in word and not is_there(Path(word))
+
+    def read(self, word: str, folder: Path | None, seed: int) -> tuple[str, dict[str, Any]]:
+        """Call the function."""
+        where = "package.module:function, importable from the current directory"
+        function = imported(word, DatasetError, where)
+        try:
+            found = function()
+        except Exception as error:  # whatever the user's own code says
+            msg = (
+                f"{word} failed ({type(error).__name__}: {one_line(error)}); expected a function "
+                f"without arguments that returns the arrays {', '.join(ARRAYS)}."
+            )
+            raise DatasetError(msg) from error
+        try:
+            return word, read(found)
+        except DatasetError as error:
+            msg = f"{word} returned {type(found).__name__}: {error}"
+            raise DatasetError(msg, code=error.code) from error

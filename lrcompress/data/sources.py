@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.data import in_memory
-from lrcompress.data.function import Function
 from lrcompress.data.images import Images
 from lrcompress.data.named import NAMED, Named
 from lrcompress.data.npz import Npz, read_npz
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from lrcompress.data.dataset import Dataset
 
 # In the order in which they are asked.
-READERS: list[Reader] = [in_memory.InMemory(), Named(), Npz(), Images(), Function()]
+READERS: list[Reader] = [in_memory.InMemory(), Named(), Npz(), Images(), in_memory.Function()]
 
 
 def expected() -> str:

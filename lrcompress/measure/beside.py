@@ -77,13 +77,10 @@ class Original:
 
     @cached_property
     def _judge(self) -> Judge:
-        if self.by_labels:
-            labels, weights = self.labels_of(slice(None)), self.weights_of()
-        else:
-            blocks = [rows for rows, _ in self.held.values()]
-            labels = np.concatenate([self.labels_of(rows) for rows in blocks])
-            every = [self.weights_of(rows) for rows in blocks]
-            weights = None if self._weights is None else np.concatenate(every)  # type: ignore[arg-type]
+        blocks = [slice(None)] if self.by_labels else [rows for rows, _ in self.held.values()]
+        labels = np.concatenate([self.labels_of(rows) for rows in blocks])
+        every = [self.weights_of(rows) for rows in blocks]
+        weights: Any = None if self._weights is None else np.concatenate(every)  # type: ignore[arg-type]
         return Judge(labels, self._logits, by_labels=self.by_labels, weights=weights)
 
     def _logits(self, rows: slice) -> NDArray[np.float32]:
@@ -105,10 +102,8 @@ class Original:
 
     def judged(self, picked: NDArray[np.int64]) -> Judged:
         """Judge class numbers that were picked for all, or for what is held."""
-        if self.by_labels:
-            return self._judge(picked, np.empty(0, np.float32))
-        values = np.concatenate([np.empty(0, np.float32), *self._at(picked)])
-        return self._judge(picked, values)
+        logits = () if self.by_labels else self._at(picked)
+        return self._judge(picked, np.concatenate([np.empty(0, np.float32), *logits]))
 
     def _at(self, picked: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
         """Yield the original's logits of the classes that were picked."""

@@ -94,11 +94,6 @@ class Evaluation:
         return next((self.figures[key] for key in ERRORS if key in self.figures), None)
 
     @property
-    def perplexity(self) -> float | None:
-        """The exponential of the loss, see `summarize`; None where it is no measure."""
-        return self.figures.get("perplexity")
-
-    @property
     def wrong(self) -> NDArray[np.bool_] | None:
         """Which predictions of a classifier are wrong, (samples,); None of others, and with weights."""
         wrong = self.each if self.measure == "error_rate" else self.missed

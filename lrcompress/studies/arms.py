@@ -1,14 +1,4 @@
-"""The arms of a comparison: ways to end with a small network, each measured on the same test data.
-
-| arm | what it is |
-|---|---|
-| ``full`` | the full-rank network |
-| ``full-finetuned`` | the same, given the extra epochs that ``finetuned`` gets |
-| ``svd`` | its final layer by truncated SVD, nothing trained |
-| ``refined`` | its final layer by the best method on unlabelled training inputs, nothing trained |
-| ``finetuned`` | factorized, then a few epochs |
-| ``scratch`` | the low-rank network from random weights |
-"""
+"""The arms of a comparison, which docs/comparing.md names, each measured on the same test data."""
 
 from __future__ import annotations
 
@@ -27,11 +17,21 @@ from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import find_head, open_model
 from lrcompress.records.tables import Row as RowSchema
 from lrcompress.studies.full_rank import Data, FullRank, head_figures, open_full
-from lrcompress.studies.networks import RECIPES, Recipe
-from lrcompress.studies.own import Narrow, own_recipe
+from lrcompress.studies.networks import RECIPES, Narrow, Recipe, own_recipe
 from lrcompress.studies.request import CompareRequest, file_stem
-from lrcompress.studies.reuse import Epochs, PastRun, copy_model, find_past_runs, take_row
-from lrcompress.studies.rows import Job, Key, Row, RowFile, new_document, work_through
+from lrcompress.studies.rows import (
+    Epochs,
+    Job,
+    Key,
+    PastRun,
+    Row,
+    RowFile,
+    copy_model,
+    find_past_runs,
+    new_document,
+    take_row,
+    work_through,
+)
 from lrcompress.studies.scratch import Trainer, model_name
 from lrcompress.studies.summary import summarize_comparison
 

@@ -100,7 +100,9 @@ class Trainer:
         batch_size = replicas().rounded(self.recipe.batch_size)
         x, y = scaling(fitted.x_train), targets(model, fitted.y_train)
         loop = self._loop(model, state, label, seed)
-        model.steps_per_execution = _steps_at_once()
+        # They are the same steps; Keras does one at a time under PyTorch.
+        several = has_accelerator() and keras.backend.backend() != "torch"
+        model.steps_per_execution = STEPS_AT_ONCE if several else 1
         loop.run(model, lambda epoch: batches(x, y, batch_size))
         seconds = loop.state.fit_seconds
         result = evaluate(model, scaling(fitted.x_test), fitted.y_test, f"{label}, test")
@@ -158,12 +160,6 @@ class Trainer:
         fitted = fit_to_model(self.data, model)
         x_test = parse(self.recipe.scaling, fitted.x_train)(fitted.x_test)
         return figures(evaluate(model, x_test, fitted.y_test, f"test, {path.name}"))
-
-
-def _steps_at_once() -> int:
-    """Return the steps between two reports; they are the same steps."""
-    # Keras does one at a time under PyTorch.
-    return STEPS_AT_ONCE if has_accelerator() and keras.backend.backend() != "torch" else 1
 
 
 def targets(model: Any, y: Arrays) -> NDArray[Any]:

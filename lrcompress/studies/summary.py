@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from lrcompress.errors import DatasetError
 from lrcompress.measure import Evaluation, mean_interval, paired_difference
 from lrcompress.records import ARMS
-
-Row = dict[str, Any]
+from lrcompress.studies.rows import Row
 
 # Arms that begin from the trained full-rank network.
 FROM_FULL = ("full-finetuned", "svd", "refined", "finetuned")
