@@ -25,9 +25,8 @@ from numpy.typing import NDArray
 from lrcompress.data.arrays import Arrays, count, evenly, take
 from lrcompress.data.sources import load
 from lrcompress.live import engine, storing
-from lrcompress.live.activations import find_layer
 from lrcompress.live.evaluate import evaluate
-from lrcompress.live.head import alone, head_of
+from lrcompress.live.layers import alone, find_layer, head_of
 from lrcompress.live.outputs import random_inputs
 from lrcompress.live.prepare import prepare
 from lrcompress.live.timing import Timing, interleaved, speed
@@ -132,7 +131,7 @@ def main() -> None:
     if arguments.dataset:
         found = load(arguments.dataset)
         data = prepare(found, models["original"], scaling=arguments.scaling)
-        x, scaling = data.test()[0], data.scaling.name
+        x, scaling = data.part("test")[0], data.scaling.name
     heads = {name: head_model(model, m) for name, model in models.items()}
     inputs = np.random.default_rng(0).random((2, m), np.float32)
     with tempfile.TemporaryDirectory() as folder:
@@ -140,7 +139,7 @@ def main() -> None:
         alone = variants(heads, "head", inputs, Path(folder))
         table = timed(whole, x, arguments.seconds)
         if data is not None:
-            (_, y), weights = data.test(), data.split.w_test
+            _, y, weights = data.part("test")
             most = arguments.samples or count(y)
             parts = [None if a is None else evenly(a, most) for a in (x, y, weights)]
             for row, errors in zip(table, measured(whole, *parts), strict=True):

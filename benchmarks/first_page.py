@@ -86,7 +86,7 @@ def main() -> None:
         files = {"original": path, "factorized": work / f"{network}-compressed.keras"}
         models = {name: storing.load_model(file) for name, file in files.items()}
         data = prepare(load(network), models["original"])
-        (x, y), weights = data.test(), data.split.w_test
+        x, y, weights = data.part("test")
         found = variants(models, "model", x, work)
         rows = timed(found, x, arguments.seconds)
         errors = measured(found, x, y, weights)

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.sources import load
 from lrcompress.live import engine, storing
-from lrcompress.live.activations import layer_inputs
+from lrcompress.live.layers import layer_inputs
 from lrcompress.lowrank import Factors, InputMoments, Problem, factorize_ranks, method_names
 from lrcompress.lowrank.methods.refined import ITERATIONS
 from lrcompress.lowrank.refinement.descent import Imitation

@@ -22,7 +22,7 @@ from lrcompress.compression import LayerTask, Request, Target
 from lrcompress.compression.head_trial import HeadTrial
 from lrcompress.compression.trial import Calibration
 from lrcompress.data.arrays import evenly
-from lrcompress.live.activations import layer_inputs
+from lrcompress.live.layers import layer_inputs
 from lrcompress.lowrank import largest_useful_rank, rank_grid
 from lrcompress.modelfile import find_head, open_model
 from lrcompress.verbs.context import DataSource, open_live

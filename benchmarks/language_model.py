@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import lrcompress
 from lrcompress.live import engine, storing
-from lrcompress.live.activations import layer_inputs
+from lrcompress.live.layers import layer_inputs
 from lrcompress.lowrank import Factors, Problem, factorize_ranks
 
 # Before this folder, where this file has the example's own name.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.live import storing
-from lrcompress.live.head import alone, head_of
+from lrcompress.live.layers import alone, head_of
 from lrcompress.live.timing import interleaved
 
 HEAD = "next_word"
@@ -49,7 +49,7 @@ def in_turns(before: Callable[[], Any], after: Callable[[], Any]) -> dict[str, f
         "seconds_before": found["before"].median,
         "seconds_after": found["after"].median,
         "ratio_quartiles": np.percentile(ratios, [25, 50, 75]).tolist(),
-        "repeats": found["before"].runs,
+        "repeats": len(found["before"].seconds),
     }
 
 

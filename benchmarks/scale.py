@@ -35,8 +35,8 @@ from keras import layers
 name, path = sys.argv[1:]
 keras.utils.set_random_seed(0)
 if name == "mnist":
-    from lrcompress.studies.networks import mnist
-    model = mnist(None)
+    from lrcompress.studies.networks import RECIPES
+    model = RECIPES["mnist"].build(None)
 elif name == "vgg16":
     model = keras.applications.VGG16(weights=None)
 else:

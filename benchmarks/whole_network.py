@@ -183,9 +183,9 @@ def measure(goal: str, seed: int, *, without_data: bool = False) -> dict[str, An
     """Compress one network and score it."""
     from lrcompress.compression.network import NetworkRequest, compress
     from lrcompress.live import storing
+    from lrcompress.live.evaluate import NetworkTrial
     from lrcompress.live.network import Networks
     from lrcompress.live.predict import predict_all
-    from lrcompress.live.trial import NetworkTrial
     from lrcompress.lowrank import one_blas_thread
     from lrcompress.modelfile import open_model, write_changed
 

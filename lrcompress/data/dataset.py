@@ -1,4 +1,4 @@
-"""From named arrays (see `names`) to the parts of a data set, checked against each other.
+"""From named arrays (see `reader`) to the parts of a data set, checked against each other.
 
 ``x_train`` alone is a data set without labels; without ``x_test`` a part of the training data is left
 out as the test part.
@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.arrays import Arrays, count, take
-from lrcompress.data.finite import check_array
+from lrcompress.data.arrays import Arrays, check_array, count, take
 from lrcompress.data.labels import check_numeric, read_labels
-from lrcompress.data.names import ARRAYS
+from lrcompress.data.reader import ARRAYS
 from lrcompress.errors import DatasetError
 
 _LEFT_FROM = ("x_train", "y_train", "sample_weight_train")
@@ -27,15 +26,10 @@ _ONE_IN, _MOST = 5, 10_000
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test arrays: not scaled, and as they were found or as they fit a model.
+    """Training and test arrays: not scaled, and as they were found or as they fit a model."""
 
-    Inputs are of any real dtype, (samples, ...). Labels are class numbers, int64, where they can be
-    that, else as they were found; what they mean is decided with a model, see `live.fit`. Both are
-    dictionaries by name where the data have several; labels are None where there are none. Weights
-    are those of the samples and of the classes. The validation part is data to choose on, new to the
-    model.
-    """
-
+    # Labels are class numbers, int64, where they can be that, else as they were found; what they mean is decided
+    # with a model, see `live.fit`. The validation part is data to choose on, new to the model.
     name: str  # what the user asked for: enough to find the data again
     source: str  # the file or folder that the arrays were read from
     x_train: Arrays
@@ -64,22 +58,17 @@ class Dataset:
     @property
     def classes(self) -> int:
         """One more than the largest class number seen."""
-        largest = -1
-        for y in (self.y_train, self.y_test):
-            if y is None or isinstance(y, dict) or y.dtype.kind not in "iu":
-                msg = f"Data set {self.name} has no class numbers; expected those of a classifier with one output."
-                raise DatasetError(msg, code="dataset_labels")
-            largest = max(largest, int(y.max()))
-        return largest + 1
+        labels = (self.y_train, self.y_test)
+        if any(y is None or isinstance(y, dict) or y.dtype.kind not in "iu" for y in labels):
+            msg = f"Data set {self.name} has no class numbers; expected those of a classifier with one output."
+            raise DatasetError(msg, code="dataset_labels")
+        return max(int(y.max()) for y in labels) + 1
 
 
 def assemble(
     name: str, source: str, arrays: Mapping[str, Any], *, seed: int = 0, whole: bool = False
 ) -> Dataset:
-    """Check that inputs, labels and weights belong together, and leave a test part out where none is.
-
-    With `whole` that part is all of the training part, for data that are measured alone.
-    """
+    """Check that inputs, labels and weights belong together, and leave a test part out, or take the `whole` for it."""
     given = {key: array for key, array in arrays.items() if array is not None}
     parts = [part for part in ("train", "test", "val") if f"x_{part}" in given]
     _check_labelled_alike(given, parts, source)
@@ -93,11 +82,10 @@ def assemble(
     for key, part in itertools.product(("x", "y"), parts[1:]):
         if f"{key}_{part}" in given:
             _check_alike(given[f"{key}_train"], given[f"{key}_{part}"], key, source, part)
-    found = given | {
-        f"sample_weight_{part}": _weights(given[key], part, count(given[f"x_{part}"]), source)
-        for part in parts
-        if (key := f"sample_weight_{part}") in given
-    }
+    found = dict(given)
+    for part in parts:
+        if (key := f"sample_weight_{part}") in given:
+            found[key] = _weights(given[key], f"{key} of {source}", count(given[f"x_{part}"]))
     labels = {part: given[f"y_{part}"] for part in parts if f"y_{part}" in given}
     found |= {f"y_{part}": y for part, y in (_read(labels) if labels else {}).items()}
     if "test" not in parts:
@@ -121,9 +109,7 @@ def _check_labelled_alike(given: Mapping[str, Any], parts: list[str], source: st
     have = {key for key in given if key.startswith("y_")}
     if have and have != wanted:
         held = ", ".join(key for key in given if key[:2] in ("x_", "y_"))
-        missing = sorted(wanted - have) or [
-            key.replace("y", "x", 1) for key in sorted(have - wanted)
-        ]
+        missing = sorted(wanted - have) or [f"x{key[1:]}" for key in sorted(have - wanted)]
         msg = (
             f"{source} holds {held} without {', '.join(missing)}; expected labels (y_...) for all inputs (x_...), "
             "or for none."
@@ -190,18 +176,15 @@ def _check_alike(train: Arrays, other: Arrays, key: str, source: str, part: str)
 def _read(parts: dict[str, Arrays]) -> dict[str, Arrays]:
     """Return labels of all parts as class numbers, where those of all can be."""
     # The parts have the same names, or none: `_check_alike` saw to it.
-    several = {part: y for part, y in parts.items() if isinstance(y, dict)}
-    if not several:
-        return {**read_labels({part: y for part, y in parts.items() if not isinstance(y, dict)})}
-    read = {
-        name: read_labels({part: y[name] for part, y in several.items()})
-        for name in several["train"]
-    }
+    alike: dict[str, Any] = dict(parts)
+    if not isinstance(parts["train"], dict):
+        return {**read_labels(alike)}
+    names = parts["train"]
+    read = {name: read_labels({part: y[name] for part, y in alike.items()}) for name in names}
     return {part: {name: found[part] for name, found in read.items()} for part in parts}
 
 
-def _weights(weights: NDArray[Any], part: str, samples: int, source: str) -> NDArray[np.float32]:
-    what = f"sample_weight_{part} of {source}"
+def _weights(weights: NDArray[Any], what: str, samples: int) -> NDArray[np.float32]:
     if weights.ndim == 0 or len(weights) != samples:
         msg = (
             f"{what} has shape {weights.shape} for {samples} samples; expected one weight a sample."
@@ -231,14 +214,14 @@ def leave_out(found: Mapping[str, Any], source: str, seed: int, *, whole: bool) 
     """Return a training and a test part of training data, by name: a seeded fifth, or all of them twice."""
     train = {key: found[key] for key in _LEFT_FROM if found.get(key) is not None}
     n = count(found["x_train"])
+    if whole:
+        return {key.replace("_train", "_test"): array for key, array in train.items()}
     order = counted(n, found.get("sample_weight_train"))
     order = np.random.default_rng(seed).permutation(order)
     size = min(len(order) // _ONE_IN, _MOST) if len(order) >= _ONE_IN else 1
     # Sorted, so that reading stays sequential.
     test = np.sort(order[:size])
     rest = np.delete(np.arange(n), test)
-    if whole:
-        return {key.replace("_train", "_test"): array for key, array in train.items()}
     if len(rest) == 0:
         msg = (
             f"{source} has {n} samples; expected at least three: one of them is left for the test."

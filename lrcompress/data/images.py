@@ -43,14 +43,9 @@ class Images:
 
 
 def read_image_folder(folder: Path, seed: int) -> dict[str, NDArray[Any]]:
-    """Read class folders of images, in folders for training and test data or split by a seed.
-
-    ``train/CLASS/*.png`` with ``test/`` or ``validation/`` beside it, by any of their usual names;
-    without ``test/`` the validation part is the test data, with it it is ``x_val``. Classes are
-    numbered in the sorted order of their folders' names, as Keras does. All images must have the
-    size of the first; where all are grey they give (samples, height, width, 1), else (..., 3);
-    uint8.
-    """
+    """Read class folders of images of one size, in folders for training and test data or split by a seed; uint8."""
+    # Classes are numbered in the sorted order of their folders' names, as Keras does. Without a test part the
+    # validation part is the test data.
     parts = _parts(folder)
     if "train" not in parts or len(parts) == 1:
         alone = parts.get("train", folder)
@@ -77,8 +72,12 @@ def _parts(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     others = []
     for name in _folders(folder):
-        part = _part_called(name)
-        if part is None:
+        plain = re.sub(r"[^a-z]", "", name.lower())
+        words = {plain, PART_WORDS.sub("", plain)}
+        part = next(
+            (p for p, called in PART_NAMES.items() if any(map(called.fullmatch, words))), ""
+        )
+        if not part:
             others.append(name)
         elif part in found:
             msg = f"{folder} holds {found[part].name} and {name}; expected one folder of {part} data: move one away."
@@ -94,14 +93,6 @@ def _parts(folder: Path) -> dict[str, Path]:
             raise DatasetError(msg, code="dataset_parts")
         return {}  # a class may be called train, among planes and ships
     return found
-
-
-def _part_called(name: str) -> str | None:
-    plain = re.sub(r"[^a-z]", "", name.lower())
-    words = {plain, PART_WORDS.sub("", plain)}
-    return next(
-        (part for part, names in PART_NAMES.items() if any(map(names.fullmatch, words))), None
-    )
 
 
 def _folders(folder: Path) -> list[str]:
@@ -146,8 +137,7 @@ def _read_classes(folder: Path, classes: list[str]) -> tuple[NDArray[np.uint8], 
             msg = f"Cannot read image {path}; expected the content of {', '.join(FORMATS)}: remove it or replace it."
             raise DatasetError(msg) from error
         except Exception as error:  # decoders of damaged images raise anything
-            reason = one_line(error)
-            msg = f"Cannot read image {path} ({reason}); remove it or replace it."
+            msg = f"Cannot read image {path} ({one_line(error)}); remove it or replace it."
             raise DatasetError(msg) from error
         if pictures and picture.shape[:2] != pictures[0].shape[:2]:
             msg = (

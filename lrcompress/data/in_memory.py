@@ -1,4 +1,4 @@
-"""Data that live in the program: arrays in any usual arrangement, and what yields batches of them.
+"""Data that live in the program: arrays in any usual arrangement, what yields batches of them, a function.
 
 Batches come from a `tf.data.Dataset`, a `keras.utils.PyDataset` or a PyTorch `DataLoader`; all three are
 known by what they offer, so that none of their packages is loaded here.
@@ -6,12 +6,14 @@ known by what they offer, so that none of their packages is loaded here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lrcompress.data.names import ARRAYS, ROLES, grouped, wanted_names
-from lrcompress.errors import DatasetError, one_line
+from lrcompress.data.reader import ARRAYS, ROLES, grouped, is_there, wanted_names
+from lrcompress.errors import DatasetError, LRCompressError, one_line
 from lrcompress.records.provenance import IN_MEMORY
 
 # Batches are read whole, up to so many bytes.
@@ -38,21 +40,17 @@ class InMemory:
 
 
 def read(data: Any) -> dict[str, Any]:
-    """Return arrays by name, see `names`, of whatever holds them.
-
-    These are inputs; (inputs, labels) or (inputs, labels, weights); four arrays or two such tuples,
-    training and test; something that yields batches of these; or a dictionary of arrays by name, or
-    of all this under ``train``, ``test`` and ``val``. At most `MOST_BYTES` are read.
-    """
+    """Return arrays by name, see `reader`, of whatever holds them: arrays, tuples, batches, dictionaries of these."""
     if data is None:
         msg = f"Received NoneType; expected {EXPECTED}."
         raise DatasetError(msg)
     if isinstance(data, Mapping):
         return _by_name(data)
-    if isinstance(data, (tuple, list)) and len(data) == len(ARRAYS):
-        return _by_name(dict(zip(ARRAYS, data, strict=True)))
-    if isinstance(data, (tuple, list)) and len(data) == 2 and all(map(_is_part, data)):
-        return _by_name(dict(zip(("train", "test"), data, strict=True)))
+    if isinstance(data, (tuple, list)):
+        if len(data) == len(ARRAYS):
+            return _by_name(dict(zip(ARRAYS, data, strict=True)))
+        if len(data) == 2 and all(map(_is_part, data)):
+            return _by_name(dict(zip(("train", "test"), data, strict=True)))
     return _part(data, "train")
 
 
@@ -201,17 +199,14 @@ def _elements(stream: Any) -> Iterator[Any]:
 
 
 def _is_batched(stream: Any, columns: dict[tuple[int, str | None], list[Any]]) -> bool:
-    """Return whether a stream yields batches rather than single samples.
-
-    A batch says so where TensorFlow leaves its size open. Of a size that is fixed it must be that of
-    all arrays in it, and leave inputs an axis beside it.
-    """
+    """Return whether a stream yields batches rather than single samples."""
+    # A batch says so where TensorFlow leaves its size open. Of a size that is fixed it must be that of
+    # all arrays in it, and leave inputs an axis beside it.
     if not _is_tensorflow(stream):
         return not (hasattr(stream, "batch_sampler") and stream.batch_sampler is None)
     firsts = {array.shape[:1] for arrays in columns.values() for array in arrays[:1]}
-    if any(len({array.shape[:1] for array in arrays}) > 1 for arrays in columns.values()):
-        return True
-    if _is_open(stream.element_spec):
+    varies = any(len({array.shape[:1] for array in arrays}) > 1 for arrays in columns.values())
+    if varies or _is_open(stream.element_spec):
         return True
     inputs = [arrays[0] for (role, _), arrays in columns.items() if role == 0]
     alone = all(role == 0 for role, _ in columns) and len(inputs) == 1
@@ -220,9 +215,51 @@ def _is_batched(stream: Any, columns: dict[tuple[int, str | None], list[Any]]) -
 
 def _is_open(spec: Any) -> bool:
     """Return whether the first axis of all that a `tf.data.Dataset` yields has no fixed size."""
-    if isinstance(spec, Mapping):
-        return all(map(_is_open, spec.values()))
-    if isinstance(spec, (tuple, list)):
-        return all(map(_is_open, spec))
+    if isinstance(spec, (Mapping, tuple, list)):
+        return all(map(_is_open, spec.values() if isinstance(spec, Mapping) else spec))
     shape = getattr(spec, "shape", None)
     return shape is not None and shape.rank not in (None, 0) and shape[0] is None
+
+
+def imported(
+    spec: str, refuse: Callable[[str], LRCompressError], expected: str
+) -> Callable[..., Any]:
+    """Return the function at ``package.module:function``, or refuse what is none."""
+    module, _, name = spec.partition(":")
+    try:
+        # A command line does not put the current directory on the path as `python script.py` does.
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except Exception as error:  # importing a module runs it
+        msg = f"Cannot import {name!r} from {module!r} ({one_line(error)}); expected {expected}."
+        raise refuse(msg) from error
+    return function
+
+
+class Function:
+    """A function without arguments, importable from the current directory."""
+
+    says = "package.module:function"
+
+    def serves(self, word: Any) -> bool:
+        """Return whether a word holds a colon and is no path."""
+        return isinstance(word, str) and ":" in word and not is_there(Path(word))
+
+    def read(self, word: str, folder: Path | None, seed: int) -> tuple[str, dict[str, Any]]:
+        """Call the function."""
+        where = "package.module:function, importable from the current directory"
+        function = imported(word, DatasetError, where)
+        try:
+            found = function()
+        except Exception as error:  # whatever the user's own code says
+            msg = (
+                f"{word} failed ({type(error).__name__}: {one_line(error)}); expected a function "
+                f"without arguments that returns the arrays {', '.join(ARRAYS)}."
+            )
+            raise DatasetError(msg) from error
+        try:
+            return word, read(found)
+        except DatasetError as error:
+            msg = f"{word} returned {type(found).__name__}: {error}"
+            raise DatasetError(msg, code=error.code) from error

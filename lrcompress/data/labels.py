@@ -2,31 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.model_output import Output
 from lrcompress.errors import DatasetError
-from lrcompress.kinds.activations import ONE_SIDED
+from lrcompress.kinds.activations import ONE_SIDED, PROBABILITIES
 
 Parts = dict[str, NDArray[Any]]
+# Losses that compare numbers; all others compare classes or labels.
+REGRESSION_LOSSES = {
+    "huber", "log_cosh", "logcosh", "mae", "mape", "mean_absolute_error",
+    "mean_absolute_percentage_error", "mean_squared_error", "mean_squared_logarithmic_error",
+    "mse", "msle", "poisson",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a model: all that labels must fit, and that says what its numbers mean."""
+
+    name: str
+    layer: str  # that makes it
+    shape: tuple[int | None, ...]  # without the samples; None where the model leaves a length open
+    activation: (
+        str  # that ends it; by its values softmax, sigmoid or linear where the graph does not tell
+    )
+    loss: str = ""  # that the model was compiled with
+    loss_weight: float = 1.0
+    dtype: str = "float32"
+
+    @property
+    def regression(self) -> bool:
+        """Whether the model was compiled with a loss that compares numbers."""
+        return self.loss in REGRESSION_LOSSES
+
+    @property
+    def is_logits(self) -> bool:
+        """Whether the outputs are anything but probabilities."""
+        return self.activation not in PROBABILITIES
+
+    @property
+    def is_sigmoid(self) -> bool:
+        """Whether each unit is a probability for itself."""
+        return PROBABILITIES.get(self.activation) == "sigmoid"
 
 
 def read_labels(parts: Parts) -> Parts:
-    """Return the labels of all parts as class numbers where all can be; else as they are.
-
-    What is left as it is may still be 0 and 1 for labels, or numbers: `fit_labels` decides.
-    """
+    """Return the labels of all parts as class numbers where all can be; else as they are, for `fit_labels`."""
     hot = {key: one_hot(y) for key, y in parts.items()}
     widths = {y.shape[1:] for key, y in parts.items() if hot[key]}
     # Rows that are one-hot in one part alone, as few may happen to be, are no class numbers.
     mixed = any(y.shape[1:] in widths for key, y in parts.items() if not hot[key])
+    read = whole_numbers if mixed else class_numbers
     try:
-        return {
-            key: class_numbers(y) if not mixed else whole_numbers(y) for key, y in parts.items()
-        }
+        return {key: read(y) for key, y in parts.items()}
     except DatasetError:
         return {key: np.asarray(y, np.float32) for key, y in parts.items()}
 

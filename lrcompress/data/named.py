@@ -9,8 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lrcompress.data.names import ARRAYS, wanted_names
-from lrcompress.data.reader import is_there
+from lrcompress.data.reader import ARRAYS, is_there, wanted_names
 from lrcompress.errors import DatasetError, did_you_mean
 from lrcompress.events import before_keras, progress
 from lrcompress.records.provenance import NAMED as NAMED

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.data.names import ARRAYS, grouped, wanted_names
-from lrcompress.data.reader import is_there
+from lrcompress.data.reader import ARRAYS, grouped, is_there, wanted_names
 from lrcompress.errors import DatasetError, one_line
 from lrcompress.files import regular
 
@@ -36,14 +35,9 @@ class Npz:
 
 
 def read_npz(
-    path: Path,
-    wanted: Sequence[str],
-    choose: Callable[[list[str]], list[str] | None],
+    path: Path, wanted: Sequence[str], choose: Callable[[list[str]], list[str] | None]
 ) -> dict[str, Any]:
-    """Return the arrays of an existing file that `choose` takes of its names; nothing is unpickled.
-
-    `wanted` is what the least is that it should hold, for messages.
-    """
+    """Return the arrays of an existing file that `choose` takes of its names, for messages `wanted` at least."""
     try:
         members, arrays = _read(path, choose)
     except Exception as error:  # zipfile, its decompressors and NumPy raise a dozen kinds

@@ -27,16 +27,13 @@ TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Scaling:
-    """``x / divisor - offset``, with one number or one number a channel.
-
-    Of several inputs each has a scaling of its own, by name; the channels may be reversed before.
-    """
+    """``x / divisor - offset``, with one number or one number a channel."""
 
     name: str
     divisor: NDArray[np.float32]
     offset: NDArray[np.float32]
-    each: dict[str, Scaling] = field(default_factory=dict)
-    blue_first: bool = False
+    each: dict[str, Scaling] = field(default_factory=dict)  # by name, of several inputs
+    blue_first: bool = False  # the channels are reversed before
 
     @overload
     def __call__(self, x: NDArray[Any]) -> NDArray[np.float32]: ...
@@ -69,11 +66,7 @@ def _per_image(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def parse(name: str, x_train: Arrays) -> Scaling:
-    """Return the scaling that a word stands for, given raw training inputs for what is standardized.
-
-    Those of ``x-128``, ``caffe`` and ``torch`` that lie between 0 and 1 are multiplied by 255 first.
-    Of several inputs only images are scaled.
-    """
+    """Return the scaling that a word stands for, given raw training inputs for what is standardized."""
     if isinstance(x_train, dict):
         return _parse_each(name, x_train)
     check_scaling(name)
@@ -99,6 +92,7 @@ def _numbers(name: str, x_train: NDArray[Any]) -> tuple[Any, Any]:
         # A channel that never changes has no deviation to divide by.
         std = np.maximum(np.std(x_train, axis=axes, dtype=np.float64), 1e-7)
         return std, mean / std
+    # Shares between 0 and 1 are multiplied by 255 first.
     unit = 255 if is_unit(x_train) else 1
     if name == "caffe":
         return 1 / unit, CAFFE_MEAN

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.data import in_memory
-from lrcompress.data.function import Function
 from lrcompress.data.images import Images
 from lrcompress.data.named import NAMED, Named
-from lrcompress.data.names import VALIDATION, validation_names
 from lrcompress.data.npz import Npz, read_npz
-from lrcompress.data.reader import Reader, is_there
+from lrcompress.data.reader import VALIDATION, Reader, is_there, validation_names
 from lrcompress.errors import DatasetError, UnknownDatasetError, did_you_mean
 from lrcompress.records.provenance import name_of
 
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from lrcompress.data.dataset import Dataset
 
 # In the order in which they are asked.
-READERS: list[Reader] = [in_memory.InMemory(), Named(), Npz(), Images(), Function()]
+READERS: list[Reader] = [in_memory.InMemory(), Named(), Npz(), Images(), in_memory.Function()]
 
 
 def expected() -> str:
@@ -40,12 +38,7 @@ def load(
     seed: int = 0,
     whole: bool = False,
 ) -> Dataset:
-    """Load a data set.
-
-    Raises:
-        UnknownDatasetError: If no reader serves `spec`.
-        DatasetError: If the data cannot be read or are malformed.
-    """
+    """Load the data set that a user gives, with `validation` in the place of its own validation part."""
     from lrcompress.data.dataset import assemble
 
     name = name_of(spec)

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from lrcompress.compression import MaxRise, Target
 from lrcompress.compression.head_trial import HeadTrial
 from lrcompress.compression.trial import Calibration, Counted, Trial
-from lrcompress.data.arrays import Arrays, count, evenly, take
+from lrcompress.data.arrays import count, evenly, take
 from lrcompress.errors import RankError
-from lrcompress.live.activations import inputs_of, layer_inputs, samples_for
+from lrcompress.live.evaluate import NetworkTrial
+from lrcompress.live.layers import inputs_of, layer_inputs, samples_for
+from lrcompress.live.masks import left_out
 from lrcompress.live.network import Networks
 from lrcompress.live.outputs import outputs_of, reached_by
-from lrcompress.live.predict import left_out, outputs_each
+from lrcompress.live.predict import outputs_each
 from lrcompress.live.prepare import Prepared, countable
-from lrcompress.live.trial import NetworkTrial
 from lrcompress.lowrank import learns_from, most_inputs
 from lrcompress.measure import MANY_CLASSES, is_language, kind_of, tells_perplexity
 from lrcompress.modelfile import ModelFile, read_bias, read_kernel
@@ -34,48 +35,32 @@ SAMPLES = 5_000
 
 @dataclass(frozen=True)
 class LiveModel:
-    """A model that Keras has loaded, and data that fit it.
-
-    Attributes:
-        keras_model: The original.
-        data: Training, validation and test parts, unscaled, with their scaling.
-        opened: Its file.
-        samples: Calibration inputs; None for as many as pay off.
-        kernels: That were read, by the paths of their layers.
-    """
+    """A model that Keras has loaded, and data that fit it."""
 
     keras_model: Any
     data: Prepared
     opened: ModelFile
-    samples: int | None = None
+    samples: int | None = None  # calibration inputs; None for as many as pay off
+    # That were read, by the paths of their layers.
     kernels: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
     def calibration(
         self, targets: Sequence[Target], methods: Sequence[str]
     ) -> tuple[Calibration, int]:
-        """Run the network once over the training part and once over the validation part.
-
-        Returns:
-            The inputs of the layers with a trial of them, and from how many samples.
-        """
+        """Return the inputs of the layers with a trial of them on the validation part, and from how many samples."""
         split, scaling = self.data.split, self.data.scaling
         paths = [target.layer.input_path for target in targets]
         some = evenly(split.x_train, self.samples or self._samples(targets, methods))
-        held_out = scaling(split.x_val)
-        labels = countable(self.keras_model, held_out, split.y_val, split.w_val)
-        trial = self._trial(
-            targets, held_out, split.y_val, split.w_val, labels, "original", by_labels=self.data.by_labels
-        )  # fmt: skip
+        trial, labels = self._trial(targets, "val", "original", by_labels=self.data.by_labels)
         known = inputs_of(self.keras_model, paths, scaling(some), pack=True)
         judged = "on held-out data, by the original's own probabilities"
         if not self.data.labelled:
             judged = "of agreement with the original on held-out data"
         elif self.data.by_labels:
             judged = "on the validation data"
-        decide = labels is not None and self.data.by_labels
         calibration = Calibration(
             {target.layer.path: known[target.layer.input_path] for target in targets}, trial, judged,
-            counted=int((labels >= 0).sum()) if labels is not None and decide else 0,
+            counted=0 if labels is None or not self.data.by_labels else int((labels >= 0).sum()),
             kernels=self.kernels,
         )  # fmt: skip
         return calibration, len(known[paths[0]])
@@ -97,9 +82,7 @@ class LiveModel:
 
     def test_trial(self, target: Target) -> Trial:
         """Return a trial of one layer on the test part."""
-        (x, y), weights = self.data.test(), self.data.split.w_test
-        labels = countable(self.keras_model, x, y, weights)
-        return self._trial([target], x, y, weights, labels, "test", by_labels=True)
+        return self._trial([target], "test", "test", by_labels=True)[0]
 
     def described(self, samples: int) -> dict[str, Any]:
         """Return the data set for the record, with the calibration samples and the share of padding."""
@@ -115,10 +98,7 @@ class LiveModel:
         return "perplexity" if self._tells(is_language, labels) else "points"
 
     def check_drop(self, targets: Sequence[Target] | None, name: str, rule: str) -> None:
-        """Refuse a largest drop where it cannot be counted, for the data set of that name.
-
-        Of None instead of some layers all outputs are looked at.
-        """
+        """Refuse a largest drop where it cannot be counted at the outputs of some layers, or at any."""
         labels = self._labels(targets)
         if rule == MaxRise.name and not self._tells(tells_perplexity, labels):
             msg = (
@@ -159,18 +139,11 @@ class LiveModel:
         return not others and kind_of(found) == "classes" and measure(units, found.ndim)
 
     def _trial(
-        self,
-        targets: Sequence[Target],
-        x: Arrays,
-        y: Arrays,
-        weights: NDArray[Any] | None,
-        labels: NDArray[np.int64] | None,
-        task: str,
-        *,
-        by_labels: bool,
-    ) -> Trial:
-        """Return the head alone where it tells the predictions, else the network."""
-        layer = targets[0].layer
+        self, targets: Sequence[Target], part: str, task: str, *, by_labels: bool
+    ) -> tuple[Trial, NDArray[np.int64] | None]:
+        """Return the head alone where it tells the predictions, else the network, on a part of the data; and labels."""
+        x, y, weights = self.data.part(part)
+        labels, layer = countable(self.keras_model, x, y, weights), targets[0].layer
         if len(targets) == 1 and targets[0].tells_predictions and labels is not None:
             inputs = layer_inputs(self.keras_model, layer.input_path, x)
             if inputs.shape[:-1] == labels.shape:
@@ -181,12 +154,12 @@ class LiveModel:
                 return HeadTrial(
                     kernel, bias, inputs, labels,
                     ending=ending, by_labels=by_labels, decided=not self.data.labelled,
-                )  # fmt: skip
+                ), labels  # fmt: skip
         return NetworkTrial(
             self.keras_model, x, y, task,
             outputs=self._outputs(targets), sample_weight=weights, by_labels=by_labels,
             decided=not self.data.labelled,
-        )  # fmt: skip
+        ), labels  # fmt: skip
 
     def _outputs(self, targets: Sequence[Target]) -> list[str]:
         """Return the names of the outputs that some layers lead to."""

@@ -17,7 +17,6 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,17 +37,11 @@ _JAX = (
 
 @dataclass(frozen=True)
 class Replicas:
-    """Devices that keep the same weights and compute a share of each batch.
+    """Devices that keep the same weights and compute a share of each batch."""
 
-    Attributes:
-        devices: Their names, those of other processes included.
-        index: Of this process; the first, 0, writes and prints.
-        processes: How many take part, one a host as a rule.
-    """
-
-    devices: tuple[str, ...] = ("",)
-    index: int = 0
-    processes: int = 1
+    devices: tuple[str, ...] = ("",)  # their names, those of other processes included
+    index: int = 0  # of this process; the first writes and prints
+    processes: int = 1  # one a host as a rule
 
     def __str__(self) -> str:
         """Return how batches are shared."""
@@ -60,11 +53,6 @@ class Replicas:
         """Whether this process writes files."""
         return self.index == 0
 
-    @property
-    def share(self) -> tuple[int, int]:
-        """Which part of each batch this process feeds, and of how many."""
-        return self.index, self.processes
-
     def rounded(self, batch_size: int) -> int:
         """Return the next multiple of the devices."""
         return batch_size + -batch_size % len(self.devices)
@@ -75,11 +63,7 @@ class Replicas:
 
     @contextlib.contextmanager
     def folder(self, folder: Path) -> Iterator[Path]:
-        """Yield where this process may write what belongs in a folder.
-
-        The first process writes there. Each other one reads what was there and writes in a copy of
-        its own, which is gone afterwards, so that all take the same way.
-        """
+        """Yield where this process may write what belongs in a folder: all but the first in a copy of their own."""
         if self.writes:
             yield folder
             return
@@ -122,19 +106,11 @@ def has_accelerator() -> bool:
 
 @contextlib.contextmanager
 def over(choice: str) -> Iterator[Replicas]:
-    """Load, build and train models in this context to have each batch shared by the devices.
-
-    Args:
-        choice: ``auto`` shares where this host has several accelerators, or the environment names
-            several processes; ``data`` also among CPU devices; ``none`` never does.
-    """
+    """Load, build and train models in this context to have each batch shared by the devices."""
     global _current
     found = replicas_for(choice)
-    scope: AbstractContextManager[Any] = contextlib.nullcontext()
-    if len(found.devices) > 1:
-        scope = _jax(found) if keras.backend.backend() == "jax" else _tensorflow(found)
     before = _current
-    with scope:
+    with _scope(found) if len(found.devices) > 1 else contextlib.nullcontext():
         _current = found
         try:
             yield found
@@ -191,25 +167,22 @@ def _sharing(choice: str) -> list[str]:
             )
             raise TrainingError(msg, code="engine_cannot_distribute")
         return []
+    # "data" also among CPU devices, "auto" where there are several accelerators or processes.
     wanted = choice == "data" or (
         choice == "auto" and (has_accelerator() or environment.read_processes()[1] > 1)
     )
     return available() if wanted else []
 
 
-def _jax(found: Replicas) -> AbstractContextManager[Any]:
-    # Each process is fed its own share of a batch, see `train.feed` and `predict`.
-    extra = {"auto_shard_dataset": False} if found.processes > 1 else {}
-    scope: AbstractContextManager[Any] = keras.distribution.DataParallel(**extra).scope()
-    return scope
-
-
-def _tensorflow(found: Replicas) -> AbstractContextManager[Any]:
+def _scope(found: Replicas) -> Any:
+    """Return the context in which the engine shares batches."""
+    if keras.backend.backend() == "jax":
+        # Each process is fed its own share of a batch, see `train.feed` and `predict`.
+        extra = {"auto_shard_dataset": False} if found.processes > 1 else {}
+        return keras.distribution.DataParallel(**extra).scope()
     import tensorflow as tf
 
-    names = [name.upper() for name in found.devices]
-    scope: AbstractContextManager[Any] = tf.distribute.MirroredStrategy(names).scope()
-    return scope
+    return tf.distribute.MirroredStrategy([name.upper() for name in found.devices]).scope()
 
 
 def predict(model: Any, x: Arrays, batch_size: int) -> Any:

@@ -10,30 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.arrays import Arrays, count, take
+from lrcompress.data.arrays import Arrays, count, only, take
 from lrcompress.data.dataset import Dataset, counted, named
-from lrcompress.data.labels import fit_labels, matches
-from lrcompress.data.model_output import Output
+from lrcompress.data.labels import Output, fit_labels, matches
 from lrcompress.errors import DatasetError
 from lrcompress.live.evaluate import predictions_of
 from lrcompress.live.outputs import input_names, outputs_of
 from lrcompress.measure import kind_of
 
-VALIDATION_FRACTION = 0.1
-VALIDATION_MOST = 5_000
-# Steps of one sequence are alike: of these, at least so many where there are so many.
-VALIDATION_FEWEST = 500
+# At most so many samples, or labels where each step of a sequence has one. Steps of one sequence are alike: of
+# these, at least so many samples where there are so many.
+VALIDATION_FRACTION, VALIDATION_MOST, VALIDATION_FEWEST = 0.1, 5_000, 500
 # What labels a model would give raw inputs.
 Decide = Callable[[Arrays], Arrays]
 
 
 def fit_to_model(data: Dataset, model: Any) -> Dataset:
-    """Return the data set with inputs and labels as the model has them.
-
-    A missing channel axis is added and images are flattened for a model that takes vectors; arrays
-    of several inputs or outputs are matched by name, or by order where they are called 0, 1, ...;
-    labels take the form that says what they mean, see `scores.kind_of`.
-    """
+    """Return the data set with inputs in the model's shapes, and labels in the form that says what they mean."""
     outputs = outputs_of(model)
     inputs = dict(zip(input_names(model), model.inputs, strict=True))
     parts = ["train", "test"] if data.x_val is None else ["train", "test", "val"]
@@ -41,7 +34,7 @@ def fit_to_model(data: Dataset, model: Any) -> Dataset:
     fitted: dict[str, Any] = {}
     for part in parts:
         x = _by_name(getattr(data, f"x_{part}"), "x_train", names, data, model)
-        fitted[f"x_{part}"] = _only(_inputs(x, inputs, data))
+        fitted[f"x_{part}"] = only(_inputs(x, inputs, data))
     given = {
         f"y_{part}": _by_name(getattr(data, f"y_{part}"), "y_train", aliases, data, model)
         for part in (parts if data.labelled else ())
@@ -51,15 +44,10 @@ def fit_to_model(data: Dataset, model: Any) -> Dataset:
         for out in outputs
     }
     for key in given:
-        fitted[key] = _only({name: found[key] for name, found in labels.items()})
+        fitted[key] = only({name: found[key] for name, found in labels.items()})
     found = dataclasses.replace(data, **fitted)
     _check_weights(found, outputs)
     return found
-
-
-def _only(x: dict[str, NDArray[Any]]) -> Arrays:
-    """Return the array itself where there is one."""
-    return x if len(x) > 1 else next(iter(x.values()))
 
 
 def _by_name(
@@ -95,7 +83,9 @@ def _inputs(
         wanted = tuple(tensor.shape[1:])
         array = _channels(x[name], wanted)
         have = array.shape[1:]
-        shape = _fitting_shape(have, wanted)
+        without = have[:-1] if have and have[-1] == 1 else have
+        options = [have, (*have, 1), without, (int(np.prod(have)),)]
+        shape = next((option for option in options if matches(option, wanted)), None)
         if shape is None:
             which = f" for its input {name}" if len(inputs) > 1 else ""
             msg = (
@@ -118,12 +108,6 @@ def _channels(x: NDArray[Any], wanted: tuple[int | None, ...]) -> NDArray[Any]:
         luma = x.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32) + 0x8000
         return (luma >> 16).astype(np.uint8)[..., None]
     return x
-
-
-def _fitting_shape(have: tuple[int, ...], wanted: tuple[int | None, ...]) -> tuple[int, ...] | None:
-    without = have[:-1] if have and have[-1] == 1 else have
-    options = [have, (*have, 1), without, (int(np.prod(have)),)]
-    return next((shape for shape in options if matches(shape, wanted)), None)
 
 
 def _check_weights(data: Dataset, outputs: list[Output]) -> None:
@@ -155,11 +139,7 @@ def _check_weights(data: Dataset, outputs: list[Output]) -> None:
 
 
 def hold_out(data: Dataset, seed: int, decide: Decide | None = None) -> Dataset:
-    """Return data with a validation part: the one that is given, or a seeded tenth of the training part.
-
-    At most 5,000 samples; of sequences with a label at each step 5,000 labels, and 500 samples. Every choice
-    (rank, epoch, scaling) is made on it; the test part is only for reported figures.
-    """
+    """Return data with a validation part, for all choices: the one that is given, or a seeded tenth of training."""
     if not data.labelled:
         if decide is None:
             raise AssertionError  # `prepare` gives it

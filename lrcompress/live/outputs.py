@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.arrays import Arrays
-from lrcompress.data.model_output import Output
+from lrcompress.data.arrays import Arrays, only
+from lrcompress.data.labels import Output
 from lrcompress.errors import TrainingError
 from lrcompress.kinds import activations
 
@@ -27,10 +27,8 @@ def input_names(model: Any) -> list[str]:
 
 
 def word_inputs(model: Any) -> set[str]:
-    """Return the names of the inputs, also of nested models, that an embedding takes: token ids.
-
-    Models often leave the type of their inputs open; what takes them tells.
-    """
+    """Return the names of the inputs, also of nested models, that an embedding takes: token ids."""
+    # Models often leave the type of their inputs open; what takes them tells.
     named: set[str] = set()
     taken: set[int] = set()
     for layer in model.layers:
@@ -63,7 +61,10 @@ def _names(structure: Any, otherwise: list[str]) -> list[str]:
 def outputs_of(model: Any) -> list[Output]:
     """Return the outputs of a functional or Sequential model."""
     names = output_names(model)
-    losses, weights = _each(getattr(model, "loss", None), names), _each(_loss_weights(model), names)
+    # A single output has no weight, and writing a compile config down takes its time.
+    several = len(names) > 1 and getattr(model, "compiled", False)
+    weights = (model.get_compile_config() or {}).get("loss_weights") if several else None
+    losses, weights = _each(getattr(model, "loss", None), names), _each(weights, names)
     return [
         Output(
             name=name,
@@ -85,13 +86,6 @@ def _each(given: Any, names: list[str]) -> list[Any]:
     if isinstance(given, (list, tuple)):
         return [*given, *[None] * len(names)][: len(names)]
     return [given] * len(names)
-
-
-def _loss_weights(model: Any) -> Any:
-    # A single output has none, and writing a compile config down takes its time.
-    if len(model.outputs) == 1 or not getattr(model, "compiled", False):
-        return None
-    return (model.get_compile_config() or {}).get("loss_weights")
 
 
 def _loss_name(loss: Any) -> str:
@@ -148,11 +142,8 @@ _found: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()
 
 
 def _by_values(model: Any) -> list[str]:
-    """Return of each output whether it is made of probabilities: softmax, sigmoid, else linear.
-
-    Told by what it gives for a few inputs drawn from ranges of 1, 30 and 1000: only what stays
-    between 0 and 1 for all of them is a probability. Where nothing can be run, it is linear.
-    """
+    """Return of each output whether it is made of probabilities, softmax or sigmoid: linear where nothing can run."""
+    # Only what stays between 0 and 1 for inputs drawn from ranges of 1, 30 and 1000 is a probability.
     if model not in _found:
         try:
             outputs = _on_drawn_inputs(model)
@@ -191,10 +182,7 @@ def _probabilities(outputs: NDArray[np.float32]) -> str:
 
 
 def random_inputs(model: Any, samples: int, seed: int = 0) -> Arrays:
-    """Return inputs that a model takes: numbers from 0 to 1, or indices that its embeddings know.
-
-    An array of shape (samples, ...) in the input's dtype, or a dictionary of them by input name.
-    """
+    """Return inputs that a model takes, in their dtypes: numbers from 0 to 1, or indices that its embeddings know."""
     generator = np.random.default_rng(seed)
     known = [layer.input_dim for layer in model._flatten_layers()
              if isinstance(layer, keras.layers.Embedding)]  # fmt: skip
@@ -211,7 +199,7 @@ def random_inputs(model: Any, samples: int, seed: int = 0) -> Arrays:
             arrays[name] = generator.integers(0, min(known, default=256), shape).astype(dtype)
         else:
             arrays[name] = generator.random(shape, np.float32).astype(dtype)
-    return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+    return only(arrays)
 
 
 def reached_by(model: Any, path: str) -> list[str]:
@@ -223,14 +211,12 @@ def reached_by(model: Any, path: str) -> list[str]:
 
 def _ancestors(tensor: Any) -> set[str]:
     """Return the names of the model's layers that lead to a tensor."""
-    names: set[str] = set()
-    seen: set[int] = set()
+    seen: dict[int, str] = {}
     pending = [tensor]
     while pending:
         history = pending.pop()._keras_history
         node = history.operation._inbound_nodes[history.node_index]
         if id(node) not in seen:
-            seen.add(id(node))
-            names.add(history.operation.name)
+            seen[id(node)] = history.operation.name
             pending.extend(node.input_tensors)
-    return names
+    return set(seen.values())

@@ -1,8 +1,4 @@
-"""A model, its data set and its scaling, checked against each other before anything is computed.
-
-What an original says of data without labels serves as their labels, and others are measured by it: an error by
-these is a disagreement with the original, and is called that wherever it is told.
-"""
+"""A model, its data set and its scaling, checked against each other before anything is computed."""
 
 from __future__ import annotations
 
@@ -14,15 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.arrays import Arrays, count, take
+from lrcompress.data.arrays import Arrays, count, evenly, only
 from lrcompress.data.dataset import Dataset
-from lrcompress.data.model_output import Output
+from lrcompress.data.labels import Output
 from lrcompress.data.scaling import Scaling, image_like, parse
 from lrcompress.errors import DatasetError
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import fit_to_model, hold_out
+from lrcompress.live.masks import masked_weights, masks_of, spread
 from lrcompress.live.outputs import outputs_of, word_inputs
-from lrcompress.live.predict import masked_weights, masks_of, outputs_each, run_over, spread
+from lrcompress.live.predict import outputs_each, run_over
 from lrcompress.live.scaling_search import find, is_pixels, scales_itself
 from lrcompress.measure import Evaluation, classes_of, kind_of
 
@@ -30,7 +27,8 @@ from lrcompress.measure import Evaluation, classes_of, kind_of
 MEMORY_POINTS, MEMORY_SHARE = 2.0, 0.2
 # Outputs that a model is judged by where neither labels nor a test part are given, and samples, at least.
 JUDGED, FEWEST_JUDGED = 2**28, 500
-# What figures by labels are called where these are the original's own.
+# What figures by labels are called where these are the original's own, which serve where data have none: an error
+# by these is a disagreement with the original, wherever it is told.
 _CALLED = {
     "error_rate": "disagreement", "binary_error": "disagreement", "balanced_error": "balanced_disagreement",
     "rmse": "deviation", "mae": "mean_deviation",
@@ -41,29 +39,27 @@ _LEFT_OUT = ("auc",)
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data that fit a model.
+    """Data that fit a model."""
 
-    Attributes:
-        split: Training, validation and test arrays, unscaled. Of data without labels those of the
-            validation and the test part are the original's own decisions.
-        scaling: To be applied to inputs.
-        description: Name, scaling and where it came from, for the run record.
-        labelled: Whether the labels are the data's.
-    """
-
-    split: Dataset
+    split: Dataset  # unscaled; without labels those of validation and test are the original's own decisions
     scaling: Scaling
-    description: dict[str, Any]
-    labelled: bool = True
+    description: dict[str, Any]  # for the run record
+    labelled: bool = True  # whether the labels are the data's
 
     @property
     def by_labels(self) -> bool:
         """Whether labels decide on the validation part: it was given, new to the model, or they are its own."""
         return not self.labelled or bool(self.description["validation_given"])
 
-    def test(self) -> tuple[Arrays, Arrays]:
-        """Return the scaled test data; its weights are `split.w_test`."""
-        return self.scaling(self.split.x_test), self.split.y_test
+    def part(self, name: str) -> tuple[Arrays, Any, Any]:
+        """Return scaled inputs, labels and weights of a part: train, val or test."""
+        x, y, weights = (getattr(self.split, f"{role}_{name}") for role in ("x", "y", "w"))
+        return self.scaling(x), y, weights
+
+    def measured(self, model: Any, task: str = "", part: str = "test") -> Evaluation:
+        """Measure a model on a part."""
+        x, y, weights = self.part(part)
+        return evaluate(model, x, y, task, sample_weight=weights, decided=not self.labelled)
 
     def told(self, figures: Any) -> Any:
         """Return JSON-ready figures as they are told: those by the original's own labels under such names."""
@@ -103,7 +99,9 @@ def prepare(
         chosen, scores = _scaling_without_labels(scaling, data, original), None
         # Data that are measured alone are both parts.
         if not data.test_given and loaded.x_test is not loaded.x_train:
-            data = replace(data, x_test=take(data.x_test, _judging(original, data.x_test)))
+            # More than so many, of a test part that nobody gave, tell little more.
+            most = max(JUDGED // outputs_each(original, data.x_test), FEWEST_JUDGED)
+            data = replace(data, x_test=evenly(data.x_test, most))
         split = hold_out(data, seed, lambda x: decisions(original, chosen(x)))
     description = {
         "name": data.name,
@@ -120,13 +118,6 @@ def prepare(
     if data_dir is not None:
         description["data_dir"] = str(data_dir)
     return Prepared(split, chosen, description, data.labelled)
-
-
-def _judging(original: Any, x: Arrays) -> NDArray[np.int64]:
-    """Return which samples of a test part that nobody gave are judged by: more tell little more."""
-    found = count(x)
-    most = min(found, max(JUDGED // outputs_each(original, x), FEWEST_JUDGED))
-    return np.arange(most) * found // most
 
 
 def _scaling(
@@ -172,17 +163,14 @@ def _may_be_scaled(x: Arrays, model: Any, *, classifies: bool) -> bool:
 def countable(
     model: Any, x: Arrays, y: Arrays, weights: NDArray[np.float32] | None
 ) -> NDArray[np.int64] | None:
-    """Return class numbers that a layer alone can be judged by, -1 for padding and where the weight is 0.
-
-    None where labels are not the class numbers of one output, or where weights tell samples apart
-    otherwise than by leaving some out.
-    """
+    """Return class numbers that a layer alone can be judged by, -1 for padding and where the weight is 0, or None."""
     if isinstance(y, dict) or kind_of(y) != "classes":
         return None
     (mask,) = masks_of(model, x)
     weights = masked_weights(weights, mask, y.shape)
     if weights is None:
         return y
+    # Weights may only leave some out.
     if len(np.unique(weights[weights > 0])) != 1:
         return None
     return np.where(spread(weights, y.shape) > 0, y, -1)
@@ -197,8 +185,7 @@ def about_memory(model: Any, data: Prepared, test: Evaluation) -> list[str]:
     """Return a remark where the original errs far less on the held-out data than on test data."""
     if data.by_labels or test.percent_wrong is None:
         return []
-    x, y = data.scaling(data.split.x_val), data.split.y_val
-    held_out = evaluate(model, x, y, sample_weight=data.split.w_val).percent_wrong
+    held_out = data.measured(model, part="val").percent_wrong
     if held_out is None or not trained_on(held_out, test.percent_wrong):
         return []
     return [
@@ -209,10 +196,7 @@ def about_memory(model: Any, data: Prepared, test: Evaluation) -> list[str]:
 
 
 def decisions(model: Any, x: Arrays) -> Arrays:
-    """Return what a model decides on scaled inputs, in the form of labels, by output name if there are several.
-
-    Class numbers, booleans of labels, or the outputs themselves where they are no decisions.
-    """
+    """Return what a model decides on scaled inputs, in the form of labels, or its outputs where they decide nothing."""
     outputs = outputs_of(model)
     parts = [
         [_decided(output, found) for output, found in zip(outputs, values, strict=True)]
@@ -220,7 +204,7 @@ def decisions(model: Any, x: Arrays) -> Arrays:
     ]
     columns = zip(outputs, zip(*parts, strict=True), strict=True)
     labels = {output.name: np.concatenate(column) for output, column in columns}
-    return labels if len(labels) > 1 else next(iter(labels.values()))
+    return only(labels)
 
 
 def _decided(output: Output, values: NDArray[np.float32]) -> NDArray[Any]:

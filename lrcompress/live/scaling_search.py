@@ -1,8 +1,4 @@
-"""The scaling of a model that records none: the one with the least loss on training data.
-
-Found, or asked for: what does not convince, and two that fit alike, are refused with the
-scores of all.
-"""
+"""The scaling of a model that records none: the one with the least loss on training data, if that convinces."""
 
 from __future__ import annotations
 
@@ -42,26 +38,16 @@ MORE, MOST, MOST_NUMBERS = 1_000, 10_000, 2**25
 
 @dataclass(frozen=True)
 class Tried:
-    """What a model does with one scaling.
-
-    Attributes:
-        name: Of the scaling.
-        loss: Of each sample, (samples,), float64; infinite where the outputs are.
-        wrong: Share that is wrong of each sample's predictions, (samples,); empty where nothing is.
-        decided: The classes or labels it decides for, (samples, ...), of all outputs.
-        spread: Standard deviation of the scaled inputs.
-        value: Percent decided wrongly, or the mean loss where nothing is right or wrong, or several
-            outputs are.
-        unit: Of the value: `` %`` or nothing.
-    """
+    """What a model does with one scaling."""
 
     name: str
-    loss: NDArray[np.float64]
-    wrong: NDArray[np.float64]
-    decided: NDArray[np.int64]
-    spread: float
+    loss: NDArray[np.float64]  # of each sample; infinite where the outputs are
+    wrong: NDArray[np.float64]  # share of each sample; empty where nothing is right or wrong
+    decided: NDArray[np.int64]  # the classes or labels of all outputs, (samples, ...)
+    spread: float  # standard deviation of the scaled inputs
+    # Percent decided wrongly, or the mean loss where nothing is right or wrong, or several outputs are.
     value: float
-    unit: str = ""
+    unit: str = ""  # of the value
 
     @property
     def mean(self) -> float:
@@ -75,10 +61,7 @@ class Tried:
 
 
 def find(model: Any, x: Arrays, y: Arrays, classes: int | None) -> tuple[str, dict[str, float]]:
-    """Return the scaling of raw inputs under which a model has the least loss, and what each was judged by.
-
-    `classes` are those of a classifier with one output; None for other models.
-    """
+    """Return the scaling of raw inputs under which a model has the least loss, and what each was judged by."""
     # Not the first: many data sets are in the order of their classes.
     order = shuffled(x, MOST)
     some, labels = take(x, order[:MORE]), take(y, order[:MORE])
@@ -94,7 +77,10 @@ def find(model: Any, x: Arrays, y: Arrays, classes: int | None) -> tuple[str, di
         best = _by_loss(try_scaling(model, found.name, some, labels) for found in best)
         scores |= {found.name: found.value for found in best}
     rival = _rival(best, convincing) if pixels else None
-    chosen = best[0] if pixels else _unless_clearly_wrong(best)
+    chosen = best[0]
+    if not pixels:
+        own = next(found for found in best if found.name == "as-is")
+        chosen = chosen if chosen.mean < CLEARLY * own.mean else own
     _convince(chosen, scores, constant, classes, pixels=is_pixels(judged))
     scales = is_pixels(judged) and not pixels
     if scales and chosen.wrong.size and _worse(chosen.wrong - best[0].wrong):
@@ -155,9 +141,8 @@ def is_pixels(x: NDArray[Any]) -> bool:
     if image_like(x) or x.dtype == np.uint8:
         return True
     some = x[:FEW]
-    return bool(some.size) and bool(
-        (some >= 0).all() and (some == np.round(some)).all() and some.max() > 1
-    )
+    whole = bool(((some >= 0) & (some == np.round(some))).all())
+    return whole and some.size > 0 and bool(some.max() > 1)
 
 
 def scales_itself(model: Any) -> bool:
@@ -230,12 +215,6 @@ def _entropy(shares: NDArray[np.float64]) -> float:
     return float(-(there * np.log(there)).sum())
 
 
-def _unless_clearly_wrong(best: list[Tried]) -> Tried:
-    """Return what the inputs as they are do, unless another scaling fits far better."""
-    own = next(found for found in best if found.name == "as-is")
-    return best[0] if best[0].mean < CLEARLY * own.mean else own
-
-
 def _convince(
     chosen: Tried, scores: dict[str, float], constant: float, classes: int | None, *, pixels: bool
 ) -> None:
@@ -258,11 +237,9 @@ def _convince(
 
 
 def _rival(best: list[Tried], convincing: float, errors: float = STANDARD_ERRORS) -> Tried | None:
-    """Return a scaling that fits like the first, if there is one.
-
-    Those of like losses that decide otherwise; and those of like errors, unless the one of least
-    loss has the smaller inputs: larger ones make any network surer, right or not.
-    """
+    """Return a scaling that fits like the first, if there is one."""
+    # Those of like losses that decide otherwise; and those of like errors, unless the one of least
+    # loss has the smaller inputs: larger ones make any network surer, right or not.
     first = best[0]
     for other in best[1:]:
         otherwise = float((other.decided != first.decided).mean())

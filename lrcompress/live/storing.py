@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from lrcompress.data.finite import check_weights
+from lrcompress.data.arrays import check_weights
 from lrcompress.errors import (
     LRCompressWarning,
     OutputError,
@@ -27,27 +27,14 @@ from lrcompress.errors import (
     one_line,
 )
 from lrcompress.files import replacing
-from lrcompress.live.engine import (
-    allow_names,
-    compile_anew,
-    compile_like,
-    compile_with_known,
-    compile_without_slots,
-    nothing_drawn,
-)
+from lrcompress.live.compiling import compile_like, compile_with_known, compile_without_slots
+from lrcompress.live.engine import allow_names, nothing_drawn, temporarily
 from lrcompress.lowrank import free_memory
 from lrcompress.modelfile import ModelFile, made_of, model_of, open_for_keras
 from lrcompress.records import provenance
 
 # HDF5 files name a loss as `compile` was given it; Keras finds these in its losses only when told.
-SHORT_LOSSES = {
-    "bce": "binary_crossentropy",
-    "kld": "kl_divergence",
-    "mae": "mean_absolute_error",
-    "mape": "mean_absolute_percentage_error",
-    "mse": "mean_squared_error",
-    "msle": "mean_squared_logarithmic_error",
-}
+SHORT_LOSSES = ("bce", "kld", "mae", "mape", "mse", "msle")
 # Of a parameter as Keras loads it: five copies at most, of random numbers, of the file, and of the optimizer.
 LOADING_BYTES = 20
 # The attribute of a layer that is stateful in its file, but not here.
@@ -55,10 +42,8 @@ _STATEFUL = "stateful_in_its_file"
 
 
 def check_version(version: str) -> None:
-    """Refuse a Keras that does not keep its own safe mode; pyproject.toml leaves these out too.
-
-    The repairs of 2026 are in 3.12.4, the last for Python 3.10, and from 3.15 on.
-    """
+    """Refuse a Keras that does not keep its own safe mode; pyproject.toml leaves these out too."""
+    # The repairs of 2026 are in 3.12.4, the last for Python 3.10, and from 3.15 on.
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
     if numbers < (3, 12, 4) or (3, 13) <= numbers < (3, 15):
         msg = (
@@ -69,11 +54,7 @@ def check_version(version: str) -> None:
 
 
 def load_model(path: Path) -> Any:
-    """Load a whole model: the one door by which files come to Keras.
-
-    A loss, metric, optimizer or schedule that Keras does not know keeps no model from being run: it
-    is left out, with an `LRCompressWarning`, and what Keras knows of the compile settings is kept.
-    """
+    """Load a whole model, with a warning if Keras does not know all of how it was compiled: the one door of files."""
     like = model_of(path)
     if like is not None:
         model = _load_own(path, like)
@@ -107,7 +88,8 @@ def _compiled(path: Path, opened: ModelFile) -> tuple[Any, Exception | None]:
     # Keras would make the optimizer's slots too, once or twice the size of the model.
     model = _load_alone(path)
     try:
-        compile_anew(model, opened.compile_config or {})
+        if opened.compile_config:
+            model.compile(**keras.saving.deserialize_keras_object(opened.compile_config))
     except Exception as error:
         return model, error
     return model, None
@@ -123,7 +105,7 @@ def _check_room(parameters: int, path: Path) -> None:
 
 
 def _load(path: Path, **options: Any) -> Any:
-    losses = {short: getattr(keras.losses, name) for short, name in SHORT_LOSSES.items()}
+    losses = {short: keras.losses.get(short) for short in SHORT_LOSSES}
     own = options.pop("custom_objects", {})
     with warnings.catch_warnings():
         # Keras warns about optimizer slots that factorization dropped; the report says so.
@@ -145,11 +127,9 @@ def _load_alone(path: Path, **options: Any) -> Any:
 
 
 def _load_own(path: Path, like: Any) -> Any:
-    """Load a file that was made from a live model, with that model's own classes and functions.
-
-    They are the caller's, and so is any Lambda: the file came from this process. A function that
-    was stored as code is given back as it is: it may need the names of the caller's module.
-    """
+    """Load a file that was made from a live model, with that model's own classes and functions."""
+    # They are the caller's, and so is any Lambda: the file came from this process. A function that
+    # was stored as code is given back as it is: it may need the names of the caller's module.
     own: dict[str, Any] = {}
     functions: dict[str, dict[str, Any]] = {}
     for place, layer in _layers_of(like):
@@ -181,16 +161,11 @@ def _is_stock(thing: Any) -> bool:
 
 
 def _as_run_here(model: Any) -> None:
-    """Let layers have any name, and those that carry their state over begin each sample anew, and say so.
-
-    What a sample gives would depend on those before it, and a batch would have one size only.
-    """
+    """Let layers have any name, and those that carry their state over begin each sample anew, and say so."""
     allow_names(model)
-    layers = [
-        layer
-        for layer in model._flatten_layers()
-        if getattr(layer, "stateful", False) and hasattr(layer, "reset_state")
-    ]
+    carrying = (layer for layer in model._flatten_layers() if getattr(layer, "stateful", False))
+    layers = [layer for layer in carrying if hasattr(layer, "reset_state")]
+    # What a sample gives would depend on those before it, and a batch would have one size only.
     for layer in layers:
         layer.stateful = False
         setattr(layer, _STATEFUL, True)
@@ -203,19 +178,6 @@ def _as_run_here(model: Any) -> None:
         )
 
 
-@contextlib.contextmanager
-def _as_in_its_file(model: Any) -> Iterator[None]:
-    """Make such layers stateful again while a model is saved."""
-    layers = [layer for layer in model._flatten_layers() if getattr(layer, _STATEFUL, False)]
-    try:
-        for layer in layers:
-            layer.stateful = True
-        yield
-    finally:
-        for layer in layers:
-            layer.stateful = False
-
-
 def save_model(
     model: Any,
     path: Path,
@@ -225,17 +187,9 @@ def save_model(
     like: Path | None = None,
     compiled: dict[str, Any] | None = None,
 ) -> None:
-    """Save a Keras model as `.keras` or HDF5, as the suffix says.
-
-    Args:
-        model: The Keras model.
-        path: The file.
-        origin: Data set and scaling, stored where Keras ignores it; None stores nothing.
-        overwrite: Whether an existing file is replaced.
-        like: The file that it was made from, whose permissions it keeps.
-        compiled: Compile settings as a file of the same format holds them, to be stored in the
-            place of the model's; None stores those.
-    """
+    """Save a Keras model as `.keras` or HDF5, as the suffix says, with the permissions of the file it was made from."""
+    # `origin`, data set and scaling, is stored where Keras ignores it; `compiled`, settings as a file of the same
+    # format holds them, in the place of the model's.
     with replacing(path, overwrite=overwrite, like=like) as temporary:
         try:
             _save_quietly(model, temporary)
@@ -286,10 +240,11 @@ def convert(
 def _save_quietly(model: Any, path: Path) -> None:
     from absl import logging as absl_logging
 
+    stateful = [layer for layer in model._flatten_layers() if getattr(layer, _STATEFUL, False)]
     level = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     try:
-        with warnings.catch_warnings(), _as_in_its_file(model):
+        with warnings.catch_warnings(), temporarily(stateful, "stateful", lambda _: True):
             # Keras calls HDF5 a legacy format on every save; the user chose it.
             warnings.simplefilter("ignore")
             _forget_tracking(model)

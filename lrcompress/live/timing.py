@@ -1,7 +1,4 @@
-"""Models to be timed, beside how much they compute, and calls timed in turns.
-
-Calls take turns so that what else the machine does slows all of them alike.
-"""
+"""Models to be timed, beside how much they compute, and calls in turns: what else runs slows all of them alike."""
 
 from __future__ import annotations
 
@@ -19,8 +16,7 @@ from lrcompress.errors import TrainingError
 from lrcompress.kinds import Serialized
 from lrcompress.kinds.shapes import COUNTED
 from lrcompress.kinds.shapes import multiplications as by_kernels
-from lrcompress.live.activations import find_layer
-from lrcompress.live.head import head_of
+from lrcompress.live.layers import find_layer, head_of
 from lrcompress.live.outputs import STEPS
 from lrcompress.live.storing import load_model
 
@@ -35,14 +31,9 @@ SLOW = 1.0
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each run of a call in order, shape (runs,); the same rounds for all calls."""
+    """Seconds of each run of a call in order, without the warm-up; the same rounds for all calls."""
 
     seconds: NDArray[np.float64]
-
-    @property
-    def runs(self) -> int:
-        """Number of runs, without the warm-up."""
-        return len(self.seconds)
 
     @property
     def median(self) -> float:
@@ -52,7 +43,8 @@ class Timing:
     def to_json(self) -> dict[str, Any]:
         """Return median, quartiles and runs under stable names, in seconds."""
         low, high = np.percentile(self.seconds, [25, 75])
-        return {"median": self.median, "q1": float(low), "q3": float(high), "runs": self.runs}
+        runs = len(self.seconds)
+        return {"median": self.median, "q1": float(low), "q3": float(high), "runs": runs}
 
 
 @dataclass(frozen=True)
@@ -83,16 +75,8 @@ def interleaved(
     seconds: float = 2.0,
     after_round: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Timing]:
-    """Time calls in rounds of one run each, the first of a round another one each time.
-
-    Args:
-        calls: By name; each must end when its work is done, not when it is sent off.
-        seconds: Time for each call; it has at least 7 runs whatever they take, and at most 2,000.
-        after_round: Told the share that is done.
-
-    Returns:
-        Timings by the same names.
-    """
+    """Time calls, which must end when their work is done, by name in rounds of one run each, about `seconds` each."""
+    # The first of a round is another one each time.
     names = list(calls)
     for _ in range(WARM_UP):
         started = time.perf_counter()
@@ -115,14 +99,12 @@ def interleaved(
 
 
 def speed(before: Timing, after: Timing) -> Speed:
-    """Compare two calls, timed in the same rounds, round by round.
-
-    The interval is that of order statistics, which assumes nothing of the distribution but that
-    rounds are independent: load that lasts for many rounds makes it too narrow.
-    """
+    """Compare two calls, timed in the same rounds, round by round."""
     # Half a second of imports that nobody else in this module needs.
     from scipy.stats import quantile_test
 
+    # The interval is that of order statistics, which assumes nothing of the distribution but that
+    # rounds are independent: load that lasts for many rounds makes it too narrow.
     ratios = before.seconds / after.seconds
     median = float(np.median(ratios))
     interval = quantile_test(ratios, q=median, p=0.5).confidence_interval(0.95)
@@ -131,17 +113,12 @@ def speed(before: Timing, after: Timing) -> Speed:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to be timed.
-
-    Attributes:
-        path: The file.
-        model: The whole Keras model.
-        head: The layers from the head to the output as a model of their own, or the layers that were
-            factorized; None where they do not stand alone.
-    """
+    """A model to be timed."""
 
     path: Path
     model: Any
+    # The layers from the head to the output as a model of their own, or the layers that were
+    # factorized; None where they do not stand alone.
     head: Any | None
 
     def to_json(self) -> dict[str, Any]:
@@ -201,8 +178,7 @@ def _side_by_side(model: Any, rows: Sequence[Sequence[Any]]) -> Any:
         parts.append(keras.Model(given, uses[-1].output_tensors))
     if len(parts) == 1:
         return parts[0]
-    entries: list[Any] = []
-    outputs: list[Any] = []
+    entries, outputs = list[Any](), list[Any]()
     for part in parts:
         own = [
             keras.Input(t.shape[1:], dtype=t.dtype, name=f"into_{len(entries) + place}")
@@ -214,12 +190,7 @@ def _side_by_side(model: Any, rows: Sequence[Sequence[Any]]) -> Any:
 
 
 def multiplications(model: Any) -> tuple[int | None, list[str]]:
-    """Count the multiplications by kernels that one sample takes: nearly all there are.
-
-    Returns:
-        Their number, None where layers with weights of their own could not be counted, and the
-        classes of these layers.
-    """
+    """Count the multiplications by kernels that one sample takes, and name the classes that could not be counted."""
     total, unknown = 0, set[str]()
     for node in _nodes(model):
         found = _of_use(node)

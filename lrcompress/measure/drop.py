@@ -26,15 +26,12 @@ EVERYTHING = 100.0
 
 @dataclass(frozen=True)
 class Judged:
-    """What is wrong, in percent of all predictions, and as the mean of each class's own error.
+    """What is wrong of some predictions."""
 
-    The latter is None where no class is rare; of many labels it is how often the likeliest does not hold.
-    `several` is whether more than one class is predicted.
-    """
-
-    error: float
+    error: float  # in percent of all
+    # Mean of each class's own error, None where none is rare; of many labels how often the likeliest does not hold.
     balanced: float | None
-    several: bool
+    several: bool  # whether more than one class is predicted
 
     def drop_to(self, other: Judged) -> float:
         """Return what another model loses, in points: the worse of error and balanced error."""
@@ -60,24 +57,21 @@ class Judge:
         """Learn what each class weighs, of labels (k,) and the original's logits (rows, classes) of a slice."""
         self._labels, self._weights, self._by_labels = labels, weights, by_labels
         self._logits, self._classes = logits, logits(slice(0, 1)).shape[-1]
-        if by_labels:
-            masses = np.bincount(labels, weights, self._classes).astype(np.float64)
-        else:
-            self._learn()
-            masses = self._masses
+        masses = np.bincount(labels, weights, self._classes) if by_labels else self._learned()
         self._rare = masses if has_rare(masses) else None
 
-    def _learn(self) -> None:
+    def _learned(self) -> NDArray[np.float64]:
         k = len(self._labels)
         some = slice(None, None, max(1, k // max(FITTED_ON // self._classes, FEWEST)))
         self._temperature = temperature(self._logits(some), self._labels[some])
-        self._masses, self._sums = np.zeros(self._classes), np.empty(k, np.float32)
+        masses, self._sums = np.zeros(self._classes), np.empty(k, np.float32)
         step = max(1, BLOCK // self._classes)
         for start in range(0, k, step):
             block = slice(start, start + step)
             shares, self._sums[block] = _softmax(self._logits(block) / self._temperature)
             weights = np.ones(len(shares)) if self._weights is None else self._weights[block]
-            self._masses += weights @ shares
+            masses += weights @ shares
+        return masses
 
     def __call__(self, picked: NDArray[np.int64], logits: NDArray[np.float32]) -> Judged:
         """Judge class numbers that were picked, (k,), by the original's logits of those classes, (k,)."""
@@ -110,7 +104,7 @@ class LabelTally:
         self,
         decided: NDArray[np.bool_],
         chances: NDArray[np.float64],
-        weights: NDArray[Any] | None = None,
+        weights: NDArray[Any] | None,
         likeliest: NDArray[np.int64] | None = None,
     ) -> None:
         """Count which labels were decided to hold, (k, n), and which one of many is the likeliest, (k,)."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
-from lrcompress.measure.by_class import ByClass, of_classes, of_labels
+from lrcompress.measure.drop import has_rare, judge_labels
 from lrcompress.measure.scores import MANY_CLASSES, Kind, Scores
 from lrcompress.measure.statistics import (
     Z95,
@@ -26,32 +26,40 @@ ERRORS = ("error_rate", "binary_error")
 
 
 @dataclass(frozen=True)
+class ByClass:
+    """How each of a few classes, or of several labels, fares: what an error rate hides where one is most data."""
+
+    # In percent, the mean of the classes' own errors, or of each label's two sides; None unless a class is rare, or
+    # there are two.
+    balanced_error: float | None
+    recall: list[float | None]  # of each one's samples, in percent; None where it has none
+    samples: list[float]  # of each, weighted where the data are
+    predicted: int  # how many are ever predicted
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures, where they tell something that the error does not."""
+        if self.balanced_error is None:
+            return {}
+        return {"balanced_error": self.balanced_error, "recall": self.recall}
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """The result of running a model over labelled inputs.
+    """The result of running a model over labelled inputs; docs/cli.md has all figures."""
 
-    Attributes:
-        measure: Key of the main figure: ``error_rate`` of classes, ``perplexity`` of many of them at
-            each step of a sequence, ``binary_error`` of labels, ``rmse`` of numbers; ``outputs`` of
-            several outputs, whose main figure is the loss.
-        figures: What is told, in its order, weighted where the data have weights. Always
-            ``samples``, the number of predictions (samples, or samples x steps) without those of
-            weight 0, and ``loss``, their mean; see docs/cli.md.
-        each: What the main figure is of, (samples,): whether a prediction is wrong, its loss, the share
-            of its labels that are wrong, or its squared error.
-        weights: Of the predictions, (samples,); None where all weigh alike.
-        by_class: Each class or label alone; None where there are many.
-        outputs: Of a model with several outputs one evaluation each, by name.
-        each_step: Whether the predictions stand at the steps of sequences.
-        missed: Where the main figure is perplexity, which predictions are wrong, (samples,).
-    """
-
+    # Key of the main figure: `error_rate` of classes, `perplexity` of many of them at each step of a sequence,
+    # `binary_error` of labels, `rmse` of numbers; `outputs` of several outputs, whose main figure is the loss.
     measure: str
+    # What is told, in its order, weighted where the data are; always the number of `samples`, which are
+    # predictions of a weight above 0, and their mean `loss`.
     figures: dict[str, Any]
+    # What the main figure is the mean of, (samples,).
     each: NDArray[Any] = field(default_factory=lambda: np.empty(0), repr=False)
-    weights: Weights | None = field(default=None, repr=False)
-    by_class: ByClass | None = field(default=None, repr=False)
-    outputs: dict[str, Evaluation] = field(default_factory=dict)
-    each_step: bool = False
+    weights: Weights | None = field(default=None, repr=False)  # None where all weigh alike
+    by_class: ByClass | None = field(default=None, repr=False)  # None where there are many
+    outputs: dict[str, Evaluation] = field(default_factory=dict)  # by name, where there are several
+    each_step: bool = False  # of sequences
+    # Where the main figure is perplexity, which predictions are wrong.
     missed: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     @property
@@ -71,11 +79,8 @@ class Evaluation:
 
     @property
     def merit(self) -> tuple[float, float]:
-        """What epochs are chosen by: lower is better, ties go to the next entry.
-
-        At the steps of sequences the loss comes first: probabilities can get much worse while the
-        likeliest word stays the same.
-        """
+        """What epochs are chosen by: lower is better, ties go to the next entry."""
+        # Probabilities of the next word can get much worse while the likeliest stays the same.
         return (self.loss, self.value) if self.each_step else (self.value, self.loss)
 
     @property
@@ -87,11 +92,6 @@ class Evaluation:
     def percent_wrong(self) -> float | None:
         """What is wrong, in percent; None where nothing is right or wrong."""
         return next((self.figures[key] for key in ERRORS if key in self.figures), None)
-
-    @property
-    def perplexity(self) -> float | None:
-        """The exponential of the loss, see `summarize`; None where it is no measure."""
-        return self.figures.get("perplexity")
 
     @property
     def wrong(self) -> NDArray[np.bool_] | None:
@@ -116,23 +116,7 @@ def summarize(
     units: int = 0,
     decided: bool = False,
 ) -> Evaluation:
-    """Turn the scores of all predictions into an evaluation.
-
-    Perplexity, the exponential of the mean cross-entropy, is told where `tells_perplexity` says so. It is
-    the main figure of many classes at each step of a sequence: most next words cannot be known, and a
-    language model is as good as its probabilities.
-
-    Args:
-        kind: What the labels mean.
-        scores: Of every prediction, (k, ...).
-        weights: Of every prediction, (k,); None weighs all alike. Those of weight 0 do not count.
-        axes: Of the predictions: 1 of one a sample, 2 of one at each step, more of images.
-        units: Of the output.
-        decided: Whether the labels are what the original decides, which says nothing of its perplexity.
-
-    Raises:
-        DatasetError: If all weights are 0.
-    """
+    """Turn the scores of all predictions of an output, (k, ...), with so many `axes` into an evaluation."""
     if weights is not None:
         counted = weights > 0
         if not counted.any():
@@ -150,6 +134,7 @@ def summarize(
     found = _classes(scores, weights)
     if axes > 1:
         found = replace(found, each_step=True)
+    # What the original decides says nothing of its perplexity.
     if decided or not tells_perplexity(units, axes):
         return found
     losses = np.asarray(scores["loss"], np.float64)
@@ -163,13 +148,14 @@ def tells_perplexity(units: int, axes: int) -> bool:
 
 def is_language(units: int, axes: int) -> bool:
     """Return whether many classes stand at each step of a sequence."""
+    # Most next words cannot be known, and a language model is as good as its probabilities.
     return units >= MANY_CLASSES and axes == 2
 
 
 def _with_perplexity(
     found: Evaluation, losses: NDArray[np.float64], *, is_main: bool
 ) -> Evaluation:
-    """Tell perplexity too, first where it is the main figure, with the 95 % interval of the loss."""
+    """Tell perplexity, exp of the mean loss, too, first and with its 95 % interval where it is the main figure."""
     mean, error = mean_and_error(losses, found.weights)
     # Beyond the largest exponent nothing is told apart.
     ends = [math.exp(min(mean + z * error, 700.0)) for z in (0, -Z95, Z95)]
@@ -183,11 +169,7 @@ def _with_perplexity(
 
 
 def _classes(scores: Scores, weights: Weights | None) -> Evaluation:
-    """Tell how often the likeliest class is another one, with the 95 % interval (Wilson).
-
-    From 100 classes up also how often the class is none of the five likeliest, and of two classes
-    the probability that a sample of the second ranks above one of the first.
-    """
+    """Tell how often the likeliest class is another one (Wilson), and what else is known of many or of two classes."""
     wrong = np.asarray(scores["wrong"], np.bool_)
     errors = int(wrong.sum())
     if weights is None:
@@ -201,31 +183,25 @@ def _classes(scores: Scores, weights: Weights | None) -> Evaluation:
         "loss": float(np.average(scores["loss"], weights=weights)),
     }  # fmt: skip
     if "beyond5" in scores:
-        beyond = float(np.average(scores["beyond5"], weights=weights))
-        figures["top5_error_rate"] = 100 * beyond
+        figures["top5_error_rate"] = 100 * float(np.average(scores["beyond5"], weights=weights))
     if "scores" in scores:
         area = macro_area(scores["scores"][:, None], scores["true"][:, None] == 1, weights)
         figures |= {} if area is None else {"auc": area}
-    return Evaluation("error_rate", figures, wrong, weights, of_classes(scores, weights))
+    return Evaluation("error_rate", figures, wrong, weights, _by_class(scores, weights))
 
 
 def _labels(scores: Scores, weights: Weights | None, units: int) -> Evaluation:
-    """Tell how often one label is decided wrongly, and how well each ranks samples.
-
-    Of many labels also how often the likeliest does not hold, and none of the five likeliest does.
-    In the interval (Wilson) a prediction's labels are taken to err together as much as they were
-    seen to.
-    """
+    """Tell how often one label is decided wrongly (Wilson), and how well each ranks samples."""
     wrong = np.asarray(scores["wrong"], np.float64)
     share, error = mean_and_error(wrong, weights)
     each = float(wrong.size) if weights is None else effective_samples(weights)
-    n = units
-    # As many independent labels as would leave the error that was seen; without any wrong one
-    # nothing was seen, and a prediction counts once.
-    independent = each if error == 0 else min(max(share * (1 - share) / error**2, 1.0), each * n)
+    # As many independent labels as would leave the error that was seen, so that a prediction's err together as
+    # much as they did; without any wrong one nothing was seen, and a prediction counts once.
+    most = each * units
+    independent = each if error == 0 else min(max(share * (1 - share) / error**2, 1.0), most)
     low, high = wilson_interval(share * independent, independent)
     figures: dict[str, Any] = {
-        "samples": wrong.size, "labels": n,
+        "samples": wrong.size, "labels": units,
         "binary_error": 100 * share, "binary_error_low": low, "binary_error_high": high,
         "loss": float(np.average(scores["loss"], weights=weights)),
     }  # fmt: skip
@@ -236,7 +212,7 @@ def _labels(scores: Scores, weights: Weights | None, units: int) -> Evaluation:
         return Evaluation("binary_error", figures, wrong, weights)
     holds = np.asarray(scores["holds"], np.bool_)
     figures["auc"] = macro_area(scores["outputs"], holds, weights)
-    return Evaluation("binary_error", figures, wrong, weights, of_labels(scores, weights))
+    return Evaluation("binary_error", figures, wrong, weights, _by_label(scores, weights))
 
 
 def _numbers(scores: Scores, weights: Weights | None) -> Evaluation:
@@ -252,3 +228,32 @@ def _numbers(scores: Scores, weights: Weights | None) -> Evaluation:
         "loss": mean,
     }
     return Evaluation("rmse", figures, squared, weights)
+
+
+def _by_class(scores: Scores, weights: NDArray[Any] | None) -> ByClass | None:
+    """Return how each class fares; None where there are many."""
+    if "true" not in scores:
+        return None
+    true, picked = scores["true"], scores["picked"]
+    n = int(max(true.max(), picked.max())) + 1
+    samples = np.bincount(true, weights, n).astype(np.float64)
+    found = np.bincount(true, (picked == true) * (1 if weights is None else weights), n)
+    recall = _shares(found, samples)
+    known = [share for share in recall if share is not None]
+    counts = "scores" in scores or has_rare(samples)
+    balanced = 100 - float(np.mean(known)) if counts else None
+    return ByClass(balanced, recall, samples.tolist(), len(np.unique(picked)))
+
+
+def _by_label(scores: Scores, weights: NDArray[Any] | None) -> ByClass:
+    """Return how each of several labels fares; see `scores.label_scores`."""
+    holds, decided = scores["holds"], scores["decided"]
+    wide = np.ones((len(holds), 1)) if weights is None else weights[:, None]
+    samples = (holds * wide).sum(axis=0).astype(np.float64)
+    recall = _shares(((holds & decided) * wide).sum(axis=0), samples)
+    balanced = judge_labels(decided, holds.astype(np.float64), weights).balanced
+    return ByClass(balanced, recall, samples.tolist(), int(decided.any(axis=0).sum()))
+
+
+def _shares(found: NDArray[Any], samples: NDArray[Any]) -> list[float | None]:
+    return [100 * float(f / s) if s else None for f, s in zip(found, samples, strict=True)]

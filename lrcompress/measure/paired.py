@@ -14,42 +14,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.errors import DatasetError
+from lrcompress.measure.evaluation import Evaluation
 from lrcompress.measure.statistics import (
     Z95,
     Weights,
     effective_samples,
     mean_and_error,
+    mean_interval,
     student_interval,
 )
 
 # Whether each sample is predicted wrongly, and a score of each, (samples,).
 Wrong = NDArray[np.bool_]
 Each = NDArray[np.float64]
+# A class is lost whose recall was at least so much, in percent, of so many samples, and halves.
+WORTH_LOSING, ENOUGH = 10.0, 5
+# Classes that a remark names.
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """Two models by a score on the same samples.
+    """Two models by a score on the same samples."""
 
-    Attributes:
-        measure: What the score is called; None of an error rate without weights, which is told by
-            how many samples only one of the two gets wrong.
-        difference: The second minus the first; of shares in percentage points, of perplexities in
-            percent of the first.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
-        only_first_wrong: Samples that only the first gets wrong.
-        only_second_wrong: Samples that only the second gets wrong.
-        p_value: Two-sided; of error rates of the exact McNemar test.
-    """
-
+    # What the score is called; None of an error rate without weights, which is told by how many samples only one of
+    # the two gets wrong.
     measure: str | None = None
+    # The second minus the first, with its 95 % interval: of shares in percentage points, of perplexities in percent
+    # of the first.
     difference: float
     low: float
     high: float
     only_first_wrong: int | None = None
     only_second_wrong: int | None = None
-    p_value: float
+    p_value: float  # two-sided; of error rates of the exact McNemar test
 
     def to_json(self) -> dict[str, Any]:
         """Return what is known as a plain dictionary."""
@@ -77,17 +76,14 @@ def compare_shares(measure: str, first: Wrong, second: Wrong, weights: Weights) 
 
 
 def discordant(b: float, c: float, n: float) -> tuple[float, float, float]:
-    """Return the 95 % interval of (c - b) / n, and the exact p-value of b = c.
-
-    The p-value is McNemar's (Psychometrika 12, 1947): binomial on the discordant pairs. The
-    interval is Tango's score interval (Statistics in Medicine 17, 1998). Its end towards 0 carries
-    the continuity correction with which the score at 0 has the exact p-value: about half a pair to
-    either side, without which four pairs against none would count as a difference. Of n samples b
-    are those that only the first gets wrong, c the second; fractions where they are weighted.
-    """
+    """Return the 95 % interval of (c - b) / n, and the exact p-value of b = c, of pairs that only one gets wrong."""
     from scipy.special import betainc
     from scipy.stats import norm
 
+    # The p-value is McNemar's (Psychometrika 12, 1947): binomial on the discordant pairs. The interval is Tango's
+    # score interval (Statistics in Medicine 17, 1998). Its end towards 0 carries the continuity correction with which
+    # the score at 0 has the exact p-value: about half a pair to either side, without which four pairs against none
+    # would count as a difference.
     few, m = min(b, c), b + c
     # The binomial tail, written so that fractions of pairs have one too.
     p_value = 1.0 if m == 2 * few else min(1.0, 2 * float(betainc(m - few, few + 1, 0.5)))
@@ -131,11 +127,8 @@ def compare_means(
 def compare_roots(
     measure: str, first: Each, second: Each, weights: Weights | None = None
 ) -> PairedDifference:
-    """Compare the roots of the means of two models' scores; see `compare_means`.
-
-    The error is by the delta method: near its mean, a root moves by the change of what is under
-    it over twice the root.
-    """
+    """Compare the roots of the means of two models' scores; see `compare_means`."""
+    # The delta method: near its mean, a root moves by the change of what is under it over twice the root.
     roots = [math.sqrt(mean_and_error(scores, weights)[0]) for scores in (first, second)]
     moves = [
         scores / (2 * root) if root else scores
@@ -145,9 +138,7 @@ def compare_roots(
     return _student(measure, roots[1] - roots[0], error, first.size, weights)
 
 
-def compare_perplexities(
-    first: Each, second: Each, weights: Weights | None = None
-) -> PairedDifference:
+def compare_perplexities(first: Each, second: Each, weights: Weights | None) -> PairedDifference:
     """Compare two models' perplexities by their losses at each prediction; see `compare_means`."""
     found = compare_means("perplexity", first, second, weights)
     return replace(
@@ -174,26 +165,90 @@ def _student(
 
 
 def paired_difference(first: Sequence[Wrong], second: Sequence[Wrong]) -> dict[str, Any]:
-    """Compare two ways of making a model, seed by seed, on the same test samples.
-
-    The keys are those of `PairedDifference`, the numbers of samples summed over seeds. The test is
-    McNemar's for one seed, Student's for several; ``interval`` says which. Seeds that all differ
-    alike tell of no spread, and count as one.
-    """
+    """Compare two ways of making a model, seed by seed, on the same test samples, by the keys of `PairedDifference`."""
     pairs = [compare_paired(a, b) for a, b in zip(first, second, strict=True)]
     values = [pair.difference for pair in pairs]
-    mean, one = float(np.mean(values)), np.ptp(values) == 0
-    interval = pairs[0].low, pairs[0].high, pairs[0].p_value
-    if not one:
-        error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-        interval = student_interval(mean, error, len(values) - 1)
+    # Seeds that all differ alike tell of no spread, and count as one.
+    one = np.ptp(values) == 0
+    alone = pairs[0].low, pairs[0].high, pairs[0].p_value
+    low, high, p_value = alone if one else mean_interval(values)
     return {
-        "difference": mean,
-        "low": interval[0],
-        "high": interval[1],
+        "difference": float(np.mean(values)),
+        "low": low,
+        "high": high,
         "only_first_wrong": sum(pair.only_first_wrong or 0 for pair in pairs),
         "only_second_wrong": sum(pair.only_second_wrong or 0 for pair in pairs),
-        "p_value": interval[2],
+        "p_value": p_value,
         "interval": "paired" if one else "t",
         "seeds": len(pairs),
     }
+
+
+@dataclass(frozen=True)
+class PairedOutputs:
+    """Two models with several outputs on the same samples, by output."""
+
+    outputs: dict[str, PairedDifference | PairedOutputs]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the comparisons by output."""
+        return {"outputs": {name: found.to_json() for name, found in self.outputs.items()}}
+
+
+Comparison = PairedDifference | PairedOutputs
+
+
+def compare(first: Evaluation, second: Evaluation) -> Comparison:
+    """Compare two models on the same samples by what both are measured by."""
+    if first.measure == second.measure:
+        one, other, weights = first.each, second.each, first.weights
+        if first.measure == "error_rate":
+            if weights is None:
+                return compare_paired(one, other)
+            return compare_shares("error_rate", one, other, weights)
+        if first.measure == "perplexity":
+            return compare_perplexities(one, other, weights)
+        if first.measure == "binary_error":
+            return compare_means("binary_error", 100 * one, 100 * other, weights)
+        if first.measure == "rmse":
+            return compare_roots("rmse", one, other, weights)
+        pairs = zip(first.outputs.items(), second.outputs.values(), strict=True)
+        return PairedOutputs({name: compare(old, new) for (name, old), new in pairs})
+    msg = (
+        f"One model is measured by its {first.measure}, the other by its {second.measure}; expected "
+        "two models of the same kind: evaluate them one by one."
+    )
+    raise DatasetError(msg, code="measures_differ")
+
+
+def lost_classes(before: Evaluation, after: Evaluation, output: str = "") -> list[str]:
+    """Return remarks on classes that a changed model no longer finds, and on one that is all it gives."""
+    if before.outputs:
+        pairs = zip(before.outputs.items(), after.outputs.values(), strict=True)
+        return [
+            text
+            for (name, old), new in pairs
+            for text in lost_classes(old, new, f"Output {name}: ")
+        ]
+    old, new = before.by_class, after.by_class
+    if old is None or new is None:
+        return []
+    word, remarks = "label" if before.measure == "binary_error" else "class", list[str]()
+    fewest = 0 if word == "label" else 1
+    if new.predicted <= fewest < old.predicted:
+        what = "no label at all" if word == "label" else "one class only"
+        remarks.append(
+            f"{output}The result predicts {what} on the test data; the original does not."
+        )
+    lost = [
+        f"{word} {i} ({100 * size / before.samples:.2g} % of the samples): {was:.0f} % to {now:.0f} %"
+        for i, (size, was, now) in enumerate(zip(old.samples, old.recall, new.recall, strict=False))
+        if was is not None and now is not None
+        and size >= ENOUGH and was >= WORTH_LOSING and now < was / 2
+    ]  # fmt: skip
+    if lost:
+        more = f", and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
+        remarks.append(
+            f"{output}Recall falls by more than half: {'; '.join(lost[:MOST_NAMED])}{more}."
+        )
+    return remarks

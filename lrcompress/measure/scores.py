@@ -24,62 +24,43 @@ CERTAIN = float(1 - np.float32(IMPOSSIBLE))
 
 
 def kind_of(labels: NDArray[Any]) -> Kind:
-    """Return what labels that were fitted to a model mean, which their dtype carries.
-
-    Integers are class numbers, (samples, ...); booleans say which labels hold, and floats are the
-    numbers of a regression, both shaped as the model's outputs, (samples, ..., n).
-    """
-    if labels.dtype.kind == "b":
-        return "labels"
-    return "regression" if labels.dtype.kind == "f" else "classes"
+    """Return what labels that were fitted to a model mean, which their dtype carries."""
+    # Integers are class numbers, (samples, ...); booleans and floats are shaped as the outputs, (samples, ..., n).
+    kinds: dict[str, Kind] = {"b": "labels", "f": "regression"}
+    return kinds.get(labels.dtype.kind, "classes")
 
 
 def class_scores(outputs: NDArray[np.float32], y: NDArray[np.int64], is_logits: bool) -> Scores:
-    """Score outputs, (..., classes) or one unit, against class numbers, (...).
-
-    Returns:
-        ``wrong``, ``loss`` in nats; up to `FEW_CLASSES` the class that is ``true`` and the one
-        ``picked``, of two classes how much likelier the second is, ``scores``; from `MANY_CLASSES`
-        up ``beyond5``: whether the class is none of the five likeliest.
-    """
+    """Score outputs, (..., classes) or one unit, against class numbers, (...); losses are in nats."""
     values: NDArray[Any] = outputs
     if outputs.shape[-1] == 1:
         logits = outputs.astype(np.float64) if is_logits else _logit(outputs.astype(np.float64))
         values, is_logits = np.concatenate([np.zeros_like(logits), logits], axis=-1), True
+    own = np.take_along_axis(values, y[..., None], axis=-1)
     if is_logits:
-        own = np.take_along_axis(values, y[..., None], axis=-1)
         log_own = own - log_sums(values)
     else:
         # Only one of thousands of probabilities needs its logarithm. Sigmoid outputs over exclusive
         # classes need not sum to one.
-        own = np.take_along_axis(values, y[..., None], axis=-1)
         total = values.sum(axis=-1, keepdims=True, dtype=np.float64)
         total += IMPOSSIBLE * np.count_nonzero(values <= 0, axis=-1, keepdims=True)
         log_own = np.log(np.maximum(np.where(own <= 0, IMPOSSIBLE, own) / total, 1e-30))
-    found: Scores = {
-        "wrong": (values.argmax(axis=-1) != y).reshape(-1),
-        "loss": -log_own.reshape(-1),
-    }
+    picked = values.argmax(axis=-1)
+    found: Scores = {"wrong": (picked != y).reshape(-1), "loss": -log_own.reshape(-1)}
     if values.shape[-1] <= FEW_CLASSES:
-        found |= {"true": y.reshape(-1), "picked": values.argmax(axis=-1).reshape(-1)}
+        found |= {"true": y.reshape(-1), "picked": picked.reshape(-1)}
     if values.shape[-1] == 2:
+        # How much likelier the second is.
         found["scores"] = (values[..., 1] - values[..., 0]).reshape(-1)
     if values.shape[-1] >= MANY_CLASSES:
-        # Written so that NaN, which is in no order, counts as beyond.
+        # Whether it is none of the five likeliest; written so that NaN, which is in no order, counts as beyond.
         within = np.count_nonzero(values <= own, axis=-1) > values.shape[-1] - 5
         found["beyond5"] = ~within.reshape(-1)
     return found
 
 
 def label_scores(outputs: NDArray[np.float32], y: NDArray[np.bool_], is_logits: bool) -> Scores:
-    """Score outputs, (..., n), against which of n labels hold, of the same shape.
-
-    Returns:
-        ``wrong``: the share of labels decided wrongly; ``loss``: their mean cross-entropy in nats;
-        up to `MOST_RANKED` labels ``outputs``, ``holds`` and ``decided``, (k, n); from `MANY_CLASSES` up
-        ``beyond1`` and ``beyond5``: whether the likeliest label does not hold, and none of the five
-        likeliest does.
-    """
+    """Score outputs, (..., n), against which of n labels hold: shares decided wrongly, and mean losses in nats."""
     n = outputs.shape[-1]
     logits = outputs.astype(np.float64)
     decided = logits > (0.0 if is_logits else 0.5)
@@ -95,6 +76,7 @@ def label_scores(outputs: NDArray[np.float32], y: NDArray[np.bool_], is_logits: 
         rows = {"outputs": outputs, "holds": y, "decided": decided}
         found |= {key: values.reshape(-1, n) for key, values in rows.items()}
     if n >= MANY_CLASSES:
+        # Whether the likeliest does not hold, and none of the five likeliest does.
         first = np.argpartition(-outputs, 5, axis=-1)[..., :5]
         likeliest = outputs.argmax(axis=-1)[..., None]
         for key, picked in (("beyond1", likeliest), ("beyond5", first)):
@@ -103,11 +85,7 @@ def label_scores(outputs: NDArray[np.float32], y: NDArray[np.bool_], is_logits: 
 
 
 def number_scores(outputs: NDArray[np.float32], y: NDArray[np.float32], is_logits: bool) -> Scores:
-    """Score outputs against numbers of the same shape, (..., n).
-
-    Returns:
-        ``squared`` and ``absolute``: errors, averaged over the n numbers.
-    """
+    """Score outputs against numbers of the same shape, (..., n), by their errors, averaged over n."""
     apart = outputs.astype(np.float64) - y
     return {
         "squared": np.square(apart).mean(axis=-1).reshape(-1),

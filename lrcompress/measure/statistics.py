@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,8 @@ Z95 = 1.959963984540054
 
 
 def wilson_interval(errors: float, samples: float) -> tuple[float, float]:
-    """Return the 95 % interval of an error rate, in percent (Wilson, JASA 22, 1927).
-
-    Unlike the normal approximation it stays inside [0, 100] and is honest at 0 errors. Weighted
-    samples count as what they are worth.
-    """
+    """Return the 95 % interval of an error rate, in percent (Wilson, JASA 22, 1927)."""
+    # Unlike the normal approximation it stays inside [0, 100] and is honest at 0 errors.
     p, n, z2 = errors / samples, samples, Z95**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
@@ -50,11 +46,9 @@ def effective_samples(weights: NDArray[np.float64]) -> float:
 def macro_area(
     scores: NDArray[Any], holds: NDArray[np.bool_], weights: NDArray[np.float64] | None = None
 ) -> float | None:
-    """Return the mean area under the ROC curve of labels whose scores, (samples, n), are higher where they hold.
-
-    Labels that all samples have, or none, are left out; None if there is no other, or a score is no number.
-    """
+    """Return the mean area under the ROC curve of labels by their scores, (samples, n); None if there is none."""
     weights = np.ones(len(scores)) if weights is None else weights
+    # Labels that all samples have, or none, have no curve.
     areas = [
         area_under_curve(scores[:, k], holds[:, k], weights)
         for k in np.flatnonzero(holds.any(axis=0) & ~holds.all(axis=0))
@@ -74,33 +68,17 @@ def area_under_curve(
 
 
 def student_interval(difference: float, error: float, freedom: float) -> tuple[float, float, float]:
-    """Return Student's 95 % interval of a mean with a standard error, and the two-sided p-value of 0.
-
-    Without any error, equal means are surely equal and others surely not.
-    """
+    """Return Student's 95 % interval of a mean with a standard error, and the two-sided p-value of 0."""
     from scipy.stats import t
 
+    # Without any error, equal means are surely equal and others surely not.
     half = float(t.ppf(0.975, freedom)) * error
     z = abs(difference) / error if error else (math.inf if difference else 0.0)
     return difference - half, difference + half, 2 * float(t.sf(z, freedom))
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean over seeds with its 95 % interval: of kind ``t``, or ``wilson`` of the samples of one seed."""
-
-    mean: float
-    low: float
-    high: float
-    kind: str
-
-
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Return the mean of at least two values with Student's 95 % interval.
-
-    It tells how another seed would come out. All seeds see the same test samples, whose choice is
-    not in it.
-    """
-    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    low, high, _ = student_interval(mean, error, len(values) - 1)
-    return Interval(mean, low, high, "t")
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return Student's 95 % interval of the mean of at least two values, and the p-value of 0."""
+    # It tells how another seed would come out. All seeds see the same test samples, whose choice is not in it.
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return student_interval(float(np.mean(values)), error, len(values) - 1)

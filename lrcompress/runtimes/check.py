@@ -11,9 +11,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.data.arrays import Arrays, chunks, count, take
-from lrcompress.data.finite import check_outputs
-from lrcompress.data.model_output import Output
+from lrcompress.data.arrays import Arrays, check_outputs, chunks, count, take
+from lrcompress.data.labels import Output
 from lrcompress.errors import VerificationError
 from lrcompress.events import progress
 from lrcompress.live.outputs import outputs_of

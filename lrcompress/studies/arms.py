@@ -1,33 +1,39 @@
-"""The arms of a comparison: ways to end with a small network, each measured on the same test data.
-
-| arm | what it is |
-|---|---|
-| ``full`` | the full-rank network |
-| ``full-finetuned`` | the same, given the extra epochs that ``finetuned`` gets |
-| ``svd`` | its final layer by truncated SVD, nothing trained |
-| ``refined`` | its final layer by the best method on unlabelled training inputs, nothing trained |
-| ``finetuned`` | factorized, then a few epochs |
-| ``scratch`` | the low-rank network from random weights |
-"""
+"""The arms of a comparison, which docs/comparing.md names, each measured on the same test data."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lrcompress.errors import RankError
 from lrcompress.files import check_output
 from lrcompress.live import engine, storing
 from lrcompress.lowrank import one_blas_thread
+from lrcompress.modelfile import find_head, open_model
+from lrcompress.records.tables import Row as RowSchema
 from lrcompress.studies.full_rank import Data, FullRank, head_figures, open_full
+from lrcompress.studies.networks import RECIPES, Narrow, Recipe, own_recipe
 from lrcompress.studies.request import CompareRequest, file_stem
-from lrcompress.studies.reuse import Epochs, PastRun, copy_model, take_row
-from lrcompress.studies.rows import Job, Key, Row, RowFile
+from lrcompress.studies.rows import (
+    Epochs,
+    Job,
+    Key,
+    PastRun,
+    Row,
+    RowFile,
+    copy_model,
+    find_past_runs,
+    new_document,
+    take_row,
+    work_through,
+)
 from lrcompress.studies.scratch import Trainer, model_name
+from lrcompress.studies.summary import summarize_comparison
 
 
 @dataclass(frozen=True)
@@ -110,14 +116,12 @@ def finetuned(plan: Plan, arm: str, rank: int | None, seed: int) -> Iterator[Row
 def untrained(
     plan: Plan, arm: str, ranks: Sequence[int], seed: int | None, missing: frozenset[Key]
 ) -> Iterator[Row]:
-    """Yield the missing rows of a method that trains nothing.
-
-    All ranks of the comparison are worked out: what a pass finds at a rank depends on those above it.
-    """
+    """Yield the missing rows of a method that trains nothing."""
     full = plan.full_rank(seed)
     started = time.perf_counter()
     with one_blas_thread():
         task, samples = full.task(arm)
+        # All ranks: what a pass finds at a rank depends on those above it.
         found = task.at_ranks(ranks)
         # One pass serves all ranks; each bears its part.
         seconds = (time.perf_counter() - started) / len(ranks)
@@ -126,18 +130,10 @@ def untrained(
         if (arm, rank, seed) in missing:
             with one_blas_thread():
                 figures = head_figures(trial({full.layer: factors}).wrong)
-            yield (
-                _row(arm, rank, seed)
-                | full.counts(rank)
-                | figures
-                | {
-                    "method": factors.method,
-                    "seconds": seconds,
-                    "images": 0,
-                    "unlabelled_images": samples,
-                    "device": engine.describe_device(),
-                }
-            )
+            yield _row(arm, rank, seed) | full.counts(rank) | figures | {
+                "method": factors.method, "seconds": seconds, "images": 0,
+                "unlabelled_images": samples, "device": engine.describe_device(),
+            }  # fmt: skip
 
 
 def _row(arm: str, rank: int | None, seed: int | None) -> Row:
@@ -175,3 +171,62 @@ def jobs(plan: Plan, ranks: Sequence[int], seed: int) -> Iterator[Job]:
         for each in [*([None] if other else []), *ranks]:
             name = f"scratch-{'full' if each is None else f'rank{each}'}"
             yield job(name, ("scratch", each, seed), partial(trained, plan, "scratch", each, seed))
+
+
+def compare_networks(
+    request: CompareRequest,
+    data: Data,
+    folder: Path,
+    narrow: Narrow,
+    *,
+    ranks: Sequence[int] | None,
+    seeds: Sequence[int],
+    rows_from: Sequence[str | Path],
+) -> dict[str, Any]:
+    """Work out the rows that a folder lacks, and return its results document; see `lrcompress.compare`."""
+    recipe, scaling = None, data.scaling
+    if request.model is None:
+        recipe = RECIPES[data.name]
+    elif request.file is None or "scratch" in request.arms:
+        recipe = own_recipe(request.model, data.loaded, narrow, scaling)
+    if request.file is None and recipe is not None:
+        scaling = recipe.scaling
+    wanted = _ranks(ranks, recipe, request.file)
+    counts = request.trained_epochs(recipe)
+    settings = request.settings(data.name, recipe, scaling)
+    rows = results_file(folder, settings)
+    # Other settings are refused before anything is trained.
+    rows.read()
+    trainers = {
+        arm: Trainer(data.loaded, data.name, recipe.lasting(count, settings["batch_size"]), folder)
+        for arm, count in counts.items()
+        if recipe is not None and count is not None
+    }
+    past = find_past_runs([Path(run) for run in rows_from], settings, counts)
+    plan = Plan(request, rows, replace(data, scaling=scaling), trainers, counts, past)
+    return work_through(rows, [job for seed in seeds for job in jobs(plan, wanted, seed)])
+
+
+def results_file(folder: Path, settings: dict[str, Any]) -> RowFile:
+    """Return the results document of a folder, there or new."""
+    return RowFile(
+        folder / "compare.json", new_document("compare", 1, settings), ("arm", "rank", "seed"),
+        complete=summarize_comparison, schema=list[RowSchema],
+    )  # fmt: skip
+
+
+def _ranks(ranks: Sequence[int] | None, recipe: Recipe | None, file: Path | None) -> list[int]:
+    """Return the ranks from the highest, each checked against the final layer."""
+    if ranks is None and recipe is not None:
+        ranks = [rank for rank in recipe.ranks if rank is not None]
+    if not ranks:
+        msg = "No ranks are given and none are published for this network; give --ranks, for example 40,20,10."
+        raise RankError(msg, code="no_ranks")
+    m, n = (0, 0) if recipe is None else (recipe.features, recipe.classes)
+    if file is not None:
+        m, n = find_head(open_model(file)).kernel_shape
+    for rank in ranks:
+        if not 1 <= rank <= min(m, n):
+            msg = f"Rank {rank} does not fit a final layer of {m} x {n}; expected 1 to {min(m, n)}."
+            raise RankError(msg)
+    return sorted(set(ranks), reverse=True)

@@ -16,18 +16,17 @@ from lrcompress.data.dataset import Dataset
 from lrcompress.errors import DatasetError
 from lrcompress.live import engine, storing
 from lrcompress.live.calibration import LiveModel
-from lrcompress.live.evaluate import evaluate
 from lrcompress.live.prepare import prepare
 from lrcompress.lowrank import learns_from, parameters
 from lrcompress.measure import wilson_interval
 from lrcompress.modelfile import Site, find_head, open_model
-from lrcompress.studies.predictions import figures, pack
+from lrcompress.studies.rows import Row
+from lrcompress.studies.summary import figures, pack
 from lrcompress.train.finetune import finetune
 from lrcompress.train.loop import INTERRUPTED
 from lrcompress.train.part import SplitHead
 from lrcompress.train.settings import FinetuneSettings
 
-Row = dict[str, Any]
 # The arm of a method that trains nothing; auto takes the best that unlabelled inputs allow.
 METHODS = {"svd": "svd", "refined": "auto"}
 
@@ -69,16 +68,12 @@ class FullRank:
         if learns_from(method) != "kernel":
             calibration, samples = self.live.calibration([target], [method])
         name = arm if self.seed is None else f"{arm}, seed {self.seed}"
-        return LayerTask(
-            self.live.opened, target, Request(method=method), calibration, name
-        ), samples  # fmt: skip
+        task = LayerTask(self.live.opened, target, Request(method=method), calibration, name)
+        return task, samples
 
     def measured(self) -> Row:
         """Return what a row holds of the model itself."""
-        data = self.live.data
-        x, y = data.test()
-        task, weights = f"test, {self.path.name}", data.split.w_test
-        found = evaluate(self.live.keras_model, x, y, task, sample_weight=weights)
+        found = self.live.data.measured(self.live.keras_model, f"test, {self.path.name}")
         return {**figures(found), "device": engine.describe_device()}
 
     def factorized(self, rank: int, output: Path) -> SplitHead:

@@ -27,11 +27,6 @@ def is_model_file(model: str | Path) -> bool:
     return Path(model).suffix.lower() in [end for ends in SUFFIXES.values() for end in ends]
 
 
-def network_name(model: str | Path) -> str:
-    """Return how results call a network: the file's name without its folders, or the function."""
-    return Path(model).name
-
-
 def file_stem(dataset: str) -> str:
     """Return what names of files begin with for a data set, which may be a path or a function."""
     return Path(dataset.replace(":", "-")).stem
@@ -107,7 +102,8 @@ class CompareRequest:
         counts = self.trained_epochs(recipe)
         settings = {
             "dataset": dataset,
-            "network": None if self.model is None else network_name(self.model),
+            # The file's name without its folders, or the function.
+            "network": None if self.model is None else Path(self.model).name,
             "sha256": None if self.file is None else sha256(self.file),
             "scaling": None if self.model is None else scaling,
             "full_epochs": counts["full"],

@@ -26,10 +26,9 @@ from lrcompress.live.fit import fit_to_model
 from lrcompress.measure import kind_of
 from lrcompress.records.tables import ScratchRow
 from lrcompress.studies.networks import Recipe
-from lrcompress.studies.predictions import figures
 from lrcompress.studies.request import file_stem
 from lrcompress.studies.rows import UNFINISHED, Job, Row, RowFile, new_document, work_through
-from lrcompress.studies.summary import summarize_ranks
+from lrcompress.studies.summary import figures, summarize_ranks
 from lrcompress.train.checkpoint import Checkpoint
 from lrcompress.train.feed import batches
 from lrcompress.train.loop import Loop
@@ -48,24 +47,17 @@ def train_rows(
     seeds: Sequence[int] = (0,),
     suffix: str = ".keras",
 ) -> dict[str, Any]:
-    """Train one network a rank and seed; save each, and the table after each.
-
-    Rows that the folder's results already hold are not trained again, and a row that was killed
-    goes on at its last epoch: an interrupted call is simply repeated. Several processes may work
-    on one folder at once.
-    """
+    """Train one network a rank and seed; save each, and the table after each, from which a killed call goes on."""
     ranks = recipe.ranks if ranks is None else ranks
     for rank in ranks:
         if rank is not None:
             recipe.check_rank(rank)
     rows = results_file(folder, recipe.settings(dataset))
     trainer = Trainer(data, dataset, recipe, folder, suffix)
-    jobs = [
+    return work_through(rows, [
         Job(model_name(dataset, rank, seed), ((rank, seed),), partial(trainer.rows, rank, seed))
-        for seed in seeds
-        for rank in ranks
-    ]  # fmt: skip
-    return work_through(rows, jobs)
+        for seed in seeds for rank in ranks
+    ])  # fmt: skip
 
 
 def results_file(folder: Path, settings: dict[str, Any]) -> RowFile:
@@ -89,10 +81,7 @@ class Trainer:
     def rows(
         self, rank: int | None, seed: int, missing: object = None, *, name: str | None = None
     ) -> Iterator[Row]:
-        """Train one network from random weights, save it as `name`, and yield its row.
-
-        The state of its training goes when the caller, who has kept the row by then, comes back.
-        """
+        """Train one network from random weights, save it as `name`, and yield its row."""
         label = f"{'full' if rank is None else f'rank {rank}'}, seed {seed}"
         name = name or model_name(self.dataset, rank, seed)
         engine.forget_models()
@@ -111,7 +100,9 @@ class Trainer:
         batch_size = replicas().rounded(self.recipe.batch_size)
         x, y = scaling(fitted.x_train), targets(model, fitted.y_train)
         loop = self._loop(model, state, label, seed)
-        model.steps_per_execution = _steps_at_once()
+        # They are the same steps; Keras does one at a time under PyTorch.
+        several = has_accelerator() and keras.backend.backend() != "torch"
+        model.steps_per_execution = STEPS_AT_ONCE if several else 1
         loop.run(model, lambda epoch: batches(x, y, batch_size))
         seconds = loop.state.fit_seconds
         result = evaluate(model, scaling(fitted.x_test), fitted.y_test, f"{label}, test")
@@ -135,6 +126,7 @@ class Trainer:
             "published": published
             and dict(zip(("error_rate", "parameters", "seconds"), published, strict=True)),
         }
+        # The caller, who comes back, has kept the row by now.
         state.unlink(missing_ok=True)
 
     def _loop(self, model: Any, state: Path, label: str, seed: int) -> Loop:
@@ -168,12 +160,6 @@ class Trainer:
         fitted = fit_to_model(self.data, model)
         x_test = parse(self.recipe.scaling, fitted.x_train)(fitted.x_test)
         return figures(evaluate(model, x_test, fitted.y_test, f"test, {path.name}"))
-
-
-def _steps_at_once() -> int:
-    """Return the steps between two reports; they are the same steps."""
-    # Keras does one at a time under PyTorch.
-    return STEPS_AT_ONCE if has_accelerator() and keras.backend.backend() != "torch" else 1
 
 
 def targets(model: Any, y: Arrays) -> NDArray[Any]:

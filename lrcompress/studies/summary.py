@@ -1,23 +1,57 @@
-"""Lines of a table from the rows of several seeds."""
+"""What a row holds of a measured classifier, and lines of a table from the rows of several seeds."""
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lrcompress.measure import Interval, mean_interval, paired_difference
+from lrcompress.errors import DatasetError
+from lrcompress.measure import Evaluation, mean_interval, paired_difference
 from lrcompress.records import ARMS
-from lrcompress.studies.predictions import unpack
+from lrcompress.studies.rows import Row
 
-Row = dict[str, Any]
-
-# Arms that begin from the trained full-rank network: its training is part of their price.
+# Arms that begin from the trained full-rank network.
 FROM_FULL = ("full-finetuned", "svd", "refined", "finetuned")
 # The same for every seed.
 _COUNTS = ("layer_parameters", "model_parameters", "paper_parameters", "published")
 _MEANS = ("loss", "seconds", "images")
+
+
+def figures(found: Evaluation) -> dict[str, Any]:
+    """Return the figures of a classifier with one output, the packed predictions as ``wrong``."""
+    if found.wrong is None:
+        what = "weighted samples" if found.measure == "error_rate" else found.measure
+        msg = (
+            f"The model is measured by its {what}; expected a classifier with one output and samples "
+            "that weigh alike: networks are compared by which samples each gets wrong."
+        )
+        raise DatasetError(msg, code="not_a_classifier")
+    return {**found.to_json(), "wrong": pack(found.wrong)}
+
+
+def pack(wrong: NDArray[np.bool_]) -> str:
+    """Return the bits of `wrong`, (samples,), as base64 of zlib of one bit a sample, first bit high."""
+    return base64.b64encode(zlib.compress(np.packbits(wrong).tobytes(), 9)).decode("ascii")
+
+
+def unpack(text: str, samples: int) -> NDArray[np.bool_]:
+    """Return what `pack` was given, (samples,)."""
+    reason: Exception | None = None
+    try:
+        # One byte more than asked for shows what is too long.
+        compressed = base64.b64decode(text, validate=True)
+        data = zlib.decompressobj().decompress(compressed, samples // 8 + 2)
+    except (ValueError, TypeError, zlib.error) as error:
+        data, reason = b"", error
+    if len(data) != -(-samples // 8):
+        msg = f"The wrong predictions of a row are not those of {samples} samples; work the row out again."
+        raise DatasetError(msg, code="results_unreadable") from reason
+    return np.unpackbits(np.frombuffer(data, np.uint8), count=samples).astype(np.bool_)
 
 
 def summarize_ranks(document: dict[str, Any]) -> None:
@@ -47,46 +81,32 @@ def _groups(rows: Sequence[Row], *fields: str) -> dict[tuple[Any, ...], list[Row
 
 
 def summarize(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return what rows that differ in their seed alone say together.
-
-    These are ``seeds``, their list; ``error_rate`` in percent with its 95 % interval
-    ``error_rate_low``, ``error_rate_high`` of ``interval`` kind; means of loss, seconds and images;
-    counts of parameters.
-    """
-    found = _interval(rows)
+    """Return what rows that differ in their seed alone say together: means, with the interval of the error rate."""
+    rates = [row["error_rate"] for row in rows]
+    low, high, kind = rows[0]["error_rate_low"], rows[0]["error_rate_high"], "wilson"
+    if len(rows) > 1:
+        low, high, _ = mean_interval(rates)
+        low, high, kind = max(low, 0.0), min(high, 100.0), "t"
     known = {key: [row[key] for row in rows if row.get(key) is not None] for key in _MEANS}
     return {
         "seeds": [row["seed"] for row in rows],
-        "error_rate": found.mean,
-        "error_rate_low": found.low,
-        "error_rate_high": found.high,
-        "interval": found.kind,
+        "error_rate": float(np.mean(rates)) if len(rows) > 1 else rates[0],
+        "error_rate_low": low,
+        "error_rate_high": high,
+        "interval": kind,
         **{key: float(np.mean(values)) if values else None for key, values in known.items()},
         **{key: rows[0].get(key) for key in _COUNTS},
     }
 
 
-def _interval(rows: Sequence[Row]) -> Interval:
-    if len(rows) > 1:
-        found = mean_interval([row["error_rate"] for row in rows])
-        return Interval(found.mean, max(found.low, 0.0), min(found.high, 100.0), "t")
-    row = rows[0]
-    return Interval(row["error_rate"], row["error_rate_low"], row["error_rate_high"], "wilson")
-
-
 def summarize_arms(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return one entry an arm and rank: means over seeds and paired differences.
-
-    An entry holds what `summarize` says, with ``arm``, ``rank``; ``images_total`` and
-    ``seconds_total``, the training of the full-rank network included where the arm begins from it;
-    ``against_full`` and, where both are there, ``against_scratch``, as `seeds.paired_difference`
-    gives them for the seeds that both have.
-    """
+    """Return one entry an arm and rank: what `summarize` says, its whole price, and paired differences."""
     groups = _groups(rows, "arm", "rank")
     full = groups.get(("full", None), [])
     summary = []
     for (arm, rank), members in groups.items():
         entry = {"arm": arm, "rank": rank, **summarize(members)}
+        # The training of the full-rank network is part of the price of what begins from it.
         base = summarize(full) if arm in FROM_FULL and full else None
         for key in ("images", "seconds"):
             parts = [entry[key]] if base is None else [entry[key], base[key]]

@@ -27,14 +27,12 @@ Images = NDArray[Any]
 def shifted(x: Images, rng: np.random.Generator) -> Images:
     """Return images, each moved by up to an eighth of its height and width; the edge is repeated."""
     n, height, width = x.shape[:3]
-    rows, columns = (
-        np.clip(
-            np.arange(size) + rng.integers(-(size // _SHIFT), size // _SHIFT + 1, (n, 1)),
-            0,
-            size - 1,
-        )
-        for size in (height, width)
-    )
+
+    def places(size: int) -> Any:
+        by = rng.integers(-(size // _SHIFT), size // _SHIFT + 1, (n, 1))
+        return np.clip(np.arange(size) + by, 0, size - 1)
+
+    rows, columns = places(height), places(width)
     moved: Images = x[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved
 
@@ -53,24 +51,17 @@ WAYS: dict[str, Callable[[Images, np.random.Generator], Images]] = {
 
 def ways_for(teacher: Any, x: Arrays, scaling: Scaling) -> tuple[str, ...]:
     """Return the ways in which raw inputs may be changed: those of images that leave most decisions as they are."""
-    if not isinstance(x, np.ndarray) or x.ndim != 4 or x.shape[-1] not in _CHANNELS:
-        return ()
-    if min(x.shape[1:3]) < _SHIFT:
+    images = isinstance(x, np.ndarray) and x.ndim == 4 and x.shape[-1] in _CHANNELS
+    if isinstance(x, dict) or not images or min(x.shape[1:3]) < _SHIFT:
         return ()
     some = np.asarray(evenly(x, _ASKED))
     before = decisions(teacher, scaling(some))
     if isinstance(before, dict) or before.dtype.kind not in "iub":
         return ()
-    found = []
     # Mirrored, all of them.
-    for name, changed in (
-        ("shift", shifted(some, np.random.default_rng(0))),
-        ("mirror", some[:, :, ::-1]),
-    ):
-        after = decisions(teacher, scaling(changed))
-        if np.mean(np.asarray(after) == before) >= _STAY:
-            found.append(name)
-    return tuple(found)
+    changed = {"shift": shifted(some, np.random.default_rng(0)), "mirror": some[:, :, ::-1]}
+    after = {name: np.asarray(decisions(teacher, scaling(x))) for name, x in changed.items()}
+    return tuple(name for name, found in after.items() if np.mean(found == before) >= _STAY)
 
 
 def augmented(ways: Sequence[str], seed: int, epoch: int) -> Callable[[Any, int], Any] | None:

@@ -65,17 +65,12 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint file and what the run that it belongs to was asked to do.
-
-    Attributes:
-        path: The file.
-        identity: JSON values that must be equal for a run to go on: model, data, settings.
-        like: The model, whose permissions the file keeps; None for the usual ones.
-    """
+    """A checkpoint file and what the run that it belongs to was asked to do."""
 
     path: Path
+    # JSON values that must be equal for a run to go on: model, data, settings.
     identity: dict[str, Any]
-    like: Path | None = None
+    like: Path | None = None  # the model, whose permissions the file keeps
 
     def save(self, state: State) -> None:
         """Write a state in the place of the last one, which is still there if that fails."""
@@ -126,10 +121,6 @@ class Checkpoint:
             raise TrainingError(msg, code="checkpoint_differs")
         return state
 
-    def remove(self) -> None:
-        """Delete the file."""
-        self.path.unlink(missing_ok=True)
-
 
 def digest(arrays: Arrays) -> int:
     """Return a checksum of arrays, in which another data set of the same size shows."""
@@ -150,14 +141,12 @@ def assign(variables: list[Any], values: Weights) -> None:
 def all_as_saved(values: Weights, like: Weights) -> Weights:
     """Return saved arrays in the types of others, or refuse them: as many, of these shapes and types."""
     if [v.shape for v in values] == [a.shape for a in like]:
-        found = [_as_saved(v, a) for v, a in zip(values, like, strict=True)]
+        # NumPy saves bfloat16 as two nameless bytes.
+        found = [
+            v.view(a.dtype) if v.dtype.kind == "V" and v.dtype.itemsize == a.dtype.itemsize else v
+            for v, a in zip(values, like, strict=True)
+        ]
         if [v.dtype for v in found] == [a.dtype for a in like]:
             return found
     msg = "The checkpoint's arrays are not this model's; delete it to start over."
     raise TrainingError(msg, code="checkpoint_differs")
-
-
-def _as_saved(value: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """Return an array in the type of another: NumPy saves bfloat16 as two nameless bytes."""
-    nameless = value.dtype.kind == "V" and value.dtype.itemsize == like.dtype.itemsize
-    return value.view(like.dtype) if nameless else value

@@ -30,11 +30,9 @@ def seed_epoch(model: Any, seed: int, epoch: int) -> None:
 
 
 def epoch_order(samples: int, batch_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the samples of an epoch in order, each once; full batches only, if there is one.
-
-    The last batch is filled up from the order's begin: a batch of another size would have the
-    engine compile the step anew, and leaving it out would leave samples out.
-    """
+    """Return the samples of an epoch in order, each once; full batches only, if there is one."""
+    # The last batch is filled up from the order's begin: a batch of another size would have the
+    # engine compile the step anew, and leaving it out would leave samples out.
     order = np.random.default_rng([seed, epoch]).permutation(samples)
     return np.resize(order, samples_an_epoch(samples, batch_size))
 
@@ -62,7 +60,7 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
         self._change = change
         self._x, self._scaling, self._batch_size = x, scaling, batch_size
         self._targets = (y,) if sample_weight is None else (y, sample_weight)
-        self._order, self._share = replicas().evened(order), replicas().share
+        self._order, self._team = replicas().evened(order), replicas()
 
     def __len__(self) -> int:
         """Return the number of steps."""
@@ -71,22 +69,19 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
     def __getitem__(self, step: int) -> tuple[Any, ...]:
         """Return inputs, targets and, where there are any, weights of a step."""
         index = self._order[step * self._batch_size : (step + 1) * self._batch_size]
-        part, parts = self._share
         # In the order of the file, which a mapped one reads faster; a batch has no order.
-        index = np.sort(np.array_split(index, parts)[part])
+        index = np.sort(np.array_split(index, self._team.processes)[self._team.index])
         x = take(self._x, index)
         x = self._scaling(x if self._change is None else self._change(x, step))
         return (x, *keras.tree.map_structure(lambda array: array[index], self._targets))
 
 
 def batches(x: Any, targets: Any, batch_size: int) -> dict[str, Any]:
-    """Return what to hand to `fit` for one epoch over arrays in random order.
-
-    Under TensorFlow that is the arrays themselves, unless the devices' shares would not be equally
-    large. Else it is a feed in an order drawn from NumPy, which must have been seeded for the epoch,
-    in all processes alike: for arrays the other engines draw twice in a model's first `fit` and once
-    in later ones, so that a run that goes on after a kill would take another order.
-    """
+    """Return what to hand to `fit` for one epoch over arrays in random order."""
+    # Under TensorFlow that is the arrays themselves, unless the devices' shares would not be equally
+    # large. Else it is a feed in an order drawn from NumPy, which must have been seeded for the epoch,
+    # in all processes alike: for arrays the other engines draw twice in a model's first `fit` and once
+    # in later ones, so that a run that goes on after a kill would take another order.
     devices, samples = len(replicas().devices), count(x)
     even = batch_size % devices == samples % batch_size % devices == 0
     if even and keras.backend.backend() == "tensorflow":

@@ -12,16 +12,16 @@ import keras
 from lrcompress.data.arrays import count
 from lrcompress.errors import TrainingError
 from lrcompress.live import engine
+from lrcompress.live.compiling import compile_without_slots
 from lrcompress.live.devices import replicas
-from lrcompress.live.evaluate import evaluate
 from lrcompress.live.predict import outputs_each
 from lrcompress.live.prepare import Prepared
 from lrcompress.measure import Comparison, Evaluation, compare
-from lrcompress.train import augment, optimizers
+from lrcompress.train.augment import augmented, ways_for
 from lrcompress.train.checkpoint import Checkpoint, State
 from lrcompress.train.feed import Feed, epoch_order, samples_an_epoch
 from lrcompress.train.loop import DIVERGED, INTERRUPTED, PATIENCE, Loop
-from lrcompress.train.modes import frozen_weights, thawed, without_dropout
+from lrcompress.train.modes import adam, frozen_weights, original_optimizer, thawed, without_dropout
 from lrcompress.train.part import Part, SplitHead, reduce_to_head, refit_head
 from lrcompress.train.settings import LEARNING_RATE, FinetuneSettings
 from lrcompress.train.supervision import supervise
@@ -104,14 +104,7 @@ def finetune(
     resume: bool = False,
     tensorboard: Path | None = None,
 ) -> FinetuneOutcome:
-    """Train a factorized model, keep its best epoch by validation, measure it on test data.
-
-    A KeyboardInterrupt while it trains ends the training: the best so far is kept.
-
-    Raises:
-        TrainingError: If training diverges at once, the head cannot be trained alone, the original's
-            optimizer is not there, or the checkpoint is another run's.
-    """
+    """Train a factorized model, keep its best epoch by validation, measure it on test data."""
     compiled = student.get_compile_config() if student.compiled else None
     keras.utils.set_random_seed(settings.seed)
     left = checkpoint.load() if checkpoint is not None and resume else None
@@ -125,14 +118,11 @@ def finetune(
     settings = settings.decided(count(x), outputs_each(part.student, x), labelled=data.labelled)
     if settings.augmentation is None:
         asked = settings.scope == "model" and settings.distill and not data.labelled
-        ways = augment.ways_for(teacher, x, data.scaling) if asked and teacher is not None else ()
+        ways = ways_for(teacher, x, data.scaling) if asked and teacher is not None else ()
         settings = replace(settings, augmentation=ways)
-    before = _tested(part.student, part.data, "before")
-    original = None
-    if part.teacher is not None:
-        original = _tested(part.teacher, part.data, "original")
-    elif teacher is not None:
-        original = _tested(teacher, data, "original")
+    before = part.data.measured(part.student, "test, before")
+    asked_of, on = (teacher, data) if part.teacher is None else (part.teacher, part.data)
+    original = None if teacher is None else on.measured(asked_of, "test, original")
     # Its outputs are all there is to learn.
     judge = part.teacher if settings.distill and not data.labelled else None
     loop = Loop(
@@ -140,6 +130,7 @@ def finetune(
         validation=part.data, teacher=judge, patience=settings.patience, checkpoint=checkpoint,
     )  # fmt: skip
     frozen, all_frozen = frozen_weights(part.student), not part.student.trainable_variables
+    # A KeyboardInterrupt ends the training: the best so far is kept.
     stopped = INTERRUPTED
     with contextlib.suppress(KeyboardInterrupt):
         stopped = _train(loop, part, settings, compiled, left, tensorboard)
@@ -149,16 +140,16 @@ def finetune(
         raise KeyboardInterrupt
     if stopped == DIVERGED and state.best_epoch == 0:
         if checkpoint is not None:
-            checkpoint.remove()
+            checkpoint.path.unlink(missing_ok=True)
         msg = (
             f"Training diverged in epoch {state.epoch}: the loss is not a number, and no epoch "
             "was better than the start; nothing was written: try a smaller --learning-rate."
         )
         raise TrainingError(msg, code="diverged")
     part.student.set_weights(state.best)
-    after = _tested(part.student, part.data, "after")
+    after = part.data.measured(part.student, "test, after")
     part.take_back()
-    engine.compile_without_slots(student, compiled)
+    compile_without_slots(student, compiled)
     images = state.epoch * samples_an_epoch(count(x), settings.batch_size or 1)
     return FinetuneOutcome(
         before=before,
@@ -198,41 +189,27 @@ def _train(
     with quiet, thawed(student):
         taught = supervise(student, teacher if settings.distill else None, data, settings)
         if settings.optimizer == "original":
-            optimizer = optimizers.original(compiled, settings.learning_rate)
+            optimizer = original_optimizer(compiled, settings.learning_rate)
         else:
             steps = (settings.epochs or 1) * -(-samples_an_epoch(count(x), size) // size)
-            optimizer = optimizers.adam(settings.learning_rate or LEARNING_RATE, steps)
+            optimizer = adam(settings.learning_rate or LEARNING_RATE, steps)
+        # A step of a small head takes less than the call around it: some tens go at once under TensorFlow.
+        small = part.layers and student.count_params() <= SMALL and len(replicas().devices) == 1
+        at_once = STEPS_AT_ONCE if small and keras.backend.backend() == "tensorflow" else 1
         taught.model.compile(
             optimizer=optimizer,
             loss=taught.loss,
             loss_weights=taught.loss_weights,
             jit_compile=engine.jit_compile(),
-            # A step of a small head takes less than the call around it.
-            steps_per_execution=_steps_at_once(part, count(x) // size),
+            steps_per_execution=max(1, min(at_once, count(x) // size)),
         )
 
         def feed(epoch: int) -> dict[str, Any]:
             order = epoch_order(count(x), size, settings.seed, epoch)
-            change = augment.augmented(settings.augmentation or (), settings.seed, epoch)
+            change = augmented(settings.augmentation or (), settings.seed, epoch)
             batches = Feed(
                 x, taught.targets, order, size, data.scaling, taught.sample_weight, change
             )
             return {"x": batches, "shuffle": False}
 
         return loop.run(taught.model, feed, policy=settings.precision, log=tensorboard)
-
-
-def _steps_at_once(part: Part, steps: int) -> int:
-    """Return how many steps one call of the engine takes: of a small head some tens under TensorFlow."""
-    small = part.student.count_params() <= SMALL and len(replicas().devices) == 1
-    if not part.layers or not small or keras.backend.backend() != "tensorflow":
-        return 1
-    return max(1, min(STEPS_AT_ONCE, steps))
-
-
-def _tested(model: Any, data: Prepared, what: str) -> Evaluation:
-    x, y = data.test()
-    return evaluate(
-        model, x, y, f"test, {what}",
-        sample_weight=data.split.w_test, decided=not data.labelled,
-    )  # fmt: skip

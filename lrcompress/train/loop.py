@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import math
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,15 +18,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from lrcompress.errors import NotFiniteError
-from lrcompress.live.evaluate import evaluate
+from lrcompress.errors import LRCompressWarning, NotFiniteError, OutputError
+from lrcompress.events import progress
+from lrcompress.live.evaluate import NetworkTrial, evaluate
 from lrcompress.live.prepare import Prepared
-from lrcompress.live.trial import NetworkTrial
-from lrcompress.train.callbacks import StepReporter, epoch_log
 from lrcompress.train.checkpoint import Checkpoint, State, all_as_saved, assign
 from lrcompress.train.feed import seed_epoch
 from lrcompress.train.modes import computing_in
 
+# Reading a loss waits for the device, which should have its next steps already.
+READ_SECONDS = 0.2
 # What a measure is called beside a step.
 FIGURES = {
     "error_rate": "validation error %",
@@ -34,11 +39,7 @@ DONE, PATIENCE, DIVERGED, INTERRUPTED = "done", "patience", "diverged", "interru
 
 
 class Loop:
-    """A model on its way through the epochs; holds what there is when it is interrupted.
-
-    Every epoch draws from a seed of its own, so that the epochs after a kill are those that would
-    have been without it: the result is the same.
-    """
+    """A model on its way through the epochs; holds what there is when it is interrupted."""
 
     def __init__(
         self,
@@ -52,21 +53,17 @@ class Loop:
         patience: int | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        """Describe the way; without validation data the last epoch is the one that is kept.
-
-        With a teacher the best epoch is that whose outputs are nearest to the teacher's, which is its loss then.
-        """
+        """Describe the way; the best epoch by validation, or the nearest to a teacher, is kept, else the last."""
         self.state = State()
         self._student, self._checkpoint, self._patience = student, checkpoint, patience
         self._label, self._epochs, self._seed = label, epochs, seed
         self._validation: tuple[Any, Any, dict[str, Any]] | None = None
         if validation is not None:
-            split = validation.split
-            how: dict[str, Any] = {"sample_weight": split.w_val, "decided": not validation.labelled}
-            self._validation = (validation.scaling(split.x_val), split.y_val, how)
+            x, y, weights = validation.part("val")
+            how = {"sample_weight": weights, "decided": not validation.labelled}
+            self._validation = x, y, how
         self._by_teacher: NetworkTrial | None = None
-        if teacher is not None and self._validation is not None:
-            x, y, how = self._validation
+        if teacher is not None and validation is not None:
             self._by_teacher = NetworkTrial(teacher, x, y, task="", **how)
         self._figures: dict[str, float] = {}
         self._begun = time.perf_counter()
@@ -90,7 +87,9 @@ class Loop:
             state.best_epoch = entry["epoch"]
             # Copies: under PyTorch these arrays are the weights themselves.
             state.best = [np.array(w) for w in self._student.get_weights()] if merit else []
-        state.history.append({key: _or_none(value) for key, value in entry.items()})
+        # JSON has no word for infinity.
+        odd = [k for k, v in entry.items() if isinstance(v, float) and not math.isfinite(v)]
+        state.history.append(entry | dict.fromkeys(odd))
 
     def _merit(self, entry: dict[str, Any]) -> tuple[float, ...]:
         """Return how good the student is, lower being better, and note it; empty without validation."""
@@ -128,10 +127,7 @@ class Loop:
         policy: str = "float32",
         log: Path | None = None,
     ) -> str:
-        """Train to the last epoch, or until there is a reason to stop, and return the reason.
-
-        A KeyboardInterrupt goes through; the epoch that it breaks off is not kept.
-        """
+        """Train to the last epoch, or until there is a reason to stop, and return the reason."""
         state = self.state
         model.optimizer.build(model.trainable_variables)
         if state.epoch:
@@ -162,7 +158,8 @@ class Loop:
     def _fit(self, model: Any, feed: Any, policy: str, reporter: StepReporter) -> float:
         """Train the next epoch and return its loss."""
         epoch = self.state.epoch + 1
-        # Again when it begins: the first `fit` of a process draws numbers while it builds.
+        # Every epoch has a seed of its own, so that those after a kill are as they would have been without it. It is
+        # set again when it begins: the first `fit` of a process draws numbers while it builds.
         seed = partial(seed_epoch, model, self._seed, epoch)
         seeder = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: seed())
         seed()
@@ -192,6 +189,64 @@ class Loop:
         return None
 
 
-def _or_none(value: Any) -> Any:
-    """Return None for a float that JSON has no word for."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+class StepReporter(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
+    """Tells of every step of `fit`, with `figures` beside its loss."""
+
+    def __init__(self, label: str, epochs: int) -> None:
+        super().__init__()
+        self._label, self._epochs = label, epochs
+        self._epoch = 0
+        self._read = 0.0
+        self._loss: dict[str, float] = {}
+        self.figures: dict[str, float] = {}
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember the epoch."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Report the step."""
+        steps = self.params.get("steps") or batch + 1
+        now = time.monotonic()
+        if now - self._read > READ_SECONDS:
+            self._read = now
+            self._loss = {key: float(value) for key, value in (logs or {}).items() if key == "loss"}
+        task = f"{self._label}, epoch {self._epoch + 1}/{self._epochs}"
+        done, total = self._epoch * steps + batch + 1, self._epochs * steps
+        progress(task, done, total, self._loss | self.figures)
+
+
+@contextlib.contextmanager
+def epoch_log(folder: Path | None, model: Any) -> Iterator[Callable[[int, dict[str, Any]], None]]:
+    """Yield what writes an epoch's figures into a folder: for TensorBoard where it runs, else as CSV."""
+    if folder is None:
+        yield lambda *_: None
+        return
+    runs = keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # TensorFlow's own word for a folder that cannot be written is no OSError.
+        tempfile.TemporaryFile(dir=folder).close()
+        path = folder / "epochs.csv"
+        callback = keras.callbacks.CSVLogger(path, append=True)
+        if runs:
+            callback = keras.callbacks.TensorBoard(folder, write_graph=False)
+        callback.set_model(model)
+        callback.on_train_begin()
+    except OSError as error:
+        msg = f"Cannot write in folder {folder} ({error.strerror}); give another --tensorboard."
+        raise OutputError(msg, code="output_folder") from error
+    if not runs:
+        msg = f"TensorBoard does not run here: {path} gets each epoch's figures."
+        warnings.warn(msg, LRCompressWarning, stacklevel=2)
+
+    def write(epoch: int, entry: dict[str, Any]) -> None:
+        numbers = {key: value for key, value in entry.items() if isinstance(value, float)}
+        callback.on_epoch_end(
+            epoch, {key.replace("validation_", "val_"): value for key, value in numbers.items()}
+        )
+
+    try:
+        yield write
+    finally:
+        callback.on_train_end()

@@ -62,12 +62,10 @@ def label_loss(output: Output) -> Loss:
 
 
 def blended_loss(output: Output, teacher: Output, weight: float, temperature: float) -> Loss:
-    """Return the loss of labels and, with a weight between 0 and 1, of a teacher together.
+    """Return the loss of labels and, with a weight between 0 and 1, of a teacher together."""
 
-    The teacher's outputs stand beside the labels in the targets, (..., columns + units), or beside
-    the student's outputs in those, (..., 2 units); the widths tell which.
-    """
-
+    # The teacher's outputs stand beside the labels in the targets, (..., columns + units), or beside
+    # the student's outputs in those, (..., 2 units); the widths tell which.
     def distillation(y_true: Any, y_pred: Any) -> Any:  # backend tensors
         y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
         if y_pred.shape[-1] == output.units:

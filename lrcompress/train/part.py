@@ -13,14 +13,21 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, evenly
 from lrcompress.data.scaling import parse
 from lrcompress.errors import TrainingError
-from lrcompress.live.activations import find_layer, inputs_of, layer_inputs, samples_for
-from lrcompress.live.head import HeadLayers, alone, head_of
-from lrcompress.live.predict import masked_weights, masks_of, packed
+from lrcompress.live.layers import (
+    HeadLayers,
+    alone,
+    find_layer,
+    head_of,
+    inputs_of,
+    layer_inputs,
+    samples_for,
+    unwrapped,
+)
+from lrcompress.live.masks import masked_weights, masks_of, packed
 from lrcompress.live.prepare import Prepared
 from lrcompress.lowrank import AUTO, Problem, factorize_ranks, most_inputs
 
@@ -90,7 +97,9 @@ def reduce_to_head(
     changed: dict[str, Any] = {"y_train": evenly(split.y_train, samples)}
     for part in ("train", "val", "test"):
         x, weights = getattr(split, f"x_{part}"), getattr(split, f"w_{part}")
-        weights = _weights(student, data.scaling(x), weights)
+        # 0 at padding: a head alone has no mask that would tell.
+        (mask,) = masks_of(student, data.scaling(x))
+        weights = weights if mask is None else masked_weights(weights, mask, mask.shape)
         if part == "train":
             # Labels and weights are thinned out with the inputs.
             x = evenly(x, samples)
@@ -114,17 +123,15 @@ def reduce_to_head(
 
 
 def refit_head(student: Any, teacher: Any, head: SplitHead, x: Arrays) -> None:
-    """Put refined factors of the teacher's kernel, by scaled inputs, into a student not trained since.
-
-    Without data, `factorize` can only be near the original's kernel; with data and the original at
-    hand, these are near its predictions, in seconds, and the epochs that follow begin from there.
-    """
+    """Put refined factors of the teacher's kernel, by scaled inputs, into a student not trained since."""
+    # Without data, `factorize` can only be near the original's kernel; with data and the original at
+    # hand, these are near its predictions, in seconds, and the epochs that follow begin from there.
     source = find_layer(teacher, head.path)
     first, second = find_layer(student, head.first_path), find_layer(student, head.path)
-    kernel, *rest = (np.asarray(weight) for weight in _dense(source).get_weights())
+    kernel, *rest = (np.asarray(weight) for weight in unwrapped(source).get_weights())
     some = evenly(x, samples_for(teacher, x, most_inputs(kernel.shape[1])))
     inputs = inputs_of(teacher, [head.path], some, pack=True)[head.path]
-    rank = _dense(first).get_weights()[0].shape[1]
+    rank = unwrapped(first).get_weights()[0].shape[1]
     problem = Problem(
         kernel,
         rest[0] if rest else None,
@@ -134,20 +141,9 @@ def refit_head(student: Any, teacher: Any, head: SplitHead, x: Arrays) -> None:
         task="re-fitting the head",
     )
     factors = factorize_ranks(problem, [rank], AUTO)[rank]
-    _dense(first).set_weights([factors.B])
+    unwrapped(first).set_weights([factors.B])
     bias = [factors.bias if factors.bias is not None else rest[0]] if rest else []
-    _dense(second).set_weights([factors.C, *bias])
-
-
-def _dense(layer: Any) -> Any:  # a Keras layer
-    """Return the Dense layer inside a wrapper such as TimeDistributed, or the layer itself."""
-    return getattr(layer, "layer", layer)
-
-
-def _weights(model: Any, x: Arrays, weights: NDArray[Any] | None) -> NDArray[Any] | None:
-    """Return weights that are 0 at padding: a head alone has no mask that would tell."""
-    (mask,) = masks_of(model, x)
-    return weights if mask is None else masked_weights(weights, mask, mask.shape)
+    unwrapped(second).set_weights([factors.C, *bias])
 
 
 def _name(path: str) -> str:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from lrcompress.errors import TrainingError, did_you_mean
 from lrcompress.live.devices import replicas
 from lrcompress.train.part import REFIT_SAMPLES
-from lrcompress.train.teacher import TEMPERATURE, WEIGHT
 
+# Of what a teacher says, and its share of the loss.
+TEMPERATURE, WEIGHT = 2.0, 0.5
 # Chosen on validation data; see benchmarks/finetune_choices.py.
 LEARNING_RATE = 1e-3
 # For a whole network whose outputs are off by no more than `CLOSE` from the original's: a ResNet at KL
@@ -39,29 +40,20 @@ NAMES = {
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """How to fine-tune; the defaults are the everyday case, `lrcompress.finetune` explains the most.
+    """How to fine-tune; the defaults are the everyday case, `lrcompress.finetune` explains the most."""
 
-    Attributes:
-        epochs: None takes those of the scope, as does `batch_size` (fewer samples where that would
-            leave few steps, or where each has so many outputs that memory would not do).
-        learning_rate: None takes 0.001, or with the original's optimizer that one's own.
-        dropout: Whether the network's own dropout stays on. Off by default: a few epochs beside
-            the original do not overfit, and dropout before a narrow layer hides its signal.
-        batch_statistics: Whether batch normalization takes the statistics of each batch, and moves its own, as
-            in training; off by default: both must not drift away from what the original was trained with.
-        augmentation: Ways in which images are changed, see `augment.WAYS`; None takes those that the original
-            minds little, and none where there are labels.
-        distill: Whether the original teaches too, where it is at hand.
-        teacher_weight: The teacher's share of the loss.
-        refit_samples: Training inputs, at most, that the head is re-fitted on before the first epoch.
-    """
-
-    epochs: int | None = None
-    learning_rate: float | None = None
+    epochs: int | None = None  # None takes those of the scope
+    learning_rate: float | None = (
+        None  # None takes 0.001, or with the original's optimizer that one's own
+    )
+    # None takes that of the scope, or fewer where that would leave few steps or fill the memory with outputs.
     batch_size: int | None = None
     seed: int = 0
+    # A few epochs beside the original do not overfit, and dropout before a narrow layer hides its signal.
     dropout: bool = False
+    # Of normalizations, as in training: these and their own must not drift away from what the original has.
     batch_statistics: bool = False
+    # Some of `augment.WAYS`; None takes those that the original minds little, and none where there are labels.
     augmentation: tuple[str, ...] | None = None
     scope: str = "model"
     distill: bool = True
@@ -84,10 +76,7 @@ class FinetuneSettings:
                 raise TrainingError(msg, code="bad_setting")
 
     def decided(self, samples: int, outputs: int = 1, *, labelled: bool = True) -> FinetuneSettings:
-        """Return the settings with nothing left open, for so many samples with so many outputs each.
-
-        But for the augmentation, which the original decides.
-        """
+        """Return the settings for so many samples with so many outputs each, but for the augmentation all decided."""
         rate = self.learning_rate
         if rate is None and self.optimizer == "adam":
             rate = LEARNING_RATE

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import count
 from lrcompress.data.dataset import Dataset
-from lrcompress.data.model_output import Output
+from lrcompress.data.labels import Output
 from lrcompress.live.evaluate import predictions_of
+from lrcompress.live.masks import spread
 from lrcompress.live.outputs import outputs_of
-from lrcompress.live.predict import spread
 from lrcompress.live.prepare import Prepared
 from lrcompress.measure import kind_of
 from lrcompress.train import losses
-from lrcompress.train import teacher as distill
+from lrcompress.train import teacher as teachers
 from lrcompress.train.settings import FinetuneSettings
 
 
@@ -36,11 +36,7 @@ class Supervision:
 def supervise(
     student: Any, teacher: Any | None, data: Prepared, settings: FinetuneSettings
 ) -> Supervision:
-    """Return what a student is to be fitted to; without a teacher the labels alone.
-
-    It runs as when it predicts, so that batch normalization keeps its statistics, unless they, or its
-    dropout, are to be as in training.
-    """
+    """Return what a student is to be fitted to; without a teacher the labels alone."""
     ends, y = outputs_of(student), data.split.y_train
     labels = [y[head.name] for head in ends] if isinstance(y, dict) else [y]
     outputs = [_output(head, of) for head, of in zip(ends, labels, strict=True)]
@@ -48,26 +44,25 @@ def supervise(
     targets = [
         np.asarray(of[..., None] if kind_of(of) == "classes" else of, np.float32) for of in labels
     ]
+    # Else it runs as when it predicts, so that batch normalization keeps its statistics.
     trains = settings.batch_statistics or settings.dropout
     bare = _bare(student)
-    model, loss = (
-        (bare if trains else distill.Predicting(bare)),
-        [losses.label_loss(output) for output in outputs],
-    )
+    model = bare if trains else teachers.Predicting(bare)
+    loss = [losses.label_loss(output) for output in outputs]
     if teacher is not None:
-        distill.check(student, teacher)
+        teachers.check(student, teacher)
         theirs = [_output(head, of) for head, of in zip(outputs_of(teacher), labels, strict=True)]
         loss = [
             losses.blended_loss(own, other, settings.teacher_weight, settings.temperature)
             for own, other in zip(outputs, theirs, strict=True)
         ]
         # What is changed at each step has other outputs each time.
-        in_memory = distill.fits_in_memory(teacher, count(data.split.x_train))
+        in_memory = teachers.fits_in_memory(teacher, count(data.split.x_train))
         if in_memory and not settings.augmentation:
-            taught = distill.remembered(teacher, data.split.x_train, data.scaling)
+            taught = teachers.remembered(teacher, data.split.x_train, data.scaling)
             targets = [np.concatenate(pair, axis=-1) for pair in zip(targets, taught, strict=True)]
         else:
-            model = distill.SideBySide(bare, teacher, trains=trains)
+            model = teachers.SideBySide(bare, teacher, trains=trains)
     weights = training_weights(data.split)
     # Keras cannot join weights of samples with a mask of their steps.
     each = [] if weights is None else [spread(weights, predictions_of(of)) for of in labels]
@@ -101,11 +96,9 @@ def _output(head: Output, labels: NDArray[Any]) -> losses.Output:
 
 
 def _bare(student: Any) -> Any:
-    """Return a model of the same layers that knows nothing of how the student was compiled.
-
-    The targets of fine-tuning are not what metrics of the user's expect, and a training step of a
-    class of the user's own would not be fine-tuning.
-    """
+    """Return a model of the same layers that knows nothing of how the student was compiled."""
+    # The targets of fine-tuning are not what metrics of the user's expect, and a training step of a
+    # class of the user's own would not be fine-tuning.
     graph = getattr(student, "_functional", None) or student
     return keras.Model(graph._inputs_struct, graph._outputs_struct, name=student.name)
 

@@ -21,8 +21,6 @@ from lrcompress.errors import DatasetError
 from lrcompress.events import progress
 from lrcompress.live.predict import predict_all
 
-TEMPERATURE = 2.0
-WEIGHT = 0.5
 # Outputs up to this size are kept in memory.
 IN_MEMORY_BYTES = 2**29
 # Inputs that are scaled at once while the teacher is asked.
@@ -71,10 +69,7 @@ class Predicting(keras.Model):  # type: ignore[misc]  # keras ships no types
 
 
 class SideBySide(keras.Model):  # type: ignore[misc]  # keras ships no types
-    """A student and its teacher on the same inputs; trains the student alone.
-
-    Its outputs are the student's, each joined with the teacher's along the last axis, float32.
-    """
+    """A student, which alone is trained, and its teacher on the same inputs; each output is theirs joined."""
 
     def __init__(self, student: Any, teacher: Any, *, trains: bool) -> None:
         super().__init__()
@@ -85,10 +80,8 @@ class SideBySide(keras.Model):  # type: ignore[misc]  # keras ships no types
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         """Run both; the teacher always as when it predicts, the student unless it `trains`."""
-        ours, theirs = (
-            self.student(x, training=training and self._trains),
-            self.teacher(x, training=False),
-        )
+        ours = self.student(x, training=training and self._trains)
+        theirs = self.teacher(x, training=False)
         pairs = zip(keras.tree.flatten(ours), keras.tree.flatten(theirs), strict=True)
         joined = [join(list(pair)) for join, pair in zip(self.joined, pairs, strict=True)]
         return keras.tree.pack_sequence_as(ours, joined)

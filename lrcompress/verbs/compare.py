@@ -88,7 +88,7 @@ def compare(
     loaded.check_labelled("training from scratch needs them")
     before_keras()
     from lrcompress.live.devices import over
-    from lrcompress.studies.comparison import compare_networks
+    from lrcompress.studies.arms import compare_networks
     from lrcompress.studies.full_rank import Data
 
     folder = Path(output) if output is not None else default_folder(source.dataset)

@@ -93,11 +93,11 @@ def open_live(opened: ModelFile, source: DataSource, samples: int | None = None)
     check_loadable(opened)
     loaded = source.load()
     before_keras()
-    from lrcompress.live import engine, storing
+    from lrcompress.live import compiling, storing
     from lrcompress.live.calibration import LiveModel
 
     original = storing.load_model(opened.path)
-    engine.drop_slots(original)
+    compiling.drop_slots(original)
     return LiveModel(original, source.prepare(loaded, original), opened, samples)
 
 

@@ -118,7 +118,7 @@ def evaluate(
         # Prepared for each model: all must fit the data, and see it scaled alike.
         data = source.prepare(loaded, model)
         source = replace(source, scaling=data.scaling.name)
-        (x, y), weights = data.test(), data.split.w_test
+        x, y, weights = data.part("test")
         found = measure(model, x, y, f"test, {path.name}", sample_weight=weights)
         difference = None if first is None else compare(first, found).to_json()
         first = first or found

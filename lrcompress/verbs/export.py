@@ -203,7 +203,7 @@ def _find_inputs(
             # What was calibrated is judged on inputs that it was not calibrated on.
             loaded = source.load(whole=not (of_run or calibrate))
             data = source.prepare(loaded, model)
-            (x, y), weights = data.test(), data.split.w_test
+            x, y, weights = data.part("test")
             about = {"dataset": loaded.name, "scaling": data.scaling.name, "why_random": None}
             train = data.split.x_train
             some = take(train, shuffled(train, CALIBRATION_SAMPLES)) if calibrate else None

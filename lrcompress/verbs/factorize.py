@@ -232,14 +232,11 @@ def _factorize_with_data(
     if request.network is None:
         known = live.calibration(source.targets, [request.method])
     from lrcompress.live import storing
-    from lrcompress.live.evaluate import evaluate
     from lrcompress.live.prepare import about_memory
     from lrcompress.measure import compare, lost_classes
 
     # Before anything is written: an original that gives no numbers on these data is refused.
-    (x, y), weights = live.data.test(), live.data.split.w_test
-    how: dict[str, Any] = {"sample_weight": weights, "decided": not live.data.labelled}
-    before = evaluate(live.keras_model, x, y, "test, original", **how)
+    before = live.data.measured(live.keras_model, "test, original")
     convert = _converter(source)
     if known is None:
         from lrcompress.verbs.networks.compress import with_data
@@ -254,7 +251,7 @@ def _factorize_with_data(
         raise AssertionError  # of a file
     small = storing.load_model(result.output)
     result.model = None if model_of(result.output) is None else small
-    after = evaluate(small, x, y, "test, factorized", **how)
+    after = live.data.measured(small, "test, factorized")
     told = live.data.told
     result.measured_before, result.measured_after = told(before.to_json()), told(after.to_json())
     result.error_rate_before = result.measured_before.get("error_rate")

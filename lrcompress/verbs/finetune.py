@@ -117,12 +117,11 @@ def finetune(
     loaded = source.load()
     name = loaded.name
     before_keras()
-    from lrcompress.live import engine, storing
+    from lrcompress.live import compiling, engine, storing
     from lrcompress.live.devices import over
     from lrcompress.train.checkpoint import Checkpoint, digest
     from lrcompress.train.finetune import finetune as train
-    from lrcompress.train.settings import FinetuneSettings
-    from lrcompress.train.teacher import TEMPERATURE, WEIGHT
+    from lrcompress.train.settings import TEMPERATURE, WEIGHT, FinetuneSettings
 
     with over(distribute) as replicas:
         student = storing.load_model(path)
@@ -167,7 +166,7 @@ def finetune(
     )  # fmt: skip
     live = model_of(path)
     if live is not None:
-        engine.compile_like(student, live)
+        compiling.compile_like(student, live)
         result = dataclasses.replace(result, model=student)
     if not replicas.writes:
         return result
@@ -203,7 +202,7 @@ def finetune(
             }
         )
     if not result.interrupted:
-        checkpoint.remove()
+        checkpoint.path.unlink(missing_ok=True)
     return result
 
 

@@ -46,7 +46,7 @@ def split(
             "that factorize takes."
         )
         raise UnsupportedModelError(msg, code="no_dense")
-    from lrcompress.live.head import alone, copied
+    from lrcompress.live.layers import alone, copied
 
     model = alone([layer], tuple(shape[1:]), layer.name)
     scaling = None if inputs is None else "as-is"

@@ -73,8 +73,7 @@ def train_from_scratch(
     data.check_labelled("training from scratch needs them")
     before_keras()
     from lrcompress.live.devices import over
-    from lrcompress.studies.networks import RECIPES
-    from lrcompress.studies.own import own_recipe
+    from lrcompress.studies.networks import RECIPES, own_recipe
     from lrcompress.studies.scratch import train_rows
 
     folder = Path(output) if output is not None else default_folder(dataset)

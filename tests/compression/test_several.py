@@ -106,7 +106,7 @@ def test_the_product_in_the_network_is_the_file(examples: Path, tmp_path: Path) 
     """What the probe measures with other kernels is what the written model does."""
     from lrcompress.data import sources
     from lrcompress.live import storing
-    from lrcompress.live.trial import NetworkTrial
+    from lrcompress.live.evaluate import NetworkTrial
 
     x = (sources.load("digits").x_test / 16.0).astype("float32")[..., None]
     original = storing.load_model(examples / "digits_cnn.keras")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lrcompress.data.labels import class_numbers
 from lrcompress.data.named import NAMED, search_folders
-from lrcompress.data.names import ARRAYS
+from lrcompress.data.reader import ARRAYS
 from lrcompress.data.sources import load
 from lrcompress.errors import DatasetError, UnknownDatasetError
 from lrcompress.events import listening

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrcompress.data.labels import fit_labels, read_labels
-from lrcompress.data.model_output import Output
+from lrcompress.data.labels import Output, fit_labels, read_labels
 from lrcompress.errors import DatasetError
 from lrcompress.measure import kind_of
 

@@ -93,7 +93,7 @@ def test_calls_take_turns_and_begin_a_round_in_turn() -> None:
     rounds = ["".join(order[i : i + 3]) for i in range(0, len(order), 3)]
     assert rounds[:WARM_UP] == ["abc"] * WARM_UP
     assert rounds[WARM_UP : WARM_UP + 4] == ["abc", "bca", "cab", "abc"]
-    assert [found[name].runs for name in "abc"] == [FEWEST] * 3
+    assert [len(found[name].seconds) for name in "abc"] == [FEWEST] * 3
     assert len(rounds) == WARM_UP + FEWEST
 
 

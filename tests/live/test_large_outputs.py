@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from lrcompress.data.dataset import Dataset
-from lrcompress.live import calibration, predict, trial
-from lrcompress.live.activations import FEWEST_SAMPLES, layer_inputs, samples_for
+from lrcompress.live import calibration, predict
+from lrcompress.live import evaluate as measuring
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import hold_out
+from lrcompress.live.layers import FEWEST_SAMPLES, layer_inputs, samples_for
 from lrcompress.live.prepare import prepare
 from lrcompress.lowrank import most_inputs
 from lrcompress.train.settings import MOST_OUTPUTS, FinetuneSettings
@@ -108,7 +109,7 @@ def test_numbers_of_words_are_not_scaled(dtype: str) -> None:
     prepared = prepare(Dataset("text", "text.npz", x, y, x, y), model)
 
     assert prepared.scaling.name == "as-is"
-    np.testing.assert_array_equal(prepared.test()[0], x)
+    np.testing.assert_array_equal(prepared.part("test")[0], x)
 
 
 def test_calibration_takes_as_many_samples_as_it_uses(language_model: Any) -> None:
@@ -158,12 +159,12 @@ def test_a_trial_holds_some_of_the_outputs(
     x, y = rng.integers(0, WORDS, (2, 24, STEPS))
     other = keras.models.clone_model(language_model)
     monkeypatch.setattr(predict, "MOST_OUTPUTS", 4 * STEPS * WORDS)
-    whole = trial.NetworkTrial(language_model, x, y, by_labels=False).of(other)
+    whole = measuring.NetworkTrial(language_model, x, y, by_labels=False).of(other)
     some = np.concatenate([x[0:4], x[8:12], x[16:20]])
-    expected = trial.NetworkTrial(language_model, some, None).of(other)
-    monkeypatch.setattr(trial, "HELD", 4 * x.size * WORDS // 2)
+    expected = measuring.NetworkTrial(language_model, some, None).of(other)
+    monkeypatch.setattr(measuring, "HELD", 4 * x.size * WORDS // 2)
 
-    found = trial.NetworkTrial(language_model, x, y, by_labels=False).of(other)
+    found = measuring.NetworkTrial(language_model, x, y, by_labels=False).of(other)
 
     assert found.output_error == pytest.approx(expected.output_error)
     assert found.agreement == pytest.approx(expected.agreement)

@@ -14,8 +14,8 @@ from click.testing import Result
 from keras import layers
 from numpy.typing import NDArray
 
+from lrcompress.data.arrays import check_outputs
 from lrcompress.data.dataset import assemble
-from lrcompress.data.finite import check_outputs
 from lrcompress.errors import DatasetError, NotFiniteError
 
 Run = Callable[..., Result]

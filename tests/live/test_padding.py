@@ -15,11 +15,10 @@ from keras import layers
 
 from lrcompress.data.dataset import Dataset
 from lrcompress.data.scaling import parse
-from lrcompress.live.activations import inputs_of
-from lrcompress.live.evaluate import evaluate
-from lrcompress.live.predict import masks_of, packed
+from lrcompress.live.evaluate import NetworkTrial, evaluate
+from lrcompress.live.layers import inputs_of
+from lrcompress.live.masks import masks_of, packed
 from lrcompress.live.prepare import Prepared
-from lrcompress.live.trial import NetworkTrial
 from lrcompress.lowrank import truncated_svd
 from lrcompress.modelfile import find_head, open_model
 from lrcompress.train import losses

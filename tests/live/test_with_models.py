@@ -117,7 +117,7 @@ def test_layer_inputs() -> None:
     """What flows into a layer is what a sub-model up to it gives; the layer is left as it was."""
     import keras
 
-    from lrcompress.live.activations import layer_inputs
+    from lrcompress.live.layers import layer_inputs
 
     model = dense_model()
     x = np.random.default_rng(0).random((300, 6), np.float32)
@@ -134,7 +134,7 @@ def test_layer_inputs_inside_a_nested_model() -> None:
     """A layer of a nested model is found by its path."""
     import keras
 
-    from lrcompress.live.activations import layer_inputs
+    from lrcompress.live.layers import layer_inputs
 
     inner = dense_model()
     inner.name = "inner"
@@ -168,7 +168,7 @@ def test_a_copy_of_a_head_draws_no_random_numbers(monkeypatch: pytest.MonkeyPatc
     """It has the weights and the settings of the original, by no way through others."""
     import keras
 
-    from lrcompress.live.head import alone
+    from lrcompress.live.layers import alone
 
     last = dense_model().layers[-1]
     monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", None)
@@ -253,7 +253,7 @@ def test_a_model_that_does_not_fit_into_memory_is_refused_before_keras_reads_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """One line says what it takes and what there is; Keras is not asked."""
-    from lrcompress.live import engine, storing
+    from lrcompress.live import compiling, storing
 
     model = dense_model()
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -261,7 +261,7 @@ def test_a_model_that_does_not_fit_into_memory_is_refused_before_keras_reads_it(
     model.save(path)
     loaded = storing.load_model(path)
     loaded.optimizer.build(loaded.trainable_variables)
-    engine.drop_slots(loaded)
+    compiling.drop_slots(loaded)
     monkeypatch.setattr(storing, "free_memory", lambda: 1000)
     monkeypatch.setattr(storing, "_load", None)
 

@@ -73,9 +73,9 @@ def test_it_is_told_beside_errors_of_many_classes_and_of_few_at_steps() -> None:
     for found in (many, steps, single):
         assert found is not None
         assert found.measure == "error_rate"
-    assert many is not None and many.perplexity is not None
-    assert steps is not None and steps.perplexity is not None
-    assert single is not None and single.perplexity is None
+    assert many is not None and "perplexity" in many.figures
+    assert steps is not None and "perplexity" in steps.figures
+    assert single is not None and "perplexity" not in single.figures
 
 
 def test_decisions_of_the_original_have_no_perplexity() -> None:
@@ -86,7 +86,7 @@ def test_decisions_of_the_original_have_no_perplexity() -> None:
 
     assert found.evaluation is not None
     assert found.evaluation.measure == "error_rate"
-    assert found.evaluation.perplexity is None
+    assert "perplexity" not in found.evaluation.figures
     assert found.rise == pytest.approx(100 * np.expm1(found.distance))
 
 

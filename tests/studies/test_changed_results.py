@@ -17,8 +17,9 @@ from lrcompress.errors import LRCompressError
 from lrcompress.records import ARMS
 from lrcompress.records.text import parse
 from lrcompress.reporting.words import arm_names
-from lrcompress.studies import comparison, reuse, scratch
-from lrcompress.studies.predictions import pack
+from lrcompress.studies import arms, scratch
+from lrcompress.studies.rows import find_past_runs, take_row
+from lrcompress.studies.summary import pack
 from lrcompress.train.checkpoint import Checkpoint, State, all_as_saved
 
 GONE = object()
@@ -117,7 +118,7 @@ def test_results_are_read_or_refused(tmp_path: Path, kind: str) -> None:
     }
     name = "compare.json" if compares else "results.json"
     if compares:
-        file, show = comparison.results_file(tmp_path, settings), compare.render
+        file, show = arms.results_file(tmp_path, settings), compare.render
     else:
         file = scratch.results_file(tmp_path, SETTINGS | {"network": "n"})
         show = train_from_scratch.render
@@ -128,9 +129,9 @@ def test_results_are_read_or_refused(tmp_path: Path, kind: str) -> None:
             codes.append(is_refused_or(lambda: show(file.read())))
             counts: dict[str, int | None] = {"full": 3, "scratch": 3}
             with contextlib.suppress(LRCompressError):
-                for found in reuse.find_past_runs([tmp_path], settings, counts):
+                for found in find_past_runs([tmp_path], settings, counts):
                     for arm in ARMS:
-                        reuse.take_row([found], counts, arm, 2, 0)
+                        take_row([found], counts, arm, 2, 0)
         except Exception as error:
             error.add_note(f"{what}") if hasattr(error, "add_note") else None
             raise

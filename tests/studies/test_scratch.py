@@ -161,7 +161,8 @@ def test_several_steps_at_once_are_the_same_steps(
     if keras.backend.backend() == "torch":
         pytest.skip("Keras does one step at a time under PyTorch")
     folder, once = reference
-    monkeypatch.setattr(scratch, "_steps_at_once", lambda: 5)
+    monkeypatch.setattr(scratch, "has_accelerator", lambda: True)
+    monkeypatch.setattr(scratch, "STEPS_AT_ONCE", 5)
 
     several = table(few_digits, recipe, tmp_path, ranks=(2,))
 
@@ -276,7 +277,7 @@ def test_a_file_is_trained_anew(trained_file: Path, few_digits: Dataset) -> None
     import keras
 
     from lrcompress.live.storing import load_model
-    from lrcompress.studies.own import own_recipe
+    from lrcompress.studies.networks import own_recipe
     from lrcompress.verbs.train_from_scratch import narrow
 
     found = own_recipe(trained_file, few_digits, narrow, "/16")
@@ -301,7 +302,7 @@ def test_what_training_would_not_change_is_kept() -> None:
     """Normalization adapted to data and frozen layers keep their weights; an uncompiled model gets Adam."""
     import keras
 
-    from lrcompress.studies.own import reinitialized
+    from lrcompress.studies.networks import reinitialized
 
     norm = keras.layers.Normalization()
     norm.adapt(np.arange(12.0).reshape(4, 3))
@@ -346,7 +347,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_functions_build_networks(module: str, few_digits: Dataset) -> None:
     """One that takes a rank is given it; the final Dense of any other's is made two."""
-    from lrcompress.studies.own import own_recipe
+    from lrcompress.studies.networks import own_recipe
     from lrcompress.verbs.train_from_scratch import narrow
 
     plain = own_recipe(f"{module}:plain", few_digits, narrow, "/16").lasting(2, None)
@@ -365,7 +366,7 @@ def test_functions_build_networks(module: str, few_digits: Dataset) -> None:
 )
 def test_functions_that_build_none(module: str, few_digits: Dataset, name: str, words: str) -> None:
     """What is no network is refused in one line."""
-    from lrcompress.studies.own import own_recipe
+    from lrcompress.studies.networks import own_recipe
     from lrcompress.verbs.train_from_scratch import narrow
 
     with pytest.raises(TrainingError, match=words) as refused:

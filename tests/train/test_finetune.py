@@ -133,8 +133,7 @@ def test_a_tail_inside_a_nested_model() -> None:
     """The head is found at any depth, with what follows it, and computes what it did there."""
     import keras
 
-    from lrcompress.live.activations import layer_inputs
-    from lrcompress.live.head import alone, head_of
+    from lrcompress.live.layers import alone, head_of, layer_inputs
 
     layers = keras.layers
     head = [layers.Dense(2, use_bias=False, name="first"), layers.Dense(4, name="second")]
@@ -159,7 +158,7 @@ def test_heads_that_cannot_stand_alone(what: str) -> None:
     """What has no head in one line before its only output is told to train as a whole."""
     import keras
 
-    from lrcompress.live.head import head_of
+    from lrcompress.live.layers import head_of
 
     layers = keras.layers
     x = keras.Input((8,))
@@ -194,10 +193,10 @@ def test_a_misspelt_setting(setting: str, typed: str, meant: str) -> None:
 
 def test_a_teacher_asked_at_every_step(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its outputs would not fit into memory, student and teacher run side by side."""
-    from lrcompress.train import teacher as distill
+    from lrcompress.train import teacher
 
     remembered, first = tune()
-    monkeypatch.setattr(distill, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(teacher, "IN_MEMORY_BYTES", 0)
     asked, second = tune()
 
     assert asked.state.history[-1]["loss"] == pytest.approx(
@@ -228,7 +227,7 @@ def test_the_originals_own_optimizer() -> None:
     """Class and settings are those of the compile config; its state is not, nor a rate that is given."""
     import keras
 
-    from lrcompress.train.optimizers import original
+    from lrcompress.train.modes import original_optimizer as original
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.RMSprop(3e-4, rho=0.8, clipnorm=1.5), "mse")
@@ -408,7 +407,7 @@ def test_figures_of_epochs_go_to_a_folder(tmp_path: Path) -> None:
     """To Keras' own TensorBoard where it runs, else to a file that a resumed run goes on with."""
     import keras
 
-    from lrcompress.train.callbacks import epoch_log
+    from lrcompress.train.loop import epoch_log
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("adam", "mse")

@@ -117,7 +117,7 @@ def digits_run(
 
 def interrupted_at(patch: pytest.MonkeyPatch, step: int) -> None:
     """Press Control-C at a step of training, counted from now."""
-    from lrcompress.train.callbacks import StepReporter
+    from lrcompress.train.loop import StepReporter
 
     report, seen = StepReporter.on_train_batch_end, 0
 

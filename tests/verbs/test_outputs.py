@@ -376,7 +376,7 @@ def test_pipes_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         os.mkfifo(name)
     from lrcompress.data.npz import read_npz
     from lrcompress.files import sha256
-    from lrcompress.studies.reuse import find_past_runs
+    from lrcompress.studies.rows import find_past_runs
 
     signal.alarm(20)
     try:
@@ -451,7 +451,7 @@ def test_same_bytes_whatever_the_threads(tmp_path: Path) -> None:
 
 def test_a_copied_model_takes_no_place(tmp_path: Path) -> None:
     """A comparison that takes rows over copies models, and once only."""
-    from lrcompress.studies.reuse import copy_model
+    from lrcompress.studies.rows import copy_model
 
     source, target = tmp_path / "a.keras", tmp_path / "b.keras"
     source.write_text("model")

@@ -216,8 +216,7 @@ def test_a_record_does_not_decide_where_finetune_writes(
 
 def test_rows_of_others_lead_nowhere_else(tmp_path: Path) -> None:
     """A results file cannot have models of other folders loaded, or copied."""
-    from lrcompress.studies.reuse import PastRun, take_row
-    from lrcompress.studies.rows import RowFile
+    from lrcompress.studies.rows import PastRun, RowFile, take_row
 
     (tmp_path / "own").mkdir()
     (tmp_path / "model.keras").touch()

@@ -2,6 +2,5 @@
 
 from __future__ import annotations
 
-from lrcompress.live.network.walk import Network, Networks
-
-__all__ = ["Network", "Networks"]
+from lrcompress.live.network.walk import Network as Network
+from lrcompress.live.network.walk import Networks as Networks

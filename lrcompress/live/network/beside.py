@@ -28,17 +28,7 @@ def added(
     flow: Sequence[dict[int, Any]],
     run: Callable[[Any], list[list[Any]]],
 ) -> list[Any] | None:
-    """Return by batch what is added to a layer's output, at once or behind a normalization.
-
-    Args:
-        node: Of the layer.
-        takers: See `only_takers`.
-        flow: The tensors that are there, by batch.
-        run: Returns what another node gives, by batch.
-
-    Returns:
-        In units of the output; None where nothing is added, or what is does not exist yet.
-    """
+    """Return by batch what is added to a layer's output, in its units; None if nothing is, or it is not there yet."""
     tensor, back = node.outputs[0], None
     layer = getattr(node.operation, "layer", node.operation)
     if getattr(layer, "activation", None) not in (None, keras.activations.linear):
@@ -57,19 +47,13 @@ def added(
     if len(others) != 1 or others[0].shape != tensor.shape:
         return None
     found = _early(others[0], flow, run)
-    return (
-        found if found is None or back is None else [keras.ops.multiply(one, back) for one in found]
-    )
+    if found is None or back is None:
+        return found
+    return [keras.ops.multiply(one, back) for one in found]
 
 
 def knee_of(node: Any, takers: dict[int, Any], *, summed: bool) -> tuple[Any, Any] | None:
-    """Return by output the sign with which a ReLU takes it in, and from which value on; None where none does.
-
-    Args:
-        node: Of the layer.
-        takers: See `only_takers`.
-        summed: Whether it is known what is added to the output before the ReLU.
-    """
+    """Return by output the sign with which a ReLU takes it in, and from which value on; None where none does."""
     tensor, layer = node.outputs[0], getattr(node.operation, "layer", node.operation)
     units = tensor.shape[-1]
     sign, at = np.ones(units), np.zeros(units)
@@ -91,7 +75,7 @@ def knee_of(node: Any, takers: dict[int, Any], *, summed: bool) -> tuple[Any, An
         tensor = taker.outputs[0]
         taker = takers.get(id(tensor))
     if taker is not None and type(taker.operation).__name__ == "Add":
-        if not summed:
+        if not summed:  # what is added before the ReLU is not known
             return None
         taker = takers.get(id(taker.outputs[0]))
     return (sign, at) if taker is not None and _is_relu(taker.operation) else None
@@ -121,13 +105,11 @@ def _early(
     if all(id(tensor) in batch for batch in flow):
         return [batch[id(tensor)] for batch in flow]
     operation, index, _ = tensor._keras_history
-    node = operation._inbound_nodes[index]
-    there = (
-        all(id(node.input_tensors[0]) in batch for batch in flow) if node.input_tensors else False
-    )
-    if not there or not isinstance(operation, keras.layers.BatchNormalization):
+    if not isinstance(operation, keras.layers.BatchNormalization):
         return None
-    return [values[0] for values in run(node)]
+    node = operation._inbound_nodes[index]
+    there = all(id(node.input_tensors[0]) in batch for batch in flow)
+    return [values[0] for values in run(node)] if there else None
 
 
 def _undoing(layer: Any, axes: int) -> NDArray[np.float32] | None:

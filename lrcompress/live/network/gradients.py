@@ -11,7 +11,8 @@ what is unusual: there the inputs themselves are the targets, not what the netwo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,11 +23,16 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, chunks, count, take
 from lrcompress.events import progress
-from lrcompress.live.activations import find_layer
-from lrcompress.live.network.gates import has_gates, through_gates
+from lrcompress.kinds import Serialized
+from lrcompress.kinds.cells import directions, input_kernel, with_input_kernel
+from lrcompress.kinds.terms import taking
+from lrcompress.live.engine import temporarily
+from lrcompress.live.layers import find_layer
 from lrcompress.live.outputs import outputs_of
 from lrcompress.live.predict import batch_size
 
+# Wider recurrent layers would take longer than what they tell is worth.
+_WIDEST = 2048
 # Samples at a time, fewer where each has many outputs, and at most.
 _BATCH, _MOST = 100, 1_000
 # A network is an autoencoder if what it gives for its own outputs differs by less than this share of their variance.
@@ -36,16 +42,12 @@ IDEMPOTENT = 0.5
 def response_gradients(
     model: Any, paths: Sequence[str], x: Arrays
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the mean of g g^T, (n, n), for the responses (before the activation) of some layers.
-
-    Of recurrent layers it is the inputs' share of the gates. Left out are layers inside nested models,
-    those whose response is not what they give but for an activation, and those that end the model.
-    """
-    layers = {
-        id(layer): layer for layer in (find_layer(model, p) for p in paths) if _responds(layer)
-    }
-    ends = {id(_maker(tensor)) for tensor in model.outputs}
-    probed = {key: layer for key, layer in layers.items() if key not in ends}
+    """Return the mean of g g^T, (n, n), for the responses (before the activation) of some layers."""
+    # Of recurrent layers these are the inputs' share of the gates. Left out are layers inside nested models,
+    # those whose response is not what they give but for an activation, and those that end the model.
+    layers = [find_layer(model, path) for path in paths]
+    ends = [_maker(tensor) for tensor in model.outputs]
+    probed = {id(layer): layer for layer in layers if _responds(layer) and layer not in ends}
     if not probed or len(model.outputs) > 1 or isinstance(x, dict):
         return {}
     output = outputs_of(model)[0]
@@ -55,34 +57,25 @@ def response_gradients(
     kept = {
         layer.name: layer.activation
         for layer in probed.values()
-        if hasattr(layer, "activation") and not has_gates(layer)
+        if hasattr(layer, "activation") and not _has_gates(layer)
     }
-    trainable = model.trainable
+    bare = [layer for layer in probed.values() if layer.name in kept]
     # The calls of a Sequential model cannot be changed, those of the graph in it can.
     network = getattr(model, "_functional", None) or model
-    # A copy is compiled as its model is, which Keras cannot do without an optimizer.
-    compiled, network.compiled = network.compiled, False
-    try:
-        for layer in probed.values():
-            if layer.name in kept:
-                layer.activation = keras.activations.linear
+    with (
+        # A copy is compiled as its model is, which Keras cannot do without an optimizer.
+        temporarily([network], "compiled", lambda _: False),
+        temporarily(bare, "activation", lambda _: keras.activations.linear),
+    ):
         probing = keras.models.clone_model(
             network,
             clone_function=lambda layer: layer,
-            call_function=lambda layer, *args, **kwargs: _called(
-                layer, probed, kept, probes, partial(_Probe, batch), args, kwargs
-            ),
+            call_function=partial(_called, probed, kept, probes, partial(_Probe, batch)),
         )
-        model.trainable = False
-        for probe in probes.values():
-            probe.trainable = True
-        found = _gradients(probing, probes, x, output, batch, returns=returns)
-    finally:
-        network.compiled = compiled
-        for layer in probed.values():
-            if layer.name in kept:
-                layer.activation = kept[layer.name]
-        model.trainable = trainable
+        with temporarily([model], "trainable", lambda _: False):
+            for probe in probes.values():
+                probe.trainable = True
+            found = _gradients(probing, probes, x, output, batch, returns=returns)
     return {path: found[name] for path in paths if (name := path.rpartition("/")[2]) in found}
 
 
@@ -124,7 +117,7 @@ class _Probe(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
 def _responds(layer: Any) -> bool:
     """Return whether a layer's response can be seen: that of what it gives, the rows of a table, or gates."""
     if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
-        return has_gates(layer)
+        return _has_gates(layer)
     return hasattr(layer, "activation") or isinstance(layer, keras.layers.Embedding)
 
 
@@ -137,22 +130,17 @@ def _maker(tensor: Any) -> Any:
 
 
 def _called(
-    layer: Any,
-    probed: Any,
-    kept: Any,
-    probes: dict[str, _Probe],
-    probe: Any,
-    args: Any,
-    kwargs: Any,
-) -> Any:
+    probed: Any, kept: Any, probes: dict[str, _Probe], probe: Any,
+    layer: Any, *args: Any, **kwargs: Any,
+) -> Any:  # fmt: skip
     """Return what a layer gives in inference mode, its response probed where that is asked for."""
     if getattr(layer, "_call_has_training_arg", False):
         kwargs = kwargs | {"training": False}
-    if id(layer) in probed and has_gates(layer):
+    if id(layer) in probed and _has_gates(layer):
         if len(args) > 1 or None in args[0].shape[1:]:
             return layer(*args, **kwargs)
         probes[layer.name] = probe()
-        return through_gates(layer, args[0], kwargs, probes[layer.name])
+        return _through_gates(layer, args[0], kwargs, probes[layer.name])
     outputs = layer(*args, **kwargs)
     if id(layer) not in probed:
         return outputs
@@ -211,3 +199,37 @@ def _drawn(outputs: NDArray[np.float64], output: Any, draw: Any) -> NDArray[np.f
     made = np.zeros(flat.shape, np.float32)
     np.put_along_axis(made, chosen[:, None], 1, axis=-1)
     return made.reshape(outputs.shape)
+
+
+def _has_gates(layer: Any) -> bool:
+    """Return whether a layer is a recurrent one whose gates can be computed before it."""
+    recurrent = isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional))
+    if not recurrent or getattr(layer, "stateful", False):
+        return False
+    own = _as_in_file(layer)
+    ways = directions(own)
+    return bool(ways) and sum(way.gates * way.units for way in ways) <= _WIDEST
+
+
+def _through_gates(
+    layer: Any, inputs: Any, call: dict[str, Any], seen: Callable[[Any], Any]
+) -> Any:
+    """Return what a recurrent layer gives: a Dense computes x A, and `seen` of it goes into a copy."""
+    own = _as_in_file(layer)
+    kernel = input_kernel(own, own.arrays)
+    width = kernel.shape[1]
+    dense = keras.layers.Dense(width, use_bias=False, name=f"{layer.name}_gates")
+    config = taking(own.config, width) | {"name": f"{layer.name}_behind"}
+    entry = {"class_name": own.class_name, "config": config, "registered_name": None}
+    copy = keras.layers.deserialize(entry | {"module": "keras.layers"})
+    outputs = copy(seen(dense(inputs)), **call)
+    dense.trainable = copy.trainable = False
+    dense.set_weights([kernel])
+    copy.set_weights(with_input_kernel(own, own.arrays, np.eye(width), None))
+    return outputs
+
+
+def _as_in_file(layer: Any) -> Serialized:
+    """Return a layer as a file would hold it."""
+    entry = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
+    return Serialized(entry["class_name"], entry["config"], tuple(layer.get_weights()))

@@ -8,7 +8,6 @@ import math
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import keras
@@ -22,10 +21,10 @@ from lrcompress.data.arrays import chunks, count, take
 from lrcompress.events import progress
 from lrcompress.kinds import Arrays, Batch, Place
 from lrcompress.live import storing
-from lrcompress.live.activations import find_layer
+from lrcompress.live.evaluate import NetworkTrial
+from lrcompress.live.layers import find_layer
 from lrcompress.live.network.beside import added, knee_of, only_takers
 from lrcompress.live.network.gradients import response_gradients
-from lrcompress.live.trial import NetworkTrial
 from lrcompress.lowrank import metric_of, takes_metric
 from lrcompress.modelfile import ModelFile
 
@@ -40,32 +39,22 @@ _MEMORY, _LIVE, _FEWEST = 2**31, 4, 64
 
 @dataclass
 class Networks:
-    """Loads model files to run them on the same inputs; the first is the one that others are judged by.
+    """Loads model files to run them on the same inputs; the first is the one that others are judged by."""
 
-    Attributes:
-        fit: Scaled inputs to calibrate on.
-        judge: Scaled inputs to judge by, others than those.
-        labels: Of these, None without.
-        weights: Of these, None where all weigh alike.
-        by_labels: Whether the labels are new to the original, and a drop counts them.
-        decided: Whether the labels are what the original decides.
-        original: The first model, if Keras has loaded it already.
-    """
-
-    fit: Inputs
-    judge: Inputs
+    fit: Inputs  # scaled, to calibrate on
+    judge: Inputs  # scaled, others than those; labels and weights are theirs
     labels: Inputs | None = None
     weights: NDArray[Any] | None = None
-    by_labels: bool = False
-    decided: bool = False
-    original: Any = None
+    by_labels: bool = False  # whether labels are new to the original, and a drop counts them
+    decided: bool = False  # whether they are what the original decides
+    original: Any = None  # the first model, if Keras has loaded it already
     _trial: NetworkTrial | None = None
     _first: Any = None
 
     def __call__(self, model: ModelFile) -> Network:
         """Load a model."""
-        loaded = self.original if self._trial is None and self.original is not None else None
-        loaded = storing.load_model(model.path) if loaded is None else loaded
+        is_original = self._trial is None and self.original is not None
+        loaded = self.original if is_original else storing.load_model(model.path)
         if self._trial is None:
             self._trial = NetworkTrial(
                 loaded, self.judge, self.labels,
@@ -78,10 +67,8 @@ class Networks:
 
 
 def _names(model: Any) -> set[str]:
-    """Return the names of a model's layers, also of nested models.
-
-    Layers inside of other layers are left out: Keras numbers some of them anew whenever it loads a model.
-    """
+    """Return the names of a model's layers, also of nested models."""
+    # Not of layers inside of other layers: Keras numbers some of them anew whenever it loads a model.
     inner = (_names(layer) for layer in model.layers if isinstance(layer, keras.Model))
     return {layer.name for layer in model.layers}.union(*inner)
 
@@ -90,7 +77,7 @@ class Network:
     """A Keras model, inputs to calibrate on, and a trial by which it is judged; see `compression.network.Observed`."""
 
     def __init__(self, model: Any, fit: Inputs, trial: NetworkTrial, first: Any) -> None:
-        """Of a functional or Sequential model, and the first one, of the same layers, that it comes from."""
+        # The first one, of the same layers, is what the model comes from.
         self._model, self._fit, self._trial, self._first = model, fit, trial, first
 
     def trial(self, arrays: Arrays, task: str) -> Outcome:
@@ -143,47 +130,34 @@ def samples_at_once(model: Any, x: Inputs) -> int:
 
 
 class _Walk:
-    """One pass of all inputs through a network, each layer run on all batches before the next.
-
-    Attributes:
-        changed: Other arrays of layers by path, which may be set until these have run.
-    """
+    """One pass of all inputs through a network, each layer run on all batches before the next."""
 
     def __init__(
         self, model: Any, x: Inputs, known: Collection[str], *, beside: bool = False
     ) -> None:
         self._model, self._known, self._beside = model, known, beside
-        parts = [take(x, part) for part in chunks(count(x), _BATCH)]
-        self._batches = [self._tensors(part) for part in parts]
+        self._batches = [self._tensors(take(x, part)) for part in chunks(count(x), _BATCH)]
+        # Other arrays of layers by path, which may be set until these have run.
         self.changed: dict[str, tuple[NDArray[Any], ...]] = {}
 
     def steps(self, task: str) -> Iterator[tuple[str, list[Batch]]]:
-        """Yield what goes through each known layer, in the order in which they are computed.
-
-        A layer whose arrays are changed then is run again.
-        """
-        yield from self._through(self._model, "", [list(some) for some in self._batches], task)
+        """Yield what goes through each known layer, in their order; one whose arrays are changed then is run again."""
+        yield from self._through(self._model, "", self._batches, task)
 
     def _tensors(self, part: Inputs) -> list[Any]:
         """Return a batch of inputs as tensors in the model's order."""
         inputs = self._model.inputs
         arrays = [part[t.name] for t in inputs] if isinstance(part, dict) else [part]
-        return [
-            keras.ops.convert_to_tensor(array, dtype=tensor.dtype)
-            for array, tensor in zip(arrays, inputs, strict=True)
-        ]
+        pairs = zip(arrays, inputs, strict=True)
+        return [keras.ops.convert_to_tensor(array, dtype=given.dtype) for array, given in pairs]
 
     def _through(
         self, model: Any, prefix: str, given: list[list[Any]], task: str = ""
     ) -> Generator[tuple[str, list[Batch]], None, list[list[Any]]]:
         """Run a model's nodes; `given` are tensors by batch, and so is what is returned."""
         graph = getattr(model, "_functional", None) or model
-        nodes = [
-            node
-            for depth in sorted(graph._nodes_by_depth, reverse=True)
-            for node in graph._nodes_by_depth[depth]
-            if not node.is_input
-        ]
+        depths = sorted(graph._nodes_by_depth.items(), reverse=True)
+        nodes = [node for _, level in depths for node in level if not node.is_input]
         left = Counter(id(t) for node in nodes for t in node.input_tensors)
         left.update(id(t) for t in graph.outputs)
         takers = only_takers(nodes, graph.outputs)
@@ -218,8 +192,9 @@ class _Walk:
         before = self.changed.get(path)
         beside = knee = None
         if self._beside:
-            run = partial(self._early, prefix, flow)
-            beside = added(node, takers, flow, run)
+            beside = added(
+                node, takers, flow, lambda n: self._run(n, flow, f"{prefix}{n.operation.name}")
+            )
             knee = knee_of(node, takers, summed=beside is not None)
         yield path, self._seen(node, flow, outputs, beside, knee)
         return outputs if self.changed.get(path) is before else self._run(node, flow, path)
@@ -231,49 +206,29 @@ class _Walk:
         with _changed(self._model, arrays):
             for batch in flow:
                 args, kwargs = node.arguments.fill_in(batch)
-                if (
-                    isinstance(node.operation, keras.layers.Layer)
-                    and node.operation._call_has_training_arg
-                ):
+                if getattr(node.operation, "_call_has_training_arg", False):
                     kwargs["training"] = False
-                outputs = node.operation(*args, **kwargs)
-                found.append(keras.tree.flatten(outputs))
+                found.append(keras.tree.flatten(node.operation(*args, **kwargs)))
         return found
 
-    def _early(self, prefix: str, flow: _Flow, node: Any) -> list[list[Any]]:
-        """Run a layer before its turn."""
-        return self._run(node, flow, f"{prefix}{node.operation.name}")
-
     def _seen(
-        self,
-        node: Any,
-        flow: _Flow,
-        given: list[list[Any]],
-        beside: list[Any] | None,
-        knee: Any,
+        self, node: Any, flow: _Flow, given: list[list[Any]], beside: list[Any] | None, knee: Any
     ) -> list[Batch]:
         """Return what a layer takes in and gives, batch by batch."""
         batches = []
         for number, (batch, outputs) in enumerate(zip(flow, given, strict=True)):
             args, kwargs = node.arguments.fill_in(batch)
-            tensors = [
-                t
-                for t in keras.tree.flatten(_in_order(node.operation, args, kwargs))
-                if keras.ops.is_tensor(t)
-            ]
+            # In the order of the arguments, however they were given.
+            bound = inspect.signature(node.operation.call).bind(*args, **kwargs).arguments
+            flat = keras.tree.flatten(list(bound.values()))
+            tensors = [t for t in flat if keras.ops.is_tensor(t)]
             mask = kwargs.get("mask")
             if not keras.ops.is_tensor(mask):
                 mask = getattr(tensors[0], "_keras_mask", None)
-            batches.append(
-                Batch(
-                    tuple(_array(t) for t in tensors),
-                    _array(outputs[0]),
-                    None if mask is None else np.asarray(_array(mask), np.bool_),
-                    seed=number,
-                    beside=None if beside is None else _array(beside[number]),
-                    knee=knee,
-                )
-            )
+            mask = None if mask is None else np.asarray(_array(mask), np.bool_)
+            plus = None if beside is None else _array(beside[number])
+            inputs = tuple(map(_array, tensors))
+            batches.append(Batch(inputs, _array(outputs[0]), mask, number, plus, knee))
         return batches
 
 
@@ -281,12 +236,6 @@ def _array(tensor: Any) -> NDArray[Any]:
     """Return what a tensor holds, not to be written to: Keras copies it, with which a third of the time would go."""
     shared = keras.backend.backend() != "torch" and hasattr(tensor, "__array__")
     return np.asarray(tensor if shared else keras.ops.convert_to_numpy(tensor))
-
-
-def _in_order(operation: Any, args: Any, kwargs: Any) -> list[Any]:
-    """Return what an operation is called with in the order of its arguments, however they were given."""
-    bound = inspect.signature(operation.call).bind(*args, **kwargs)
-    return list(bound.arguments.values())
 
 
 @contextlib.contextmanager

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
 from lrcompress.errors import TrainingError
+from lrcompress.live.engine import temporarily
 from lrcompress.live.outputs import input_names
-from lrcompress.live.synthetic.matching import FIRST_STEPS, RATE, Descent, frozen, shape_of, watched
+from lrcompress.live.synthetic.matching import FIRST_STEPS, RATE, Descent, shape_of, watched
 from lrcompress.lowrank import core_count
 
 # A loss of the statistics from which on inputs are not to be trusted.
@@ -38,45 +39,27 @@ _OF_NUMBERS = (
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Inputs made from a network alone.
-
-    Attributes:
-        x: As the network takes them, (samples, ...), or a dictionary of them by input name.
-        fit: So many of them, the first, are to calibrate on; the others owe them nothing, and judge.
-        loss: How far the network's statistics on them are from its own: the mean over channels and
-            layers of the squared difference of the means and of the standard deviations, relative
-            to the variance.
-        matched: BatchNormalization layers.
-        trusted: Whether the loss is so small that they may stand for data.
-        seconds: That it took.
-    """
+    """Inputs made from a network alone."""
 
     x: Arrays
-    fit: int
+    fit: int  # so many, the first, are to calibrate on; the others owe them nothing, and judge
+    # How far the network's statistics on them are from its own: the mean over channels and layers of the squared
+    # difference of the means and of the standard deviations, relative to the variance.
     loss: float
-    matched: int
-    trusted: bool
+    matched: int  # BatchNormalization layers
+    trusted: bool  # whether they may stand for data
     seconds: float
 
 
 def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -> Synthetic | None:
-    """Make inputs on which a network's BatchNormalization layers see what they saw in training.
-
-    Args:
-        model: A functional or Sequential model; its weights stay as they are.
-        samples: At most so many are made; None for 1,024, more where they cost little. In each case there
-            are fewer where the network is large, or they take minutes.
-        seed: The same inputs come of the same seed.
-
-    Returns:
-        None without BatchNormalization, where inputs are no quantities (numbers of words, text), or where the
-        network takes a sample or two at once.
-
-    Raises:
-        TrainingError: If this machine would take far too long for as few as serve.
-    """
-    layers = _normalizations(model)
-    if not layers or not hasattr(model, "inputs") or _takes_numbers_of_things(model):
+    """Make inputs on which a network's BatchNormalization layers see what they saw in training, if it has any."""
+    kind = keras.layers.BatchNormalization
+    layers = [one for one in model._flatten_layers() if isinstance(one, kind) and one.built]
+    if not layers or not hasattr(model, "inputs"):
+        return None
+    types = [keras.backend.standardize_dtype(tensor.dtype) for tensor in model.inputs]
+    floats = all("float" in name for name in types)
+    if not floats or any(isinstance(layer, _OF_NUMBERS) for layer in model._flatten_layers()):
         return None
     started = time.perf_counter()
     each = _numbers_each(model)
@@ -85,7 +68,9 @@ def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -
     if batch < FEWEST_IN_BATCH:
         return None
     generator = np.random.default_rng(seed)
-    with frozen(model), watched(layers) as seen:
+    # Spares engines that differentiate by all that trains the gradients of the network's weights.
+    unneeded = temporarily(list(model.trainable_variables), "trainable", lambda _: False)
+    with unneeded, watched(layers) as seen:
         few = Descent(model, layers, seen, min(batch, SOUGHT_ON))
         few.begin(generator)
         samples = _affordable(few, samples)
@@ -150,28 +135,10 @@ def _affordable(few: Descent, samples: int) -> int:
         samples //= 2
 
 
-def _normalizations(model: Any) -> list[Any]:
-    """Return the BatchNormalization layers of a model at any depth."""
-    kind = keras.layers.BatchNormalization
-    return [layer for layer in model._flatten_layers() if isinstance(layer, kind) and layer.built]
-
-
-def _takes_numbers_of_things(model: Any) -> bool:
-    types = [keras.backend.standardize_dtype(tensor.dtype) for tensor in model.inputs]
-    return not all("float" in name for name in types) or any(
-        isinstance(layer, _OF_NUMBERS) for layer in model._flatten_layers()
-    )
-
-
 def _numbers_each(model: Any) -> int:
     """Return about how many numbers lie between the layers for one sample."""
-    tensors = [
-        tensor
-        for layer in model._flatten_layers(include_self=False)
-        for node in layer._inbound_nodes
-        for tensor in node.outputs
-    ]
-    return sum(math.prod(shape_of(tensor)) for tensor in tensors)
+    nodes = [n for layer in model._flatten_layers(include_self=False) for n in layer._inbound_nodes]
+    return sum(math.prod(shape_of(tensor)) for node in nodes for tensor in node.outputs)
 
 
 def _samples(wanted: int | None, cost: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -13,10 +14,9 @@ from keras import ops
 from numpy.typing import NDArray
 
 from lrcompress.events import progress
-from lrcompress.live.engine import jit_compile
+from lrcompress.live.engine import jit_compile, temporarily
 from lrcompress.live.network.gradients import IDEMPOTENT
 from lrcompress.live.outputs import SIDE, STEPS, outputs_of
-from lrcompress.live.synthetic.cosines import Cosines
 
 TASK = "inputs from the network's own statistics"
 # A loss of the statistics at which inputs are good.
@@ -42,19 +42,6 @@ def shape_of(tensor: Any) -> tuple[int, ...]:
     return tuple(size or (SIDE if len(shape) > 2 else STEPS) for size in shape)
 
 
-@contextlib.contextmanager
-def frozen(model: Any) -> Iterator[None]:
-    """Spare engines that differentiate by all that trains the gradients of a network's weights."""
-    trained = list(model.trainable_variables)
-    try:
-        for variable in trained:
-            variable.trainable = False
-        yield
-    finally:
-        for variable in trained:
-            variable.trainable = True
-
-
 # Of a layer each time that it runs: mean and variance of its inputs by channel.
 Seen = dict[int, list[tuple[Any, Any]]]
 
@@ -63,35 +50,24 @@ Seen = dict[int, list[tuple[Any, Any]]]
 def watched(layers: Sequence[Any]) -> Iterator[Seen]:
     """Note mean and variance of what flows into some layers, which works inside other models too."""
     seen: Seen = {id(layer): [] for layer in layers}
-    calls = [layer.call for layer in layers]
 
-    def watching(layer: Any, call: Any) -> Any:
-        def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            own = layer.axis % len(inputs.shape)
-            others = [axis for axis in range(len(inputs.shape)) if axis != own]
-            seen[id(layer)].append(ops.moments(ops.cast(inputs, "float32"), others))
-            return call(inputs, *args, **kwargs)
+    def watching(layer: Any, call: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        own = layer.axis % len(inputs.shape)
+        others = [axis for axis in range(len(inputs.shape)) if axis != own]
+        seen[id(layer)].append(ops.moments(ops.cast(inputs, "float32"), others))
+        return call(inputs, *args, **kwargs)
 
-        return watched
-
-    try:
-        for layer, call in zip(layers, calls, strict=True):
-            layer.call = watching(layer, call)
+    with temporarily(layers, "call", lambda layer: partial(watching, layer, layer.call)):
         yield seen
-    finally:
-        for layer, call in zip(layers, calls, strict=True):
-            layer.call = call
 
 
 class Descent(keras.Model):  # type: ignore[misc]  # keras ships no types
-    """A batch of inputs as weights, before a network; what it gives out is its loss.
-
-    The network is no part of it, as Keras sees it: it neither trains nor counts it.
-    """
+    """A batch of inputs as weights, before a network; what it gives out is its loss."""
 
     def __init__(self, model: Any, layers: Sequence[Any], seen: Seen, batch: int) -> None:
         super().__init__(name="synthetic")
         structure = (getattr(model, "_functional", None) or model)._inputs_struct
+        # In functions, so that Keras neither trains nor counts the network as a part of this one.
         self.run: Callable[[list[Any]], list[Any]] = lambda x: keras.tree.flatten(
             model(keras.tree.pack_sequence_as(structure, x), training=False)
         )
@@ -101,7 +77,7 @@ class Descent(keras.Model):  # type: ignore[misc]  # keras ships no types
         ]
         shapes = [shape_of(tensor) for tensor in model.inputs]
         self.samples, self.scales_sought = batch, len(SIZES) * len(MEANS) * len(shapes)
-        self.cosines = [Cosines(shape) for shape in shapes]
+        self.cosines = [_Cosines(shape) for shape in shapes]
         self.amplitudes = [
             self.add_weight(shape=(batch, *shape), initializer="zeros", name=f"amplitudes{i}")
             for i, shape in enumerate(shapes)
@@ -139,12 +115,8 @@ class Descent(keras.Model):  # type: ignore[misc]  # keras ships no types
 
     def batch(self) -> list[Any]:
         """Return the inputs that the weights stand for."""
-        return [
-            scale[0] + scale[1] * cosines.inputs(weight)
-            for weight, cosines, scale in zip(
-                self.amplitudes, self.cosines, self.scales, strict=True
-            )
-        ]
+        parts = zip(self.amplitudes, self.cosines, self.scales, strict=True)
+        return [scale[0] + scale[1] * cosines.inputs(weight) for weight, cosines, scale in parts]
 
     def call(self, step: Any) -> Any:
         """Return the whole loss and that of the statistics, (1, 2)."""
@@ -179,14 +151,14 @@ class Descent(keras.Model):  # type: ignore[misc]  # keras ships no types
         return scales
 
     def reconstruct(self) -> bool:
-        """Put in the place of the inputs what an autoencoder gives back of them; return whether it is one.
-
-        What it gives out lies where its training data lie, and it leaves that as it is.
-        """
+        """Put in the place of the inputs what an autoencoder gives back of them; return whether it is one."""
+        # What it gives out lies where its training data lie, and it leaves that as it is.
         if not self.may_reconstruct:
             return False
         once = self.run(self.batch())[0]
-        if not float(ops.convert_to_numpy(_unlike(self.run([once])[0], once))) < IDEMPOTENT:
+        apart = ops.mean((self.run([once])[0] - once) ** 2)
+        spread = ops.mean((once - ops.mean(once, axis=0, keepdims=True)) ** 2)
+        if not float(ops.convert_to_numpy(apart / (spread + 1e-12))) < IDEMPOTENT:
             return False
         mean, size = map(float, ops.convert_to_numpy(self.scales[0]))
         given = np.asarray(ops.convert_to_numpy(once), np.float32)
@@ -194,10 +166,7 @@ class Descent(keras.Model):  # type: ignore[misc]  # keras ships no types
         return True
 
     def converge(self, done: str, seconds: float) -> int:
-        """Descend in rounds, each longer, until the loss is small or falls no more; return the last one's steps.
-
-        No round is begun that would take more than so many seconds.
-        """
+        """Descend in rounds, each longer up to some seconds, until the loss falls no more; return the last's steps."""
         steps, before = FIRST_STEPS, self.measure()[1]
         while True:
             started = time.perf_counter()
@@ -218,10 +187,10 @@ class Descent(keras.Model):  # type: ignore[misc]  # keras ships no types
         for variable in self.optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
         nothing = np.zeros((steps, 1), np.float32)
-        self.fit(
-            nothing, nothing, batch_size=1, shuffle=False, verbose=0,
-            callbacks=[_Progress(f"{TASK}: {done}", steps)],
-        )  # fmt: skip
+        tell = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: progress(f"{TASK}: {done}", batch + 1, steps)
+        )
+        self.fit(nothing, nothing, batch_size=1, shuffle=False, verbose=0, callbacks=[tell])
 
     def measure(self) -> tuple[float, float]:
         """Return the whole loss and that of the statistics."""
@@ -231,15 +200,6 @@ class Descent(keras.Model):  # type: ignore[misc]  # keras ships no types
     def arrays(self) -> list[NDArray[np.float32]]:
         """Return the inputs as arrays."""
         return [np.asarray(ops.convert_to_numpy(x), np.float32) for x in self.batch()]
-
-
-class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
-    def __init__(self, task: str, steps: int) -> None:
-        super().__init__()
-        self.task, self.steps = task, steps
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        progress(self.task, batch + 1, self.steps)
 
 
 def _contrasts(
@@ -260,7 +220,43 @@ def _differ(seen: list[tuple[Any, Any]], mean: Any, variance: Any, epsilon: floa
     return ops.mean(((here - mean) ** 2 + apart**2) / (variance + least))
 
 
-def _unlike(given: Any, taken: Any) -> Any:
-    """Return the squared difference of outputs and inputs relative to the variance among samples."""
-    spread = ops.mean((taken - ops.mean(taken, axis=0, keepdims=True)) ** 2)
-    return ops.mean((given - taken) ** 2) / (spread + 1e-12)
+class _Cosines:
+    """Inputs of a shape as amplitudes, of variance 1 like them, of cosines along all axes but the channels'."""
+
+    # They weigh what they do in what cameras and sensors see, in inverse proportion to their frequency: who descends on
+    # amplitudes settles low ones first, and the noise that fools a network hardly arises. It takes a third of the
+    # steps that pixels need, and no term for smoothness.
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        first = len(shape) > 2 and shape[0] <= 4 < shape[-1]
+        axes = range(1, len(shape)) if first else range(len(shape) - 1)
+        squares = np.zeros([1] * len(shape))
+        for axis in axes:
+            along = np.arange(shape[axis]) / shape[axis]
+            others = [other for other in range(len(shape)) if other != axis]
+            squares = squares + np.expand_dims(along**2, others)
+        longest = max((shape[axis] for axis in axes), default=1)
+        weights = 1 / np.sqrt(np.maximum(squares, 1 / longest**2))
+        self.weights = (weights / np.sqrt(np.mean(weights**2))).astype(np.float32)
+        self.bases = [(axis + 1, _cosine_basis(shape[axis])) for axis in axes]
+
+    def inputs(self, amplitudes: Any) -> Any:
+        """Return the inputs, (samples, *shape), that some amplitudes make."""
+        x = amplitudes * self.weights
+        for axis, basis in self.bases:
+            x = ops.moveaxis(ops.tensordot(x, basis, [[axis], [0]]), -1, axis)
+        return x
+
+    def amplitudes(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the amplitudes of inputs."""
+        for axis, basis in self.bases:
+            x = np.moveaxis(np.tensordot(x, basis, ([axis], [1])), -1, axis)
+        return np.asarray(x / self.weights, np.float32)
+
+
+def _cosine_basis(length: int) -> NDArray[np.float32]:
+    """Return the orthonormal cosines of the DCT-II, (frequencies, positions)."""
+    frequency, position = np.arange(length)[:, None], np.arange(length)[None]
+    basis = np.sqrt(2 / length) * np.cos(np.pi * frequency * (2 * position + 1) / (2 * length))
+    basis[0] /= np.sqrt(2)
+    return np.asarray(basis, np.float32)

@@ -1,4 +1,4 @@
-"""The inputs of some layers, for every sample: the network below them runs once."""
+"""Layers of a live model: found by their paths, copied, and their inputs for every sample from one run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -16,7 +17,9 @@ from lrcompress.data.arrays import Arrays, chunks, count, take
 from lrcompress.errors import TrainingError
 from lrcompress.events import progress
 from lrcompress.live.devices import replicas
-from lrcompress.live.predict import Mask, MaskReader, batch_size, masks_of, packed
+from lrcompress.live.engine import nothing_drawn, temporarily
+from lrcompress.live.masks import Mask, MaskReader, masks_of, packed
+from lrcompress.live.predict import batch_size
 
 # From here on what is kept lies on disk, in a nameless file that the system pages in.
 IN_MEMORY_BYTES = 2**31
@@ -41,6 +44,79 @@ def find_layer(model: Any, path: str) -> Any:
     return layer
 
 
+@dataclass(frozen=True)
+class HeadLayers:
+    """The layers from the head to the output."""
+
+    path: str  # of the first of them in the model, see `find_layer`
+    layers: list[Any]  # one or two Dense layers and what follows them
+
+
+def head_of(model: Any) -> HeadLayers:
+    """Find the head: the last layer with weights, and the bias-free linear Dense before it, if any."""
+    line = _line(model)
+    weighty = [i for i, (_, layer) in enumerate(line) if layer.weights]
+    if not weighty or not is_dense(line[weighty[-1]][1]):
+        msg = (
+            f"The last layer with weights of {model.name} is not a Dense layer that leads straight to "
+            "its only output; use --scope model."
+        )
+        raise TrainingError(msg, code="no_head")
+    first = weighty[-1]
+    if first and is_dense(before := line[first - 1][1]):
+        dense = unwrapped(before)
+        if not dense.use_bias and dense.activation is keras.activations.linear:
+            first -= 1
+    return HeadLayers(line[first][0], [layer for _, layer in line[first:]])
+
+
+def _line(model: Any, outer: str = "") -> list[tuple[str, Any]]:
+    """Return path and layer from where the line to the output begins, in order of use."""
+    outputs = getattr(model, "outputs", None) or []
+    if len(outputs) != 1:
+        return []
+    tensor, line = outputs[0], list[tuple[str, Any]]()
+    while True:
+        layer = tensor._keras_history.operation
+        if isinstance(layer, keras.Model):
+            return _line(layer, f"{outer}{layer.name}/") + line
+        inputs = layer._inbound_nodes[tensor._keras_history.node_index].input_tensors
+        if len(inputs) != 1 or not isinstance(layer, keras.layers.Layer):
+            return line
+        line.insert(0, (outer + layer.name, layer))
+        tensor = inputs[0]
+
+
+def is_dense(layer: Any) -> bool:
+    """Return whether a layer is a Dense, at each step or not."""
+    return isinstance(unwrapped(layer), keras.layers.Dense)
+
+
+def unwrapped(layer: Any) -> Any:
+    """Return the layer inside a TimeDistributed, or the layer itself."""
+    return layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
+
+
+def alone(layers: Sequence[Any], inputs: tuple[int, ...], name: str = "head") -> Any:
+    """Return copies of layers in a row as a model of inputs of a shape, in which only Dense layers train."""
+    copies = [type(layer).from_config(layer.get_config()) for layer in layers]
+    with nothing_drawn():
+        model = keras.Sequential([keras.Input(inputs), *copies], name=name)
+    for layer, copy in zip(layers, copies, strict=True):
+        copy.set_weights(layer.get_weights())
+        copy.trainable = layer.trainable and is_dense(layer)
+    return model
+
+
+def copied(layer: Any) -> Any:
+    """Return a copy of a built layer, which belongs to no model."""
+    copy = type(layer).from_config(layer.get_config())
+    with nothing_drawn():
+        copy.build(layer.get_build_config()["input_shape"])
+    copy.set_weights(layer.get_weights())
+    return copy
+
+
 def layer_inputs(model: Any, path: str, x: Arrays) -> NDArray[np.float32]:
     """Return what flows into one layer; see `inputs_of`."""
     return inputs_of(model, [path], x)[path]
@@ -49,15 +125,9 @@ def layer_inputs(model: Any, path: str, x: Arrays) -> NDArray[np.float32]:
 def inputs_of(
     model: Any, paths: Sequence[str], x: Arrays, *, pack: bool = False
 ) -> dict[str, NDArray[np.float32]]:
-    """Return what flows into some layers, in inference mode, from one pass over the data.
-
-    A compiled model that ends below the layers runs twice as fast as one that is watched. Where
-    there is none, at a layer inside a nested model, the layers' `call` is watched while the model
-    runs, which works at any depth and under every backend.
-
-    Returns:
-        By path (samples, ..., m), float32; a file mapped into memory above `IN_MEMORY_BYTES`.
-    """
+    """Return what flows into some layers by path, (samples, ..., m), in inference mode, from one pass over the data."""
+    # A compiled model that ends below the layers runs twice as fast as one that is watched. Where there is none, at a
+    # layer inside a nested model, their `call` is watched, which works at any depth and under every backend.
     below = _below(model, paths)
     masks: dict[str, Mask | None] = {}
     if below is None:
@@ -72,17 +142,14 @@ def inputs_of(
 
 
 def _below(model: Any, paths: Sequence[str]) -> Any | None:
-    """Return a model of the same layers with the inputs of some of them as its outputs.
-
-    None where a layer stands inside another one or is used again, or several devices share the batches.
-    """
+    """Return a model of the same layers with the inputs of some of them as its outputs; None where there is none."""
     graph = getattr(model, "_functional", None) or model
     nodes = [node for level in getattr(graph, "_nodes_by_depth", {}).values() for node in level]
     layers = [find_layer(model, path) for path in paths]
     uses = [[node for node in nodes if node.operation is layer] for layer in layers]
-    if len(replicas().devices) > 1 or any(
-        len(found) != 1 or len(found[0].input_tensors) != 1 for found in uses
-    ):
+    # A layer that stands inside another one has no node here, one that is used again has several.
+    once = all(len(found) == 1 == len(found[0].input_tensors) for found in uses)
+    if len(replicas().devices) > 1 or not once:
         return None
     return keras.Model(graph._inputs_struct, [node.input_tensors[0] for (node,) in uses])
 
@@ -142,7 +209,7 @@ def _parts(x: Arrays, batch: int) -> Iterator[slice]:
 def _keep(
     kept: dict[str, NDArray[np.float32]], path: str, part: slice, inputs: Any, samples: int, layers: int
 ) -> None:  # fmt: skip
-    """Put a batch in its place in an array, which lies in a nameless file where all would fill the memory."""
+    """Put a batch in its place in an array, in a nameless file mapped into memory where all would fill that."""
     if path not in kept:
         shape = (samples, *inputs.shape[1:])
         if 4 * math.prod(shape) * layers <= IN_MEMORY_BYTES:
@@ -180,8 +247,5 @@ def _watched(layer: Any, seen: list[Seen], is_enough: Callable[[], bool]) -> Ite
             raise _Enough
         return call(inputs, *args, **kwargs)
 
-    layer.call = watching
-    try:
+    with temporarily([layer], "call", lambda _: watching):
         yield
-    finally:
-        layer.call = call
