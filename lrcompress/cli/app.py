@@ -14,9 +14,8 @@ from typing import Any, NoReturn
 import click
 
 from lrcompress import __version__
+from lrcompress.cli import console
 from lrcompress.cli.commands import __path__ as FOLDERS
-from lrcompress.cli.console import drop_stdout, escaping, make_streams_safe, show_error
-from lrcompress.cli.quiet import libraries_held_back
 from lrcompress.errors import LRCompressError, did_you_mean
 from lrcompress.files import ended_like_control_c, temporary_files_together
 
@@ -109,12 +108,16 @@ class Application(click.Group):
         own_process = args is None
         with contextlib.ExitStack() as stack:
             if own_process:
-                make_streams_safe()
+                console.make_streams_safe()
                 stack.enter_context(ended_like_control_c())
                 # Help starts without what locks load.
                 if not {"--help", "-h"} & set(arguments):
                     stack.enter_context(temporary_files_together())
-            with _told(arguments), escaping(), libraries_held_back(own_process=own_process):
+            with (
+                _told(arguments),
+                console.escaping(),
+                console.libraries_held_back(own_process=own_process),
+            ):
                 code: object = run()
             sys.exit(code if isinstance(code, int) else 0)
 
@@ -141,7 +144,7 @@ def _told(arguments: list[str]) -> Iterator[None]:
         message = "Out of memory; close other programs, or use a machine with more."
         _fail(arguments, "memory", message)
     except OSError as error:
-        drop_stdout()
+        console.drop_stdout()
         if error.errno == errno.EPIPE:
             # The reader of a pipe (head, less) has gone: nothing is left to say to it.
             sys.exit(1)
@@ -151,7 +154,7 @@ def _told(arguments: list[str]) -> Iterator[None]:
 
 
 def _fail(arguments: list[str], code: str, message: str, exit_code: int = 1) -> NoReturn:
-    show_error(code, message, as_json="--json" in arguments)
+    console.show_error(code, message, as_json="--json" in arguments)
     sys.exit(exit_code)
 
 

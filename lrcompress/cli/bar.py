@@ -97,13 +97,3 @@ def _own_stderr() -> int | None:
         return os.dup(sys.stderr.fileno())
     except (OSError, ValueError, AttributeError):
         return None
-
-
-@contextlib.contextmanager
-def progress_bar(name: str) -> Iterator[Bar]:
-    """Yield a `Bar` and close it whatever happens."""
-    bar = Bar(name)
-    try:
-        yield bar
-    finally:
-        bar.close()

@@ -7,15 +7,8 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.complete import files, words_among
-from lrcompress.cli.options import (
-    data_options,
-    distribute_option,
-    existing_model,
-    folder_option,
-    seeds_options,
-)
-from lrcompress.cli.values import names_of, numbers_of
+from lrcompress.cli import options as shared
+from lrcompress.cli.values import files, names_of, numbers_of, words_among
 from lrcompress.cli.verb import Answer, resumable, verb
 from lrcompress.files import check_output
 from lrcompress.records import ARMS
@@ -27,7 +20,7 @@ def parse_model(ctx: click.Context, param: click.Parameter, value: str | None) -
     """Return a model file that exists, or ``module:function`` as it is."""
     is_function = value is not None and ":" in value and not Path(value).exists()
     if value is not None and not is_function:
-        existing_model(ctx, param, Path(value))
+        shared.existing_model(ctx, param, Path(value))
     return value
 
 
@@ -51,14 +44,16 @@ def parse_model(ctx: click.Context, param: click.Parameter, value: str | None) -
               help="The extra epochs.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1),
               help="Of full rank and from scratch; default: as published, 32.")  # fmt: skip
-@data_options
+@shared.data_options
 @click.option("--rows-from", multiple=True, metavar="DIR",
               type=click.Path(path_type=Path, file_okay=False, exists=True),
               help="Reuse rows of an earlier train-from-scratch or compare; may be repeated.")  # fmt: skip
 @click.option("--keep-models", is_flag=True, help="Keep the fine-tuned models too.")
-@folder_option("Folder for compare.json, compare.png and models. Default: compare-<dataset>.")
-@distribute_option
-@seeds_options
+@shared.folder_option(
+    "Folder for compare.json, compare.png and models. Default: compare-<dataset>."
+)
+@shared.distribute_option
+@shared.seeds_options
 @verb
 def command(
     model: str | None,
