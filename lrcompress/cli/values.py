@@ -215,9 +215,7 @@ def families(ctx: click.Context, param: click.Parameter, incomplete: str) -> Ite
     return _last_word(incomplete, FAMILIES) or layers(ctx, param, incomplete)
 
 
-def words_among(
-    names: Iterable[str],
-) -> Callable[[click.Context, click.Parameter, str], Items]:
+def words_among(names: Iterable[str]) -> Callable[[click.Context, click.Parameter, str], Items]:
     """Return what completes the last word of a list separated by commas."""
     return lambda ctx, param, incomplete: _last_word(incomplete, dict.fromkeys(names))
 

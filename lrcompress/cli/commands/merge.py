@@ -44,11 +44,7 @@ def render(result: dict[str, Any]) -> Parts:
     titles = [_title(layer) for layer in layers]
     own = "layer" if len(layers) == 1 else None
     rows = [
-        [
-            f"parameters, {name}",
-            count(entry["parameters_before"]),
-            count(entry["parameters_after"]),
-        ]
+        [f"parameters, {name}", count(entry["parameters_before"]), count(entry["parameters_after"])]
         for name, entry in [*((own or one["path"], one) for one in layers), ("model", result)]
     ]
     rows.append(["file", size(result["bytes_before"]), size(result["bytes_after"])])

@@ -20,7 +20,7 @@ from lrcompress.files import sha256
 from lrcompress.modelfile import made_of
 from lrcompress.records import runs
 from lrcompress.records.provenance import IN_MEMORY
-from lrcompress.verbs.in_memory.standins import is_live
+from lrcompress.verbs.in_memory import is_live
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,13 +12,18 @@ from lrcompress.errors import RankError
 if TYPE_CHECKING:
     from lrcompress.compression.network import BudgetName, NetworkRequest
 
-__all__ = ["BUDGETS", "network_request", "words_of"]
+__all__ = ["BUDGETS", "given", "network_request", "words_of"]
 
 BUDGETS = (
     "reduction", "multiplications", "target_size", "energy", "max_drop", "max_perplexity_rise",
 )  # fmt: skip
 # What a single layer does not have.
 _OF_NETWORKS = ("multiplications", "target_size", "multiple")
+
+
+def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  # as a user gave them
+    """Return the options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def words_of(layers: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -37,11 +42,7 @@ def network_request(
     force: bool = False,
     by_matrix: bool = False,
 ) -> NetworkRequest | None:
-    """Return what is asked of a whole network; None where single kernels are to be factorized.
-
-    Raises:
-        RankError: If the request contradicts itself, or a value is out of range.
-    """
+    """Return what is asked of a whole network; None where single kernels are to be factorized."""
     if words and names:
         msg = (
             f"Received layers={','.join(words)!r} and layer={','.join(names)!r}; give one of them."
