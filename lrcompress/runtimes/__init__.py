@@ -13,18 +13,9 @@ from lrcompress.files import names
 from lrcompress.runtimes.litert import LiteRT
 from lrcompress.runtimes.onnx import Onnx
 from lrcompress.runtimes.saved_model import SavedModel
-from lrcompress.runtimes.target import Int8, Runtime, Target
-
-__all__ = [
-    "TARGETS",
-    "Int8",
-    "Runtime",
-    "Target",
-    "check_calibration",
-    "check_packages",
-    "choose",
-    "end_of",
-]
+from lrcompress.runtimes.target import Int8 as Int8
+from lrcompress.runtimes.target import Runtime as Runtime
+from lrcompress.runtimes.target import Target as Target
 
 # By name; the first is taken where nothing else is said.
 TARGETS: dict[str, Target] = {target.name: target for target in (LiteRT(), Onnx(), SavedModel())}

@@ -13,9 +13,9 @@ from lrcompress.files import names
 from lrcompress.modelfile import open_model
 from lrcompress.records.job import CompressResult
 from lrcompress.records.provenance import name_of
+from lrcompress.verbs.factorize import given
 from lrcompress.verbs.in_memory import takes_live_models
 from lrcompress.verbs.job import Job
-from lrcompress.verbs.networks import given
 
 if TYPE_CHECKING:
     from lrcompress.runtimes import Int8

@@ -28,10 +28,17 @@ from lrcompress.records import runs
 from lrcompress.records.provenance import name_of
 from lrcompress.records.results import FactorizeResult, LayerResult
 from lrcompress.verbs.in_memory import loaded, takes_live_models
-from lrcompress.verbs.networks import given, network_request, words_of
 
 if TYPE_CHECKING:
     from lrcompress.verbs.context import DataSource
+
+# Budgets that a single layer does not have.
+_OF_NETWORKS = {"multiplications", "target_size"}
+
+
+def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  # as a user gave them
+    """Return the options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @one_blas_thread()
@@ -132,11 +139,16 @@ def factorize(
         multiplications=multiplications, target_size=target_size,
     )  # fmt: skip
     names = (layer,) if isinstance(layer, str) else tuple(layer or ())
-    words = words_of(layers)
-    network = network_request(
-        words, names, budgets, multiple=multiple, force=force,
-        by_matrix=method != "auto" or add_bias,
-    )  # fmt: skip
+    words: tuple[str, ...] = ()
+    network = None
+    if layers or len(names) > 1 or multiple != 1 or not _OF_NETWORKS.isdisjoint(budgets):
+        from lrcompress.verbs.networks import network_request, words_of
+
+        words = words_of(layers)
+        network = network_request(
+            words, names, budgets, multiple=multiple, force=force,
+            by_matrix=method != "auto" or add_bias,
+        )  # fmt: skip
     request = Request(
         rules={} if network else budgets,
         output=None if output is None else Path(output),

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from lrcompress.cli import options as shared
 from lrcompress.cli.console import json_text, note
-from lrcompress.cli.options import overwrite_option, run_option
 from lrcompress.cli.values import OneOf
 from lrcompress.cli.verb import Answer, given, verb
 from lrcompress.reporting import formats, words
@@ -37,18 +37,17 @@ from lrcompress.reporting.target import target_of
 
 @click.command("report")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@run_option("The same as the argument RUN.", "named")
+@shared.run_option("The same as the argument RUN.", "named")
 @click.option("--format", "kind", type=OneOf(list(formats.FORMATS)),
               help="Default: by the suffix of --output; else a table.")  # fmt: skip
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
-              help="Default: stdout.")  # fmt: skip
+@shared.output_option("stdout")
 @click.option("--plots", type=click.Path(path_type=Path), metavar="DIR",
               help="Write the figures there, each as PNG and SVG.")  # fmt: skip
 @click.option("--sweep", type=click.Path(path_type=Path), metavar="FILE",
               help="Errors of every rank, from `lrcompress sweep MODEL --json`.")  # fmt: skip
 @click.option("--compare", "comparison", type=click.Path(path_type=Path), metavar="FILE",
               help="Rows from scratch, from a compare.json.")  # fmt: skip
-@overwrite_option
+@shared.overwrite_option
 @verb
 def command(
     run: Path | None,

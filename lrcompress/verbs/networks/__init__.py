@@ -12,18 +12,11 @@ from lrcompress.errors import RankError
 if TYPE_CHECKING:
     from lrcompress.compression.network import BudgetName, NetworkRequest
 
-__all__ = ["BUDGETS", "given", "network_request", "words_of"]
-
 BUDGETS = (
     "reduction", "multiplications", "target_size", "energy", "max_drop", "max_perplexity_rise",
 )  # fmt: skip
 # What a single layer does not have.
 _OF_NETWORKS = ("multiplications", "target_size", "multiple")
-
-
-def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  # as a user gave them
-    """Return the options that are not None."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def words_of(layers: str | Iterable[str] | None) -> tuple[str, ...]:
