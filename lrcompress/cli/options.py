@@ -100,10 +100,9 @@ def architecture_option(then: str) -> Callable[[Command], Command]:
 
 
 samples_option = click.option(
-    "--samples",
-    type=click.IntRange(min=2),
+    "--samples", type=click.IntRange(min=2),
     help="Number of calibration inputs; default: as many as are useful.",
-)
+)  # fmt: skip
 validation_option = click.option(
     "--validation", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.npz",
     help="Validation data that the model was not trained on; default: x_val of the data, or a "

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lrcompress.records.provenance import Origin
     from lrcompress.records.runs import RunRecord
     from lrcompress.runtimes import Int8, Runtime
-    from lrcompress.runtimes.check import Samples
+    from lrcompress.runtimes.measured import Samples
 
 # Inputs that are drawn, and those that 8-bit activations are calibrated on: TensorFlow's own advice is some hundred.
 RANDOM_SAMPLES, CALIBRATION_SAMPLES = 100, 300
@@ -106,7 +106,7 @@ def export(
     from lrcompress.data.arrays import count, take
     from lrcompress.live import engine, timing
     from lrcompress.modelfile import find_chains
-    from lrcompress.runtimes.check import measured, timed
+    from lrcompress.runtimes.measured import measured, timed
 
     network = timing.runnable(path)
     teacher = None if original is None else timing.runnable(original)
@@ -182,7 +182,7 @@ def _find_inputs(
     from lrcompress.data.arrays import shuffled, take
     from lrcompress.data.named import NAMED, locate
     from lrcompress.live.outputs import random_inputs
-    from lrcompress.runtimes.check import Samples
+    from lrcompress.runtimes.measured import Samples
 
     reason = "no data set is named"
     try:

@@ -33,11 +33,8 @@ from lrcompress.reporting.words import metric, padding, seconds
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True),
               help="Peak of Adam's schedule, default 0.001, 0.0003 for a whole network that starts close to the "
                    "original; or instead of the original's own.")  # fmt: skip
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    help="Samples per step; default 128, fewer for small data sets.",
-)
+@click.option("--batch-size", type=click.IntRange(min=1),
+              help="Samples per step; default 128, fewer for small data sets.")  # fmt: skip
 @click.option("--batch-statistics", is_flag=True,
               help="Batch normalization as in training; default: its statistics stay.")  # fmt: skip
 @click.option("--precision", type=OneOf(["auto", "float32", "mixed"]), default="auto",

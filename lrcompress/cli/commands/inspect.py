@@ -134,7 +134,6 @@ def _ranks(ranks: list[dict[str, Any]]) -> Parts:
         ("energy", of("energy", share)),
         ("spectral error", of("spectral_error", small)),
     ]
-    said = (
-        "of the layer: share of its kernel, without bias; energy and spectral error: of method svd"
-    )
-    return [grid("What a rank would save", columns, ranks, left=0), plain([said])]
+    said = "share of its kernel, without bias; energy and spectral error: of method svd"
+    table = grid("What a rank would save", columns, ranks, left=0)
+    return [table, plain([f"of the layer: {said}"])]
