@@ -28,10 +28,7 @@ ORDER = (
 
 @functools.cache
 def known_commands() -> dict[str, str]:
-    """Return each file of `cli.commands` by the command's name, with what its first line says.
-
-    None is imported before it is run or its own help is shown, so that `lrcompress --help` starts at once.
-    """
+    """Return each file of `cli.commands` by the command's name, with its first line; none is imported for that."""
     found = {}
     for path in (file for folder in FOLDERS for file in Path(folder).glob("[!_]*.py")):
         with path.open(encoding="utf-8") as file:

@@ -38,11 +38,7 @@ class Answer:
 
 
 def verb(call: Callable[..., Answer | None]) -> Callable[..., None]:
-    """Make what a command runs of a function that takes its options and returns its answer.
-
-    It adds --json, --quiet and --verbose, shows progress, starts Keras when it is needed, and prints
-    the answer; without one, where another process has it, nothing.
-    """
+    """Make a command of a call: with --json, --quiet and --verbose, progress, and its answer printed if it has one."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
     @click.option("-q", "--quiet", is_flag=True, help="No progress and no messages.")

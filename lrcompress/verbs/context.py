@@ -1,9 +1,6 @@
 """What a verb works with, asked in one place: data set and scaling, run record, original.
 
-What the user says comes first, then what the run record says, then what the model file says. Every
-verb that takes data calls `find_data`, loads them with `DataSource.load` before Keras starts, and
-fits them to its model with `DataSource.prepare`; every verb that goes by a run calls `find_record`
-or `record_beside`, and takes models from it with `factorized_file` and `original_of`.
+What the user says comes first, then what the run record says, then what the model file says.
 """
 
 from __future__ import annotations

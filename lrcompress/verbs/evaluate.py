@@ -148,10 +148,7 @@ def _recorded(
     dataset: Any,  # noqa: ANN401
     description: dict[str, Any],
 ) -> Path | None:
-    """Put what was measured of the models of a run into its record, and return that.
-
-    Only of the same data set and the same samples: what a record says of a run can then be compared.
-    """
+    """Put what was measured of the models of a run into its record, if on its own data and samples, and return it."""
     record = next(filter(None, map(record_beside, paths)), None)
     if record is None or not (record.origin.named is None or record.is_of(dataset)):
         return None

@@ -8,14 +8,13 @@ from typing import Any
 import click
 
 from lrcompress.cli import options as shared
-from lrcompress.cli.commands.export import Format
-from lrcompress.cli.values import DROP, SIZE, Int8Command, Registered
+from lrcompress.cli.commands.export import FORMAT
+from lrcompress.cli.values import DROP, SIZE, Int8Command
 from lrcompress.cli.verb import Answer, data_set_of, quietly, quoted, verb
 from lrcompress.records.job import CompressResult
 from lrcompress.reporting import words
 from lrcompress.reporting.network import UP_TO, budget_in_words
 from lrcompress.reporting.tables import Parts, plain
-from lrcompress.runtimes import TARGETS
 
 
 @click.command("compress", cls=Int8Command)
@@ -34,8 +33,7 @@ from lrcompress.runtimes import TARGETS
               help="Save at least this share of the multiplications.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=0),
               help="Of fine-tuning; default 2, up to 10 without labels; 0 for none.")  # fmt: skip
-@click.option("--export", type=Format(Registered(lambda: list(TARGETS))),
-              help="Export the result, too.")  # fmt: skip
+@click.option("--export", type=FORMAT, help="Export the result, too.")
 @shared.int8_option("LiteRT if --export is not given")
 @shared.output_option("<stem>-compressed<suffix> in the current directory")
 @shared.overwrite_option

@@ -42,16 +42,16 @@ class Format(OneOf):
     ) -> str:
         """Take another word for the name."""
         said = str(value).lower()
-        return super().convert(
-            next((name for name, target in TARGETS.items() if said in target.also), value),
-            param,
-            ctx,
-        )
+        names = (name for name, target in TARGETS.items() if said in target.also)
+        return super().convert(next(names, value), param, ctx)
+
+
+FORMAT = Format(Registered(lambda: list(TARGETS)))
 
 
 @click.command("export", cls=Int8Command)
 @shared.model_argument("model")
-@click.option("--format", type=Format(Registered(lambda: list(TARGETS))),
+@click.option("--format", type=FORMAT,
               help=f"Default: by the suffix of --output ({', '.join(t.suffix or 'none' for t in TARGETS.values())}), "
                    f"or {next(iter(TARGETS))}.")  # fmt: skip
 @shared.int8_option(", ".join(t.title for t in TARGETS.values() if t.has_int8))

@@ -54,7 +54,7 @@ def takes_live_models(output: str | None = None) -> Callable[[Callable[P, R]], C
             shows = given.pop("progress", False)
             with (
                 showing(verb.__name__) if shows else contextlib.nullcontext(),
-                _StandIns() as models,
+                StandIns() as models,
             ):
                 if architecture is not None:
                     keeps = "overwrite" in signature.parameters
@@ -79,7 +79,7 @@ def takes_live_models(output: str | None = None) -> Callable[[Callable[P, R]], C
                     if first is not None:
                         from lrcompress.verbs.in_memory.memory import remember
 
-                        remember(result, first.model, models.is_gone, models.cleaned)
+                        remember(result, first.model, models)
                 except LRCompressError as error:
                     error.args = (models.called(str(error)),)
                     raise
@@ -160,7 +160,7 @@ class _StandIn:
     name: str
 
 
-class _StandIns(contextlib.ExitStack):
+class StandIns(contextlib.ExitStack):
     """The models in memory that a verb was given; their files are there until it is closed."""
 
     def __init__(self) -> None:
@@ -179,8 +179,8 @@ class _StandIns(contextlib.ExitStack):
         number = 1 + sum(getattr(one.model, "name", None) == value.name for one in self.of)
         self.enter_context(made_of(value, folder))
         path = folder / "model.keras"
-        _save(value, path)
-        lay_out(value, path, self, _save)
+        save(value, path)
+        lay_out(value, path, self)
         self.of.append(_StandIn(value, folder, name if number == 1 else f"{name} ({number})"))
         return path
 
@@ -201,9 +201,10 @@ class _StandIns(contextlib.ExitStack):
         self.of.append(_StandIn(None, folder, str(weights)))
         return path
 
-    def is_gone(self, path: Path) -> bool:
-        """Return whether a file will be gone."""
-        return any(found.folder.resolve() in path.resolve().parents for found in self.of)
+    def holding(self, path: Path) -> _StandIn | None:
+        """Return what a file belongs to that will be gone."""
+        parents = path.resolve().parents
+        return next((one for one in self.of if one.folder.resolve() in parents), None)
 
     def called(self, text: str) -> str:
         """Return a text in which models in memory go by their names."""
@@ -216,9 +217,7 @@ class _StandIns(contextlib.ExitStack):
     def cleaned(self, value: Any) -> Any:  # noqa: ANN401
         """Return a result without what will not be there."""
         if isinstance(value, Path):
-            found = next(
-                (one for one in self.of if one.folder.resolve() in value.resolve().parents), None
-            )
+            found = self.holding(value)
             return value if found is None else None if found.model is not None else Path(found.name)
         if isinstance(value, str):
             return self.called(value)
@@ -249,7 +248,8 @@ def _without_retracing() -> Iterator[None]:
         logger.removeFilter(wanted)
 
 
-def _save(model: Any, path: Path) -> None:  # noqa: ANN401
+def save(model: Any, path: Path) -> None:  # noqa: ANN401
+    """Save a model as Keras does, or say why it cannot."""
     from lrcompress.live.storing import save_model
 
     try:

@@ -87,14 +87,13 @@ class Job:
 
     def _places(self) -> tuple[Path | None, Path]:
         """Return where the export and the report go; refuse a format that is not there."""
-        exported: Path | None = None
+        exported = None
         if self.wanted is not None:
-            from lrcompress.runtimes import check_calibration, check_packages, choose
+            from lrcompress.runtimes import check_calibration, choose
 
             form, int8 = self.wanted
             check_calibration(int8, has_data=self.given["dataset"] is not None)
-            target, exported = choose(self.output, form, None, int8=int8)
-            check_packages(target)
+            _, exported = choose(self.output, form, None, int8=int8)
         if exported is not None or self.given["dataset"] is not None:
             check_loadable(self.opened)
         return exported, names.beside(self.output, names.REPORT)

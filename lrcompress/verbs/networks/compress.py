@@ -98,11 +98,7 @@ def without_data(
 
 
 def synthetic_networks(model: ModelFile, seed: int) -> Given:
-    """Return synthetic inputs of a network, most to calibrate on and the others to judge by.
-
-    There are none where it has no BatchNormalization, or Keras cannot run it, or the inputs that were
-    found are not like those that it was trained on.
-    """
+    """Return synthetic inputs of a network to calibrate on and to judge by; none if none can be made and trusted."""
     if not any(layer.class_name.startswith("BatchNormalization") for layer in model.layers):
         return Given("none")
     try:
