@@ -112,7 +112,6 @@ def evaluate(
 
     results: list[EvaluateResult] = []
     first: Any = None
-    data: Any = None
     for path in paths:
         model = storing.load_model(path)
         # Prepared for each model: all must fit the data, and see it scaled alike.
@@ -135,8 +134,6 @@ def evaluate(
                 difference=difference,
             )
         )
-    if data is None:
-        return results
     record = _recorded(paths, results, opened, dataset, data.description)
     return [replace(found, record=record) for found in results]
 
