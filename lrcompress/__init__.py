@@ -49,7 +49,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where each name is at home, so that a command loads what it needs and no more.
+# Where each name is at home, so that a command loads what it needs and no more; a verb in its own module.
+_VERBS = (
+    "benchmark compare compress doctor evaluate export factorize finetune inspect merge modernize report split "
+    "sweep train_from_scratch"
+)
 _MODULES = {
     "errors": "LRCompressError LRCompressWarning",
     "events": "listening",
@@ -58,23 +62,14 @@ _MODULES = {
     "records.exported": "ExportResult",
     "records.job": "CompressResult",
     "records.results": "FactorizeResult FinetuneResult",
-    "verbs.benchmark": "BenchmarkResult benchmark",
-    "verbs.compare": "compare",
-    "verbs.compress": "compress",
-    "verbs.doctor": "doctor",
-    "verbs.evaluate": "EvaluateResult evaluate",
-    "verbs.export": "export",
-    "verbs.factorize": "factorize",
-    "verbs.finetune": "finetune",
-    "verbs.inspect": "inspect",
-    "verbs.merge": "MergeResult merge",
-    "verbs.modernize": "ModernizeResult modernize",
-    "verbs.report": "report",
-    "verbs.split": "split",
-    "verbs.sweep": "SweepResult sweep",
-    "verbs.train_from_scratch": "train_from_scratch",
+    "verbs.benchmark": "BenchmarkResult",
+    "verbs.evaluate": "EvaluateResult",
+    "verbs.merge": "MergeResult",
+    "verbs.modernize": "ModernizeResult",
+    "verbs.sweep": "SweepResult",
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+_HOMES = {verb: f"verbs.{verb}" for verb in _VERBS.split()}
+_HOMES |= {name: module for module, names in _MODULES.items() for name in names.split()}
 __all__ = sorted(_HOMES)
 
 

@@ -7,6 +7,7 @@ A message is one line: what was received, what was expected, what to do.
 from __future__ import annotations
 
 import contextlib
+import re
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,11 @@ class LRCompressError(Exception):
     code: str = "error"
     exit_code: int = 1
 
+    def __init_subclass__(cls) -> None:
+        """Name a class's code as the class: `ModelFileError` has the code ``model_file``."""
+        if "code" not in vars(cls):
+            cls.code = "_".join(re.findall("[A-Z][a-z]+", cls.__name__)[:-1]).lower()
+
     def __init__(self, message: str, *, code: str | None = None) -> None:
         """Store the message and, if given, a more precise code."""
         super().__init__(message)
@@ -96,74 +102,51 @@ def in_place_of(copy: Path, path: Path) -> Iterator[None]:
 class RankError(LRCompressError, ValueError):
     """The rank, or the rule that should choose it, does not fit the kernel."""
 
-    code = "rank"
-
 
 class KernelError(LRCompressError, ValueError):
     """The kernel itself cannot be factorized: NaN, infinity, wrong dimensions."""
-
-    code = "kernel"
 
 
 class ModelFileError(LRCompressError):
     """The file is not a readable Keras model file: missing, truncated, not Keras, hostile."""
 
-    code = "model_file"
-
 
 class UnsupportedModelError(LRCompressError):
     """The file is a Keras model, but this layer of it cannot be factorized; the code says why."""
-
-    code = "unsupported_model"
 
 
 class VerificationError(LRCompressError):
     """The written file did not pass its own check; nothing was put in place."""
 
-    code = "verification"
-
 
 class OutputError(LRCompressError):
     """The output cannot be written: it exists, is the input, or its folder refuses."""
-
-    code = "output"
 
 
 class DatasetError(LRCompressError):
     """The data set is missing, malformed, or does not fit the model."""
 
-    code = "dataset"
-
 
 class UnknownDatasetError(DatasetError):
     """`--dataset` named nothing that lrcompress knows: a mistake on the command line."""
 
-    code = "unknown_dataset"
     exit_code = 2
 
 
 class RunRecordError(LRCompressError):
     """There is no run record here, or it cannot be read."""
 
-    code = "run_record"
-
 
 class TrainingError(LRCompressError):
     """Keras could not load, run or train the model."""
-
-    code = "training"
 
 
 class NotFiniteError(TrainingError):
     """A model holds, or gives out, NaN or infinity."""
 
-    code = "not_finite"
-
 
 class MissingExtraError(LRCompressError):
     """An optional package is needed; the message names the extra to install."""
-
-    code = "missing_extra"
 
 
 class LRCompressWarning(UserWarning):

@@ -26,8 +26,10 @@ class Bar:
         """Begin; a thread of its own tells, so that long steps without a word are told of too."""
         self._state, self._begun = State(name, time.monotonic()), time.monotonic()
         self._live = sys.stderr.isatty() and not console.is_dumb()
-        # Its own: native code is kept quiet by closing stderr for a while.
-        self._out = _own_stderr()
+        # A second descriptor: native code is kept quiet by closing stderr for a while. None where it has none.
+        self._out: int | None = None
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._out = os.dup(sys.stderr.fileno())
         self._lock, self._over, self._drawn = threading.RLock(), threading.Event(), 0
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         console.above_progress = self._hidden
@@ -42,8 +44,8 @@ class Bar:
         """Report that a step of the job begins."""
         with self._lock:
             told = self._state.step(name, number, total)
-        if self._out is not None and not self._live:
-            self._log(f"{told} ...")
+        if not self._live:
+            self._write(f"{told} ...\n")
 
     @contextlib.contextmanager
     def _hidden(self) -> Iterator[None]:
@@ -57,17 +59,12 @@ class Bar:
             with self._lock:
                 now = time.monotonic()
                 if not self._live:
-                    self._log(self._state.line(now))
+                    self._write(f"{self._state.line(now)}\n")
                 elif now - self._begun >= QUIET_SECONDS:
                     width = min(shutil.get_terminal_size().columns - 1, WIDEST - 1)
-                    self._draw(self._state.line(now, width))
-
-    def _log(self, line: str) -> None:
-        self._write(f"{line}\n")
-
-    def _draw(self, line: str) -> None:
-        self._write(f"\r{line}{' ' * (self._drawn - len(line))}")
-        self._drawn = len(line)
+                    line = self._state.line(now, width)
+                    self._write(f"\r{line.ljust(self._drawn)}")
+                    self._drawn = len(line)
 
     def _erase(self) -> None:
         if self._drawn:
@@ -89,21 +86,3 @@ class Bar:
         if self._out is not None:
             os.close(self._out)
             self._out = None
-
-
-def _own_stderr() -> int | None:
-    """Return a second file descriptor of stderr; None where it has none."""
-    try:
-        return os.dup(sys.stderr.fileno())
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-@contextlib.contextmanager
-def progress_bar(name: str) -> Iterator[Bar]:
-    """Yield a `Bar` and close it whatever happens."""
-    bar = Bar(name)
-    try:
-        yield bar
-    finally:
-        bar.close()

@@ -1,22 +1,25 @@
-"""What a command shows: results on stdout, progress and notes on stderr."""
+"""What a command shows: results on stdout, progress and notes on stderr, and nothing that libraries have to say."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
+import logging
 import os
 import re
 import shutil
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrcompress.errors import printable
+from lrcompress.errors import LRCompressWarning, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +50,6 @@ class Escaping:
     """
 
     def __init__(self, stream: Any) -> None:  # noqa: ANN401  # any text stream
-        """Take the stream that it writes to."""
         self.stream = stream
 
     def write(self, text: str) -> int:
@@ -165,3 +167,55 @@ def drop_stdout() -> None:
     """Send what stdout still holds nowhere, so that the end of the process does not stumble over it."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def nothing_on(descriptor: int) -> Iterator[None]:
+    """Send what is written to file descriptor 1 or 2 nowhere, also by native code."""
+    (sys.stdout if descriptor == 1 else sys.stderr).flush()
+    kept = os.dup(descriptor)
+    try:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123  # a device, not a path
+            os.dup2(nowhere.fileno(), descriptor)
+        yield
+    finally:
+        os.dup2(kept, descriptor)
+        os.close(kept)
+
+
+@contextlib.contextmanager
+def libraries_held_back(*, own_process: bool) -> Iterator[None]:
+    """Keep warnings of libraries off the terminal, those they log and those they raise.
+
+    They are for who writes programs; what a user should know lrcompress says itself, each note once.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            if own_process and not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            # Not "once", which begins anew with each change of the filters.
+            warnings.simplefilter("always", LRCompressWarning)
+            warnings.showwarning = functools.partial(_show_warning, warnings.showwarning, set())
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _show_warning(
+    others: Callable[..., None], said: set[str], message: Warning | str, *about: object
+) -> None:
+    """Print what lrcompress warns of as a note, once; hand on what others do."""
+    if not isinstance(message, LRCompressWarning):
+        others(message, *about)
+    elif str(message) not in said:
+        said.add(str(message))
+        note(f"Note: {message}")
+
+
+def let_libraries_speak() -> None:
+    """Undo `libraries_held_back`, for `--verbose`."""
+    logging.disable(logging.NOTSET)
+    if not sys.warnoptions:
+        warnings.simplefilter("default")

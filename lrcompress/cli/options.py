@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from lrcompress.cli.complete import datasets, families, layers, scalings
-from lrcompress.cli.quiet import let_libraries_speak
-from lrcompress.cli.values import INT8, OneOf
+from lrcompress.cli.values import INT8, OneOf, datasets, families, layers, scalings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,31 +36,17 @@ def existing_model(
     return value
 
 
-def model_argument(
-    name: str, *, required: bool = True, nargs: int = 1, metavar: str | None = None
-) -> Callable[[Command], Command]:
+def model_argument(name: str, **how: Any) -> Callable[[Command], Command]:  # noqa: ANN401  # click's own
     """Return an argument that is a model file."""
-    return click.argument(
-        name, type=click.Path(path_type=Path), callback=existing_model,
-        required=required, nargs=nargs, metavar=metavar,
-    )  # fmt: skip
+    return click.argument(name, type=click.Path(path_type=Path), callback=existing_model, **how)
 
 
-def speak(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
-    """Let libraries warn where --verbose asks for it."""
-    if value and not ctx.resilient_parsing:
-        let_libraries_speak()
-    return value
-
-
-def output_options(command: Command) -> Command:
-    """Add --json, --quiet and --verbose."""
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-    quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no messages.")
-    verbose = click.option(
-        "-v", "--verbose", is_flag=True, callback=speak, help="Show the engine's own messages."
-    )
-    return as_json(quiet(verbose(command)))
+def check_one(options: Mapping[str, Any], *names: str) -> None:
+    """Refuse more than one of some options."""
+    given = [f"--{name.replace('_', '-')}" for name in names if options[name] not in (None, ())]
+    if len(given) > 1:
+        msg = f"Received {' and '.join(given)}; give one of them."
+        raise click.UsageError(msg)
 
 
 def known_scaling(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -107,7 +91,7 @@ def data_options(command: Command) -> Command:
     return dataset(data_dir_option(scaling(command)))
 
 
-def architecture_option(then: str = "") -> Callable[[Command], Command]:
+def architecture_option(then: str) -> Callable[[Command], Command]:
     """Return --architecture, for a file of weights alone."""
     return click.option(
         "--architecture", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FILE.json",
@@ -116,10 +100,9 @@ def architecture_option(then: str = "") -> Callable[[Command], Command]:
 
 
 samples_option = click.option(
-    "--samples",
-    type=click.IntRange(min=2),
+    "--samples", type=click.IntRange(min=2),
     help="Number of calibration inputs; default: as many as are useful.",
-)
+)  # fmt: skip
 validation_option = click.option(
     "--validation", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.npz",
     help="Validation data that the model was not trained on; default: x_val of the data, or a "

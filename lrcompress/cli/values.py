@@ -1,37 +1,33 @@
-"""What values of options may be: one of some words, or a list of words or numbers."""
+"""What values of options may be, and how the shell completes them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from lrcompress.errors import did_you_mean
+from lrcompress.errors import did_you_mean, printable
 
 Word = TypeVar("Word")
+Items = list[CompletionItem[Any]]
 # What users say for words of ours.
-MEANT = {
-    "off": "no",
-    "none": "no",
-    "false": "no",
-    "yes": "auto",
-}
+MEANT = {"off": "no", "none": "no", "false": "no", "yes": "auto"}
 
 
 class Registered(Sequence[str]):
     """The names in a registry, loaded only when they are asked for."""
 
     def __init__(self, load: Callable[[], Sequence[str]]) -> None:
-        """Take what loads and returns them."""
         self._load = load
 
     def __getitem__(self, place: Any) -> Any:  # noqa: ANN401  # one name, or a slice
-        """Return one, or several."""
         return self._load()[place]
 
     def __len__(self) -> int:
-        """Return how many there are."""
         return len(self._load())
 
 
@@ -50,7 +46,6 @@ class OneOf(click.Choice[str]):
     """A choice among words that suggests the one that was meant."""
 
     def __init__(self, choices: Sequence[str]) -> None:
-        """Take the words, which are not looked at yet."""
         super().__init__(())
         self.choices = choices  # type: ignore[assignment]  # click makes a tuple, which loads them
 
@@ -77,46 +72,44 @@ class Int8Command(click.Command):
         return super().parse_args(ctx, words)
 
 
-class Size(click.ParamType[int]):
-    """A size of a file: 200kB, 1.5MB, 512KiB, or a number of bytes."""
+class Read(click.ParamType[Any]):
+    """What a function reads of a word; its `ValueError` says what is wrong with one."""
 
-    name = "size"
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name, self._read = name, read
 
     def convert(
         self,
         value: Any,  # noqa: ANN401  # as click has it
         param: click.Parameter | None,
         ctx: click.Context | None,
-    ) -> int:
-        """Return bytes."""
-        from lrcompress.files.sizes import bytes_of
-
+    ) -> Any:  # noqa: ANN401
+        """Return what was read."""
         try:
-            return bytes_of(str(value))
+            return self._read(str(value))
         except ValueError as error:
             self.fail(f"{error}.", param, ctx)
 
 
-class Drop(click.ParamType[str]):
-    """What may be lost: points of error (0.5), or percent of perplexity (1%)."""
+def _size(word: str) -> int:
+    from lrcompress.files.sizes import bytes_of
 
-    name = "drop"
+    return bytes_of(word)
 
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401  # as click has it
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> str:
-        """Return it as `lrcompress.factorize` takes it."""
-        try:
-            found = float(str(value).removesuffix("%"))
-        except ValueError:
-            found = -1.0
-        if not 0 <= found < float("inf"):
-            msg = f"{value!r} is not a drop; expected points of error (0.5), or percent of perplexity (1%)."
-            self.fail(msg, param, ctx)
-        return str(value)
+
+def _drop(word: str) -> str:
+    """Return a drop as `lrcompress.factorize` takes it."""
+    with contextlib.suppress(ValueError):
+        if 0 <= float(word.removesuffix("%")) < float("inf"):
+            return word
+    msg = f"{word!r} is not a drop; expected points of error (0.5), or percent of perplexity (1%)"
+    raise ValueError(msg)
+
+
+# Of a file: 200kB, 1.5MB, 512KiB, or a number of bytes.
+SIZE = Read("size", _size)
+# What may be lost: points of error (0.5), or percent of perplexity (1%).
+DROP = Read("drop", _drop)
 
 
 def list_of(
@@ -160,3 +153,78 @@ def numbers_of(what: str, example: str) -> Callable[..., tuple[int, ...] | None]
 def names_of(what: str, names: Sequence[str]) -> Callable[..., tuple[str, ...] | None]:
     """Return what reads a list of some of these names."""
     return list_of(what, "", lambda word: names[names.index(word)], names)
+
+
+# What --layers takes beside names of layers.
+FAMILIES = {
+    "all": "every layer that can be made smaller",
+    "dense": "Dense, EinsumDense",
+    "conv": "convolutions",
+    "recurrent": "LSTM, GRU, SimpleRNN",
+    "embedding": "Embedding",
+    "attention": "MultiHeadAttention",
+}
+
+
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Leave it to the shell to complete a file; for what may be one, or a name as well."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def datasets(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Complete the name of a data set, or a file."""
+    from lrcompress.data.named import NAMED
+
+    found = [
+        CompletionItem(name, help=what)
+        for name, what in NAMED.items()
+        if name.startswith(incomplete)
+    ]
+    # In this order, for bash forgets what came before a file.
+    return [*files(ctx, param, incomplete), *found]
+
+
+def scalings(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Complete the name of a scaling."""
+    from lrcompress.data.named import SCALINGS
+
+    return [CompletionItem(name) for name in SCALINGS if name.startswith(incomplete)]
+
+
+def layers(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Complete a Dense layer of the model file that stands on the line; in silence if none does."""
+    # The option that is being completed has no value yet, so that click has not come to arguments.
+    words = [ctx.params.get("model"), *ctx.args]
+    paths = [Path(word).expanduser() for word in words if word]
+    try:
+        from lrcompress.modelfile import open_model
+
+        model = open_model(next(path for path in paths if path.is_file()))
+        return [
+            CompletionItem(layer.path, help=" x ".join(map(str, layer.kernel_shape)))
+            for layer in model.sites
+            # A name that no line can hold is none to complete.
+            if layer.path.startswith(incomplete) and printable(layer.path) == layer.path
+        ]
+    except Exception:  # a line that is being typed is no place for errors
+        return []
+
+
+def families(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Complete the last word of a list of families, or a layer of the model file on the line."""
+    return _last_word(incomplete, FAMILIES) or layers(ctx, param, incomplete)
+
+
+def words_among(names: Iterable[str]) -> Callable[[click.Context, click.Parameter, str], Items]:
+    """Return what completes the last word of a list separated by commas."""
+    return lambda ctx, param, incomplete: _last_word(incomplete, dict.fromkeys(names))
+
+
+def _last_word(incomplete: str, words: Mapping[str, str | None]) -> Items:
+    """Return what may stand last in a list separated by commas, each with what it means."""
+    before, comma, last = incomplete.rpartition(",")
+    return [
+        CompletionItem(before + comma + word, help=what)
+        for word, what in words.items()
+        if word.startswith(last) and word not in before.split(",")
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrcompress.cli.console import note, show, show_json
-from lrcompress.cli.options import output_options
-from lrcompress.cli.quiet import nothing_on
+from lrcompress.cli.console import let_libraries_speak, note, nothing_on, show, show_json
 from lrcompress.errors import TrainingError
 from lrcompress.events import listening
 
@@ -26,31 +25,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command has found and is about to say.
+    """What a command has found and is about to say."""
 
-    Attributes:
-        result: The document that --json prints, or a result that has one, or a list of these.
-        render: Turns the document into what people read.
-        then: Notes that follow it.
-        warning: What stands before each warning of the result.
-        exit_code: Of the command.
-    """
-
+    # The document that --json prints, or a result that has one, or a list of these.
     result: Any
+    # Turns the document into what people read; notes follow it.
     render: Callable[[Any], Parts | str]
     then: Sequence[str] = ()
+    # What stands before each warning of the result.
     warning: str = "Note"
     exit_code: int = 0
 
 
 def verb(call: Callable[..., Answer | None]) -> Callable[..., None]:
-    """Make what a command runs of a function that takes its options and returns its answer.
+    """Make a command of a call: with --json, --quiet and --verbose, progress, and its answer printed if it has one."""
 
-    It adds --json, --quiet and --verbose, shows progress, starts Keras when it is needed, and prints
-    the answer; without one, where another process has it, nothing.
-    """
-
-    @output_options
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @click.option("-q", "--quiet", is_flag=True, help="No progress and no messages.")
+    @click.option("-v", "--verbose", is_flag=True, help="Show the engine's own messages.")
     @click.pass_context
     @functools.wraps(call)
     def command(
@@ -61,6 +53,8 @@ def verb(call: Callable[..., Answer | None]) -> Callable[..., None]:
         verbose: bool,
         **options: Any,  # noqa: ANN401  # the command's own
     ) -> None:
+        if verbose:
+            let_libraries_speak()
         with following(
             str(ctx.info_name), quiet=quiet, verbose=verbose, command=ctx.obj,
             distribute=options.get("distribute"),
@@ -89,6 +83,19 @@ def _document(result: Any) -> Any:  # noqa: ANN401
     return result.to_json() if hasattr(result, "to_json") else result
 
 
+def data_set_of(record: Path) -> str | None:
+    """Return the quoted name of the data set that a run knows and a command may name."""
+    from lrcompress.records import runs
+
+    name = runs.read(record).origin.dataset
+    return None if name is None else quoted(name)
+
+
+def quoted(word: object) -> str:
+    """Return a word as a shell takes it."""
+    return shlex.quote(str(word))
+
+
 def given(flag: str) -> bool:
     """Return whether the command that runs was given `verbose`, `quiet` or `as_json`."""
     return bool(click.get_current_context().params.get(flag))
@@ -113,9 +120,9 @@ def following(
     with contextlib.ExitStack() as stack:
         shown: dict[str, Any] = {}
         if not quiet:
-            from lrcompress.cli.bar import progress_bar
+            from lrcompress.cli.bar import Bar
 
-            bar = stack.enter_context(progress_bar(name))
+            bar = stack.enter_context(contextlib.closing(Bar(name)))
             shown = {"progress": bar, "stage": bar.step}
         stack.enter_context(
             listening(before_keras=start, command=command or (), remark=note, **shown)

@@ -13,25 +13,16 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 Stage = Callable[[str, int, int], None]
 
 
-def _silent(task: str, done: int, total: int, figures: dict[str, float]) -> None: ...
-
-
-def _nothing() -> None: ...
-
-
-def _unheard(text: str) -> None: ...
-
-
-def _unseen(name: str, number: int, total: int) -> None: ...
+def _nothing(*told: object) -> None: ...
 
 
 @dataclass(frozen=True)
 class _Listener:
-    progress: Progress = _silent
+    progress: Progress = _nothing
     before_keras: Callable[[], None] = _nothing
     command: tuple[str, ...] = ()
-    remark: Callable[[str], None] = _unheard
-    stage: Stage = _unseen
+    remark: Callable[[str], None] = _nothing
+    stage: Stage = _nothing
 
 
 _NOBODY = _Listener()
@@ -40,11 +31,11 @@ _LISTENER: ContextVar[_Listener] = ContextVar("listener", default=_NOBODY)
 
 @contextlib.contextmanager
 def listening(
-    progress: Progress = _silent,
+    progress: Progress = _nothing,
     before_keras: Callable[[], None] = _nothing,
     command: Sequence[str] = (),
-    remark: Callable[[str], None] = _unheard,
-    stage: Stage = _unseen,
+    remark: Callable[[str], None] = _nothing,
+    stage: Stage = _nothing,
 ) -> Iterator[None]:
     """Listen to all that runs in a ``with`` block.
 

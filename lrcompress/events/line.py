@@ -19,7 +19,6 @@ class State:
     """What a command is doing: its step, the tasks within each other, and since when."""
 
     def __init__(self, name: str, now: float) -> None:
-        """Begin with a command's name."""
         self._name, self._begun = name, now
         self._step = ""
         # Tasks that are not done, each within the one before: name, steps done, steps in all, since when.
@@ -55,7 +54,8 @@ class State:
             spent = now - since
             if 0 < done < total and spent >= GUESS_SECONDS:
                 times += f", {_clock(spent * (total - done) / done)} left"
-        parts[-1:] = [part + _told(self._figures) for part in parts[-1:]]
+        told = "".join(f", {key} {value:.4f}" for key, value in self._figures.items())
+        parts[-1:] = [part + told for part in parts[-1:]]
         if not (parts and parts[0].startswith(self._name)):
             parts.insert(0, self._name)
         text = self._step + ": ".join(parts)
@@ -63,10 +63,6 @@ class State:
         if len(text) > room:
             text = f"{text[: room - 1]}…"
         return f"{text.ljust(room) if width < WIDEST else text}  {times}"
-
-
-def _told(figures: dict[str, float]) -> str:
-    return "".join(f", {key} {value:.4f}" for key, value in figures.items())
 
 
 def _clock(seconds: float) -> str:
@@ -80,7 +76,6 @@ class Line:
     """Shows progress on stderr: one line that is drawn over in a notebook or terminal, else one every ten seconds."""
 
     def __init__(self, name: str) -> None:
-        """Begin with a verb's name."""
         self._begun = self._last = time.monotonic()
         self._state, self._drawn = State(name, self._begun), 0
         self._live = sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -13,18 +13,9 @@ from lrcompress.files import names
 from lrcompress.runtimes.litert import LiteRT
 from lrcompress.runtimes.onnx import Onnx
 from lrcompress.runtimes.saved_model import SavedModel
-from lrcompress.runtimes.target import Int8, Runtime, Target
-
-__all__ = [
-    "TARGETS",
-    "Int8",
-    "Runtime",
-    "Target",
-    "check_calibration",
-    "check_packages",
-    "choose",
-    "end_of",
-]
+from lrcompress.runtimes.target import Int8 as Int8
+from lrcompress.runtimes.target import Runtime as Runtime
+from lrcompress.runtimes.target import Target as Target
 
 # By name; the first is taken where nothing else is said.
 TARGETS: dict[str, Target] = {target.name: target for target in (LiteRT(), Onnx(), SavedModel())}
@@ -33,7 +24,7 @@ TARGETS: dict[str, Target] = {target.name: target for target in (LiteRT(), Onnx(
 def choose(
     model: Path, name: str | None, output: Path | None, *, int8: Int8
 ) -> tuple[Target, Path]:
-    """Return the target and the output, each by the other where only that is given."""
+    """Return the target and the output, each by the other where only that is given; refuse one that lacks packages."""
     if int8 not in (False, True, "full"):
         msg = f"Received int8={int8!r}; expected False, True for the weights, or 'full'."
         raise OutputError(msg, code="int8_format")
@@ -59,10 +50,16 @@ def choose(
         )
         raise OutputError(msg, code="int8_format")
     if output is None:
-        return target, names.beside(model, names.INT8[int8] + end_of(target))
-    if target.suffix and output.suffix.lower() != target.suffix:
+        output = names.beside(model, names.INT8[int8] + end_of(target))
+    elif target.suffix and output.suffix.lower() != target.suffix:
         msg = f"Output {output} must end in {target.suffix} for format {name}."
         raise OutputError(msg, code="output_suffix")
+    missing = [name for name in target.packages if importlib.util.find_spec(name) is None]
+    if missing:
+        called = " ".join(name.replace("_", "-") for name in missing)
+        needed = called.replace(" ", ", ")
+        msg = f"Format {name} needs {needed}; install with: python -m pip install {called}."
+        raise MissingExtraError(msg)
     return target, output
 
 
@@ -79,12 +76,3 @@ def check_calibration(int8: Int8, *, has_data: bool) -> None:
 def end_of(target: Target) -> str:
     """Return what names of a target's outputs end in where the user gives none."""
     return target.suffix or f"-{target.name}"
-
-
-def check_packages(target: Target) -> None:
-    """Refuse a target whose packages are missing."""
-    missing = [name for name in target.packages if importlib.util.find_spec(name) is None]
-    if missing:
-        names = [name.replace("_", "-") for name in missing]
-        msg = f"Format {target.name} needs {', '.join(names)}; install with: python -m pip install {' '.join(names)}."
-        raise MissingExtraError(msg)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
@@ -25,22 +24,8 @@ TOLERANCE = 0.02
 SAME = 0.05
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How far the outputs of an exported model are from Keras', of which the largest is `largest_output`.
-
-    `agreement` says how often both predict the same class (or decide a label alike), in percent;
-    None where nothing is decided.
-    """
-
-    samples: int
-    largest_difference: float
-    largest_output: float
-    agreement: float | None
-
-
-def difference(model: Any, runtime: Runtime, x: Arrays) -> Difference:
-    """Run both on the same scaled inputs."""
+def difference(model: Any, runtime: Runtime, x: Arrays) -> dict[str, Any]:
+    """Return how far the outputs of an exported model are from Keras' on the same scaled inputs."""
     samples, ends, largest, scale = count(x), outputs_of(model), 0.0, 0.0
     decided: list[NDArray[np.bool_]] = []
     for part in chunks(samples, batch_size(model, x)):
@@ -57,8 +42,13 @@ def difference(model: Any, runtime: Runtime, x: Arrays) -> Difference:
             if same is not None:
                 decided.append(same)
         progress("comparing outputs", part.stop, samples)
-    agreement = 100 * float(np.concatenate(decided).mean()) if decided else None
-    return Difference(samples, largest, scale, agreement)
+    return {
+        "samples": samples,
+        "largest_difference": largest,
+        "largest_output": scale,
+        # How often both predict the same class, or decide a label alike, in percent.
+        "agreement": 100 * float(np.concatenate(decided).mean()) if decided else None,
+    }
 
 
 def _check_kind(head: Output, old: NDArray[np.float32], new: NDArray[np.float32]) -> None:
@@ -73,12 +63,13 @@ def _check_kind(head: Output, old: NDArray[np.float32], new: NDArray[np.float32]
     raise VerificationError(msg, code="export_differs")
 
 
-def check(found: Difference) -> None:
+def check(found: dict[str, Any]) -> None:
     """Refuse an exported model that is not the Keras model; not for weights in 8 bits."""
-    if found.largest_difference > TOLERANCE * found.largest_output:
+    largest, scale = found["largest_difference"], found["largest_output"]
+    if largest > TOLERANCE * scale:
         msg = (
-            f"Outputs of the exported model differ from Keras' by up to {found.largest_difference:.3g}, of "
-            f"outputs up to {found.largest_output:.3g}; nothing was written: try another --format."
+            f"Outputs of the exported model differ from Keras' by up to {largest:.3g}, of "
+            f"outputs up to {scale:.3g}; nothing was written: try another --format."
         )
         raise VerificationError(msg, code="export_differs")
 

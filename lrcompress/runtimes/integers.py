@@ -81,20 +81,17 @@ def _without_loops(model: Any) -> Any:
     """
     words = word_inputs(model)
 
-    def change(config: Any) -> Any:
-        if isinstance(config, list):
-            return [change(item) for item in config]
-        if not isinstance(config, dict):
-            return config
-        made = {key: change(value) for key, value in config.items()}
-        inner = made.get("config")
+    def change(config: dict[str, Any]) -> dict[str, Any]:
+        inner = config.get("config")
         if not isinstance(inner, dict):
-            return made
-        if made.get("class_name") == "InputLayer" and inner["name"] in words:
-            made["config"] = inner | {"dtype": "int32"}
-        elif inner.get("unroll") is False:
-            made["config"] = inner | {"unroll": True}
-        return made
+            return config
+        if config.get("class_name") == "InputLayer" and inner["name"] in words:
+            return config | {"config": inner | {"dtype": "int32"}}
+        return (
+            config | {"config": inner | {"unroll": True}}
+            if inner.get("unroll") is False
+            else config
+        )
 
     return changed(model, change)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from lrcompress.data.arrays import evenly, take
@@ -33,12 +33,7 @@ class Samples:
 
 
 def measured(
-    network: Any,
-    runtime: Runtime,
-    inputs: Samples,
-    chains: tuple[Chain, ...],
-    *,
-    int8: Int8,
+    network: Any, runtime: Runtime, inputs: Samples, chains: tuple[Chain, ...], *, int8: Int8
 ) -> dict[str, Any]:
     """Return what became of the factors, the difference of outputs, and the errors."""
     found = check.difference(network, runtime, evenly(inputs.x, COMPARED_SAMPLES))
@@ -58,14 +53,11 @@ def measured(
         }
     each = zip(chains, check.factors_kept([c.kernels for c in chains], runtime), strict=True)
     layers = tuple(chain.to_json() | {"factors": kept} for chain, kept in each)
-    return {"layers": layers, "difference": asdict(found), "errors": errors}
+    return {"layers": layers, "difference": found, "errors": errors}
 
 
 def timed(
-    runtime: Runtime,
-    beside: Runtime | None,
-    inputs: Samples,
-    seconds: float,
+    runtime: Runtime, beside: Runtime | None, inputs: Samples, seconds: float
 ) -> dict[str, Any]:
     """Return seconds at one sample a call, in turns with the original where there is one."""
     one = take(inputs.x, slice(0, 1))

@@ -61,7 +61,14 @@ def _in_float32(model: Any, target: Target) -> Any:
     found = sorted(name for name in policies if re.fullmatch(rf"(mixed_)?({target.lacks})", name))
     if not found:
         return model
-    twin = changed(model, lambda config: _with_dtype(config, set(found)))
+    wrong = {*found, *(name.removeprefix("mixed_") for name in found)}
+
+    def change(config: dict[str, Any]) -> dict[str, Any]:
+        policy = config.get("dtype")
+        name = (policy.get("config") or {}).get("name") if isinstance(policy, dict) else policy
+        return config | {"dtype": "float32"} if isinstance(name, str) and name in wrong else config
+
+    twin = changed(model, change)
     warnings.warn(
         f"The model computes in {', '.join(found)}, which {target.name} does not run: exported in float32.",
         LRCompressWarning,
@@ -70,31 +77,24 @@ def _in_float32(model: Any, target: Target) -> Any:
     return twin
 
 
-def changed(model: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a copy of a model whose config is changed; the model itself where nothing is."""
+def changed(model: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """Return a copy of a model with each dictionary of its config changed, inner ones first; itself if none is."""
+
+    def within(value: Any) -> Any:
+        if isinstance(value, list):
+            return [within(item) for item in value]
+        if isinstance(value, dict):
+            return change({key: within(item) for key, item in value.items()})
+        return value
+
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
-    other = change(config)
+    other = within(config)
     if other == config:
         return model
     twin = keras.saving.deserialize_keras_object(other)
     twin.set_weights(model.get_weights())
     return twin
-
-
-def _with_dtype(config: Any, wrong: set[str]) -> Any:
-    """Return a config in which some data types and policies are float32."""
-    if isinstance(config, list):
-        return [_with_dtype(item, wrong) for item in config]
-    if not isinstance(config, dict):
-        return config
-    names = wrong | {name.removeprefix("mixed_") for name in wrong}
-    made = {}
-    for key, value in config.items():
-        policy = (value.get("config") or {}).get("name") if isinstance(value, dict) else value
-        is_wrong = key == "dtype" and isinstance(policy, str) and policy in names
-        made[key] = "float32" if is_wrong else _with_dtype(value, wrong)
-    return made
 
 
 def _as_it_predicts(model: Any) -> Any:

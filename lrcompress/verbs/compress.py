@@ -13,8 +13,9 @@ from lrcompress.files import names
 from lrcompress.modelfile import open_model
 from lrcompress.records.job import CompressResult
 from lrcompress.records.provenance import name_of
+from lrcompress.verbs.factorize import given
 from lrcompress.verbs.in_memory import takes_live_models
-from lrcompress.verbs.job.job import Job
+from lrcompress.verbs.job import Job
 
 if TYPE_CHECKING:
     from lrcompress.runtimes import Int8
@@ -86,20 +87,16 @@ def compress(
     path = Path(model)
     opened = open_model(path)
     target = Path(output) if output is not None else default_output(opened, path, names.COMPRESSED)
-    budgets = {
-        name: value
-        for name, value in (
-            ("max_drop", max_drop), ("reduction", reduction),
-            ("multiplications", multiplications), ("target_size", target_size),
-        )
-        if value is not None
-    }  # fmt: skip
-    given = {"dataset": dataset, "data_dir": data_dir, "scaling": scaling}
+    budgets = given(
+        max_drop=max_drop, reduction=reduction,
+        multiplications=multiplications, target_size=target_size,
+    )  # fmt: skip
+    data = {"dataset": dataset, "data_dir": data_dir, "scaling": scaling}
     if dataset is None and any(v is not None for v in (data_dir, scaling, validation, epochs)):
         msg = "data_dir, validation, scaling and epochs say how to use a data set, but none was given; add --dataset."
         raise DatasetError(msg, code="no_dataset")
     job = Job(
-        opened, target, overwrite, seed, given, validation, epochs,
+        opened, target, overwrite, seed, data, validation, epochs,
         None if not (export or int8) else (export, int8), quietly,
         asked={
             "budget": budgets or None,

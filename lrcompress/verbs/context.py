@@ -1,9 +1,6 @@
 """What a verb works with, asked in one place: data set and scaling, run record, original.
 
-What the user says comes first, then what the run record says, then what the model file says. Every
-verb that takes data calls `find_data`, loads them with `DataSource.load` before Keras starts, and
-fits them to its model with `DataSource.prepare`; every verb that goes by a run calls `find_record`
-or `record_beside`, and takes models from it with `factorized_file` and `original_of`.
+What the user says comes first, then what the run record says, then what the model file says.
 """
 
 from __future__ import annotations
@@ -26,20 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set by its name, or the data themselves, and how to use it.
-
-    Attributes:
-        dataset: What the user or a file names, or the data.
-        folder: The folder in which a name is sought first.
-        scaling: A scaling's name; None to detect it.
-        seed: Of every split.
-        validation: Data to choose on, new to the model; None for a part of the data set.
-    """
+    """A data set by its name, or the data themselves, and how to use it."""
 
     dataset: Any
+    # In which a name is sought first.
     folder: Path | None = None
+    # None to detect it.
     scaling: str | None = None
     seed: int = 0
+    # Data to choose on, new to the model; None for a part of the data set.
     validation: Any = None
 
     def load(self, *, whole: bool = False) -> Dataset:
@@ -67,11 +59,7 @@ def find_data(
     seed: int = 0,
     validation: Any = None,  # noqa: ANN401
 ) -> DataSource:
-    """Return the data set that the user names, else the first one that a file does.
-
-    Raises:
-        DatasetError: If nobody names a data set, or a file names what only a user may.
-    """
+    """Return the data set that the user names, else the first one that a file does, if it may."""
     chosen = choose(dataset, data_dir, *origins)
     folder = data_dir or chosen.data_dir
     return DataSource(
@@ -84,12 +72,7 @@ def find_data(
 
 
 def open_live(opened: ModelFile, source: DataSource, samples: int | None = None) -> LiveModel:
-    """Load a data set, and a model in Keras, and check them against each other.
-
-    Raises:
-        DatasetError: If the data set is missing or does not fit the model.
-        TrainingError: If Keras cannot load the model.
-    """
+    """Load a data set, and a model in Keras, and check them against each other."""
     check_loadable(opened)
     loaded = source.load()
     before_keras()

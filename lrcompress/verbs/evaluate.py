@@ -112,7 +112,6 @@ def evaluate(
 
     results: list[EvaluateResult] = []
     first: Any = None
-    data: Any = None
     for path in paths:
         model = storing.load_model(path)
         # Prepared for each model: all must fit the data, and see it scaled alike.
@@ -135,8 +134,6 @@ def evaluate(
                 difference=difference,
             )
         )
-    if data is None:
-        return results
     record = _recorded(paths, results, opened, dataset, data.description)
     return [replace(found, record=record) for found in results]
 
@@ -148,10 +145,7 @@ def _recorded(
     dataset: Any,  # noqa: ANN401
     description: dict[str, Any],
 ) -> Path | None:
-    """Put what was measured of the models of a run into its record, and return that.
-
-    Only of the same data set and the same samples: what a record says of a run can then be compared.
-    """
+    """Put what was measured of the models of a run into its record, if on its own data and samples, and return it."""
     record = next(filter(None, map(record_beside, paths)), None)
     if record is None or not (record.origin.named is None or record.is_of(dataset)):
         return None

@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lrcompress.errors import DatasetError, LRCompressError
 from lrcompress.events import before_keras
 from lrcompress.events import progress as tell
-from lrcompress.files import (
-    check_output,
-    check_output_folder,
-    replacing,
-    replacing_folder,
-)
+from lrcompress.files import check_output, check_output_folder, replacing, replacing_folder
 from lrcompress.lowrank import core_count
 from lrcompress.modelfile import ModelFile, model_of, open_for_keras
 from lrcompress.records import runs
@@ -83,7 +78,7 @@ def export(
         TrainingError: If Keras cannot load or export the model, or its runtime cannot run it.
         VerificationError: If the outputs are not those of the Keras model.
     """
-    from lrcompress.runtimes import check_calibration, check_packages, choose
+    from lrcompress.runtimes import check_calibration, choose
 
     path = Path(model)
     opened = open_for_keras(path)
@@ -91,7 +86,6 @@ def export(
     place_of = path if live is None else Path(f"{live.name}{path.suffix}".replace("/", "-"))
     wanted = None if output is None else Path(output)
     target, place = choose(place_of, format, wanted, int8=int8)
-    check_packages(target)
     record = record_beside(path)
     original = original_of(record) if against is None else Path(against)
     named = None if record is None else record.path
@@ -180,10 +174,7 @@ def _find_inputs(
     *,
     calibrate: bool,
 ) -> Samples:
-    """Return the test data that were asked for, else those that file or record names, else random.
-
-    Nothing is downloaded that was not asked for.
-    """
+    """Return test data asked for, else those of the file or its record where they are at hand, else random ones."""
     from lrcompress.data.arrays import shuffled, take
     from lrcompress.data.named import NAMED, locate
     from lrcompress.live.outputs import random_inputs

@@ -28,11 +28,17 @@ from lrcompress.records import runs
 from lrcompress.records.provenance import name_of
 from lrcompress.records.results import FactorizeResult, LayerResult
 from lrcompress.verbs.in_memory import loaded, takes_live_models
-from lrcompress.verbs.networks import network_request, words_of
 
 if TYPE_CHECKING:
-    from lrcompress.compression.trial import Calibration
     from lrcompress.verbs.context import DataSource
+
+# Budgets that a single layer does not have.
+_OF_NETWORKS = {"multiplications", "target_size"}
+
+
+def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  # as a user gave them
+    """Return the options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @one_blas_thread()
@@ -127,21 +133,22 @@ def factorize(
         if name not in RULES:
             msg = f"factorize() got an unexpected keyword argument {name!r}"
             raise TypeError(msg)
-    budgets: dict[str, Any] = rules | {
-        name: value
-        for name, value in (
-            ("rank", rank), ("energy", energy), ("reduction", reduction),
-            ("max_drop", None) if max_drop is None else drop_rule(max_drop),
-            ("multiplications", multiplications), ("target_size", target_size),
-        )
-        if value is not None
-    }  # fmt: skip
-    names = (layer,) if isinstance(layer, str) else tuple(layer or ())
-    words = words_of(layers)
-    network = network_request(
-        words, names, budgets, multiple=multiple, force=force,
-        by_matrix=method != "auto" or add_bias,
+    drop = {} if max_drop is None else dict([drop_rule(max_drop)])
+    budgets = rules | given(
+        rank=rank, energy=energy, reduction=reduction, **drop,
+        multiplications=multiplications, target_size=target_size,
     )  # fmt: skip
+    names = (layer,) if isinstance(layer, str) else tuple(layer or ())
+    words: tuple[str, ...] = ()
+    network = None
+    if layers or len(names) > 1 or multiple != 1 or not _OF_NETWORKS.isdisjoint(budgets):
+        from lrcompress.verbs.networks import network_request, words_of
+
+        words = words_of(layers)
+        network = network_request(
+            words, names, budgets, multiple=multiple, force=force,
+            by_matrix=method != "auto" or add_bias,
+        )  # fmt: skip
     request = Request(
         rules={} if network else budgets,
         output=None if output is None else Path(output),
@@ -156,7 +163,7 @@ def factorize(
         network=network,
     )
     how = (data_dir, scaling, samples, validation)
-    if dataset is None and any(given is not None for given in how):
+    if dataset is None and any(one is not None for one in how):
         msg = "data_dir, validation, scaling and samples say how to use a data set, but none was given; add --dataset."
         raise DatasetError(msg, code="no_dataset")
     with _source(Path(model), request, has_data=dataset is not None) as source:
@@ -180,31 +187,28 @@ def factorize(
 @contextlib.contextmanager
 def _source(path: Path, request: Request, *, has_data: bool) -> Iterator[Source]:
     """Open a model file, and refuse what cannot work before a copy is made or Keras starts."""
-    # With data a run may take hours, in which whoever trains the model must be able to save it.
-    with contextlib.nullcontext() if has_data else kept_open(path):
-        yield from _opened(path, request, has_data=has_data)
+    with contextlib.ExitStack() as stack:
+        # With data a run may take hours, in which whoever trains the model must be able to save it.
+        if not has_data:
+            stack.enter_context(kept_open(path))
+        opened = open_model(path)
+        if request.network is not None and request.network.layers == ("dense",):
+            check_has_sites(opened)
+        source = find_source(opened, request)
+        asked = pick(request, "points" if has_data else None)
+        if len(source.targets) == 1 and not request.force:
+            check_layer(source.targets[0].layer, asked.least)
+        if request.output is not None:
+            check_target(request.output, opened, request)
+        if request.modernize or needs_modern_terms(opened, request.output):
+            from lrcompress.verbs.modernize import modern_copy
 
-
-def _opened(path: Path, request: Request, *, has_data: bool) -> Iterator[Source]:
-    opened = open_model(path)
-    if request.network is not None and request.network.layers == ("dense",):
-        check_has_sites(opened)
-    source = find_source(opened, request)
-    asked = pick(request, "points" if has_data else None)
-    if len(source.targets) == 1 and not request.force:
-        check_layer(source.targets[0].layer, asked.least)
-    if request.output is not None:
-        check_target(request.output, opened, request)
-    if not (request.modernize or needs_modern_terms(opened, request.output)):
+            copy, notes = stack.enter_context(modern_copy(opened))
+            source = dataclasses.replace(
+                find_source(copy, request), file=opened,
+                changes=notes.changes, warnings=notes.warnings, optimizer_bytes=opened.optimizer_bytes,
+            )  # fmt: skip
         yield source
-        return
-    from lrcompress.verbs.modernize import modern_copy
-
-    with modern_copy(opened) as (copy, notes):
-        yield dataclasses.replace(
-            find_source(copy, request), file=opened,
-            changes=notes.changes, warnings=notes.warnings, optimizer_bytes=opened.optimizer_bytes,
-        )  # fmt: skip
 
 
 def _converter(source: Source) -> Convert:
@@ -228,9 +232,7 @@ def _factorize_with_data(
     for rule in request.rules:
         if RULES[rule].by_errors:
             live.check_drop(source.targets, name_of(data.dataset), rule)
-    known: tuple[Calibration, int] | None = None
-    if request.network is None:
-        known = live.calibration(source.targets, [request.method])
+    known = None if request.network else live.calibration(source.targets, [request.method])
     from lrcompress.live import storing
     from lrcompress.live.prepare import about_memory
     from lrcompress.measure import compare, lost_classes

@@ -269,12 +269,7 @@ def _result(
     outcome: FinetuneOutcome,
     data: Prepared,
     warnings: list[str],
-    *,
-    input: Path,
-    output: Path,
-    record: Path,
-    dataset: str,
-    device: str,
+    **about: Any,  # noqa: ANN401  # files, names
 ) -> FinetuneResult:
     """Return the result of an outcome, in which figures are called as the data have them."""
     from lrcompress.measure import lost_classes
@@ -284,8 +279,7 @@ def _result(
     before, after = told(outcome.before.to_json()), told(outcome.after.to_json())
     lost = lost_classes(outcome.original, outcome.after) if outcome.original else []
     return FinetuneResult(
-        input=input, output=output, record=record, dataset=dataset, device=device,
-        epochs=outcome.settings.epochs or 0, epochs_done=state.epoch, best_epoch=state.best_epoch,
+        **about, epochs=outcome.settings.epochs or 0, epochs_done=state.epoch, best_epoch=state.best_epoch,
         stopped=outcome.stopped, resumed_from=outcome.resumed_from, history=told(state.history),
         measure=after["measure"], original=original, before=before, after=after,
         error_rate_original=(original or {}).get("error_rate"),

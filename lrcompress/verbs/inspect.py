@@ -8,13 +8,7 @@ from typing import Any
 from lrcompress.compression import largest_useful
 from lrcompress.errors import KernelError, UnsupportedModelError
 from lrcompress.kinds import Form
-from lrcompress.lowrank import (
-    energy,
-    parameters,
-    rank_for_share,
-    singular_values,
-    spread_ranks,
-)
+from lrcompress.lowrank import energy, parameters, rank_for_share, singular_values, spread_ranks
 from lrcompress.modelfile import (
     ModelFile,
     Site,

@@ -11,12 +11,7 @@ from lrcompress.compression import check_suffix, default_output
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.files import check_output, names
 from lrcompress.lowrank import one_blas_thread
-from lrcompress.modelfile import (
-    ModelFile,
-    find_sites,
-    open_model,
-    write_merged,
-)
+from lrcompress.modelfile import ModelFile, find_sites, open_model, write_merged
 from lrcompress.records.results import Shown
 from lrcompress.verbs.context import record_beside
 from lrcompress.verbs.in_memory import check_file

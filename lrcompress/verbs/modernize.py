@@ -116,10 +116,7 @@ def modernize(
 
 @contextlib.contextmanager
 def modern_copy(opened: ModelFile) -> Iterator[tuple[ModelFile, Notes]]:
-    """Yield a temporary copy of a model file in the terms of Keras 3, and what was changed.
-
-    Errors that are raised meanwhile name the file of the user, not the copy.
-    """
+    """Yield a temporary copy in the terms of Keras 3, called by the user's file in errors, and what was changed."""
     from lrcompress.modelfile.modern import write_modernized
 
     with tempfile.TemporaryDirectory() as folder:

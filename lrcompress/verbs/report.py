@@ -59,10 +59,7 @@ def write_report(
     overwrite: bool = False,
     inputs: Sequence[Path | None] = (),
 ) -> list[Path]:
-    """Write a story as a file, and its figures; return what was written.
-
-    Neither the record nor any model is ever replaced, nor the `inputs` that the story was made from.
-    """
+    """Write a story as a file, and its figures, never in the place of a record, a model or an input of it."""
     from lrcompress.files import check_output
     from lrcompress.reporting.formats import format_of, render, write
 

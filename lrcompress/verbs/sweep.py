@@ -153,13 +153,11 @@ def sweep(
         live = open_live(opened, data, samples)
         calibration, used = live.calibration([target], methods)
         description = live.described(used)
-    tasks = {
-        task.method: task
-        for task in (
-            LayerTask(opened, target, Request(method=name), calibration, f"factorizing, {name}")
-            for name in methods
-        )
-    }
+    made = (
+        LayerTask(opened, target, Request(method=name), calibration, f"factorizing, {name}")
+        for name in methods
+    )
+    tasks = {task.method: task for task in made}
     kernel = next(iter(tasks.values())).kernel
     trials = None
     if live is not None and calibration is not None and calibration.trial is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from lrcompress.cli import app
+from lrcompress import cli
 
 GREET = '''"""Say how many layers a model has."""
 
@@ -43,11 +43,11 @@ def render(found: dict) -> list:
 def counting(tmp_path: Path) -> Iterator[None]:
     """A folder of a user's own with one more command."""
     (tmp_path / "count_layers.py").write_text(GREET, encoding="utf-8")
-    app.FOLDERS.append(str(tmp_path))
-    app.commands.cache_clear()
+    cli.FOLDERS.append(str(tmp_path))
+    cli.known_commands.cache_clear()
     yield
-    app.FOLDERS.remove(str(tmp_path))
-    app.commands.cache_clear()
+    cli.FOLDERS.remove(str(tmp_path))
+    cli.known_commands.cache_clear()
     sys.modules.pop("lrcompress.cli.commands.count_layers", None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_a_log_hears_of_work_that_says_nothing(
     """A line at each interval; a step says so at once, and a quiet command never does."""
     monkeypatch.setattr(bar, "LOG_SECONDS", 0.01)
 
-    with bar.progress_bar("factorize") as told:
+    with closing(bar.Bar("factorize")) as told:
         assert "factorize  0:00 elapsed\n" in waited_for(capfd, "factorize  0:00 elapsed\n")
         told.step("export", 3, 4)
         assert "[3/4] export ...\n" in waited_for(capfd, "[3/4] export ...\n")
@@ -73,7 +74,7 @@ def test_a_terminal_has_one_line_that_gives_way_to_messages(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr(console, "is_dumb", lambda: False)
 
-    with bar.progress_bar("factorize") as told:
+    with closing(bar.Bar("factorize")) as told:
         told("solving", 1, 4, {})
         said = waited_for(capfd, "solving 25 %")
         console.tell("a message")

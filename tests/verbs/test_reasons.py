@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from lrcompress import factorize
-from lrcompress.cli.app import main
+from lrcompress.cli import main
 from lrcompress.errors import KernelError, LRCompressError, ModelFileError
 
 Json = dict[str, object]

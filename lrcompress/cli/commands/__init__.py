@@ -1,5 +1,4 @@
-"""The commands, a file each, found by its name: `train_from_scratch.py` is `train-from-scratch`.
+"""The commands, a file each, found by its name; its first line is what `lrcompress --help` says of it.
 
-The first line of a file is what `lrcompress --help` says of it. Its `command` is a Click command: its options, one
-call of a verb, and `render`, which turns what that found into text.
+Its `command` is a Click command: options, one call of a verb, and `render`, which turns what that found into text.
 """

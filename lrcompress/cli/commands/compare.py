@@ -7,19 +7,12 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.complete import files, words_among
-from lrcompress.cli.options import (
-    data_options,
-    distribute_option,
-    existing_model,
-    folder_option,
-    seeds_options,
-)
-from lrcompress.cli.values import names_of, numbers_of
+from lrcompress.cli import options as shared
+from lrcompress.cli.values import files, names_of, numbers_of, words_among
 from lrcompress.cli.verb import Answer, resumable, verb
 from lrcompress.files import check_output
 from lrcompress.records import ARMS
-from lrcompress.reporting.tables import Parts, plain, table
+from lrcompress.reporting.tables import Parts, grid, of, plain
 from lrcompress.reporting.words import arm_names, count, drop, rank_name, rate, seeds_name
 
 
@@ -27,7 +20,7 @@ def parse_model(ctx: click.Context, param: click.Parameter, value: str | None) -
     """Return a model file that exists, or ``module:function`` as it is."""
     is_function = value is not None and ":" in value and not Path(value).exists()
     if value is not None and not is_function:
-        existing_model(ctx, param, Path(value))
+        shared.existing_model(ctx, param, Path(value))
     return value
 
 
@@ -51,14 +44,16 @@ def parse_model(ctx: click.Context, param: click.Parameter, value: str | None) -
               help="The extra epochs.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1),
               help="Of full rank and from scratch; default: as published, 32.")  # fmt: skip
-@data_options
+@shared.data_options
 @click.option("--rows-from", multiple=True, metavar="DIR",
               type=click.Path(path_type=Path, file_okay=False, exists=True),
               help="Reuse rows of an earlier train-from-scratch or compare; may be repeated.")  # fmt: skip
 @click.option("--keep-models", is_flag=True, help="Keep the fine-tuned models too.")
-@folder_option("Folder for compare.json, compare.png and models. Default: compare-<dataset>.")
-@distribute_option
-@seeds_options
+@shared.folder_option(
+    "Folder for compare.json, compare.png and models. Default: compare-<dataset>."
+)
+@shared.distribute_option
+@shared.seeds_options
 @verb
 def command(
     model: str | None,
@@ -107,30 +102,26 @@ def render(results: dict[str, Any]) -> Parts:
     settings, summary = results["settings"], results["summary"]
     extra = settings["finetune_epochs"]
     names = arm_names(extra)
-    rows = []
-    rank_before: object = ""
-    for entry in summary:
-        rows.append(
-            [
-                "" if entry["rank"] == rank_before else rank_name(entry["rank"]),
-                names[entry["arm"]],
-                rate(entry),
-                *_paired(entry["against_full"]),
-                count(entry["layer_parameters"]),
-                count(entry["model_parameters"]),
-                count(entry["seconds"]),
-                count(entry["images"]),
-                count(entry["images_total"]),
-            ]
-        )
-        rank_before = entry["rank"]
+    before: list[Any] = ["", *(entry["rank"] for entry in summary)]
+    entries = [
+        entry | {"name": "" if entry["rank"] == last else rank_name(entry["rank"])}
+        for entry, last in zip(summary, before, strict=False)
+    ]
     columns = [
-        "rank", "arm", "test error [95 %]", "against full rank [95 %]", "p", "layer",
-        "model", "seconds", "samples", "samples in all",
-    ]  # fmt: skip
+        ("rank", of("name")),
+        ("arm", of("arm", names.__getitem__)),
+        ("test error [95 %]", rate),
+        ("against full rank [95 %]", of("against_full", lambda x: drop({"drop": x}) if x else "-")),
+        ("p", of("against_full", lambda x: _p(x["p_value"]) if x else "-")),
+        ("layer", of("layer_parameters", count)),
+        ("model", of("model_parameters", count)),
+        ("seconds", of("seconds", count)),
+        ("samples", of("images", count)),
+        ("samples in all", of("images_total", count)),
+    ]
     seeds = sorted({seed for entry in summary for seed in entry["seeds"] if seed is not None})
     title = f"Comparison: {_subject(settings)}, {_epochs(results)}{seeds_name(seeds)}"
-    return [table(title, columns, rows, left=2), plain(_notes(results, names))]
+    return [grid(title, columns, entries, left=2), plain(_notes(results, names))]
 
 
 def _subject(settings: dict[str, Any]) -> str:
@@ -145,12 +136,6 @@ def _epochs(results: dict[str, Any]) -> str:
     if any(entry["arm"] == "scratch" for entry in results["summary"]):
         parts.append(f"from scratch {settings['scratch_epochs']} epochs")
     return "".join(f"{part}, " for part in parts)
-
-
-def _paired(found: dict[str, Any] | None) -> list[str]:
-    if found is None:
-        return ["-", "-"]
-    return [drop({"drop": found}), _p(found["p_value"])]
 
 
 def _p(value: float) -> str:

@@ -7,14 +7,7 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.options import (
-    data_options,
-    existing_model,
-    int8_option,
-    model_argument,
-    output_option,
-    overwrite_option,
-)
+from lrcompress.cli import options as shared
 from lrcompress.cli.values import Int8Command, OneOf, Registered
 from lrcompress.cli.verb import Answer, quietly, verb
 from lrcompress.errors import printable
@@ -49,26 +42,26 @@ class Format(OneOf):
     ) -> str:
         """Take another word for the name."""
         said = str(value).lower()
-        return super().convert(
-            next((name for name, target in TARGETS.items() if said in target.also), value),
-            param,
-            ctx,
-        )
+        names = (name for name, target in TARGETS.items() if said in target.also)
+        return super().convert(next(names, value), param, ctx)
+
+
+FORMAT = Format(Registered(lambda: list(TARGETS)))
 
 
 @click.command("export", cls=Int8Command)
-@model_argument("model")
-@click.option("--format", type=Format(Registered(lambda: list(TARGETS))),
+@shared.model_argument("model")
+@click.option("--format", type=FORMAT,
               help=f"Default: by the suffix of --output ({', '.join(t.suffix or 'none' for t in TARGETS.values())}), "
                    f"or {next(iter(TARGETS))}.")  # fmt: skip
-@int8_option(", ".join(t.title for t in TARGETS.values() if t.has_int8))
-@click.option("--against", type=click.Path(path_type=Path), callback=existing_model, metavar="FILE",
+@shared.int8_option(", ".join(t.title for t in TARGETS.values() if t.has_int8))
+@click.option("--against", type=click.Path(path_type=Path), callback=shared.existing_model, metavar="FILE",
               help="The original, exported the same way and timed in turns. Default: as recorded.")  # fmt: skip
-@data_options
-@output_option(
+@shared.data_options
+@shared.output_option(
     f"{', '.join(f'<stem>{end_of(target)}' for target in TARGETS.values())} beside MODEL"
 )
-@overwrite_option
+@shared.overwrite_option
 @verb
 def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     """Write MODEL for a phone or a server: LiteRT, ONNX or a SavedModel.

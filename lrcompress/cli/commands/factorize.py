@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrcompress.cli.following import after_factorize
-from lrcompress.cli.options import (
-    architecture_option,
-    data_options,
-    layer_option,
-    layers_option,
-    model_argument,
-    output_option,
-    overwrite_option,
-    samples_option,
-    seed_option,
-    synthetic_option,
-    validation_option,
-)
-from lrcompress.cli.values import METHODS, Drop, OneOf, Size
-from lrcompress.cli.verb import Answer, given, verb
+from lrcompress.cli import options as shared
+from lrcompress.cli.values import DROP, METHODS, SIZE, OneOf
+from lrcompress.cli.verb import Answer, data_set_of, given, quoted, verb
+from lrcompress.reporting import words
 from lrcompress.reporting.layers import certificate, kernel_errors, layers_changed, named_shape
 from lrcompress.reporting.tables import Parts, grid, plain, table
-from lrcompress.reporting.words import (
-    allowance,
-    allowed_drop,
-    balanced_rise,
-    bare,
-    change,
-    changes,
-    count,
-    figure,
-    metric,
-    padding,
-    rate,
-    saved,
-    size,
-)
+
+if TYPE_CHECKING:
+    from lrcompress.records.results import FactorizeResult
 
 RULES = ("rank", "energy", "reduction", "multiplications", "target_size", "max_drop")
 # Layers that are shown of a large network; `report` shows all.
 MOST = 30
+# Below this share of the model's parameters a layer alone is not worth it.
+SMALL = 0.05
 
 
 @click.command("factorize")
-@model_argument("model")
-@architecture_option("; both become <stem>-whole.h5 or .keras")
+@shared.model_argument("model")
+@shared.architecture_option("; both become <stem>-whole.h5 or .keras")
 @click.option("--rank", type=click.IntRange(min=1), help="Rank r of the two factors.")
 @click.option("--energy", type=click.FloatRange(0, 1, min_open=True),
               help="Smallest rank that keeps this share of the squared singular values.")  # fmt: skip
@@ -58,9 +37,9 @@ MOST = 30
               "layer's without.")  # fmt: skip
 @click.option("--multiplications", type=click.FloatRange(0, 1, min_open=True),
               help="Save at least this share of the multiplications, with --layers.")  # fmt: skip
-@click.option("--target-size", type=Size(), metavar="SIZE",
+@click.option("--target-size", type=SIZE, metavar="SIZE",
               help="Make a file of at most this size, with --layers: 200kB, 1.5MB, ...")  # fmt: skip
-@click.option("--max-drop", type=Drop(), metavar="DROP",
+@click.option("--max-drop", type=DROP, metavar="DROP",
               help="Lose at most so many points on held-out data (0.5), or of a language model so "
               "much of its perplexity (1%).")  # fmt: skip
 @click.option("--multiple", type=click.IntRange(min=1), default=1,
@@ -68,20 +47,22 @@ MOST = 30
 @click.option("--method", default="auto", show_default=True,
               type=OneOf(METHODS),
               help="What the factors minimise; auto takes the best method that the data allow.")  # fmt: skip
-@layer_option("Another Dense layer than the final one; repeat it for several.", multiple=True)
-@layers_option(", under one budget")
+@shared.layer_option(
+    "Another Dense layer than the final one; repeat it for several.", multiple=True
+)
+@shared.layers_option(", under one budget")
 @click.option("--add-bias", is_flag=True,
               help="Allow adding a bias to a layer without one, with --dataset.")  # fmt: skip
-@data_options
-@validation_option
-@samples_option
-@synthetic_option
-@output_option("<stem>-rank<r><suffix>, or <stem>-lowrank<suffix>, in the current directory")
-@overwrite_option
+@shared.data_options
+@shared.validation_option
+@shared.samples_option
+@shared.synthetic_option
+@shared.output_option("<stem>-rank<r><suffix>, or <stem>-lowrank<suffix>, in the current directory")
+@shared.overwrite_option
 @click.option("--force", is_flag=True, help="Allow a rank that saves nothing.")
 @click.option("--modernize", is_flag=True,
               help="Convert an old file to the terms of Keras 3; every change is listed.")  # fmt: skip
-@seed_option
+@shared.seed_option
 @verb
 def command(model: Path, synthetic: str, **options: Any) -> Answer:  # noqa: ANN401
     """Factorize the final Dense layer of MODEL, or with --layers all layers under one budget.
@@ -96,13 +77,8 @@ def command(model: Path, synthetic: str, **options: Any) -> Answer:  # noqa: ANN
         lrcompress factorize model.h5 --rank 4
         lrcompress factorize model.h5 --layers all --reduction 0.5 --dataset data.npz
     """  # noqa: D301
-    rules = [f"--{rule.replace('_', '-')}" for rule in RULES if options[rule] is not None]
-    if len(rules) > 1:
-        msg = f"Received {' and '.join(rules)}; give one of them."
-        raise click.UsageError(msg)
-    if options["layer"] and options["layers"]:
-        msg = "Received --layer and --layers; give one of them."
-        raise click.UsageError(msg)
+    shared.check_one(options, *RULES)
+    shared.check_one(options, "layer", "layers")
     for name in ("multiplications", "target_size", "multiple"):
         if options[name] not in (None, 1) and not (options["layers"] or len(options["layer"]) > 1):
             msg = f"--{name.replace('_', '-')} is of a whole network; give --layers all with it."
@@ -110,18 +86,36 @@ def command(model: Path, synthetic: str, **options: Any) -> Answer:  # noqa: ANN
     from lrcompress.verbs.factorize import factorize
 
     result = factorize(model, synthetic=synthetic == "auto", **options)
-    return Answer(result, partial(render, verbose=given("verbose")), after_factorize(model, result))
+    return Answer(result, partial(render, verbose=given("verbose")), _next(model, result))
+
+
+def _next(model: Path, result: FactorizeResult) -> list[str]:
+    """Return the command that recovers accuracy, and the one that makes a model smaller whose head is small."""
+    record = result.record or Path()
+    run = "" if record.absolute().parent == Path.cwd() else f" --run {quoted(record)}"
+    name = data_set_of(record)
+    tune = f"Next: lrcompress finetune --epochs 2{run}"
+    if name is None:
+        tune += " --dataset DATA (no data set is known; labels are optional)"
+    lines = [tune]
+    before = result.parameters_before
+    if result.network is None and before - result.parameters_after < SMALL * before:
+        lines.append(
+            f"Or: lrcompress compress {quoted(model)} --dataset {name or 'DATA'} makes all layers smaller: "
+            "this one holds little of the model"
+        )
+    return lines
 
 
 def render(result: dict[str, Any], *, verbose: bool = False) -> Parts:
     """Show what became of the layers; the errors of the kernel itself only where more is asked for."""
     parts, lines = _network(result) if result["network"] else _matrices(result, verbose=verbose)
     if result["optimizer_bytes"]:
-        dropped = size(result["optimizer_bytes"])
+        dropped = words.size(result["optimizer_bytes"])
         lines.append(
             f"{dropped} of the input are optimizer state, which is dropped and not counted as saved"
         )
-    lines += [*_measured(result), *changes(result["modernized"])]
+    lines += [*_measured(result), *words.changes(result["modernized"])]
     lines += [f"wrote {result['output']}", f"wrote {result['record']}"]
     return [*parts, plain(lines)]
 
@@ -158,7 +152,7 @@ def _network(result: dict[str, Any]) -> tuple[Parts, list[str]]:
     found, layers = result["network"], result["layers"]
     ordered = sorted(layers, key=lambda x: x["parameters_after"] - x["parameters_before"])
     changed = layers_changed(layers)
-    number = f"{count(changed)} layer{'' if changed == 1 else 's'}"
+    number = f"{words.count(changed)} layer{'' if changed == 1 else 's'}"
     title = f"{number} made smaller {budget_in_words(found)}"
     parts = [
         grid(title, columns(layers), ordered[:MOST], left=3),
@@ -167,7 +161,7 @@ def _network(result: dict[str, Any]) -> tuple[Parts, list[str]]:
     lines = []
     if len(layers) > MOST:
         lines.append(
-            f"{count(len(layers) - MOST)} more layers: lrcompress report {result['record']}"
+            f"{words.count(len(layers) - MOST)} more layers: lrcompress report {result['record']}"
         )
     lines.append(f"method {result['method']}: {result['method_reason']}")
     lines += measured_lines(found, str(result["input"]), str(result["output"]))
@@ -177,21 +171,24 @@ def _network(result: dict[str, Any]) -> tuple[Parts, list[str]]:
 TOTALS = ["", "before", "after", "saved", ""]
 
 
+def _row(name: str, before: int, after: int, write: Callable[[Any], str]) -> list[str]:
+    return [name, write(before), write(after), *words.saved(before, after, write)]
+
+
 def _parameters(name: str, found: dict[str, Any]) -> list[str]:
     before, after = found["parameters_before"], found["parameters_after"]
-    return [f"parameters, {name}", count(before), count(after), *saved(before, after, count)]
+    return _row(f"parameters, {name}", before, after, words.count)
 
 
 def _files(result: dict[str, Any]) -> list[list[str]]:
     """Return the sizes of the files; optimizer state that is dropped is no credit to us."""
     before, after, state = result["bytes_before"], result["bytes_after"], result["optimizer_bytes"]
-    sizes = [size(before), size(after)]
     if not state:
-        return [["file", *sizes, *saved(before, after, size)]]
+        return [_row("file", before, after, words.size)]
     less, rest = before - state, after - result["optimizer_bytes_after"]
     return [
-        ["file", *sizes, "", ""],
-        ["without optimizer state", size(less), size(rest), *saved(less, rest, size)],
+        ["file", words.size(before), words.size(after), "", ""],
+        _row("without optimizer state", less, rest, words.size),
     ]
 
 
@@ -210,9 +207,9 @@ def _measured(result: dict[str, Any]) -> list[str]:
     lines = []
     for name, old, new, lost in groups:
         key = old["measure"]
-        if metric(key).by_original:
+        if words.metric(key).by_original:
             lines.append(
-                f"against the original on test data{name or ':'} {rate(new)} (the data have no labels)"
+                f"against the original on test data{name or ':'} {words.rate(new)} (the data have no labels)"
             )
             continue
         what = "test error" if key == "error_rate" else "test data"
@@ -220,15 +217,17 @@ def _measured(result: dict[str, Any]) -> list[str]:
         if key == "perplexity":
             others = ("error_rate", "top5_error_rate")
         lines.append(
-            f"{what}{name} {figure(key, old[key])} -> {figure(key, new[key])} ({change(lost)})"
+            f"{what}{name} {words.figure(key, old[key])} -> {words.figure(key, new[key])} ({words.change(lost)})"
         )
         lines += [
-            f"  {'top-1 error ' if k == 'error_rate' else ''}{figure(k, old[k])} -> {bare(k, new[k])}"
+            f"  {'top-1 error ' if k == 'error_rate' else ''}{words.figure(k, old[k])} -> {words.bare(k, new[k])}"
             for k in others if k in old and k in new
         ]  # fmt: skip
     measure = before["measure"]
-    allowed = allowed_drop(result, measure)
+    allowed = words.allowed_drop(result, measure)
     if allowed is not None and len(groups) == 1:
-        rise = balanced_rise(before, after)
-        lines.append(f"drop on the test data: {allowance(result['drop'], allowed, rise, measure)}")
-    return [*lines, *padding(before)]
+        rise = words.balanced_rise(before, after)
+        lines.append(
+            f"drop on the test data: {words.allowance(result['drop'], allowed, rise, measure)}"
+        )
+    return [*lines, *words.padding(before)]

@@ -7,17 +7,8 @@ from typing import Any
 
 import click
 
+from lrcompress.cli import options as shared
 from lrcompress.cli.console import note
-from lrcompress.cli.options import (
-    data_options,
-    distribute_option,
-    model_argument,
-    output_option,
-    overwrite_option,
-    run_option,
-    seed_option,
-    validation_option,
-)
 from lrcompress.cli.values import OneOf
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.reporting.tables import Parts, plain, table
@@ -25,7 +16,7 @@ from lrcompress.reporting.words import metric, padding, seconds
 
 
 @click.command("finetune")
-@model_argument("model", required=False)
+@shared.model_argument("model", required=False)
 @click.option("--scope", type=OneOf(["model", "head"]), default="model", show_default=True,
               help="Train the whole model, or only the two factors and the bias, in seconds.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1),
@@ -42,11 +33,8 @@ from lrcompress.reporting.words import metric, padding, seconds
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True),
               help="Peak of Adam's schedule, default 0.001, 0.0003 for a whole network that starts close to the "
                    "original; or instead of the original's own.")  # fmt: skip
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    help="Samples per step; default 128, fewer for small data sets.",
-)
+@click.option("--batch-size", type=click.IntRange(min=1),
+              help="Samples per step; default 128, fewer for small data sets.")  # fmt: skip
 @click.option("--batch-statistics", is_flag=True,
               help="Batch normalization as in training; default: its statistics stay.")  # fmt: skip
 @click.option("--precision", type=OneOf(["auto", "float32", "mixed"]), default="auto",
@@ -56,13 +44,13 @@ from lrcompress.reporting.words import metric, padding, seconds
               help="Continue the unfinished run of the same command.")  # fmt: skip
 @click.option("--tensorboard", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Folder for the figures of each epoch, for TensorBoard or as CSV.")  # fmt: skip
-@run_option("Run record; default: the newest here.")
-@data_options
-@validation_option
-@output_option("<stem>-finetuned<suffix> beside the factorized model")
-@overwrite_option
-@distribute_option
-@seed_option
+@shared.run_option("Run record; default: the newest here.")
+@shared.data_options
+@shared.validation_option
+@shared.output_option("<stem>-finetuned<suffix> beside the factorized model")
+@shared.overwrite_option
+@shared.distribute_option
+@shared.seed_option
 @verb
 def command(model: Path | None, run: Path | None, **options: Any) -> Answer:  # noqa: ANN401
     """Recover the accuracy of MODEL, or of the last factorized model, on its data set.

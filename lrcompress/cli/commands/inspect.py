@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.following import after_inspect
 from lrcompress.cli.options import architecture_option, layer_option, model_argument
-from lrcompress.cli.verb import Answer, verb
+from lrcompress.cli.verb import Answer, quoted, verb
 from lrcompress.reporting.network import places_shown
 from lrcompress.reporting.tables import Parts, grid, of, plain
 from lrcompress.reporting.words import count, share, size, small
@@ -34,7 +33,16 @@ def command(model: Path, every: bool, **options: Any) -> Answer:  # noqa: ANN401
     from lrcompress.verbs.inspect import inspect
 
     found = inspect(model, **options)
-    return Answer(found, partial(render, every=every), after_inspect(found))
+    return Answer(found, partial(render, every=every), _next(found))
+
+
+def _next(document: dict[str, Any]) -> list[str]:
+    """Return the command that makes the model smaller, where any layer can be."""
+    if not any(place["quarter"]["parameters_saved"] > 0 for place in document["places"]):
+        return []
+    name = document["dataset"]
+    data = quoted(name) if name else "DATA (or without, if there are no data)"
+    return [f"Next: lrcompress compress {quoted(document['model'])} --dataset {data}"]
 
 
 def render(document: dict[str, Any], *, every: bool = False) -> Parts:
@@ -126,7 +134,6 @@ def _ranks(ranks: list[dict[str, Any]]) -> Parts:
         ("energy", of("energy", share)),
         ("spectral error", of("spectral_error", small)),
     ]
-    said = (
-        "of the layer: share of its kernel, without bias; energy and spectral error: of method svd"
-    )
-    return [grid("What a rank would save", columns, ranks, left=0), plain([said])]
+    said = "share of its kernel, without bias; energy and spectral error: of method svd"
+    table = grid("What a rank would save", columns, ranks, left=0)
+    return [table, plain([f"of the layer: {said}"])]

@@ -7,24 +7,18 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.options import (
-    layer_option,
-    layers_option,
-    model_argument,
-    output_option,
-    overwrite_option,
-)
+from lrcompress.cli import options as shared
 from lrcompress.cli.verb import Answer, verb
 from lrcompress.reporting.tables import Parts, plain, table
 from lrcompress.reporting.words import count, size
 
 
 @click.command("merge")
-@model_argument("model")
-@layer_option("Another layer than the final one; repeat it for several.", multiple=True)
-@layers_option("")
-@output_option("<stem>-merged<suffix> in the current directory")
-@overwrite_option
+@shared.model_argument("model")
+@shared.layer_option("Another layer than the final one; repeat it for several.", multiple=True)
+@shared.layers_option("")
+@shared.output_option("<stem>-merged<suffix> in the current directory")
+@shared.overwrite_option
 @verb
 def command(model: Path, **options: Any) -> Answer:  # noqa: ANN401
     """Multiply factors in MODEL, such as B and C, back into one layer.
@@ -50,11 +44,7 @@ def render(result: dict[str, Any]) -> Parts:
     titles = [_title(layer) for layer in layers]
     own = "layer" if len(layers) == 1 else None
     rows = [
-        [
-            f"parameters, {name}",
-            count(entry["parameters_before"]),
-            count(entry["parameters_after"]),
-        ]
+        [f"parameters, {name}", count(entry["parameters_before"]), count(entry["parameters_after"])]
         for name, entry in [*((own or one["path"], one) for one in layers), ("model", result)]
     ]
     rows.append(["file", size(result["bytes_before"]), size(result["bytes_after"])])

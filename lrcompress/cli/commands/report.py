@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
+from lrcompress.cli import options as shared
 from lrcompress.cli.console import json_text, note
-from lrcompress.cli.options import overwrite_option, run_option
 from lrcompress.cli.values import OneOf
 from lrcompress.cli.verb import Answer, given, verb
-from lrcompress.reporting import formats
+from lrcompress.reporting import formats, words
 from lrcompress.reporting.exported import exports_of, flat
 from lrcompress.reporting.latency import verdicts
 from lrcompress.reporting.layers import (
@@ -33,33 +33,21 @@ from lrcompress.reporting.network import (
 from lrcompress.reporting.network import columns as layer_columns
 from lrcompress.reporting.tables import Parts, grid, of, plain
 from lrcompress.reporting.target import target_of
-from lrcompress.reporting.words import (
-    count,
-    drop,
-    padding,
-    rate,
-    saved,
-    seconds,
-    share,
-    size,
-    test_column,
-)
 
 
 @click.command("report")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@run_option("The same as the argument RUN.", "named")
+@shared.run_option("The same as the argument RUN.", "named")
 @click.option("--format", "kind", type=OneOf(list(formats.FORMATS)),
               help="Default: by the suffix of --output; else a table.")  # fmt: skip
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
-              help="Default: stdout.")  # fmt: skip
+@shared.output_option("stdout")
 @click.option("--plots", type=click.Path(path_type=Path), metavar="DIR",
               help="Write the figures there, each as PNG and SVG.")  # fmt: skip
 @click.option("--sweep", type=click.Path(path_type=Path), metavar="FILE",
               help="Errors of every rank, from `lrcompress sweep MODEL --json`.")  # fmt: skip
 @click.option("--compare", "comparison", type=click.Path(path_type=Path), metavar="FILE",
               help="Rows from scratch, from a compare.json.")  # fmt: skip
-@overwrite_option
+@shared.overwrite_option
 @verb
 def command(
     run: Path | None,
@@ -110,12 +98,12 @@ def render(story: dict[str, Any], *, verbose: bool = False) -> Parts:
     """Show the story of a run; the errors of a kernel itself only where more is asked for."""
     columns = [
         ("", of("name")),
-        (test_column(story["stages"]), rate),
-        ("against original", drop),
-        ("parameters", of("parameters", count)),
-        ("saved", of("parameters_reduction", share)),
-        ("file", of("bytes", size)),
-        ("saved", of("bytes_reduction", share)),
+        (words.test_column(story["stages"]), words.rate),
+        ("against original", words.drop),
+        ("parameters", of("parameters", words.count)),
+        ("saved", of("parameters_reduction", words.share)),
+        ("file", of("bytes", words.size)),
+        ("saved", of("bytes_reduction", words.share)),
     ]
     target = target_of(story)
     lines: list[str] = []
@@ -125,8 +113,8 @@ def render(story: dict[str, Any], *, verbose: bool = False) -> Parts:
         before, after = layer["parameters_before"], layer["parameters_after"]
         reason = layer.get("method_reason", story["method_reason"])
         lines += [
-            f"layer {named_shape(layer)}, parameters "
-            f"{count(before)} -> {count(after)}, saved {' = '.join(saved(before, after, count))}",
+            f"layer {named_shape(layer)}, parameters {words.count(before)} -> {words.count(after)}, "
+            f"saved {' = '.join(words.saved(before, after, words.count))}",
             f"  {layer['rank_choice']['message']}; method {layer['method']}: {reason}",
             f"  {certificate(layer)}",
             *([f"  {kernel_errors(layer)}"] if verbose else []),
@@ -141,8 +129,8 @@ def render(story: dict[str, Any], *, verbose: bool = False) -> Parts:
     if story["optimizer_bytes"]:
         kept = story["optimizer_bytes_after"]
         lines.append(
-            f"files: {size(story['optimizer_bytes'])} of the original "
-            + (f"and {size(kept)} of the factorized model " if kept else "")
+            f"files: {words.size(story['optimizer_bytes'])} of the original "
+            + (f"and {words.size(kept)} of the factorized model " if kept else "")
             + "are optimizer state, not counted as saved"
         )
     lines += [f"note: {warning}" for warning in story["warnings"]]
@@ -185,15 +173,16 @@ def _data_lines(story: dict[str, Any]) -> list[str]:
         return ["data set: none named; give --dataset to measure errors"]
     stage: dict[str, Any] = next((s for s in story["stages"] if s.get("samples")), {})
     samples = stage.get("samples")
-    measured = f", {count(samples)} test samples" if samples else ", nothing measured yet"
-    return [f"data set: {data['name']}, scaling {data['scaling']}{measured}", *padding(stage)]
+    measured = f", {words.count(samples)} test samples" if samples else ", nothing measured yet"
+    return [f"data set: {data['name']}, scaling {data['scaling']}{measured}", *words.padding(stage)]
 
 
 def _time_line(story: dict[str, Any]) -> str:
-    parts = [f"factorize {seconds(story['seconds'].get('total'))}"]
+    parts = [f"factorize {words.seconds(story['seconds'].get('total'))}"]
     for entry in story["finetune"]:
         parts.append(
-            f"finetune {seconds(entry['seconds'])} ({entry['epochs']} epoch{'' if entry['epochs'] == 1 else 's'}, "
+            f"finetune {words.seconds(entry['seconds'])} "
+            f"({entry['epochs']} epoch{'' if entry['epochs'] == 1 else 's'}, "
             f"{entry['images_per_second']:,.0f} samples/s, {entry['device']})"
         )
     return "time: " + "; ".join(parts)

@@ -7,66 +7,42 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.complete import words_among
-from lrcompress.cli.options import (
-    architecture_option,
-    data_options,
-    layer_option,
-    layers_option,
-    model_argument,
-    overwrite_option,
-    samples_option,
-    seed_option,
-    synthetic_option,
-    validation_option,
-)
-from lrcompress.cli.values import METHODS, names_of, numbers_of
+from lrcompress.cli import options as shared
+from lrcompress.cli.values import METHODS, names_of, numbers_of, words_among
 from lrcompress.cli.verb import Answer, verb
+from lrcompress.reporting import words
 from lrcompress.reporting.network import error_name, left_out, sensitivity, sensitivity_columns
 from lrcompress.reporting.tables import Column, Parts, grid, of, plain
-from lrcompress.reporting.words import (
-    change,
-    count,
-    held_out,
-    metric,
-    padding,
-    points,
-    rate,
-    seconds,
-    share,
-    small,
-    test_column,
-)
 
 KERNEL = [
     ("rank", of("rank")),
-    ("parameters", of("parameters_after", count)),
-    ("layer saved", of("layer_reduction", share)),
-    ("model saved", of("model_reduction", share)),
-    ("energy", of("energy", share)),
-    ("spectral error", of("spectral_error", small)),
+    ("parameters", of("parameters_after", words.count)),
+    ("layer saved", of("layer_reduction", words.share)),
+    ("model saved", of("model_reduction", words.share)),
+    ("energy", of("energy", words.share)),
+    ("spectral error", of("spectral_error", words.small)),
 ]
 
 
 @click.command("sweep")
-@model_argument("model")
-@architecture_option("")
+@shared.model_argument("model")
+@shared.architecture_option("")
 @click.option("--method", default="auto", show_default=True, metavar="LIST",
               callback=names_of("methods", METHODS), shell_complete=words_among(METHODS),
               help="For example svd,centered,whitened,refined.")  # fmt: skip
 @click.option("--ranks", callback=numbers_of("ranks", "75,60,40"), metavar="LIST",
               help="For example 75,60,40. Default: all that save something, or fewer in even "
               "ratios if one takes seconds.")  # fmt: skip
-@layer_option("Another Dense layer than the final one.")
-@layers_option(", under one budget")
-@data_options
-@validation_option
-@samples_option
-@synthetic_option
+@shared.layer_option("Another Dense layer than the final one.")
+@shared.layers_option(", under one budget")
+@shared.data_options
+@shared.validation_option
+@shared.samples_option
+@shared.synthetic_option
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Draw the errors: .png, .svg or .pdf.")  # fmt: skip
-@overwrite_option
-@seed_option
+@shared.overwrite_option
+@shared.seed_option
 @verb
 def command(
     model: Path,
@@ -110,7 +86,7 @@ def render_network(document: dict[str, Any]) -> Parts:
     """Show the sensitivity of every layer."""
     title = f"{error_name(document).capitalize()} with one layer alone made smaller"
     lines = [
-        f"the model has {count(document['parameters'])} parameters; --json has every form and size"
+        f"the model has {words.count(document['parameters'])} parameters; --json has every form and size"
     ]
     if document["inputs"] == "none":
         lines += [
@@ -123,9 +99,13 @@ def render_network(document: dict[str, Any]) -> Parts:
         )
     else:
         lines += _data(document["dataset"])
-    times = ", ".join(f"{name} {seconds(value)}" for name, value in document["seconds"].items())
-    lines += [*left_out(document["kept"]), f"time: {times}"]
+    lines += [*left_out(document["kept"]), _times(document)]
     return [grid(title, sensitivity_columns(), sensitivity(document), left=2), plain(lines)]
+
+
+def _times(document: dict[str, Any]) -> str:
+    each = document["seconds"].items()
+    return f"time: {', '.join(f'{name} {words.seconds(value)}' for name, value in each)}"
 
 
 def render(document: dict[str, Any]) -> Parts:
@@ -137,25 +117,24 @@ def render(document: dict[str, Any]) -> Parts:
         rows = [row for row in document["rows"] if row["method"] == method]
         columns = [*KERNEL, *(_outputs(rows) if measured else [])]
         parts.append(grid(f"{document['layer']}: Dense {m} x {n}, {method}", columns, rows, left=0))
-    times = ", ".join(f"{name} {seconds(value)}" for name, value in document["seconds"].items())
     lines = [
         *_replaced(document["rows"]),
-        f"the model has {count(document['parameters'])} parameters; ranks up to {document['break_even_rank']} "
+        f"the model has {words.count(document['parameters'])} parameters; ranks up to {document['break_even_rank']} "
         "save some; layer saved: share of its kernel, without bias",
         *(_original(document["original"], document["dataset"]) if document["original"] else []),
         *(_data(document["dataset"]) if measured else []),
-        f"time: {times}",
+        _times(document),
     ]
     return [*parts, plain(lines)]
 
 
 def _original(original: dict[str, Any], data: dict[str, Any] | None) -> list[str]:
-    samples = count(original["samples"])
+    samples = words.count(original["samples"])
     lines = [
         f"no labels: everything is compared with the original on {samples} test samples; "
         "choose by the held-out column, report the test column"
-        if metric(original.get("measure")).by_original
-        else f"the original: {held_out(original)} held out, {rate(original)} test"
+        if words.metric(original.get("measure")).by_original
+        else f"the original: {words.held_out(original)} held out, {words.rate(original)} test"
         f" ({samples} samples); choose by the held-out column, report the test error"
     ]
     if data and data.get("trained_on_held_out"):
@@ -166,11 +145,11 @@ def _original(original: dict[str, Any], data: dict[str, Any] | None) -> list[str
 
 
 def _data(data: dict[str, Any]) -> list[str]:
-    lines = [f"data set: {data['name']}, scaling {data['scaling']}", *padding(data)]
+    lines = [f"data set: {data['name']}, scaling {data['scaling']}", *words.padding(data)]
     if data.get("test_given") is False:
         lines.insert(
             0,
-            f"no test part was given: {count(data['test_samples'])} samples, drawn by the seed, serve as one",
+            f"no test part was given: {words.count(data['test_samples'])} samples, drawn by the seed, serve as one",
         )
     return lines
 
@@ -190,11 +169,11 @@ def _replaced(rows: list[dict[str, Any]]) -> list[str]:
 def _outputs(rows: list[dict[str, Any]]) -> list[Column]:
     drops = any(row.get("held_out_drop") is not None for row in rows)
     return [
-        ("output error", of("output_error", small)),
+        ("output error", of("output_error", words.small)),
         ("agreement", of("agreement", lambda same: "-" if same is None else f"{same:.2f} %")),
         ("drop, held out" if drops else "held out", _chosen_by),
-        (test_column(rows), rate),
-        ("drop [95 %]", of("drop", lambda lost: "-" if lost is None else change(lost))),
+        (words.test_column(rows), words.rate),
+        ("drop [95 %]", of("drop", lambda lost: "-" if lost is None else words.change(lost))),
     ]
 
 
@@ -202,4 +181,4 @@ def _chosen_by(row: dict[str, Any]) -> str:
     lost, rise = row.get("held_out_drop"), row.get("held_out_perplexity_rise")
     if row.get("measure") == "perplexity" and rise is not None:
         return f"{rise:+.2f} %"
-    return held_out(row) if lost is None else points(lost)
+    return words.held_out(row) if lost is None else words.points(lost)

@@ -8,16 +8,9 @@ from typing import Any
 
 import click
 
-from lrcompress.cli.complete import datasets, files, scalings
+from lrcompress.cli import options as shared
 from lrcompress.cli.console import note
-from lrcompress.cli.options import (
-    data_dir_option,
-    distribute_option,
-    folder_option,
-    known_scaling,
-    seeds_options,
-)
-from lrcompress.cli.values import OneOf, list_of, number
+from lrcompress.cli.values import OneOf, datasets, files, list_of, number, scalings
 from lrcompress.cli.verb import Answer, resumable, verb
 from lrcompress.reporting.tables import Column, Parts, grid, of, plain
 from lrcompress.reporting.words import count, rank_name, rate, seeds_name
@@ -39,15 +32,15 @@ RANKS = list_of("ranks", "full,8,4", lambda w: None if w == "full" else number(w
               help="Default: as published, 10 for mnist, 50 for cifar100; 20 for digits, 10 with "
                    "--model.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1), help="Default: as published, 32.")
-@data_dir_option
-@click.option("--scaling", metavar="NAME", shell_complete=scalings, callback=known_scaling,
+@shared.data_dir_option
+@click.option("--scaling", metavar="NAME", shell_complete=scalings, callback=shared.known_scaling,
               help="With --model: as-is, /255, /127.5-1, standardized, caffe, torch, ...; default: "
                    "as the file records or shows, /255 for bytes.")  # fmt: skip
 @click.option("--format", "file_format", type=OneOf(["keras", "h5"]), default="keras",
               show_default=True, help="Of the saved models.")  # fmt: skip
-@folder_option("Folder for models and results.json. Default: scratch-<dataset>.")
-@distribute_option
-@seeds_options
+@shared.folder_option("Folder for models and results.json. Default: scratch-<dataset>.")
+@shared.distribute_option
+@shared.seeds_options
 @verb
 def command(dataset: str, output: Path | None, **options: Any) -> Answer:  # noqa: ANN401
     """Train networks of full and low rank from random weights, and print the paper's table.

@@ -1,7 +1,4 @@
-"""What is remembered of models that verbs made in memory: their run records, and the originals.
-
-As long as such a model lives, `finetune` and `report` find these as they do beside a file.
-"""
+"""What is remembered of models that verbs made in memory while they live: their run records, and the originals."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import hashlib
 import re
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ from lrcompress.files import sha256
 from lrcompress.modelfile import made_of
 from lrcompress.records import runs
 from lrcompress.records.provenance import IN_MEMORY
-from lrcompress.verbs.in_memory.standins import is_live
+from lrcompress.verbs.in_memory import StandIns, is_live, save
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +32,8 @@ class _Run:
 _runs: weakref.WeakKeyDictionary[Any, _Run] = weakref.WeakKeyDictionary()
 
 
-def lay_out(
-    model: Any,  # noqa: ANN401
-    path: Path,
-    stack: contextlib.ExitStack,
-    save: Callable[[Any, Path], None],
-) -> None:
-    """Put what is remembered of a model, its record and its original, beside its file until the stack is closed."""
+def lay_out(model: Any, path: Path, models: StandIns) -> None:  # noqa: ANN401
+    """Put what is remembered of a model, its record and its original, beside its file until all are closed."""
     run = _runs.get(model)
     if run is None:
         return
@@ -52,7 +44,7 @@ def lay_out(
         if stage["name"] == "original" and original is not None:
             folder = path.parent / "original"
             folder.mkdir()
-            stack.enter_context(made_of(original, folder))
+            models.enter_context(made_of(original, folder))
             save(original, folder / "model.keras")
             stage |= _file(folder / "model.keras", record)
         elif stage is stages[-1]:
@@ -74,21 +66,16 @@ def _digest(model: Any) -> str:  # noqa: ANN401
     return found.hexdigest()
 
 
-def remember(
-    result: Any,  # noqa: ANN401
-    original: Any,  # noqa: ANN401
-    is_gone: Callable[[Path], bool],
-    cleaned: Callable[[Any], Any],
-) -> None:
+def remember(result: Any, original: Any, models: StandIns) -> None:  # noqa: ANN401
     """Remember the run of a model that a verb made of another, and take files that will be gone out of its record."""
     made, path = getattr(result, "model", None), getattr(result, "record", None)
     if not is_live(made) or not isinstance(path, Path) or not path.is_file():
         return
     with runs.updating(runs.read(path)) as (record, _):
         for stage in record.document["stages"]:
-            if is_gone(record.resolve(str(stage["path"]))):
+            if models.holding(record.resolve(str(stage["path"]))) is not None:
                 stage["path"] = IN_MEMORY
-        record.document |= cleaned(record.document)
+        record.document |= models.cleaned(record.document)
     before = _runs.get(original)
     # Of what was fine-tuned, the original is that of the factorized one.
     source = weakref.ref(original) if before is None else before.original

@@ -12,8 +12,6 @@ from lrcompress.errors import RankError
 if TYPE_CHECKING:
     from lrcompress.compression.network import BudgetName, NetworkRequest
 
-__all__ = ["BUDGETS", "network_request", "words_of"]
-
 BUDGETS = (
     "reduction", "multiplications", "target_size", "energy", "max_drop", "max_perplexity_rise",
 )  # fmt: skip
@@ -37,11 +35,7 @@ def network_request(
     force: bool = False,
     by_matrix: bool = False,
 ) -> NetworkRequest | None:
-    """Return what is asked of a whole network; None where single kernels are to be factorized.
-
-    Raises:
-        RankError: If the request contradicts itself, or a value is out of range.
-    """
+    """Return what is asked of a whole network; None where single kernels are to be factorized."""
     if words and names:
         msg = (
             f"Received layers={','.join(words)!r} and layer={','.join(names)!r}; give one of them."

@@ -54,21 +54,15 @@ GIVE_WAY = {
 
 @dataclass(frozen=True)
 class Given:
-    """What a network is measured on.
-
-    Attributes:
-        inputs: Where the inputs are from.
-        observe: Loads a network with them; None where there are none.
-        samples: How many of them calibrate.
-        dataset: The data set, for the record.
-        decides: Whether there are decisions of the original on them, which can change.
-        remarks: What the user should know of them.
-    """
+    """What a network is measured on."""
 
     inputs: Inputs
+    # Loads a network with the inputs; None where there are none.
     observe: Observe | None = None
+    # How many of them calibrate.
     samples: int | None = None
     dataset: dict[str, Any] | None = None
+    # Whether there are decisions of the original on them, which can change.
     decides: bool = False
     remarks: tuple[str, ...] = ()
 
@@ -104,11 +98,7 @@ def without_data(
 
 
 def synthetic_networks(model: ModelFile, seed: int) -> Given:
-    """Return synthetic inputs of a network, most to calibrate on and the others to judge by.
-
-    There are none where it has no BatchNormalization, or Keras cannot run it, or the inputs that were
-    found are not like those that it was trained on.
-    """
+    """Return synthetic inputs of a network to calibrate on and to judge by; none if none can be made and trusted."""
     if not any(layer.class_name.startswith("BatchNormalization") for layer in model.layers):
         return Given("none")
     try:
@@ -137,14 +127,8 @@ def synthetic_networks(model: ModelFile, seed: int) -> Given:
     # Where outputs are numbers there are no decisions to agree with.
     each = decided.values() if isinstance(decided, dict) else (decided,)
     decides = all(values.dtype.kind != "f" for values in each)
-    networks = Networks(
-        take(made.x, slice(made.fit)),
-        judge,
-        decided,
-        by_labels=True,
-        decided=True,
-        original=original,
-    )
+    fit = take(made.x, slice(made.fit))
+    networks = Networks(fit, judge, decided, by_labels=True, decided=True, original=original)
     said = (
         f"No data: {count(made.x):,} synthetic inputs were made in {made.seconds:.0f} s that match the statistics of "
         f"{made.matched} BatchNormalization layers (loss {made.loss:.2g})."
