@@ -32,11 +32,7 @@ def sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def sha256_meanwhile(path: Path) -> Iterator[Callable[[], str]]:
-    """Hash a file while the body runs; yield a function that waits for the SHA-256 and returns it.
-
-    It raises `OSError` where the file cannot be read. What is not asked for by the end of the body
-    is given up.
-    """
+    """Hash a file while the body runs; yield what waits for the SHA-256, or raises the `OSError` of reading."""
     stop, found = threading.Event(), []
 
     def run() -> None:

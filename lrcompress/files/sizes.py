@@ -13,13 +13,10 @@ _UNITS = {
 
 
 def bytes_of(text: str) -> int:
-    """Return a number of bytes.
+    """Return a number of bytes above 0, or raise a ValueError.
 
     >>> bytes_of("200kB"), bytes_of("1.5 MiB"), bytes_of("4096")
     (200000, 1572864, 4096)
-
-    Raises:
-        ValueError: If it is none above 0.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", text.lower().replace("_", ""))
     if match is None or match[2] not in _UNITS or not float(match[1]) > 0:

@@ -122,11 +122,7 @@ def _order(path: str) -> list[tuple[int, str]]:
 
 
 def _misplaced(path: LayerPath, group: str, index: Index, file: h5py.File) -> str | None:
-    """Return a sentence if the group says it belongs to another layer.
-
-    Since Keras 3.6 each ``vars`` group carries its layer's name: the check that the derived paths
-    are the ones Keras used.
-    """
+    """Return a sentence if the name that Keras since 3.6 gives a ``vars`` group is another layer's."""
     source = index.groups.get(f"{group}/vars")
     name = text(file[source].attrs.get("name")) if source is not None else None
     if name is None or name == path[-1]:
@@ -135,10 +131,7 @@ def _misplaced(path: LayerPath, group: str, index: Index, file: h5py.File) -> st
 
 
 def _stray(tree: Container, prefix: str, groups: dict[LayerPath, str], index: Index) -> str | None:
-    """Return a sentence if a container holds a group that no layer accounts for.
-
-    It would mean that this version of Keras counts otherwise, and moving groups would mix them up.
-    """
+    """Return a sentence if a group belongs to no layer: then this Keras counts otherwise."""
     nested = (item.path for item in tree.walk() if item.inner is not None)
     parents = {prefix} | {f"{groups[path]}/{prefix}" for path in nested if path in groups}
     known = set(groups.values())

@@ -28,17 +28,7 @@ _FLATTEN = "Flatten"
 
 @dataclass(frozen=True)
 class Chain:
-    """Layers in a row that are one.
-
-    Attributes:
-        path: Of the last, whose name and place the one keeps.
-        family: Of the kind that it is, a word for ``--layers``.
-        gone: Paths of the others, in their order.
-        row: Paths of all, in their order: also of a Flatten between them, which stays.
-        dtype: Of the arrays of the last.
-        parts: All of them, in the same order.
-        whole: The one, with values.
-    """
+    """Layers in a row that are one."""
 
     path: str
     family: str
@@ -82,11 +72,7 @@ def _kernel(layer: Serialized) -> Array:
 
 
 def find_chains(model: ModelFile) -> tuple[Chain, ...]:
-    """Return the layers in a row that are one, in the order in which they are computed.
-
-    Each but the last is linear, feeds the next alone, and is no wider than a factor of full rank;
-    of several ways to see it the longest is taken, from the end on.
-    """
+    """Return the layers in a row that are one, as they are computed; of several ways the longest."""
     found: list[Chain] = []
     used: set[Item] = set()
     with kept_open(model.path), decoding(model.path):

@@ -204,11 +204,7 @@ def _check_member(info: zipfile.ZipInfo, path: Path, size: int) -> None:
 
 @contextlib.contextmanager
 def _member(archive: zipfile.ZipFile, whole: BufferedReader, path: Path) -> Iterator[ReadWindow]:
-    """Yield the weights member as a file that HDF5 can seek in.
-
-    Keras stores it uncompressed, so it is read in place. A compressed one is unpacked into a
-    nameless temporary file, never into memory.
-    """
+    """Yield the weights as a file that HDF5 can seek in: in place, or unpacked to disk, never into memory."""
     info = archive.getinfo(WEIGHTS)
     if info.compress_type == zipfile.ZIP_STORED:
         whole.seek(info.header_offset)

@@ -203,11 +203,7 @@ def _outside(item: Item, frames: _Frames) -> list[tuple[Container, Ref, _Frames]
 
 
 def following(tree: Container, item: Item) -> list[Item]:
-    """Return the layers after `item`, up to the next of a known kind, while its output takes one way only.
-
-    No more than the first `LONGEST_WAY`; none where the output is used twice, or is an output and
-    used as well.
-    """
+    """Return the layers after `item`, up to the next of a known kind, while its output takes one way."""
     # In order, and quick to look up: hundreds of layers may follow.
     found: dict[Item, None] = {}
     current = item
@@ -233,11 +229,7 @@ def following(tree: Container, item: Item) -> list[Item]:
 
 
 def ends_in(item: Item, after: list[Item]) -> tuple[str, bool]:
-    """Return what is applied to what a layer's kernel gives, and whether classes keep their order.
-
-    That is its own activation, or, where that is linear, the next one's if it makes probabilities
-    or their logarithms; classes keep it if the largest unit stays the only largest up to the output.
-    """
+    """Return the activation behind a kernel, see `Site.activation`, and whether classes keep their order."""
     own = activation_name(as_dict(peeled(item.entry).get("config")).get("activation"))
     found = [_activation(layer) for layer in after]
     keeps = all(name in ORDER_KEEPING for name in (own, *found) if name != HANDS_ON)

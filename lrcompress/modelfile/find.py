@@ -22,17 +22,7 @@ FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
 def find_head(model: ModelFile, layer: str | None = None) -> Site:
-    """Return the site that ends a model, or that of a layer's name or path.
-
-    The head is found by walking back from the outputs over layers that act element by element or
-    change the shape. Of two layers that make up one matrix either stands for both.
-
-    Raises:
-        UnsupportedModelError: If there is none, or none that can be factorized: codes
-            ``subclassed``, ``no_dense``, ``no_such_layer``, ``blocked_tail``, ``merged_branches``,
-            ``several_heads``, ``shared_dense``, ``quantized``, ``quantize_wrapper``, ``lora``,
-            ``tied_embedding``, ``config``.
-    """
+    """Return the site that ends a model, or that of a layer's name or path; either of two that are one matrix."""
     return find_sites(model, [layer])[0]
 
 
@@ -192,11 +182,7 @@ def why_fixed(tree: Container, item: Item) -> Refusal | None:
 
 
 def _joined(alone: dict[Item, Site]) -> dict[Item, tuple[Item, Site]]:
-    """Return, by the second of two layers that are one matrix, the first and the site that they are.
-
-    Of three or more such layers in a row the last two are one, then the two before them, and so
-    on: no layer is in two sites.
-    """
+    """Return, by the second of two layers that are one matrix, the first and the site that they are."""
     before: dict[Item, tuple[Item, Site]] = {}
     for item in alone:
         first = feeder(item)

@@ -55,11 +55,7 @@ def locate(tree: Container | None, index: Index, file: h5py.File) -> Weights:
 
 
 def name_after_file(config: dict[str, Any], file: h5py.File) -> None:
-    """Name the nested models that Keras up to 2.2.2 left unnamed, as the weights call them.
-
-    Its Sequential is a bare list in which a nested Sequential states no name; the saved order of
-    layers has one for each. The name is put beside the class, where no Keras version objects.
-    """
+    """Name the nested models that Keras up to 2.2.2 left unnamed, as the saved order of layers has them."""
     layers = config.get("config")
     if config.get("class_name") != "Sequential" or not isinstance(layers, list):
         return
@@ -101,11 +97,7 @@ def _wrapped_name(item: Item) -> str | None:
 
 
 def _owner(parts: list[str], leaves: dict[str, list[Item]]) -> Item | None:
-    """Return the layer that a weight belongs to, None where its path does not decide.
-
-    The innermost part that names a layer counts; layers of the same name are told apart by the
-    nested models around them.
-    """
+    """Return the layer that the innermost part of a path names, None where that does not decide."""
     for part in reversed(parts):
         candidates = leaves.get(part, [])
         if len(candidates) > 1:

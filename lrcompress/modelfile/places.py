@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Places:
-    """The layers of a model file that a form can make smaller, in the order in which they are computed.
-
-    Attributes:
-        known: Those with forms, by path.
-        refused: Why other layers with weights cannot be factorized, by path.
-    """
+    """The layers that a form can make smaller, as they are computed, and why others stay, by path."""
 
     known: dict[str, Place]
     refused: dict[str, str]
@@ -166,10 +161,7 @@ def _once(item: Item) -> bool:
 
 
 def _after(item: Item) -> list[Item]:
-    """Return the layers that take in a layer's output, see `Place.after`.
-
-    None where it is an output, or one of them is called on something else too.
-    """
+    """Return the layers that take in a layer's output alone, see `Place.after`; none where it is an output."""
     if not _once(item) or not _alone(item):
         return []
     found: list[Item] = []

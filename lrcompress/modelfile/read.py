@@ -32,11 +32,7 @@ _WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
 def open_model(path: Path) -> ModelFile:
-    """Read the structure of a whole-model Keras file; no array is read.
-
-    It is a `.keras` archive (Keras 2.12 to 3) or HDF5 file (Keras 1 to 3), told by content; no
-    handle stays open.
-    """
+    """Read the structure of a whole-model Keras file; no array is read, no handle stays open."""
     path = Path(path)
     with opened(path) as file, decoding(path):
         return describe(path, file)
@@ -45,10 +41,7 @@ def open_model(path: Path) -> ModelFile:
 def describe(
     path: Path, file: OpenModel, meant: tuple[dict[str, Any], Container] | None = None
 ) -> ModelFile:
-    """Return the structure of a model file that is already open.
-
-    Where its architecture is the one that is meant, that one's tree is taken.
-    """
+    """Return the structure of an open model file, with the tree that is `meant` where that is its architecture."""
     what = "config.json" if file.format == "keras" else "model_config"
     config = parse_json(file.config, path, what)
     if file.format == "hdf5":
@@ -143,11 +136,7 @@ def _input_shapes(tree: Container | None) -> list[list[int | None]] | None:
 
 
 def read_kernel(model: ModelFile, site: Site) -> NDArray[Any]:
-    """Return the matrix A (m, n) of a site; of two layers B C.
-
-    It has its stored type; bfloat16 is float32, and so is the product of two that are stored in 16
-    bits. Not checked for NaN.
-    """
+    """Return the matrix A (m, n) of a site, of two layers B C, in its stored type; 16 bits become float32 in B C."""
     with opened(model.path, index=model.weights.index) as file, decoding(model.path):
         parts = [site.kind.matrix(p.view, _Values(model, file, p.stored)) for p in site.layers]
         if site.first is None:
@@ -157,10 +146,7 @@ def read_kernel(model: ModelFile, site: Site) -> NDArray[Any]:
 
 
 def read_arrays(model: ModelFile, path: str) -> tuple[NDArray[Any], ...]:
-    """Return the values of a layer's arrays in Keras' order, in their stored type, bfloat16 as float32.
-
-    Not checked for NaN.
-    """
+    """Return the values of a layer's arrays in Keras' order, in their stored type, bfloat16 as float32."""
     weights, where = model.weights, tuple(path.split("/"))
     if where not in weights.of_layer:  # a name may have a slash
         where = next((p for p in weights.of_layer if "/".join(p) == path), where)
@@ -253,10 +239,7 @@ def stored_values(
 
 
 def _map(file: OpenModel, stored: StoredArray, mapped_bytes: int) -> NDArray[Any] | None:
-    """Return a very large array without reading it, None where it must be read.
-
-    The numerics pass over such a kernel in blocks of rows, so it need not fit into memory.
-    """
+    """Return a very large array without reading it, for work in blocks of rows; None where it must be read."""
     dataset = file.weights[stored.source]
     place = dataset.id.get_offset()
     plain = dataset.dtype.isnative and stored.dtype == dataset.dtype.name

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lrcompress.kinds import Serialized
-from lrcompress.kinds.shapes import (
-    Shape,
-    agreed,
-    multiplications,
-    output_shape,
-    states_shape,
-)
-from lrcompress.kinds.terms import as_dict, as_list, is_built_in, own_input_shape, shape
-from lrcompress.modelfile.graph import Container, Item, Ref, is_leaf
+from lrcompress.kinds.shapes import Shape, agreed, multiplications, output_shape, states_shape
+from lrcompress.kinds.terms import is_built_in, own_input_shape, shape
+from lrcompress.modelfile.graph import Container, Item, Ref, written
 from lrcompress.modelfile.order import call_order, resolve
 
 if TYPE_CHECKING:
@@ -29,10 +22,7 @@ _MOST_CALLS = 8
 
 
 def shapes_of(model: ModelFile) -> dict[str, Shapes]:
-    """Return what is known of the inputs and the output of each layer, by path.
-
-    Of a layer that is called several times an axis is known in which all its calls agree.
-    """
+    """Return what is known of the inputs and the output of each layer, by path; what all its calls agree in."""
     return {} if model.tree is None else shapes_in(model.tree)
 
 
@@ -154,21 +144,8 @@ def _stated(container: Container) -> dict[Ref, Shape]:
     if container.sequential:
         return {}
     return {
-        ref: found
+        Ref(*tensor["config"]["keras_history"][:3]): tuple(dims[1:])
         for item in container.items
-        for ref, found in _beside(item.entry.get("inbound_nodes"), container)
+        for tensor in written(item.entry.get("inbound_nodes"), container.by_name)
+        if isinstance(tensor, dict) and (dims := shape(tensor["config"].get("shape"))) is not None
     }
-
-
-def _beside(value: object, container: Container) -> Iterator[tuple[Ref, Shape]]:
-    if isinstance(value, list):
-        for part in value:
-            yield from _beside(part, container)
-    elif isinstance(value, dict):
-        config = as_dict(value.get("config"))
-        history, dims = as_list(config.get("keras_history")), shape(config.get("shape"))
-        if not is_leaf(history, container.by_name):
-            for part in value.values():
-                yield from _beside(part, container)
-        elif dims is not None:
-            yield Ref(*history[:3]), tuple(dims[1:])

@@ -80,11 +80,7 @@ class ReadWindow(_Window):
 
 
 class WriteWindow(_Window):
-    """A new file, which HDF5 writes without ever seeing it fail.
-
-    HDF5 crashes the whole process when it cannot write while it closes a file. So the first error
-    is kept for `check`, and whatever follows it is said to be written but is not.
-    """
+    """A new file that keeps its first error for `check`: HDF5 crashes where it cannot write on closing."""
 
     def __init__(self, file: io.FileIO) -> None:
         """Write `file`."""

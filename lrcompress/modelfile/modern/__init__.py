@@ -1,8 +1,4 @@
-"""Old Keras model files in the terms of Keras 3, without Keras.
-
-Most of the files that Keras 3 refuses are refused for their text only: keys it no longer takes,
-a list where it expects an object, a class under its old name.
-"""
+"""Old Keras model files in the terms of Keras 3, without Keras: most are refused for their text only."""
 
 from __future__ import annotations
 

@@ -43,12 +43,7 @@ _WeightNames = dict[str, list[str]]  # by outer layer of an HDF5 file
 
 
 def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False) -> Notes:
-    """Write a copy of a model file that plain Keras 3 loads, as far as its layers allow.
-
-    The format stays. Weights are copied bit by bit but for those that Keras 3 holds or computes
-    with otherwise; every change is noted. The file is read back and compared before it takes its
-    place.
-    """
+    """Write a copy of a model file that plain Keras 3 loads, as far as its layers allow."""
     if model.tree is None:
         msg = (
             f"{model.path} is a subclassed model ({model.class_name}), which lists no layers; "

@@ -1,7 +1,4 @@
-"""A serialized model of Keras 1 or 2, with all models nested in it, in the terms of Keras 3.
-
-Keras 3 takes no names with slashes, neither of layers nor in what refers to them.
-"""
+"""A serialized model of Keras 1 or 2, with all models nested in it, in the terms of Keras 3."""
 
 from __future__ import annotations
 
@@ -53,10 +50,7 @@ def modern_model(entry: _Json, notes: Notes) -> None:
 
 
 def _single_ends(tree: Container, notes: Notes) -> None:
-    """Give the one input or output of a model as itself, where it stands in a list of one.
-
-    Keras 2 made nothing of such a list; to Keras 3 the model then returns a list.
-    """
+    """Take the one input or output of a model out of its list, which Keras 3 would give back."""
     config = as_dict(tree.entry.get("config"))
     for key in ("input_layers", "output_layers"):
         ends = config.get(key)
@@ -167,11 +161,7 @@ def _input_dtype(first: Item) -> str:
 
 
 def rename(entry: dict[str, Any], compiled: dict[str, Any] | None, notes: Notes) -> dict[Path, str]:
-    """Put an underscore for each slash in the names of a model's layers, in place.
-
-    In its compile settings losses and metrics go by names of outputs. Returned is the new name of each
-    renamed layer by the path that it had.
-    """
+    """Put underscores for slashes, which Keras 3 refuses, in names of layers; return the new ones by old path."""
     tree = build(entry)
     renamed: dict[Path, str] = {}
     if tree is None:

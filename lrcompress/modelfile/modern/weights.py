@@ -38,10 +38,7 @@ Convert = Callable[[Arrays], Arrays]
 
 
 def conversions(entry: dict[str, Any], era: int, *, theano: bool) -> list[tuple[str, Convert]]:
-    """Return what has to be done to the weights of a layer not yet modernized, each step in words.
-
-    `era` is the major version of the Keras that wrote it; Theano mirrors the kernels of convolutions.
-    """
+    """Return what has to be done to the weights of a layer not yet modernized, each step in words."""
     if era >= 3 or not is_built_in(entry):
         return []
     config, class_name = as_dict(entry.get("config")), str(entry.get("class_name"))

@@ -27,13 +27,7 @@ Edits = Mapping[str, tuple[Serialized, ...]]
 
 
 class Edit:
-    """Edits a copy of a model's architecture, and keeps what becomes of its weights.
-
-    Attributes:
-        draft: The copy.
-        changes: It and its weights, in terms of the old ones.
-        first_names: Names of the layers before a changed one that make it up with it, by its path.
-    """
+    """Edits a copy of a model's architecture, and keeps what becomes of its weights."""
 
     def __init__(self, model: ModelFile) -> None:
         """Start with nothing changed."""

@@ -1,7 +1,6 @@
 """Edit an architecture: one layer becomes two, two other ones, or two one; all references stay valid.
 
-The last layer keeps the old name, so output layers, loss and metric keys, and all later calls
-still hold; only its own inputs change. The edits happen in a copy of the config.
+The last layer keeps the old name, so only its own inputs change.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 
 from lrcompress.kinds import Serialized, is_wrapped, peeled
 from lrcompress.kinds.terms import ON_KERNEL, REGULARIZERS, as_dict, as_list, compute_dtype, units
-from lrcompress.modelfile.graph import Container, Item, is_leaf, tensors
+from lrcompress.modelfile.graph import Container, Item, tensors, written
 from lrcompress.modelfile.rewrite.widths import (
     BUILD_KEYS,
     INPUT_KEYS,
@@ -25,11 +24,7 @@ SUFFIX = "_lowrank"
 
 
 class Draft:
-    """A copy of an architecture to edit, by the layers of the old one's tree.
-
-    Attributes:
-        config: The copy.
-    """
+    """A copy of an architecture to edit, by the layers of the old one's tree."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         """Copy an architecture."""
@@ -47,10 +42,7 @@ class Draft:
     def put_before(
         self, item: Item, layer: Serialized, name: str, before: str, feeder: Serialized
     ) -> None:
-        """Put a new layer before one that is not edited yet, wrapped as that is.
-
-        It takes the other one's input, or is fed by the new layer `before` it, if there is one.
-        """
+        """Put a new layer, wrapped alike, before one not edited yet: fed as that is, or by the new one `before`."""
         entry = copy.deepcopy(self.entry(item))
         other = peeled(entry).get("class_name") != layer.class_name
         _strip_shared_ids(entry)
@@ -62,7 +54,9 @@ class Draft:
             _rename(peeled(entry), layer.config.get("name", name))
         _rename(entry, name)
         if other:
-            _call_on_first_only(entry, item)
+            if "inbound_nodes" in entry:
+                nodes, known = as_list(entry["inbound_nodes"]), item.container.by_name
+                entry["inbound_nodes"] = [_first_only(node, known) for node in nodes]
             for part in parts_of(entry):
                 if "shapes_dict" in as_dict(part.get("build_config")):
                     part["build_config"] = {"input_shape": (*built_shapes(part), None)[0]}
@@ -80,10 +74,7 @@ class Draft:
         _feed(self.entry(item), item, before, feeder)
 
     def take_over(self, first: Item, second: Item, *, whole_calls: bool) -> None:
-        """Give a layer the inputs of the one before it, which goes.
-
-        With `whole_calls` also its masks and whatever else it is called on; else those of its own stay.
-        """
+        """Give a layer the inputs of the one before it, which goes; with `whole_calls` masks and states too."""
         gone, kept = self.entry(first), self.entry(second)
         for part in parts_of(kept):
             _state_width(part, None)
@@ -98,13 +89,16 @@ class Draft:
                 if key in old and key in new:
                     new[key] = copy.deepcopy(old[key])
         if not second.container.sequential:
-            nodes = copy.deepcopy(gone["inbound_nodes"])
-            if not whole_calls:
-                known, own = first.container.by_name, as_list(kept["inbound_nodes"])
-                nodes = [
-                    _fed_by(o, _tensor(n, known), known) for o, n in zip(own, nodes, strict=True)
-                ]
-            kept["inbound_nodes"] = nodes
+            nodes, known = copy.deepcopy(gone["inbound_nodes"]), first.container.by_name
+            if whole_calls:
+                kept["inbound_nodes"] = nodes
+            else:
+                for own, node in zip(as_list(kept["inbound_nodes"]), nodes, strict=True):
+                    mine, theirs = next(written(own, known)), next(written(node, known))
+                    if isinstance(mine, list):
+                        mine[:3] = theirs[:3]
+                    else:
+                        mine.update(theirs)
         self._gone.add(id(first.entry))
         self._touched.add(first.container)
 
@@ -135,62 +129,30 @@ def _feed(entry: dict[str, Any], item: Item, before: str, feeder: Serialized) ->
         raise ValueError(msg)
     same = peeled(entry).get("class_name") == feeder.class_name
     dtype = compute_dtype(as_dict(peeled(entry).get("config")))
-    edit = _Rewiring(item, before, width, dtype, same)
-    entry["inbound_nodes"] = [edit.apply(node, call) for call, node in enumerate(nodes)]
-
-
-def _call_on_first_only(entry: dict[str, Any], item: Item) -> None:
-    """Leave in the calls of a new layer of another class than that of `item` nothing but the input."""
-    nodes = as_list(entry.get("inbound_nodes"))
-    if nodes:
-        known = item.container.by_name
-        entry["inbound_nodes"] = [_first_only(node, known) for node in nodes]
-
-
-def _tensor(node: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out
-    """Return the first tensor of a call as it is written; None where there is none."""
-    if is_leaf(node, known) or _is_tensor(node, known):
-        return node
-    parts = node if isinstance(node, list) else node.values() if isinstance(node, dict) else ()
-    return next((t for t in (_tensor(part, known) for part in parts) if t is not None), None)
-
-
-def _fed_by(node: Any, tensor: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out
-    """Return a call with another first tensor."""
-    old = _tensor(node, known)
-    if node is old:
-        return [*tensor[:3], *node[3:]] if isinstance(node, list) else tensor
-    if isinstance(node, list):
-        return [
-            _fed_by(part, tensor, known) if _tensor(part, known) is old else part for part in node
-        ]
-    return {
-        key: _fed_by(part, tensor, known) if _tensor(part, known) is old else part
-        for key, part in node.items()
-    }
-
-
-def _is_tensor(value: Any, known: dict[str, Item]) -> bool:  # noqa: ANN401 - JSON in
-    config = as_dict(value.get("config")) if isinstance(value, dict) else {}
-    return is_leaf(config.get("keras_history"), known)
+    known = item.container.by_name
+    for call, node in enumerate(nodes):
+        # The layer's input, and not a state or mask that it is given as well.
+        first = next(tensors(node, known))
+        for tensor in written(node, known):
+            config = tensor["config"] if isinstance(tensor, dict) else {}
+            history = config.get("keras_history", tensor)
+            if tuple(history[:3]) != first:
+                continue
+            history[:3] = [before, call, 0]
+            if same:
+                # Of one class the first has the keyword arguments; the second has none worth repeating.
+                history[3:] = [{} for _ in history[3:]]
+            set_width(config.get("shape"), width)
+            if dtype is not None and "dtype" in config:
+                config["dtype"] = dtype
 
 
 def _first_only(node: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out
     """Return a call with its first tensor only."""
-    if isinstance(node, dict) and "args" in node:
-        first = as_list(node["args"])[:1]
-        return node | {"args": [_first_of(first[0]) if first else None], "kwargs": {}}
-    leaf: Any = node
-    while not is_leaf(leaf, known) and as_list(leaf):
-        leaf = leaf[0]
-    return [[*leaf[:3], *([{}] if len(leaf) == 4 else [])]]
-
-
-def _first_of(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
-    """Return the first tensor of a positional argument, which may be a list of them."""
-    while isinstance(value, list) and value:
-        value = value[0]
-    return value
+    first = next(written(node, known))
+    if isinstance(node, dict):
+        return node | {"args": [first], "kwargs": {}}
+    return [[*first[:3], *({} for _ in first[3:])]]
 
 
 def _settle(entry: dict[str, Any], layer: Serialized) -> None:
@@ -227,46 +189,6 @@ def _state_width(entry: dict[str, Any], width: int | None) -> None:
         config["input_dim"] = config["input_dim"] if width is None else width
     for dims in built_shapes(entry)[:1]:
         set_width(dims, width)
-
-
-class _Rewiring:
-    """Replaces the first tensor in a serialized call by another layer's output of the same call."""
-
-    def __init__(
-        self, item: Item, name: str, width: int | None, dtype: str | None, same: bool
-    ) -> None:
-        """Remember what the new tensors are, and whether keyword arguments went to the `same` class."""
-        self._item, self._known = item, item.container.by_name
-        self._name, self._width, self._dtype, self._same = name, width, dtype, same
-
-    def apply(self, value: Any, call: int) -> Any:  # noqa: ANN401 - JSON in, JSON out
-        """Return a copy of `value` in which that tensor is the other layer's output."""
-        if is_leaf(value, self._known):
-            if not self._is_input(value, call):
-                return copy.deepcopy(value)
-            # Of one class the first has them already; the second has none worth repeating.
-            rest = ([{}] if self._same else copy.deepcopy(value[3:])) if len(value) == 4 else []
-            return [self._name, call, 0, *rest]
-        if isinstance(value, list):
-            return [self.apply(part, call) for part in value]
-        if not isinstance(value, dict):
-            return value
-        config = as_dict(value.get("config"))
-        if is_leaf(config.get("keras_history"), self._known):
-            tensor = copy.deepcopy(value)
-            if not self._is_input(config["keras_history"], call):
-                return tensor
-            tensor["config"]["keras_history"] = [self._name, call, 0]
-            set_width(tensor["config"].get("shape"), self._width)
-            if self._dtype is not None and "dtype" in config:
-                tensor["config"]["dtype"] = self._dtype
-            return tensor
-        return {key: self.apply(part, call) for key, part in value.items()}
-
-    def _is_input(self, leaf: list[Any], call: int) -> bool:
-        """Return whether a tensor is the layer's input, not a state or mask that it is given as well."""
-        first = next(tensors(as_list(self._item.entry["inbound_nodes"])[call], self._known))
-        return leaf[:3] == list(first)
 
 
 def split_remarks(name: str, layers: Sequence[Serialized]) -> list[str]:

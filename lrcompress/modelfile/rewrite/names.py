@@ -155,10 +155,7 @@ class Names:
         return old
 
     def _check_order(self, outer: str) -> None:
-        """Refuse a change that makes Keras order the untouched layers of a nested model anew.
-
-        A layer more or less on one branch moves all before it against those of another branch.
-        """
+        """Refuse a change that makes Keras order the untouched layers of a nested model anew."""
         trees = [tree for tree in (self._model.tree, self._tree) if tree is not None]
         before, after = (
             [
@@ -269,11 +266,7 @@ def _like_type(kind: np.dtype[Any], names: list[str]) -> np.dtype[Any]:
 def list_attributes(
     path: str, attribute: str, names: list[str], like: h5py.Group
 ) -> dict[tuple[str, str], Any]:
-    """Return a list of names as attributes, in the string type of an existing list.
-
-    A fixed-width list gets the width of its longest new name: written into the old type it would
-    be cut silently. Parts that are no longer needed come back as None.
-    """
+    """Return a list of names as attributes, in the string type of an existing one; stale parts are None."""
     stale = {(path, part): None for part in (attribute, *name_parts(like, attribute))}
     kind = next((like.attrs.get_id(part).dtype for part in name_parts(like, attribute)), None)
     encoded = [name.encode("utf-8") for name in names]

@@ -1,7 +1,4 @@
-"""What becomes of a model's layers, and what its new weights file holds, in terms of the old one.
-
-What moves, what is new, and where Keras will look for it; both formats are written from one plan.
-"""
+"""What becomes of a model's layers, and what its new weights file holds, for both formats."""
 
 from __future__ import annotations
 
@@ -129,21 +126,14 @@ def plan_origin(plan: Plan, model: ModelFile, source: OpenModel) -> None:
 
 
 def json_attribute(value: dict[str, Any]) -> NDArray[Any]:
-    """Return a JSON object as an attribute that every Keras reads.
-
-    Of variable length, because fixed-length attributes end at 64 kB; ASCII, which JSON text is,
-    because Keras up to 2.3 cannot read it as UTF-8.
-    """
+    """Return JSON of variable length, as fixed ends at 64 kB, in ASCII, as Keras up to 2.3 reads no UTF-8."""
     return np.array(dump_json(value), dtype=h5py.string_dtype("ascii"))
 
 
 def plan_weights(
     model: ModelFile, tree: Container, source: h5py.File, changes: Changes
 ) -> tuple[Plan, list[str]]:
-    """Return a plan of the new weights file, of either format, and sentences for the user.
-
-    `tree` is the new architecture, `source` the old weights.
-    """
+    """Return a plan of the new weights file, of either format, and sentences for the user."""
     if model.format == "keras":
         return _plan_archive(model, tree, source, changes)
     return _plan_legacy(model, tree, source, changes)
@@ -260,12 +250,7 @@ def _plan_legacy(
 def write_plan(
     plan: Plan, source: h5py.File, index: Index, target: h5py.File, go_on: Callable[[], None]
 ) -> None:
-    """Fill an empty HDF5 file according to a plan, array by array.
-
-    Every object is created in sorted order, so that equal input gives equal bytes. HDF5 copies an
-    array as it is stored, packed or not, through a buffer of a megabyte. `go_on` is called before
-    each array and raises what stops the writing.
-    """
+    """Fill an HDF5 file in sorted order, so that equal input gives equal bytes; `go_on` raises what stops it."""
     groups, arrays = plan.targets(index)
     _copy_attributes(source, target, "", plan)
     for new in sorted({*groups, *plan.groups, *(path for path, _ in plan.attributes if path)}):

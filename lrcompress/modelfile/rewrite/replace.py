@@ -67,14 +67,7 @@ def write_replaced(
 def write_merged(
     model: ModelFile, chains: Sequence[Chain], output: Path, *, overwrite: bool = False
 ) -> Written:
-    """Write a copy of a model file in which each given chain of layers is one again.
-
-    The last layer keeps its name and everything it had. All other weights are copied bit by bit;
-    optimizer state, checks and bytes are as with `write_replaced`.
-
-    Raises:
-        KernelError: If a product is not finite, or not in the stored type; others as `write_replaced`.
-    """
+    """Write a copy of a model file in which each given chain of layers is one again, under the last one's name."""
     output = check_place(model, output, overwrite=overwrite)
     with kept_open(model.path):
         with decoding(model.path):
@@ -88,19 +81,7 @@ def write_merged(
 def write_changed(
     model: ModelFile, edits: Edits, output: Path, *, overwrite: bool = False
 ) -> Written:
-    """Write a copy of a model file in which other stock layers stand for some layers.
-
-    Of the layers that stand for one the last keeps its name, its place and its calls; those before
-    it are new, and fed as it was. All other weights are copied bit by bit; optimizer state, checks
-    and bytes are as with `write_replaced`.
-
-    Raises:
-        KernelError: If a value is not finite, or no longer is in the stored type.
-        OutputError: If the output cannot be written.
-        ModelFileError: If the input cannot be read or has changed since `model` was read.
-        UnsupportedModelError: If the file has no such layer, or its place is not certain.
-        VerificationError: If the written file is not what was meant; it is then not put in place.
-    """
+    """Write a copy in which other stock layers stand for some, of which the last keeps name and calls."""
     output = check_place(model, output, overwrite=overwrite)
     with kept_open(model.path):
         with decoding(model.path):

@@ -26,13 +26,7 @@ def read_back(
     output: Path,
     meant: tuple[dict[str, Any], Container] | None = None,
 ) -> ModelFile:
-    """Open a written file again and compare all of it, but for its architecture, with what was meant.
-
-    Every byte of the arrays is compared with the old file's on the way, so that this is also where
-    the checksum of an old archive is checked.
-
-    It lies at `path` and is to be called `output`; `meant` is the architecture that it should have.
-    """
+    """Open the file at `path` that is to be `output`, and compare every byte with what was meant."""
     try:
         with opened(path) as new, decoding(path):
             written = describe(path, new, meant)

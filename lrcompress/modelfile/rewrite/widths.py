@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from lrcompress.kinds import is_wrapped
 from lrcompress.kinds.terms import as_dict, as_list
-from lrcompress.modelfile.graph import Container, Item
+from lrcompress.modelfile.graph import Container, Item, written
 from lrcompress.modelfile.graph import Path as LayerPath
 
 if TYPE_CHECKING:
@@ -48,10 +48,7 @@ def set_width(shape: object, width: int | None) -> None:
 
 
 def restate(old: Container, tree: Container, fed: Collection[LayerPath]) -> None:
-    """Make the JSON of a new architecture state the shapes that layers now take in, wherever it states any.
-
-    `fed` are paths of layers that are new, or fed by new ones; what else takes in the old shape stays as it is.
-    """
+    """Make a new JSON state the shapes that layers now take in: of the `fed`, and where another flows now."""
     from lrcompress.modelfile.shapes import shapes_in
 
     before, after = shapes_in(old), shapes_in(tree)
@@ -65,8 +62,10 @@ def restate(old: Container, tree: Container, fed: Collection[LayerPath]) -> None
 def _state(item: Item, shapes: tuple[Shape, ...]) -> None:
     """State the shapes of a layer's inputs."""
     for node in as_list(item.entry.get("inbound_nodes")):
-        for tensor, shape in zip(_tensors(node), shapes, strict=False):
-            _put(tensor.get("shape"), shape)
+        tensors = written(node, item.container.by_name)
+        for tensor, shape in zip(tensors, shapes, strict=False):
+            if isinstance(tensor, dict):
+                _put(tensor["config"].get("shape"), shape)
     for part in parts_of(item.entry):
         inside = is_wrapped(item.entry) and part is not item.entry  # at each step
         own = [shape[1:] for shape in shapes] if inside else shapes
@@ -88,15 +87,3 @@ def _put(value: object, shape: Shape) -> None:
         dims[1:] = shape
     for number, size in enumerate(shape, start=1):
         dims[number] = size if dims[number] is not None and size is not None else dims[number]
-
-
-def _tensors(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - JSON
-    """Yield what a call in Keras 3's notation says of each tensor, in the order of its inputs."""
-    if isinstance(value, dict):
-        config = as_dict(value.get("config"))
-        if "keras_history" in config:
-            yield config
-            return
-        value = [value[key] for key in sorted(value)]
-    for part in value if isinstance(value, list) else ():
-        yield from _tensors(part)

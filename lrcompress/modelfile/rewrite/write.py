@@ -177,11 +177,7 @@ def write_hdf5(file: io.FileIO, original: Path, fill: Fill) -> None:
 
 
 def _keep_structures(file: h5py.File) -> None:
-    """Let HDF5 write its structures at the end only.
-
-    Otherwise it writes and reads again some of them on the way, and after a failed write it would
-    read what is not there.
-    """
+    """Let HDF5 write its structures at the end only: after a failed write it would read what is not there."""
     settings = file.id.get_mdc_config()
     settings.evictions_enabled = False
     # The sizes it would grow to and shrink to must stand still when nothing leaves.
