@@ -139,7 +139,7 @@ def read_kernel(model: ModelFile, site: Site) -> NDArray[Any]:
     """Return the matrix A (m, n) of a site, of two layers B C, in its stored type; 16 bits become float32 in B C."""
     with opened(model.path, index=model.weights.index) as file, decoding(model.path):
         parts = [site.kind.matrix(p.view, _Values(model, file, p.stored)) for p in site.layers]
-        if site.first is None:
+        if site.rank is None:
             return parts[0]
         left, right = parts
         return product(left, right, _wide(site))

@@ -249,7 +249,7 @@ def test_a_nested_model_without_a_name_takes_the_saved_one(
     order = names_of(tmp_path / "out.h5", "model_weights", "layer_names")
     assert order == ["sequential_7", "head_lowrank", "head"]
     split = open_model(tmp_path / "out.h5").sites
-    assert [(layer.path, layer.first.name) for layer in split] == [
+    assert [(layer.path, layer.layers[0].name) for layer in split] == [
         ("sequential_7/a", "a_lowrank"),
         ("sequential_7/b", "b_lowrank"),
         ("head", "head_lowrank"),

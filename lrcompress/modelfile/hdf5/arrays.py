@@ -22,19 +22,12 @@ _SLICE_BYTES = 2**24
 
 @dataclass(frozen=True)
 class StoredArray:
-    """One HDF5 dataset as the file declares it; nothing of it has been read.
+    """One HDF5 dataset as the file declares it; nothing of it has been read."""
 
-    Attributes:
-        source: Its path as spelt in the file.
-        shape: Its shape.
-        dtype: NumPy's name of its type, ``"bfloat16"`` where Keras says so in an attribute.
-        stored: Bytes it takes in the file.
-    """
-
-    source: str
+    source: str  # its path as spelt in the file
     shape: tuple[int, ...]
-    dtype: str
-    stored: int
+    dtype: str  # NumPy's name, or bfloat16 where Keras says so in an attribute
+    stored: int  # bytes it takes in the file
 
     @property
     def size(self) -> int:
@@ -44,13 +37,9 @@ class StoredArray:
 
 @dataclass(frozen=True)
 class Index:
-    """Every group and array of a file, by canonical path: `/` between parts, none in front.
+    """Every group and array of a file, by path with `/` between parts, also where Windows left a backslash."""
 
-    Archives written on Windows have groups with a backslash in their very name, in the place of
-    ``layers/dense``; that is their canonical path, and `source` keeps what the file says.
-    """
-
-    groups: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)  # as spelt in the file
     arrays: dict[str, StoredArray] = field(default_factory=dict)
 
     def under(self, prefix: str) -> Iterator[tuple[str, StoredArray]]:

@@ -2,7 +2,5 @@
 
 from __future__ import annotations
 
-from lrcompress.modelfile.modern.file import write_modernized
-from lrcompress.modelfile.modern.notes import Notes
-
-__all__ = ["Notes", "write_modernized"]
+from lrcompress.modelfile.modern.file import write_modernized as write_modernized
+from lrcompress.modelfile.modern.notes import Notes as Notes

@@ -33,42 +33,34 @@ class NewArray:
 
 @dataclass
 class Changes:
-    """A new architecture and its weights, in terms of the old ones; with sentences for the user.
-
-    Attributes:
-        firsts: Paths of new layers by the path of the layer they stand before and were split from.
-        arrays: The arrays of each layer that is new, or of another class than before, by its path.
-        gone: Paths of layers that are no more, their weights with them.
-        values: New values by a layer's path and the number of the array there; None: the array is
-            no more. New ones stand behind those that are there.
-    """
+    """A new architecture and its weights, in terms of the old ones; with sentences for the user."""
 
     config: dict[str, Any]
+    # New layers by the one that they stand before and were split from.
     firsts: dict[LayerPath, tuple[LayerPath, ...]] = field(default_factory=dict)
+    # Of each layer that is new, or of another class than before.
     arrays: dict[LayerPath, tuple[NewArray, ...]] = field(default_factory=dict)
     gone: set[LayerPath] = field(default_factory=set)
+    # By the number of an array; None: it is no more. New ones stand behind those that are there.
     values: dict[tuple[LayerPath, int], NewArray | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Plan:
-    """How to make the new HDF5 file from the old one. All paths are canonical.
+    """How to make the new HDF5 file from the old one, by canonical paths."""
 
-    Attributes:
-        dropped: Groups to leave out with all below them.
-        moves: New path by old path of a group; what is below moves along.
-        groups: Groups to create beside the copied ones.
-        arrays: Arrays that are new, or stand in for the copied one, by new path.
-        attributes: Values by (new group path, attribute name); None removes an attribute.
-        members: New content of an archive's members, by name; all others are copied.
-    """
-
-    dropped: set[str] = field(default_factory=set)
-    moves: dict[str, str] = field(default_factory=dict)
-    groups: set[str] = field(default_factory=set)
-    arrays: dict[str, NewArray] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)  # groups, with all below them
+    moves: dict[str, str] = field(
+        default_factory=dict
+    )  # new by old path of a group, and so of all below
+    groups: set[str] = field(default_factory=set)  # new ones beside the copied
+    arrays: dict[str, NewArray] = field(
+        default_factory=dict
+    )  # new, or in the place of the copied one
+    # By new group and name; None removes one.
     attributes: dict[tuple[str, str], Any] = field(default_factory=dict)
+    # New content of an archive's members; all others are copied.
     members: dict[str, bytes] = field(default_factory=dict)
 
     def target(self, path: str) -> str | None:

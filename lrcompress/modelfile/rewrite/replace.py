@@ -59,7 +59,7 @@ def write_replaced(
             for replacement in replacements:
                 _replace(model, edit, replacement)
             changes = edit.finish()
-            if any(replacement.layer.first is not None for replacement in replacements):
+            if any(replacement.layer.rank is not None for replacement in replacements):
                 edit.restate()  # the width between two layers is another one
         return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
 
@@ -133,7 +133,7 @@ def _replace(model: ModelFile, edit: Edit, replacement: Replacement) -> None:
     site, bias = replacement.layer, replacement.bias
     left, right = np.asarray(replacement.first), np.asarray(replacement.second)
     bias = _folded(model, site) if bias is None else np.asarray(bias)
-    if site.first is None:
+    if site.rank is None:
         layer = site.layers[0]
         name = f"{layer.serialized.config.get('name', 'dense')}{SUFFIX}"
         made = site.kind.split(layer.view, layer.serialized, (left, right, bias), name)
@@ -150,6 +150,6 @@ def _replace(model: ModelFile, edit: Edit, replacement: Replacement) -> None:
 
 def _folded(model: ModelFile, site: Site) -> NDArray[Any] | None:
     """Return b1 C + b2, None where the first of two layers has no bias."""
-    if site.first is None or not site.first.use_bias:
+    if site.rank is None or not site.layers[0].view.bias:
         return None
     return read_bias(model, site, "float64")
