@@ -228,19 +228,16 @@ def _member(archive: zipfile.ZipFile, whole: BufferedReader, path: Path) -> Iter
 
 
 def _damaged(path: Path, what: object) -> ModelFileError:
-    """Return the error for an archive that does not fit together."""
     msg = f"{path} is a damaged archive ({what}); save or download it again."
     return ModelFileError(msg, code="truncated")
 
 
 def _hostile(path: Path, what: str) -> ModelFileError:
-    """Return the error for a member that Keras never writes."""
     msg = f"{path} holds {what}; Keras never writes that: refused, get it from its source again."
     return ModelFileError(msg, code="hostile")
 
 
 def _only_weights(path: Path, what: str) -> UnsupportedModelError:
-    """Return the error for a file without an architecture."""
     msg = (
         f"{path} holds only weights ({what}); lrcompress needs the architecture too: save the whole model with "
         'model.save("model.keras"), or add --architecture model.json, which holds model.to_json().'

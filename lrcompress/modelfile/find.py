@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lrcompress.errors import UnsupportedModelError, did_you_mean
-from lrcompress.kinds import NAMES, PER_STEP, HeadKind, Serialized, is_wrapped, serialized
+from lrcompress.kinds import NAMES, PER_STEP, is_wrapped, serialized
 from lrcompress.kinds.protocol import Refusal
 from lrcompress.modelfile.end import check_has_sites, choices, ends_in, following, kind_items
 from lrcompress.modelfile.graph import Container, Item, input_dimensions
@@ -105,7 +105,12 @@ def _describe(model: ModelFile, item: Item) -> tuple[Site, ...]:
     if tree is None or kind is None:
         raise AssertionError  # it is one of `kind_items`
     layer = serialized(item.entry, model.weights.arrays(item.path))
-    _refuse(model, tree, item, kind, layer)
+    why = why_fixed(tree, item)
+    if why is None or why.code == "shared_dense":
+        why = kind.refuse(layer) or why
+    if why is not None:
+        msg = f"{kind.name} layer {path} of {model.path} {why.why}"
+        raise UnsupportedModelError(msg, code=why.code)
     views = kind.views(layer)
     if not views:
         msg = (
@@ -114,17 +119,14 @@ def _describe(model: ModelFile, item: Item) -> tuple[Site, ...]:
         )
         raise UnsupportedModelError(msg, code="config")
     dtype = str(layer.arrays[0].dtype)
-    if dtype.startswith("void"):
-        msg = (
-            f"{kind.name} layer {path} of {model.path} stores its kernel as raw bytes without a type, as Keras "
-            "writes bfloat16 to HDF5; expected an attribute dtype that says bfloat16: save the model as .keras."
-        )
-        raise UnsupportedModelError(msg, code="quantized")
     if dtype not in FLOATS:
-        msg = (
-            f"{kind.name} layer {path} of {model.path} stores its kernel as {dtype}; "
-            f"expected one of {', '.join(FLOATS)}: factorize the model before quantizing it."
-        )
+        what = f"{dtype}; expected one of {', '.join(FLOATS)}: factorize the model before quantizing it."
+        if dtype.startswith("void"):
+            what = (
+                "raw bytes without a type, as Keras writes bfloat16 to HDF5; "
+                "expected an attribute dtype that says bfloat16: save the model as .keras."
+            )
+        msg = f"{kind.name} layer {path} of {model.path} stores its kernel as {what}"
         raise UnsupportedModelError(msg, code="quantized")
     after = following(tree, item)
     activation, keeps_order = ends_in(item, after)
@@ -147,18 +149,6 @@ def _describe(model: ModelFile, item: Item) -> tuple[Site, ...]:
         )
         for view in views
     )
-
-
-def _refuse(
-    model: ModelFile, tree: Container, item: Item, kind: HeadKind, layer: Serialized
-) -> None:
-    """Refuse a layer that Keras would not rebuild, or that its kind refuses."""
-    found = why_fixed(tree, item)
-    if found is None or found.code == "shared_dense":
-        found = kind.refuse(layer) or found
-    if found is not None:
-        msg = f"{kind.name} layer {'/'.join(item.path)} of {model.path} {found.why}"
-        raise UnsupportedModelError(msg, code=found.code)
 
 
 def why_fixed(tree: Container, item: Item) -> Refusal | None:

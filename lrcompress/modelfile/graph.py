@@ -164,7 +164,6 @@ def build(entry: dict[str, Any], path: Path = ()) -> Container | None:
 
 
 def _item(entry: dict[str, Any], position: int, container: Container) -> Item:
-    """Return one layer, nested models built below it."""
     config = as_dict(entry.get("config"))
     name = _stated_name(entry) or f"layer {position + 1}"
     class_name = entry.get("class_name")
@@ -185,7 +184,6 @@ def _stated_name(entry: dict[str, Any]) -> str | None:
 
 
 def _link_sequential(container: Container) -> None:
-    """Chain the layers of a Sequential model."""
     refs = [Ref(item.name, 0, 0) for item in container.items]
     for number, item in enumerate(container.items):
         item.calls = [refs[max(number - 1, 0) : number]]
@@ -193,7 +191,6 @@ def _link_sequential(container: Container) -> None:
 
 
 def _link_functional(container: Container) -> None:
-    """Read the graph of a functional model."""
     known = container.by_name
     for item in container.items:
         nodes = as_list(item.entry.get("inbound_nodes"))

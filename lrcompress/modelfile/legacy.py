@@ -30,25 +30,22 @@ def locate(tree: Container | None, index: Index, file: h5py.File) -> Weights:
     layer_names = tuple(names(root, "layer_names"))
     weight_names: dict[str, tuple[str, ...]] = {}
     of_layer: dict[LayerPath, tuple[str, ...]] = {}
-    problem = None
+    problems = []
     for layer in layer_names:
         if layer in weight_names:
             # Keras cannot write one group twice, and each reading costs time.
-            problem = problem or printable(f"layer {layer} is listed twice")
+            problems.append(f"layer {layer} is listed twice")
             continue
         if canonical(layer) not in index.groups:
-            problem = problem or printable(f"the weights of layer {layer} are missing")
+            problems.append(f"the weights of layer {layer} are missing")
             continue
         weight_names[layer] = tuple(names(root[layer], "weight_names"))
         of_layer[(layer,)] = paths = tuple(canonical(layer, w) for w in weight_names[layer])
-        for path in paths:
-            if path not in index.arrays:
-                problem = problem or printable(f"the array {path} is missing")
-    if tree is not None:
-        for item in tree.items:
-            if item.inner is not None:
-                flat = weight_names.get(item.name, ())
-                of_layer.update(_inside(item, item.inner, flat))
+        problems += [f"the array {path} is missing" for path in paths if path not in index.arrays]
+    for item in tree.items if tree is not None else ():
+        if item.inner is not None:
+            of_layer.update(_inside(item, item.inner, weight_names.get(item.name, ())))
+    problem = printable(problems[0]) if problems else None
     return Weights(
         index, of_layer, layer_names=layer_names, weight_names=weight_names, problem=problem
     )

@@ -83,7 +83,6 @@ def describe(
 
 
 def _layers(tree: Container | None, weights: Weights) -> tuple[LayerInfo, ...]:
-    """Describe every layer in config order."""
     return tuple(
         LayerInfo(
             name=item.name,
@@ -178,15 +177,12 @@ class _Values(Sequence[NDArray[Any]]):
     """The arrays of a layer, each read when it is asked for, if the file is still what was described."""
 
     def __init__(self, model: ModelFile, file: OpenModel, stored: Sequence[StoredArray]) -> None:
-        """Remember where they are."""
         self._model, self._file, self._stored = model, file, stored
 
     def __len__(self) -> int:
-        """Return how many they are."""
         return len(self._stored)
 
     def __getitem__(self, number: Any) -> Any:  # noqa: ANN401  # as Sequence has it
-        """Read one array."""
         stored = self._stored[number]
         check_unchanged(self._model)
         if stored.source not in self._file.weights:
@@ -234,17 +230,11 @@ def stored_values(
     file: OpenModel, stored: StoredArray, mapped_bytes: int | None = None
 ) -> NDArray[Any]:
     """Return an array; from so many bytes on, by default `MAPPED_BYTES`, it stays on disk where it can."""
-    values = _map(file, stored, MAPPED_BYTES if mapped_bytes is None else mapped_bytes)
-    return np.asarray(read_array(file.weights, stored)) if values is None else values
-
-
-def _map(file: OpenModel, stored: StoredArray, mapped_bytes: int) -> NDArray[Any] | None:
-    """Return a very large array without reading it, for work in blocks of rows; None where it must be read."""
     dataset = file.weights[stored.source]
-    place = dataset.id.get_offset()
+    place, least = dataset.id.get_offset(), MAPPED_BYTES if mapped_bytes is None else mapped_bytes
     plain = dataset.dtype.isnative and stored.dtype == dataset.dtype.name
-    if stored.stored < mapped_bytes or place is None or not plain:
-        return None
+    if stored.stored < least or place is None or not plain:
+        return read_array(file.weights, stored)
     return file.raw.mapped(place, dataset.dtype, stored.shape)
 
 

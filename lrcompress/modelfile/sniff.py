@@ -73,7 +73,6 @@ def _format(path: Path, file: BufferedReader) -> Format:
 
 
 def _folder(path: Path) -> ModelFileError:
-    """Return the error for a folder."""
     if (path / "saved_model.pb").is_file():
         msg = (
             f"{path} is a TensorFlow SavedModel folder; expected one model file: "

@@ -81,7 +81,6 @@ def parse_json(text: str | bytes, path: Path, what: str) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    """Return a whole number of a length that one may have."""
     if len(digits) > _MOST_DIGITS:
         msg = f"a number of {len(digits)} digits"
         raise ValueError(msg)

@@ -174,4 +174,4 @@ def test_only_layers_of_one_class_are_a_pair(make: Maker) -> None:
     )
 
     assert (both.rank, both.per_step, both.kernel_shape) == (R, True, (M, N))
-    assert one.first is None
+    assert one.rank is None

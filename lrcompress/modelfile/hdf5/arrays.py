@@ -168,7 +168,6 @@ def _bytes(dataset: h5py.Dataset) -> int:
 
 
 def _pieces(raw: ReadWindow, start: int, size: int) -> Iterator[bytes]:
-    """Yield some bytes of a file, a megabyte at a time."""
     for at in range(0, size, _PIECE_BYTES):
         yield raw.read_at(start + at, min(_PIECE_BYTES, size - at))
 

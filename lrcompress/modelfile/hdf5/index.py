@@ -84,7 +84,6 @@ class _Walk:
         self._objects = self._letters = self._attributes = self._chunks = self._bytes = 0
 
     def run(self, root: int, place: Place | None, backslashes: bool) -> None:
-        """Note every object."""
         pending: list[Child] = [("", root, place)]
         while pending:
             where, address, cached = pending.pop()

@@ -37,7 +37,6 @@ class Names:
     """The local heap of a group, which holds the names of what is in it."""
 
     def __init__(self, space: Space, address: int) -> None:
-        """Read the heap and check that its list of free places ends."""
         self._space = space
         head = space.take(address, 32, "a heap")
         signature, version, size, free, segment = unpack_from("<4sB3xQQQ", head)
@@ -67,7 +66,6 @@ class Texts:
     """The global heaps, which hold text of variable length, each piece for one reference."""
 
     def __init__(self, space: Space) -> None:
-        """Read the heaps of a file as they are referred to."""
         self._space = space
         # Start and size by heap and number; those of what was found before by minus the number.
         self._places: dict[int, dict[int, tuple[int, int]]] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -23,13 +22,7 @@ from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.weights import Arrays, conversions, uses_hard_sigmoid_inside
 from lrcompress.modelfile.read import changed, check_unchanged
 from lrcompress.modelfile.rewrite.names import list_attributes
-from lrcompress.modelfile.rewrite.plan import (
-    NewArray,
-    Plan,
-    json_attribute,
-    plan_config,
-    plan_origin,
-)
+from lrcompress.modelfile.rewrite.plan import NewArray, Plan, json_attribute, plan_texts
 from lrcompress.modelfile.rewrite.verify import read_back
 from lrcompress.modelfile.rewrite.write import check_place, write_model
 from lrcompress.modelfile.untrusted import decoding, dump_json, parse_json
@@ -65,8 +58,14 @@ def write_modernized(model: ModelFile, output: Path, *, overwrite: bool = False)
             settings = modern_compile_settings(compiled, notes) if compiled else None
             renamed = rename(config, settings, notes)
             _plan_names(plan, model, names, renamed, source)
-            _plan_texts(plan, model, config, settings)
-            plan_origin(plan, model, source)
+            if model.format == "keras":
+                config["compile_config"] = settings
+                if settings is None:
+                    del config["compile_config"]
+            elif compiled:
+                value = None if settings is None else json_attribute(settings)
+                plan.attributes["", "training_config"] = value
+            plan_texts(plan, model, source, config)
         with replacing(output, overwrite=overwrite, like=model.path) as temporary:
             write_model(source, model.weights.index, plan, temporary, model.path)
             written = read_back(source, model, plan, temporary, output)
@@ -201,17 +200,3 @@ def _renamed(weight: str, inner: dict[str, str]) -> str:
     for old, new in inner.items():
         weight = f"/{weight}".replace(f"/{old}/", f"/{new}/")[1:]
     return weight
-
-
-def _plan_texts(
-    plan: Plan, model: ModelFile, config: dict[str, Any], settings: dict[str, Any] | None
-) -> None:
-    """Add the architecture and the compile settings to a plan."""
-    if model.format == "keras":
-        config["compile_config"] = settings
-        if settings is None:
-            del config["compile_config"]
-    elif model.compile_config:
-        value = None if settings is None else json_attribute(settings)
-        plan.attributes["", "training_config"] = value
-    plan_config(plan, model.format, config)

@@ -89,7 +89,6 @@ def _is_hard(config: dict[str, Any], *keys: str) -> bool:
 
 
 def _both(step: Convert, arrays: Arrays) -> Arrays:
-    """Convert the forward half and the backward half of a Bidirectional."""
     half = len(arrays) // 2
     return step(arrays[:half]) + step(arrays[half:])
 
@@ -148,7 +147,6 @@ def _scaled_gates(chosen: tuple[int, ...], gates: int, arrays: Arrays) -> Arrays
 
 
 def _scaled_all(arrays: Arrays) -> Arrays:
-    """Scale a kernel and its bias."""
     return [_scaled(array, slice(None)) for array in arrays]
 
 

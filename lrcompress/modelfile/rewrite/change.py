@@ -30,14 +30,12 @@ class Edit:
     """Edits a copy of a model's architecture, and keeps what becomes of its weights."""
 
     def __init__(self, model: ModelFile) -> None:
-        """Start with nothing changed."""
         items = list(model.tree.walk()) if model.tree is not None else []
         self._model = model
         self._items = {"/".join(item.path): item for item in items}
         self._taken = {item.name for item in items}
         self.draft = Draft(model.config)
         self.changes = Changes(self.draft.config)
-        self.first_names: dict[str, tuple[str, ...]] = {}
 
     def item(self, path: str) -> Item:
         """Return the layer of a path."""
@@ -54,14 +52,10 @@ class Edit:
             raise UnsupportedModelError(msg, code="no_such_layer")
         return item
 
-    def finish(self) -> Changes:
-        """Return the new architecture and what becomes of the weights."""
+    def finish(self, *, restated: bool) -> None:
+        """Finish the new architecture, on demand with the shapes that its layers now take in."""
         self.draft.finish()
-        return self.changes
-
-    def restate(self) -> None:
-        """Make the new architecture, which is finished, state the shapes that its layers now take in."""
-        old, tree = self._model.tree, build(self.draft.config)
+        old, tree = self._model.tree, build(self.draft.config) if restated else None
         if old is not None and tree is not None:
             restate(old, tree, {*self.changes.arrays, *self.changes.firsts})
 
@@ -82,7 +76,7 @@ class Edit:
         self.draft.settle(item, last)
         if firsts:
             self.changes.firsts[item.path] = tuple(paths)
-            self.first_names[path] = tuple(p[-1] for p in paths)
+            self.changes.first_names[path] = tuple(p[-1] for p in paths)
             self.draft.feed(item, name, firsts[-1])
         if other:
             arrays = [self._rounded(path, dtype, values) for values in last.arrays]
@@ -112,7 +106,7 @@ class Edit:
             if before in gone:
                 self.draft.take_over(before, after, whole_calls=becomes_first or after is not last)
                 self.changes.gone.add(before.path)
-        self.first_names[chain.path] = tuple(item.name for item in gone)
+        self.changes.first_names[chain.path] = tuple(item.name for item in gone)
 
     def _name_for(self, item: Item, new: Serialized) -> str:
         """Return what a new layer is called if nothing else is: wrapped, the config names the inner one."""

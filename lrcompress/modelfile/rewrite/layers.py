@@ -27,7 +27,6 @@ class Draft:
     """A copy of an architecture to edit, by the layers of the old one's tree."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """Copy an architecture."""
         self._copies: dict[int, Any] = {}
         self.config: dict[str, Any] = copy.deepcopy(config, self._copies)
         self._new: dict[int, list[dict[str, Any]]] = {}
@@ -102,8 +101,8 @@ class Draft:
         self._gone.add(id(first.entry))
         self._touched.add(first.container)
 
-    def finish(self) -> dict[str, Any]:
-        """Put all new layers into the lists of their containers, take out what goes; return the config."""
+    def finish(self) -> None:
+        """Put all new layers into the lists of their containers, and take out what goes."""
         for container in self._touched:
             entries: list[Any] = self._copies[id(container.layer_entries)]
             entries[:] = [
@@ -112,7 +111,6 @@ class Draft:
                 for entry in (*self._new.get(id(old), ()), self._copies.get(id(old), old))
                 if id(old) not in self._gone
             ]
-        return self.config
 
 
 def _feed(entry: dict[str, Any], item: Item, before: str, feeder: Serialized) -> None:
@@ -174,7 +172,6 @@ def _strip_shared_ids(entry: dict[str, Any]) -> None:
 
 
 def _rename(entry: dict[str, Any], name: str) -> None:
-    """Give a layer a new name."""
     as_dict(entry.get("config"))["name"] = name
     if "name" in entry:
         entry["name"] = name

@@ -37,11 +37,11 @@ class Names:
     """Collects what is new and what goes in an HDF5 file, and says which attributes change."""
 
     def __init__(
-        self, model: ModelFile, tree: Container, firsts: list[tuple[LayerPath, LayerPath]]
+        self, model: ModelFile, tree: Container, split: dict[LayerPath, LayerPath]
     ) -> None:
-        """Start from the saved lists."""
+        """Start from the saved lists; `split` has new layers and what each was split from."""
         self.warnings: list[str] = []
-        self._model, self._tree, self._firsts = model, tree, firsts
+        self._model, self._tree, self._split = model, tree, split
         saved = model.weights.weight_names
         # Every saved name of an outer layer by its canonical path.
         self._saved = {n: {legacy.canonical(n, w): w for w in names} for n, names in saved.items()}
@@ -194,7 +194,7 @@ class Names:
             self._check_order(layer)
             group, names = root[like], self._weight_names(layer)
             changed.update(list_attributes(legacy.canonical(layer), "weight_names", names, group))
-        new_layers = {path[0] for _, path in self._firsts if len(path) == 1}
+        new_layers = {path[0] for path in self._split if len(path) == 1}
         if new_layers or self._gone:
             names = self._layer_names(new_layers)
             changed.update(list_attributes(legacy.ROOT, "layer_names", names, root))
@@ -218,7 +218,7 @@ class Names:
                     "The layers are not saved in the order Keras would rebuild them; the new "
                     "layer stands right before the old one: compare the outputs of both files."
                 )
-        for old, path in self._firsts:
+        for path, old in self._split.items():
             if len(path) == 1:
                 saved.insert(saved.index(old[0]), path[0])
         return saved

@@ -43,6 +43,8 @@ class Changes:
     gone: set[LayerPath] = field(default_factory=set)
     # By the number of an array; None: it is no more. New ones stand behind those that are there.
     values: dict[tuple[LayerPath, int], NewArray | None] = field(default_factory=dict)
+    # Names of the layers before a changed one that make it up with it, by its path.
+    first_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -91,16 +93,12 @@ class Plan:
         return groups, arrays
 
 
-def plan_config(plan: Plan, kind: str, config: dict[str, Any]) -> None:
-    """Add the new architecture to a plan for ``"hdf5"`` or ``"keras"``."""
-    if kind == "keras":
+def plan_texts(plan: Plan, model: ModelFile, source: OpenModel, config: dict[str, Any]) -> None:
+    """Add the new architecture, and leave out what the old file says of its data and may not."""
+    if model.format == "keras":
         plan.members[CONFIG] = dump_json(config).encode()
     else:
         plan.attributes["", "model_config"] = json_attribute(config)
-
-
-def plan_origin(plan: Plan, model: ModelFile, source: OpenModel) -> None:
-    """Leave out of a plan what the old file says of its data and may not: it is not handed on."""
     if not model.origin.altered:
         return
     kept = model.origin.kept
@@ -122,24 +120,14 @@ def json_attribute(value: dict[str, Any]) -> NDArray[Any]:
     return np.array(dump_json(value), dtype=h5py.string_dtype("ascii"))
 
 
-def plan_weights(
-    model: ModelFile, tree: Container, source: h5py.File, changes: Changes
-) -> tuple[Plan, list[str]]:
-    """Return a plan of the new weights file, of either format, and sentences for the user."""
-    if model.format == "keras":
-        return _plan_archive(model, tree, source, changes)
-    return _plan_legacy(model, tree, source, changes)
+def plan_weights(model: ModelFile, tree: Container, source: h5py.File, changes: Changes) -> Plan:
+    """Return a plan of the new weights file; optimizer state, which fits other variables, stays behind."""
+    plan = _plan_archive if model.format == "keras" else _plan_legacy
+    return plan(model, tree, source, changes)
 
 
-def _plan_archive(
-    model: ModelFile, tree: Container, source: h5py.File, changes: Changes
-) -> tuple[Plan, list[str]]:
-    """Plan the weights of a `.keras` archive.
-
-    The paths count layers by class, so all are derived anew and whole groups move. Each new layer
-    gets a ``vars`` group, for which Keras 2.14 and 2.15 ask in every layer, empty or not. Optimizer
-    state, which fits other variables, stays behind.
-    """
+def _plan_archive(model: ModelFile, tree: Container, source: h5py.File, changes: Changes) -> Plan:
+    """Plan the weights of an archive: paths count layers by class, so whole groups move."""
     weights = model.weights
     new = archive.layer_groups(
         tree,
@@ -169,7 +157,7 @@ def _plan_archive(
             )
             where, _, at = last.rpartition("/")
             plan.arrays[f"{where}/{int(at) + number + 1 - len(old)}"] = array
-    return plan, []
+    return plan
 
 
 def _holds(group: str) -> bool:
@@ -183,7 +171,7 @@ def _within(item: Item) -> str:
 
 
 def _plan_groups(plan: Plan, item: Item, group: str, *, named: bool) -> None:
-    """Plan the groups of a new layer, with the names that Keras from 3.6 on gives them."""
+    """Plan the groups of a new layer, named from Keras 3.6 on; 2.14 and 2.15 ask for each ``vars``, empty or not."""
     for place, entry in {
         f"{group}{_within(item)}": peeled(item.entry),
         f"{group}/vars": item.entry,
@@ -201,19 +189,13 @@ def _computed(container: Container) -> Iterator[LayerPath]:
             yield from _computed(item.inner)
 
 
-def _pairs(changes: Changes) -> list[tuple[LayerPath, LayerPath]]:
-    """Return every new layer behind the one that it was split from."""
-    return [(old, path) for old, paths in changes.firsts.items() for path in paths]
-
-
-def _plan_legacy(
-    model: ModelFile, tree: Container, source: h5py.File, changes: Changes
-) -> tuple[Plan, list[str]]:
+def _plan_legacy(model: ModelFile, tree: Container, source: h5py.File, changes: Changes) -> Plan:
     """Plan the weights of an HDF5 file: nothing moves, new names stand in the right places."""
     from lrcompress.modelfile.rewrite.names import Names
 
     plan = Plan(dropped={legacy.OPTIMIZER})
-    new_names = Names(model, tree, _pairs(changes))
+    split = {path: old for old, paths in changes.firsts.items() for path in paths}
+    new_names = Names(model, tree, split)
     for path in sorted(changes.gone):
         plan.dropped.update(new_names.remove(path))
     for (path, number), array in changes.values.items():
@@ -225,7 +207,6 @@ def _plan_legacy(
             plan.arrays[old[number]] = array
         else:
             plan.arrays[new_names.add_bias(path)] = array
-    split = {path: old for old, path in _pairs(changes)}
     # In Keras' order: several new layers may stand before one place of a nested model's list.
     for path in (path for path in _computed(tree) if path in changes.arrays):
         arrays = changes.arrays[path]
@@ -236,7 +217,8 @@ def _plan_legacy(
             names = new_names.exchange(path, len(arrays))
         plan.arrays.update(zip(names, arrays, strict=True))
     plan.attributes.update(new_names.attributes(source))
-    return plan, new_names.warnings
+    changes.warnings += new_names.warnings
+    return plan
 
 
 def write_plan(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.errors import RankError, UnsupportedModelError
 from lrcompress.modelfile.container import kept_open
@@ -32,66 +31,62 @@ def write_replaced(
     Layer `name` with kernel (m, n) becomes `name_lowrank` (r units, no bias, linear) followed by
     `name` with kernel (r, n) and everything else as it was. A site that is two layers already
     stays these two with new kernels; a bias of its first layer is folded into the second's. All
-    other weights are copied bit by bit; optimizer state is left out, its settings stay. The file is
-    read back and compared before it takes its place. Equal input gives equal bytes.
-
-    Args:
-        model: The file to start from; it is not touched.
-        replacements: What to replace; each site once.
-        output: Where to write. The format is that of `model`.
-        overwrite: Whether an existing `output` may be replaced.
-
-    Raises:
-        RankError: If factors do not fit a layer's kernel or each other.
-        KernelError: If a factor is not finite, or no longer is in the stored type.
-        OutputError: If the output cannot be written.
-        ModelFileError: If the input cannot be read or has changed since `model` was read.
-        UnsupportedModelError: If a site is not one of the file, or its place is not certain.
-        VerificationError: If the written file is not what was meant; it is then not put in place.
+    other weights are copied bit by bit; optimizer state is left out, its settings stay.
     """
-    output = check_place(model, output, overwrite=overwrite)
+
+    def change(edit: Edit) -> None:
+        _check_sites(model, [replacement.layer for replacement in replacements])
+        for replacement in replacements:
+            _replace(model, edit, replacement)
+
     for replacement in replacements:
         _check_factors(replacement)
-    with kept_open(model.path):
-        with decoding(model.path):
-            edit = Edit(model)
-            _check_sites(model, [replacement.layer for replacement in replacements])
-            for replacement in replacements:
-                _replace(model, edit, replacement)
-            changes = edit.finish()
-            if any(replacement.layer.rank is not None for replacement in replacements):
-                edit.restate()  # the width between two layers is another one
-        return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
+    # The width between two layers is another one.
+    wider = any(replacement.layer.rank is not None for replacement in replacements)
+    return _write(model, output, change, restated=wider, overwrite=overwrite)
 
 
 def write_merged(
     model: ModelFile, chains: Sequence[Chain], output: Path, *, overwrite: bool = False
 ) -> Written:
-    """Write a copy of a model file in which each given chain of layers is one again, under the last one's name."""
-    output = check_place(model, output, overwrite=overwrite)
-    with kept_open(model.path):
-        with decoding(model.path):
-            edit = Edit(model)
-            for chain in chains:
-                edit.join(chain)
-            changes = edit.finish()
-        return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
+    """Write a copy of a model file in which each given chain is one layer, under the last one's name."""
+
+    def change(edit: Edit) -> None:
+        for chain in chains:
+            edit.join(chain)
+
+    return _write(model, output, change, restated=False, overwrite=overwrite)
 
 
 def write_changed(
     model: ModelFile, edits: Edits, output: Path, *, overwrite: bool = False
 ) -> Written:
     """Write a copy in which other stock layers stand for some, of which the last keeps name and calls."""
+
+    def change(edit: Edit) -> None:
+        for path, layers in edits.items():
+            edit.change(path, layers)
+            edit.changes.warnings += split_remarks(path, layers)
+
+    return _write(model, output, change, restated=True, overwrite=overwrite)
+
+
+def _write(
+    model: ModelFile,
+    output: Path,
+    change: Callable[[Edit], None],
+    *,
+    restated: bool,
+    overwrite: bool,
+) -> Written:
+    """Write a copy of a model file as `change` edits it; equal input gives equal bytes."""
     output = check_place(model, output, overwrite=overwrite)
     with kept_open(model.path):
         with decoding(model.path):
             edit = Edit(model)
-            for path, layers in edits.items():
-                edit.change(path, layers)
-                edit.changes.warnings += split_remarks(path, layers)
-            changes = edit.finish()
-            edit.restate()
-        return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
+            change(edit)
+            edit.finish(restated=restated)
+        return rewrite(model, edit.changes, output, overwrite=overwrite)
 
 
 def _check_factors(replacement: Replacement) -> None:
@@ -129,10 +124,10 @@ def _check_sites(model: ModelFile, sites: Sequence[Site]) -> None:
 
 
 def _replace(model: ModelFile, edit: Edit, replacement: Replacement) -> None:
-    """Give a site two factors."""
     site, bias = replacement.layer, replacement.bias
     left, right = np.asarray(replacement.first), np.asarray(replacement.second)
-    bias = _folded(model, site) if bias is None else np.asarray(bias)
+    if bias is None and site.rank is not None and site.layers[0].view.bias:
+        bias = read_bias(model, site, "float64")  # b1 C + b2
     if site.rank is None:
         layer = site.layers[0]
         name = f"{layer.serialized.config.get('name', 'dense')}{SUFFIX}"
@@ -145,11 +140,4 @@ def _replace(model: ModelFile, edit: Edit, replacement: Replacement) -> None:
     arrays = site.kind.arrays(bare, left, None), site.kind.arrays(second.view, right, bias)
     for layer, values in zip(site.layers, arrays, strict=True):
         edit.change(layer.path, (site.kind.refit(layer.serialized, values),))
-    edit.first_names[site.path] = (first.name,)
-
-
-def _folded(model: ModelFile, site: Site) -> NDArray[Any] | None:
-    """Return b1 C + b2, None where the first of two layers has no bias."""
-    if site.rank is None or not site.layers[0].view.bias:
-        return None
-    return read_bias(model, site, "float64")
+    edit.changes.first_names[site.path] = (first.name,)

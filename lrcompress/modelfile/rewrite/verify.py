@@ -100,13 +100,11 @@ def _same_attributes(
 
 
 def _same_set(expected: set[str], found: set[str], what: str, path: Path) -> None:
-    """Check that nothing is missing and nothing is extra."""
     if expected != found:
         name = min(expected ^ found)
         raise _failed(path, f"{what} {name} is {'missing' if name in expected else 'extra'}")
 
 
 def _failed(path: Path, what: str) -> VerificationError:
-    """Return the error of a failed check."""
     msg = f"{path} was not written: {what}; nothing was changed, please report this."
     return VerificationError(msg)

@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -19,14 +20,7 @@ from lrcompress.modelfile.graph import build
 from lrcompress.modelfile.hdf5 import Index, WriteWindow
 from lrcompress.modelfile.model import ModelFile, Written
 from lrcompress.modelfile.read import changed, check_unchanged
-from lrcompress.modelfile.rewrite.plan import (
-    Changes,
-    Plan,
-    plan_config,
-    plan_origin,
-    plan_weights,
-    write_plan,
-)
+from lrcompress.modelfile.rewrite.plan import Changes, Plan, plan_texts, plan_weights, write_plan
 from lrcompress.modelfile.rewrite.verify import read_back
 from lrcompress.modelfile.sniff import SUFFIXES
 from lrcompress.modelfile.untrusted import decoding
@@ -53,14 +47,7 @@ def check_place(model: ModelFile, output: Path, *, overwrite: bool) -> Path:
     return output
 
 
-def rewrite(
-    model: ModelFile,
-    changes: Changes,
-    output: Path,
-    first_names: dict[str, tuple[str, ...]],
-    *,
-    overwrite: bool,
-) -> Written:
+def rewrite(model: ModelFile, changes: Changes, output: Path, *, overwrite: bool) -> Written:
     """Write a changed copy of a model file, read it back and put it in place."""
     with opened(model.path, index=model.weights.index) as source:
         check_unchanged(model)
@@ -68,9 +55,8 @@ def rewrite(
             tree = build(changes.config)
             if tree is None:
                 raise changed(model.path)
-            plan, warnings = plan_weights(model, tree, source.weights, changes)
-            plan_config(plan, model.format, changes.config)
-            plan_origin(plan, model, source)
+            plan = plan_weights(model, tree, source.weights, changes)
+            plan_texts(plan, model, source, changes.config)
         with replacing(output, overwrite=overwrite, like=model.path) as temporary:
             write_model(source, model.weights.index, plan, temporary, model.path)
             with sha256_meanwhile(temporary) as digest:
@@ -85,8 +71,8 @@ def rewrite(
         optimizer_bytes_after=written.optimizer_bytes,
         parameters=written.parameters,
         parameters_of={layer.path: layer.parameters for layer in written.layers},
-        first_names=first_names,
-        warnings=(*changes.warnings, *warnings, *_about_suffix(model, output)),
+        first_names=changes.first_names,
+        warnings=(*changes.warnings, *_about_suffix(model, output)),
     )
 
 
@@ -119,9 +105,10 @@ def _about_suffix(model: ModelFile, output: Path) -> list[str]:
 
 def write_model(source: OpenModel, index: Index, plan: Plan, path: Path, original: Path) -> None:
     """Write the new file over the empty one at `path`; `original` is the old one's name."""
+    fill = partial(write_plan, plan, source.weights, index)
     if source.archive is None:
         with path.open("r+b", buffering=0) as file:
-            _write_weights(source, index, plan, file, original)
+            write_hdf5(file, original, fill)
         return
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for info in sorted(source.archive.infolist(), key=_member_order):
@@ -135,7 +122,7 @@ def write_model(source: OpenModel, index: Index, plan: Plan, path: Path, origina
                 if info.filename == WEIGHTS:
                     # HDF5 writes in no order, and a zip archive in one: so beside it first.
                     with tempfile.TemporaryFile(dir=path.parent, buffering=0) as weights:
-                        _write_weights(source, index, plan, weights, original)
+                        write_hdf5(weights, original, fill)
                         weights.seek(0)
                         shutil.copyfileobj(weights, member, _PIECE_BYTES)
                 elif info.filename in plan.members:
@@ -143,17 +130,6 @@ def write_model(source: OpenModel, index: Index, plan: Plan, path: Path, origina
                 else:
                     for piece in _pieces(source.archive, info, original):
                         member.write(piece)
-
-
-def _write_weights(
-    source: OpenModel, index: Index, plan: Plan, file: io.FileIO, original: Path
-) -> None:
-    """Write the HDF5 file of the new weights."""
-    write_hdf5(
-        file,
-        original,
-        lambda target, check: write_plan(plan, source.weights, index, target, check),
-    )
 
 
 def write_hdf5(file: io.FileIO, original: Path, fill: Fill) -> None:
