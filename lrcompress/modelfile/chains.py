@@ -11,10 +11,10 @@ from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.registry import KINDS, any_kind_of
 from lrcompress.kinds.terms import as_dict, is_built_in, units
 from lrcompress.modelfile.container import kept_open
-from lrcompress.modelfile.end import check_has_sites
+from lrcompress.modelfile.end import tree_of
 from lrcompress.modelfile.graph import Item
-from lrcompress.modelfile.order import feeder
-from lrcompress.modelfile.places import computed, why_not
+from lrcompress.modelfile.order import computed, feeder
+from lrcompress.modelfile.places import why_not
 from lrcompress.modelfile.read import read_arrays
 from lrcompress.modelfile.untrusted import decoding
 
@@ -76,9 +76,7 @@ def find_chains(model: ModelFile) -> tuple[Chain, ...]:
     found: list[Chain] = []
     used: set[Item] = set()
     with kept_open(model.path), decoding(model.path):
-        if model.tree is None:
-            check_has_sites(model)
-        for item in reversed(computed(model.tree) if model.tree is not None else []):
+        for item in reversed(computed(tree_of(model))):
             row = [] if item in used else _row(model, item, used)
             for start in range(len(row) - 1):
                 chain = _chain(model, row[start:])
@@ -91,7 +89,7 @@ def find_chains(model: ModelFile) -> tuple[Chain, ...]:
 
 def pair_of(model: ModelFile, site: Site) -> Chain:
     """Return the two layers that a site is."""
-    items = {"/".join(item.path): item for item in model.tree.walk()} if model.tree else {}
+    items = {"/".join(item.path): item for item in tree_of(model).walk()}
     with kept_open(model.path), decoding(model.path):
         chain = _chain(model, [items[layer.path] for layer in site.layers])
     if chain is None:

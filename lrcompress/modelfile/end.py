@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lrcompress.modelfile.model import ModelFile
 
 
-def check_has_sites(model: ModelFile) -> None:
-    """Refuse a model that lists no layers, or none of a known kind among them."""
+def tree_of(model: ModelFile) -> Container:
+    """Return the layers of a model; refuse one that lists none."""
     if model.tree is None:
         msg = (
             f"{model.path} is a subclassed model ({model.class_name}), which lists no layers; "
@@ -27,9 +27,15 @@ def check_has_sites(model: ModelFile) -> None:
             'and save with model.save("model.keras").'
         )
         raise UnsupportedModelError(msg, code="subclassed")
+    return model.tree
+
+
+def check_has_sites(model: ModelFile) -> None:
+    """Refuse a model that lists no layers, or none of a known kind among them."""
+    tree = tree_of(model)
     if kind_items(model):
         return
-    hidden = [item.name for item in model.tree.walk() if item.inner is None and _wraps_site(item)]
+    hidden = [item.name for item in tree.walk() if item.inner is None and _wraps_site(item)]
     if hidden:
         msg = (
             f"{model.path} has {NAMES} layers only inside {first_three(hidden)}, which wraps a model of "

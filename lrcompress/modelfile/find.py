@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lrcompress.errors import UnsupportedModelError, did_you_mean
 from lrcompress.kinds import NAMES, PER_STEP, is_wrapped, serialized
 from lrcompress.kinds.protocol import Refusal
-from lrcompress.modelfile.end import check_has_sites, choices, ends_in, following, kind_items
+from lrcompress.modelfile.end import choices, ends_in, following, kind_items, tree_of
 from lrcompress.modelfile.graph import Container, Item, input_dimensions
 from lrcompress.modelfile.model import Site, SiteLayer
 from lrcompress.modelfile.order import feeder, leads_to_output
@@ -29,8 +29,7 @@ def find_head(model: ModelFile, layer: str | None = None) -> Site:
 def find_sites(model: ModelFile, layers: Sequence[str | None]) -> list[Site]:
     """Return the sites of layers of some names or paths, as `find_head` does each of them."""
     with decoding(model.path):
-        if model.tree is None:
-            check_has_sites(model)
+        tree_of(model)
         items = kind_items(model)
         by_name: dict[str, list[Item]] = {}
         for item in items:
@@ -101,8 +100,8 @@ def describe_sites(model: ModelFile) -> dict[str, tuple[Site, ...] | Unsupported
 
 def _describe(model: ModelFile, item: Item) -> tuple[Site, ...]:
     """Return the sites of a layer by itself, with its arrays found and checked."""
-    tree, kind, path = model.tree, item.kind, "/".join(item.path)
-    if tree is None or kind is None:
+    tree, kind, path = tree_of(model), item.kind, "/".join(item.path)
+    if kind is None:
         raise AssertionError  # it is one of `kind_items`
     layer = serialized(item.entry, model.weights.arrays(item.path))
     why = why_fixed(tree, item)

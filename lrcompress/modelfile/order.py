@@ -18,6 +18,16 @@ def layer_order(container: Container) -> list[Item]:
     return list(_order(container))
 
 
+def computed(container: Container) -> list[Item]:
+    """Return all layers in the order in which they are computed, those of nested models behind them."""
+    found = []
+    for item in layer_order(container):
+        found.append(item)
+        if item.inner is not None:
+            found += computed(item.inner)
+    return found
+
+
 def call_order(container: Container) -> list[tuple[Item, int]]:
     """Return every call (layer, number) that an output depends on, those before it first."""
     if container.sequential:

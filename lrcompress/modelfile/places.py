@@ -9,9 +9,10 @@ from lrcompress.kinds import Place, is_wrapped, serialized
 from lrcompress.kinds.between import acts_on_each
 from lrcompress.kinds.registry import any_kind_of
 from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, as_list, hands_on, is_built_in
+from lrcompress.modelfile.end import tree_of
 from lrcompress.modelfile.find import FLOATS, why_fixed
-from lrcompress.modelfile.graph import Container, Item, Ref, tensors
-from lrcompress.modelfile.order import layer_order
+from lrcompress.modelfile.graph import Item, Ref, tensors
+from lrcompress.modelfile.order import computed
 from lrcompress.modelfile.shapes import Shapes, shapes_of
 from lrcompress.modelfile.untrusted import decoding
 
@@ -32,12 +33,7 @@ def find_places(model: ModelFile) -> Places:
     known: dict[str, Place] = {}
     refused: dict[str, str] = {}
     with decoding(model.path):
-        if model.tree is None:
-            from lrcompress.modelfile.end import check_has_sites
-
-            check_has_sites(model)
-        items = computed(model.tree) if model.tree is not None else []
-        shapes = shapes_of(model)
+        items, shapes = computed(tree_of(model)), shapes_of(model)
         for item in items:
             path = "/".join(item.path)
             if item.inner is not None or not model.weights.arrays(item.path):
@@ -53,16 +49,6 @@ def find_places(model: ModelFile) -> Places:
     return Places(known, refused)
 
 
-def computed(container: Container) -> list[Item]:
-    """Return all layers in the order in which they are computed, nested models opened."""
-    found = []
-    for item in layer_order(container):
-        found.append(item)
-        if item.inner is not None:
-            found += computed(item.inner)
-    return found
-
-
 def why_not(model: ModelFile, item: Item) -> str | None:
     """Return why a layer with weights is not touched, as a sentence behind its name."""
     kind = any_kind_of(item.entry)
@@ -76,10 +62,7 @@ def why_not(model: ModelFile, item: Item) -> str | None:
 
 def _why_stays(model: ModelFile, item: Item) -> str | None:
     """Return why the arrays of a layer of any kind are not changed."""
-    tree = model.tree
-    if tree is None:
-        return "is in no tree of layers"
-    fixed = why_fixed(tree, item)
+    fixed = why_fixed(tree_of(model), item)
     if fixed is not None:
         return fixed.why.partition(";")[0]
     wrong = next(

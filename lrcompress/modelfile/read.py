@@ -73,25 +73,21 @@ def describe(
         size=status.st_size,
         optimizer_bytes=sum(array.stored for _, array in file.index.under(optimizer)),
         origin=provenance.unpack(said, path),
-        layers=_layers(tree, weights),
+        layers=tuple(
+            LayerInfo(
+                name=item.name,
+                path="/".join(item.path),
+                class_name=item.class_name,
+                parameters=_count(weights.of_layer.get(item.path, ()), weights.index),
+                units=units(item.config),
+            )
+            for item in (tree.walk() if tree is not None else ())
+        ),
         compile_config=compiled if isinstance(compiled, dict) and compiled else None,
         config=config,
         tree=tree,
         weights=weights,
         stamp=(status.st_size, status.st_mtime_ns),
-    )
-
-
-def _layers(tree: Container | None, weights: Weights) -> tuple[LayerInfo, ...]:
-    return tuple(
-        LayerInfo(
-            name=item.name,
-            path="/".join(item.path),
-            class_name=item.class_name,
-            parameters=_count(weights.of_layer.get(item.path, ()), weights.index),
-            units=units(item.config),
-        )
-        for item in (tree.walk() if tree is not None else ())
     )
 
 

@@ -64,20 +64,17 @@ class Edit:
         item, (*firsts, last) = self.item(path), layers
         stored = self._model.weights.arrays(item.path)
         dtype = stored[0].dtype if stored else self._dtype_near(item)
-        name, paths = "", []
-        for number, new in enumerate(firsts):
-            behind, name = name, unused_name(self._name_for(item, new), self._taken)
-            self._taken.add(name)
-            self.draft.put_before(item, new, name, behind, firsts[number - 1])
-            paths.append((*item.path[:-1], name))
+        names: list[str] = []
+        for new in firsts:
+            names.append(unused_name(self._name_for(item, new), self._taken))
+            self._taken.add(names[-1])
             arrays = [self._rounded(path, dtype, values) for values in new.arrays]
-            self.changes.arrays[paths[-1]] = tuple(arrays)
-        other = peeled(item.entry).get("class_name") != last.class_name
-        self.draft.settle(item, last)
+            self.changes.arrays[(*item.path[:-1], names[-1])] = tuple(arrays)
         if firsts:
-            self.changes.firsts[item.path] = tuple(paths)
-            self.changes.first_names[path] = tuple(p[-1] for p in paths)
-            self.draft.feed(item, name, firsts[-1])
+            self.changes.firsts[item.path] = tuple((*item.path[:-1], name) for name in names)
+            self.changes.first_names[path] = tuple(names)
+        other = peeled(item.entry).get("class_name") != last.class_name
+        self.draft.replace(item, layers, names)
         if other:
             arrays = [self._rounded(path, dtype, values) for values in last.arrays]
             self.changes.arrays[item.path] = tuple(arrays)

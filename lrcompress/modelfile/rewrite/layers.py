@@ -33,48 +33,24 @@ class Draft:
         self._gone: set[int] = set()
         self._touched: set[Container] = set()
 
-    def entry(self, item: Item) -> dict[str, Any]:
+    def _entry(self, item: Item) -> dict[str, Any]:
         """Return the copy of a layer's JSON object."""
         copied: dict[str, Any] = self._copies[id(item.entry)]
         return copied
 
-    def put_before(
-        self, item: Item, layer: Serialized, name: str, before: str, feeder: Serialized
-    ) -> None:
-        """Put a new layer, wrapped alike, before one not edited yet: fed as that is, or by the new one `before`."""
-        entry = copy.deepcopy(self.entry(item))
-        other = peeled(entry).get("class_name") != layer.class_name
-        _strip_shared_ids(entry)
-        old = as_dict(peeled(entry).get("config"))
-        _settle(entry, layer)
-        own = as_dict(peeled(entry).get("config"))
-        own.update({key: old[key] for key in INPUT_KEYS if key in old and key not in own})
-        if is_wrapped(entry):
-            _rename(peeled(entry), layer.config.get("name", name))
-        _rename(entry, name)
-        if other:
-            if "inbound_nodes" in entry:
-                nodes, known = as_list(entry["inbound_nodes"]), item.container.by_name
-                entry["inbound_nodes"] = [_first_only(node, known) for node in nodes]
-            for part in parts_of(entry):
-                if "shapes_dict" in as_dict(part.get("build_config")):
-                    part["build_config"] = {"input_shape": (*built_shapes(part), None)[0]}
-        if before:
-            _feed(entry, item, before, feeder)
-        self._new.setdefault(id(item.entry), []).append(entry)
+    def replace(self, item: Item, layers: Sequence[Serialized], names: Sequence[str]) -> None:
+        """Put layers in the place of one: the last keeps its name, each before it gets one of `names`."""
+        kept = self._entry(item)
+        new = [_new(kept, item, layer, name) for layer, name in zip(layers, names, strict=False)]
+        _settle(kept, layers[-1])
+        for before, feeder, fed in zip(names, layers, [*new[1:], kept], strict=False):
+            _feed(fed, item, before, feeder)
+        self._new[id(item.entry)] = new
         self._touched.add(item.container)
-
-    def settle(self, item: Item, layer: Serialized) -> None:
-        """Give a layer another class or config."""
-        _settle(self.entry(item), layer)
-
-    def feed(self, item: Item, before: str, feeder: Serialized) -> None:
-        """Make a layer take in a new one at each of its calls."""
-        _feed(self.entry(item), item, before, feeder)
 
     def take_over(self, first: Item, second: Item, *, whole_calls: bool) -> None:
         """Give a layer the inputs of the one before it, which goes; with `whole_calls` masks and states too."""
-        gone, kept = self.entry(first), self.entry(second)
+        gone, kept = self._entry(first), self._entry(second)
         for part in parts_of(kept):
             _state_width(part, None)
         # Of another class they may wrap other layers.
@@ -111,6 +87,28 @@ class Draft:
                 for entry in (*self._new.get(id(old), ()), self._copies.get(id(old), old))
                 if id(old) not in self._gone
             ]
+
+
+def _new(kept: dict[str, Any], item: Item, layer: Serialized, name: str) -> dict[str, Any]:
+    """Return a new layer, wrapped and called as that of `item` in whose place it stands."""
+    entry = copy.deepcopy(kept)
+    other = peeled(entry).get("class_name") != layer.class_name
+    _strip_shared_ids(entry)
+    old = as_dict(peeled(entry).get("config"))
+    _settle(entry, layer)
+    own = as_dict(peeled(entry).get("config"))
+    own.update({key: old[key] for key in INPUT_KEYS if key in old and key not in own})
+    if is_wrapped(entry):
+        _rename(peeled(entry), layer.config.get("name", name))
+    _rename(entry, name)
+    if other:
+        if "inbound_nodes" in entry:
+            nodes, known = as_list(entry["inbound_nodes"]), item.container.by_name
+            entry["inbound_nodes"] = [_first_only(node, known) for node in nodes]
+        for part in parts_of(entry):
+            if "shapes_dict" in as_dict(part.get("build_config")):
+                part["build_config"] = {"input_shape": (*built_shapes(part), None)[0]}
+    return entry
 
 
 def _feed(entry: dict[str, Any], item: Item, before: str, feeder: Serialized) -> None:

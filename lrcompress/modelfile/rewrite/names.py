@@ -19,7 +19,7 @@ from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, name_parts
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.order import layer_order
+from lrcompress.modelfile.order import computed, layer_order
 from lrcompress.modelfile.rewrite.styles import array_names, bias_name
 
 # An attribute above this does not fit a group's header; Keras splits its lists there too.
@@ -51,7 +51,7 @@ class Names:
         self._before: dict[str, list[str]] = {}
         self._after: dict[str, list[str]] = {}
         self._dropped: set[str] = set()
-        self._known: dict[int, dict[LayerPath, str]] = {}  # classes, by tree
+        self._old_classes, self._new_classes = _classes(model.tree), _classes(tree)
         self._like: dict[str, str] = {}  # a changed layer's list is written as this one's was
         self._gone: set[str] = set()
         # The layers inside each nested model as its weights are listed, and their places there.
@@ -80,7 +80,7 @@ class Names:
     def _fresh(self, old: LayerPath, new: LayerPath, count: int) -> list[str]:
         """Return names of the arrays of a new layer, in the style of those of an old one."""
         outer, theirs = new[0], self._model.weights.paths(old)
-        before, now = self._classes(self._model.tree)[old], self._classes(self._tree)[new]
+        before, now = self._old_classes[old], self._new_classes[new]
         stem = legacy.canonical(old[0]) + "/"
         style = theirs[0].removeprefix(stem) if theirs else None
         names = array_names(now, count, style, (old[-1], new[-1]), same=before == now)
@@ -90,15 +90,6 @@ class Names:
             names = [f"{new[-1]}/{name.rpartition('/')[2]}" for name in names]
         known.update(legacy.canonical(outer, name) for name in names)
         return names
-
-    def _classes(self, tree: Container | None) -> dict[LayerPath, str]:
-        """Return the class of each layer of a tree, wrappers peeled; worked out once."""
-        found = self._known.get(id(tree))
-        if found is None:
-            items = tree.walk() if tree is not None else ()
-            found = {item.path: str(peeled(item.entry).get("class_name")) for item in items}
-            self._known[id(tree)] = found
-        return found
 
     def remove(self, path: LayerPath) -> tuple[str, ...]:
         """Take a layer out; return the groups and arrays that go with it."""
@@ -224,11 +215,17 @@ class Names:
         return saved
 
 
+def _classes(tree: Container | None) -> dict[LayerPath, str]:
+    """Return the class of each layer of a tree, wrappers peeled."""
+    items = tree.walk() if tree is not None else ()
+    return {item.path: str(peeled(item.entry).get("class_name")) for item in items}
+
+
 def _flat(outer: Item) -> list[Item]:
     """Return the layers inside a nested model in the order its weights are listed."""
     if outer.inner is None:
         return [outer]
-    return [leaf for item in layer_order(outer.inner) for leaf in _flat(item)]
+    return [item for item in computed(outer.inner) if item.inner is None]
 
 
 def _is_frozen(item: Item) -> bool:
@@ -255,14 +252,6 @@ def _with_empty_groups(arrays: tuple[str, ...], root: str, index: Index) -> tupl
     return tuple(sorted(found))
 
 
-def _like_type(kind: np.dtype[Any], names: list[str]) -> np.dtype[Any]:
-    """Return a variable-length string type, ASCII only where it was and still can be."""
-    info = h5py.check_string_dtype(kind)
-    ascii_only = info is not None and info.encoding == "ascii" and "".join(names).isascii()
-    found: np.dtype[Any] = h5py.string_dtype("ascii" if ascii_only else "utf-8")
-    return found
-
-
 def list_attributes(
     path: str, attribute: str, names: list[str], like: h5py.Group
 ) -> dict[tuple[str, str], Any]:
@@ -275,7 +264,9 @@ def list_attributes(
         width = values.dtype.itemsize
     else:
         # The character set too: old Keras on old h5py decodes ASCII and trips over UTF-8.
-        values = np.array(names, dtype=_like_type(kind, names))
+        info = h5py.check_string_dtype(kind)
+        ascii_only = info is not None and info.encoding == "ascii" and "".join(names).isascii()
+        values = np.array(names, dtype=h5py.string_dtype("ascii" if ascii_only else "utf-8"))
         width = _REFERENCE_BYTES
     pieces = -(-len(names) * width // ATTRIBUTE_LIMIT)
     if pieces == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, parents
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.order import layer_order
+from lrcompress.modelfile.order import computed
 from lrcompress.modelfile.untrusted import dump_json, parse_json
 from lrcompress.records import provenance
 
@@ -137,7 +137,8 @@ def _plan_archive(model: ModelFile, tree: Container, source: h5py.File, changes:
     plan = Plan(dropped={archive.OPTIMIZER, *(weights.groups[path] for path in changes.gone)})
     plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
     items = {item.path: item for item in tree.walk()}
-    named = any("name" in source[g].attrs for c, g in weights.index.groups.items() if _holds(c))
+    groups = weights.index.groups.items()
+    named = any("name" in source[g].attrs for c, g in groups if c.rpartition("/")[2] == "vars")
     for path, arrays in changes.arrays.items():
         if path in weights.groups:
             plan.dropped.update(weights.paths(path))
@@ -160,11 +161,6 @@ def _plan_archive(model: ModelFile, tree: Container, source: h5py.File, changes:
     return plan
 
 
-def _holds(group: str) -> bool:
-    """Return whether a group of an archive holds arrays of a layer."""
-    return group.rpartition("/")[2] == "vars"
-
-
 def _within(item: Item) -> str:
     """Return where below a new layer's group its arrays stand."""
     return "/layer/vars" if is_wrapped(item.entry) else "/vars"
@@ -179,14 +175,6 @@ def _plan_groups(plan: Plan, item: Item, group: str, *, named: bool) -> None:
         plan.groups |= {place, *(above for above in parents(place) if above.startswith(group))}
         if named:
             plan.attributes[place, "name"] = as_dict(entry.get("config")).get("name", item.name)
-
-
-def _computed(container: Container) -> Iterator[LayerPath]:
-    """Yield the paths of all layers in Keras' order, those of nested models behind the nested model."""
-    for item in layer_order(container):
-        yield item.path
-        if item.inner is not None:
-            yield from _computed(item.inner)
 
 
 def _plan_legacy(model: ModelFile, tree: Container, source: h5py.File, changes: Changes) -> Plan:
@@ -208,7 +196,7 @@ def _plan_legacy(model: ModelFile, tree: Container, source: h5py.File, changes: 
         else:
             plan.arrays[new_names.add_bias(path)] = array
     # In Keras' order: several new layers may stand before one place of a nested model's list.
-    for path in (path for path in _computed(tree) if path in changes.arrays):
+    for path in (item.path for item in computed(tree) if item.path in changes.arrays):
         arrays = changes.arrays[path]
         if path in split:
             names = new_names.add(split[path], path, len(arrays))
