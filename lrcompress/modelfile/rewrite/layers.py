@@ -6,21 +6,21 @@ The last layer keeps the old name, so only its own inputs change.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.kinds import Serialized, is_wrapped, peeled
 from lrcompress.kinds.terms import ON_KERNEL, REGULARIZERS, as_dict, as_list, compute_dtype, units
 from lrcompress.modelfile.graph import Container, Item, tensors, written
-from lrcompress.modelfile.rewrite.widths import (
-    BUILD_KEYS,
-    INPUT_KEYS,
-    built_shapes,
-    parts_of,
-    set_width,
-)
+from lrcompress.modelfile.graph import Path as LayerPath
+
+if TYPE_CHECKING:
+    from lrcompress.kinds.shapes import Shape
 
 SUFFIX = "_lowrank"
+# Where the shape of the input stands in a layer's own config, and in what it says of its building.
+_INPUT_KEYS = ("batch_input_shape", "batch_shape", "input_shape", "input_dtype")
+_BUILD_KEYS = ("input_shape", "shapes_dict")
 
 
 class Draft:
@@ -51,16 +51,16 @@ class Draft:
     def take_over(self, first: Item, second: Item, *, whole_calls: bool) -> None:
         """Give a layer the inputs of the one before it, which goes; with `whole_calls` masks and states too."""
         gone, kept = self._entry(first), self._entry(second)
-        for part in parts_of(kept):
+        for part in _parts_of(kept):
             _state_width(part, None)
         # Of another class they may wrap other layers.
-        for before, after in zip(parts_of(gone), parts_of(kept), strict=False):
+        for before, after in zip(_parts_of(gone), _parts_of(kept), strict=False):
             old, new = as_dict(before.get("config")), as_dict(after.get("config"))
-            for key in (*INPUT_KEYS, "input_dim"):
+            for key in (*_INPUT_KEYS, "input_dim"):
                 if key in old:
                     new[key] = copy.deepcopy(old[key])
             old, new = as_dict(before.get("build_config")), as_dict(after.get("build_config"))
-            for key in BUILD_KEYS:
+            for key in _BUILD_KEYS:
                 if key in old and key in new:
                     new[key] = copy.deepcopy(old[key])
         if not second.container.sequential:
@@ -97,7 +97,7 @@ def _new(kept: dict[str, Any], item: Item, layer: Serialized, name: str) -> dict
     old = as_dict(peeled(entry).get("config"))
     _settle(entry, layer)
     own = as_dict(peeled(entry).get("config"))
-    own.update({key: old[key] for key in INPUT_KEYS if key in old and key not in own})
+    own.update({key: old[key] for key in _INPUT_KEYS if key in old and key not in own})
     if is_wrapped(entry):
         _rename(peeled(entry), layer.config.get("name", name))
     _rename(entry, name)
@@ -105,9 +105,9 @@ def _new(kept: dict[str, Any], item: Item, layer: Serialized, name: str) -> dict
         if "inbound_nodes" in entry:
             nodes, known = as_list(entry["inbound_nodes"]), item.container.by_name
             entry["inbound_nodes"] = [_first_only(node, known) for node in nodes]
-        for part in parts_of(entry):
+        for part in _parts_of(entry):
             if "shapes_dict" in as_dict(part.get("build_config")):
-                part["build_config"] = {"input_shape": (*built_shapes(part), None)[0]}
+                part["build_config"] = {"input_shape": (*_built_shapes(part), None)[0]}
     return entry
 
 
@@ -115,7 +115,7 @@ def _feed(entry: dict[str, Any], item: Item, before: str, feeder: Serialized) ->
     """Make the layer of an entry, which is or copies that of `item`, take in a new one."""
     first = feeder.config.get("data_format") == "channels_first"
     width = None if first else units(feeder.config)
-    for part in parts_of(entry):
+    for part in _parts_of(entry):
         _state_width(part, width)
     if item.container.sequential:
         return
@@ -138,7 +138,7 @@ def _feed(entry: dict[str, Any], item: Item, before: str, feeder: Serialized) ->
             if same:
                 # Of one class the first has the keyword arguments; the second has none worth repeating.
                 history[3:] = [{} for _ in history[3:]]
-            set_width(config.get("shape"), width)
+            _set_width(config.get("shape"), width)
             if dtype is not None and "dtype" in config:
                 config["dtype"] = dtype
 
@@ -178,12 +178,12 @@ def _rename(entry: dict[str, Any], name: str) -> None:
 def _state_width(entry: dict[str, Any], width: int | None) -> None:
     """Make a layer that no longer takes in the model's input expect so many columns, wherever its JSON says."""
     config = as_dict(entry.get("config"))
-    for key in INPUT_KEYS:
+    for key in _INPUT_KEYS:
         config.pop(key, None)
     if config.get("input_dim") is not None and entry.get("class_name") != "Embedding":
         config["input_dim"] = config["input_dim"] if width is None else width
-    for dims in built_shapes(entry)[:1]:
-        set_width(dims, width)
+    for dims in _built_shapes(entry)[:1]:
+        _set_width(dims, width)
 
 
 def split_remarks(name: str, layers: Sequence[Serialized]) -> list[str]:
@@ -220,3 +220,74 @@ def merge_remarks(first: Item, second: Item) -> list[str]:
             f"not: as one they are {'frozen' if frozen[1] else 'trained'}."
         )
     return found
+
+
+def _parts_of(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the JSON objects of a layer: its own, and those of the layers which it wraps."""
+    config = as_dict(entry.get("config"))
+    inner = (config.get(key) for key in ("layer", "backward_layer"))
+    return [entry, *(part for part in inner if isinstance(part, dict))]
+
+
+def _built_shapes(entry: dict[str, Any]) -> list[list[Any]]:
+    """Return the shapes of a layer's inputs with which its JSON says that it was built, in their order."""
+    build = as_dict(entry.get("build_config"))
+    return [dims for key in _BUILD_KEYS for dims in _shapes_in(build.get(key))]
+
+
+def _shapes_in(value: object) -> list[list[Any]]:
+    """Return the serialized shapes in a shape, or a list or dictionary of them."""
+    listed = as_list(value)
+    if listed and not any(isinstance(part, (list, dict)) for part in listed):
+        return [listed]
+    parts = listed or (list(value.values()) if isinstance(value, dict) else [])
+    return [dims for part in parts for dims in _shapes_in(part)]
+
+
+def _set_width(shape: object, width: int | None) -> None:
+    """Set the last axis of a serialized shape in place, if it is known."""
+    dims = as_list(shape)
+    if dims and width is not None:
+        dims[-1] = width
+
+
+def restate(old: Container, tree: Container, fed: Collection[LayerPath]) -> None:
+    """Make a new JSON state the shapes that layers now take in: of the `fed`, and where another flows now."""
+    from lrcompress.modelfile.shapes import shapes_in
+
+    before, after = shapes_in(old), shapes_in(tree)
+    for item in tree.walk():
+        path = "/".join(item.path)
+        was, now = before.get(path, (None, None))[0], after.get(path, (None, None))[0]
+        if item.inner is None and now is not None and (item.path in fed or was != now):
+            _state(item, now)
+
+
+def _state(item: Item, shapes: tuple[Shape, ...]) -> None:
+    """State the shapes of a layer's inputs."""
+    for node in as_list(item.entry.get("inbound_nodes")):
+        tensors = written(node, item.container.by_name)
+        for tensor, shape in zip(tensors, shapes, strict=False):
+            if isinstance(tensor, dict):
+                _put(tensor["config"].get("shape"), shape)
+    for part in _parts_of(item.entry):
+        inside = is_wrapped(item.entry) and part is not item.entry  # at each step
+        own = [shape[1:] for shape in shapes] if inside else shapes
+        for dims, shape in zip(_built_shapes(part), own, strict=False):
+            _put(dims, shape)
+        config = as_dict(part.get("config"))
+        for key in _INPUT_KEYS[:2]:
+            _put(config.get(key), own[0])
+        if part.get("class_name") != "Embedding" and config.get("input_dim") is not None:
+            config["input_dim"] = own[0][-1] or config["input_dim"]
+
+
+def _put(value: object, shape: Shape) -> None:
+    """Put a shape into a serialized one, whose axes stay free where they are."""
+    dims = as_list(value)
+    if not dims:
+        return
+    if len(dims) != len(shape) + 1:
+        dims[1:] = shape
+    for number, size in enumerate(shape, start=1):
+        dims[number] = size if dims[number] is not None and size is not None else dims[number]

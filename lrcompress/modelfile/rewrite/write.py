@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import h5py
 
-from lrcompress.errors import UnsupportedModelError, VerificationError
+from lrcompress.errors import LRCompressError, UnsupportedModelError, VerificationError
 from lrcompress.files import check_output, replacing, sha256_meanwhile
-from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, OpenModel, opened
-from lrcompress.modelfile.graph import build
-from lrcompress.modelfile.hdf5 import Index, WriteWindow
+from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, OpenModel, check_sum, opened
+from lrcompress.modelfile.graph import Container, build
+from lrcompress.modelfile.hdf5 import Index, WriteWindow, equal, holds, parents, same_array
 from lrcompress.modelfile.model import ModelFile, Written
-from lrcompress.modelfile.read import changed, check_unchanged
+from lrcompress.modelfile.read import changed, check_unchanged, describe
 from lrcompress.modelfile.rewrite.plan import Changes, Plan, plan_texts, plan_weights, write_plan
-from lrcompress.modelfile.rewrite.verify import read_back
 from lrcompress.modelfile.sniff import SUFFIXES
 from lrcompress.modelfile.untrusted import decoding
 
@@ -60,8 +60,8 @@ def rewrite(model: ModelFile, changes: Changes, output: Path, *, overwrite: bool
         with replacing(output, overwrite=overwrite, like=model.path) as temporary:
             write_model(source, model.weights.index, plan, temporary, model.path)
             with sha256_meanwhile(temporary) as digest:
-                written = read_back(source, model, plan, temporary, output, (changes.config, tree))
-                _check(model, written, changes, output)
+                written = read_back(source, model, plan, temporary, output, changes.config, tree)
+                _check_shapes(written, changes, output)
                 sha256 = digest()
     return Written(
         path=output,
@@ -76,20 +76,13 @@ def rewrite(model: ModelFile, changes: Changes, output: Path, *, overwrite: bool
     )
 
 
-def _check(model: ModelFile, written: ModelFile, changes: Changes, output: Path) -> None:
-    """Compare the architecture that was read back with the one meant."""
-    same = written.config == changes.config and written.weights.problem == model.weights.problem
+def _check_shapes(written: ModelFile, changes: Changes, output: Path) -> None:
+    """Compare the shapes of new arrays, found by the new architecture, with those meant."""
     meant = {(path, n): a for path, arrays in changes.arrays.items() for n, a in enumerate(arrays)}
     for (path, number), array in (meant | changes.values).items():
-        found = written.weights.arrays(path)
-        if array is None:
-            same = same and len(found) <= number
-        else:
-            shape = found[number].shape if number < len(found) else None
-            same = same and shape == array.values.shape
-    if not same:
-        msg = f"{output} was not written: its architecture does not read back; please report this."
-        raise VerificationError(msg)
+        there = [found.shape for found in written.weights.arrays(path)[number : number + 1]]
+        if there != ([] if array is None else [array.values.shape]):
+            raise _unlike(output)
 
 
 def _about_suffix(model: ModelFile, output: Path) -> list[str]:
@@ -173,3 +166,103 @@ def _member_order(info: zipfile.ZipInfo) -> tuple[int, str]:
     known = (METADATA, CONFIG, WEIGHTS)
     place = known.index(info.filename) if info.filename in known else len(known)
     return place, info.filename
+
+
+def read_back(
+    old: OpenModel,
+    model: ModelFile,
+    plan: Plan,
+    path: Path,
+    output: Path,
+    config: dict[str, Any],
+    tree: Container | None = None,
+) -> ModelFile:
+    """Open the file at `path` that is to be `output`, and compare every byte with what was meant."""
+    try:
+        with opened(path) as new, decoding(path):
+            written = describe(path, new, None if tree is None else (config, tree))
+            _verify_weights(old, model.weights.index, new, plan, output)
+            if old.archive is not None and new.archive is not None:
+                _verify_archive(old.archive, new.archive, plan, output)
+            check_sum(new, path)
+    except LRCompressError as error:
+        # Nothing that is read twice needs to be the same twice if someone else writes it.
+        check_unchanged(model)
+        if isinstance(error, VerificationError):
+            raise
+        msg = f"{output} was not written: it does not read back ({error}); please report this."
+        raise VerificationError(msg) from error
+    check_unchanged(model)
+    with decoding(model.path):
+        check_sum(old, model.path)
+    if written.config != config or written.weights.problem is not None:
+        raise _unlike(output)
+    return written
+
+
+def _unlike(path: Path) -> VerificationError:
+    msg = f"{path} was not written: its architecture does not read back; please report this."
+    return VerificationError(msg)
+
+
+def _verify_weights(old: OpenModel, index: Index, new: OpenModel, plan: Plan, path: Path) -> None:
+    """Check that the new weights are the planned ones and all others are untouched."""
+    groups, arrays = plan.targets(index)
+    _same_set(set(arrays) | set(plan.arrays), set(new.index.arrays), "array", path)
+    above = {p for leaf in (*arrays, *plan.arrays, *groups, *plan.groups) for p in parents(leaf)}
+    _same_set(set(groups) | plan.groups | above, set(new.index.groups), "group", path)
+    for new_path, old_path in arrays.items():
+        before, after = old.weights[index.arrays[old_path].source], new.weights[new_path]
+        if not same_array(before, old.raw, after, new.raw):
+            raise _failed(path, f"array {new_path} differs from {old_path} of the input")
+    for new_path, array in plan.arrays.items():
+        if not holds(new.weights[new_path], new.raw, array.values):
+            raise _failed(path, f"array {new_path} is not the one given")
+    planned: dict[str, dict[str, Any]] = {}
+    for (group, name), value in plan.attributes.items():
+        planned.setdefault(group, {})[name] = value
+    for new_path, old_path in {"": "", **groups}.items():
+        source = old.weights[index.groups[old_path]] if old_path else old.weights
+        target = new.weights[new_path] if new_path else new.weights
+        _same_attributes(source, target, new_path, planned.get(new_path, {}), path)
+
+
+def _verify_archive(old: zipfile.ZipFile, new: zipfile.ZipFile, plan: Plan, path: Path) -> None:
+    """Check that an archive's other members, assets for example, are untouched."""
+    old_members = {plan.member(i.filename): i for i in old.infolist() if not i.is_dir()}
+    new_members = {i.filename: i for i in new.infolist()}
+    _same_set(set(old_members), set(new_members), "member", path)
+    for name, info in old_members.items():
+        if name not in (WEIGHTS, *plan.members):
+            after = new_members[name]
+            if (info.CRC, info.file_size) != (after.CRC, after.file_size):
+                raise _failed(path, f"member {name} differs from the input's")
+            with new.open(after) as member:  # which compares the content with its checksum
+                while member.read(2**20):
+                    pass
+    for name, content in plan.members.items():
+        if new.read(name) != content:
+            raise _failed(path, f"member {name} is not the one given")
+
+
+def _same_attributes(
+    source: h5py.Group, target: h5py.Group, group: str, planned: dict[str, Any], path: Path
+) -> None:
+    """Check one group's attributes: the planned ones, and all others as they were."""
+    expected = {name: source.attrs[name] for name in source.attrs if name not in planned}
+    expected |= {name: value for name, value in planned.items() if value is not None}
+    for name, value in expected.items():
+        if name not in target.attrs or not equal(value, target.attrs[name]):
+            raise _failed(path, f"attribute {name} of group {group or '/'} is not as expected")
+    _same_set(set(expected), set(target.attrs), f"attribute of {group or '/'}", path)
+
+
+def _same_set(expected: set[str], found: set[str], what: str, path: Path) -> None:
+    if expected != found:
+        name = min(expected ^ found)
+        raise _failed(path, f"{what} {name} is {'missing' if name in expected else 'extra'}")
+
+
+def _failed(path: Path, what: str) -> VerificationError:
+    msg = f"{path} was not written: {what}; nothing was changed, please report this."
+    return VerificationError(msg)
