@@ -89,7 +89,7 @@ class Size(click.ParamType[int]):
         ctx: click.Context | None,
     ) -> int:
         """Return bytes."""
-        from lrcompress.files.sizes import bytes_of
+        from lrcompress.files import bytes_of
 
         try:
             return bytes_of(str(value))

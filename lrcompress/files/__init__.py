@@ -9,6 +9,7 @@ from lrcompress.files.output import replacing_folder as replacing_folder
 from lrcompress.files.output import together as together
 from lrcompress.files.output import write_json as write_json
 from lrcompress.files.reading import LARGEST_DOCUMENT as LARGEST_DOCUMENT
+from lrcompress.files.reading import bytes_of as bytes_of
 from lrcompress.files.reading import regular as regular
 from lrcompress.files.reading import sha256 as sha256
 from lrcompress.files.reading import sha256_meanwhile as sha256_meanwhile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lrcompress.kinds import Array, Serialized, is_wrapped, peeled, serialized
 from lrcompress.kinds.activations import activation_name
@@ -13,13 +13,11 @@ from lrcompress.kinds.terms import as_dict, is_built_in, units
 from lrcompress.modelfile.container import kept_open
 from lrcompress.modelfile.end import tree_of
 from lrcompress.modelfile.graph import Item
+from lrcompress.modelfile.model import ModelFile, Site
 from lrcompress.modelfile.order import computed, feeder
 from lrcompress.modelfile.places import why_not
 from lrcompress.modelfile.read import read_arrays
 from lrcompress.modelfile.untrusted import decoding
-
-if TYPE_CHECKING:
-    from lrcompress.modelfile.model import ModelFile, Site
 
 # The most layers that one becomes in any form.
 _LONGEST = 4
@@ -155,6 +153,5 @@ def _chain(model: ModelFile, row: Sequence[Item]) -> Chain | None:
 
 
 def _serialized(model: ModelFile, item: Item) -> Serialized:
-    """Return a layer with the values of its arrays."""
     has_any = bool(model.weights.arrays(item.path))
     return serialized(item.entry, read_arrays(model, "/".join(item.path)) if has_any else ())

@@ -135,7 +135,6 @@ def _legacy_config(file: h5py.File, path: Path) -> str:
 
 @contextlib.contextmanager
 def _zip(file: BufferedReader, path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive, or say that it is damaged."""
     try:
         end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
         listed = end[zipfile._ECD_SIZE] if end else 0  # type: ignore[attr-defined]

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from lrcompress.errors import UnsupportedModelError, first_three
 from lrcompress.kinds import CLASSES, NAMES, peeled
 from lrcompress.kinds.activations import HANDS_ON, ORDER_KEEPING, RESHAPED, activation_name, applied
 from lrcompress.kinds.terms import PASSED_OVER, as_dict, is_built_in
 from lrcompress.modelfile.graph import Container, Item, Ref, input_dimensions
-from lrcompress.modelfile.model import End
+from lrcompress.modelfile.model import End, ModelFile
 from lrcompress.modelfile.untrusted import decoding
-
-if TYPE_CHECKING:
-    from lrcompress.modelfile.model import ModelFile
 
 
 def tree_of(model: ModelFile) -> Container:
@@ -83,7 +79,6 @@ def find_end(model: ModelFile) -> End:
 
 
 def _check_end(model: ModelFile, ends: list[Ending], heads: list[Item]) -> None:
-    """Refuse a model that does not end in exactly one layer of a known kind."""
     for ending in ends:
         _check_blocks(model, ending)
     check_has_sites(model)

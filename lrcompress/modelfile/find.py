@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from lrcompress.errors import UnsupportedModelError, did_you_mean
 from lrcompress.kinds import NAMES, PER_STEP, is_wrapped, serialized
 from lrcompress.kinds.protocol import Refusal
 from lrcompress.modelfile.end import choices, ends_in, following, kind_items, tree_of
 from lrcompress.modelfile.graph import Container, Item, input_dimensions
-from lrcompress.modelfile.model import Site, SiteLayer
+from lrcompress.modelfile.model import ModelFile, Site, SiteLayer
 from lrcompress.modelfile.order import feeder, leads_to_output
 from lrcompress.modelfile.untrusted import decoding
-
-if TYPE_CHECKING:
-    from lrcompress.modelfile.model import ModelFile
 
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 

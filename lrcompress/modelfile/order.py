@@ -80,7 +80,6 @@ def _by_depth(container: Container) -> list[Item]:
 
 
 def _parents(container: Container, call: _Call) -> list[_Call]:
-    """Return the calls whose outputs `call` takes in."""
     item, node = call
     return [resolve(container, ref) for ref in item.calls[node]] if item.calls else []
 

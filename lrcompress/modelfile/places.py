@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from lrcompress.kinds import Place, is_wrapped, serialized
 from lrcompress.kinds.between import acts_on_each
@@ -12,12 +11,10 @@ from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, as_list, hands_on, 
 from lrcompress.modelfile.end import tree_of
 from lrcompress.modelfile.find import FLOATS, why_fixed
 from lrcompress.modelfile.graph import Item, Ref, tensors
+from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.order import computed
 from lrcompress.modelfile.shapes import Shapes, shapes_of
 from lrcompress.modelfile.untrusted import decoding
-
-if TYPE_CHECKING:
-    from lrcompress.modelfile.model import ModelFile
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,6 @@ def _count(paths: tuple[str, ...], index: Index) -> int:
 
 
 def _parameters(weights: Weights, kind: str) -> int:
-    """Return the number of weights of the whole model."""
     if kind == "keras":
         paths = tuple(p for p in weights.index.arrays if p.split("/")[0] not in _NOT_WEIGHTS)
     else:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from lrcompress.kinds import Serialized
 from lrcompress.kinds.shapes import Shape, agreed, multiplications, output_shape, states_shape
 from lrcompress.kinds.terms import is_built_in, own_input_shape, shape
 from lrcompress.modelfile.graph import Container, Item, Ref, written
+from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.order import call_order, resolve
-
-if TYPE_CHECKING:
-    from lrcompress.modelfile.model import ModelFile
 
 # Of each input of a layer, and of its output; None where the file does not tell.
 Shapes = tuple[tuple[Shape, ...] | None, Shape | None]

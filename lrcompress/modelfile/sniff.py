@@ -30,8 +30,7 @@ def sniff(path: Path) -> Format:
 @contextlib.contextmanager
 def sniffed(path: Path) -> Iterator[tuple[Format, BufferedReader]]:
     """Yield the container format of a file and the file itself, opened for it and for what follows."""
-    file = _file(path)
-    with file:
+    with _file(path) as file:
         yield _format(path, file), file
 
 

@@ -1,7 +1,5 @@
 """HDF5 files of strangers: every structure is checked before HDF5 itself sees a byte of it."""
 
-from __future__ import annotations
-
 from lrcompress.modelfile.hdf5.arrays import Index as Index
 from lrcompress.modelfile.hdf5.arrays import StoredArray as StoredArray
 from lrcompress.modelfile.hdf5.arrays import cast as cast

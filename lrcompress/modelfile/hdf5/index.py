@@ -59,7 +59,6 @@ def read_index(file: ReadWindow, path: Path, *, backslashes: bool = False) -> In
 
 
 def _root(space: Space, base: int) -> tuple[int, Place | None]:
-    """Return address and place of the root group."""
     if space.peek(8, 1, "its beginning")[0]:
         space.refuse_layout()
     block = space.take(0, 96, "its beginning")
@@ -131,7 +130,6 @@ class _Walk:
         return found[::-1]
 
     def _check_attributes(self, header: Header) -> None:
-        """Follow the text of attributes, and count them."""
         self._attributes += len(header.attributes)
         if self._attributes > MAX_OBJECTS:
             self._space.refuse(f"more than {MAX_OBJECTS} attributes")

@@ -189,7 +189,6 @@ def _plan_names(
 
 
 def _renamed(weight: str, inner: dict[str, str]) -> str:
-    """Return the path of a weight with the new names of the layers in it."""
     for old, new in inner.items():
         weight = f"/{weight}".replace(f"/{old}/", f"/{new}/")[1:]
     return weight

@@ -92,7 +92,6 @@ def _modern_module(entry: _Json, notes: Notes) -> None:
 
 
 def _module_of(entry: _Json) -> str:
-    """Return where Keras 3 finds the class of a layer."""
     return _MODULES.get(str(entry.get("class_name")), "keras.layers")
 
 
@@ -152,7 +151,6 @@ def _input_of(tree: Container) -> _Input | None:
 
 
 def _input_dtype(first: Item) -> str:
-    """Return the type of the numbers that a first layer takes."""
     dtype = first.config.get("input_dtype") or first.config.get("dtype")
     # Token numbers have the type of the layer in old files; a policy is not the input's.
     if not isinstance(dtype, str) or not dtype.startswith(("float", "int", "uint", "bool")):

@@ -125,7 +125,6 @@ def _called(item: Item, operation: _Operation, tree: Container) -> _Made:
 
 
 def _sliced(item: Item, tree: Container) -> _Made:
-    """Return the calls of a slice."""
     nodes = []
     for node in as_list(item.entry.get("inbound_nodes")):
         first, keywords = _arguments(node)

@@ -144,7 +144,6 @@ def _feed(entry: dict[str, Any], item: Item, before: str, feeder: Serialized) ->
 
 
 def _first_only(node: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out
-    """Return a call with its first tensor only."""
     first = next(written(node, known))
     if isinstance(node, dict):
         return node | {"args": [first], "kwargs": {}}

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from lrcompress.errors import KernelError, RankError, UnsupportedModelError
 from lrcompress.kinds import Serialized, peeled
 from lrcompress.modelfile.container import kept_open
-from lrcompress.modelfile.find import find_sites
+from lrcompress.modelfile.end import tree_of
+from lrcompress.modelfile.find import find_sites, why_fixed
 from lrcompress.modelfile.graph import Item, build, unused_name
 from lrcompress.modelfile.hdf5 import cast
 from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
@@ -104,7 +105,6 @@ def _write(
 
 
 def _check_factors(replacement: Replacement) -> None:
-    """Refuse factors whose shapes do not fit their site."""
     site, (m, n) = replacement.layer, replacement.layer.kernel_shape
     first, second = np.shape(replacement.first), np.shape(replacement.second)
     rank = first[1] if len(first) == 2 else 0
@@ -161,7 +161,7 @@ class _Edit:
     """Edits a copy of a model's architecture, and keeps what becomes of its weights."""
 
     def __init__(self, model: ModelFile) -> None:
-        items = list(model.tree.walk()) if model.tree is not None else []
+        items = list(tree_of(model).walk())
         self._model = model
         self._items = {"/".join(item.path): item for item in items}
         self._taken = {item.name for item in items}
@@ -170,15 +170,9 @@ class _Edit:
 
     def item(self, path: str) -> Item:
         """Return the layer of a path."""
-        tree, item = self._model.tree, self._items.get(path)
-        identity = None if item is None else item.entry.get("shared_object_id")
-        if (
-            tree is None
-            or item is None
-            or item.inner is not None
-            or tree.paths[item.path] > 1
-            or (isinstance(identity, int) and tree.identities[identity] > 1)
-        ):
+        item = self._items.get(path)
+        fixed = item is None or item.inner is not None or why_fixed(tree_of(self._model), item)
+        if item is None or fixed:
             msg = f"{self._model.path} has no layer {path} that can be changed; expected the path of one."
             raise UnsupportedModelError(msg, code="no_such_layer")
         return item
@@ -250,7 +244,6 @@ class _Edit:
         return "float32"
 
     def _rounded(self, path: str, dtype: str, values: NDArray[Any]) -> NewArray:
-        """Return new values in the type that a layer stores."""
         kept = cast(values, dtype)
         if not (np.isfinite(values).all() and _finite(kept)):
             msg = (
@@ -262,7 +255,6 @@ class _Edit:
 
 
 def _finite(kept: NDArray[Any]) -> bool:
-    """Return whether values in stored form are finite."""
     if kept.dtype.kind == "V":  # bfloat16, whose exponent is all ones otherwise
         return not bool(((kept.view(np.uint16) & 0x7F80) == 0x7F80).any())
     return bool(np.isfinite(kept).all())
