@@ -13,7 +13,7 @@ from collections.abc import Callable
 import h5py
 
 from lrcompress.errors import printable
-from lrcompress.modelfile.graph import Container, Item
+from lrcompress.modelfile.graph import Container
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, parents, text
 from lrcompress.modelfile.model import NUMBERING, Numbering, Weights
@@ -32,20 +32,22 @@ _INNER = (
 # Classes whose groups are not named as their configs name them.
 _RENAMED = {"GroupQueryAttention": "GroupedQueryAttention"}
 
-# Says of a layer, given with its group, whether it has weights.
-Weighted = Callable[[LayerPath, str], bool]
-
 
 def layer_groups(
-    tree: Container, weighted: Weighted, numbering: Numbering = NUMBERING
+    tree: Container,
+    weighted: Callable[[LayerPath, str], bool],
+    numbering: Numbering = NUMBERING,
 ) -> dict[LayerPath, str]:
-    """Return the group of every layer of a model, nested ones included, as a version of Keras counts."""
+    """Return the group of every layer of a model, of which `weighted` says whether it has weights."""
     found: dict[LayerPath, str] = {}
     visited: set[int] = set()
 
     def fill(container: Container, where: str) -> None:
         used: dict[str, int] = {}
-        for item in _stored_order(container):
+        stored = [item for item in layer_order(container) if not item.is_operation]
+        if container.sequential and stored and stored[0].is_input:
+            del stored[0]
+        for item in stored:
             name = snake_case(_RENAMED.get(item.class_name, item.class_name))
             number = used.setdefault(name, 0)
             group = f"{where}/{name}_{number}" if number else f"{where}/{name}"
@@ -62,14 +64,6 @@ def layer_groups(
 
     fill(tree, numbering.prefix)
     return found
-
-
-def _stored_order(container: Container) -> list[Item]:
-    """Return the layers that have a group, in Keras' order."""
-    order = [item for item in layer_order(container) if not item.is_operation]
-    if container.sequential and order and order[0].is_input:
-        return order[1:]
-    return order
 
 
 def snake_case(class_name: str) -> str:

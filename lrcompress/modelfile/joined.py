@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import filecmp
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -119,8 +120,7 @@ def _write_archive(path: Path, text: str, config: dict[str, Any], weights: Path)
         entry = zipfile.ZipInfo(WEIGHTS, EPOCH)
         entry.file_size = weights.stat().st_size
         with weights.open("rb") as given, archive.open(entry, "w") as member:
-            while piece := given.read(2**20):
-                member.write(piece)
+            shutil.copyfileobj(given, member, 2**20)
 
 
 def _as_archived(config: dict[str, Any]) -> dict[str, Any]:

@@ -30,17 +30,12 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class SiteLayer:
-    """A layer of a site: where it stands, what it says of itself, and the matrix in it."""
+    """A layer of a site: where it stands, the matrix in it, and what it says of itself, its arrays as stored."""
 
     name: str
     path: str
     view: View
     serialized: Serialized = field(repr=False)
-
-    @property
-    def stored(self) -> tuple[StoredArray, ...]:
-        """Where its arrays are stored."""
-        return self.serialized.arrays
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ class Site:
     @property
     def stored_parameters(self) -> int:
         """Number of weights that are stored now, biases included."""
-        return sum(array.size for layer in self.layers for array in layer.stored)
+        return sum(array.size for layer in self.layers for array in layer.serialized.arrays)
 
 
 class Numbering(NamedTuple):

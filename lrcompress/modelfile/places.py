@@ -30,8 +30,8 @@ def find_places(model: ModelFile) -> Places:
     known: dict[str, Place] = {}
     refused: dict[str, str] = {}
     with decoding(model.path):
-        items, shapes = computed(tree_of(model)), shapes_of(model)
-        for item in items:
+        shapes = shapes_of(tree_of(model))
+        for item in computed(tree_of(model)):
             path = "/".join(item.path)
             if item.inner is not None or not model.weights.arrays(item.path):
                 continue

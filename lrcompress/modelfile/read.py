@@ -132,7 +132,9 @@ def _input_shapes(tree: Container | None) -> list[list[int | None]] | None:
 def read_kernel(model: ModelFile, site: Site) -> NDArray[Any]:
     """Return the matrix A (m, n) of a site, of two layers B C, in its stored type; 16 bits become float32 in B C."""
     with opened(model.path, index=model.weights.index) as file, decoding(model.path):
-        parts = [site.kind.matrix(p.view, _Values(model, file, p.stored)) for p in site.layers]
+        parts = [
+            site.kind.matrix(p.view, _Values(model, file, p.serialized.arrays)) for p in site.layers
+        ]
         if site.rank is None:
             return parts[0]
         left, right = parts
@@ -155,7 +157,7 @@ def read_bias(model: ModelFile, site: Site, dtype: str | None = None) -> NDArray
         return None
     kind = site.kind
     with opened(model.path, index=model.weights.index) as file, decoding(model.path):
-        values = [_Values(model, file, layer.stored) for layer in site.layers]
+        values = [_Values(model, file, layer.serialized.arrays) for layer in site.layers]
         biases = [kind.bias(p.view, v) for p, v in zip(site.layers, values, strict=True)]
         if len(biases) == 1 or biases[0] is None:
             return biases[-1]

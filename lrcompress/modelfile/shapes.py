@@ -17,13 +17,8 @@ _Tensor = tuple[Item, int, int]
 _MOST_CALLS = 8
 
 
-def shapes_of(model: ModelFile) -> dict[str, Shapes]:
+def shapes_of(tree: Container) -> dict[str, Shapes]:
     """Return what is known of the inputs and the output of each layer, by path; what all its calls agree in."""
-    return {} if model.tree is None else shapes_in(model.tree)
-
-
-def shapes_in(tree: Container) -> dict[str, Shapes]:
-    """Return the same of an architecture by itself."""
     walk = _Walk()
     walk.through(tree, ())
     return {
@@ -35,8 +30,9 @@ def shapes_in(tree: Container) -> dict[str, Shapes]:
 def multiplications_of(model: ModelFile) -> tuple[int | None, list[str]]:
     """Return the multiplications by kernels of one sample, and the classes of layers that leave them unknown."""
     total, unknown = 0, set[str]()
-    shapes = shapes_of(model)
-    for item in model.tree.walk() if model.tree is not None else ():
+    tree = model.tree
+    shapes = {} if tree is None else shapes_of(tree)
+    for item in tree.walk() if tree is not None else ():
         inputs, output = shapes.get("/".join(item.path), (None, None))
         if item.inner is not None or "/".join(item.path) not in shapes:
             continue

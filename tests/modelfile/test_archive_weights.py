@@ -47,7 +47,7 @@ def test_a_windows_archive_is_read_and_written_canonically(
 
     new = open_model(tmp_path / "out.keras")
     layers = [half for site in new.sites for half in each_alone(site)]
-    sources = [layer.layers[-1].stored[0].source for layer in layers]
+    sources = [layer.layers[-1].serialized.arrays[0].source for layer in layers]
     assert sources == [f"{prefix}/dense{s}/vars/0" for s in ("", "_1", "_2")]
 
 
@@ -63,7 +63,7 @@ def test_an_archive_of_keras_2_14_keeps_its_own_group_name(
     write_replaced(model, [halves(model, find_head(model))], tmp_path / "out.keras")
 
     new = open_model(tmp_path / "out.keras")
-    assert find_head(new).layers[-1].stored[0].source == f"{prefix}/dense_1/vars/0"
+    assert find_head(new).layers[-1].serialized.arrays[0].source == f"{prefix}/dense_1/vars/0"
 
 
 def test_an_archive_of_keras_2_13_keeps_its_way_of_counting(
@@ -83,7 +83,7 @@ def test_an_archive_of_keras_2_13_keeps_its_way_of_counting(
 
     new = open_model(tmp_path / "out.keras")
     layers = [half for site in new.sites for half in each_alone(site)]
-    sources = [layer.layers[-1].stored[0].source for layer in layers]
+    sources = [layer.layers[-1].serialized.arrays[0].source for layer in layers]
     assert sources == [f"{prefix}/dense{n}/vars/0" for n in ("", "_2", "_4")]
 
 

@@ -252,9 +252,9 @@ def _set_width(shape: object, width: int | None) -> None:
 
 def restate(old: Container, tree: Container, fed: Collection[LayerPath]) -> None:
     """Make a new JSON state the shapes that layers now take in: of the `fed`, and where another flows now."""
-    from lrcompress.modelfile.shapes import shapes_in
+    from lrcompress.modelfile.shapes import shapes_of
 
-    before, after = shapes_in(old), shapes_in(tree)
+    before, after = shapes_of(old), shapes_of(tree)
     for item in tree.walk():
         path = "/".join(item.path)
         was, now = before.get(path, (None, None))[0], after.get(path, (None, None))[0]

@@ -15,6 +15,7 @@ import numpy as np
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.kinds import peeled
 from lrcompress.modelfile import legacy
+from lrcompress.modelfile.end import tree_of
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
 from lrcompress.modelfile.hdf5 import Index, name_parts
@@ -42,6 +43,7 @@ class Names:
         """Start from the saved lists; `split` has new layers and what each was split from."""
         self.warnings: list[str] = []
         self._model, self._tree, self._split = model, tree, split
+        self._old = tree_of(model)
         saved = model.weights.weight_names
         # Every saved name of an outer layer by its canonical path.
         self._saved = {n: {legacy.canonical(n, w): w for w in names} for n, names in saved.items()}
@@ -51,7 +53,7 @@ class Names:
         self._before: dict[str, list[str]] = {}
         self._after: dict[str, list[str]] = {}
         self._dropped: set[str] = set()
-        self._old_classes, self._new_classes = _classes(model.tree), _classes(tree)
+        self._old_classes, self._new_classes = _classes(self._old), _classes(tree)
         self._like: dict[str, str] = {}  # a changed layer's list is written as this one's was
         self._gone: set[str] = set()
         # The layers inside each nested model as its weights are listed, and their places there.
@@ -147,7 +149,6 @@ class Names:
 
     def _check_order(self, outer: str) -> None:
         """Refuse a change that makes Keras order the untouched layers of a nested model anew."""
-        trees = [tree for tree in (self._model.tree, self._tree) if tree is not None]
         before, after = (
             [
                 item.path
@@ -156,7 +157,7 @@ class Names:
                 for item in _flat(outermost)
                 if self._model.weights.of_layer.get(item.path)
             ]
-            for tree in trees
+            for tree in (self._old, self._tree)
         )
         kept = set(before) & set(after)
         if [path for path in before if path in kept] != [path for path in after if path in kept]:
@@ -193,32 +194,29 @@ class Names:
 
     def _layer_names(self, new: set[str]) -> list[str]:
         """Return the order of all outer layers, the new ones in their places."""
-        weights, old_tree = self._model.weights, self._model.tree
+        weights = self._model.weights
         saved = [name for name in weights.layer_names if name not in self._gone]
-        if old_tree is not None:
-            computed = [item.name for item in layer_order(old_tree)]
-            ours = [name for name in computed if weights.weight_names.get(name)]
-            if ours == [name for name in weights.layer_names if weights.weight_names.get(name)]:
-                order = [item.name for item in layer_order(self._tree)]
-                known = new | set(saved)
-                listed = [name for name in order if name in known]
-                # Once each, also where a config has two layers of one name.
-                return list(dict.fromkeys([*listed, *saved]))
-            if not old_tree.sequential:
-                self.warnings.append(
-                    "The layers are not saved in the order Keras would rebuild them; the new "
-                    "layer stands right before the old one: compare the outputs of both files."
-                )
+        order = [item.name for item in layer_order(self._old)]
+        ours = [name for name in order if weights.weight_names.get(name)]
+        if ours == [name for name in weights.layer_names if weights.weight_names.get(name)]:
+            known = new | set(saved)
+            listed = [item.name for item in layer_order(self._tree) if item.name in known]
+            # Once each, also where a config has two layers of one name.
+            return list(dict.fromkeys([*listed, *saved]))
+        if not self._old.sequential:
+            self.warnings.append(
+                "The layers are not saved in the order Keras would rebuild them; the new "
+                "layer stands right before the old one: compare the outputs of both files."
+            )
         for path, old in self._split.items():
             if len(path) == 1:
                 saved.insert(saved.index(old[0]), path[0])
         return saved
 
 
-def _classes(tree: Container | None) -> dict[LayerPath, str]:
+def _classes(tree: Container) -> dict[LayerPath, str]:
     """Return the class of each layer of a tree, wrappers peeled."""
-    items = tree.walk() if tree is not None else ()
-    return {item.path: str(peeled(item.entry).get("class_name")) for item in items}
+    return {item.path: str(peeled(item.entry).get("class_name")) for item in tree.walk()}
 
 
 def _flat(outer: Item) -> list[Item]:
