@@ -15,7 +15,7 @@ import h5py
 from lrcompress.errors import printable
 from lrcompress.modelfile.graph import Container
 from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import Index, parents, text
+from lrcompress.modelfile.hdf5.arrays import Index, parents, text
 from lrcompress.modelfile.model import NUMBERING, Numbering, Weights
 from lrcompress.modelfile.order import layer_order
 

@@ -18,7 +18,9 @@ from typing import Literal
 import h5py
 
 from lrcompress.errors import LRCompressError, ModelFileError, UnsupportedModelError, one_line
-from lrcompress.modelfile.hdf5 import Index, ReadWindow, read_index, text
+from lrcompress.modelfile.hdf5.arrays import Index, text
+from lrcompress.modelfile.hdf5.index import read_index
+from lrcompress.modelfile.hdf5.space import ReadWindow
 from lrcompress.modelfile.sniff import sniffed
 from lrcompress.modelfile.untrusted import MAX_CONFIG_BYTES, decoding
 

@@ -22,7 +22,8 @@ from lrcompress.files import check_output, names, replacing
 from lrcompress.modelfile import legacy
 from lrcompress.modelfile.archive import PREFIXES
 from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, open_hdf5
-from lrcompress.modelfile.hdf5 import ReadWindow, read_index
+from lrcompress.modelfile.hdf5.index import read_index
+from lrcompress.modelfile.hdf5.space import ReadWindow
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.read import open_model
 from lrcompress.modelfile.rewrite.write import EPOCH, write_hdf5

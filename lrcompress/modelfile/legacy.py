@@ -15,7 +15,7 @@ from lrcompress.errors import printable
 from lrcompress.kinds.terms import as_dict
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import Index, names
+from lrcompress.modelfile.hdf5.arrays import Index, names
 from lrcompress.modelfile.model import Weights
 
 ROOT = "model_weights"

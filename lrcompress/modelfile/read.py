@@ -15,7 +15,7 @@ from lrcompress.kinds.terms import own_input_shape, units
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import OpenModel, opened
 from lrcompress.modelfile.graph import Container, build
-from lrcompress.modelfile.hdf5 import Index, StoredArray, read_array, text
+from lrcompress.modelfile.hdf5.arrays import Index, StoredArray, read_array, text
 from lrcompress.modelfile.model import LayerInfo, ModelFile, Site, Weights, is_seed
 from lrcompress.modelfile.untrusted import decoding, parse_json
 from lrcompress.records import provenance

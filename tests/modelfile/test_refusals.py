@@ -27,7 +27,7 @@ from lrcompress.modelfile import (
     read_kernel,
     write_replaced,
 )
-from lrcompress.modelfile.hdf5 import WriteWindow
+from lrcompress.modelfile.hdf5.space import WriteWindow
 from lrcompress.modelfile.rewrite import write as writing
 from tests.modelfile.models import factors
 

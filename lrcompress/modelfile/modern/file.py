@@ -14,7 +14,7 @@ from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import METADATA, OpenModel, opened
 from lrcompress.modelfile.graph import Container, Item, build
 from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import cast, read_array, text
+from lrcompress.modelfile.hdf5.arrays import cast, read_array, text
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.modern.compiling import modern_compile_settings
 from lrcompress.modelfile.modern.models import modern_model, rename

@@ -18,7 +18,7 @@ from lrcompress.modelfile import legacy
 from lrcompress.modelfile.end import tree_of
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import Index, name_parts
+from lrcompress.modelfile.hdf5.arrays import Index, name_parts
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.order import computed, layer_order
 from lrcompress.modelfile.rewrite.styles import array_names, bias_name

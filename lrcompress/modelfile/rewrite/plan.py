@@ -16,7 +16,7 @@ from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import CONFIG, METADATA, OpenModel
 from lrcompress.modelfile.graph import Container, Item
 from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import Index, parents
+from lrcompress.modelfile.hdf5.arrays import Index, parents
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.order import computed
 from lrcompress.modelfile.untrusted import dump_json, parse_json

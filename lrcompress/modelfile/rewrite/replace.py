@@ -17,7 +17,7 @@ from lrcompress.modelfile.container import kept_open
 from lrcompress.modelfile.end import tree_of
 from lrcompress.modelfile.find import find_sites, why_fixed
 from lrcompress.modelfile.graph import Item, build, unused_name
-from lrcompress.modelfile.hdf5 import cast
+from lrcompress.modelfile.hdf5.arrays import cast
 from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
 from lrcompress.modelfile.read import read_bias
 from lrcompress.modelfile.rewrite.layers import (

@@ -18,7 +18,8 @@ from lrcompress.errors import LRCompressError, UnsupportedModelError, Verificati
 from lrcompress.files import check_output, replacing, sha256_meanwhile
 from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, OpenModel, check_sum, opened
 from lrcompress.modelfile.graph import Container, build
-from lrcompress.modelfile.hdf5 import Index, WriteWindow, equal, holds, parents, same_array
+from lrcompress.modelfile.hdf5.arrays import Index, equal, holds, parents, same_array
+from lrcompress.modelfile.hdf5.space import WriteWindow
 from lrcompress.modelfile.model import ModelFile, Written
 from lrcompress.modelfile.read import changed, check_unchanged, describe
 from lrcompress.modelfile.rewrite.plan import Changes, Plan, plan_texts, plan_weights, write_plan
