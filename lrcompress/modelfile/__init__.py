@@ -1,10 +1,7 @@
 """Keras model files without Keras: find layers, read them, write a file with other stock layers in their place.
 
-Two that are one matrix already are found as one, and written with another rank, or as one.
-
-Reads HDF5 files of Keras 1 to 3 and `.keras` archives of 2.12 to 3, told by content. What is
-written opens in plain Keras, in safe mode, without custom objects. What finds the places of whole
-networks is loaded when it is first used, with all layer kinds.
+HDF5 files of Keras 1 to 3 and `.keras` archives of 2.12 to 3 are told by content. What is written
+opens in plain Keras, in safe mode, without custom objects.
 """
 
 from __future__ import annotations

@@ -13,8 +13,7 @@ from collections.abc import Callable
 import h5py
 
 from lrcompress.errors import printable
-from lrcompress.modelfile.graph import Container
-from lrcompress.modelfile.graph import Path as LayerPath
+from lrcompress.modelfile.graph import Container, LayerPath
 from lrcompress.modelfile.hdf5.arrays import Index, parents, text
 from lrcompress.modelfile.model import NUMBERING, Numbering, Weights
 from lrcompress.modelfile.order import layer_order
@@ -34,9 +33,7 @@ _RENAMED = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 
 def layer_groups(
-    tree: Container,
-    weighted: Callable[[LayerPath, str], bool],
-    numbering: Numbering = NUMBERING,
+    tree: Container, weighted: Callable[[LayerPath, str], bool], numbering: Numbering = NUMBERING
 ) -> dict[LayerPath, str]:
     """Return the group of every layer of a model, of which `weighted` says whether it has weights."""
     found: dict[LayerPath, str] = {}

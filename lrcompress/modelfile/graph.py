@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from lrcompress.kinds import PER_STEP, HeadKind, kind_of
 from lrcompress.kinds.terms import as_dict, as_list, output_dimensions, own_input_shape
 
-Path = tuple[str, ...]
+LayerPath = tuple[str, ...]
 
 # Model classes of all Keras versions, and where the class may come from. A custom class whose
 # config has the functional keys is one too: that is how `Model(inputs, outputs)` subclasses save.
@@ -40,7 +40,7 @@ class Item:
     class_name: str
     entry: dict[str, Any]
     config: dict[str, Any]
-    path: Path
+    path: LayerPath
     container: Container
     calls: list[list[Ref]] = field(default_factory=list)
     inner: Container | None = None
@@ -72,7 +72,7 @@ class Container:
 
     sequential: bool
     entry: dict[str, Any]
-    path: Path
+    path: LayerPath
     items: list[Item] = field(default_factory=list)
     inputs: list[Ref] = field(default_factory=list)
     outputs: list[Ref] = field(default_factory=list)
@@ -96,7 +96,7 @@ class Container:
                 yield from item.inner.walk()
 
     @cached_property
-    def paths(self) -> Counter[Path]:
+    def paths(self) -> Counter[LayerPath]:
         """How many layers, those of nested models included, have each path."""
         return Counter(item.path for item in self.walk())
 
@@ -146,7 +146,7 @@ def container_kind(entry: dict[str, Any]) -> str | None:
     return None
 
 
-def build(entry: dict[str, Any], path: Path = ()) -> Container | None:
+def build(entry: dict[str, Any], path: LayerPath = ()) -> Container | None:
     """Return the tree of a serialized model, or None where it lists no layers (a subclass)."""
     kind = container_kind(entry)
     if kind is None:

@@ -13,8 +13,7 @@ import h5py
 
 from lrcompress.errors import printable
 from lrcompress.kinds.terms import as_dict
-from lrcompress.modelfile.graph import Container, Item
-from lrcompress.modelfile.graph import Path as LayerPath
+from lrcompress.modelfile.graph import Container, Item, LayerPath
 from lrcompress.modelfile.hdf5.arrays import Index, names
 from lrcompress.modelfile.model import Weights
 

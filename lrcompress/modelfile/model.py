@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.kinds import HeadKind, Serialized, View
-from lrcompress.modelfile.graph import Container
-from lrcompress.modelfile.graph import Path as LayerPath
+from lrcompress.modelfile.graph import Container, LayerPath
 from lrcompress.modelfile.hdf5.arrays import Index, StoredArray
 from lrcompress.records.provenance import Origin
 

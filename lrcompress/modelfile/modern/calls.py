@@ -96,12 +96,9 @@ def _counting_creation(tree: Container) -> set[str]:
 
 def _lowered(value: Any, counted: set[str], tree: Container) -> Any:  # noqa: ANN401 - JSON
     """Return a copy in which the calls of some nested models are counted from 0."""
-
-    def lower(leaf: Reference) -> Reference:
-        name, number, *rest = leaf
-        return [name, number - _CREATION if name in counted else number, *rest]
-
-    return replaced(value, tree, lower)
+    return replaced(
+        value, tree, lambda leaf: [leaf[0], leaf[1] - (leaf[0] in counted) * _CREATION, *leaf[2:]]
+    )
 
 
 def _with_arguments(node: Any, item: Item, tree: Container) -> Any:  # noqa: ANN401 - JSON

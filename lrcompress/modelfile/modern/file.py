@@ -12,8 +12,7 @@ from lrcompress.errors import UnsupportedModelError
 from lrcompress.files import replacing
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import METADATA, OpenModel, opened
-from lrcompress.modelfile.graph import Container, Item, build
-from lrcompress.modelfile.graph import Path as LayerPath
+from lrcompress.modelfile.graph import Container, Item, LayerPath, build
 from lrcompress.modelfile.hdf5.arrays import cast, read_array, text
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.modern.compiling import modern_compile_settings

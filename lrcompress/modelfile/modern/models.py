@@ -9,7 +9,7 @@ from lrcompress.modelfile.graph import (
     OPERATIONS,
     Container,
     Item,
-    Path,
+    LayerPath,
     build,
     container_kind,
     is_leaf,
@@ -158,10 +158,12 @@ def _input_dtype(first: Item) -> str:
     return dtype
 
 
-def rename(entry: dict[str, Any], compiled: dict[str, Any] | None, notes: Notes) -> dict[Path, str]:
+def rename(
+    entry: dict[str, Any], compiled: dict[str, Any] | None, notes: Notes
+) -> dict[LayerPath, str]:
     """Put underscores for slashes, which Keras 3 refuses, in names of layers; return the new ones by old path."""
     tree = build(entry)
-    renamed: dict[Path, str] = {}
+    renamed: dict[LayerPath, str] = {}
     if tree is None:
         return renamed
     _rename_in(tree, renamed)
@@ -176,7 +178,7 @@ def rename(entry: dict[str, Any], compiled: dict[str, Any] | None, notes: Notes)
     return renamed
 
 
-def _rename_in(tree: Container, renamed: dict[Path, str]) -> None:
+def _rename_in(tree: Container, renamed: dict[LayerPath, str]) -> None:
     taken = {item.name for item in tree.items}
     new: dict[str, str] = {}
     for item in tree.items:
@@ -202,7 +204,7 @@ def _rename_in(tree: Container, renamed: dict[Path, str]) -> None:
             config[key] = replaced(config[key], tree, refer)
 
 
-def _rename_wrapped(entry: dict[str, Any], path: Path, renamed: dict[Path, str]) -> None:
+def _rename_wrapped(entry: dict[str, Any], path: LayerPath, renamed: dict[LayerPath, str]) -> None:
     """Rename what a wrapper holds; the weights of a model in it are listed like a nested model's."""
     for wrapped in wrapped_layers(entry):
         inside = build(wrapped, path)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.kinds import Serialized, is_wrapped, peeled
 from lrcompress.kinds.terms import ON_KERNEL, REGULARIZERS, as_dict, as_list, compute_dtype, units
-from lrcompress.modelfile.graph import Container, Item, tensors, written
-from lrcompress.modelfile.graph import Path as LayerPath
+from lrcompress.modelfile.graph import Container, Item, LayerPath, tensors, written
 
 if TYPE_CHECKING:
     from lrcompress.kinds.shapes import Shape

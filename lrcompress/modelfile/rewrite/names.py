@@ -16,8 +16,7 @@ from lrcompress.errors import UnsupportedModelError
 from lrcompress.kinds import peeled
 from lrcompress.modelfile import legacy
 from lrcompress.modelfile.end import tree_of
-from lrcompress.modelfile.graph import Container, Item
-from lrcompress.modelfile.graph import Path as LayerPath
+from lrcompress.modelfile.graph import Container, Item, LayerPath
 from lrcompress.modelfile.hdf5.arrays import Index, name_parts
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.order import computed, layer_order

@@ -14,8 +14,7 @@ from lrcompress.kinds import is_wrapped, peeled
 from lrcompress.kinds.terms import as_dict
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import CONFIG, METADATA, OpenModel
-from lrcompress.modelfile.graph import Container, Item
-from lrcompress.modelfile.graph import Path as LayerPath
+from lrcompress.modelfile.graph import Container, Item, LayerPath
 from lrcompress.modelfile.hdf5.arrays import Index, parents
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.order import computed

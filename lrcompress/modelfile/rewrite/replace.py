@@ -20,13 +20,7 @@ from lrcompress.modelfile.graph import Item, build, unused_name
 from lrcompress.modelfile.hdf5.arrays import cast
 from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
 from lrcompress.modelfile.read import read_bias
-from lrcompress.modelfile.rewrite.layers import (
-    SUFFIX,
-    Draft,
-    merge_remarks,
-    restate,
-    split_remarks,
-)
+from lrcompress.modelfile.rewrite.layers import SUFFIX, Draft, merge_remarks, restate, split_remarks
 from lrcompress.modelfile.rewrite.plan import Changes, NewArray
 from lrcompress.modelfile.rewrite.write import check_place, rewrite
 from lrcompress.modelfile.untrusted import decoding
