@@ -28,13 +28,13 @@ _FLATTEN = "Flatten"
 class Chain:
     """Layers in a row that are one."""
 
-    path: str
-    family: str
-    gone: tuple[str, ...]
-    row: tuple[str, ...]
-    dtype: str
-    parts: tuple[Serialized, ...] = field(repr=False)
-    whole: Serialized = field(repr=False)
+    path: str  # of the last, whose name and place the one keeps
+    family: str  # of the one's kind, a word for --layers
+    gone: tuple[str, ...]  # paths of the others, in their order
+    row: tuple[str, ...]  # paths of all, also of a Flatten between them, which stays
+    dtype: str  # of the arrays of the last
+    parts: tuple[Serialized, ...] = field(repr=False)  # all, as in `row`
+    whole: Serialized = field(repr=False)  # the one, with values
 
     @property
     def rank(self) -> int:

@@ -181,8 +181,10 @@ class _Edit:
     def change(self, path: str, layers: tuple[Serialized, ...]) -> None:
         """Put stock layers in the place of one: the last keeps its name, those before it are new."""
         item, (*firsts, last) = self.item(path), layers
-        stored = self._model.weights.arrays(item.path)
-        dtype = stored[0].dtype if stored else self._dtype_near(item)
+        arrays_of = self._model.weights.arrays
+        stored = arrays_of(item.path)
+        near = (array.dtype for other in item.container.items for array in arrays_of(other.path))
+        dtype = stored[0].dtype if stored else next(near, "float32")
         names: list[str] = []
         for new in firsts:
             names.append(unused_name(self._name_for(item, new), self._taken))
@@ -229,13 +231,6 @@ class _Edit:
         own = new.config.get("name")
         wrapped = peeled(item.entry) is not item.entry
         return own if isinstance(own, str) and own and not wrapped else item.name + SUFFIX
-
-    def _dtype_near(self, item: Item) -> str:
-        """Return the type of the weights in the container of a layer that has none."""
-        for other in item.container.items:
-            for stored in self._model.weights.arrays(other.path):
-                return stored.dtype
-        return "float32"
 
     def _rounded(self, path: str, dtype: str, values: NDArray[Any]) -> NewArray:
         kept = cast(values, dtype)
