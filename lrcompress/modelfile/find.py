@@ -177,6 +177,7 @@ def _joined(alone: dict[Item, Site]) -> dict[Item, tuple[Item, Site]]:
         whole = _join(alone[first], alone[item]) if len(calls) == 2 else None
         if whole is not None and all(len(call) <= 1 for call in calls):
             before[item] = first, whole
+    # Of three or more in a row the last two are one, then the two before them: no layer is in two sites.
     firsts = {first for first, _ in before.values()}
     found = {}
     for last in before:

@@ -59,7 +59,7 @@ def name_after_file(config: dict[str, Any], file: h5py.File) -> None:
     if len(saved) == len(layers):
         for entry, name in zip(layers, saved, strict=True):
             if isinstance(entry, dict) and isinstance(entry.get("config"), list):
-                entry.setdefault("name", name)
+                entry.setdefault("name", name)  # beside the class no Keras version objects to it
 
 
 def canonical(layer: str, weight: str = "") -> str:

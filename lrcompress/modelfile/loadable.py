@@ -70,7 +70,7 @@ def open_for_keras(path: Path) -> ModelFile:
 def check_loadable(model: ModelFile) -> None:
     """Refuse a file that Keras must not see, by its suffix, the code in it, or code that nobody registered."""
     path = model.path
-    if model_of(path) is not None:
+    if model_of(path) is not None:  # its code is the caller's own
         return
     if path.suffix not in SUFFIXES[model.format]:
         kind = "HDF5" if model.format == "hdf5" else "a .keras archive"
@@ -182,6 +182,7 @@ def _is_registered(node: _Node) -> bool:
     """Return whether the caller has registered an object with a running Keras, as Keras looks it up."""
     saving = getattr(sys.modules.get("keras"), "saving", None)
     name: object = _name(node)
+    # What a file calls registered is another name for functions, and in the notation of HDF5 files.
     if node["class_name"] != "function" and "module" in node:
         name = node.get("registered_name", name)
     if saving is None or not isinstance(name, str):

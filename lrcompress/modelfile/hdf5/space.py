@@ -94,7 +94,7 @@ class WriteWindow(_Window):
             raise self._error
 
     def _attempt(self, action: Callable[[], object]) -> None:
-        """Do something to the file unless it failed before; keep what goes wrong."""
+        """Do something to the file unless it failed before: then it is said to be done, and is not."""
         if self._error is None:
             try:
                 action()

@@ -145,6 +145,7 @@ def read_names(space: Space, place: Place) -> list[Child]:
 
 def read_chunks(space: Space, root: int, shape: Shape, chunk: Shape, filters: Filters) -> int:
     """Check every chunk of an array, unpacked where it is packed, and return the bytes of all."""
+    # Behind the shape of a chunk stands the size of an element.
     rank, whole = len(shape), math.prod(chunk)
     entry, corners, step = f"<II{rank}QQQ", f"<{rank + 1}Q", 24 + 8 * rank
     before: Shape = (-1,)

@@ -257,6 +257,7 @@ def list_attributes(
     kind = next((like.attrs.get_id(part).dtype for part in name_parts(like, attribute)), None)
     encoded = [name.encode("utf-8") for name in names]
     if kind is None or kind.kind == "S":
+        # As wide as the longest new name: written into the old type it would be cut silently.
         values = np.array(encoded, dtype=f"S{max(map(len, encoded))}")
         width = values.dtype.itemsize
     else:
