@@ -1,33 +1,19 @@
 """Outputs that appear whole or not at all, also beside other processes and signals; what is a file."""
 
-from lrcompress.files.interrupts import ended_like_control_c
-from lrcompress.files.output import (
-    Pending,
-    check_output,
-    check_output_folder,
-    replacing,
-    replacing_folder,
-    together,
-    write_json,
-)
-from lrcompress.files.reading import LARGEST_DOCUMENT, regular, sha256, sha256_meanwhile
-from lrcompress.files.workspace import alone_in, locked, temporary_files_together, tidy
-
-__all__ = [
-    "LARGEST_DOCUMENT",
-    "Pending",
-    "alone_in",
-    "check_output",
-    "check_output_folder",
-    "ended_like_control_c",
-    "locked",
-    "regular",
-    "replacing",
-    "replacing_folder",
-    "sha256",
-    "sha256_meanwhile",
-    "temporary_files_together",
-    "tidy",
-    "together",
-    "write_json",
-]
+from lrcompress.files.interrupts import ended_like_control_c as ended_like_control_c
+from lrcompress.files.output import Pending as Pending
+from lrcompress.files.output import check_output as check_output
+from lrcompress.files.output import check_output_folder as check_output_folder
+from lrcompress.files.output import replacing as replacing
+from lrcompress.files.output import replacing_folder as replacing_folder
+from lrcompress.files.output import together as together
+from lrcompress.files.output import write_json as write_json
+from lrcompress.files.reading import LARGEST_DOCUMENT as LARGEST_DOCUMENT
+from lrcompress.files.reading import bytes_of as bytes_of
+from lrcompress.files.reading import regular as regular
+from lrcompress.files.reading import sha256 as sha256
+from lrcompress.files.reading import sha256_meanwhile as sha256_meanwhile
+from lrcompress.files.workspace import alone_in as alone_in
+from lrcompress.files.workspace import locked as locked
+from lrcompress.files.workspace import temporary_files_together as temporary_files_together
+from lrcompress.files.workspace import tidy as tidy

@@ -15,20 +15,15 @@ _HELD_BACK = (signal.SIGINT, *_ENDING)
 
 
 class Ended(KeyboardInterrupt):
-    """A signal asks the process to end.
-
-    Where plain KeyboardInterrupt passes through code that was made from text, as a data class in a
-    module that is being imported, Python ends itself by SIGINT whatever has become of it since.
-    """
+    """A signal asks to end: where code made from text is run, Python ends itself at plain KeyboardInterrupt."""
 
 
 @contextlib.contextmanager
 def ended_like_control_c() -> Iterator[None]:
-    """Raise `Ended` at Control-C, and where SIGTERM or SIGHUP would end the process at once.
+    """Raise `Ended` at Control-C, SIGTERM and SIGHUP, unless it is ignored (`nohup`).
 
     A body that leaves with an exit status of failure leaves with 128 + the signal's number then, but
-    for Control-C. What ignores a signal (`nohup`) goes on ignoring it. After the body, when all that
-    is left is to leave, all are ignored: the exit status stays that of the work.
+    for Control-C. After the body all are ignored: the exit status stays that of the work.
     """
     came: list[int] = []
 

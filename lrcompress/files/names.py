@@ -1,8 +1,4 @@
-"""What outputs are called where the user gives no name, in one place for all verbs.
-
-Whatever belongs to a model has its stem: ``model-compressed.h5`` lies beside
-``model-compressed.lrcompress.json``, ``model-compressed.report.html`` and ``model-compressed.tflite``.
-"""
+"""What outputs are called where the user gives no name: with the stem of their model, for all verbs."""
 
 from __future__ import annotations
 

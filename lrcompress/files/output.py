@@ -1,8 +1,4 @@
-"""Files and folders that appear whole or not at all, and never in the place of something else.
-
-An output is made in a workspace, a hidden folder beside it that a lock marks as in use. What a
-killed process left in one is removed by the next that writes beside it.
-"""
+"""Files and folders that appear whole or not at all, and never in the place of something else."""
 
 from __future__ import annotations
 
@@ -40,10 +36,7 @@ def check_output_folder(
     inputs: tuple[Path, ...] = (),
     overwrite: bool = False,
 ) -> None:
-    """Refuse an output that is a folder before any work is done.
-
-    Only a folder is replaced of which `what_else` names nothing that this output would not hold.
-    """
+    """Refuse an output folder early; `what_else` names what is in one that is there and would be lost."""
     real = _real(path)
     _check_place(real)
     if not os.path.lexists(real):
@@ -156,11 +149,10 @@ def together(*names: Path) -> Iterator[Pending]:
 
 @contextlib.contextmanager
 def replacing(path: Path, *, overwrite: bool = False, like: Path | None = None) -> Iterator[Path]:
-    """Yield an empty temporary file; on success flush it to disk and put it at `path`.
+    """Yield an empty temporary file; on success flush it to disk and put it at `path`, else leave all as it was.
 
-    It bears the same name, because Keras chooses the format by the suffix. On any exception,
-    KeyboardInterrupt included, it is removed and `path` stays as it was. It is not readable for more
-    users than what it is made from (`like`), or than what it replaces.
+    It bears the same name, because Keras chooses the format by the suffix, and is not readable for
+    more users than what it is made from (`like`), or than what it replaces.
     """
     outer = _pending.get()
     group: AbstractContextManager[Pending] = together(path)
@@ -184,11 +176,7 @@ def replacing_folder(
     overwrite: bool = False,
     like: Path | None = None,
 ) -> Iterator[Path]:
-    """Yield an empty temporary folder; on success rename it to `path`.
-
-    As `replacing`; a process that is killed while it replaces a folder leaves the old one to be put
-    back by the next.
-    """
+    """As `replacing` with a folder; where the process is killed the next one puts the old folder back."""
     path = _real(path)
     with _written(path), workspace(path.parent) as beside:
         temporary = beside / NEW / path.name

@@ -1,10 +1,11 @@
-"""What is a file, and its SHA-256, in a second thread where there is other work to do meanwhile."""
+"""What is a file, its SHA-256, in a second thread where there is other work to do, and sizes as people write them."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,12 @@ from pathlib import Path
 _PIECE_BYTES = 2**21
 # A table of results with which samples were wrong has a few megabytes.
 LARGEST_DOCUMENT = 2**28
+# As everywhere else here 1 kB is 1,000 bytes; who means 1,024 says KiB.
+_UNITS = {
+    "": 1, "b": 1, "byte": 1, "bytes": 1,
+    "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "g": 1e9, "gb": 1e9,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30,
+}  # fmt: skip
 
 
 def regular(path: Path, most: int | None = None) -> Path:
@@ -32,11 +39,7 @@ def sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def sha256_meanwhile(path: Path) -> Iterator[Callable[[], str]]:
-    """Hash a file while the body runs; yield a function that waits for the SHA-256 and returns it.
-
-    It raises `OSError` where the file cannot be read. What is not asked for by the end of the body
-    is given up.
-    """
+    """Hash a file while the body runs; yield what waits for the SHA-256, or raises the `OSError` of reading."""
     stop, found = threading.Event(), []
 
     def run() -> None:
@@ -58,7 +61,6 @@ def sha256_meanwhile(path: Path) -> Iterator[Callable[[], str]]:
 
 
 def _hash(path: Path, stop: threading.Event) -> str:
-    """Hash a file until the end, or until told to stop."""
     # Its library is most of what `lrcompress --help` would load.
     import hashlib
 
@@ -67,3 +69,16 @@ def _hash(path: Path, stop: threading.Event) -> str:
         while not stop.is_set() and (piece := file.read(_PIECE_BYTES)):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def bytes_of(text: str) -> int:
+    """Return a number of bytes above 0, or raise a ValueError.
+
+    >>> bytes_of("200kB"), bytes_of("1.5 MiB"), bytes_of("4096")
+    (200000, 1572864, 4096)
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", text.lower().replace("_", ""))
+    if match is None or match[2] not in _UNITS or not float(match[1]) > 0:
+        msg = f"{text!r} is not a file size; expected for example 200kB, 1.5MB, 512KiB or a number of bytes"
+        raise ValueError(msg)
+    return round(float(match[1]) * _UNITS[match[2]])

@@ -34,10 +34,7 @@ _MOST_TRIES = 1_000
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool, certain: bool = False) -> Iterator[bool]:
-    """Hold the lock that a file stands for, which is there only while it is held; yield whether it is.
-
-    Where a folder knows no locks, it counts as held, or with `certain` as not held.
-    """
+    """Hold the lock of a file and yield whether it is held; without locks it is, or with `certain` is not."""
     # It takes a while to load, which `--help` has no use for.
     from filelock import FileLock
 

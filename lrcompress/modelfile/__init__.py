@@ -1,10 +1,7 @@
 """Keras model files without Keras: find layers, read them, write a file with other stock layers in their place.
 
-Two that are one matrix already are found as one, and written with another rank, or as one.
-
-Reads HDF5 files of Keras 1 to 3 and `.keras` archives of 2.12 to 3, told by content. What is
-written opens in plain Keras, in safe mode, without custom objects. What finds the places of whole
-networks is loaded when it is first used, with all layer kinds.
+HDF5 files of Keras 1 to 3 and `.keras` archives of 2.12 to 3 are told by content. What is written
+opens in plain Keras, in safe mode, without custom objects.
 """
 
 from __future__ import annotations
@@ -12,14 +9,28 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.modelfile.container import kept_open
-from lrcompress.modelfile.end import check_has_sites
-from lrcompress.modelfile.find import find_head, find_sites, head_paths
-from lrcompress.modelfile.loadable import check_loadable, made_of, model_of, open_for_keras
-from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
-from lrcompress.modelfile.read import not_finite, open_model, read_arrays, read_bias, read_kernel
-from lrcompress.modelfile.rewrite import write_changed, write_merged, write_replaced
-from lrcompress.modelfile.sniff import SUFFIXES
+from lrcompress.modelfile.container import kept_open as kept_open
+from lrcompress.modelfile.end import check_has_sites as check_has_sites
+from lrcompress.modelfile.find import find_head as find_head
+from lrcompress.modelfile.find import find_sites as find_sites
+from lrcompress.modelfile.find import head_paths as head_paths
+from lrcompress.modelfile.loadable import check_loadable as check_loadable
+from lrcompress.modelfile.loadable import made_of as made_of
+from lrcompress.modelfile.loadable import model_of as model_of
+from lrcompress.modelfile.loadable import open_for_keras as open_for_keras
+from lrcompress.modelfile.model import ModelFile as ModelFile
+from lrcompress.modelfile.model import Replacement as Replacement
+from lrcompress.modelfile.model import Site as Site
+from lrcompress.modelfile.model import Written as Written
+from lrcompress.modelfile.read import not_finite as not_finite
+from lrcompress.modelfile.read import open_model as open_model
+from lrcompress.modelfile.read import read_arrays as read_arrays
+from lrcompress.modelfile.read import read_bias as read_bias
+from lrcompress.modelfile.read import read_kernel as read_kernel
+from lrcompress.modelfile.rewrite.replace import write_changed as write_changed
+from lrcompress.modelfile.rewrite.replace import write_merged as write_merged
+from lrcompress.modelfile.rewrite.replace import write_replaced as write_replaced
+from lrcompress.modelfile.sniff import SUFFIXES as SUFFIXES
 
 if TYPE_CHECKING:
     from lrcompress.modelfile.chains import Chain as Chain
@@ -29,38 +40,6 @@ if TYPE_CHECKING:
     from lrcompress.modelfile.places import Places as Places
     from lrcompress.modelfile.places import find_places as find_places
     from lrcompress.modelfile.shapes import multiplications_of as multiplications_of
-
-__all__ = [
-    "SUFFIXES",
-    "Chain",
-    "ModelFile",
-    "Places",
-    "Replacement",
-    "Site",
-    "Written",
-    "check_has_sites",
-    "check_loadable",
-    "find_chains",
-    "find_head",
-    "find_places",
-    "find_sites",
-    "head_paths",
-    "kept_open",
-    "made_of",
-    "model_of",
-    "multiplications_of",
-    "not_finite",
-    "open_for_keras",
-    "open_model",
-    "pair_of",
-    "read_arrays",
-    "read_bias",
-    "read_kernel",
-    "whole_file",
-    "write_changed",
-    "write_merged",
-    "write_replaced",
-]
 
 
 # What few commands need, and where it is.

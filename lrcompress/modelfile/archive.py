@@ -13,9 +13,8 @@ from collections.abc import Callable
 import h5py
 
 from lrcompress.errors import printable
-from lrcompress.modelfile.graph import Container, Item
-from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import Index, parents, text
+from lrcompress.modelfile.graph import Container, LayerPath
+from lrcompress.modelfile.hdf5.arrays import Index, parents, text
 from lrcompress.modelfile.model import NUMBERING, Numbering, Weights
 from lrcompress.modelfile.order import layer_order
 
@@ -32,20 +31,20 @@ _INNER = (
 # Classes whose groups are not named as their configs name them.
 _RENAMED = {"GroupQueryAttention": "GroupedQueryAttention"}
 
-# Says of a layer, given with its group, whether it has weights.
-Weighted = Callable[[LayerPath, str], bool]
-
 
 def layer_groups(
-    tree: Container, weighted: Weighted, numbering: Numbering = NUMBERING
+    tree: Container, weighted: Callable[[LayerPath, str], bool], numbering: Numbering = NUMBERING
 ) -> dict[LayerPath, str]:
-    """Return the group of every layer of a model, nested ones included, as a version of Keras counts."""
+    """Return the group of every layer of a model, of which `weighted` says whether it has weights."""
     found: dict[LayerPath, str] = {}
     visited: set[int] = set()
 
     def fill(container: Container, where: str) -> None:
         used: dict[str, int] = {}
-        for item in _stored_order(container):
+        stored = [item for item in layer_order(container) if not item.is_operation]
+        if container.sequential and stored and stored[0].is_input:
+            del stored[0]
+        for item in stored:
             name = snake_case(_RENAMED.get(item.class_name, item.class_name))
             number = used.setdefault(name, 0)
             group = f"{where}/{name}_{number}" if number else f"{where}/{name}"
@@ -62,14 +61,6 @@ def layer_groups(
 
     fill(tree, numbering.prefix)
     return found
-
-
-def _stored_order(container: Container) -> list[Item]:
-    """Return the layers that have a group, in Keras' order."""
-    order = [item for item in layer_order(container) if not item.is_operation]
-    if container.sequential and order and order[0].is_input:
-        return order[1:]
-    return order
 
 
 def snake_case(class_name: str) -> str:
@@ -122,11 +113,7 @@ def _order(path: str) -> list[tuple[int, str]]:
 
 
 def _misplaced(path: LayerPath, group: str, index: Index, file: h5py.File) -> str | None:
-    """Return a sentence if the group says it belongs to another layer.
-
-    Since Keras 3.6 each ``vars`` group carries its layer's name: the check that the derived paths
-    are the ones Keras used.
-    """
+    """Return a sentence if the name that Keras since 3.6 gives a ``vars`` group is another layer's."""
     source = index.groups.get(f"{group}/vars")
     name = text(file[source].attrs.get("name")) if source is not None else None
     if name is None or name == path[-1]:
@@ -135,10 +122,7 @@ def _misplaced(path: LayerPath, group: str, index: Index, file: h5py.File) -> st
 
 
 def _stray(tree: Container, prefix: str, groups: dict[LayerPath, str], index: Index) -> str | None:
-    """Return a sentence if a container holds a group that no layer accounts for.
-
-    It would mean that this version of Keras counts otherwise, and moving groups would mix them up.
-    """
+    """Return a sentence if a group belongs to no layer: then this Keras counts otherwise."""
     nested = (item.path for item in tree.walk() if item.inner is not None)
     parents = {prefix} | {f"{groups[path]}/{prefix}" for path in nested if path in groups}
     known = set(groups.values())

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lrcompress.kinds import Array, Serialized, is_wrapped, peeled, serialized
 from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.registry import KINDS, any_kind_of
 from lrcompress.kinds.terms import as_dict, is_built_in, units
 from lrcompress.modelfile.container import kept_open
-from lrcompress.modelfile.end import check_has_sites
+from lrcompress.modelfile.end import tree_of
 from lrcompress.modelfile.graph import Item
-from lrcompress.modelfile.order import feeder
-from lrcompress.modelfile.places import computed, why_not
+from lrcompress.modelfile.model import ModelFile, Site
+from lrcompress.modelfile.order import computed, feeder
+from lrcompress.modelfile.places import why_not
 from lrcompress.modelfile.read import read_arrays
 from lrcompress.modelfile.untrusted import decoding
-
-if TYPE_CHECKING:
-    from lrcompress.modelfile.model import ModelFile, Site
 
 # The most layers that one becomes in any form.
 _LONGEST = 4
@@ -28,25 +26,15 @@ _FLATTEN = "Flatten"
 
 @dataclass(frozen=True)
 class Chain:
-    """Layers in a row that are one.
+    """Layers in a row that are one."""
 
-    Attributes:
-        path: Of the last, whose name and place the one keeps.
-        family: Of the kind that it is, a word for ``--layers``.
-        gone: Paths of the others, in their order.
-        row: Paths of all, in their order: also of a Flatten between them, which stays.
-        dtype: Of the arrays of the last.
-        parts: All of them, in the same order.
-        whole: The one, with values.
-    """
-
-    path: str
-    family: str
-    gone: tuple[str, ...]
-    row: tuple[str, ...]
-    dtype: str
-    parts: tuple[Serialized, ...] = field(repr=False)
-    whole: Serialized = field(repr=False)
+    path: str  # of the last, whose name and place the one keeps
+    family: str  # of the one's kind, a word for --layers
+    gone: tuple[str, ...]  # paths of the others, in their order
+    row: tuple[str, ...]  # paths of all, also of a Flatten between them, which stays
+    dtype: str  # of the arrays of the last
+    parts: tuple[Serialized, ...] = field(repr=False)  # all, as in `row`
+    whole: Serialized = field(repr=False)  # the one, with values
 
     @property
     def rank(self) -> int:
@@ -82,17 +70,11 @@ def _kernel(layer: Serialized) -> Array:
 
 
 def find_chains(model: ModelFile) -> tuple[Chain, ...]:
-    """Return the layers in a row that are one, in the order in which they are computed.
-
-    Each but the last is linear, feeds the next alone, and is no wider than a factor of full rank;
-    of several ways to see it the longest is taken, from the end on.
-    """
+    """Return the layers in a row that are one, as they are computed; of several ways the longest."""
     found: list[Chain] = []
     used: set[Item] = set()
     with kept_open(model.path), decoding(model.path):
-        if model.tree is None:
-            check_has_sites(model)
-        for item in reversed(computed(model.tree) if model.tree is not None else []):
+        for item in reversed(computed(tree_of(model))):
             row = [] if item in used else _row(model, item, used)
             for start in range(len(row) - 1):
                 chain = _chain(model, row[start:])
@@ -105,7 +87,7 @@ def find_chains(model: ModelFile) -> tuple[Chain, ...]:
 
 def pair_of(model: ModelFile, site: Site) -> Chain:
     """Return the two layers that a site is."""
-    items = {"/".join(item.path): item for item in model.tree.walk()} if model.tree else {}
+    items = {"/".join(item.path): item for item in tree_of(model).walk()}
     with kept_open(model.path), decoding(model.path):
         chain = _chain(model, [items[layer.path] for layer in site.layers])
     if chain is None:
@@ -171,6 +153,5 @@ def _chain(model: ModelFile, row: Sequence[Item]) -> Chain | None:
 
 
 def _serialized(model: ModelFile, item: Item) -> Serialized:
-    """Return a layer with the values of its arrays."""
     has_any = bool(model.weights.arrays(item.path))
     return serialized(item.entry, read_arrays(model, "/".join(item.path)) if has_any else ())

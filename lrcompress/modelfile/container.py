@@ -18,7 +18,9 @@ from typing import Literal
 import h5py
 
 from lrcompress.errors import LRCompressError, ModelFileError, UnsupportedModelError, one_line
-from lrcompress.modelfile.hdf5 import Index, ReadWindow, read_index, text
+from lrcompress.modelfile.hdf5.arrays import Index, text
+from lrcompress.modelfile.hdf5.index import read_index
+from lrcompress.modelfile.hdf5.space import ReadWindow
 from lrcompress.modelfile.sniff import sniffed
 from lrcompress.modelfile.untrusted import MAX_CONFIG_BYTES, decoding
 
@@ -135,7 +137,6 @@ def _legacy_config(file: h5py.File, path: Path) -> str:
 
 @contextlib.contextmanager
 def _zip(file: BufferedReader, path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive, or say that it is damaged."""
     try:
         end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
         listed = end[zipfile._ECD_SIZE] if end else 0  # type: ignore[attr-defined]
@@ -204,11 +205,7 @@ def _check_member(info: zipfile.ZipInfo, path: Path, size: int) -> None:
 
 @contextlib.contextmanager
 def _member(archive: zipfile.ZipFile, whole: BufferedReader, path: Path) -> Iterator[ReadWindow]:
-    """Yield the weights member as a file that HDF5 can seek in.
-
-    Keras stores it uncompressed, so it is read in place. A compressed one is unpacked into a
-    nameless temporary file, never into memory.
-    """
+    """Yield the weights as a file that HDF5 can seek in: in place, or unpacked to disk, never into memory."""
     info = archive.getinfo(WEIGHTS)
     if info.compress_type == zipfile.ZIP_STORED:
         whole.seek(info.header_offset)
@@ -232,19 +229,16 @@ def _member(archive: zipfile.ZipFile, whole: BufferedReader, path: Path) -> Iter
 
 
 def _damaged(path: Path, what: object) -> ModelFileError:
-    """Return the error for an archive that does not fit together."""
     msg = f"{path} is a damaged archive ({what}); save or download it again."
     return ModelFileError(msg, code="truncated")
 
 
 def _hostile(path: Path, what: str) -> ModelFileError:
-    """Return the error for a member that Keras never writes."""
     msg = f"{path} holds {what}; Keras never writes that: refused, get it from its source again."
     return ModelFileError(msg, code="hostile")
 
 
 def _only_weights(path: Path, what: str) -> UnsupportedModelError:
-    """Return the error for a file without an architecture."""
     msg = (
         f"{path} holds only weights ({what}); lrcompress needs the architecture too: save the whole model with "
         'model.save("model.keras"), or add --architecture model.json, which holds model.to_json().'

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from lrcompress.errors import UnsupportedModelError, first_three
 from lrcompress.kinds import CLASSES, NAMES, peeled
 from lrcompress.kinds.activations import HANDS_ON, ORDER_KEEPING, RESHAPED, activation_name, applied
 from lrcompress.kinds.terms import PASSED_OVER, as_dict, is_built_in
 from lrcompress.modelfile.graph import Container, Item, Ref, input_dimensions
-from lrcompress.modelfile.model import End
+from lrcompress.modelfile.model import End, ModelFile
 from lrcompress.modelfile.untrusted import decoding
 
-if TYPE_CHECKING:
-    from lrcompress.modelfile.model import ModelFile
 
-
-def check_has_sites(model: ModelFile) -> None:
-    """Refuse a model that lists no layers, or none of a known kind among them."""
+def tree_of(model: ModelFile) -> Container:
+    """Return the layers of a model; refuse one that lists none."""
     if model.tree is None:
         msg = (
             f"{model.path} is a subclassed model ({model.class_name}), which lists no layers; "
@@ -27,9 +23,15 @@ def check_has_sites(model: ModelFile) -> None:
             'and save with model.save("model.keras").'
         )
         raise UnsupportedModelError(msg, code="subclassed")
+    return model.tree
+
+
+def check_has_sites(model: ModelFile) -> None:
+    """Refuse a model that lists no layers, or none of a known kind among them."""
+    tree = tree_of(model)
     if kind_items(model):
         return
-    hidden = [item.name for item in model.tree.walk() if item.inner is None and _wraps_site(item)]
+    hidden = [item.name for item in tree.walk() if item.inner is None and _wraps_site(item)]
     if hidden:
         msg = (
             f"{model.path} has {NAMES} layers only inside {first_three(hidden)}, which wraps a model of "
@@ -77,7 +79,6 @@ def find_end(model: ModelFile) -> End:
 
 
 def _check_end(model: ModelFile, ends: list[Ending], heads: list[Item]) -> None:
-    """Refuse a model that does not end in exactly one layer of a known kind."""
     for ending in ends:
         _check_blocks(model, ending)
     check_has_sites(model)
@@ -203,11 +204,7 @@ def _outside(item: Item, frames: _Frames) -> list[tuple[Container, Ref, _Frames]
 
 
 def following(tree: Container, item: Item) -> list[Item]:
-    """Return the layers after `item`, up to the next of a known kind, while its output takes one way only.
-
-    No more than the first `LONGEST_WAY`; none where the output is used twice, or is an output and
-    used as well.
-    """
+    """Return the layers after `item`, up to the next of a known kind, while its output takes one way."""
     # In order, and quick to look up: hundreds of layers may follow.
     found: dict[Item, None] = {}
     current = item
@@ -233,11 +230,7 @@ def following(tree: Container, item: Item) -> list[Item]:
 
 
 def ends_in(item: Item, after: list[Item]) -> tuple[str, bool]:
-    """Return what is applied to what a layer's kernel gives, and whether classes keep their order.
-
-    That is its own activation, or, where that is linear, the next one's if it makes probabilities
-    or their logarithms; classes keep it if the largest unit stays the only largest up to the output.
-    """
+    """Return the activation behind a kernel, see `Site.activation`, and whether classes keep their order."""
     own = activation_name(as_dict(peeled(item.entry).get("config")).get("activation"))
     found = [_activation(layer) for layer in after]
     keeps = all(name in ORDER_KEEPING for name in (own, *found) if name != HANDS_ON)

@@ -4,43 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from lrcompress.errors import UnsupportedModelError, did_you_mean
-from lrcompress.kinds import NAMES, PER_STEP, HeadKind, Serialized, is_wrapped, serialized
+from lrcompress.kinds import NAMES, PER_STEP, is_wrapped, serialized
 from lrcompress.kinds.protocol import Refusal
-from lrcompress.modelfile.end import check_has_sites, choices, ends_in, following, kind_items
+from lrcompress.modelfile.end import choices, ends_in, following, kind_items, tree_of
 from lrcompress.modelfile.graph import Container, Item, input_dimensions
-from lrcompress.modelfile.model import Site, SiteLayer
+from lrcompress.modelfile.model import ModelFile, Site, SiteLayer
 from lrcompress.modelfile.order import feeder, leads_to_output
 from lrcompress.modelfile.untrusted import decoding
-
-if TYPE_CHECKING:
-    from lrcompress.modelfile.model import ModelFile
 
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
 def find_head(model: ModelFile, layer: str | None = None) -> Site:
-    """Return the site that ends a model, or that of a layer's name or path.
-
-    The head is found by walking back from the outputs over layers that act element by element or
-    change the shape. Of two layers that make up one matrix either stands for both.
-
-    Raises:
-        UnsupportedModelError: If there is none, or none that can be factorized: codes
-            ``subclassed``, ``no_dense``, ``no_such_layer``, ``blocked_tail``, ``merged_branches``,
-            ``several_heads``, ``shared_dense``, ``quantized``, ``quantize_wrapper``, ``lora``,
-            ``tied_embedding``, ``config``.
-    """
+    """Return the site that ends a model, or that of a layer's name or path; either of two that are one matrix."""
     return find_sites(model, [layer])[0]
 
 
 def find_sites(model: ModelFile, layers: Sequence[str | None]) -> list[Site]:
     """Return the sites of layers of some names or paths, as `find_head` does each of them."""
     with decoding(model.path):
-        if model.tree is None:
-            check_has_sites(model)
+        tree_of(model)
         items = kind_items(model)
         by_name: dict[str, list[Item]] = {}
         for item in items:
@@ -111,11 +96,16 @@ def describe_sites(model: ModelFile) -> dict[str, tuple[Site, ...] | Unsupported
 
 def _describe(model: ModelFile, item: Item) -> tuple[Site, ...]:
     """Return the sites of a layer by itself, with its arrays found and checked."""
-    tree, kind, path = model.tree, item.kind, "/".join(item.path)
-    if tree is None or kind is None:
+    tree, kind, path = tree_of(model), item.kind, "/".join(item.path)
+    if kind is None:
         raise AssertionError  # it is one of `kind_items`
     layer = serialized(item.entry, model.weights.arrays(item.path))
-    _refuse(model, tree, item, kind, layer)
+    why = why_fixed(tree, item)
+    if why is None or why.code == "shared_dense":
+        why = kind.refuse(layer) or why
+    if why is not None:
+        msg = f"{kind.name} layer {path} of {model.path} {why.why}"
+        raise UnsupportedModelError(msg, code=why.code)
     views = kind.views(layer)
     if not views:
         msg = (
@@ -124,17 +114,14 @@ def _describe(model: ModelFile, item: Item) -> tuple[Site, ...]:
         )
         raise UnsupportedModelError(msg, code="config")
     dtype = str(layer.arrays[0].dtype)
-    if dtype.startswith("void"):
-        msg = (
-            f"{kind.name} layer {path} of {model.path} stores its kernel as raw bytes without a type, as Keras "
-            "writes bfloat16 to HDF5; expected an attribute dtype that says bfloat16: save the model as .keras."
-        )
-        raise UnsupportedModelError(msg, code="quantized")
     if dtype not in FLOATS:
-        msg = (
-            f"{kind.name} layer {path} of {model.path} stores its kernel as {dtype}; "
-            f"expected one of {', '.join(FLOATS)}: factorize the model before quantizing it."
-        )
+        what = f"{dtype}; expected one of {', '.join(FLOATS)}: factorize the model before quantizing it."
+        if dtype.startswith("void"):
+            what = (
+                "raw bytes without a type, as Keras writes bfloat16 to HDF5; "
+                "expected an attribute dtype that says bfloat16: save the model as .keras."
+            )
+        msg = f"{kind.name} layer {path} of {model.path} stores its kernel as {what}"
         raise UnsupportedModelError(msg, code="quantized")
     after = following(tree, item)
     activation, keeps_order = ends_in(item, after)
@@ -159,18 +146,6 @@ def _describe(model: ModelFile, item: Item) -> tuple[Site, ...]:
     )
 
 
-def _refuse(
-    model: ModelFile, tree: Container, item: Item, kind: HeadKind, layer: Serialized
-) -> None:
-    """Refuse a layer that Keras would not rebuild, or that its kind refuses."""
-    found = why_fixed(tree, item)
-    if found is None or found.code == "shared_dense":
-        found = kind.refuse(layer) or found
-    if found is not None:
-        msg = f"{kind.name} layer {'/'.join(item.path)} of {model.path} {found.why}"
-        raise UnsupportedModelError(msg, code=found.code)
-
-
 def why_fixed(tree: Container, item: Item) -> Refusal | None:
     """Return why no layer in this place, of whatever kind, can be changed."""
     identity = item.entry.get("shared_object_id")
@@ -192,11 +167,7 @@ def why_fixed(tree: Container, item: Item) -> Refusal | None:
 
 
 def _joined(alone: dict[Item, Site]) -> dict[Item, tuple[Item, Site]]:
-    """Return, by the second of two layers that are one matrix, the first and the site that they are.
-
-    Of three or more such layers in a row the last two are one, then the two before them, and so
-    on: no layer is in two sites.
-    """
+    """Return, by the second of two layers that are one matrix, the first and the site that they are."""
     before: dict[Item, tuple[Item, Site]] = {}
     for item in alone:
         first = feeder(item)
@@ -206,6 +177,7 @@ def _joined(alone: dict[Item, Site]) -> dict[Item, tuple[Item, Site]]:
         whole = _join(alone[first], alone[item]) if len(calls) == 2 else None
         if whole is not None and all(len(call) <= 1 for call in calls):
             before[item] = first, whole
+    # Of three or more in a row the last two are one, then the two before them: no layer is in two sites.
     firsts = {first for first, _ in before.values()}
     found = {}
     for last in before:

@@ -1,7 +1,6 @@
 """The architecture as a tree of containers and layers, whatever Keras wrote the config.
 
-Sequential models are given the same references between layers as functional ones, so every walk
-over a model is written once. The JSON objects themselves stay shared with the tree.
+Sequential models are given references between layers too, so every walk over a model is written once.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 from lrcompress.kinds import PER_STEP, HeadKind, kind_of
 from lrcompress.kinds.terms import as_dict, as_list, output_dimensions, own_input_shape
 
-Path = tuple[str, ...]
+LayerPath = tuple[str, ...]
 
 # Model classes of all Keras versions, and where the class may come from. A custom class whose
 # config has the functional keys is one too: that is how `Model(inputs, outputs)` subclasses save.
@@ -41,16 +40,10 @@ class Item:
     class_name: str
     entry: dict[str, Any]
     config: dict[str, Any]
-    path: Path
+    path: LayerPath
     container: Container
     calls: list[list[Ref]] = field(default_factory=list)
     inner: Container | None = None
-
-    @property
-    def module(self) -> str:
-        """The Python module of the class, empty where the file does not say."""
-        module = self.entry.get("module")
-        return module if isinstance(module, str) else ""
 
     @property
     def is_named(self) -> bool:
@@ -70,7 +63,7 @@ class Item:
     @property
     def is_operation(self) -> bool:
         """Whether it is a bare function of `keras.ops`: no layer, no place among the weights."""
-        return self.module.startswith(OPERATIONS)
+        return str(self.entry.get("module")).startswith(OPERATIONS)
 
 
 @dataclass(eq=False)
@@ -79,7 +72,7 @@ class Container:
 
     sequential: bool
     entry: dict[str, Any]
-    path: Path
+    path: LayerPath
     items: list[Item] = field(default_factory=list)
     inputs: list[Ref] = field(default_factory=list)
     outputs: list[Ref] = field(default_factory=list)
@@ -103,7 +96,7 @@ class Container:
                 yield from item.inner.walk()
 
     @cached_property
-    def paths(self) -> Counter[Path]:
+    def paths(self) -> Counter[LayerPath]:
         """How many layers, those of nested models included, have each path."""
         return Counter(item.path for item in self.walk())
 
@@ -153,7 +146,7 @@ def container_kind(entry: dict[str, Any]) -> str | None:
     return None
 
 
-def build(entry: dict[str, Any], path: Path = ()) -> Container | None:
+def build(entry: dict[str, Any], path: LayerPath = ()) -> Container | None:
     """Return the tree of a serialized model, or None where it lists no layers (a subclass)."""
     kind = container_kind(entry)
     if kind is None:
@@ -171,7 +164,6 @@ def build(entry: dict[str, Any], path: Path = ()) -> Container | None:
 
 
 def _item(entry: dict[str, Any], position: int, container: Container) -> Item:
-    """Return one layer, nested models built below it."""
     config = as_dict(entry.get("config"))
     name = _stated_name(entry) or f"layer {position + 1}"
     class_name = entry.get("class_name")
@@ -192,18 +184,13 @@ def _stated_name(entry: dict[str, Any]) -> str | None:
 
 
 def _link_sequential(container: Container) -> None:
-    """Chain the layers of a Sequential model."""
-    previous: Item | None = None
-    for item in container.items:
-        item.calls = [[Ref(previous.name, 0, 0)]] if previous else [[]]
-        previous = item
-    if container.items:
-        container.inputs = [Ref(container.items[0].name, 0, 0)]
-        container.outputs = [Ref(container.items[-1].name, 0, 0)]
+    refs = [Ref(item.name, 0, 0) for item in container.items]
+    for number, item in enumerate(container.items):
+        item.calls = [refs[max(number - 1, 0) : number]]
+    container.inputs, container.outputs = refs[:1], refs[-1:]
 
 
 def _link_functional(container: Container) -> None:
-    """Read the graph of a functional model."""
     known = container.by_name
     for item in container.items:
         nodes = as_list(item.entry.get("inbound_nodes"))
@@ -270,36 +257,31 @@ def is_leaf(value: object, known: dict[str, Item]) -> bool:
     )
 
 
-def tensors(value: object, known: dict[str, Item]) -> Iterator[Ref]:
-    """Yield the tensors in a call or in a model's inputs and outputs, in Keras' own order.
+def written(value: object, known: dict[str, Item]) -> Iterator[Any]:
+    """Yield the tensors in a call as JSON has them, in Keras' order: dictionaries go by sorted key."""
+    if is_leaf(value, known) or is_leaf(_history(value), known):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for part in value if isinstance(value, list) else [value[key] for key in sorted(value)]:
+            yield from written(part, known)
 
-    Lists keep their order and dictionaries are taken by sorted key, as `keras.tree.flatten` does;
-    positional arguments come before keyword arguments.
-    """
-    if is_leaf(value, known):
-        leaf = as_list(value)
-        yield Ref(leaf[0], leaf[1], leaf[2])
-        yield from tensors(leaf[3] if len(leaf) == 4 else None, known)
-    elif isinstance(value, list):
-        for part in value:
-            yield from tensors(part, known)
-    elif isinstance(value, dict):
-        history = as_dict(value.get("config")).get("keras_history")
-        if value.get("class_name") == "__keras_tensor__" or is_leaf(history, known):
-            yield from tensors(history, known)
-        elif value.get("class_name") == "__tuple__":
-            yield from tensors(value.get("items"), known)
-        else:
-            for key in sorted(value):
-                yield from tensors(value[key], known)
+
+def _history(value: object) -> Any:  # noqa: ANN401 - JSON
+    """Return the reference in a tensor in Keras 3's notation."""
+    return as_dict(as_dict(value).get("config")).get("keras_history")
+
+
+def tensors(value: object, known: dict[str, Item]) -> Iterator[Ref]:
+    """Yield the tensors in a call, or in a model's inputs and outputs, in Keras' own order."""
+    for tensor in written(value, known):
+        leaf = _history(tensor) or tensor
+        yield Ref(*leaf[:3])
+        # What Keras 2 notes behind a tensor: the keyword arguments of its call.
+        yield from tensors(leaf[3:], known)
 
 
 def input_dimensions(item: Item) -> int | None:
-    """Return the number of dimensions of a layer's input, batch included, as far as the config tells.
-
-    The nearest layer before it whose output's dimensions are known decides; layers in between are
-    taken to keep them, as all but the known exceptions do.
-    """
+    """Return the dimensions of a layer's input, batch included, as the nearest layer before it tells."""
     stated = own_input_shape(item.entry)
     if stated is not None:
         return len(stated)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import filecmp
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,7 +22,8 @@ from lrcompress.files import check_output, names, replacing
 from lrcompress.modelfile import legacy
 from lrcompress.modelfile.archive import PREFIXES
 from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, open_hdf5
-from lrcompress.modelfile.hdf5 import ReadWindow, read_index
+from lrcompress.modelfile.hdf5.index import read_index
+from lrcompress.modelfile.hdf5.space import ReadWindow
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.read import open_model
 from lrcompress.modelfile.rewrite.write import EPOCH, write_hdf5
@@ -119,8 +121,7 @@ def _write_archive(path: Path, text: str, config: dict[str, Any], weights: Path)
         entry = zipfile.ZipInfo(WEIGHTS, EPOCH)
         entry.file_size = weights.stat().st_size
         with weights.open("rb") as given, archive.open(entry, "w") as member:
-            while piece := given.read(2**20):
-                member.write(piece)
+            shutil.copyfileobj(given, member, 2**20)
 
 
 def _as_archived(config: dict[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,8 @@ import h5py
 
 from lrcompress.errors import printable
 from lrcompress.kinds.terms import as_dict
-from lrcompress.modelfile.graph import Container, Item
-from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import Index, names
+from lrcompress.modelfile.graph import Container, Item, LayerPath
+from lrcompress.modelfile.hdf5.arrays import Index, names
 from lrcompress.modelfile.model import Weights
 
 ROOT = "model_weights"
@@ -30,36 +29,29 @@ def locate(tree: Container | None, index: Index, file: h5py.File) -> Weights:
     layer_names = tuple(names(root, "layer_names"))
     weight_names: dict[str, tuple[str, ...]] = {}
     of_layer: dict[LayerPath, tuple[str, ...]] = {}
-    problem = None
+    problems = []
     for layer in layer_names:
         if layer in weight_names:
             # Keras cannot write one group twice, and each reading costs time.
-            problem = problem or printable(f"layer {layer} is listed twice")
+            problems.append(f"layer {layer} is listed twice")
             continue
         if canonical(layer) not in index.groups:
-            problem = problem or printable(f"the weights of layer {layer} are missing")
+            problems.append(f"the weights of layer {layer} are missing")
             continue
         weight_names[layer] = tuple(names(root[layer], "weight_names"))
         of_layer[(layer,)] = paths = tuple(canonical(layer, w) for w in weight_names[layer])
-        for path in paths:
-            if path not in index.arrays:
-                problem = problem or printable(f"the array {path} is missing")
-    if tree is not None:
-        for item in tree.items:
-            if item.inner is not None:
-                flat = weight_names.get(item.name, ())
-                of_layer.update(_inside(item, item.inner, flat))
+        problems += [f"the array {path} is missing" for path in paths if path not in index.arrays]
+    for item in tree.items if tree is not None else ():
+        if item.inner is not None:
+            of_layer.update(_inside(item, item.inner, weight_names.get(item.name, ())))
+    problem = printable(problems[0]) if problems else None
     return Weights(
         index, of_layer, layer_names=layer_names, weight_names=weight_names, problem=problem
     )
 
 
 def name_after_file(config: dict[str, Any], file: h5py.File) -> None:
-    """Name the nested models that Keras up to 2.2.2 left unnamed, as the weights call them.
-
-    Its Sequential is a bare list in which a nested Sequential states no name; the saved order of
-    layers has one for each. The name is put beside the class, where no Keras version objects.
-    """
+    """Name the nested models that Keras up to 2.2.2 left unnamed, as the saved order of layers has them."""
     layers = config.get("config")
     if config.get("class_name") != "Sequential" or not isinstance(layers, list):
         return
@@ -67,7 +59,7 @@ def name_after_file(config: dict[str, Any], file: h5py.File) -> None:
     if len(saved) == len(layers):
         for entry, name in zip(layers, saved, strict=True):
             if isinstance(entry, dict) and isinstance(entry.get("config"), list):
-                entry.setdefault("name", name)
+                entry.setdefault("name", name)  # beside the class no Keras version objects to it
 
 
 def canonical(layer: str, weight: str = "") -> str:
@@ -101,11 +93,7 @@ def _wrapped_name(item: Item) -> str | None:
 
 
 def _owner(parts: list[str], leaves: dict[str, list[Item]]) -> Item | None:
-    """Return the layer that a weight belongs to, None where its path does not decide.
-
-    The innermost part that names a layer counts; layers of the same name are told apart by the
-    nested models around them.
-    """
+    """Return the layer that the innermost part of a path names, None where that does not decide."""
     for part in reversed(parts):
         candidates = leaves.get(part, [])
         if len(candidates) > 1:

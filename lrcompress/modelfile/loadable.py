@@ -1,10 +1,8 @@
 """What may go to Keras: no file that holds code, or leads Keras to code.
 
-Keras makes objects of every JSON object that has a `class_name`, at any depth: layers, losses,
-functions, and functions of Python as byte code. What a name leads to is looked up among what the
-caller has registered, then in Keras' own packages. Here the same objects are looked at without
-Keras: byte code, loaders of other files and names that are no part of a model are refused.
-Files are edited without any of this; only what Keras is given must pass.
+Keras makes objects of every JSON object that has a `class_name`: layers, losses, functions, byte
+code. Names are looked up among what the caller has registered, then in Keras' own packages. Only
+what Keras is given must pass; files are edited without.
 """
 
 from __future__ import annotations
@@ -70,16 +68,9 @@ def open_for_keras(path: Path) -> ModelFile:
 
 
 def check_loadable(model: ModelFile) -> None:
-    """Refuse a file that Keras must not see: it holds code, or names code that nobody registered.
-
-    The code in files of this process is the caller's own.
-
-    Raises:
-        TrainingError: With code ``holds_code``, or ``keras_cannot_load`` where it is a class of the
-            user's own, or a file whose suffix says something else than its content.
-    """
+    """Refuse a file that Keras must not see, by its suffix, the code in it, or code that nobody registered."""
     path = model.path
-    if model_of(path) is not None:
+    if model_of(path) is not None:  # its code is the caller's own
         return
     if path.suffix not in SUFFIXES[model.format]:
         kind = "HDF5" if model.format == "hdf5" else "a .keras archive"
@@ -188,13 +179,10 @@ def _is_only_named(module: str) -> bool:
 
 
 def _is_registered(node: _Node) -> bool:
-    """Return whether the caller has registered an object with a Keras that runs; none is started.
-
-    By the name under which Keras looks it up, which is not the one that the file calls registered
-    where it is a function, or an object in the notation of HDF5 files.
-    """
+    """Return whether the caller has registered an object with a running Keras, as Keras looks it up."""
     saving = getattr(sys.modules.get("keras"), "saving", None)
     name: object = _name(node)
+    # What a file calls registered is another name for functions, and in the notation of HDF5 files.
     if node["class_name"] != "function" and "module" in node:
         name = node.get("registered_name", name)
     if saving is None or not isinstance(name, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.kinds import HeadKind, Serialized, View
-from lrcompress.modelfile.graph import Container
-from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import Index, StoredArray
+from lrcompress.modelfile.graph import Container, LayerPath
+from lrcompress.modelfile.hdf5.arrays import Index, StoredArray
 from lrcompress.records.provenance import Origin
 
 
@@ -30,84 +29,35 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class SiteLayer:
-    """A layer of a site: where it stands, what it says of itself, and the matrix in it."""
+    """A layer of a site: where it stands, the matrix in it, and what it says of itself, its arrays as stored."""
 
     name: str
     path: str
     view: View
     serialized: Serialized = field(repr=False)
 
-    @property
-    def stored(self) -> tuple[StoredArray, ...]:
-        """Where its arrays are stored."""
-        return self.serialized.arrays
-
 
 @dataclass(frozen=True)
 class Site:
-    """A matrix that can be factorized: in one layer, or in two that are one already factorized.
+    """A matrix that can be factorized: in one layer, or in two that are one of kernel B C under the second's name."""
 
-    Two layers compute x (B C) + b and are described as one of kernel B C: under the name of the
-    second, whose place they take in the model.
-
-    Attributes:
-        name: The layer's name; that of the wrapper where TimeDistributed wraps it.
-        path: Its name behind those of the nested models it stands in: ``"encoder/dense_1"``.
-        kernel_shape: (m, n): inputs, units.
-        dtype: Type the kernel is stored in: ``"float32"``, ``"float16"``, ``"bfloat16"`` or
-            ``"float64"``.
-        use_bias: Whether it has a bias of shape (n,). Of two layers, whether either has one.
-        activation: What is applied to its kernel's output: its own activation, or, where that is
-            linear, that of the next layer but for dropout if it makes probabilities of it; else
-            ``"linear"``.
-        keeps_order: Whether the largest unit stays the only largest up to the output.
-        following: Class names of the layers after it, up to the next site, as far as its output
-            takes one way only.
-        per_step: Whether it acts on inputs of more than two dimensions (sequences, images), or
-            under TimeDistributed; False also where the file does not tell.
-        layers: The layers that it is, in order.
-        kind: What knows its arrays.
-        part: Which matrix of its layer it is; empty where that is one matrix.
-    """
-
-    name: str
-    path: str
-    kernel_shape: tuple[int, int]
-    dtype: str
-    use_bias: bool
-    activation: str
-    keeps_order: bool
-    following: tuple[str, ...]
-    per_step: bool
+    name: str  # that of the wrapper where TimeDistributed wraps it
+    path: str  # behind the names of the nested models it stands in: encoder/dense_1
+    kernel_shape: tuple[int, int]  # (m, n): inputs, units
+    dtype: str  # that is stored: float32, float16, bfloat16 or float64
+    use_bias: bool  # of two layers, whether either has one
+    activation: str  # its own; where that is linear, the next layer's if that makes probabilities
+    keeps_order: bool  # whether the largest unit stays the only largest up to the output
+    following: tuple[str, ...]  # class names up to the next site, while the output takes one way
+    per_step: bool  # on inputs of more than two dimensions, or under TimeDistributed
     layers: tuple[SiteLayer, ...] = field(repr=False)
     kind: HeadKind = field(repr=False, compare=False)
-    part: str = ""
+    part: str = ""  # which matrix of its layer; empty where that is one matrix
 
     @property
     def softmax(self) -> bool:
         """Whether softmax along the units is applied to its kernel's output, or its logarithm."""
         return self.activation in ("softmax", "log_softmax")
-
-    @property
-    def halves(self) -> tuple[Site, ...]:
-        """Its layers, each by itself."""
-        return tuple(
-            replace(
-                self,
-                name=layer.name,
-                path=layer.path,
-                kernel_shape=layer.view.shape,
-                use_bias=layer.view.bias > 0,
-                activation=self.activation if layer is self.layers[-1] else "linear",
-                layers=(layer,),
-            )
-            for layer in self.layers
-        )
-
-    @property
-    def first(self) -> Site | None:
-        """Of two layers the first by itself, kernel B (m, r); None of a single layer."""
-        return self.halves[0] if len(self.layers) > 1 else None
 
     @property
     def rank(self) -> int | None:
@@ -122,7 +72,7 @@ class Site:
     @property
     def stored_parameters(self) -> int:
         """Number of weights that are stored now, biases included."""
-        return sum(array.size for layer in self.layers for array in layer.stored)
+        return sum(array.size for layer in self.layers for array in layer.serialized.arrays)
 
 
 class Numbering(NamedTuple):
@@ -169,44 +119,23 @@ class Weights:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The structure of a Keras model file; no array has been read and no handle is open.
-
-    Attributes:
-        path: The file.
-        format: What it is, whatever its suffix says: ``"hdf5"`` or ``"keras"`` (a zip archive).
-        keras_version: The version that wrote it, None where it does not say.
-        class_name: ``"Sequential"``, ``"Functional"``, ``"Model"`` (functional, older) or the name
-            of a custom class.
-        input_shapes: Shape of each input with its batch axis (None where free), or None where the
-            config does not tell.
-        parameters: Number of weights as `count_params` of Keras gives it: without the optimizer,
-            metrics and seed generators.
-        size: Bytes of the file.
-        optimizer_bytes: Bytes of stored optimizer state, 0 if none.
-        origin: What the file says of its training data, as far as it is believed.
-        layers: All layers in config order, those of a nested model after it.
-        compile_config: Optimizer, loss and metrics as the file has them, None if not compiled.
-        config: The architecture; never changed.
-        tree: The same as a tree, None where the model is a subclass without a list of layers.
-        weights: Where the weights are.
-        stamp: Size and time of the file, by which a later change is noticed.
-    """
+    """The structure of a Keras model file; no array has been read and no handle is open."""
 
     path: Path
-    format: Literal["hdf5", "keras"]
-    keras_version: str | None
+    format: Literal["hdf5", "keras"]  # whatever its suffix says
+    keras_version: str | None  # None where it does not say
     class_name: str
-    input_shapes: list[list[int | None]] | None
-    parameters: int
+    input_shapes: list[list[int | None]] | None  # batch included; free axes are None
+    parameters: int  # as `count_params` of Keras: those of the model itself
     size: int
     optimizer_bytes: int
-    origin: Origin
-    layers: tuple[LayerInfo, ...]
+    origin: Origin  # what it says of its training data, as far as it is believed
+    layers: tuple[LayerInfo, ...]  # in config order, those of a nested model after it
     compile_config: dict[str, Any] | None
-    config: dict[str, Any] = field(repr=False)
-    tree: Container | None = field(repr=False)
+    config: dict[str, Any] = field(repr=False)  # never changed
+    tree: Container | None = field(repr=False)  # None of a subclass without a list of layers
     weights: Weights = field(repr=False)
-    stamp: tuple[int, int] = field(repr=False)
+    stamp: tuple[int, int] = field(repr=False)  # size and time, by which a later change is noticed
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -244,47 +173,25 @@ class End:
 
 @dataclass(frozen=True, eq=False)
 class Replacement:
-    """What to put in the place of one site of kernel (m, n): rank r.
+    """What to put in the place of one site of kernel (m, n), rounded to its stored type on writing."""
 
-    All are rounded to the layer's stored type on writing.
-
-    Attributes:
-        layer: The site, as found in the same model file.
-        first: (m, r) kernel of the new first layer.
-        second: (r, n) kernel of the layer that keeps the name.
-        bias: New (n,) bias, or None to keep the stored bytes (of two layers whose first has a
-            bias: b1 C + b2 of before).
-    """
-
-    layer: Site
-    first: NDArray[Any]
-    second: NDArray[Any]
-    bias: NDArray[Any] | None = None
+    layer: Site  # as found in the same model file
+    first: NDArray[Any]  # (m, r)
+    second: NDArray[Any]  # (r, n), of the layer that keeps the name
+    bias: NDArray[Any] | None = None  # None keeps the stored one, or b1 C + b2 of two layers
 
 
 @dataclass(frozen=True)
 class Written:
-    """What has been put in place.
-
-    Attributes:
-        path: The new file.
-        size: Its bytes.
-        sha256: Its SHA-256, in hexadecimal digits.
-        optimizer_bytes: Bytes of optimizer state in the old file.
-        optimizer_bytes_after: Bytes of it in the new file, which does without.
-        parameters: Number of weights of the new model.
-        parameters_of: The same of each of its layers, by path, those of nested layers included.
-        first_names: Names of the layers that now stand before a changed one and make it up with it,
-            by its path, in their order; of a merged one those that stood there.
-        warnings: Sentences about what the user may want to know.
-    """
+    """What has been put in place."""
 
     path: Path
     size: int
     sha256: str
-    optimizer_bytes: int
-    optimizer_bytes_after: int
-    parameters: int
-    parameters_of: dict[str, int]
+    optimizer_bytes: int  # of the old file
+    optimizer_bytes_after: int  # of the new one, which does without
+    parameters: int  # of the new model
+    parameters_of: dict[str, int]  # of each of its layers by path, nested ones included
+    # By the path of a changed layer, those before it that make it up with it, or did.
     first_names: dict[str, tuple[str, ...]]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # sentences for the user

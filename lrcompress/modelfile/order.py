@@ -18,6 +18,16 @@ def layer_order(container: Container) -> list[Item]:
     return list(_order(container))
 
 
+def computed(container: Container) -> list[Item]:
+    """Return all layers in the order in which they are computed, those of nested models behind them."""
+    found = []
+    for item in layer_order(container):
+        found.append(item)
+        if item.inner is not None:
+            found += computed(item.inner)
+    return found
+
+
 def call_order(container: Container) -> list[tuple[Item, int]]:
     """Return every call (layer, number) that an output depends on, those before it first."""
     if container.sequential:
@@ -70,7 +80,6 @@ def _by_depth(container: Container) -> list[Item]:
 
 
 def _parents(container: Container, call: _Call) -> list[_Call]:
-    """Return the calls whose outputs `call` takes in."""
     item, node = call
     return [resolve(container, ref) for ref in item.calls[node]] if item.calls else []
 

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from lrcompress.kinds import Place, is_wrapped, serialized
 from lrcompress.kinds.between import acts_on_each
 from lrcompress.kinds.registry import any_kind_of
 from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, as_list, hands_on, is_built_in
+from lrcompress.modelfile.end import tree_of
 from lrcompress.modelfile.find import FLOATS, why_fixed
-from lrcompress.modelfile.graph import Container, Item, Ref, tensors
-from lrcompress.modelfile.order import layer_order
+from lrcompress.modelfile.graph import Item, Ref, tensors
+from lrcompress.modelfile.model import ModelFile
+from lrcompress.modelfile.order import computed
 from lrcompress.modelfile.shapes import Shapes, shapes_of
 from lrcompress.modelfile.untrusted import decoding
-
-if TYPE_CHECKING:
-    from lrcompress.modelfile.model import ModelFile
 
 
 @dataclass(frozen=True)
 class Places:
-    """The layers of a model file that a form can make smaller, in the order in which they are computed.
-
-    Attributes:
-        known: Those with forms, by path.
-        refused: Why other layers with weights cannot be factorized, by path.
-    """
+    """The layers that a form can make smaller, as they are computed, and why others stay, by path."""
 
     known: dict[str, Place]
     refused: dict[str, str]
@@ -37,13 +30,8 @@ def find_places(model: ModelFile) -> Places:
     known: dict[str, Place] = {}
     refused: dict[str, str] = {}
     with decoding(model.path):
-        if model.tree is None:
-            from lrcompress.modelfile.end import check_has_sites
-
-            check_has_sites(model)
-        items = computed(model.tree) if model.tree is not None else []
-        shapes = shapes_of(model)
-        for item in items:
+        shapes = shapes_of(tree_of(model))
+        for item in computed(tree_of(model)):
             path = "/".join(item.path)
             if item.inner is not None or not model.weights.arrays(item.path):
                 continue
@@ -56,16 +44,6 @@ def find_places(model: ModelFile) -> Places:
                 why = "has no form that fits its weights, or is too small for one"
             refused[path] = why
     return Places(known, refused)
-
-
-def computed(container: Container) -> list[Item]:
-    """Return all layers in the order in which they are computed, nested models opened."""
-    found = []
-    for item in layer_order(container):
-        found.append(item)
-        if item.inner is not None:
-            found += computed(item.inner)
-    return found
 
 
 def why_not(model: ModelFile, item: Item) -> str | None:
@@ -81,10 +59,7 @@ def why_not(model: ModelFile, item: Item) -> str | None:
 
 def _why_stays(model: ModelFile, item: Item) -> str | None:
     """Return why the arrays of a layer of any kind are not changed."""
-    tree = model.tree
-    if tree is None:
-        return "is in no tree of layers"
-    fixed = why_fixed(tree, item)
+    fixed = why_fixed(tree_of(model), item)
     if fixed is not None:
         return fixed.why.partition(";")[0]
     wrong = next(
@@ -166,10 +141,7 @@ def _once(item: Item) -> bool:
 
 
 def _after(item: Item) -> list[Item]:
-    """Return the layers that take in a layer's output, see `Place.after`.
-
-    None where it is an output, or one of them is called on something else too.
-    """
+    """Return the layers that take in a layer's output alone, see `Place.after`; none where it is an output."""
     if not _once(item) or not _alone(item):
         return []
     found: list[Item] = []

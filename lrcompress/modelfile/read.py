@@ -15,7 +15,7 @@ from lrcompress.kinds.terms import own_input_shape, units
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import OpenModel, opened
 from lrcompress.modelfile.graph import Container, build
-from lrcompress.modelfile.hdf5 import Index, StoredArray, read_array, text
+from lrcompress.modelfile.hdf5.arrays import Index, StoredArray, read_array, text
 from lrcompress.modelfile.model import LayerInfo, ModelFile, Site, Weights, is_seed
 from lrcompress.modelfile.untrusted import decoding, parse_json
 from lrcompress.records import provenance
@@ -32,11 +32,7 @@ _WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
 def open_model(path: Path) -> ModelFile:
-    """Read the structure of a whole-model Keras file; no array is read.
-
-    It is a `.keras` archive (Keras 2.12 to 3) or HDF5 file (Keras 1 to 3), told by content; no
-    handle stays open.
-    """
+    """Read the structure of a whole-model Keras file; no array is read, no handle stays open."""
     path = Path(path)
     with opened(path) as file, decoding(path):
         return describe(path, file)
@@ -45,10 +41,7 @@ def open_model(path: Path) -> ModelFile:
 def describe(
     path: Path, file: OpenModel, meant: tuple[dict[str, Any], Container] | None = None
 ) -> ModelFile:
-    """Return the structure of a model file that is already open.
-
-    Where its architecture is the one that is meant, that one's tree is taken.
-    """
+    """Return the structure of an open model file, with the tree that is `meant` where that is its architecture."""
     what = "config.json" if file.format == "keras" else "model_config"
     config = parse_json(file.config, path, what)
     if file.format == "hdf5":
@@ -80,26 +73,21 @@ def describe(
         size=status.st_size,
         optimizer_bytes=sum(array.stored for _, array in file.index.under(optimizer)),
         origin=provenance.unpack(said, path),
-        layers=_layers(tree, weights),
+        layers=tuple(
+            LayerInfo(
+                name=item.name,
+                path="/".join(item.path),
+                class_name=item.class_name,
+                parameters=_count(weights.of_layer.get(item.path, ()), weights.index),
+                units=units(item.config),
+            )
+            for item in (tree.walk() if tree is not None else ())
+        ),
         compile_config=compiled if isinstance(compiled, dict) and compiled else None,
         config=config,
         tree=tree,
         weights=weights,
         stamp=(status.st_size, status.st_mtime_ns),
-    )
-
-
-def _layers(tree: Container | None, weights: Weights) -> tuple[LayerInfo, ...]:
-    """Describe every layer in config order."""
-    return tuple(
-        LayerInfo(
-            name=item.name,
-            path="/".join(item.path),
-            class_name=item.class_name,
-            parameters=_count(weights.of_layer.get(item.path, ()), weights.index),
-            units=units(item.config),
-        )
-        for item in (tree.walk() if tree is not None else ())
     )
 
 
@@ -113,7 +101,6 @@ def _count(paths: tuple[str, ...], index: Index) -> int:
 
 
 def _parameters(weights: Weights, kind: str) -> int:
-    """Return the number of weights of the whole model."""
     if kind == "keras":
         paths = tuple(p for p in weights.index.arrays if p.split("/")[0] not in _NOT_WEIGHTS)
     else:
@@ -143,24 +130,19 @@ def _input_shapes(tree: Container | None) -> list[list[int | None]] | None:
 
 
 def read_kernel(model: ModelFile, site: Site) -> NDArray[Any]:
-    """Return the matrix A (m, n) of a site; of two layers B C.
-
-    It has its stored type; bfloat16 is float32, and so is the product of two that are stored in 16
-    bits. Not checked for NaN.
-    """
+    """Return the matrix A (m, n) of a site, of two layers B C, in its stored type; 16 bits become float32 in B C."""
     with opened(model.path, index=model.weights.index) as file, decoding(model.path):
-        parts = [site.kind.matrix(p.view, _Values(model, file, p.stored)) for p in site.layers]
-        if site.first is None:
+        parts = [
+            site.kind.matrix(p.view, _Values(model, file, p.serialized.arrays)) for p in site.layers
+        ]
+        if site.rank is None:
             return parts[0]
         left, right = parts
         return product(left, right, _wide(site))
 
 
 def read_arrays(model: ModelFile, path: str) -> tuple[NDArray[Any], ...]:
-    """Return the values of a layer's arrays in Keras' order, in their stored type, bfloat16 as float32.
-
-    Not checked for NaN.
-    """
+    """Return the values of a layer's arrays in Keras' order, in their stored type, bfloat16 as float32."""
     weights, where = model.weights, tuple(path.split("/"))
     if where not in weights.of_layer:  # a name may have a slash
         where = next((p for p in weights.of_layer if "/".join(p) == path), where)
@@ -175,7 +157,7 @@ def read_bias(model: ModelFile, site: Site, dtype: str | None = None) -> NDArray
         return None
     kind = site.kind
     with opened(model.path, index=model.weights.index) as file, decoding(model.path):
-        values = [_Values(model, file, layer.stored) for layer in site.layers]
+        values = [_Values(model, file, layer.serialized.arrays) for layer in site.layers]
         biases = [kind.bias(p.view, v) for p, v in zip(site.layers, values, strict=True)]
         if len(biases) == 1 or biases[0] is None:
             return biases[-1]
@@ -192,15 +174,12 @@ class _Values(Sequence[NDArray[Any]]):
     """The arrays of a layer, each read when it is asked for, if the file is still what was described."""
 
     def __init__(self, model: ModelFile, file: OpenModel, stored: Sequence[StoredArray]) -> None:
-        """Remember where they are."""
         self._model, self._file, self._stored = model, file, stored
 
     def __len__(self) -> int:
-        """Return how many they are."""
         return len(self._stored)
 
     def __getitem__(self, number: Any) -> Any:  # noqa: ANN401  # as Sequence has it
-        """Read one array."""
         stored = self._stored[number]
         check_unchanged(self._model)
         if stored.source not in self._file.weights:
@@ -248,20 +227,11 @@ def stored_values(
     file: OpenModel, stored: StoredArray, mapped_bytes: int | None = None
 ) -> NDArray[Any]:
     """Return an array; from so many bytes on, by default `MAPPED_BYTES`, it stays on disk where it can."""
-    values = _map(file, stored, MAPPED_BYTES if mapped_bytes is None else mapped_bytes)
-    return np.asarray(read_array(file.weights, stored)) if values is None else values
-
-
-def _map(file: OpenModel, stored: StoredArray, mapped_bytes: int) -> NDArray[Any] | None:
-    """Return a very large array without reading it, None where it must be read.
-
-    The numerics pass over such a kernel in blocks of rows, so it need not fit into memory.
-    """
     dataset = file.weights[stored.source]
-    place = dataset.id.get_offset()
+    place, least = dataset.id.get_offset(), MAPPED_BYTES if mapped_bytes is None else mapped_bytes
     plain = dataset.dtype.isnative and stored.dtype == dataset.dtype.name
-    if stored.stored < mapped_bytes or place is None or not plain:
-        return None
+    if stored.stored < least or place is None or not plain:
+        return read_array(file.weights, stored)
     return file.raw.mapped(place, dataset.dtype, stored.shape)
 
 

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 from lrcompress.kinds import Serialized
-from lrcompress.kinds.shapes import (
-    Shape,
-    agreed,
-    multiplications,
-    output_shape,
-    states_shape,
-)
-from lrcompress.kinds.terms import as_dict, as_list, is_built_in, own_input_shape, shape
-from lrcompress.modelfile.graph import Container, Item, Ref, is_leaf
+from lrcompress.kinds.shapes import Shape, agreed, multiplications, output_shape, states_shape
+from lrcompress.kinds.terms import is_built_in, own_input_shape, shape
+from lrcompress.modelfile.graph import Container, Item, Ref, written
+from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.order import call_order, resolve
-
-if TYPE_CHECKING:
-    from lrcompress.modelfile.model import ModelFile
 
 # Of each input of a layer, and of its output; None where the file does not tell.
 Shapes = tuple[tuple[Shape, ...] | None, Shape | None]
@@ -28,16 +17,8 @@ _Tensor = tuple[Item, int, int]
 _MOST_CALLS = 8
 
 
-def shapes_of(model: ModelFile) -> dict[str, Shapes]:
-    """Return what is known of the inputs and the output of each layer, by path.
-
-    Of a layer that is called several times an axis is known in which all its calls agree.
-    """
-    return {} if model.tree is None else shapes_in(model.tree)
-
-
-def shapes_in(tree: Container) -> dict[str, Shapes]:
-    """Return the same of an architecture by itself."""
+def shapes_of(tree: Container) -> dict[str, Shapes]:
+    """Return what is known of the inputs and the output of each layer, by path; what all its calls agree in."""
     walk = _Walk()
     walk.through(tree, ())
     return {
@@ -49,8 +30,9 @@ def shapes_in(tree: Container) -> dict[str, Shapes]:
 def multiplications_of(model: ModelFile) -> tuple[int | None, list[str]]:
     """Return the multiplications by kernels of one sample, and the classes of layers that leave them unknown."""
     total, unknown = 0, set[str]()
-    shapes = shapes_of(model)
-    for item in model.tree.walk() if model.tree is not None else ():
+    tree = model.tree
+    shapes = {} if tree is None else shapes_of(tree)
+    for item in tree.walk() if tree is not None else ():
         inputs, output = shapes.get("/".join(item.path), (None, None))
         if item.inner is not None or "/".join(item.path) not in shapes:
             continue
@@ -154,21 +136,8 @@ def _stated(container: Container) -> dict[Ref, Shape]:
     if container.sequential:
         return {}
     return {
-        ref: found
+        Ref(*tensor["config"]["keras_history"][:3]): tuple(dims[1:])
         for item in container.items
-        for ref, found in _beside(item.entry.get("inbound_nodes"), container)
+        for tensor in written(item.entry.get("inbound_nodes"), container.by_name)
+        if isinstance(tensor, dict) and (dims := shape(tensor["config"].get("shape"))) is not None
     }
-
-
-def _beside(value: object, container: Container) -> Iterator[tuple[Ref, Shape]]:
-    if isinstance(value, list):
-        for part in value:
-            yield from _beside(part, container)
-    elif isinstance(value, dict):
-        config = as_dict(value.get("config"))
-        history, dims = as_list(config.get("keras_history")), shape(config.get("shape"))
-        if not is_leaf(history, container.by_name):
-            for part in value.values():
-                yield from _beside(part, container)
-        elif dims is not None:
-            yield Ref(*history[:3]), tuple(dims[1:])

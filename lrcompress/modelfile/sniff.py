@@ -30,8 +30,7 @@ def sniff(path: Path) -> Format:
 @contextlib.contextmanager
 def sniffed(path: Path) -> Iterator[tuple[Format, BufferedReader]]:
     """Yield the container format of a file and the file itself, opened for it and for what follows."""
-    file = _file(path)
-    with file:
+    with _file(path) as file:
         yield _format(path, file), file
 
 
@@ -73,7 +72,6 @@ def _format(path: Path, file: BufferedReader) -> Format:
 
 
 def _folder(path: Path) -> ModelFileError:
-    """Return the error for a folder."""
     if (path / "saved_model.pb").is_file():
         msg = (
             f"{path} is a TensorFlow SavedModel folder; expected one model file: "

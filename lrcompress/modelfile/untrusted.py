@@ -29,12 +29,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 @contextlib.contextmanager
 def decoding(path: Path) -> Iterator[None]:
-    """Convert whatever decoding a hostile or damaged file raises into a `ModelFileError`.
-
-    A stranger's file can make h5py, zipfile, json and our own look-ups fail in ways that cannot be
-    listed; at this border, and only here, every ordinary exception means "the file is not as it
-    should be".
-    """
+    """Convert whatever a hostile or damaged file raises, here and nowhere else, into a `ModelFileError`."""
     try:
         yield
     except LRCompressError as error:
@@ -86,7 +81,6 @@ def parse_json(text: str | bytes, path: Path, what: str) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    """Return a whole number of a length that one may have."""
     if len(digits) > _MOST_DIGITS:
         msg = f"a number of {len(digits)} digits"
         raise ValueError(msg)

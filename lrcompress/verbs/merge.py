@@ -173,7 +173,7 @@ def _pair(opened: ModelFile, name: str | None, chains: Sequence[Chain] | None = 
     (found,) = find_sites(opened, [name])
     from lrcompress.modelfile import find_chains, pair_of
 
-    if found.first is not None:
+    if found.rank is not None:
         return pair_of(opened, found)
     paths = [chain.path for chain in (find_chains(opened) if chains is None else chains)]
     more = f": choose with --layer: {', '.join(paths[:3])}" if paths else "; this model has no such"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,22 @@ def factors(layer: Site, rank: int = 2, seed: int = 1) -> Replacement:
     """Return two random factors for a layer."""
     rng, (m, n) = np.random.default_rng(seed), layer.kernel_shape
     return Replacement(layer, rng.normal(size=(m, rank)), rng.normal(size=(rank, n)))
+
+
+def each_alone(site: Site) -> tuple[Site, ...]:
+    """Return the layers of a site, each as a site of its own."""
+    return tuple(
+        replace(
+            site,
+            name=layer.name,
+            path=layer.path,
+            kernel_shape=layer.view.shape,
+            use_bias=layer.view.bias > 0,
+            activation=site.activation if layer is site.layers[-1] else "linear",
+            layers=(layer,),
+        )
+        for layer in site.layers
+    )
 
 
 def refusal(model: ModelFile, layer: Any = None) -> UnsupportedModelError:

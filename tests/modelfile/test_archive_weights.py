@@ -21,6 +21,7 @@ from lrcompress.modelfile import (
     read_kernel,
     write_replaced,
 )
+from tests.modelfile.models import each_alone
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
@@ -45,8 +46,8 @@ def test_a_windows_archive_is_read_and_written_canonically(
     write_replaced(model, [halves(model, find_head(model))], tmp_path / "out.keras")
 
     new = open_model(tmp_path / "out.keras")
-    layers = [half for site in new.sites for half in site.halves]
-    sources = [layer.layers[-1].stored[0].source for layer in layers]
+    layers = [half for site in new.sites for half in each_alone(site)]
+    sources = [layer.layers[-1].serialized.arrays[0].source for layer in layers]
     assert sources == [f"{prefix}/dense{s}/vars/0" for s in ("", "_1", "_2")]
 
 
@@ -62,7 +63,7 @@ def test_an_archive_of_keras_2_14_keeps_its_own_group_name(
     write_replaced(model, [halves(model, find_head(model))], tmp_path / "out.keras")
 
     new = open_model(tmp_path / "out.keras")
-    assert find_head(new).layers[-1].stored[0].source == f"{prefix}/dense_1/vars/0"
+    assert find_head(new).layers[-1].serialized.arrays[0].source == f"{prefix}/dense_1/vars/0"
 
 
 def test_an_archive_of_keras_2_13_keeps_its_way_of_counting(
@@ -81,8 +82,8 @@ def test_an_archive_of_keras_2_13_keeps_its_way_of_counting(
     write_replaced(model, [halves(model, find_head(model))], tmp_path / "out.keras")
 
     new = open_model(tmp_path / "out.keras")
-    layers = [half for site in new.sites for half in site.halves]
-    sources = [layer.layers[-1].stored[0].source for layer in layers]
+    layers = [half for site in new.sites for half in each_alone(site)]
+    sources = [layer.layers[-1].serialized.arrays[0].source for layer in layers]
     assert sources == [f"{prefix}/dense{n}/vars/0" for n in ("", "_2", "_4")]
 
 
@@ -121,7 +122,7 @@ def test_bfloat16_kernels_are_read_exactly_and_written_rounded(make: Maker, tmp_
     write_replaced(model, [Replacement(head, first, np.ones((1, 2)))], tmp_path / "out.keras")
 
     new = open_model(tmp_path / "out.keras")
-    rounded = read_kernel(new, find_head(new).first)
+    rounded = read_kernel(new, each_alone(find_head(new))[0])
     np.testing.assert_array_equal(rounded, np.array([[1.0], [1 + 2**-6]], "f4"), strict=True)
     for large in (1e39, float(np.finfo("f4").max)):
         huge = Replacement(head, np.full((2, 1), large), np.ones((1, 2)))

@@ -12,7 +12,7 @@ import pytest
 import lrcompress
 from lrcompress.errors import LRCompressError, UnsupportedModelError
 from lrcompress.modelfile import legacy, open_model
-from lrcompress.modelfile.hdf5 import names
+from lrcompress.modelfile.hdf5.arrays import names
 from lrcompress.modelfile.hdf5.index import MAX_CHUNKS, MAX_DEPTH
 from tests.modelfile.conftest import refusal
 

@@ -68,8 +68,14 @@ def test_a_second_head_moves_before_the_first(
             order = names_of(out, "model_weights", "layer_names")
             assert order == ["trunk", "h2_lowrank", "h1", "h2"]
         else:
-            assert find_head(new, "h2").layers[0].stored[0].source == "layers/dense_1/vars/0"
-            assert find_head(new, "h1").layers[-1].stored[0].source == "layers/dense_2/vars/0"
+            assert (
+                find_head(new, "h2").layers[0].serialized.arrays[0].source
+                == "layers/dense_1/vars/0"
+            )
+            assert (
+                find_head(new, "h1").layers[-1].serialized.arrays[0].source
+                == "layers/dense_2/vars/0"
+            )
 
 
 @pytest.mark.parametrize("kind", ["fixed", "variable"])
@@ -180,7 +186,7 @@ def test_layers_of_one_name_in_two_nested_models_are_told_apart(make: Maker) -> 
     flat = make.pair("both/enc/d", 6, 6) | make.pair("both/dec/d", 6, 6)
     model = open_model(make.hdf5(make.sequential(make.input(), both), {"both": flat}))
 
-    kernels = {layer.path: layer.layers[-1].stored[0].source for layer in model.sites}
+    kernels = {layer.path: layer.layers[-1].serialized.arrays[0].source for layer in model.sites}
 
     assert kernels == {
         "both/enc/d": "model_weights/both/both/enc/d/kernel:0",
@@ -249,7 +255,7 @@ def test_a_nested_model_without_a_name_takes_the_saved_one(
     order = names_of(tmp_path / "out.h5", "model_weights", "layer_names")
     assert order == ["sequential_7", "head_lowrank", "head"]
     split = open_model(tmp_path / "out.h5").sites
-    assert [(layer.path, layer.first.name) for layer in split] == [
+    assert [(layer.path, layer.layers[0].name) for layer in split] == [
         ("sequential_7/a", "a_lowrank"),
         ("sequential_7/b", "b_lowrank"),
         ("head", "head_lowrank"),

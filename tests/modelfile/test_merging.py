@@ -143,7 +143,7 @@ def test_split_and_merged_is_as_it_was(
 
     write_replaced(model, [halves(model, layer) for layer in layers], out)
     split = open_model(out)
-    pairs = [layer for layer in split.sites if layer.first is not None]
+    pairs = [layer for layer in split.sites if layer.rank is not None]
     written = write_merged(split, [pair_of(split, pair) for pair in pairs], back)
 
     assert [pair.path for pair in pairs] == [layer.path for layer in layers]

@@ -142,7 +142,7 @@ def test_merged_pairs_compute_the_same(
     """Every pair that Keras itself has saved, merged: one layer less each, the same outputs."""
     expected = saved(keras, build, tmp_path / f"model{suffix}")
     model = open_model(tmp_path / f"model{suffix}")
-    pairs = [layer for layer in model.sites if layer.first is not None]
+    pairs = [layer for layer in model.sites if layer.rank is not None]
     assert pairs
 
     written = write_merged(model, [pair_of(model, p) for p in pairs], tmp_path / f"out{suffix}")
@@ -163,7 +163,7 @@ def test_pairs_take_a_higher_rank_in_place(
     """Written with factors of full rank, every pair computes what it did, without a third layer."""
     expected = saved(keras, build, tmp_path / f"model{suffix}")
     model = open_model(tmp_path / f"model{suffix}")
-    pairs = [layer for layer in model.sites if layer.first is not None]
+    pairs = [layer for layer in model.sites if layer.rank is not None]
     exact = []
     for pair in pairs:
         kernel = read_kernel(model, pair)

@@ -14,7 +14,7 @@ from lrcompress.modelfile import (
     read_bias,
     read_kernel,
 )
-from tests.modelfile.models import stored
+from tests.modelfile.models import each_alone, stored
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Json, Maker
@@ -56,11 +56,11 @@ def test_a_pair_is_one_layer_by_either_name(make: Maker, name: str | None) -> No
     assert (head.name, head.path, head.input_path, head.rank) == ("c", "c", "b", R)
     assert (head.kernel_shape, head.activation, head.softmax) == ((M, N), "softmax", True)
     assert head.stored_parameters == M * R + R * N + N
-    assert tuple(half.kernel_shape for half in head.halves) == ((M, R), (R, N))
+    assert tuple(half.kernel_shape for half in each_alone(head)) == ((M, R), (R, N))
     assert model.sites == (head,)
     expected = (first.astype("f8") @ second.astype("f8")).astype("f4")
     np.testing.assert_array_equal(read_kernel(model, head), expected, strict=True)
-    np.testing.assert_array_equal(read_kernel(model, head.halves[1]), second, strict=True)
+    np.testing.assert_array_equal(read_kernel(model, each_alone(head)[1]), second, strict=True)
 
 
 @pytest.mark.parametrize("second_has_one", [True, False])
@@ -88,7 +88,7 @@ def test_anything_between_makes_two_matrices(make: Maker, class_name: str, confi
     """Only layers that follow each other directly are one matrix."""
     model = pair(make, make.layer(class_name, "between", **config))
 
-    assert find_head(model).first is None
+    assert find_head(model).rank is None
     assert [layer.path for layer in model.sites] == ["b", "c"]
 
 
@@ -108,7 +108,7 @@ def test_a_first_layer_that_is_no_factor(make: Maker, first: Json) -> None:
     """An activation, other types or special weights of the first leave the second by itself."""
     model = pair(make, **first)
 
-    assert find_head(model).first is None
+    assert find_head(model).rank is None
     assert find_head(model).kernel_shape == (first.get("rank", R), N)
 
 
@@ -128,7 +128,7 @@ def test_an_output_used_twice_is_no_inside_of_a_matrix(make: Maker) -> None:
     seen = fork(make, (make.dense("c", N), ["b"]), outputs=["b", "c"])
 
     for model in (two, seen):
-        assert all(layer.first is None for layer in model.sites)
+        assert all(layer.rank is None for layer in model.sites)
         assert find_head(model, "b").kernel_shape == (M, R)
 
 
@@ -147,7 +147,7 @@ def test_a_layer_called_twice_is_in_no_pair(make: Maker) -> None:
 
     model = open_model(make.hdf5(config, weights))
 
-    assert find_head(model, "c").first is None
+    assert find_head(model, "c").rank is None
 
 
 def test_of_three_in_a_row_the_last_two_are_the_pair(make: Maker) -> None:
@@ -174,4 +174,4 @@ def test_only_layers_of_one_class_are_a_pair(make: Maker) -> None:
     )
 
     assert (both.rank, both.per_step, both.kernel_shape) == (R, True, (M, N))
-    assert one.first is None
+    assert one.rank is None

@@ -27,7 +27,7 @@ from lrcompress.modelfile import (
     read_kernel,
     write_replaced,
 )
-from lrcompress.modelfile.hdf5 import WriteWindow
+from lrcompress.modelfile.hdf5.space import WriteWindow
 from lrcompress.modelfile.rewrite import write as writing
 from tests.modelfile.models import factors
 
@@ -146,15 +146,17 @@ def test_a_file_that_does_not_read_back_is_not_put_in_place(
     """Whatever goes wrong in writing, the check afterwards finds it and nothing is left."""
     model = open_model(make.small_hdf5() if kind == "hdf5" else make.small_keras())
     head = find_head(model)
-    hidden = find_head(model, "hidden").layers[-1].stored[0].source
+    hidden = find_head(model, "hidden").layers[-1].serialized.arrays[0].source
     write = writing.write_plan
 
     def spoil(plan: Any, source: Any, index: Any, target: Any, go_on: Any) -> None:
         write(plan, source, index, target, go_on)
         if victim == "kernel":
-            target[head.layers[-1].stored[0].source if kind == "hdf5" else "layers/dense_2/vars/0"][
-                0, 0
-            ] += 1
+            target[
+                head.layers[-1].serialized.arrays[0].source
+                if kind == "hdf5"
+                else "layers/dense_2/vars/0"
+            ][0, 0] += 1
         elif victim == "other":
             target[hidden][0, 0] += 1
         elif victim == "attribute":

@@ -15,7 +15,7 @@ import pytest
 
 from lrcompress.errors import ModelFileError, OutputError
 from lrcompress.modelfile import Replacement, find_head, open_model, write_replaced
-from lrcompress.modelfile.hdf5 import WriteWindow
+from lrcompress.modelfile.hdf5.space import WriteWindow
 from lrcompress.modelfile.rewrite import write as writing
 
 if TYPE_CHECKING:

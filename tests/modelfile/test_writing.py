@@ -20,7 +20,7 @@ from lrcompress.modelfile import (
     write_replaced,
 )
 from lrcompress.records import provenance
-from tests.modelfile.models import factors, stored
+from tests.modelfile.models import each_alone, factors, stored
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker
@@ -34,7 +34,7 @@ def test_one_dense_becomes_two(small: ModelFile, tmp_path: Path) -> None:
     written = write_replaced(small, [replacement], tmp_path / f"out{small.path.suffix}")
 
     new = open_model(written.path)
-    first, second = find_head(new).halves
+    first, second = each_alone(find_head(new))
     assert written.first_names == {"probs": ("probs_lowrank",)}
     assert [layer.name for layer in new.layers] == ["x", "hidden", "probs_lowrank", "probs"]
     assert (first.kernel_shape, first.use_bias, first.activation) == ((8, 2), False, "linear")
@@ -168,7 +168,7 @@ def test_factors_are_rounded_to_the_stored_type(make: Maker, tmp_path: Path, dty
     write_replaced(model, [replacement], tmp_path / "out.h5")
 
     new = open_model(tmp_path / "out.h5")
-    head = find_head(new).halves[1]
+    head = each_alone(find_head(new))[1]
     assert head.dtype == dtype
     np.testing.assert_array_equal(
         read_kernel(new, head), replacement.second.astype(dtype), strict=True

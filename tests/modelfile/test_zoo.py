@@ -118,12 +118,10 @@ def test_every_dense_can_be_split_twice_alike(
 def _growth(layer: Site) -> int:
     """Return how many parameters a layer has more once it is split at full rank."""
     m, n = layer.kernel_shape
-    if layer.first is None:
+    if layer.rank is None:
         return min(m, n) * (m + n) - m * n
     # Two layers that are factors already; what the first adds goes into the bias of the second.
-    return (min(m, n) - layer.first.kernel_shape[1]) * (m + n) - (
-        layer.first.kernel_shape[1] if layer.first.use_bias else 0
-    )
+    return (min(m, n) - layer.rank) * (m + n) - (layer.rank if layer.layers[0].view.bias else 0)
 
 
 @pytest.mark.parametrize("row", rows())
@@ -132,7 +130,7 @@ def test_what_was_split_is_merged_to_the_same(
 ) -> None:
     """All Dense layers split and merged again: every array, name and setting is the old one."""
     model = whole(zoo / row["file"])
-    layers = [layer for layer in model.sites if layer.first is None]
+    layers = [layer for layer in model.sites if layer.rank is None]
     if not layers:
         pytest.skip("no Dense layer that is one")
     split, back = tmp_path / "split", tmp_path / "back"

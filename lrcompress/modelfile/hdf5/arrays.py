@@ -22,19 +22,12 @@ _SLICE_BYTES = 2**24
 
 @dataclass(frozen=True)
 class StoredArray:
-    """One HDF5 dataset as the file declares it; nothing of it has been read.
+    """One HDF5 dataset as the file declares it; nothing of it has been read."""
 
-    Attributes:
-        source: Its path as spelt in the file.
-        shape: Its shape.
-        dtype: NumPy's name of its type, ``"bfloat16"`` where Keras says so in an attribute.
-        stored: Bytes it takes in the file.
-    """
-
-    source: str
+    source: str  # its path as spelt in the file
     shape: tuple[int, ...]
-    dtype: str
-    stored: int
+    dtype: str  # NumPy's name, or bfloat16 where Keras says so in an attribute
+    stored: int  # bytes it takes in the file
 
     @property
     def size(self) -> int:
@@ -44,13 +37,9 @@ class StoredArray:
 
 @dataclass(frozen=True)
 class Index:
-    """Every group and array of a file, by canonical path: `/` between parts, none in front.
+    """Every group and array of a file, by path with `/` between parts, also where Windows left a backslash."""
 
-    Archives written on Windows have groups with a backslash in their very name, in the place of
-    ``layers/dense``; that is their canonical path, and `source` keeps what the file says.
-    """
-
-    groups: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)  # as spelt in the file
     arrays: dict[str, StoredArray] = field(default_factory=dict)
 
     def under(self, prefix: str) -> Iterator[tuple[str, StoredArray]]:
@@ -135,26 +124,16 @@ def same_array(old: h5py.Dataset, before: ReadWindow, new: h5py.Dataset, after: 
     expected, found = dict(old.attrs), dict(new.attrs)
     if set(expected) != set(found) or not all(equal(expected[n], found[n]) for n in expected):
         return False
-    here, there = _place(old), _place(new)
-    if here is None or there is None:
-        pairs = zip(_slices(old), _slices(new), strict=True)
-    else:
-        size = _bytes(old)
-        pairs = zip(_pieces(before, here, size), _pieces(after, there, size), strict=True)
-    return all(a == b for a, b in pairs)
+    return all(a == b for a, b in zip(_stored(old, before), _stored(new, after), strict=True))
 
 
 def holds(dataset: h5py.Dataset, raw: ReadWindow, values: NDArray[Any]) -> bool:
     """Return whether an array of a file, whose bytes are `raw`, is exactly `values`."""
     if dataset.dtype != values.dtype or dataset.shape != values.shape:
         return False
-    start = _place(dataset)
-    if start is None:
-        return bool(np.asarray(dataset[()]).tobytes() == values.tobytes())
     given = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-    expected = (given[at : at + _PIECE_BYTES] for at in range(0, len(given), _PIECE_BYTES))
-    pieces = _pieces(raw, start, len(given))
-    return all(a == b.tobytes() for a, b in zip(pieces, expected, strict=True))
+    pieces = (given[at : at + _PIECE_BYTES] for at in range(0, len(given), _PIECE_BYTES))
+    return all(a == b.tobytes() for a, b in zip(_stored(dataset, raw), pieces, strict=True))
 
 
 def equal(expected: Any, found: Any) -> bool:  # noqa: ANN401 - whatever h5py gives
@@ -165,33 +144,19 @@ def equal(expected: Any, found: Any) -> bool:  # noqa: ANN401 - whatever h5py gi
     return bool(one == other) or repr(one) == repr(other)  # of NaN
 
 
-def _place(dataset: h5py.Dataset) -> int | None:
-    """Return where the values of an array stand in its file, None if not as one piece."""
-    if dataset.dtype.kind == "O" or dataset.id.get_storage_size() != _bytes(dataset):
-        return None
-    start: int | None = dataset.id.get_offset()
-    return start
-
-
-def _bytes(dataset: h5py.Dataset) -> int:
-    """Return the bytes of an array's values as stored, if not packed."""
-    return int(math.prod(dataset.shape) * dataset.id.get_type().get_size())
-
-
-def _pieces(raw: ReadWindow, start: int, size: int) -> Iterator[bytes]:
-    """Yield some bytes of a file, a megabyte at a time."""
-    for at in range(0, size, _PIECE_BYTES):
-        yield raw.read_at(start + at, min(_PIECE_BYTES, size - at))
-
-
-def _slices(dataset: h5py.Dataset) -> Iterator[object]:
-    """Yield the values of an array in comparable form, a few rows at a time."""
+def _stored(dataset: h5py.Dataset, raw: ReadWindow) -> Iterator[object]:
+    """Yield the values of an array in comparable form: as they lie in its file, where that is in one piece."""
+    size = int(math.prod(dataset.shape) * dataset.id.get_type().get_size())
+    start = dataset.id.get_offset()
     if dataset.dtype.kind == "O":
         yield np.ravel(dataset[()]).tolist()
+    elif start is not None and dataset.id.get_storage_size() == size:
+        for at in range(0, size, _PIECE_BYTES):
+            yield raw.read_at(start + at, min(_PIECE_BYTES, size - at))
     elif not dataset.shape:
         yield np.asarray(dataset[()]).tobytes()
-    else:
-        row = max(math.prod(dataset.shape[1:]) * dataset.dtype.itemsize, 1)
+    elif size:
+        row = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
         step = max(_SLICE_BYTES // row, 1)
-        for start in range(0, dataset.shape[0], step):
-            yield np.asarray(dataset[start : start + step]).tobytes()
+        for at in range(0, dataset.shape[0], step):
+            yield np.asarray(dataset[at : at + step]).tobytes()

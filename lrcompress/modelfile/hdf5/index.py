@@ -1,10 +1,8 @@
 """Every structure of an HDF5 file, checked before HDF5 itself sees a byte of it.
 
 HDF5 trusts what it reads: one changed byte can crash the process, hang it or fill its memory. So
-every structure is read here first, in plain Python: each must lie within the file, apart from all
-others, and say nothing but what the library writes for Keras. That is the old layout alone, the
-default of h5py to this day: superblock 0, object headers of version 1, groups as trees of names. The
-cost goes with the number of objects; the arrays themselves are not read.
+each structure must lie within the file, apart from all others, and say nothing but what the library
+writes for Keras: superblock 0, object headers of version 1, groups as trees of names. No array is read.
 """
 
 from __future__ import annotations
@@ -47,13 +45,7 @@ _SPARE_RATIO = 10
 
 
 def read_index(file: ReadWindow, path: Path, *, backslashes: bool = False) -> Index:
-    """List all objects of an HDF5 file, and refuse it where HDF5 could come to harm.
-
-    Raises:
-        ModelFileError: With code ``truncated`` for what is damaged; with code ``hostile`` for what
-            Keras never writes: the newer layout, links, types and filters of other kinds, storage
-            elsewhere, arrays of a shape much larger than the file, depth or numbers without end.
-    """
+    """List all objects of an HDF5 file, and refuse it where HDF5 could come to harm."""
     base = next((at for at in HDF5_OFFSETS if file.read_at(at, 8) == HDF5_MAGIC), 0)
     space = Space(file, path, base)
     try:
@@ -67,7 +59,6 @@ def read_index(file: ReadWindow, path: Path, *, backslashes: bool = False) -> In
 
 
 def _root(space: Space, base: int) -> tuple[int, Place | None]:
-    """Return address and place of the root group."""
     if space.peek(8, 1, "its beginning")[0]:
         space.refuse_layout()
     block = space.take(0, 96, "its beginning")
@@ -92,7 +83,6 @@ class _Walk:
         self._objects = self._letters = self._attributes = self._chunks = self._bytes = 0
 
     def run(self, root: int, place: Place | None, backslashes: bool) -> None:
-        """Note every object."""
         pending: list[Child] = [("", root, place)]
         while pending:
             where, address, cached = pending.pop()
@@ -140,7 +130,6 @@ class _Walk:
         return found[::-1]
 
     def _check_attributes(self, header: Header) -> None:
-        """Follow the text of attributes, and count them."""
         self._attributes += len(header.attributes)
         if self._attributes > MAX_OBJECTS:
             self._space.refuse(f"more than {MAX_OBJECTS} attributes")

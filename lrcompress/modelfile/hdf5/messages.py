@@ -112,7 +112,6 @@ def read_header(space: Space, address: int) -> Header:
 
 
 def _note(space: Space, found: Header, kind: int, flags: int, body: bytes) -> None:
-    """Note one message."""
     if kind == _ATTRIBUTE_INFO:
         space.refuse_layout()
     if kind == _LINK and not flags & ~_FLAGS:
@@ -168,7 +167,6 @@ def links_elsewhere(space: Space, header: Header) -> tuple[int, int] | None:
 
 
 def _attribute(space: Space, body: bytes) -> tuple[str, Attribute]:
-    """Return an attribute's name and what it holds."""
     version, *sizes = unpack_from("<BxHHH", body)
     if version != 1:
         space.fail(f"an attribute of version {version}")

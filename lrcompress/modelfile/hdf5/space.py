@@ -25,30 +25,15 @@ class _Window(io.RawIOBase):
     """What both windows share: a part of a file, and a position in it."""
 
     def __init__(self, file: _File, start: int, size: int) -> None:
-        """Show `size` bytes of `file` from `start` on."""
         super().__init__()
         self._file, self._start, self.size, self._position = file, start, size, 0
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position in the window."""
-        return self._position
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move, as `io.IOBase.seek` does."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         self._position = max(base + offset, 0)
         return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read up to ``len(buffer)`` bytes that lie within the window."""
         length = max(min(len(buffer), self.size - self._position), 0)
         self._file.seek(self._start + self._position)
         count = self._file.readinto(memoryview(buffer)[:length]) or 0
@@ -80,20 +65,11 @@ class ReadWindow(_Window):
 
 
 class WriteWindow(_Window):
-    """A new file, which HDF5 writes without ever seeing it fail.
-
-    HDF5 crashes the whole process when it cannot write while it closes a file. So the first error
-    is kept for `check`, and whatever follows it is said to be written but is not.
-    """
+    """A new file that keeps its first error for `check`: HDF5 crashes where it cannot write on closing."""
 
     def __init__(self, file: io.FileIO) -> None:
-        """Write `file`."""
         super().__init__(file, 0, 0)
         self._error: BaseException | None = None
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
 
     def write(self, piece: memoryview) -> int:  # type: ignore[override]
         """Write a piece at the position."""
@@ -118,7 +94,7 @@ class WriteWindow(_Window):
             raise self._error
 
     def _attempt(self, action: Callable[[], object]) -> None:
-        """Do something to the file unless it failed before; keep what goes wrong."""
+        """Do something to the file unless it failed before: then it is said to be done, and is not."""
         if self._error is None:
             try:
                 action()

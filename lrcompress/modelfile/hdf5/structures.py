@@ -1,8 +1,4 @@
-"""What object headers of HDF5's old layout lead to: the names in a group, chunks of an array, text.
-
-A group keeps its names in a heap and finds them by a tree. Where a name is beyond ASCII it keeps links
-instead, many of them in a heap and a tree of other kinds.
-"""
+"""What object headers of HDF5's old layout lead to: the names in a group, chunks of an array, text."""
 
 from __future__ import annotations
 
@@ -41,7 +37,6 @@ class Names:
     """The local heap of a group, which holds the names of what is in it."""
 
     def __init__(self, space: Space, address: int) -> None:
-        """Read the heap and check that its list of free places ends."""
         self._space = space
         head = space.take(address, 32, "a heap")
         signature, version, size, free, segment = unpack_from("<4sB3xQQQ", head)
@@ -71,7 +66,6 @@ class Texts:
     """The global heaps, which hold text of variable length, each piece for one reference."""
 
     def __init__(self, space: Space) -> None:
-        """Read the heaps of a file as they are referred to."""
         self._space = space
         # Start and size by heap and number; those of what was found before by minus the number.
         self._places: dict[int, dict[int, tuple[int, int]]] = {}
@@ -150,10 +144,8 @@ def read_names(space: Space, place: Place) -> list[Child]:
 
 
 def read_chunks(space: Space, root: int, shape: Shape, chunk: Shape, filters: Filters) -> int:
-    """Check every chunk of an array, unpack it where it is packed, and return the bytes of all.
-
-    `chunk` is the shape of a chunk with the size of an element behind it.
-    """
+    """Check every chunk of an array, unpacked where it is packed, and return the bytes of all."""
+    # Behind the shape of a chunk stands the size of an element.
     rank, whole = len(shape), math.prod(chunk)
     entry, corners, step = f"<II{rank}QQQ", f"<{rank + 1}Q", 24 + 8 * rank
     before: Shape = (-1,)
@@ -177,10 +169,7 @@ def read_chunks(space: Space, root: int, shape: Shape, chunk: Shape, filters: Fi
 
 
 def _leaves(space: Space, root: int, rank: int | None) -> Iterator[tuple[int, bytes]]:
-    """Yield the number of entries in each leaf from left to right, and their keys and addresses.
-
-    `rank` is that of the array whose chunks the tree lists, None for a group.
-    """
+    """Yield the number of entries in each leaf from left to right, and their keys and addresses."""
     kind, most, key = (0, _GROUP_ENTRIES, 8) if rank is None else (1, _CHUNK_ENTRIES, 16 + 8 * rank)
     # A chunk's key begins with its size, by which nothing is ordered.
     unordered, step = 8 * kind, key + 8

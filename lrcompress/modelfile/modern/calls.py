@@ -1,9 +1,7 @@
 """The calls of a functional model, and the padding that goes along them.
 
-Keras 2 notes calls in lists, which Keras 3 reads in part only. Keras passes the mask of a layer's only
-input on by itself. A recurrent layer that is called with initial states has several inputs, and Keras 3
-then passes none on, where Keras 2 passed that of the sequence. So the mask is made in the model by
-`keras.ops` and handed over by name.
+Keras 3 reads the lists in which Keras 2 notes calls in part only. It passes on the mask of a layer's
+only input; beside initial states none, where Keras 2 passed that of the sequence: so one is made.
 """
 
 from __future__ import annotations
@@ -98,12 +96,9 @@ def _counting_creation(tree: Container) -> set[str]:
 
 def _lowered(value: Any, counted: set[str], tree: Container) -> Any:  # noqa: ANN401 - JSON
     """Return a copy in which the calls of some nested models are counted from 0."""
-
-    def lower(leaf: Reference) -> Reference:
-        name, number, *rest = leaf
-        return [name, number - _CREATION if name in counted else number, *rest]
-
-    return replaced(value, tree, lower)
+    return replaced(
+        value, tree, lambda leaf: [leaf[0], leaf[1] - (leaf[0] in counted) * _CREATION, *leaf[2:]]
+    )
 
 
 def _with_arguments(node: Any, item: Item, tree: Container) -> Any:  # noqa: ANN401 - JSON

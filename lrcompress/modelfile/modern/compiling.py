@@ -56,7 +56,6 @@ def modern_compile_settings(settings: dict[str, Any], notes: Notes) -> dict[str,
 
 
 def _modern_optimizer(entry: dict[str, Any]) -> None:
-    """Rewrite a serialized optimizer in place."""
     # TensorFlow 2.11 to 2.15 wrote its new optimizers as if they were the user's.
     class_name = str(entry.get("class_name")).removeprefix("Custom>")
     config = as_dict(entry.get("config"))

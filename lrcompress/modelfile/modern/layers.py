@@ -168,7 +168,6 @@ def _named_object(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
 
 
 def _merge(config: dict[str, Any]) -> str:
-    """Rewrite a Merge layer's config and return the class that does the same."""
     mode = config.pop("mode", None)
     axis, axes = config.pop("concat_axis", -1), config.pop("dot_axes", -1)
     for key in _DROPPED_OF_MERGE:

@@ -1,7 +1,4 @@
-"""A serialized model of Keras 1 or 2, with all models nested in it, in the terms of Keras 3.
-
-Keras 3 takes no names with slashes, neither of layers nor in what refers to them.
-"""
+"""A serialized model of Keras 1 or 2, with all models nested in it, in the terms of Keras 3."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from lrcompress.modelfile.graph import (
     OPERATIONS,
     Container,
     Item,
-    Path,
+    LayerPath,
     build,
     container_kind,
     is_leaf,
@@ -53,10 +50,7 @@ def modern_model(entry: _Json, notes: Notes) -> None:
 
 
 def _single_ends(tree: Container, notes: Notes) -> None:
-    """Give the one input or output of a model as itself, where it stands in a list of one.
-
-    Keras 2 made nothing of such a list; to Keras 3 the model then returns a list.
-    """
+    """Take the one input or output of a model out of its list, which Keras 3 would give back."""
     config = as_dict(tree.entry.get("config"))
     for key in ("input_layers", "output_layers"):
         ends = config.get(key)
@@ -98,7 +92,6 @@ def _modern_module(entry: _Json, notes: Notes) -> None:
 
 
 def _module_of(entry: _Json) -> str:
-    """Return where Keras 3 finds the class of a layer."""
     return _MODULES.get(str(entry.get("class_name")), "keras.layers")
 
 
@@ -158,7 +151,6 @@ def _input_of(tree: Container) -> _Input | None:
 
 
 def _input_dtype(first: Item) -> str:
-    """Return the type of the numbers that a first layer takes."""
     dtype = first.config.get("input_dtype") or first.config.get("dtype")
     # Token numbers have the type of the layer in old files; a policy is not the input's.
     if not isinstance(dtype, str) or not dtype.startswith(("float", "int", "uint", "bool")):
@@ -166,14 +158,12 @@ def _input_dtype(first: Item) -> str:
     return dtype
 
 
-def rename(entry: dict[str, Any], compiled: dict[str, Any] | None, notes: Notes) -> dict[Path, str]:
-    """Put an underscore for each slash in the names of a model's layers, in place.
-
-    In its compile settings losses and metrics go by names of outputs. Returned is the new name of each
-    renamed layer by the path that it had.
-    """
+def rename(
+    entry: dict[str, Any], compiled: dict[str, Any] | None, notes: Notes
+) -> dict[LayerPath, str]:
+    """Put underscores for slashes, which Keras 3 refuses, in names of layers; return the new ones by old path."""
     tree = build(entry)
-    renamed: dict[Path, str] = {}
+    renamed: dict[LayerPath, str] = {}
     if tree is None:
         return renamed
     _rename_in(tree, renamed)
@@ -188,7 +178,7 @@ def rename(entry: dict[str, Any], compiled: dict[str, Any] | None, notes: Notes)
     return renamed
 
 
-def _rename_in(tree: Container, renamed: dict[Path, str]) -> None:
+def _rename_in(tree: Container, renamed: dict[LayerPath, str]) -> None:
     taken = {item.name for item in tree.items}
     new: dict[str, str] = {}
     for item in tree.items:
@@ -214,7 +204,7 @@ def _rename_in(tree: Container, renamed: dict[Path, str]) -> None:
             config[key] = replaced(config[key], tree, refer)
 
 
-def _rename_wrapped(entry: dict[str, Any], path: Path, renamed: dict[Path, str]) -> None:
+def _rename_wrapped(entry: dict[str, Any], path: LayerPath, renamed: dict[LayerPath, str]) -> None:
     """Rename what a wrapper holds; the weights of a model in it are listed like a nested model's."""
     for wrapped in wrapped_layers(entry):
         inside = build(wrapped, path)

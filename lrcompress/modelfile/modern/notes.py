@@ -11,7 +11,6 @@ class Notes:
     """Changes that leave the outputs as they were, and warnings of what may not, at one layer."""
 
     def __init__(self, era: int, layer: str = "", told: tuple[_Told, _Told] | None = None) -> None:
-        """Start empty, for a file of this major version of Keras."""
         self.era, self.layer = era, layer
         self._told = ({}, {}) if told is None else told
         self._changes, self._warnings = self._told

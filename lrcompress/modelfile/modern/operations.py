@@ -69,10 +69,7 @@ _BY_FUNCTION = {name: known for known in _OPERATIONS for name in known.functions
 
 
 def modern_operations(tree: Container, notes: Notes) -> None:
-    """Rewrite the layers of one functional model that are functions of TensorFlow, in place.
-
-    What is not known, or has other arguments, stays, and is warned of as a class that Keras 3 lacks.
-    """
+    """Rewrite the layers of a functional model that are known functions of TensorFlow, in place."""
     for item in tree.items:
         operation = _BY_FUNCTION.get(str(item.config.get("function")))
         if item.class_name not in ("TFOpLambda", "SlicingOpLambda") or operation is None:
@@ -128,7 +125,6 @@ def _called(item: Item, operation: _Operation, tree: Container) -> _Made:
 
 
 def _sliced(item: Item, tree: Container) -> _Made:
-    """Return the calls of a slice."""
     nodes = []
     for node in as_list(item.entry.get("inbound_nodes")):
         first, keywords = _arguments(node)

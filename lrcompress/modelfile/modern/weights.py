@@ -38,10 +38,7 @@ Convert = Callable[[Arrays], Arrays]
 
 
 def conversions(entry: dict[str, Any], era: int, *, theano: bool) -> list[tuple[str, Convert]]:
-    """Return what has to be done to the weights of a layer not yet modernized, each step in words.
-
-    `era` is the major version of the Keras that wrote it; Theano mirrors the kernels of convolutions.
-    """
+    """Return what has to be done to the weights of a layer not yet modernized, each step in words."""
     if era >= 3 or not is_built_in(entry):
         return []
     config, class_name = as_dict(entry.get("config")), str(entry.get("class_name"))
@@ -92,7 +89,6 @@ def _is_hard(config: dict[str, Any], *keys: str) -> bool:
 
 
 def _both(step: Convert, arrays: Arrays) -> Arrays:
-    """Convert the forward half and the backward half of a Bidirectional."""
     half = len(arrays) // 2
     return step(arrays[:half]) + step(arrays[half:])
 
@@ -151,7 +147,6 @@ def _scaled_gates(chosen: tuple[int, ...], gates: int, arrays: Arrays) -> Arrays
 
 
 def _scaled_all(arrays: Arrays) -> Arrays:
-    """Scale a kernel and its bias."""
     return [_scaled(array, slice(None)) for array in arrays]
 
 

@@ -1,115 +1,83 @@
 """Edit an architecture: one layer becomes two, two other ones, or two one; all references stay valid.
 
-The last layer keeps the old name, so output layers, loss and metric keys, and all later calls
-still hold; only its own inputs change. The edits happen in a copy of the config.
+The last layer keeps the old name, so only its own inputs change.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 from lrcompress.kinds import Serialized, is_wrapped, peeled
 from lrcompress.kinds.terms import ON_KERNEL, REGULARIZERS, as_dict, as_list, compute_dtype, units
-from lrcompress.modelfile.graph import Container, Item, is_leaf, tensors
-from lrcompress.modelfile.rewrite.widths import (
-    BUILD_KEYS,
-    INPUT_KEYS,
-    built_shapes,
-    parts_of,
-    set_width,
-)
+from lrcompress.modelfile.graph import Container, Item, LayerPath, tensors, written
+
+if TYPE_CHECKING:
+    from lrcompress.kinds.shapes import Shape
 
 SUFFIX = "_lowrank"
+# Where the shape of the input stands in a layer's own config, and in what it says of its building.
+_INPUT_KEYS = ("batch_input_shape", "batch_shape", "input_shape", "input_dtype")
+_BUILD_KEYS = ("input_shape", "shapes_dict")
 
 
 class Draft:
-    """A copy of an architecture to edit, by the layers of the old one's tree.
-
-    Attributes:
-        config: The copy.
-    """
+    """A copy of an architecture to edit, by the layers of the old one's tree."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """Copy an architecture."""
         self._copies: dict[int, Any] = {}
         self.config: dict[str, Any] = copy.deepcopy(config, self._copies)
         self._new: dict[int, list[dict[str, Any]]] = {}
         self._gone: set[int] = set()
         self._touched: set[Container] = set()
 
-    def entry(self, item: Item) -> dict[str, Any]:
+    def _entry(self, item: Item) -> dict[str, Any]:
         """Return the copy of a layer's JSON object."""
         copied: dict[str, Any] = self._copies[id(item.entry)]
         return copied
 
-    def put_before(
-        self, item: Item, layer: Serialized, name: str, before: str, feeder: Serialized
-    ) -> None:
-        """Put a new layer before one that is not edited yet, wrapped as that is.
-
-        It takes the other one's input, or is fed by the new layer `before` it, if there is one.
-        """
-        entry = copy.deepcopy(self.entry(item))
-        other = peeled(entry).get("class_name") != layer.class_name
-        _strip_shared_ids(entry)
-        old = as_dict(peeled(entry).get("config"))
-        _settle(entry, layer)
-        own = as_dict(peeled(entry).get("config"))
-        own.update({key: old[key] for key in INPUT_KEYS if key in old and key not in own})
-        if is_wrapped(entry):
-            _rename(peeled(entry), layer.config.get("name", name))
-        _rename(entry, name)
-        if other:
-            _call_on_first_only(entry, item)
-            for part in parts_of(entry):
-                if "shapes_dict" in as_dict(part.get("build_config")):
-                    part["build_config"] = {"input_shape": (*built_shapes(part), None)[0]}
-        if before:
-            _feed(entry, item, before, feeder)
-        self._new.setdefault(id(item.entry), []).append(entry)
+    def replace(self, item: Item, layers: Sequence[Serialized], names: Sequence[str]) -> None:
+        """Put layers in the place of one: the last keeps its name, each before it gets one of `names`."""
+        kept = self._entry(item)
+        new = [_new(kept, item, layer, name) for layer, name in zip(layers, names, strict=False)]
+        _settle(kept, layers[-1])
+        for before, feeder, fed in zip(names, layers, [*new[1:], kept], strict=False):
+            _feed(fed, item, before, feeder)
+        self._new[id(item.entry)] = new
         self._touched.add(item.container)
 
-    def settle(self, item: Item, layer: Serialized) -> None:
-        """Give a layer another class or config."""
-        _settle(self.entry(item), layer)
-
-    def feed(self, item: Item, before: str, feeder: Serialized) -> None:
-        """Make a layer take in a new one at each of its calls."""
-        _feed(self.entry(item), item, before, feeder)
-
     def take_over(self, first: Item, second: Item, *, whole_calls: bool) -> None:
-        """Give a layer the inputs of the one before it, which goes.
-
-        With `whole_calls` also its masks and whatever else it is called on; else those of its own stay.
-        """
-        gone, kept = self.entry(first), self.entry(second)
-        for part in parts_of(kept):
+        """Give a layer the inputs of the one before it, which goes; with `whole_calls` masks and states too."""
+        gone, kept = self._entry(first), self._entry(second)
+        for part in _parts_of(kept):
             _state_width(part, None)
         # Of another class they may wrap other layers.
-        for before, after in zip(parts_of(gone), parts_of(kept), strict=False):
+        for before, after in zip(_parts_of(gone), _parts_of(kept), strict=False):
             old, new = as_dict(before.get("config")), as_dict(after.get("config"))
-            for key in (*INPUT_KEYS, "input_dim"):
+            for key in (*_INPUT_KEYS, "input_dim"):
                 if key in old:
                     new[key] = copy.deepcopy(old[key])
             old, new = as_dict(before.get("build_config")), as_dict(after.get("build_config"))
-            for key in BUILD_KEYS:
+            for key in _BUILD_KEYS:
                 if key in old and key in new:
                     new[key] = copy.deepcopy(old[key])
         if not second.container.sequential:
-            nodes = copy.deepcopy(gone["inbound_nodes"])
-            if not whole_calls:
-                known, own = first.container.by_name, as_list(kept["inbound_nodes"])
-                nodes = [
-                    _fed_by(o, _tensor(n, known), known) for o, n in zip(own, nodes, strict=True)
-                ]
-            kept["inbound_nodes"] = nodes
+            nodes, known = copy.deepcopy(gone["inbound_nodes"]), first.container.by_name
+            if whole_calls:
+                kept["inbound_nodes"] = nodes
+            else:
+                for own, node in zip(as_list(kept["inbound_nodes"]), nodes, strict=True):
+                    mine, theirs = next(written(own, known)), next(written(node, known))
+                    if isinstance(mine, list):
+                        mine[:3] = theirs[:3]
+                    else:
+                        mine.update(theirs)
         self._gone.add(id(first.entry))
         self._touched.add(first.container)
 
-    def finish(self) -> dict[str, Any]:
-        """Put all new layers into the lists of their containers, take out what goes; return the config."""
+    def finish(self) -> None:
+        """Put all new layers into the lists of their containers, and take out what goes."""
         for container in self._touched:
             entries: list[Any] = self._copies[id(container.layer_entries)]
             entries[:] = [
@@ -118,14 +86,35 @@ class Draft:
                 for entry in (*self._new.get(id(old), ()), self._copies.get(id(old), old))
                 if id(old) not in self._gone
             ]
-        return self.config
+
+
+def _new(kept: dict[str, Any], item: Item, layer: Serialized, name: str) -> dict[str, Any]:
+    """Return a new layer, wrapped and called as that of `item` in whose place it stands."""
+    entry = copy.deepcopy(kept)
+    other = peeled(entry).get("class_name") != layer.class_name
+    _strip_shared_ids(entry)
+    old = as_dict(peeled(entry).get("config"))
+    _settle(entry, layer)
+    own = as_dict(peeled(entry).get("config"))
+    own.update({key: old[key] for key in _INPUT_KEYS if key in old and key not in own})
+    if is_wrapped(entry):
+        _rename(peeled(entry), layer.config.get("name", name))
+    _rename(entry, name)
+    if other:
+        if "inbound_nodes" in entry:
+            nodes, known = as_list(entry["inbound_nodes"]), item.container.by_name
+            entry["inbound_nodes"] = [_first_only(node, known) for node in nodes]
+        for part in _parts_of(entry):
+            if "shapes_dict" in as_dict(part.get("build_config")):
+                part["build_config"] = {"input_shape": (*_built_shapes(part), None)[0]}
+    return entry
 
 
 def _feed(entry: dict[str, Any], item: Item, before: str, feeder: Serialized) -> None:
     """Make the layer of an entry, which is or copies that of `item`, take in a new one."""
     first = feeder.config.get("data_format") == "channels_first"
     width = None if first else units(feeder.config)
-    for part in parts_of(entry):
+    for part in _parts_of(entry):
         _state_width(part, width)
     if item.container.sequential:
         return
@@ -135,62 +124,29 @@ def _feed(entry: dict[str, Any], item: Item, before: str, feeder: Serialized) ->
         raise ValueError(msg)
     same = peeled(entry).get("class_name") == feeder.class_name
     dtype = compute_dtype(as_dict(peeled(entry).get("config")))
-    edit = _Rewiring(item, before, width, dtype, same)
-    entry["inbound_nodes"] = [edit.apply(node, call) for call, node in enumerate(nodes)]
-
-
-def _call_on_first_only(entry: dict[str, Any], item: Item) -> None:
-    """Leave in the calls of a new layer of another class than that of `item` nothing but the input."""
-    nodes = as_list(entry.get("inbound_nodes"))
-    if nodes:
-        known = item.container.by_name
-        entry["inbound_nodes"] = [_first_only(node, known) for node in nodes]
-
-
-def _tensor(node: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out
-    """Return the first tensor of a call as it is written; None where there is none."""
-    if is_leaf(node, known) or _is_tensor(node, known):
-        return node
-    parts = node if isinstance(node, list) else node.values() if isinstance(node, dict) else ()
-    return next((t for t in (_tensor(part, known) for part in parts) if t is not None), None)
-
-
-def _fed_by(node: Any, tensor: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out
-    """Return a call with another first tensor."""
-    old = _tensor(node, known)
-    if node is old:
-        return [*tensor[:3], *node[3:]] if isinstance(node, list) else tensor
-    if isinstance(node, list):
-        return [
-            _fed_by(part, tensor, known) if _tensor(part, known) is old else part for part in node
-        ]
-    return {
-        key: _fed_by(part, tensor, known) if _tensor(part, known) is old else part
-        for key, part in node.items()
-    }
-
-
-def _is_tensor(value: Any, known: dict[str, Item]) -> bool:  # noqa: ANN401 - JSON in
-    config = as_dict(value.get("config")) if isinstance(value, dict) else {}
-    return is_leaf(config.get("keras_history"), known)
+    known = item.container.by_name
+    for call, node in enumerate(nodes):
+        # The layer's input, and not a state or mask that it is given as well.
+        first = next(tensors(node, known))
+        for tensor in written(node, known):
+            config = tensor["config"] if isinstance(tensor, dict) else {}
+            history = config.get("keras_history", tensor)
+            if tuple(history[:3]) != first:
+                continue
+            history[:3] = [before, call, 0]
+            if same:
+                # Of one class the first has the keyword arguments; the second has none worth repeating.
+                history[3:] = [{} for _ in history[3:]]
+            _set_width(config.get("shape"), width)
+            if dtype is not None and "dtype" in config:
+                config["dtype"] = dtype
 
 
 def _first_only(node: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out
-    """Return a call with its first tensor only."""
-    if isinstance(node, dict) and "args" in node:
-        first = as_list(node["args"])[:1]
-        return node | {"args": [_first_of(first[0]) if first else None], "kwargs": {}}
-    leaf: Any = node
-    while not is_leaf(leaf, known) and as_list(leaf):
-        leaf = leaf[0]
-    return [[*leaf[:3], *([{}] if len(leaf) == 4 else [])]]
-
-
-def _first_of(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
-    """Return the first tensor of a positional argument, which may be a list of them."""
-    while isinstance(value, list) and value:
-        value = value[0]
-    return value
+    first = next(written(node, known))
+    if isinstance(node, dict):
+        return node | {"args": [first], "kwargs": {}}
+    return [[*first[:3], *({} for _ in first[3:])]]
 
 
 def _settle(entry: dict[str, Any], layer: Serialized) -> None:
@@ -212,7 +168,6 @@ def _strip_shared_ids(entry: dict[str, Any]) -> None:
 
 
 def _rename(entry: dict[str, Any], name: str) -> None:
-    """Give a layer a new name."""
     as_dict(entry.get("config"))["name"] = name
     if "name" in entry:
         entry["name"] = name
@@ -221,52 +176,12 @@ def _rename(entry: dict[str, Any], name: str) -> None:
 def _state_width(entry: dict[str, Any], width: int | None) -> None:
     """Make a layer that no longer takes in the model's input expect so many columns, wherever its JSON says."""
     config = as_dict(entry.get("config"))
-    for key in INPUT_KEYS:
+    for key in _INPUT_KEYS:
         config.pop(key, None)
     if config.get("input_dim") is not None and entry.get("class_name") != "Embedding":
         config["input_dim"] = config["input_dim"] if width is None else width
-    for dims in built_shapes(entry)[:1]:
-        set_width(dims, width)
-
-
-class _Rewiring:
-    """Replaces the first tensor in a serialized call by another layer's output of the same call."""
-
-    def __init__(
-        self, item: Item, name: str, width: int | None, dtype: str | None, same: bool
-    ) -> None:
-        """Remember what the new tensors are, and whether keyword arguments went to the `same` class."""
-        self._item, self._known = item, item.container.by_name
-        self._name, self._width, self._dtype, self._same = name, width, dtype, same
-
-    def apply(self, value: Any, call: int) -> Any:  # noqa: ANN401 - JSON in, JSON out
-        """Return a copy of `value` in which that tensor is the other layer's output."""
-        if is_leaf(value, self._known):
-            if not self._is_input(value, call):
-                return copy.deepcopy(value)
-            # Of one class the first has them already; the second has none worth repeating.
-            rest = ([{}] if self._same else copy.deepcopy(value[3:])) if len(value) == 4 else []
-            return [self._name, call, 0, *rest]
-        if isinstance(value, list):
-            return [self.apply(part, call) for part in value]
-        if not isinstance(value, dict):
-            return value
-        config = as_dict(value.get("config"))
-        if is_leaf(config.get("keras_history"), self._known):
-            tensor = copy.deepcopy(value)
-            if not self._is_input(config["keras_history"], call):
-                return tensor
-            tensor["config"]["keras_history"] = [self._name, call, 0]
-            set_width(tensor["config"].get("shape"), self._width)
-            if self._dtype is not None and "dtype" in config:
-                tensor["config"]["dtype"] = self._dtype
-            return tensor
-        return {key: self.apply(part, call) for key, part in value.items()}
-
-    def _is_input(self, leaf: list[Any], call: int) -> bool:
-        """Return whether a tensor is the layer's input, not a state or mask that it is given as well."""
-        first = next(tensors(as_list(self._item.entry["inbound_nodes"])[call], self._known))
-        return leaf[:3] == list(first)
+    for dims in _built_shapes(entry)[:1]:
+        _set_width(dims, width)
 
 
 def split_remarks(name: str, layers: Sequence[Serialized]) -> list[str]:
@@ -303,3 +218,74 @@ def merge_remarks(first: Item, second: Item) -> list[str]:
             f"not: as one they are {'frozen' if frozen[1] else 'trained'}."
         )
     return found
+
+
+def _parts_of(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the JSON objects of a layer: its own, and those of the layers which it wraps."""
+    config = as_dict(entry.get("config"))
+    inner = (config.get(key) for key in ("layer", "backward_layer"))
+    return [entry, *(part for part in inner if isinstance(part, dict))]
+
+
+def _built_shapes(entry: dict[str, Any]) -> list[list[Any]]:
+    """Return the shapes of a layer's inputs with which its JSON says that it was built, in their order."""
+    build = as_dict(entry.get("build_config"))
+    return [dims for key in _BUILD_KEYS for dims in _shapes_in(build.get(key))]
+
+
+def _shapes_in(value: object) -> list[list[Any]]:
+    """Return the serialized shapes in a shape, or a list or dictionary of them."""
+    listed = as_list(value)
+    if listed and not any(isinstance(part, (list, dict)) for part in listed):
+        return [listed]
+    parts = listed or (list(value.values()) if isinstance(value, dict) else [])
+    return [dims for part in parts for dims in _shapes_in(part)]
+
+
+def _set_width(shape: object, width: int | None) -> None:
+    """Set the last axis of a serialized shape in place, if it is known."""
+    dims = as_list(shape)
+    if dims and width is not None:
+        dims[-1] = width
+
+
+def restate(old: Container, tree: Container, fed: Collection[LayerPath]) -> None:
+    """Make a new JSON state the shapes that layers now take in: of the `fed`, and where another flows now."""
+    from lrcompress.modelfile.shapes import shapes_of
+
+    before, after = shapes_of(old), shapes_of(tree)
+    for item in tree.walk():
+        path = "/".join(item.path)
+        was, now = before.get(path, (None, None))[0], after.get(path, (None, None))[0]
+        if item.inner is None and now is not None and (item.path in fed or was != now):
+            _state(item, now)
+
+
+def _state(item: Item, shapes: tuple[Shape, ...]) -> None:
+    """State the shapes of a layer's inputs."""
+    for node in as_list(item.entry.get("inbound_nodes")):
+        tensors = written(node, item.container.by_name)
+        for tensor, shape in zip(tensors, shapes, strict=False):
+            if isinstance(tensor, dict):
+                _put(tensor["config"].get("shape"), shape)
+    for part in _parts_of(item.entry):
+        inside = is_wrapped(item.entry) and part is not item.entry  # at each step
+        own = [shape[1:] for shape in shapes] if inside else shapes
+        for dims, shape in zip(_built_shapes(part), own, strict=False):
+            _put(dims, shape)
+        config = as_dict(part.get("config"))
+        for key in _INPUT_KEYS[:2]:
+            _put(config.get(key), own[0])
+        if part.get("class_name") != "Embedding" and config.get("input_dim") is not None:
+            config["input_dim"] = own[0][-1] or config["input_dim"]
+
+
+def _put(value: object, shape: Shape) -> None:
+    """Put a shape into a serialized one, whose axes stay free where they are."""
+    dims = as_list(value)
+    if not dims:
+        return
+    if len(dims) != len(shape) + 1:
+        dims[1:] = shape
+    for number, size in enumerate(shape, start=1):
+        dims[number] = size if dims[number] is not None and size is not None else dims[number]

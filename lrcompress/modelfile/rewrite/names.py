@@ -15,11 +15,11 @@ import numpy as np
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.kinds import peeled
 from lrcompress.modelfile import legacy
-from lrcompress.modelfile.graph import Container, Item
-from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import Index, name_parts
+from lrcompress.modelfile.end import tree_of
+from lrcompress.modelfile.graph import Container, Item, LayerPath
+from lrcompress.modelfile.hdf5.arrays import Index, name_parts
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.order import layer_order
+from lrcompress.modelfile.order import computed, layer_order
 from lrcompress.modelfile.rewrite.styles import array_names, bias_name
 
 # An attribute above this does not fit a group's header; Keras splits its lists there too.
@@ -37,11 +37,12 @@ class Names:
     """Collects what is new and what goes in an HDF5 file, and says which attributes change."""
 
     def __init__(
-        self, model: ModelFile, tree: Container, firsts: list[tuple[LayerPath, LayerPath]]
+        self, model: ModelFile, tree: Container, split: dict[LayerPath, LayerPath]
     ) -> None:
-        """Start from the saved lists."""
+        """Start from the saved lists; `split` has new layers and what each was split from."""
         self.warnings: list[str] = []
-        self._model, self._tree, self._firsts = model, tree, firsts
+        self._model, self._tree, self._split = model, tree, split
+        self._old = tree_of(model)
         saved = model.weights.weight_names
         # Every saved name of an outer layer by its canonical path.
         self._saved = {n: {legacy.canonical(n, w): w for w in names} for n, names in saved.items()}
@@ -51,7 +52,7 @@ class Names:
         self._before: dict[str, list[str]] = {}
         self._after: dict[str, list[str]] = {}
         self._dropped: set[str] = set()
-        self._known: dict[int, dict[LayerPath, str]] = {}  # classes, by tree
+        self._old_classes, self._new_classes = _classes(self._old), _classes(tree)
         self._like: dict[str, str] = {}  # a changed layer's list is written as this one's was
         self._gone: set[str] = set()
         # The layers inside each nested model as its weights are listed, and their places there.
@@ -80,7 +81,7 @@ class Names:
     def _fresh(self, old: LayerPath, new: LayerPath, count: int) -> list[str]:
         """Return names of the arrays of a new layer, in the style of those of an old one."""
         outer, theirs = new[0], self._model.weights.paths(old)
-        before, now = self._classes(self._model.tree)[old], self._classes(self._tree)[new]
+        before, now = self._old_classes[old], self._new_classes[new]
         stem = legacy.canonical(old[0]) + "/"
         style = theirs[0].removeprefix(stem) if theirs else None
         names = array_names(now, count, style, (old[-1], new[-1]), same=before == now)
@@ -90,15 +91,6 @@ class Names:
             names = [f"{new[-1]}/{name.rpartition('/')[2]}" for name in names]
         known.update(legacy.canonical(outer, name) for name in names)
         return names
-
-    def _classes(self, tree: Container | None) -> dict[LayerPath, str]:
-        """Return the class of each layer of a tree, wrappers peeled; worked out once."""
-        found = self._known.get(id(tree))
-        if found is None:
-            items = tree.walk() if tree is not None else ()
-            found = {item.path: str(peeled(item.entry).get("class_name")) for item in items}
-            self._known[id(tree)] = found
-        return found
 
     def remove(self, path: LayerPath) -> tuple[str, ...]:
         """Take a layer out; return the groups and arrays that go with it."""
@@ -155,11 +147,7 @@ class Names:
         return old
 
     def _check_order(self, outer: str) -> None:
-        """Refuse a change that makes Keras order the untouched layers of a nested model anew.
-
-        A layer more or less on one branch moves all before it against those of another branch.
-        """
-        trees = [tree for tree in (self._model.tree, self._tree) if tree is not None]
+        """Refuse a change that makes Keras order the untouched layers of a nested model anew."""
         before, after = (
             [
                 item.path
@@ -168,7 +156,7 @@ class Names:
                 for item in _flat(outermost)
                 if self._model.weights.of_layer.get(item.path)
             ]
-            for tree in trees
+            for tree in (self._old, self._tree)
         )
         kept = set(before) & set(after)
         if [path for path in before if path in kept] != [path for path in after if path in kept]:
@@ -197,7 +185,7 @@ class Names:
             self._check_order(layer)
             group, names = root[like], self._weight_names(layer)
             changed.update(list_attributes(legacy.canonical(layer), "weight_names", names, group))
-        new_layers = {path[0] for _, path in self._firsts if len(path) == 1}
+        new_layers = {path[0] for path in self._split if len(path) == 1}
         if new_layers or self._gone:
             names = self._layer_names(new_layers)
             changed.update(list_attributes(legacy.ROOT, "layer_names", names, root))
@@ -205,33 +193,36 @@ class Names:
 
     def _layer_names(self, new: set[str]) -> list[str]:
         """Return the order of all outer layers, the new ones in their places."""
-        weights, old_tree = self._model.weights, self._model.tree
+        weights = self._model.weights
         saved = [name for name in weights.layer_names if name not in self._gone]
-        if old_tree is not None:
-            computed = [item.name for item in layer_order(old_tree)]
-            ours = [name for name in computed if weights.weight_names.get(name)]
-            if ours == [name for name in weights.layer_names if weights.weight_names.get(name)]:
-                order = [item.name for item in layer_order(self._tree)]
-                known = new | set(saved)
-                listed = [name for name in order if name in known]
-                # Once each, also where a config has two layers of one name.
-                return list(dict.fromkeys([*listed, *saved]))
-            if not old_tree.sequential:
-                self.warnings.append(
-                    "The layers are not saved in the order Keras would rebuild them; the new "
-                    "layer stands right before the old one: compare the outputs of both files."
-                )
-        for old, path in self._firsts:
+        order = [item.name for item in layer_order(self._old)]
+        ours = [name for name in order if weights.weight_names.get(name)]
+        if ours == [name for name in weights.layer_names if weights.weight_names.get(name)]:
+            known = new | set(saved)
+            listed = [item.name for item in layer_order(self._tree) if item.name in known]
+            # Once each, also where a config has two layers of one name.
+            return list(dict.fromkeys([*listed, *saved]))
+        if not self._old.sequential:
+            self.warnings.append(
+                "The layers are not saved in the order Keras would rebuild them; the new "
+                "layer stands right before the old one: compare the outputs of both files."
+            )
+        for path, old in self._split.items():
             if len(path) == 1:
                 saved.insert(saved.index(old[0]), path[0])
         return saved
+
+
+def _classes(tree: Container) -> dict[LayerPath, str]:
+    """Return the class of each layer of a tree, wrappers peeled."""
+    return {item.path: str(peeled(item.entry).get("class_name")) for item in tree.walk()}
 
 
 def _flat(outer: Item) -> list[Item]:
     """Return the layers inside a nested model in the order its weights are listed."""
     if outer.inner is None:
         return [outer]
-    return [leaf for item in layer_order(outer.inner) for leaf in _flat(item)]
+    return [item for item in computed(outer.inner) if item.inner is None]
 
 
 def _is_frozen(item: Item) -> bool:
@@ -258,31 +249,22 @@ def _with_empty_groups(arrays: tuple[str, ...], root: str, index: Index) -> tupl
     return tuple(sorted(found))
 
 
-def _like_type(kind: np.dtype[Any], names: list[str]) -> np.dtype[Any]:
-    """Return a variable-length string type, ASCII only where it was and still can be."""
-    info = h5py.check_string_dtype(kind)
-    ascii_only = info is not None and info.encoding == "ascii" and "".join(names).isascii()
-    found: np.dtype[Any] = h5py.string_dtype("ascii" if ascii_only else "utf-8")
-    return found
-
-
 def list_attributes(
     path: str, attribute: str, names: list[str], like: h5py.Group
 ) -> dict[tuple[str, str], Any]:
-    """Return a list of names as attributes, in the string type of an existing list.
-
-    A fixed-width list gets the width of its longest new name: written into the old type it would
-    be cut silently. Parts that are no longer needed come back as None.
-    """
+    """Return a list of names as attributes, in the string type of an existing one; stale parts are None."""
     stale = {(path, part): None for part in (attribute, *name_parts(like, attribute))}
     kind = next((like.attrs.get_id(part).dtype for part in name_parts(like, attribute)), None)
     encoded = [name.encode("utf-8") for name in names]
     if kind is None or kind.kind == "S":
+        # As wide as the longest new name: written into the old type it would be cut silently.
         values = np.array(encoded, dtype=f"S{max(map(len, encoded))}")
         width = values.dtype.itemsize
     else:
         # The character set too: old Keras on old h5py decodes ASCII and trips over UTF-8.
-        values = np.array(names, dtype=_like_type(kind, names))
+        info = h5py.check_string_dtype(kind)
+        ascii_only = info is not None and info.encoding == "ascii" and "".join(names).isascii()
+        values = np.array(names, dtype=h5py.string_dtype("ascii" if ascii_only else "utf-8"))
         width = _REFERENCE_BYTES
     pieces = -(-len(names) * width // ATTRIBUTE_LIMIT)
     if pieces == 1:

@@ -1,11 +1,8 @@
-"""What becomes of a model's layers, and what its new weights file holds, in terms of the old one.
-
-What moves, what is new, and where Keras will look for it; both formats are written from one plan.
-"""
+"""What becomes of a model's layers, and what its new weights file holds, for both formats."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +14,10 @@ from lrcompress.kinds import is_wrapped, peeled
 from lrcompress.kinds.terms import as_dict
 from lrcompress.modelfile import archive, legacy
 from lrcompress.modelfile.container import CONFIG, METADATA, OpenModel
-from lrcompress.modelfile.graph import Container, Item
-from lrcompress.modelfile.graph import Path as LayerPath
-from lrcompress.modelfile.hdf5 import Index, parents
+from lrcompress.modelfile.graph import Container, Item, LayerPath
+from lrcompress.modelfile.hdf5.arrays import Index, parents
 from lrcompress.modelfile.model import ModelFile
-from lrcompress.modelfile.order import layer_order
+from lrcompress.modelfile.order import computed
 from lrcompress.modelfile.untrusted import dump_json, parse_json
 from lrcompress.records import provenance
 
@@ -36,42 +32,36 @@ class NewArray:
 
 @dataclass
 class Changes:
-    """A new architecture and its weights, in terms of the old ones; with sentences for the user.
-
-    Attributes:
-        firsts: Paths of new layers by the path of the layer they stand before and were split from.
-        arrays: The arrays of each layer that is new, or of another class than before, by its path.
-        gone: Paths of layers that are no more, their weights with them.
-        values: New values by a layer's path and the number of the array there; None: the array is
-            no more. New ones stand behind those that are there.
-    """
+    """A new architecture and its weights, in terms of the old ones; with sentences for the user."""
 
     config: dict[str, Any]
+    # New layers by the one that they stand before and were split from.
     firsts: dict[LayerPath, tuple[LayerPath, ...]] = field(default_factory=dict)
+    # Of each layer that is new, or of another class than before.
     arrays: dict[LayerPath, tuple[NewArray, ...]] = field(default_factory=dict)
     gone: set[LayerPath] = field(default_factory=set)
+    # By the number of an array; None: it is no more. New ones stand behind those that are there.
     values: dict[tuple[LayerPath, int], NewArray | None] = field(default_factory=dict)
+    # Names of the layers before a changed one that make it up with it, by its path.
+    first_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Plan:
-    """How to make the new HDF5 file from the old one. All paths are canonical.
+    """How to make the new HDF5 file from the old one, by canonical paths."""
 
-    Attributes:
-        dropped: Groups to leave out with all below them.
-        moves: New path by old path of a group; what is below moves along.
-        groups: Groups to create beside the copied ones.
-        arrays: Arrays that are new, or stand in for the copied one, by new path.
-        attributes: Values by (new group path, attribute name); None removes an attribute.
-        members: New content of an archive's members, by name; all others are copied.
-    """
-
-    dropped: set[str] = field(default_factory=set)
-    moves: dict[str, str] = field(default_factory=dict)
-    groups: set[str] = field(default_factory=set)
-    arrays: dict[str, NewArray] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)  # groups, with all below them
+    moves: dict[str, str] = field(
+        default_factory=dict
+    )  # new by old path of a group, and so of all below
+    groups: set[str] = field(default_factory=set)  # new ones beside the copied
+    arrays: dict[str, NewArray] = field(
+        default_factory=dict
+    )  # new, or in the place of the copied one
+    # By new group and name; None removes one.
     attributes: dict[tuple[str, str], Any] = field(default_factory=dict)
+    # New content of an archive's members; all others are copied.
     members: dict[str, bytes] = field(default_factory=dict)
 
     def target(self, path: str) -> str | None:
@@ -102,16 +92,12 @@ class Plan:
         return groups, arrays
 
 
-def plan_config(plan: Plan, kind: str, config: dict[str, Any]) -> None:
-    """Add the new architecture to a plan for ``"hdf5"`` or ``"keras"``."""
-    if kind == "keras":
+def plan_texts(plan: Plan, model: ModelFile, source: OpenModel, config: dict[str, Any]) -> None:
+    """Add the new architecture, and leave out what the old file says of its data and may not."""
+    if model.format == "keras":
         plan.members[CONFIG] = dump_json(config).encode()
     else:
         plan.attributes["", "model_config"] = json_attribute(config)
-
-
-def plan_origin(plan: Plan, model: ModelFile, source: OpenModel) -> None:
-    """Leave out of a plan what the old file says of its data and may not: it is not handed on."""
     if not model.origin.altered:
         return
     kept = model.origin.kept
@@ -129,35 +115,18 @@ def plan_origin(plan: Plan, model: ModelFile, source: OpenModel) -> None:
 
 
 def json_attribute(value: dict[str, Any]) -> NDArray[Any]:
-    """Return a JSON object as an attribute that every Keras reads.
-
-    Of variable length, because fixed-length attributes end at 64 kB; ASCII, which JSON text is,
-    because Keras up to 2.3 cannot read it as UTF-8.
-    """
+    """Return JSON of variable length, as fixed ends at 64 kB, in ASCII, as Keras up to 2.3 reads no UTF-8."""
     return np.array(dump_json(value), dtype=h5py.string_dtype("ascii"))
 
 
-def plan_weights(
-    model: ModelFile, tree: Container, source: h5py.File, changes: Changes
-) -> tuple[Plan, list[str]]:
-    """Return a plan of the new weights file, of either format, and sentences for the user.
-
-    `tree` is the new architecture, `source` the old weights.
-    """
-    if model.format == "keras":
-        return _plan_archive(model, tree, source, changes)
-    return _plan_legacy(model, tree, source, changes)
+def plan_weights(model: ModelFile, tree: Container, source: h5py.File, changes: Changes) -> Plan:
+    """Return a plan of the new weights file; optimizer state, which fits other variables, stays behind."""
+    plan = _plan_archive if model.format == "keras" else _plan_legacy
+    return plan(model, tree, source, changes)
 
 
-def _plan_archive(
-    model: ModelFile, tree: Container, source: h5py.File, changes: Changes
-) -> tuple[Plan, list[str]]:
-    """Plan the weights of a `.keras` archive.
-
-    The paths count layers by class, so all are derived anew and whole groups move. Each new layer
-    gets a ``vars`` group, for which Keras 2.14 and 2.15 ask in every layer, empty or not. Optimizer
-    state, which fits other variables, stays behind.
-    """
+def _plan_archive(model: ModelFile, tree: Container, source: h5py.File, changes: Changes) -> Plan:
+    """Plan the weights of an archive: paths count layers by class, so whole groups move."""
     weights = model.weights
     new = archive.layer_groups(
         tree,
@@ -167,7 +136,8 @@ def _plan_archive(
     plan = Plan(dropped={archive.OPTIMIZER, *(weights.groups[path] for path in changes.gone)})
     plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
     items = {item.path: item for item in tree.walk()}
-    named = any("name" in source[g].attrs for c, g in weights.index.groups.items() if _holds(c))
+    groups = weights.index.groups.items()
+    named = any("name" in source[g].attrs for c, g in groups if c.rpartition("/")[2] == "vars")
     for path, arrays in changes.arrays.items():
         if path in weights.groups:
             plan.dropped.update(weights.paths(path))
@@ -187,12 +157,7 @@ def _plan_archive(
             )
             where, _, at = last.rpartition("/")
             plan.arrays[f"{where}/{int(at) + number + 1 - len(old)}"] = array
-    return plan, []
-
-
-def _holds(group: str) -> bool:
-    """Return whether a group of an archive holds arrays of a layer."""
-    return group.rpartition("/")[2] == "vars"
+    return plan
 
 
 def _within(item: Item) -> str:
@@ -201,7 +166,7 @@ def _within(item: Item) -> str:
 
 
 def _plan_groups(plan: Plan, item: Item, group: str, *, named: bool) -> None:
-    """Plan the groups of a new layer, with the names that Keras from 3.6 on gives them."""
+    """Plan the groups of a new layer, named from Keras 3.6 on; 2.14 and 2.15 ask for each ``vars``, empty or not."""
     for place, entry in {
         f"{group}{_within(item)}": peeled(item.entry),
         f"{group}/vars": item.entry,
@@ -211,27 +176,13 @@ def _plan_groups(plan: Plan, item: Item, group: str, *, named: bool) -> None:
             plan.attributes[place, "name"] = as_dict(entry.get("config")).get("name", item.name)
 
 
-def _computed(container: Container) -> Iterator[LayerPath]:
-    """Yield the paths of all layers in Keras' order, those of nested models behind the nested model."""
-    for item in layer_order(container):
-        yield item.path
-        if item.inner is not None:
-            yield from _computed(item.inner)
-
-
-def _pairs(changes: Changes) -> list[tuple[LayerPath, LayerPath]]:
-    """Return every new layer behind the one that it was split from."""
-    return [(old, path) for old, paths in changes.firsts.items() for path in paths]
-
-
-def _plan_legacy(
-    model: ModelFile, tree: Container, source: h5py.File, changes: Changes
-) -> tuple[Plan, list[str]]:
+def _plan_legacy(model: ModelFile, tree: Container, source: h5py.File, changes: Changes) -> Plan:
     """Plan the weights of an HDF5 file: nothing moves, new names stand in the right places."""
     from lrcompress.modelfile.rewrite.names import Names
 
     plan = Plan(dropped={legacy.OPTIMIZER})
-    new_names = Names(model, tree, _pairs(changes))
+    split = {path: old for old, paths in changes.firsts.items() for path in paths}
+    new_names = Names(model, tree, split)
     for path in sorted(changes.gone):
         plan.dropped.update(new_names.remove(path))
     for (path, number), array in changes.values.items():
@@ -243,9 +194,8 @@ def _plan_legacy(
             plan.arrays[old[number]] = array
         else:
             plan.arrays[new_names.add_bias(path)] = array
-    split = {path: old for old, path in _pairs(changes)}
     # In Keras' order: several new layers may stand before one place of a nested model's list.
-    for path in (path for path in _computed(tree) if path in changes.arrays):
+    for path in (item.path for item in computed(tree) if item.path in changes.arrays):
         arrays = changes.arrays[path]
         if path in split:
             names = new_names.add(split[path], path, len(arrays))
@@ -254,18 +204,14 @@ def _plan_legacy(
             names = new_names.exchange(path, len(arrays))
         plan.arrays.update(zip(names, arrays, strict=True))
     plan.attributes.update(new_names.attributes(source))
-    return plan, new_names.warnings
+    changes.warnings += new_names.warnings
+    return plan
 
 
 def write_plan(
     plan: Plan, source: h5py.File, index: Index, target: h5py.File, go_on: Callable[[], None]
 ) -> None:
-    """Fill an empty HDF5 file according to a plan, array by array.
-
-    Every object is created in sorted order, so that equal input gives equal bytes. HDF5 copies an
-    array as it is stored, packed or not, through a buffer of a megabyte. `go_on` is called before
-    each array and raises what stops the writing.
-    """
+    """Fill an HDF5 file in sorted order, so that equal input gives equal bytes; `go_on` raises what stops it."""
     groups, arrays = plan.targets(index)
     _copy_attributes(source, target, "", plan)
     for new in sorted({*groups, *plan.groups, *(path for path, _ in plan.attributes if path)}):

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.errors import RankError, UnsupportedModelError
+from lrcompress.errors import KernelError, RankError, UnsupportedModelError
+from lrcompress.kinds import Serialized, peeled
 from lrcompress.modelfile.container import kept_open
-from lrcompress.modelfile.find import find_sites
+from lrcompress.modelfile.end import tree_of
+from lrcompress.modelfile.find import find_sites, why_fixed
+from lrcompress.modelfile.graph import Item, build, unused_name
+from lrcompress.modelfile.hdf5.arrays import cast
 from lrcompress.modelfile.model import ModelFile, Replacement, Site, Written
 from lrcompress.modelfile.read import read_bias
-from lrcompress.modelfile.rewrite.change import Edit, Edits
-from lrcompress.modelfile.rewrite.layers import SUFFIX, split_remarks
+from lrcompress.modelfile.rewrite.layers import SUFFIX, Draft, merge_remarks, restate, split_remarks
+from lrcompress.modelfile.rewrite.plan import Changes, NewArray
 from lrcompress.modelfile.rewrite.write import check_place, rewrite
 from lrcompress.modelfile.untrusted import decoding
 
 if TYPE_CHECKING:
     from lrcompress.modelfile.chains import Chain
+
+# The stock layers that stand for a layer, by its path.
+Edits = Mapping[str, tuple[Serialized, ...]]
 
 
 def write_replaced(
@@ -32,89 +40,65 @@ def write_replaced(
     Layer `name` with kernel (m, n) becomes `name_lowrank` (r units, no bias, linear) followed by
     `name` with kernel (r, n) and everything else as it was. A site that is two layers already
     stays these two with new kernels; a bias of its first layer is folded into the second's. All
-    other weights are copied bit by bit; optimizer state is left out, its settings stay. The file is
-    read back and compared before it takes its place. Equal input gives equal bytes.
-
-    Args:
-        model: The file to start from; it is not touched.
-        replacements: What to replace; each site once.
-        output: Where to write. The format is that of `model`.
-        overwrite: Whether an existing `output` may be replaced.
-
-    Raises:
-        RankError: If factors do not fit a layer's kernel or each other.
-        KernelError: If a factor is not finite, or no longer is in the stored type.
-        OutputError: If the output cannot be written.
-        ModelFileError: If the input cannot be read or has changed since `model` was read.
-        UnsupportedModelError: If a site is not one of the file, or its place is not certain.
-        VerificationError: If the written file is not what was meant; it is then not put in place.
+    other weights are copied bit by bit; optimizer state is left out, its settings stay.
     """
-    output = check_place(model, output, overwrite=overwrite)
+
+    def change(edit: _Edit) -> None:
+        _check_sites(model, [replacement.layer for replacement in replacements])
+        for replacement in replacements:
+            _replace(model, edit, replacement)
+
     for replacement in replacements:
         _check_factors(replacement)
-    with kept_open(model.path):
-        with decoding(model.path):
-            edit = Edit(model)
-            _check_sites(model, [replacement.layer for replacement in replacements])
-            for replacement in replacements:
-                _replace(model, edit, replacement)
-            changes = edit.finish()
-            if any(replacement.layer.first is not None for replacement in replacements):
-                edit.restate()  # the width between two layers is another one
-        return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
+    # The width between two layers is another one.
+    wider = any(replacement.layer.rank is not None for replacement in replacements)
+    return _write(model, output, change, restated=wider, overwrite=overwrite)
 
 
 def write_merged(
     model: ModelFile, chains: Sequence[Chain], output: Path, *, overwrite: bool = False
 ) -> Written:
-    """Write a copy of a model file in which each given chain of layers is one again.
+    """Write a copy of a model file in which each given chain is one layer, under the last one's name."""
 
-    The last layer keeps its name and everything it had. All other weights are copied bit by bit;
-    optimizer state, checks and bytes are as with `write_replaced`.
+    def change(edit: _Edit) -> None:
+        for chain in chains:
+            edit.join(chain)
 
-    Raises:
-        KernelError: If a product is not finite, or not in the stored type; others as `write_replaced`.
-    """
-    output = check_place(model, output, overwrite=overwrite)
-    with kept_open(model.path):
-        with decoding(model.path):
-            edit = Edit(model)
-            for chain in chains:
-                edit.join(chain)
-            changes = edit.finish()
-        return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
+    return _write(model, output, change, restated=False, overwrite=overwrite)
 
 
 def write_changed(
     model: ModelFile, edits: Edits, output: Path, *, overwrite: bool = False
 ) -> Written:
-    """Write a copy of a model file in which other stock layers stand for some layers.
+    """Write a copy in which other stock layers stand for some, of which the last keeps name and calls."""
 
-    Of the layers that stand for one the last keeps its name, its place and its calls; those before
-    it are new, and fed as it was. All other weights are copied bit by bit; optimizer state, checks
-    and bytes are as with `write_replaced`.
+    def change(edit: _Edit) -> None:
+        for path, layers in edits.items():
+            edit.change(path, layers)
+            edit.changes.warnings += split_remarks(path, layers)
 
-    Raises:
-        KernelError: If a value is not finite, or no longer is in the stored type.
-        OutputError: If the output cannot be written.
-        ModelFileError: If the input cannot be read or has changed since `model` was read.
-        UnsupportedModelError: If the file has no such layer, or its place is not certain.
-        VerificationError: If the written file is not what was meant; it is then not put in place.
-    """
+    return _write(model, output, change, restated=True, overwrite=overwrite)
+
+
+def _write(
+    model: ModelFile,
+    output: Path,
+    change: Callable[[_Edit], None],
+    *,
+    restated: bool,
+    overwrite: bool,
+) -> Written:
+    """Write a copy of a model file as `change` edits it; equal input gives equal bytes."""
     output = check_place(model, output, overwrite=overwrite)
     with kept_open(model.path):
         with decoding(model.path):
-            edit = Edit(model)
-            for path, layers in edits.items():
-                edit.change(path, layers)
-                edit.changes.warnings += split_remarks(path, layers)
-            changes = edit.finish()
-            edit.restate()
-        return rewrite(model, changes, output, edit.first_names, overwrite=overwrite)
+            edit = _Edit(model)
+            change(edit)
+            edit.finish(restated=restated)
+        return rewrite(model, edit.changes, output, overwrite=overwrite)
 
 
 def _check_factors(replacement: Replacement) -> None:
-    """Refuse factors whose shapes do not fit their site."""
     site, (m, n) = replacement.layer, replacement.layer.kernel_shape
     first, second = np.shape(replacement.first), np.shape(replacement.second)
     rank = first[1] if len(first) == 2 else 0
@@ -147,12 +131,12 @@ def _check_sites(model: ModelFile, sites: Sequence[Site]) -> None:
         seen.add(site.path)
 
 
-def _replace(model: ModelFile, edit: Edit, replacement: Replacement) -> None:
-    """Give a site two factors."""
+def _replace(model: ModelFile, edit: _Edit, replacement: Replacement) -> None:
     site, bias = replacement.layer, replacement.bias
     left, right = np.asarray(replacement.first), np.asarray(replacement.second)
-    bias = _folded(model, site) if bias is None else np.asarray(bias)
-    if site.first is None:
+    if bias is None and site.rank is not None and site.layers[0].view.bias:
+        bias = read_bias(model, site, "float64")  # b1 C + b2
+    if site.rank is None:
         layer = site.layers[0]
         name = f"{layer.serialized.config.get('name', 'dense')}{SUFFIX}"
         made = site.kind.split(layer.view, layer.serialized, (left, right, bias), name)
@@ -164,11 +148,102 @@ def _replace(model: ModelFile, edit: Edit, replacement: Replacement) -> None:
     arrays = site.kind.arrays(bare, left, None), site.kind.arrays(second.view, right, bias)
     for layer, values in zip(site.layers, arrays, strict=True):
         edit.change(layer.path, (site.kind.refit(layer.serialized, values),))
-    edit.first_names[site.path] = (first.name,)
+    edit.changes.first_names[site.path] = (first.name,)
 
 
-def _folded(model: ModelFile, site: Site) -> NDArray[Any] | None:
-    """Return b1 C + b2, None where the first of two layers has no bias."""
-    if site.first is None or not site.first.use_bias:
-        return None
-    return read_bias(model, site, "float64")
+class _Edit:
+    """Edits a copy of a model's architecture, and keeps what becomes of its weights."""
+
+    def __init__(self, model: ModelFile) -> None:
+        items = list(tree_of(model).walk())
+        self._model = model
+        self._items = {"/".join(item.path): item for item in items}
+        self._taken = {item.name for item in items}
+        self.draft = Draft(model.config)
+        self.changes = Changes(self.draft.config)
+
+    def item(self, path: str) -> Item:
+        """Return the layer of a path."""
+        item = self._items.get(path)
+        fixed = item is None or item.inner is not None or why_fixed(tree_of(self._model), item)
+        if item is None or fixed:
+            msg = f"{self._model.path} has no layer {path} that can be changed; expected the path of one."
+            raise UnsupportedModelError(msg, code="no_such_layer")
+        return item
+
+    def finish(self, *, restated: bool) -> None:
+        """Finish the new architecture, on demand with the shapes that its layers now take in."""
+        self.draft.finish()
+        old, tree = self._model.tree, build(self.draft.config) if restated else None
+        if old is not None and tree is not None:
+            restate(old, tree, {*self.changes.arrays, *self.changes.firsts})
+
+    def change(self, path: str, layers: tuple[Serialized, ...]) -> None:
+        """Put stock layers in the place of one: the last keeps its name, those before it are new."""
+        item, (*firsts, last) = self.item(path), layers
+        arrays_of = self._model.weights.arrays
+        stored = arrays_of(item.path)
+        near = (array.dtype for other in item.container.items for array in arrays_of(other.path))
+        dtype = stored[0].dtype if stored else next(near, "float32")
+        names: list[str] = []
+        for new in firsts:
+            names.append(unused_name(self._name_for(item, new), self._taken))
+            self._taken.add(names[-1])
+            arrays = [self._rounded(path, dtype, values) for values in new.arrays]
+            self.changes.arrays[(*item.path[:-1], names[-1])] = tuple(arrays)
+        if firsts:
+            self.changes.firsts[item.path] = tuple((*item.path[:-1], name) for name in names)
+            self.changes.first_names[path] = tuple(names)
+        other = peeled(item.entry).get("class_name") != last.class_name
+        self.draft.replace(item, layers, names)
+        if other:
+            arrays = [self._rounded(path, dtype, values) for values in last.arrays]
+            self.changes.arrays[item.path] = tuple(arrays)
+            return
+        for number, values in enumerate(last.arrays):
+            if values is not None:
+                kind = stored[number].dtype if number < len(stored) else dtype
+                self.changes.values[item.path, number] = self._rounded(path, kind, values)
+        for number in range(len(last.arrays), len(stored)):
+            self.changes.values[item.path, number] = None
+
+    def join(self, chain: Chain) -> None:
+        """Put one layer in the place of several in a row: the last keeps its name, the others go."""
+        row = [self.item(path) for path in chain.row]
+        last, gone = row[-1], [item for item in row[:-1] if "/".join(item.path) in chain.gone]
+        for item in gone:
+            self.changes.warnings += merge_remarks(item, last)
+        # What the last has already stays as it is stored.
+        old = (*chain.parts[-1].arrays, *(None for _ in chain.whole.arrays))
+        pairs = zip(chain.whole.arrays, old, strict=False)
+        same = chain.whole.class_name == chain.parts[-1].class_name
+        arrays = tuple(None if same and new is before else new for new, before in pairs)
+        self.change(chain.path, (dataclasses.replace(chain.whole, arrays=arrays),))
+        becomes_first = chain.whole.class_name == chain.parts[0].class_name
+        for before, after in pairwise(row):
+            if before in gone:
+                self.draft.take_over(before, after, whole_calls=becomes_first or after is not last)
+                self.changes.gone.add(before.path)
+        self.changes.first_names[chain.path] = tuple(item.name for item in gone)
+
+    def _name_for(self, item: Item, new: Serialized) -> str:
+        """Return what a new layer is called if nothing else is: wrapped, the config names the inner one."""
+        own = new.config.get("name")
+        wrapped = peeled(item.entry) is not item.entry
+        return own if isinstance(own, str) and own and not wrapped else item.name + SUFFIX
+
+    def _rounded(self, path: str, dtype: str, values: NDArray[Any]) -> NewArray:
+        kept = cast(values, dtype)
+        if not (np.isfinite(values).all() and _finite(kept)):
+            msg = (
+                f"A new array for layer {path} of {self._model.path} holds NaN or infinity, "
+                f"or overflows {dtype}; expected finite values."
+            )
+            raise KernelError(msg)
+        return NewArray(kept, dtype)
+
+
+def _finite(kept: NDArray[Any]) -> bool:
+    if kept.dtype.kind == "V":  # bfloat16, whose exponent is all ones otherwise
+        return not bool(((kept.view(np.uint16) & 0x7F80) == 0x7F80).any())
+    return bool(np.isfinite(kept).all())

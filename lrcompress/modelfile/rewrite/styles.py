@@ -23,11 +23,7 @@ def array_names(
 
 
 def _renamed(kernel: str, old: str, new: str) -> str:
-    """Return a kernel's name in the style of the split layer's: its name replaced where it stands.
-
-    Keras has written `N/kernel:0`, `N/N/kernel:0`, `N/model/N/kernel`, `N_W` and more; names that
-    do not contain the layer's own get a plain one.
-    """
+    """Return a kernel's name in the style of another's: `N/N/kernel:0`, `N_W`; plain where it has none."""
     parts = [part for part in kernel.split("/") if part]
     replaced = [new if part == old else part for part in parts]
     if replaced[-1].startswith(f"{old}_"):
