@@ -90,10 +90,7 @@ def pack(provenance: dict[str, Any]) -> str:
 
 
 def unpack(value: object, file: Path) -> Origin:
-    """Return what a value found in a file says, or its JSON text; a stranger's file may hold anything.
-
-    Relative paths are those of the file's folder, or of the current directory.
-    """
+    """Return what a value found in a file says, or its JSON text; a stranger's file may hold anything."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     said: object = None
@@ -124,11 +121,7 @@ def unpack(value: object, file: Path) -> Origin:
 
 
 def choose(given: object, data_dir: str | Path | None, *origins: Origin) -> Chosen:
-    """Return where the data are from: what the user says, else the first file that names a data set.
-
-    Of the files, the nearest first, one that agrees with the user adds its scaling, and a run record
-    its folder.
-    """
+    """Return where the data are from: what the user says, else the nearest file that names a data set."""
     own = {"dataset": given, "data_dir": data_dir}
     name = None if given is None else name_of(given)
     for origin in origins:
@@ -139,7 +132,13 @@ def choose(given: object, data_dir: str | Path | None, *origins: Origin) -> Chos
             raise DatasetError(msg, code="no_dataset")
         for key, refused in origin.refused.items() if given is None else ():
             if own[key] is None:
-                raise _refusal(origin.file, f"--{key.replace('_', '-')}", refused)
+                option = f"--{key.replace('_', '-')}"
+                msg = (
+                    f"{origin.file} names {refused!r} for {option}, which only you may give: it may be code, or "
+                    f"lie elsewhere. A file may name {', '.join(NAMED)}, or data that lie in its own folder. "
+                    f"If you trust it, pass {option} {refused!r} yourself."
+                )
+                raise DatasetError(msg, code="not_from_a_file")
         if given is None:
             return Chosen(origin.named, origin.scaling, origin.data_dir)
         # Not sought where a model file says: anybody's data may lie there under the name that is given.
@@ -150,16 +149,6 @@ def choose(given: object, data_dir: str | Path | None, *origins: Origin) -> Chos
         msg = f"No data set is given{f', and none is named by {files}' if files else ''}; give --dataset."
         raise DatasetError(msg, code="no_dataset")
     return Chosen(given)
-
-
-def _refusal(file: Path, option: str, name: str) -> DatasetError:
-    """Return the error for what a file names and only a user may name."""
-    msg = (
-        f"{file} names {name!r} for {option}, which only you may give: it may be code, or lie "
-        f"elsewhere. A file may name {', '.join(NAMED)}, or data that lie in its own folder. "
-        f"If you trust it, pass {option} {name!r} yourself."
-    )
-    return DatasetError(msg, code="not_from_a_file")
 
 
 def inside(folder: Path, path: str | Path) -> bool:

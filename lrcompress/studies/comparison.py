@@ -9,7 +9,7 @@ from typing import Any
 
 from lrcompress.errors import RankError
 from lrcompress.modelfile import find_head, open_model
-from lrcompress.records.tables import Row as RowSchema
+from lrcompress.records.schema import Row as RowSchema
 from lrcompress.studies.arms import Plan, jobs
 from lrcompress.studies.full_rank import Data
 from lrcompress.studies.networks import RECIPES, Recipe

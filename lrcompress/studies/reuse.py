@@ -11,8 +11,7 @@ from typing import Any
 from lrcompress.errors import OutputError
 from lrcompress.files import replacing, sha256
 from lrcompress.records.provenance import inside
-from lrcompress.records.schema import wrong
-from lrcompress.records.tables import Results
+from lrcompress.records.schema import Results, wrong
 from lrcompress.records.text import read_json
 from lrcompress.studies.rows import Row, upgrade
 

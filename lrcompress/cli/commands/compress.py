@@ -22,7 +22,7 @@ from lrcompress.cli.options import (
 )
 from lrcompress.cli.values import Drop, Int8Command, Registered, Size
 from lrcompress.cli.verb import Answer, quietly, verb
-from lrcompress.records.job import CompressResult
+from lrcompress.records.network import CompressResult
 from lrcompress.reporting.network import UP_TO, budget_in_words
 from lrcompress.reporting.tables import Parts, plain
 from lrcompress.reporting.words import (
