@@ -42,14 +42,6 @@ class Factorized:
     reason: str
 
 
-@dataclass(frozen=True)
-class Shared:
-    """The layers that are factorized under one rule, and remarks on those that are not."""
-
-    layers: list[Factorized]
-    remarks: list[str]
-
-
 class LayerTask:
     """A Dense layer, its calibration inputs, and the factors computed so far."""
 
@@ -84,7 +76,7 @@ class LayerTask:
     def kernel(self) -> NDArray[Any]:
         """A, (m, n), finite."""
         # A large one is in memory once.
-        known = {} if self.calibration is None else self.calibration.kernels
+        known = self.calibration.kernels if self.calibration else {}
         kernel = known.get(self.layer.path)
         if kernel is None:
             kernel = read_kernel(self._model, self.layer)
@@ -100,9 +92,7 @@ class LayerTask:
     @property
     def inputs(self) -> NDArray[np.float32] | None:
         """The layer's calibration inputs, (..., m)."""
-        return (
-            None if self.calibration is None else self.calibration.activations.get(self.layer.path)
-        )
+        return self.calibration.activations.get(self.layer.path) if self.calibration else None
 
     @cached_property
     def _problem(self) -> Problem:
@@ -165,14 +155,14 @@ class LayerTask:
     @property
     def judged(self) -> str:
         """How a drop is judged, in words."""
-        return "" if self.calibration is None else self.calibration.judged
+        return self.calibration.judged if self.calibration else ""
 
     def outcomes(self, ranks: Sequence[int]) -> dict[int, Outcome]:
         """Return what the layer does at some ranks on held-out data."""
         found, outcomes = self.at_ranks(ranks), {}
-        for index, rank in enumerate(ranks):
+        for done, rank in enumerate(ranks, 1):
             outcomes[rank] = self.trial({self.layer: found[rank]}, f"rank {rank}")
-            progress("measuring ranks on held-out inputs", index + 1, len(ranks))
+            progress("measuring ranks on held-out inputs", done, len(ranks))
         return outcomes
 
     @contextlib.contextmanager
@@ -188,19 +178,17 @@ class LayerTask:
 def finite(
     model: ModelFile, tasks: Sequence[LayerTask], request: Request
 ) -> tuple[list[LayerTask], list[str]]:
-    """Return the layers whose kernels can be factorized, and a remark on each that is left out.
-
-    Where a layer was named, or every one holds NaN or infinity, all are kept, to be refused by name.
-    """
+    """Return the layers whose kernels can be factorized, and a remark on each that is left out."""
+    # Where a layer was named, or every one holds NaN or infinity, all are kept, to be refused by name.
     wrong = not_finite(model) if request.every_dense and len(tasks) > 1 else {}
     kept, remarks = [], []
     for task in tasks:
-        paths = [task.layer.path, task.layer.input_path]
-        if not any(path in wrong for path in paths):
+        path = task.layer.path
+        numbers = sum(wrong.get(p, 0) for p in {path, task.layer.input_path})
+        if numbers:
+            remarks.append(
+                f"Layer {path} is left as it is: {numbers:,} of its numbers are NaN or infinity."
+            )
+        else:
             kept.append(task)
-            continue
-        remarks.append(
-            f"Layer {paths[0]} is left as it is: {sum(wrong.get(p, 0) for p in {*paths}):,} of its numbers "
-            "are NaN or infinity."
-        )
     return kept or list(tasks), remarks if kept else []

@@ -139,7 +139,7 @@ def factorize(
     names = (layer,) if isinstance(layer, str) else tuple(layer or ())
     words = words_of(layers)
     network = network_request(
-        words, names, budgets, multiple=multiple, force=force,
+        words, names, budgets, multiple=multiple,
         by_matrix=method != "auto" or add_bias,
     )  # fmt: skip
     request = Request(

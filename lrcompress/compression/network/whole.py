@@ -1,20 +1,21 @@
-"""A whole network under one budget: layers are looked at, forms and sizes chosen, kernels corrected in order."""
+"""A whole network under one budget: layers are looked at, forms and sizes chosen, kernels corrected in order.
+
+In one that is factorized already, what are factors of one layer are that layer first.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from lrcompress.compression.network.budget import Budget
 from lrcompress.compression.network.candidates import Option
-from lrcompress.compression.network.request import (
-    Compressed,
-    CurvePoint,
-    NetworkRequest,
-    Observe,
-)
+from lrcompress.compression.network.request import BudgetName, NetworkRequest, Observe
 from lrcompress.compression.network.stage import Solutions, Stage, edits_of
+from lrcompress.compression.trial import Outcome
 from lrcompress.errors import (
     RankError,
     UnsupportedModelError,
@@ -22,16 +23,19 @@ from lrcompress.errors import (
     first_three,
     in_place_of,
 )
-from lrcompress.kinds import Place
+from lrcompress.kinds import Place, Serialized
 from lrcompress.kinds.registry import FAMILIES
 from lrcompress.modelfile import (
     SUFFIXES,
     ModelFile,
     Places,
+    find_chains,
     find_places,
+    multiplications_of,
     not_finite,
     open_model,
     write_changed,
+    write_merged,
 )
 from lrcompress.records.network import ChangedLayer
 
@@ -43,25 +47,30 @@ _NARROWINGS = 2
 _NEAR = 1.1
 
 
+@dataclass(frozen=True)
+class Compressed:
+    """A network made smaller, not written yet."""
+
+    model: ModelFile  # that the edits apply to: the input, or one made on the way
+    # Stock layers by the path of the layer that they stand for, see `kinds.Solution`.
+    edits: Mapping[str, tuple[Serialized, ...]]
+    layers: tuple[ChangedLayer, ...]
+    curves: Mapping[str, Sequence[Option]]  # all that were looked at
+    kept: Mapping[str, str]  # why other layers stay as they are, by path
+    predicted: float | None = None  # sum of the shares
+    measured: Outcome | None = None  # with all of it on held-out inputs
+    remarks: tuple[str, ...] = ()
+
+
 def compress(
     model: ModelFile, request: NetworkRequest, observe: Observe | None, folder: Path
 ) -> Compressed:
-    """Choose forms and sizes of a network's layers under a budget, and solve for them.
+    """Choose forms and sizes of a network's layers under a budget, and solve for them; files made on the way stay.
 
     With inputs a layer's curve is the error of the whole network when that layer alone is changed,
     measured on held-out inputs; without, it is what its kernel loses. Layers that get narrower
     come first, in a file of their own; the others are then solved in the order of the network,
     each kernel first corrected for what the layers before it have lost.
-
-    Args:
-        model: The file.
-        request: Layers and budget.
-        observe: Runs a model file on inputs; None without.
-        folder: For a file made on the way, which `Compressed.model` may be.
-
-    Raises:
-        RankError: If nothing can be saved, or the budget needs data and there is none.
-        UnsupportedModelError: If a named layer is not there, or cannot be factorized.
     """
     places = _finite_places(model)
     stage = first = Stage(model, _asked(model, places, request.layers), observe, request.multiple)
@@ -106,18 +115,17 @@ def compress(
     )
 
 
+@dataclass
 class _Way:
     """A choice of options, solved for layer by layer; of several the best is finished."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        chosen: Sequence[Option],
-        budget: Budget,
-        narrowed: tuple[ChangedLayer, ...] = (),
-    ) -> None:
-        self.stage, self.chosen, self._budget, self._narrowed = stage, chosen, budget, narrowed
-        self.solutions, self.measured = stage.alone(chosen)
+    stage: Stage
+    chosen: Sequence[Option]
+    budget: Budget
+    narrowed: tuple[ChangedLayer, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.solutions, self.measured = self.stage.alone(self.chosen)
         self._method = "svd" if self.measured is None else "data-aware"
 
     @property
@@ -136,13 +144,13 @@ class _Way:
     def layers(self) -> tuple[ChangedLayer, ...]:
         """What becomes of each."""
         changes = _changes(self.chosen, self.solutions, self._method, self.stage)
-        return (*self._narrowed, *changes)
+        return (*self.narrowed, *changes)
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences for the user."""
         of_forms = (remark for found in self.solutions.values() for remark in found.remarks)
-        return (*self._budget.about(self.layers), *of_forms)
+        return (*self.budget.about(self.layers), *of_forms)
 
 
 def _best(ways: Sequence[_Way]) -> _Way:
@@ -208,13 +216,11 @@ def _named(model: ModelFile, found: Places, word: str) -> str:
     raise UnsupportedModelError(msg, code="no_such_layer")
 
 
-def _curves(stage: Stage) -> Mapping[str, tuple[CurvePoint, ...]]:
+def _curves(stage: Stage) -> Mapping[str, Sequence[Option]]:
     """Return the candidates of each layer."""
-    found: dict[str, tuple[CurvePoint, ...]] = {}
-    for slot in stage.slots:
-        for option in slot:
-            path = option.place.path
-            found[path] = (*found.get(path, ()), option.point)
+    found: dict[str, list[Option]] = {}
+    for option in chain(*stage.slots):
+        found.setdefault(option.place.path, []).append(option)
     return found
 
 
@@ -222,39 +228,83 @@ def _changes(
     chosen: Sequence[Option], solutions: Solutions, method: str, stage: Stage
 ) -> list[ChangedLayer]:
     """Return what becomes of each chosen layer."""
-    found = []
-    for option in chosen:
-        form, path = option.form, option.place.path
-        kind = option.place.kind
-        found.append(
-            ChangedLayer(
-                name=path.rpartition("/")[2],
-                path=path,
-                kind="" if kind is None else kind.name,
-                form=form.name,
-                size=option.size,
-                largest=form.largest,
-                parameters_before=form.before,
-                parameters_after=form.parameters(option.size),
-                multiplications_before=option.now,
-                multiplications_after=form.multiplications(option.size),
-                error=solutions[path, form.name].error,
-                share=None if stage.observed is None else option.error,
-                method=method,
-            )
+    return [
+        ChangedLayer(
+            name=path.rpartition("/")[2],
+            path=path,
+            kind=option.place.kind.name if option.place.kind else "",
+            form=form.name,
+            size=option.size,
+            largest=form.largest,
+            parameters_before=form.before,
+            parameters_after=form.parameters(option.size),
+            multiplications_before=option.now,
+            multiplications_after=form.multiplications(option.size),
+            error=solutions[path, form.name].error,
+            share=None if stage.observed is None else option.error,
+            method=method,
         )
-    return found
+        for option in chosen
+        for form, path in [(option.form, option.place.path)]
+    ]
 
 
 def look(
     model: ModelFile, layers: Sequence[str], observe: Observe | None
-) -> tuple[Mapping[str, tuple[CurvePoint, ...]], Mapping[str, str]]:
-    """Return the candidates of layers by path, each tried alone, and why other layers have none.
-
-    Raises:
-        RankError: If no layer can be made smaller.
-        UnsupportedModelError: If a named layer is not there, or cannot be factorized.
-    """
+) -> tuple[Mapping[str, Sequence[Option]], Mapping[str, str]]:
+    """Return the candidates of layers by path, each tried alone, and why other layers have none."""
     places = _finite_places(model)
     stage = Stage(model, _asked(model, places, layers), observe, multiple=1)
     return _curves(stage), places.refused
+
+
+def undone(
+    model: ModelFile, request: NetworkRequest, observe: Observe | None, folder: Path
+) -> tuple[ModelFile, NetworkRequest, tuple[str, ...]]:
+    """Return a network in which the layers that are asked for are whole, what is then asked, and what to say of it."""
+    # Where the one is no larger than its parts, they are no factors of it but layers of their own.
+    chains = [
+        chain
+        for chain in find_chains(model)
+        if chain.is_meant(request.layers)
+        and _weights(chain.whole) > sum(map(_weights, chain.parts))
+    ]
+    if not chains:
+        return model, request, ()
+    path = folder / f"merged{SUFFIXES[model.format][0]}"
+    write_merged(model, chains, path)
+    if observe is not None:
+        observe(model)  # the first is what others are judged by
+    with in_place_of(path, model.path):
+        whole = open_model(path)
+    # Names of layers that went are those of the ones that they are now.
+    words = dict.fromkeys(
+        next((chain.path for chain in chains if chain.is_meant([word])), word)
+        if word not in ("all", *(chain.family for chain in chains)) else word
+        for word in request.layers
+    )  # fmt: skip
+    names = first_three([chain.path for chain in chains])
+    said = f"Layers that were factorized already were merged first, and then made smaller again: {names}."
+    return (
+        whole,
+        replace(request, layers=tuple(words), budget=_left(model, whole, request)),
+        (said,),
+    )
+
+
+def _weights(layer: Serialized) -> int:
+    return sum(array.size for array in layer.arrays)
+
+
+def _left(
+    model: ModelFile, whole: ModelFile, request: NetworkRequest
+) -> tuple[BudgetName, float] | None:
+    """Return a budget of the merged network, which has more, that leaves what was asked for of the one given."""
+    if request.budget is None or request.budget[0] not in ("reduction", "multiplications"):
+        return request.budget
+    name, value = request.budget
+    now, more = (
+        each.parameters if name == "reduction" else multiplications_of(each)[0] or 0
+        for each in (model, whole)
+    )
+    return (name, 1 - (1 - value) * now / more) if now and more else request.budget
