@@ -1,7 +1,6 @@
 """Ranks from what the user asked for: a rule and its value.
 
-A rule says which ranks of one layer, and of several together, meet a value. A new one is a class in
-a file of its own and one entry in `RULES`; `lrcompress.factorize(model, NAME=value)` goes by it then.
+A new rule is a class in a file of its own and an entry in `RULES`, for `lrcompress.factorize(model, NAME=value)`.
 """
 
 from __future__ import annotations

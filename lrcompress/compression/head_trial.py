@@ -9,21 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress import measure
 from lrcompress.compression.trial import Counted, Matrices, Outcome
 from lrcompress.lowrank import Outputs, each, outputs_of
-from lrcompress.measure import (
-    SCORERS,
-    Evaluation,
-    Judge,
-    Judged,
-    Scores,
-    classes_of,
-    from_logits,
-    is_language,
-    rise,
-    summarize,
-    tells_perplexity,
-)
 
 # Logits that a core holds at one time, but for so many rows, with fewer of which products wait for the kernel.
 BLOCK, LEAST_ROWS = 2**21, 32
@@ -62,7 +50,7 @@ class HeadTrial:
     @property
     def counts(self) -> Counted:
         """Points, or of a language model perplexity."""
-        return "perplexity" if is_language(self._kernel.shape[1], self._axes) else "points"
+        return "perplexity" if measure.is_language(self._kernel.shape[1], self._axes) else "points"
 
     @cached_property
     def original(self) -> Outcome:
@@ -72,14 +60,14 @@ class HeadTrial:
         return Outcome(0.0, 100.0, found.error_rate, found.wrong, 0.0, rise, found)
 
     @cached_property
-    def _as_it_is(self) -> tuple[Evaluation, NDArray[np.int64]]:
+    def _as_it_is(self) -> tuple[measure.Evaluation, NDArray[np.int64]]:
         """What the labels tell of the head, and the classes that it picks."""
 
-        def measure(block: slice) -> tuple[Scores, NDArray[np.int64]]:
+        def of_block(block: slice) -> tuple[measure.Scores, NDArray[np.int64]]:
             logits = self._raw(block)
-            return self._scores(logits, block), classes_of(logits, is_logits=True)
+            return self._scores(logits, block), measure.classes_of(logits, is_logits=True)
 
-        scores, picked = zip(*each(measure, self._blocks()), strict=True)
+        scores, picked = zip(*each(of_block, self._blocks()), strict=True)
         return self._evaluation(scores), np.concatenate(picked)
 
     def __call__(self, matrices: Matrices, task: str = "") -> Outcome:  # nobody waits
@@ -91,22 +79,22 @@ class HeadTrial:
         is_sure, sums = self._ending in ("softmax", "sigmoid"), self._sums
 
         # What other logits of a block are worth, and how far, summed, they are from the original's.
-        def measure(block: slice) -> tuple[Any, ...]:
+        def of_block(block: slice) -> tuple[Any, ...]:
             new = np.asarray(hidden[block] @ second, np.float32)
             new += bias
-            found = classes_of(new, is_logits=True), self._scores(new, block)
+            found = measure.classes_of(new, is_logits=True), self._scores(new, block)
             if sums is not None:
                 return (*found, 0.0, 0.0, 0.0)
             old = self._raw(block)
             spread = 0.0 if is_sure else float(np.square(old - self._mean).sum(dtype=np.float64))
-            apart = divergence = from_logits(old, new, self._ending)
+            apart = divergence = measure.from_logits(old, new, self._ending)
             # What a softmax would make of logits that the model leaves to the loss.
             if self._tells_rise and self._ending != "softmax":
                 pair = self._as_softmax(old), self._as_softmax(new)
-                divergence = from_logits(*pair, "softmax")
+                divergence = measure.from_logits(*pair, "softmax")
             return (*found, apart, divergence, spread)
 
-        picked, scores, *sizes = zip(*each(measure, self._blocks()), strict=True)
+        picked, scores, *sizes = zip(*each(of_block, self._blocks()), strict=True)
         found = np.concatenate(picked)
         apart, divergence, spread = (float(sum(parts)) for parts in sizes)
         if sums is not None:
@@ -137,22 +125,22 @@ class HeadTrial:
 
     @property
     def _tells_rise(self) -> bool:
-        return tells_perplexity(self._kernel.shape[1], self._axes)
+        return measure.tells_perplexity(self._kernel.shape[1], self._axes)
 
-    def _rise(self, divergence: float, found: Evaluation) -> float | None:
+    def _rise(self, divergence: float, found: measure.Evaluation) -> float | None:
         if not self._tells_rise:
             return None
         if self._of_original or not self._by_labels:
-            return rise(divergence)
-        return rise(found.loss - self._as_it_is[0].loss)
+            return measure.rise(divergence)
+        return measure.rise(found.loss - self._as_it_is[0].loss)
 
-    def _scores(self, logits: NDArray[np.float32], rows: slice) -> Scores:
+    def _scores(self, logits: NDArray[np.float32], rows: slice) -> measure.Scores:
         """Return what single predictions are worth."""
-        return SCORERS["classes"](self._as_softmax(logits), self._y[rows], is_logits=True)
+        return measure.SCORERS["classes"](self._as_softmax(logits), self._y[rows], is_logits=True)
 
-    def _evaluation(self, scores: Sequence[Scores]) -> Evaluation:
+    def _evaluation(self, scores: Sequence[measure.Scores]) -> measure.Evaluation:
         whole = {key: np.concatenate([part[key] for part in scores]) for key in scores[0]}
-        return summarize(
+        return measure.summarize(
             "classes", whole, None,
             axes=self._axes, units=self._kernel.shape[1], decided=self._of_original,
         )  # fmt: skip
@@ -163,9 +151,9 @@ class HeadTrial:
         return np.asarray(mean, np.float32)
 
     @cached_property
-    def _judge(self) -> tuple[Judge, Judged]:
+    def _judge(self) -> tuple[measure.Judge, measure.Judged]:
         """A judge of predictions, and what it says of the original's."""
-        judge = Judge(
+        judge = measure.Judge(
             self._y, lambda rows: self._as_softmax(self._raw(rows)), by_labels=self._by_labels
         )
         picked = self._as_it_is[1]

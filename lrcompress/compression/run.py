@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrcompress import modelfile
 from lrcompress.compression.choose import choose_rank, factorize_several, pick
 from lrcompress.compression.layer import Factorized, LayerTask, finite
 from lrcompress.compression.record import (
@@ -28,14 +29,7 @@ from lrcompress.compression.request import (
 )
 from lrcompress.errors import in_place_of
 from lrcompress.files import check_output, names, sha256_meanwhile, together
-from lrcompress.modelfile import (
-    SUFFIXES,
-    ModelFile,
-    Replacement,
-    Written,
-    check_loadable,
-    write_replaced,
-)
+from lrcompress.modelfile import ModelFile, Written
 from lrcompress.records import runs
 from lrcompress.records.results import FactorizeResult, LayerResult
 
@@ -98,12 +92,14 @@ def factorize_file(
         layers, remarks = _factorized(source, request, calibration)
         ranks = {found.factors.rank for found in layers}
         replacements = [
-            Replacement(found.target.layer, found.factors.B, found.factors.C, found.factors.bias)
+            modelfile.Replacement(
+                found.target.layer, found.factors.B, found.factors.C, found.factors.bias
+            )
             for found in layers
         ]
         return Ready(
             ending=names.RANK.format(rank=ranks.pop()) if len(ranks) == 1 else names.LOWRANK,
-            write=lambda path, overwrite: write_replaced(
+            write=lambda path, overwrite: modelfile.write_replaced(
                 source.model, replacements, path, overwrite=overwrite
             ),
             layers=lambda written: [layer_result(found, written) for found in layers],
@@ -128,7 +124,7 @@ def write_result(
         # Refuse before the arithmetic, which may take minutes.
         check_suffix(request.output, model, can_convert=True)
         if not same_format(request.output, model):
-            check_loadable(model)
+            modelfile.check_loadable(model)
         check_target(request.output, source.file, request)
     # The hash, for the record, is taken in another thread.
     with sha256_meanwhile(source.file.path) as digest:
@@ -201,7 +197,7 @@ def _write(
         written = ready.write(output, request.overwrite)
         return written, {"factorized": written.sha256}
     with tempfile.TemporaryDirectory() as folder:
-        unconverted = Path(folder) / f"model{SUFFIXES[model.format][0]}"
+        unconverted = Path(folder) / f"model{modelfile.SUFFIXES[model.format][0]}"
         written = ready.write(unconverted, False)
         with in_place_of(unconverted, path):
             convert(unconverted, output, request.overwrite)

@@ -1,9 +1,8 @@
 """What a file says of the data behind a model, and how far it is believed.
 
-HDF5 models carry it as the root attribute `lrcompress`, `.keras` archives as the key `lrcompress`
-of `metadata.json`, run records as `dataset`. It names the data set and the scaling, so that
-`factorize` and `finetune --epochs 2` need no `--dataset`. A file may come from a stranger: of what
-it names only known data sets are taken, and data in its own folder. Code is named by users alone.
+HDF5 models carry it as the root attribute `lrcompress`, `.keras` archives as the key `lrcompress` of `metadata.json`,
+run records as `dataset`. A file may come from a stranger: of what it names only known data sets are taken, and data in
+its own folder. Code is named by users alone.
 """
 
 from __future__ import annotations
@@ -49,19 +48,15 @@ def check_named(dataset: object, verb: str) -> None:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a file says of its data, as far as it is believed.
-
-    The data set is a name of `NAMED` or a path in the file's folder, as the folder in which it is
-    sought is; never code. What was refused is kept as the file spells it; `kept` is what another
-    file may be given: all but code and places elsewhere, and `altered` where that is less than was
-    said.
-    """
+    """What a file says of its data, as far as it is believed; what was refused is kept as the file spells it."""
 
     file: Path = Path()
+    # A name of `NAMED`, or a path in the file's folder, as `data_dir` is; never code.
     dataset: str | None = None
     scaling: str | None = None
     data_dir: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    # What another file may be given: all but code and places elsewhere; whether that is less than was said.
     kept: dict[str, Any] = field(default_factory=dict)
     altered: bool = False
 

@@ -107,10 +107,9 @@ def by_trials(
 ) -> list[Option]:  # fmt: skip
     """Return the options of a layer by what the network's outputs lose: some are tried, others lie between them.
 
-    What the outputs lose grows with the error of the layer's responses, alike for all forms that
-    are of one kernel, but for a factor each: a few trials tell the curve. `lost` is what the network
-    as it is has lost already; `known` are options of the same layer that were tried before layers got
-    narrower, whose curve is taken over.
+    What they lose grows with the error of the layer's responses, alike for all forms of one kernel, but for a factor
+    each: a few trials tell the curve. `lost` is what the network as it is has lost already; `known` are options of the
+    same layer that were tried before layers got narrower, whose curve is taken over.
     """
     now = {form.name: multiplications_now(place, form) for form in forms}
     options: list[Option] = []

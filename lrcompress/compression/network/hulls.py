@@ -74,9 +74,8 @@ class Path:
 def path_of(slots: Sequence[Sequence[Option]], saved: Callable[[Option], float]) -> Path:
     """Return the choices for any budget of what `saved` counts, one option of each slot at most.
 
-    A layer's curve is the lower convex hull of its options; errors of layers add up, nearly. Of
-    layers that one form changes together at most one form changes each; a narrower layer can be
-    changed by another form after that, which then saves less.
+    A layer's curve is the lower convex hull of its options; errors of layers add up, nearly. A layer is changed by one
+    form at most; one that is narrower by another after that, which then saves less.
     """
     hulls: list[list[_Point]] = []
     for group in _groups(slots):

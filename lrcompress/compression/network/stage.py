@@ -77,13 +77,6 @@ class Stage:
             progress("factorizing", number, len(chosen))
         return found
 
-    def alone(self, chosen: Sequence[Option]) -> tuple[Solutions, Outcome | None]:
-        """Return the chosen layers solved by themselves, and what the network does with all of them."""
-        found = self.solved(chosen)
-        if self.observed is None:
-            return found, None
-        return found, self.observed.trial(in_place(found), "all together")
-
     def in_order(self, chosen: Sequence[Option]) -> tuple[Solutions, Outcome]:
         """Return the chosen layers solved one after the other, each corrected for what flows into it now."""
         if self.observed is None:

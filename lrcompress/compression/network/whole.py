@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+from lrcompress import modelfile
 from lrcompress.compression.network.budget import Budget
 from lrcompress.compression.network.candidates import Option
 from lrcompress.compression.network.request import BudgetName, NetworkRequest, Observe
-from lrcompress.compression.network.stage import Solutions, Stage, edits_of
+from lrcompress.compression.network.stage import Solutions, Stage, edits_of, in_place
 from lrcompress.compression.trial import Outcome
 from lrcompress.errors import (
     RankError,
@@ -25,18 +26,7 @@ from lrcompress.errors import (
 )
 from lrcompress.kinds import Place, Serialized
 from lrcompress.kinds.registry import FAMILIES
-from lrcompress.modelfile import (
-    SUFFIXES,
-    ModelFile,
-    Places,
-    find_chains,
-    find_places,
-    multiplications_of,
-    not_finite,
-    open_model,
-    write_changed,
-    write_merged,
-)
+from lrcompress.modelfile import ModelFile, Places
 from lrcompress.records.network import ChangedLayer
 
 # How often layers get narrower, each time in a file of its own: two forms of one layer, and layers
@@ -84,10 +74,10 @@ def compress(
         solutions = stage.solved(narrow)
         method = "svd" if stage.observed is None else "data-aware"
         narrowed += _changes(narrow, solutions, method, stage)
-        path = folder / f"narrower-{number}{SUFFIXES[model.format][0]}"
-        write_changed(stage.model, edits_of(solutions), path)
+        path = folder / f"narrower-{number}{modelfile.SUFFIXES[model.format][0]}"
+        modelfile.write_changed(stage.model, edits_of(solutions), path)
         with in_place_of(path, model.path):
-            smaller = open_model(path)
+            smaller = modelfile.open_model(path)
             wanted = _asked(smaller, _finite_places(smaller), request.layers)
             stage = Stage(smaller, wanted, observe, request.multiple, stage, solutions)
             chosen = budget.choose(stage, narrow, last=number == _NARROWINGS - 1)
@@ -125,8 +115,11 @@ class _Way:
     narrowed: tuple[ChangedLayer, ...] = ()
 
     def __post_init__(self) -> None:
-        self.solutions, self.measured = self.stage.alone(self.chosen)
-        self._method = "svd" if self.measured is None else "data-aware"
+        self.solutions, self._method = self.stage.solved(self.chosen), "svd"
+        self.measured: Outcome | None = None
+        if self.stage.observed is not None:
+            self._method = "data-aware"
+            self.measured = self.stage.observed.trial(in_place(self.solutions), "all together")
 
     @property
     def error(self) -> float:
@@ -166,7 +159,7 @@ def _best(ways: Sequence[_Way]) -> _Way:
 
 def _finite_places(model: ModelFile) -> Places:
     """Return the layers of a model; those that hold NaN or infinity, or work with such, are left as they are."""
-    found, wrong = find_places(model), not_finite(model)
+    found, wrong = modelfile.find_places(model), modelfile.not_finite(model)
     if not wrong:
         return found
     known, refused = dict(found.known), dict(found.refused)
@@ -265,18 +258,18 @@ def undone(
     # Where the one is no larger than its parts, they are no factors of it but layers of their own.
     chains = [
         chain
-        for chain in find_chains(model)
+        for chain in modelfile.find_chains(model)
         if chain.is_meant(request.layers)
         and _weights(chain.whole) > sum(map(_weights, chain.parts))
     ]
     if not chains:
         return model, request, ()
-    path = folder / f"merged{SUFFIXES[model.format][0]}"
-    write_merged(model, chains, path)
+    path = folder / f"merged{modelfile.SUFFIXES[model.format][0]}"
+    modelfile.write_merged(model, chains, path)
     if observe is not None:
         observe(model)  # the first is what others are judged by
     with in_place_of(path, model.path):
-        whole = open_model(path)
+        whole = modelfile.open_model(path)
     # Names of layers that went are those of the ones that they are now.
     words = dict.fromkeys(
         next((chain.path for chain in chains if chain.is_meant([word])), word)
@@ -304,7 +297,7 @@ def _left(
         return request.budget
     name, value = request.budget
     now, more = (
-        each.parameters if name == "reduction" else multiplications_of(each)[0] or 0
+        each.parameters if name == "reduction" else modelfile.multiplications_of(each)[0] or 0
         for each in (model, whole)
     )
     return (name, 1 - (1 - value) * now / more) if now and more else request.budget

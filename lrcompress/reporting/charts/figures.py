@@ -23,6 +23,8 @@ STAGES = {
 }  # fmt: skip
 LEAST = "least possible, σᵣ₊₁ / σ₁"
 _STEPS = (1, 2, 5, 10)
+# Of a note above an axis.
+_TOP = ("data", "axes fraction")
 # Spectra of more values are drawn over a logarithmic axis, where low ranks have room.
 MANY = 64
 
@@ -36,7 +38,7 @@ def draw_stages(
     stages: list[dict[str, Any]], measure: str, most: float | None, figure: Axis
 ) -> None:
     """Draw the main figure of each stage with its 95 % interval, one line a stage, and the `most` that was allowed."""
-    axis = figure.subplots()
+    axis, how = figure.subplots(), metric(measure)
     values = [stage[measure] for stage in stages]
     for place, stage in enumerate(stages):
         value = stage[measure]
@@ -44,25 +46,26 @@ def draw_stages(
         if low is not None and high is not None:
             axis.plot([low, high], [place, place], color=SERIES, linewidth=2)
         axis.plot([value], [place], color=SERIES, marker="o", markersize=7)
-        axis.annotate(
-            f"{value:{metric(measure).digits}}", (value, place),
-            xytext=(0, 8), textcoords="offset points", ha="center",
-        )  # fmt: skip
+        _note(axis, f"{value:{how.digits}}", (value, place), (0, 8), ha="center")
     axis.set_yticks(range(len(stages)), [STAGES[stage["name"]] for stage in stages])
     axis.set_ylim(len(stages) - 0.5, -0.6)
-    axis.set_xlabel(f"{metric(measure).tested}, with 95 % interval")
+    axis.set_xlabel(f"{how.tested}, with 95 % interval")
     if most is not None:
         axis.axvline(most, color=TARGET, linestyle=":", linewidth=1.5)
-        axis.annotate(
-            f"allowed: {most:{metric(measure).digits}}", (most, 1), xycoords=("data", "axes fraction"),
-            xytext=(3, 3), textcoords="offset points", va="bottom", color=TARGET,
-        )  # fmt: skip
+        said = f"allowed: {most:{how.digits}}"
+        _note(axis, said, (most, 1), (3, 3), xycoords=_TOP, va="bottom", color=TARGET)
     if max(values) > 10 * max(min(values), 0.1):
         logarithmic(axis, "x")
     else:
         axis.set_xlim(left=0)
         linear(axis, "x")
     axis.grid(axis="x", alpha=0.3)
+
+
+def _note(
+    axis: Axis, text: str, at: tuple[float, float], offset: tuple[int, int], **style: Any  # noqa: ANN401
+) -> None:  # fmt: skip
+    axis.annotate(text, at, xytext=offset, textcoords="offset points", **style)
 
 
 def draw_spectrum(layer: dict[str, Any], figure: Axis) -> None:
@@ -77,10 +80,7 @@ def draw_spectrum(layer: dict[str, Any], figure: Axis) -> None:
     chosen, kept, even = layer["rank"], energy_at(layer, layer["rank"]), break_even(layer)
     if kept is not None:
         lower.plot([chosen], [100 * kept], color=ACCENT, marker="D", markersize=6)
-        lower.annotate(
-            f"{100 * kept:.1f} %", (chosen, 100 * kept), xytext=(7, -11),
-            textcoords="offset points", color=ACCENT,
-        )  # fmt: skip
+        _note(lower, f"{100 * kept:.1f} %", (chosen, 100 * kept), (7, -11), color=ACCENT)
     # Two names at one place would cover each other.
     has_room = even > chosen
     _mark(upper, lower, chosen, "chosen", ACCENT, "right" if has_room else "center")
@@ -95,11 +95,9 @@ def _mark(upper: Axis, lower: Axis, rank: int, word: str, color: str, side: str)
     """Draw a line at a rank through both axes, with its name above them."""
     for axis in (upper, lower):
         axis.axvline(rank, color=color, linestyle="--", linewidth=1.2)
-    upper.annotate(
-        f"{word}: {rank:,}", (rank, 1), xycoords=("data", "axes fraction"),
-        xytext=({"left": 3, "right": -3}.get(side, 0), 3),
-        textcoords="offset points", ha=side, va="bottom", color=color,
-    )  # fmt: skip
+    offset = ({"left": 3, "right": -3}.get(side, 0), 3)
+    said = f"{word}: {rank:,}"
+    _note(upper, said, (rank, 1), offset, xycoords=_TOP, ha=side, va="bottom", color=color)
 
 
 def _rank_ticks(axis: Axis, ranks: list[int]) -> None:

@@ -10,20 +10,8 @@ from typing import Any
 from lrcompress.errors import printable
 from lrcompress.reporting import layers, words
 from lrcompress.reporting import network as networks
-from lrcompress.reporting.charts.figures import (
-    STAGES,
-    by_method,
-    draw_arms,
-    draw_errors,
-    draw_finetuning,
-    draw_least_error,
-    draw_spectral,
-    draw_spectrum,
-    draw_stages,
-    look_name,
-    measure_of,
-    single,
-)
+from lrcompress.reporting.charts import figures
+from lrcompress.reporting.charts.figures import STAGES, by_method, look_name, measure_of, single
 from lrcompress.reporting.charts.sensitivity import draw_sensitivity, rows_of
 from lrcompress.reporting.headline import result_of, stage_of
 
@@ -67,7 +55,7 @@ def _stages(story: dict[str, Any]) -> Iterator[Chart]:
         "error-by-stage", "Before and after",
         "Dots are measured on the test data; lines are 95 % intervals for other test samples.",
         f"One dot with its interval a stage: {seen}.",
-        partial(draw_stages, found, measure, most),
+        partial(figures.draw_stages, found, measure, most),
     )  # fmt: skip
 
 
@@ -111,7 +99,7 @@ def _finetuning(story: dict[str, Any]) -> Iterator[Chart]:
         "fine-tuning", "Fine-tuning",
         "On a held-out part of the training data; the best epoch is kept. No choice is made on test data.",
         f"{name.capitalize()} by epoch. {seen}.",
-        single(draw_finetuning, looks, key),
+        single(figures.draw_finetuning, looks, key),
         columns=["epoch", "loss in training", name, "held-out loss", ""], rows=table,
     )  # fmt: skip
 
@@ -140,15 +128,15 @@ def _sweep(story: dict[str, Any]) -> Iterator[Chart]:
     yield Chart(
         "error-by-rank", "Error against rank", said,
         f"{words.metric(measure).tested} against rank, one line a method. {seen}.",
-        single(draw_errors, document, "rank", "rank", (chosen, word), allowed),
+        single(figures.draw_errors, document, "rank", "rank", (chosen, word), allowed),
         columns=columns, rows=table, points=_points(document, lambda row: (row["rank"], row[measure])),
     )  # fmt: skip
     at = next((r["layer_reduction"] for r in rows if r["rank"] == chosen), None)
-    axis = "parameters of the layer saved, %"
+    axis, mark = "parameters of the layer saved, %", None if at is None else (100 * at, word)
     yield Chart(
         "error-by-reduction", "Error against what is saved", f"{said} Saved is of the kernel alone.",
         f"{words.metric(measure).tested} against {axis}, one line a method. {seen}.",
-        single(draw_errors, document, "layer_reduction", axis, None if at is None else (100 * at, word), allowed),
+        single(figures.draw_errors, document, "layer_reduction", axis, mark, allowed),
         points=_points(document, lambda row: (100 * row["layer_reduction"], row[measure])),
     )  # fmt: skip
 
@@ -205,7 +193,7 @@ def _spectra(story: dict[str, Any]) -> Iterator[Chart]:
             f"spectrum-{index}" if len(drawn) > 1 else "spectrum", f"Singular values{whose}",
             f"Of the {layer['spectrum_of']}. {keeps}; {ends}.",
             f"Singular values relative to the largest {falls}. {keeps}; {ends}.",
-            partial(draw_spectrum, layer), height=3.9, points=points,
+            partial(figures.draw_spectrum, layer), height=3.9, points=points,
         )  # fmt: skip
 
 
@@ -225,7 +213,7 @@ def _spectral(story: dict[str, Any]) -> Iterator[Chart]:
             "Of A − B C, relative to that of the kernel A; the dashed line is the least that any "
             "matrix of the rank allows.",
             f"Spectral error against rank. {seen or 'The least possible alone'}.",
-            single(draw_spectral, document), height=3.9,
+            single(figures.draw_spectral, document), height=3.9,
             points=_points(document, lambda row: (
                 row["rank"], row["spectral_error"] if layers.spectrum_of(row["method"]) else None
             )),
@@ -243,7 +231,7 @@ def _spectral(story: dict[str, Any]) -> Iterator[Chart]:
         "a truncated SVD attains it.",
         f"Falls from {words.small(most)} at rank {first} to {words.small(least)} at rank {last:,}; "
         f"rank {layer['rank']:,} was chosen.",
-        single(draw_least_error, layer), height=3.9,
+        single(figures.draw_least_error, layer), height=3.9,
     )  # fmt: skip
 
 
@@ -261,6 +249,6 @@ def _comparison(story: dict[str, Any]) -> Iterator[Chart]:
         "compressed-or-trained", "Compress, or train a small network",
         "Networks of one kind on one data set; bars and bands are 95 % intervals.",
         f"Test error against rank, one line a way to get there. {seen}.",
-        single(draw_arms, document, names, legend="below"), height=4.2,
+        single(figures.draw_arms, document, names, legend="below"), height=4.2,
         columns=["way", "rank", "test error [95 %]", "parameters, layer"], rows=table,
     )  # fmt: skip
