@@ -92,7 +92,7 @@ class Energy(_Share):
         rank = rank_for_share(shares, value)
         near = (r for r in (rank - 1, rank, rank + 1) if 1 <= r <= len(shares))
         found = {r: float(shares[r - 1]) for r in near}
-        if asked.ours and rank > most:
+        if asked.default and not asked.force and rank > most:
             share = float(shares[most - 1])
             text = (
                 f"the largest that saves anything: it keeps {100 * share:.2f} % of the energy, and "
@@ -169,11 +169,6 @@ class Asked:
     value: float
     default: bool = False
     force: bool = False
-
-    @property
-    def ours(self) -> bool:
-        """Whether the value may give way."""
-        return self.default and not self.force
 
     @property
     def least(self) -> int:

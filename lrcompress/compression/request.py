@@ -9,17 +9,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrcompress import modelfile
 from lrcompress.errors import OutputError, RankError, UnsupportedModelError, first_three
 from lrcompress.lowrank import check_rank, largest_useful_rank
-from lrcompress.modelfile import (
-    SUFFIXES,
-    ModelFile,
-    Site,
-    check_has_sites,
-    find_head,
-    find_sites,
-    head_paths,
-)
+from lrcompress.modelfile import SUFFIXES, ModelFile, Site
 
 if TYPE_CHECKING:
     from lrcompress.compression.network import NetworkRequest
@@ -69,14 +62,14 @@ def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list
         return [], []
     if not request.every_dense and not request.layers:
         return [Target(_final(model, request), is_head=True)], []
-    heads = head_paths(model)
+    heads = modelfile.head_paths(model)
     if request.layers:
-        named = find_sites(model, request.layers)
+        named = modelfile.find_sites(model, request.layers)
         if len({layer.path for layer in named}) < len(named):
             msg = f"Received layers {', '.join(request.layers)}; expected each once."
             raise RankError(msg, code="layer_twice")
         return [Target(layer, layer.path in heads) for layer in named], []
-    check_has_sites(model)
+    modelfile.check_has_sites(model)
     dense, refused = model.sites, model.refused
     useful = [layer for layer in dense if largest_useful(layer)]
     if not useful and refused:
@@ -96,7 +89,7 @@ def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list
 def _final(model: ModelFile, request: Request) -> Site:
     """Return the final Dense; where it is not there or nothing to gain, say which layers are worth it."""
     try:
-        head = find_head(model)
+        head = modelfile.find_head(model)
     except UnsupportedModelError as error:
         msg = f"{error}{_worth_it(model)}"
         raise UnsupportedModelError(msg, code=error.code) from error

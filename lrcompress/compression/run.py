@@ -10,15 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrcompress import modelfile
+from lrcompress.compression import record
 from lrcompress.compression.choose import choose_rank, factorize_several, pick
 from lrcompress.compression.layer import Factorized, LayerTask, finite
-from lrcompress.compression.record import (
-    about,
-    about_calibration,
-    by_layer,
-    layer_result,
-    new_record,
-)
 from lrcompress.compression.request import (
     Request,
     Target,
@@ -102,9 +96,9 @@ def factorize_file(
             write=lambda path, overwrite: modelfile.write_replaced(
                 source.model, replacements, path, overwrite=overwrite
             ),
-            layers=lambda written: [layer_result(found, written) for found in layers],
+            layers=lambda written: [record.layer_result(found, written) for found in layers],
             reason=layers[0].reason if len(layers) == 1 else "see each layer",
-            remarks=[*remarks, *about_calibration(layers, calibration)],
+            remarks=[*remarks, *record.about_calibration(layers, calibration)],
         )
 
     return write_result(source, request, convert, work, dataset)
@@ -156,7 +150,7 @@ def write_result(
                     *source.warnings,
                     *source.remarks,
                     *ready.remarks,
-                    *about(model, layers, written),
+                    *record.about(model, layers, written),
                 ],
                 seconds={
                     "factorize": factorized - started,
@@ -167,9 +161,9 @@ def write_result(
                 network=ready.network,
             )
             hashes["original"] = digest()
-            record = new_record(result, source.file, request, dataset, hashes, made)
-            record.document["parameters_by_layer"] = by_layer(model, written)
-            record.save(overwrite=request.overwrite, like=source.file.path)
+            kept = record.new_record(result, source.file, request, dataset, hashes, made)
+            kept.document["parameters_by_layer"] = record.by_layer(model, written)
+            kept.save(overwrite=request.overwrite, like=source.file.path)
     return result
 
 

@@ -212,9 +212,5 @@ def _change(layer: dict[str, Any], what: str) -> str:
 
 
 def _at(at: float) -> Any:  # noqa: ANN401  # what writes one value of a row
-    return lambda row: small(_least(row, at))
-
-
-def _least(curve: dict[str, Any], at: float) -> float | None:
-    """Return the least error among the candidates that save at least a share of a layer."""
-    return min((error for part, error in _candidates(curve) if part >= at), default=None)
+    # The least error among the candidates that save at least so much.
+    return lambda row: small(min((e for part, e in _candidates(row) if part >= at), default=None))

@@ -45,6 +45,7 @@ def page_of(story: dict[str, Any], *, has_figures: bool) -> dict[str, Any]:
         ("environment", "Data and environment"),
         ("repeat", "To repeat it"),
     ]  # fmt: skip
+    day = str(story["updated"])[:16].replace("T", " ") + " UTC" if story["updated"] else "-"
     files = [
         [STAGES[s["name"]], s.get("path") or "-", s.get("sha256") or "-", words.count(s.get("bytes"))]
         for s in story["stages"]
@@ -69,7 +70,7 @@ def page_of(story: dict[str, Any], *, has_figures: bool) -> dict[str, Any]:
         "commands": [shlex.join(map(str, words)) for words in story["commands"]],
         "files": files,
         "footer": f"Written by lrcompress {story['versions'].get('lrcompress', '')} from "
-        f"{PurePosixPath(story['record']).name}, last changed {_day(story['updated'])}.",
+        f"{PurePosixPath(story['record']).name}, last changed {day}.",
     }
 
 
@@ -276,7 +277,3 @@ def _training(entry: dict[str, Any]) -> str:
         if settings.get(key) is not None:
             parts.append(f"{name}{settings[key]}")
     return ", ".join([*parts, words.seconds(entry["seconds"])])
-
-
-def _day(moment: object) -> str:
-    return str(moment)[:16].replace("T", " ") + " UTC" if moment else "-"

@@ -40,17 +40,15 @@ class Budget:
         self._counts = _faster if self.name == "multiplications" else _saved
         stored = next(iter(stage.places.values())).layer.arrays[0].dtype
         self._each = _BYTES.get(str(stored), 4)
-        self._least = {
+        now = (max(option.now or 0 for option in slot) for slot in stage.full_width)
+        # What is to be saved, whatever it costs.
+        shares = {
             "reduction": self.value * model.parameters,
-            "multiplications": self.value * _multiplications(stage),
+            "multiplications": self.value * float(sum(now)),
             "target_size": (model.size - model.optimizer_bytes - self.value) / self._each,
-        }.get(self.name, 0.0)
+        }
+        self.is_share, self._least = self.name in shares, shares.get(self.name, 0.0)
         self._asked = self._least
-
-    @property
-    def is_share(self) -> bool:
-        """Whether so much is to be saved, whatever it costs."""
-        return self.name in ("reduction", "multiplications", "target_size")
 
     def about(self, layers: Sequence[ChangedLayer]) -> list[str]:
         """Return what the user should know of it, by what becomes of the layers in the end."""
@@ -135,11 +133,6 @@ def _saved(option: Option) -> float:
 
 def _faster(option: Option) -> float:
     return float(option.faster or 0)
-
-
-def _multiplications(stage: Stage) -> float:
-    """Return the multiplications of all layers looked at, as they are."""
-    return float(sum(max(option.now or 0 for option in slot) for slot in stage.full_width))
 
 
 def _by_energy(stage: Stage, value: float) -> list[Option]:

@@ -59,7 +59,8 @@ def sizes_of(form: Form, now: int | None, most: int, multiple: int = 1) -> list[
     useful = [s for s in _spread(form.largest, 4 * most) if _saves(form, s, now)]
     if not useful:
         return []
-    sizes = {_rounded(size, multiple, form.largest) for size in _spread(max(useful), most)}
+    rounded = (round(size / multiple) * multiple for size in _spread(max(useful), most))
+    sizes = {min(max(multiple, size), form.largest) for size in rounded}
     return sorted(size for size in sizes if _saves(form, size, now))
 
 
@@ -67,10 +68,6 @@ def _spread(largest: int, most: int) -> list[int]:
     if largest <= most:
         return list(range(1, largest + 1))
     return sorted({round(s) for s in np.geomspace(1, largest, most)})
-
-
-def _rounded(size: int, multiple: int, largest: int) -> int:
-    return min(max(multiple, round(size / multiple) * multiple), largest)
 
 
 def _saves(form: Form, size: int, now: int | None) -> bool:

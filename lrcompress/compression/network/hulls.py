@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -54,10 +55,8 @@ class Path:
 
     def at(self, steps: int | None) -> list[Option]:
         """Return what is chosen after so many steps, or all."""
-        places = [0] * len(self.hulls)
-        for group in self.steps[:steps]:
-            places[group] += 1
-        return [o for hull, i in zip(self.hulls, places, strict=True) for o in hull[i].options]
+        places = Counter(self.steps[:steps])
+        return [option for g, hull in enumerate(self.hulls) for option in hull[places[g]].options]
 
     def saving(self, least: float) -> int | None:
         """Return the number of steps that save at least so much, None where nothing does."""
@@ -99,15 +98,8 @@ def path_of(slots: Sequence[Sequence[Option]], saved: Callable[[Option], float])
                 ]
             hull = [p if o is None else p.plus(o, saved(o)) for p, o in _hull(pairs)]
         hulls.append(hull)
-    heap = [(_slope(hull, 0), g, 0) for g, hull in enumerate(hulls) if len(hull) > 1]
-    heapq.heapify(heap)
-    steps: list[int] = []
-    while heap:
-        _, g, i = heapq.heappop(heap)
-        steps.append(g)
-        if i + 2 < len(hulls[g]):
-            heapq.heappush(heap, (_slope(hulls[g], i + 1), g, i + 1))
-    return Path(hulls, steps)
+    slopes = [[(_slope(hull, i), g) for i in range(len(hull) - 1)] for g, hull in enumerate(hulls)]
+    return Path(hulls, [g for _, g in heapq.merge(*slopes)])
 
 
 def trimmed(

@@ -11,19 +11,12 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from lrcompress import modelfile
+from lrcompress import errors, modelfile
 from lrcompress.compression.network.budget import Budget
 from lrcompress.compression.network.candidates import Option
 from lrcompress.compression.network.request import BudgetName, NetworkRequest, Observe
 from lrcompress.compression.network.stage import Solutions, Stage, edits_of, in_place
 from lrcompress.compression.trial import Outcome
-from lrcompress.errors import (
-    RankError,
-    UnsupportedModelError,
-    did_you_mean,
-    first_three,
-    in_place_of,
-)
 from lrcompress.kinds import Place, Serialized
 from lrcompress.kinds.registry import FAMILIES
 from lrcompress.modelfile import ModelFile, Places
@@ -76,7 +69,7 @@ def compress(
         narrowed += _changes(narrow, solutions, method, stage)
         path = folder / f"narrower-{number}{modelfile.SUFFIXES[model.format][0]}"
         modelfile.write_changed(stage.model, edits_of(solutions), path)
-        with in_place_of(path, model.path):
+        with errors.in_place_of(path, model.path):
             smaller = modelfile.open_model(path)
             wanted = _asked(smaller, _finite_places(smaller), request.layers)
             stage = Stage(smaller, wanted, observe, request.multiple, stage, solutions)
@@ -92,7 +85,7 @@ def compress(
     found = _best(ways)
     if not found.layers:
         msg = f"No layer of {model.path} gets smaller by this request; ask for more."
-        raise RankError(msg, code="nothing_to_gain")
+        raise errors.RankError(msg, code="nothing_to_gain")
     return Compressed(
         model=found.stage.model,
         edits=edits_of(found.solutions),
@@ -187,7 +180,7 @@ def _asked(model: ModelFile, found: Places, words: Sequence[str]) -> dict[str, P
             f"{model.path} has no layer of {', '.join(words)} that can be made smaller; "
             "`lrcompress inspect` says why of each."
         )
-        raise RankError(msg, code="nothing_to_gain")
+        raise errors.RankError(msg, code="nothing_to_gain")
     return {path: place for path, place in found.known.items() if path in wanted}
 
 
@@ -198,15 +191,15 @@ def _named(model: ModelFile, found: Places, word: str) -> str:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        msg = f"{model.path} has {len(matches)} layers {word}; give a path: {first_three(matches)}."
-        raise UnsupportedModelError(msg, code="no_such_layer")
+        msg = f"{model.path} has {len(matches)} layers {word}; give a path: {errors.first_three(matches)}."
+        raise errors.UnsupportedModelError(msg, code="no_such_layer")
     for path, why in found.refused.items():
         if word in (path, path.rpartition("/")[2]):
             msg = f"Layer {word} of {model.path} {why}; expected one that can be factorized."
-            raise UnsupportedModelError(msg, code="no_such_layer")
-    near = did_you_mean(word, ["all", *FAMILIES, *found.known], most=3)
+            raise errors.UnsupportedModelError(msg, code="no_such_layer")
+    near = errors.did_you_mean(word, ["all", *FAMILIES, *found.known], most=3)
     msg = f"{model.path} has no layer {word} with weights; expected all, {', '.join(FAMILIES)}, or a layer.{near}"
-    raise UnsupportedModelError(msg, code="no_such_layer")
+    raise errors.UnsupportedModelError(msg, code="no_such_layer")
 
 
 def _curves(stage: Stage) -> Mapping[str, Sequence[Option]]:
@@ -268,7 +261,7 @@ def undone(
     modelfile.write_merged(model, chains, path)
     if observe is not None:
         observe(model)  # the first is what others are judged by
-    with in_place_of(path, model.path):
+    with errors.in_place_of(path, model.path):
         whole = modelfile.open_model(path)
     # Names of layers that went are those of the ones that they are now.
     words = dict.fromkeys(
@@ -276,7 +269,7 @@ def undone(
         if word not in ("all", *(chain.family for chain in chains)) else word
         for word in request.layers
     )  # fmt: skip
-    names = first_three([chain.path for chain in chains])
+    names = errors.first_three([chain.path for chain in chains])
     said = f"Layers that were factorized already were merged first, and then made smaller again: {names}."
     return (
         whole,
