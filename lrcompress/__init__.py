@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lrcompress.lowrank import Factors as Factors
     from lrcompress.lowrank import truncated_svd as truncated_svd
     from lrcompress.records.exported import ExportResult as ExportResult
-    from lrcompress.records.job import CompressResult as CompressResult
+    from lrcompress.records.network import CompressResult as CompressResult
     from lrcompress.records.results import FactorizeResult as FactorizeResult
     from lrcompress.records.results import FinetuneResult as FinetuneResult
     from lrcompress.verbs.benchmark import BenchmarkResult as BenchmarkResult
@@ -60,7 +60,7 @@ _MODULES = {
     "live.ranks": "LowRankCallback",
     "lowrank": "Factors truncated_svd",
     "records.exported": "ExportResult",
-    "records.job": "CompressResult",
+    "records.network": "CompressResult",
     "records.results": "FactorizeResult FinetuneResult",
     "verbs.benchmark": "BenchmarkResult",
     "verbs.evaluate": "EvaluateResult",

@@ -1,7 +1,4 @@
-"""`factorize` without Keras: ranks are chosen, kernels factorized, a smaller file is written.
-
-What only data (`trial`, `head_trial`) or several layers (`allocate`) need is imported where it is needed.
-"""
+"""`factorize` without Keras: ranks are chosen, kernels factorized, a smaller file is written; data come in `trial`."""
 
 from __future__ import annotations
 

@@ -7,11 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lrcompress.compression.network import (
-    Compressed,
-    CurvePoint,
-    NetworkRequest,
-)
+from lrcompress.compression.network import Compressed, NetworkRequest
+from lrcompress.compression.network.candidates import Option
 from lrcompress.compression.run import Ready
 from lrcompress.files import names
 from lrcompress.modelfile import ModelFile, Written
@@ -19,6 +16,12 @@ from lrcompress.records.network import ChangedLayer, Inputs, Network
 
 # Sizes of one form that a record keeps: a curve is smooth.
 _MOST = 12
+# Of its columns, and what an option calls them.
+_COLUMNS = {
+    "size": "size", "parameters_saved": "saved", "multiplications_saved": "faster", "error": "error",
+    "measured": "measured",
+}  # fmt: skip
+_MEASURED = ("output_error", "agreement", "drop")
 
 
 def ready(
@@ -32,7 +35,8 @@ def ready(
     is_default: bool,
 ) -> Ready:
     """Return a compressed network as what is ready to be written."""
-    methods = {change.method for change in found.layers}
+    outcome = found.measured
+    budget = dict(zip(("name", "value"), request.budget, strict=True)) if request.budget else None
 
     def layers(written: Written) -> list[ChangedLayer]:
         return [
@@ -44,25 +48,20 @@ def ready(
         ending=names.LOWRANK,
         write=write,
         layers=layers,
-        method=methods.pop() if len(methods) == 1 else "several",
         reason=_REASONS[inputs],
         remarks=found.remarks,
         network=Network(
             layers=request.layers,
-            budget=_budget(request.budget, default=is_default),
+            budget=budget and budget | {"default": is_default},
             multiple=request.multiple,
             inputs=inputs,
             samples=samples,
             predicted=found.predicted,
-            measured=measured(found),
+            measured=None if outcome is None else {key: getattr(outcome, key) for key in _MEASURED},
             curves=curves(model, found.curves),
             kept=dict(found.kept),
         ),
     )
-
-
-def _budget(budget: tuple[str, float] | None, *, default: bool) -> dict[str, object] | None:
-    return None if budget is None else {"name": budget[0], "value": budget[1], "default": default}
 
 
 _REASONS: dict[Inputs, str] = {
@@ -72,21 +71,7 @@ _REASONS: dict[Inputs, str] = {
 }
 
 
-def measured(found: Compressed) -> dict[str, float | None] | None:
-    """Return what the compressed network does on inputs that did not calibrate."""
-    outcome = found.measured
-    if outcome is None:
-        return None
-    return {
-        "output_error": outcome.output_error,
-        "agreement": outcome.agreement,
-        "drop": outcome.drop,
-    }
-
-
-def curves(
-    model: ModelFile, found: Mapping[str, Sequence[CurvePoint]]
-) -> dict[str, dict[str, object]]:
+def curves(model: ModelFile, found: Mapping[str, Sequence[Option]]) -> dict[str, dict[str, object]]:
     """Return the candidates of each layer as JSON has them, by form as columns, thinned where there are many."""
     known = {layer.path: layer for layer in model.layers}
     return {
@@ -94,18 +79,17 @@ def curves(
             "class_name": known[path].class_name,
             "parameters": known[path].parameters,
             "forms": {
-                form: _columns([p for p in points if p.form == form])
-                for form in dict.fromkeys(point.form for point in points)
+                form: _columns([p for p in points if p.form.name == form])
+                for form in dict.fromkeys(point.form.name for point in points)
             },
         }
         for path, points in found.items()
     }
 
 
-def _columns(points: Sequence[CurvePoint]) -> dict[str, object]:
+def _columns(points: Sequence[Option]) -> dict[str, object]:
     finite = sorted((p for p in points if math.isfinite(p.error)), key=lambda p: p.size)
     step, last = math.ceil(len(finite) / _MOST), len(finite) - 1
     kept = [p for i, p in enumerate(finite) if (last - i) % step == 0 or p.measured]
-    names = ("size", "parameters_saved", "multiplications_saved", "error", "measured")
-    columns = {name: [getattr(point, name) for point in kept] for name in names}
-    return {"parameters": points[0].parameters, **columns}
+    columns = {name: [getattr(p, key) for p in kept] for name, key in _COLUMNS.items()}
+    return {"parameters": points[0].form.before, **columns}

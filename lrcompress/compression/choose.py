@@ -1,7 +1,6 @@
 """Ranks from what the user asked for: a rule and its value.
 
-A rule says which ranks of one layer, and of several together, meet a value. A new one is a class in
-a file of its own and one entry in `RULES`; `lrcompress.factorize(model, NAME=value)` goes by it then.
+A new rule is a class in a file of its own and an entry in `RULES`, for `lrcompress.factorize(model, NAME=value)`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from lrcompress.compression.drop import DROPS, MaxDrop, MaxRise
 from lrcompress.compression.layer import Factorized, LayerTask
 from lrcompress.compression.request import Request, check_layer, largest_useful
 from lrcompress.errors import RankError
+from lrcompress.events import progress
 from lrcompress.lowrank import parameters, rank_for_reduction, rank_for_share
 from lrcompress.records.results import RankChoice
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lrcompress.compression.trial import Counted
     from lrcompress.lowrank import Curve, Ranks
 
+# Ranks at which a layer is tried in the network: its curve between them is a line.
+TRIED = 8
 # The rank of a layer, what is found there and beside it, and both in words; and the rank of each
 # layer, None where it stays whole, and what was asked in words.
 Found = tuple[int, dict[int, float], str]
@@ -90,7 +92,7 @@ class Energy(_Share):
         rank = rank_for_share(shares, value)
         near = (r for r in (rank - 1, rank, rank + 1) if 1 <= r <= len(shares))
         found = {r: float(shares[r - 1]) for r in near}
-        if asked.ours and rank > most:
+        if asked.default and not asked.force and rank > most:
             share = float(shares[most - 1])
             text = (
                 f"the largest that saves anything: it keeps {100 * share:.2f} % of the energy, and "
@@ -169,11 +171,6 @@ class Asked:
     force: bool = False
 
     @property
-    def ours(self) -> bool:
-        """Whether the value may give way."""
-        return self.default and not self.force
-
-    @property
     def least(self) -> int:
         """The lowest rank that it can come to: what fails at that is refused before any arithmetic."""
         return int(self.value) if isinstance(self.rule, Rank) else 1
@@ -213,6 +210,77 @@ def choose_rank(task: LayerTask, asked: Asked) -> RankChoice:
     return asked.choice(*found)
 
 
-def factorize_layer(task: LayerTask, request: Request) -> Factorized:
-    """Choose a rank for one layer and factorize its kernel."""
-    return task.factorized(choose_rank(task, pick(request, task.counts)))
+def factorize_several(
+    tasks: Sequence[LayerTask], request: Request
+) -> tuple[list[Factorized], list[str]]:
+    """Choose ranks for several layers under one rule and factorize their kernels; with remarks on those left whole."""
+    from lrcompress.lowrank import total_price
+
+    asked = pick(request, tasks[0].counts)
+    if isinstance(asked.rule, Rank):
+        return _at_one_rank(tasks, asked, every_dense=request.every_dense)
+    for task in tasks:
+        check_layer(task.layer, 1)
+    curves = [_curve(task) for task in tasks]
+    ranks, text = asked.rule.together(tasks, curves, asked)
+    saved = 1 - total_price(curves, ranks) / sum(curve.price(None) for curve in curves)
+    told = f"chosen jointly for {len(tasks)} layers {text} ({100 * saved:.1f} % saved)"
+    found, remarks = [], []
+    for task, rank in zip(tasks, ranks, strict=True):
+        if rank is None:
+            remarks.append(
+                f"Layer {task.layer.path} stays whole: shrinking it would cost more accuracy per parameter."
+            )
+        else:
+            found.append(task.factorized(asked.choice(rank, {}, told)))
+    if not found:
+        msg = (
+            f"No ranks of these {len(tasks)} layers save anything if they are {text}; ask for less."
+        )
+        raise RankError(msg, code="nothing_to_gain")
+    return found, remarks
+
+
+def _at_one_rank(
+    tasks: Sequence[LayerTask], asked: Asked, *, every_dense: bool
+) -> tuple[list[Factorized], list[str]]:
+    """Factorize every layer at the same rank, those that were not named only where it saves."""
+    rank, found, remarks = asked.least, [], []
+    for task in tasks:
+        layer = task.layer
+        if every_dense and not asked.force and rank > largest_useful(layer):
+            remarks.append(
+                f"Layer {layer.path} stays whole: rank {rank} would not make it smaller."
+            )
+            continue
+        check_layer(layer, rank, force=asked.force)
+        found.append(task.factorized(asked.choice(rank, {}, "as asked")))
+    if not found:
+        msg = f"Rank {rank} makes no Dense layer of this model smaller; ask for a lower rank."
+        raise RankError(msg, code="rank_saves_nothing")
+    return found, remarks
+
+
+def _curve(task: LayerTask) -> Curve:
+    """Return a layer's error by rank: with data of the whole network with it alone factorized, else of its kernel.
+
+    Both add up, nearly, over layers.
+    """
+    from lrcompress.lowrank import METHODS, Curve, spread_ranks
+
+    layer = task.layer
+    most = largest_useful(layer)
+    if task.calibration is None or task.calibration.trial is None:
+        shares = task.energies()
+        errors = {r: float(1 - shares[r - 1]) for r in range(1, most + 1)}
+        return Curve(layer.kernel_shape, errors, split=layer.rank)
+    # The closed form stands for a method that improves on it, which falls in the same way.
+    closed_form = METHODS[task.method].closed_form or task.method
+    found = task.at_ranks(spread_ranks(most, TRIED), closed_form)
+    errors = {}
+    for done, (rank, factors) in enumerate(sorted(found.items()), 1):
+        outcome = task.trial({layer: factors}, f"{layer.name}, rank {rank}")
+        # More rank cannot be worse but for noise.
+        errors[rank] = min([outcome.output_error, *errors.values()])
+        progress(f"trying {layer.name} alone", done, len(found))
+    return Curve(layer.kernel_shape, errors, split=layer.rank)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from lrcompress.compression.layer import LayerTask
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 # Ranks that are tried at a time between two of the grid.
 BETWEEN = 6
-
-
 # Where the user says nothing, by what a drop is counted in.
 DropName = Literal["max_drop", "max_perplexity_rise"]
 DROPS: dict[Counted, tuple[DropName, float]] = {
@@ -72,11 +71,9 @@ class MaxDrop:
         return {rank: self.lost(found) for rank, found in task.outcomes(ranks).items()}
 
     def alone(self, task: LayerTask, asked: Asked) -> Found:
-        """Return the smallest rank from which on every measured drop is allowed.
-
-        First over ranks in even ratios, which methods that go down the ranks give in one pass, then
-        over those between the last that is allowed and the first that is not.
-        """
+        """Return the smallest rank from which on every measured drop is allowed."""
+        # First ranks in even ratios, which methods that go down the ranks give in one pass, then those
+        # between the last that is allowed and the first that is not.
         value, most = asked.value, largest_useful(task.layer)
         if most < 1:
             msg = "No rank makes this layer smaller, so none can be chosen by max_drop."
@@ -156,6 +153,4 @@ def _rounded(path: Allocations, grids: Sequence[Sequence[int]]) -> Allocations:
         if rounded != current[layer]:
             current[layer] = rounded
             changes.append((layer, rounded))
-    from lrcompress.lowrank import Allocations
-
-    return Allocations(path.layers, changes)
+    return replace(path, changes=changes)

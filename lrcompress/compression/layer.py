@@ -11,20 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress import lowrank
 from lrcompress.compression.request import Request, Target
 from lrcompress.errors import KernelError, RankError
 from lrcompress.events import progress
-from lrcompress.lowrank import (
-    METHODS,
-    Factors,
-    Problem,
-    Setting,
-    check_kernel,
-    choose_method,
-    energy,
-    factorize_ranks,
-    singular_values,
-)
 from lrcompress.modelfile import ModelFile, not_finite, read_bias, read_kernel
 from lrcompress.records.results import RankChoice
 
@@ -37,17 +27,9 @@ class Factorized:
     """A layer with its factors, how its rank was chosen, and why by this method."""
 
     target: Target
-    factors: Factors
+    factors: lowrank.Factors
     choice: RankChoice
     reason: str
-
-
-@dataclass(frozen=True)
-class Shared:
-    """The layers that are factorized under one rule, and remarks on those that are not."""
-
-    layers: list[Factorized]
-    remarks: list[str]
 
 
 class LayerTask:
@@ -64,16 +46,16 @@ class LayerTask:
         """Choose the method; nothing is read yet."""
         self.target, self.layer, self.calibration = target, target.layer, calibration
         self._model, self._request, self._task = model, request, task
-        self.method, self.reason = choose_method(
+        self.method, self.reason = lowrank.choose_method(
             request.method,
-            Setting(
+            lowrank.Setting(
                 softmax=self.softmax,
                 has_bias=self.layer.use_bias or request.add_bias,
                 is_head=target.is_head,
                 given="kernel" if calibration is None else "inputs",
             ),
         )
-        self._known: dict[tuple[str, int], Factors] = {}
+        self._known: dict[tuple[str, int], lowrank.Factors] = {}
 
     @property
     def softmax(self) -> bool:
@@ -84,12 +66,12 @@ class LayerTask:
     def kernel(self) -> NDArray[Any]:
         """A, (m, n), finite."""
         # A large one is in memory once.
-        known = {} if self.calibration is None else self.calibration.kernels
+        known = self.calibration.kernels if self.calibration else {}
         kernel = known.get(self.layer.path)
         if kernel is None:
             kernel = read_kernel(self._model, self.layer)
         with self._named():
-            check_kernel(kernel)
+            lowrank.check_kernel(kernel)
         return kernel
 
     @cached_property
@@ -100,26 +82,26 @@ class LayerTask:
     @property
     def inputs(self) -> NDArray[np.float32] | None:
         """The layer's calibration inputs, (..., m)."""
-        return (
-            None if self.calibration is None else self.calibration.activations.get(self.layer.path)
-        )
+        return self.calibration.activations.get(self.layer.path) if self.calibration else None
 
     @cached_property
-    def _problem(self) -> Problem:
-        return Problem(
+    def _problem(self) -> lowrank.Problem:
+        return lowrank.Problem(
             self.kernel, self.bias,
             softmax=self.softmax, activation=self.layer.activation, is_head=self.target.is_head,
             inputs=self.inputs, allow_bias=self._request.add_bias, task=self._task,
         )  # fmt: skip
 
-    def at_ranks(self, ranks: Sequence[int], method: str | None = None) -> dict[int, Factors]:
+    def at_ranks(
+        self, ranks: Sequence[int], method: str | None = None
+    ) -> dict[int, lowrank.Factors]:
         """Return the factors at some ranks, from one decomposition for all that are new."""
         method = method or self.method
         new = [rank for rank in dict.fromkeys(ranks) if (method, rank) not in self._known]
         if new:
             problem = self._problem
             with self._named():
-                found = factorize_ranks(problem, new, method)
+                found = lowrank.factorize_ranks(problem, new, method)
             self._known |= {(method, rank): factors for rank, factors in found.items()}
         return {rank: self._known[method, rank] for rank in ranks}
 
@@ -132,18 +114,18 @@ class LayerTask:
 
     def energies(self) -> NDArray[np.float64]:
         """Return the share of energy kept by rank, (min(m, n),), of the matrix that is truncated."""
-        return energy(self.spectrum)
+        return lowrank.energy(self.spectrum)
 
     @cached_property
     def spectrum(self) -> NDArray[np.float64]:
         """All singular values of the kernel, or of the mean-free one where that is truncated."""
-        method = METHODS[self.method]
-        return singular_values(method.truncated(self.kernel, softmax=self.softmax))
+        method = lowrank.METHODS[self.method]
+        return lowrank.singular_values(method.truncated(self.kernel, softmax=self.softmax))
 
     @property
     def goes_down(self) -> bool:
         """Whether the factors of a rank are found on the way to those of lower ones."""
-        return bool(METHODS[self.method].closed_form)
+        return bool(lowrank.METHODS[self.method].closed_form)
 
     @property
     def counts(self) -> Counted | None:
@@ -165,14 +147,14 @@ class LayerTask:
     @property
     def judged(self) -> str:
         """How a drop is judged, in words."""
-        return "" if self.calibration is None else self.calibration.judged
+        return self.calibration.judged if self.calibration else ""
 
     def outcomes(self, ranks: Sequence[int]) -> dict[int, Outcome]:
         """Return what the layer does at some ranks on held-out data."""
         found, outcomes = self.at_ranks(ranks), {}
-        for index, rank in enumerate(ranks):
+        for done, rank in enumerate(ranks, 1):
             outcomes[rank] = self.trial({self.layer: found[rank]}, f"rank {rank}")
-            progress("measuring ranks on held-out inputs", index + 1, len(ranks))
+            progress("measuring ranks on held-out inputs", done, len(ranks))
         return outcomes
 
     @contextlib.contextmanager
@@ -188,19 +170,17 @@ class LayerTask:
 def finite(
     model: ModelFile, tasks: Sequence[LayerTask], request: Request
 ) -> tuple[list[LayerTask], list[str]]:
-    """Return the layers whose kernels can be factorized, and a remark on each that is left out.
-
-    Where a layer was named, or every one holds NaN or infinity, all are kept, to be refused by name.
-    """
+    """Return the layers whose kernels can be factorized, and a remark on each that is left out."""
+    # Where a layer was named, or every one holds NaN or infinity, all are kept, to be refused by name.
     wrong = not_finite(model) if request.every_dense and len(tasks) > 1 else {}
     kept, remarks = [], []
     for task in tasks:
-        paths = [task.layer.path, task.layer.input_path]
-        if not any(path in wrong for path in paths):
+        path = task.layer.path
+        numbers = sum(wrong.get(p, 0) for p in {path, task.layer.input_path})
+        if numbers:
+            remarks.append(
+                f"Layer {path} is left as it is: {numbers:,} of its numbers are NaN or infinity."
+            )
+        else:
             kept.append(task)
-            continue
-        remarks.append(
-            f"Layer {paths[0]} is left as it is: {sum(wrong.get(p, 0) for p in {*paths}):,} of its numbers "
-            "are NaN or infinity."
-        )
     return kept or list(tasks), remarks if kept else []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrcompress.compression.layer import Factorized
 from lrcompress.compression.request import Request
-from lrcompress.lowrank import METHODS, Factors, calibration_warnings, outline, parameters
+from lrcompress.lowrank import METHODS, calibration_warnings, outline, parameters
 from lrcompress.modelfile import ModelFile, Written
 from lrcompress.records import runs
 from lrcompress.records.results import FactorizeResult, LayerResult
@@ -25,6 +25,7 @@ SMALL_SHARE = 0.01
 def layer_result(found: Factorized, written: Written) -> LayerResult:
     """Return what became of one layer."""
     head, factors, choice = found.target.layer, found.factors, found.choice
+    certificate, spectrum = factors.certificate, outline(factors)
     m, n = head.kernel_shape
     bias = n if head.use_bias or factors.bias is not None else 0
     return LayerResult(
@@ -41,34 +42,26 @@ def layer_result(found: Factorized, written: Written) -> LayerResult:
         parameters_before=head.stored_parameters,
         parameters_after=parameters(m, n, choice.rank) + bias,
         factors=factors,
-        certified=_certified(factors),
+        certified={
+            "frobenius_error": certificate.frobenius_error,
+            "spectral_error": certificate.spectral_error,
+            "optimality": certificate.minimised.optimality,
+            "optimality_of": METHODS[factors.method].minimises,
+            "minimised_error": certificate.minimised.frobenius_error,
+            "minimised_optimum": certificate.minimised.optimum_frobenius_error,
+            "exact": certificate.minimised.exact,
+            "algorithm": certificate.algorithm,
+            "spectrum_of": spectrum.of,
+            "singular_values": spectrum.values,
+            "singular_value_ranks": spectrum.ranks,
+            "energy": spectrum.energy,
+        },
         is_head=found.target.is_head,
     )
 
 
-def _certified(factors: Factors) -> dict[str, Any]:
-    certificate, spectrum = factors.certificate, outline(factors)
-    return {
-        "frobenius_error": certificate.frobenius_error,
-        "spectral_error": certificate.spectral_error,
-        "optimality": certificate.minimised.optimality,
-        "optimality_of": METHODS[factors.method].minimises,
-        "minimised_error": certificate.minimised.frobenius_error,
-        "minimised_optimum": certificate.minimised.optimum_frobenius_error,
-        "exact": certificate.minimised.exact,
-        "algorithm": certificate.algorithm,
-        "spectrum_of": spectrum.of,
-        "singular_values": spectrum.values,
-        "singular_value_ranks": spectrum.ranks,
-        "energy": spectrum.energy,
-    }
-
-
 def by_layer(model: ModelFile, written: Written) -> list[dict[str, Any]]:
-    """Return the weights of each layer before and after, in the model's order.
-
-    New layers count with the layer that they stand for; layers without weights are left out.
-    """
+    """Return the weights of each layer that has some, with those of new ones for it, in the model's order."""
     after = _leaves(written.parameters_of)
     before = _leaves({layer.path: layer.parameters for layer in model.layers})
     stands_for = {
@@ -112,11 +105,11 @@ def about(
             f"The file is {after - before:,} bytes larger although parameters are saved: one more layer "
             "takes more room in the file than they did; a lower --rank saves more."
         )
-    for layer in layers:
-        if layer.parameters_after >= layer.parameters_before:
-            warnings.append(
-                f"Rank {layer.rank} of layer {layer.name!r} saves nothing; it was forced."
-            )
+    warnings += [
+        f"Rank {layer.rank} of layer {layer.name!r} saves nothing; it was forced."
+        for layer in layers
+        if layer.parameters_after >= layer.parameters_before
+    ]
     return warnings
 
 
@@ -126,11 +119,11 @@ def about_calibration(layers: Sequence[Factorized], calibration: Calibration | N
         return []
     warnings = []
     for found in layers:
-        path, shape = found.target.layer.path, found.target.layer.kernel_shape
-        inputs = calibration.activations[path]
+        layer = found.target.layer
+        inputs = calibration.activations[layer.path]
         count = inputs.size // max(inputs.shape[-1], 1)
-        lines = calibration_warnings(shape, count, found.factors.method)
-        warnings += [f"Layer {path!r}: {line}" for line in lines]
+        lines = calibration_warnings(layer.kernel_shape, count, found.factors.method)
+        warnings += [f"Layer {layer.path!r}: {line}" for line in lines]
     for found in layers[:1]:
         least = 100 / calibration.counted if calibration.counted else 0.0
         if found.choice.rule == "max_drop" and 0 < found.choice.asked < least:
@@ -139,14 +132,6 @@ def about_calibration(layers: Sequence[Factorized], calibration: Calibration | N
                 f"a drop of {found.choice.asked:g} is none at all; --max-drop {math.ceil(least)} allows one."
             )
     return warnings
-
-
-def own_dataset(model: ModelFile) -> dict[str, Any] | None:
-    """Return the data set a model trained by lrcompress names in its own file, unless it may not."""
-    name, scaling = model.origin.kept.get("dataset"), model.origin.scaling
-    if isinstance(name, str) and scaling is not None:
-        return {"name": name, "scaling": scaling, "source": "model file"}
-    return None
 
 
 # What the record has of the result, in its order.
@@ -165,18 +150,20 @@ def new_record(
     hashes: dict[str, str],
     made: Path,
 ) -> runs.RunRecord:
-    """Return the run record of a factorization, not yet saved.
+    """Return the run record of a factorization, not yet saved; the output is read where it was made.
 
-    The hashes of its model files, by stage, are taken where they are not known; the output is read
-    where it was made, until it is in its place.
+    A model trained by lrcompress names its data set in its own file.
     """
     if result.output is None:
         raise AssertionError  # of a file
+    name, scaling = model.origin.kept.get("dataset"), model.origin.scaling
+    if not dataset and isinstance(name, str) and scaling is not None:
+        dataset = {"name": name, "scaling": scaling, "source": "model file"}
     record = runs.new_record(result.output, request.seed)
     known = result.to_json() | {
         "format": model.format,
         "keras_version": model.keras_version,
-        "dataset": dataset or own_dataset(model),
+        "dataset": dataset,
     }
     record.document |= {key: known[key] for key in KEPT}
     for stage, path, count, at in (

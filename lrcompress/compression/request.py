@@ -5,20 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrcompress import modelfile
 from lrcompress.errors import OutputError, RankError, UnsupportedModelError, first_three
 from lrcompress.lowrank import check_rank, largest_useful_rank
-from lrcompress.modelfile import (
-    SUFFIXES,
-    ModelFile,
-    Site,
-    check_has_sites,
-    find_head,
-    find_sites,
-    head_paths,
-)
+from lrcompress.modelfile import SUFFIXES, ModelFile, Site
 
 if TYPE_CHECKING:
     from lrcompress.compression.network import NetworkRequest
@@ -26,14 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; the defaults are the command line's.
+    """What the user asked for; the defaults are the command line's."""
 
-    Attributes:
-        rules: Values by the rules that were given, see `choose.RULES`; one at most is allowed.
-        network: What was asked of a whole network, where layers of any kind are to get smaller under
-            one budget; `rules` and `layers` are empty then.
-    """
-
+    # By their names in `choose.RULES`; one at most is allowed.
     rules: Mapping[str, float] = field(default_factory=dict)
     output: Path | None = None
     layers: tuple[str, ...] = ()
@@ -44,26 +33,17 @@ class Request:
     force: bool = False
     modernize: bool = False
     seed: int = 0
+    # Of layers of any kind under one budget; `rules` and `layers` are empty then.
     network: NetworkRequest | None = None
 
 
 @dataclass(frozen=True)
 class Target:
-    """A Dense layer to be factorized.
-
-    Attributes:
-        layer: As found in the file.
-        is_head: Whether it is the final Dense, or that of one of several outputs: its objective is
-            that output. That of any other is its own.
-    """
+    """A Dense layer to be factorized."""
 
     layer: Site
+    # The final Dense, or that of one of several outputs: its objective is that output.
     is_head: bool
-
-    @property
-    def tells_predictions(self) -> bool:
-        """Whether the layer alone does: what follows keeps the order of classes."""
-        return self.is_head and self.layer.keeps_order
 
 
 def largest_useful(layer: Site) -> int:
@@ -82,14 +62,14 @@ def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list
         return [], []
     if not request.every_dense and not request.layers:
         return [Target(_final(model, request), is_head=True)], []
-    heads = head_paths(model)
+    heads = modelfile.head_paths(model)
     if request.layers:
-        named = find_sites(model, request.layers)
+        named = modelfile.find_sites(model, request.layers)
         if len({layer.path for layer in named}) < len(named):
             msg = f"Received layers {', '.join(request.layers)}; expected each once."
             raise RankError(msg, code="layer_twice")
         return [Target(layer, layer.path in heads) for layer in named], []
-    check_has_sites(model)
+    modelfile.check_has_sites(model)
     dense, refused = model.sites, model.refused
     useful = [layer for layer in dense if largest_useful(layer)]
     if not useful and refused:
@@ -109,7 +89,7 @@ def find_targets(model: ModelFile, request: Request) -> tuple[list[Target], list
 def _final(model: ModelFile, request: Request) -> Site:
     """Return the final Dense; where it is not there or nothing to gain, say which layers are worth it."""
     try:
-        head = find_head(model)
+        head = modelfile.find_head(model)
     except UnsupportedModelError as error:
         msg = f"{error}{_worth_it(model)}"
         raise UnsupportedModelError(msg, code=error.code) from error
@@ -149,20 +129,15 @@ def needs_modern_terms(opened: ModelFile, output: Path | None) -> bool:
 
 
 def default_output(model: ModelFile, path: Path, ending: str = "") -> Path:
-    """Return ``<stem><ending><suffix>`` in the current directory.
-
-    The suffix is the file's own, or the one that its content asks for: a .keras file that holds HDF5
-    cannot be loaded under that name.
-    """
+    """Return ``<stem><ending><suffix>`` in the current directory."""
+    # A .keras file that holds HDF5 cannot be loaded under that name.
     suffix = path.suffix if same_format(path, model) else SUFFIXES[model.format][0]
     return Path(f"{path.stem}{ending}{suffix}")
 
 
 def check_suffix(output: Path, model: ModelFile, *, can_convert: bool) -> None:
     """Refuse an output whose suffix names a format that cannot be written."""
-    allowed = [*SUFFIXES[model.format]]
-    if can_convert:
-        allowed = [suffix for suffixes in SUFFIXES.values() for suffix in suffixes]
+    allowed = [*chain(*(SUFFIXES.values() if can_convert else [SUFFIXES[model.format]]))]
     if output.suffix.lower() not in allowed:
         msg = f"Output {output} must end in {' or '.join(allowed)}, which decides its format."
         raise OutputError(msg, code="output_suffix")

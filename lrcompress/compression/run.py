@@ -5,19 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrcompress.compression.choose import factorize_layer
-from lrcompress.compression.layer import LayerTask, Shared, finite
-from lrcompress.compression.record import (
-    about,
-    about_calibration,
-    by_layer,
-    layer_result,
-    new_record,
-)
+from lrcompress import modelfile
+from lrcompress.compression import record
+from lrcompress.compression.choose import choose_rank, factorize_several, pick
+from lrcompress.compression.layer import Factorized, LayerTask, finite
 from lrcompress.compression.request import (
     Request,
     Target,
@@ -28,14 +23,7 @@ from lrcompress.compression.request import (
 )
 from lrcompress.errors import in_place_of
 from lrcompress.files import check_output, names, sha256_meanwhile, together
-from lrcompress.modelfile import (
-    SUFFIXES,
-    ModelFile,
-    Replacement,
-    Written,
-    check_loadable,
-    write_replaced,
-)
+from lrcompress.modelfile import ModelFile, Written
 from lrcompress.records import runs
 from lrcompress.records.results import FactorizeResult, LayerResult
 
@@ -49,25 +37,15 @@ Convert = Callable[[Path, Path, bool], None]
 
 @dataclass(frozen=True)
 class Source:
-    """What is factorized.
-
-    Attributes:
-        file: The user's model file.
-        model: The file that is split: the same, or a copy of it in the terms of Keras 3.
-        targets: Its layers that are asked for.
-        remarks: On those that cannot be.
-        changes: What that copy has otherwise, a line each.
-        warnings: What the user should know of it.
-        optimizer_bytes: Optimizer state that the copy was made without.
-    """
+    """The user's file, the model that is split (it, or a copy of it in the terms of Keras 3), and its layers."""
 
     file: ModelFile
     model: ModelFile
     targets: list[Target]
-    remarks: list[str]
-    changes: tuple[str, ...] = ()
+    remarks: list[str]  # on those that cannot be split
+    changes: tuple[str, ...] = ()  # what the copy has otherwise, a line each
     warnings: tuple[str, ...] = ()
-    optimizer_bytes: int = 0
+    optimizer_bytes: int = 0  # that the copy was made without
 
 
 def find_source(model: ModelFile, request: Request) -> Source:
@@ -83,23 +61,13 @@ def check_target(output: Path, model: ModelFile, request: Request) -> None:
 
 @dataclass(frozen=True)
 class Ready:
-    """What is ready to be written.
+    """What is ready to be written, to a path in the format of the model, and what will be told of it."""
 
-    Attributes:
-        ending: Of the default output's stem.
-        write: Writes it to a path in the format of the model, or replaces what is there.
-        layers: What became of each layer, told by what was written.
-        method: Of the layers, or ``"several"``.
-        reason: Why this method.
-        remarks: What the user should know of it.
-        network: How the layers of a whole network were chosen.
-    """
-
-    ending: str
+    ending: str  # of the default output's stem
     write: Callable[[Path, bool], Written]
+    # What became of each, told by what was written.
     layers: Callable[[Written], list[LayerResult] | list[ChangedLayer]]
-    method: str
-    reason: str
+    reason: str  # for the method
     remarks: Sequence[str] = ()
     network: Network | None = None
 
@@ -115,22 +83,22 @@ def factorize_file(
     """Factorize layers of a model file; see `lrcompress.factorize`."""
 
     def work() -> Ready:
-        shared = _factorized(source, request, calibration)
-        ranks = {found.factors.rank for found in shared.layers}
-        methods = {found.factors.method for found in shared.layers}
+        layers, remarks = _factorized(source, request, calibration)
+        ranks = {found.factors.rank for found in layers}
         replacements = [
-            Replacement(found.target.layer, found.factors.B, found.factors.C, found.factors.bias)
-            for found in shared.layers
+            modelfile.Replacement(
+                found.target.layer, found.factors.B, found.factors.C, found.factors.bias
+            )
+            for found in layers
         ]
         return Ready(
             ending=names.RANK.format(rank=ranks.pop()) if len(ranks) == 1 else names.LOWRANK,
-            write=lambda path, overwrite: write_replaced(
+            write=lambda path, overwrite: modelfile.write_replaced(
                 source.model, replacements, path, overwrite=overwrite
             ),
-            layers=lambda written: [layer_result(found, written) for found in shared.layers],
-            method=methods.pop() if len(methods) == 1 else "several",
-            reason=shared.layers[0].reason if len(shared.layers) == 1 else "see each layer",
-            remarks=[*shared.remarks, *about_calibration(shared.layers, calibration)],
+            layers=lambda written: [record.layer_result(found, written) for found in layers],
+            reason=layers[0].reason if len(layers) == 1 else "see each layer",
+            remarks=[*remarks, *record.about_calibration(layers, calibration)],
         )
 
     return write_result(source, request, convert, work, dataset)
@@ -150,7 +118,7 @@ def write_result(
         # Refuse before the arithmetic, which may take minutes.
         check_suffix(request.output, model, can_convert=True)
         if not same_format(request.output, model):
-            check_loadable(model)
+            modelfile.check_loadable(model)
         check_target(request.output, source.file, request)
     # The hash, for the record, is taken in another thread.
     with sha256_meanwhile(source.file.path) as digest:
@@ -163,12 +131,13 @@ def write_result(
             written, hashes = _write(source, ready, output, request, convert)
             finished = time.perf_counter()
             layers = ready.layers(written)
+            methods = {layer.method for layer in layers}
             made = pending.at(output)
             result = FactorizeResult(
                 input=source.file.path,
                 output=output,
                 record=runs.record_path(output),
-                method=ready.method,
+                method=methods.pop() if len(methods) == 1 else "several",
                 method_reason=ready.reason,
                 layers=layers,
                 parameters_before=model.parameters,
@@ -181,7 +150,7 @@ def write_result(
                     *source.warnings,
                     *source.remarks,
                     *ready.remarks,
-                    *about(model, layers, written),
+                    *record.about(model, layers, written),
                 ],
                 seconds={
                     "factorize": factorized - started,
@@ -192,24 +161,25 @@ def write_result(
                 network=ready.network,
             )
             hashes["original"] = digest()
-            record = new_record(result, source.file, request, dataset, hashes, made)
-            record.document["parameters_by_layer"] = by_layer(model, written)
-            record.save(overwrite=request.overwrite, like=source.file.path)
+            kept = record.new_record(result, source.file, request, dataset, hashes, made)
+            kept.document["parameters_by_layer"] = record.by_layer(model, written)
+            kept.save(overwrite=request.overwrite, like=source.file.path)
     return result
 
 
-def _factorized(source: Source, request: Request, calibration: Calibration | None) -> Shared:
+def _factorized(
+    source: Source, request: Request, calibration: Calibration | None
+) -> tuple[list[Factorized], list[str]]:
     tasks = [
         LayerTask(source.model, target, request, calibration, f"factorizing {target.layer.name}")
         for target in source.targets
     ]
     tasks, remarks = finite(source.model, tasks, request)
     if len(tasks) == 1:
-        return Shared([factorize_layer(tasks[0], request)], remarks)
-    from lrcompress.compression.allocate import factorize_several
-
-    shared = factorize_several(tasks, request)
-    return replace(shared, remarks=remarks + shared.remarks)
+        asked = pick(request, tasks[0].counts)
+        return [tasks[0].factorized(choose_rank(tasks[0], asked))], remarks
+    layers, more = factorize_several(tasks, request)
+    return layers, remarks + more
 
 
 def _write(
@@ -221,7 +191,7 @@ def _write(
         written = ready.write(output, request.overwrite)
         return written, {"factorized": written.sha256}
     with tempfile.TemporaryDirectory() as folder:
-        unconverted = Path(folder) / f"model{SUFFIXES[model.format][0]}"
+        unconverted = Path(folder) / f"model{modelfile.SUFFIXES[model.format][0]}"
         written = ready.write(unconverted, False)
         with in_place_of(unconverted, path):
             convert(unconverted, output, request.overwrite)

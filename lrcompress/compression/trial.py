@@ -23,27 +23,19 @@ Matrices = Mapping[Site, Factors]
 class Outcome:
     """What a changed network, or head, was found to do beside the original on the same inputs.
 
-    Attributes:
-        output_error: From the original's outputs: mean Kullback-Leibler divergence in nats for
-            probabilities (summed over units for sigmoid), squared error relative to the outputs'
-            variance for others; summed over several outputs.
-        agreement: Share of decisions that are the original's, in percent; None where outputs are
-            numbers. The mean of several outputs.
-        error_rate: What is decided wrongly, in percent; None without labels, or where those of an
-            output are numbers. The mean of several outputs.
-        wrong: Which predictions of a classifier are wrong, for paired comparisons; None without
-            labels, for other models, and where samples have weights.
-        drop: What it loses, in points, see `measure.drop`; None as `error_rate` is.
-        rise: By how many percent its perplexity is higher; None where that is no measure. Where the
-            labels are not new to the original, by the original's own probabilities.
-        evaluation: By the labels; None without.
+    None is what outputs of numbers, or no labels, do not tell; of several outputs shares are means.
     """
 
+    # Mean Kullback-Leibler divergence in nats for probabilities (summed over units for sigmoid), squared
+    # error relative to the outputs' variance for others; summed over several outputs.
     output_error: float
-    agreement: float | None
-    error_rate: float | None
-    wrong: NDArray[np.bool_] | None = None
-    drop: float | None = None
+    agreement: float | None  # of decisions with the original's, in percent
+    error_rate: float | None  # in percent
+    wrong: NDArray[np.bool_] | None = (
+        None  # for paired comparisons; None where samples have weights
+    )
+    drop: float | None = None  # in points, see `measure.drop`
+    # Of perplexity in percent; by the original's own probabilities where the labels are not new to it.
     rise: float | None = None
     evaluation: Evaluation | None = None
 
@@ -69,21 +61,15 @@ class Trial(Protocol):
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured of the original model, as plain arrays.
+    """What was measured of the original model, as plain arrays."""
 
-    Attributes:
-        activations: Unlabelled inputs of each layer by its path, (samples, m) or (samples, steps, m).
-        trial: Of the layers on held-out data; None where nothing is to be measured.
-        judged: How a drop is judged there, in words.
-        kernels: Of the layers that the trial has read already, by path.
-        counted: Held-out predictions whose labels decide; 0 where the original's own probabilities do.
-    """
-
+    # Unlabelled inputs of each layer by its path, (samples, m) or (samples, steps, m).
     activations: Mapping[str, NDArray[Any]]
-    trial: Trial | None = None
-    judged: str = "on held-out data"
+    trial: Trial | None = None  # on held-out data
+    judged: str = "on held-out data"  # how a drop is judged there
+    # Held-out predictions whose labels decide; 0 where the original's own probabilities do.
     counted: int = 0
-    kernels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    kernels: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # that the trial has read
 
     @property
     def counts(self) -> Counted | None:

@@ -144,7 +144,7 @@ class LiveModel:
         """Return the head alone where it tells the predictions, else the network, on a part of the data; and labels."""
         x, y, weights = self.data.part(part)
         labels, layer = countable(self.keras_model, x, y, weights), targets[0].layer
-        if len(targets) == 1 and targets[0].tells_predictions and labels is not None:
+        if len(targets) == 1 and targets[0].is_head and layer.keeps_order and labels is not None:
             inputs = layer_inputs(self.keras_model, layer.input_path, x)
             if inputs.shape[:-1] == labels.shape:
                 if layer.path not in self.kernels:

@@ -1,9 +1,8 @@
 """What a file says of the data behind a model, and how far it is believed.
 
-HDF5 models carry it as the root attribute `lrcompress`, `.keras` archives as the key `lrcompress`
-of `metadata.json`, run records as `dataset`. It names the data set and the scaling, so that
-`factorize` and `finetune --epochs 2` need no `--dataset`. A file may come from a stranger: of what
-it names only known data sets are taken, and data in its own folder. Code is named by users alone.
+HDF5 models carry it as the root attribute `lrcompress`, `.keras` archives as the key `lrcompress` of `metadata.json`,
+run records as `dataset`. A file may come from a stranger: of what it names only known data sets are taken, and data in
+its own folder. Code is named by users alone.
 """
 
 from __future__ import annotations
@@ -49,19 +48,15 @@ def check_named(dataset: object, verb: str) -> None:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a file says of its data, as far as it is believed.
-
-    The data set is a name of `NAMED` or a path in the file's folder, as the folder in which it is
-    sought is; never code. What was refused is kept as the file spells it; `kept` is what another
-    file may be given: all but code and places elsewhere, and `altered` where that is less than was
-    said.
-    """
+    """What a file says of its data, as far as it is believed; what was refused is kept as the file spells it."""
 
     file: Path = Path()
+    # A name of `NAMED`, or a path in the file's folder, as `data_dir` is; never code.
     dataset: str | None = None
     scaling: str | None = None
     data_dir: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    # What another file may be given: all but code and places elsewhere; whether that is less than was said.
     kept: dict[str, Any] = field(default_factory=dict)
     altered: bool = False
 
@@ -90,10 +85,7 @@ def pack(provenance: dict[str, Any]) -> str:
 
 
 def unpack(value: object, file: Path) -> Origin:
-    """Return what a value found in a file says, or its JSON text; a stranger's file may hold anything.
-
-    Relative paths are those of the file's folder, or of the current directory.
-    """
+    """Return what a value found in a file says, or its JSON text; a stranger's file may hold anything."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     said: object = None
@@ -124,11 +116,7 @@ def unpack(value: object, file: Path) -> Origin:
 
 
 def choose(given: object, data_dir: str | Path | None, *origins: Origin) -> Chosen:
-    """Return where the data are from: what the user says, else the first file that names a data set.
-
-    Of the files, the nearest first, one that agrees with the user adds its scaling, and a run record
-    its folder.
-    """
+    """Return where the data are from: what the user says, else the nearest file that names a data set."""
     own = {"dataset": given, "data_dir": data_dir}
     name = None if given is None else name_of(given)
     for origin in origins:
@@ -139,7 +127,13 @@ def choose(given: object, data_dir: str | Path | None, *origins: Origin) -> Chos
             raise DatasetError(msg, code="no_dataset")
         for key, refused in origin.refused.items() if given is None else ():
             if own[key] is None:
-                raise _refusal(origin.file, f"--{key.replace('_', '-')}", refused)
+                option = f"--{key.replace('_', '-')}"
+                msg = (
+                    f"{origin.file} names {refused!r} for {option}, which only you may give: it may be code, or "
+                    f"lie elsewhere. A file may name {', '.join(NAMED)}, or data that lie in its own folder. "
+                    f"If you trust it, pass {option} {refused!r} yourself."
+                )
+                raise DatasetError(msg, code="not_from_a_file")
         if given is None:
             return Chosen(origin.named, origin.scaling, origin.data_dir)
         # Not sought where a model file says: anybody's data may lie there under the name that is given.
@@ -150,16 +144,6 @@ def choose(given: object, data_dir: str | Path | None, *origins: Origin) -> Chos
         msg = f"No data set is given{f', and none is named by {files}' if files else ''}; give --dataset."
         raise DatasetError(msg, code="no_dataset")
     return Chosen(given)
-
-
-def _refusal(file: Path, option: str, name: str) -> DatasetError:
-    """Return the error for what a file names and only a user may name."""
-    msg = (
-        f"{file} names {name!r} for {option}, which only you may give: it may be code, or lie "
-        f"elsewhere. A file may name {', '.join(NAMED)}, or data that lie in its own folder. "
-        f"If you trust it, pass {option} {name!r} yourself."
-    )
-    return DatasetError(msg, code="not_from_a_file")
 
 
 def inside(folder: Path, path: str | Path) -> bool:

@@ -66,7 +66,6 @@ class _Layer(Struct, kw_only=True):
     first_names: list[str] | None = None
 
     def __post_init__(self) -> None:
-        """Check that a layer has what its sort has, and the outlined spectrum as many values as ranks."""
         for key in _OF_A_MATRIX if self.form is None else _OF_A_FORM:
             if getattr(self, key) is None:
                 msg = f"Object missing required field `{key}`"
@@ -85,7 +84,6 @@ class _Curve(Struct):
     error: list[float]
 
     def __post_init__(self) -> None:
-        """Check that the columns are of one length."""
         if not len(self.size) == len(self.parameters_saved) == len(self.error):
             msg = "Expected size, parameters_saved and error of one length"
             raise ValueError(msg)
@@ -184,7 +182,7 @@ class _Benchmark(Struct):
     rows: list[_Time]
 
     def __post_init__(self) -> None:
-        """Check that rows are of these models; the first alone is compared with none."""
+        # The first model alone is compared with none.
         if not self.models or not all(
             0 <= row.model < len(self.models) and (row.model == 0 or row.speed) for row in self.rows
         ):

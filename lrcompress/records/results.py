@@ -16,9 +16,9 @@ SCHEMA_VERSION = 1
 
 
 class Document:
-    """A result that is also a document of JSON."""
+    """A result that is also a document of JSON, or a part of one."""
 
-    HEAD: ClassVar[dict[str, Any]] = {"schema_version": SCHEMA_VERSION}
+    HEAD: ClassVar[dict[str, Any]] = {}
     # The attributes that it holds, where these are not all of the fields, or all but some.
     KEYS: ClassVar[tuple[str, ...]] = ()
     LIVE: ClassVar[tuple[str, ...]] = ()
@@ -46,6 +46,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
 
 class Shown(Document):
     """A result that tells itself in one line, and in a notebook in a small table."""
+
+    HEAD: ClassVar[dict[str, Any]] = {"schema_version": SCHEMA_VERSION}
 
     def facts(self) -> dict[str, str]:
         """Return what is told, by name."""
@@ -118,7 +120,6 @@ class LayerResult(Document):
         is_head: Whether it makes predictions; a hidden layer otherwise.
     """
 
-    HEAD: ClassVar[dict[str, Any]] = {}
     KEYS = (
         "name", "path", "first_name", "is_head", "kernel_shape", "dtype", "activation", "softmax", "rank",
         "rank_choice", "method", "method_reason", "parameters_before", "parameters_after",
@@ -230,17 +231,15 @@ class FactorizeResult(Shown):
 
     def facts(self) -> dict[str, str]:
         """Return what was made, and what it costs."""
-        layers = [f"{layer.path} at rank {layer.rank}" for layer in self.layers]
+        names = ", ".join(f"{layer.path} at rank {layer.rank}" for layer in self.layers)
         found = {
-            "layers": ", ".join(layers)
-            if self.network is None
-            else str(len({layer.path for layer in self.layers})),
+            "layers": names if self.network is None else str(len({x.path for x in self.layers})),
             "method": self.method,
             "parameters": f"{self.parameters_before:,} to {self.parameters_after:,}",
         }
         if self.measured_before is not None:
-            before, after = figure_of(self.measured_before), figure_of(self.measured_after)
-            found["test data"] = f"{before} to {after}"
+            both = (self.measured_before, self.measured_after)
+            found["test data"] = " to ".join(map(figure_of, both))
         return found | {"output": str(self.output or "in memory")}
 
 

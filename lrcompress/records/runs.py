@@ -1,8 +1,6 @@
-"""The record of a run: what was compressed from what, how, and every measurement so far.
+"""The record of a run: what was compressed from what, how, and every measurement so far; see docs/run-record.md.
 
-`factorize` writes ``<output stem>.lrcompress.json`` beside the model it writes, and `finetune`
-extends it. Paths in it are relative to its own folder, so that it travels with the
-model. Fields it does not know survive a rewrite. The schema is in docs/run-record.md.
+Paths in it are relative to its own folder, so that it travels with the model; fields it does not know survive.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ import datetime
 import os
 import platform
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,12 +27,12 @@ SUFFIX = names.RECORD
 LARGEST = 32 * 2**20
 
 
+@dataclass(eq=False)
 class RunRecord:
     """A JSON document and the file it lives in: change it, then `save`."""
 
-    def __init__(self, path: Path, document: dict[str, Any]) -> None:
-        self.path = path
-        self.document = document
+    path: Path
+    document: dict[str, Any]
 
     def save(self, *, overwrite: bool = False, like: Path | None = None) -> None:
         """Write the record atomically, with the time; for no more users than the model (`like`)."""
@@ -75,14 +74,12 @@ class RunRecord:
 
     def stage_of(self, path: Path) -> str | None:
         """Return the name of the last stage whose model is a file, as it is now."""
-        found = [
-            stage["name"]
-            for stage in self.document["stages"]
-            if isinstance(stage.get("path"), str)
-            and self.resolve(stage["path"]).absolute() == path.absolute()
-            and intact(path, stage)
-        ]
-        return found[-1] if found else None
+        for stage in reversed(self.document["stages"]):
+            own = stage.get("path")
+            is_there = isinstance(own, str) and self.resolve(own).absolute() == path.absolute()
+            if is_there and intact(path, stage):
+                return str(stage["name"])
+        return None
 
     def set_stage(
         self,
@@ -94,10 +91,7 @@ class RunRecord:
         made: Path | None = None,
         **figures: Any,  # noqa: ANN401
     ) -> None:
-        """Add a stage, or update it; figures measured before stay if the file is the same.
-
-        Until that is in its place it can be read where it was `made`; its SHA-256 may be known.
-        """
+        """Add a stage, or update it, by a file where it was `made`; figures of that same file stay."""
         stage = self.stage(name)
         made = made or path
         digest = digest or sha256(made)
@@ -120,11 +114,8 @@ class RunRecord:
 
 
 def record_path(model: Path) -> Path:
-    """Return where the record of a compressed model lives: ``<stem>.lrcompress.json`` beside it.
-
-    Where that is the record of another model, still there, with the same stem (``a.h5`` beside
-    ``a.keras``), the suffix joins the name, so that neither record is lost.
-    """
+    """Return where the record of a compressed model lives: ``<stem>.lrcompress.json`` beside it."""
+    # Where that is of another model, still there (``a.h5`` beside ``a.keras``), the suffix joins the name.
     path = names.beside(model, SUFFIX)
     try:
         stage = read(path).stage("factorized") or {}
@@ -144,11 +135,9 @@ def intact(path: Path, stage: dict[str, Any]) -> bool:
 
 
 def check_record(output: Path, source: Path, *, overwrite: bool) -> None:
-    """Refuse an output whose run record would take the place of the input, or of another record.
-
-    A link by the record's name is replaced itself; what it leads to stays.
-    """
+    """Refuse an output whose run record would take the place of the input, or of another record."""
     record = record_path(output)
+    # A link by the record's name is replaced itself; what it leads to stays.
     if record.parent.resolve() / record.name == source.resolve():
         msg = (
             f"The run record of {output} would be {record}, which is the input itself; "
@@ -169,10 +158,7 @@ def check_record(output: Path, source: Path, *, overwrite: bool) -> None:
 def updating(
     record: RunRecord, *also: Path, like: Path | None = None
 ) -> Iterator[tuple[RunRecord, Pending]]:
-    """Yield a record as it is on the disk by now, and save it: no other process writes meanwhile.
-
-    The files that the body writes beside it (`also`) appear together with it.
-    """
+    """Yield a record as it is on the disk by now, and save it with other files: no process writes meanwhile."""
     with alone_in(record.path.parent), together(record.path, *also) as pending:
         exists = record.path.exists()
         current = read(record.path) if exists else record
@@ -206,27 +192,21 @@ def read(path: Path) -> RunRecord:
             msg = f"{path} has {path.stat().st_size} bytes; a run record has at most {LARGEST}."
             raise RunRecordError(msg)
         document = read_json(path)
+        # Most commands find no record to read.
+        from lrcompress.records.record import Record
+        from lrcompress.records.schema import checked
+
+        checked(document, Record)
     except OSError as error:
         msg = f"Cannot read run record {path} ({error.strerror}); expected a file that `lrcompress factorize` wrote."
         raise RunRecordError(msg, code="no_run") from error
     except ValueError as error:
-        raise _no_record(path, one_line(error)) from error
-    # Most commands find no record to read.
-    from lrcompress.records.record import Record
-    from lrcompress.records.schema import wrong
-
-    said = wrong(document, Record)
-    if said is not None:
-        raise _no_record(path, said)
+        msg = (
+            f"{path} is not a run record of schema {SCHEMA_VERSION} ({one_line(error)}); "
+            "run `lrcompress factorize` again, or name another with --run."
+        )
+        raise RunRecordError(msg) from error
     return RunRecord(path, document)
-
-
-def _no_record(path: Path, said: str) -> RunRecordError:
-    msg = (
-        f"{path} is not a run record of schema {SCHEMA_VERSION} ({said}); "
-        "run `lrcompress factorize` again, or name another with --run."
-    )
-    return RunRecordError(msg)
 
 
 def newest(folder: Path) -> RunRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,31 +26,25 @@ def parse(text: str | bytes) -> Any:  # noqa: ANN401
     except RecursionError as error:
         msg = "nested too deep"
         raise ValueError(msg) from error
-    inside = [value]
-    for _ in range(MOST_LEVELS):
+    for depth, inside in enumerate(_levels(value)):
+        if depth == MOST_LEVELS:
+            msg = f"nested deeper than {MOST_LEVELS} levels"
+            raise ValueError(msg)
         if any(isinstance(item, int) and abs(item) >= 10**MOST_DIGITS for item in inside):
             msg = f"a number of more than {MOST_DIGITS} digits"
             raise ValueError(msg)
-        inside = _within(inside)
-    if inside:
-        msg = f"nested deeper than {MOST_LEVELS} levels"
-        raise ValueError(msg)
     return value
 
 
 def deeper(value: object, levels: int) -> bool:
     """Return whether lists and objects are nested deeper than some levels, without recursion."""
+    return any(depth == levels for depth, _ in enumerate(_levels(value)))
+
+
+def _levels(value: Any) -> Iterator[list[Any]]:  # noqa: ANN401
+    """Yield a value, then what it holds, and so on."""
     inside = [value]
-    for _ in range(levels):
-        inside = _within(inside)
-    return bool(inside)
-
-
-def _within(items: list[Any]) -> list[Any]:
-    """Return what the lists and objects among some items hold."""
-    return [
-        inner
-        for item in items
-        if isinstance(item, (dict, list))
-        for inner in (item.values() if isinstance(item, dict) else item)
-    ]
+    while inside:
+        yield inside
+        nested = [item for item in inside if isinstance(item, (dict, list))]
+        inside = [x for item in nested for x in (item.values() if isinstance(item, dict) else item)]

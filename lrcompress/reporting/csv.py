@@ -33,19 +33,15 @@ def _rows(story: dict[str, Any]) -> Iterator[dict[str, Any]]:
     ranks = " ".join(
         str(layer["rank" if layer.get("form") is None else "size"]) for layer in story["layers"]
     )
+    keys = ("path", "sha256", "bytes", "bytes_reduction", "parameters", "parameters_reduction")
     for stage in story["stages"]:
-        is_original = stage["name"] == "original"
-        own = whole if is_original else smaller
-        keys = ("path", "sha256", "bytes", "bytes_reduction", "parameters", "parameters_reduction")
-        row = {
-            "stage": stage["name"],
-            **{key: stage.get(key) for key in keys},
-            "layer_parameters": own,
-            "layer_reduction": None
-            if is_original or not whole or changed_layers(story)
-            else (whole - own) / whole,
-            "rank": "" if is_original else ranks,
-        }
+        row = {"stage": stage["name"], **{key: stage.get(key) for key in keys}}
+        if stage["name"] == "original":
+            row["layer_parameters"] = whole
+        else:
+            row |= {"layer_parameters": smaller, "rank": ranks}
+            if whole and not changed_layers(story):
+                row["layer_reduction"] = (whole - smaller) / whole
         paired = stage.get("drop")
         if stage.get("measure") != "outputs":
             lost = paired if isinstance(paired, dict) else {"difference": stage["drop_points"]}
@@ -60,15 +56,10 @@ def _measured(found: dict[str, Any], lost: dict[str, Any]) -> dict[str, Any]:
     measure = found.get("measure", "error_rate")
     return {
         "measure": measure if found.get(measure) is not None else None,
-        "value": found.get(measure),
-        "value_low": found.get(f"{measure}_low"),
-        "value_high": found.get(f"{measure}_high"),
-        "loss": found.get("loss"),
-        "samples": found.get("samples"),
-        "difference": lost.get("difference"),
-        "difference_low": lost.get("low"),
-        "difference_high": lost.get("high"),
-        "p_value": lost.get("p_value"),
+        **{f"value{end}": found.get(f"{measure}{end}") for end in ("", "_low", "_high")},
+        **{key: found.get(key) for key in ("loss", "samples")},
+        **{key: lost.get(key) for key in ("difference", "p_value")},
+        **{f"difference_{end}": lost.get(end) for end in ("low", "high")},
     }
 
 

@@ -9,24 +9,11 @@ from lrcompress.errors import printable
 from lrcompress.reporting.charts.figures import by_method
 from lrcompress.reporting.headline import interval, minus, saved_share, sentence, stage_of
 from lrcompress.reporting.layers import layers_name, spectrum_of
-from lrcompress.reporting.words import (
-    bare,
-    change,
-    count,
-    held_out,
-    metric,
-    rate,
-    share,
-    small,
-)
+from lrcompress.reporting.words import bare, change, count, held_out, metric, rate, share, small
 
 
 def explorer_of(story: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what the slider of a page shows, None without a sweep; everything but places and ranks is text.
-
-    ``first`` is the place of the method to begin with, and a row's ``figures`` are pairs of a figure and what stands
-    under it, in the order of ``names``.
-    """
+    """Return what the slider of a page shows, None without a sweep; everything but places and ranks is text."""
     document = story.get("sweep")
     if not document or not document["rows"]:
         return None
@@ -61,12 +48,9 @@ def _command(story: dict[str, Any], layer: dict[str, Any]) -> str:
 def _names(document: dict[str, Any], layer: dict[str, Any]) -> list[str]:
     """Return what each figure of a row is called."""
     measure = document["original"].get("measure", "error_rate")
-    what = {"error_rate": "test error", "outputs": "on test data"}.get(
-        measure, metric(measure).label
-    )
-    measured = (
-        [sentence(what.strip()), "Against the original", "Held out"] if document["original"] else []
-    )
+    known = {"error_rate": "test error", "outputs": "on test data"}
+    what = sentence(known.get(measure, metric(measure).label).strip())
+    measured = [what, "Against the original", "Held out"] if document["original"] else []
     return [*measured, sentence(layers_name([layer])), "Whole model", "Energy", "Spectral error"]
 
 
@@ -84,11 +68,8 @@ def _row(document: dict[str, Any], layer: dict[str, Any], row: dict[str, Any]) -
         (small(row["spectral_error"]), "of the kernel’s norm"),
     ]  # fmt: skip
     here = ", the chosen one" if row["rank"] == layer["rank"] else ""
-    stands = (
-        ""
-        if used == row["method"]
-        else f" {sentence(used)} was better on held-out inputs and stands here."
-    )
+    better = f" {sentence(used)} was better on held-out inputs and stands here."
+    stands = "" if used == row["method"] else better
     measure = row.get("measure", "error_rate")
     found = "" if measure != "outputs" and row.get(measure) is None else (
         f"{'test error ' if measure == 'error_rate' else ''}{rate(row)}, "
@@ -110,12 +91,11 @@ def _measured(row: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the figure on test data, its paired difference, and the one to choose by."""
     measure, lost = row.get("measure", "error_rate"), row.get("drop")
     if measure == "outputs":
-        several = f"{count(len(row['outputs']))} outputs"
-        return [
-            (several, rate(row)),
-            (several, minus(change(lost)) if lost else ""),
-            (held_out(row), ""),
-        ]
+        several, lost_here = (
+            f"{count(len(row['outputs']))} outputs",
+            minus(change(lost)) if lost else "",
+        )
+        return [(several, rate(row)), (several, lost_here), (held_out(row), "")]
     found = ("-", "") if row.get(measure) is None else (
         bare(measure, row[measure]), _ends(rate(row))
     )  # fmt: skip

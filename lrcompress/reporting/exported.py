@@ -11,11 +11,8 @@ from lrcompress.reporting.words import change, count, rate, size
 
 # Bars of a picture; the smallest layers of a deep network are one.
 MOST_BARS = 28
-_INT8 = {
-    True: ", 8-bit weights",
-    "dynamic": ", 8-bit weights",
-    "full": ", 8-bit integers throughout",
-}
+_WEIGHTS = ", 8-bit weights"
+_INT8 = {True: _WEIGHTS, "dynamic": _WEIGHTS, "full": ", 8-bit integers throughout"}
 EXPORTED = ("Model", "Format", "Size", "Test error", "Latency, one sample", "Times as fast")
 # A cell, and what stands under it.
 Under = tuple[str, str]
@@ -28,30 +25,22 @@ def bars_of(story: dict[str, Any]) -> list[dict[str, Any]]:
     small = kept[MOST_BARS - 1 :] if len(kept) > MOST_BARS else []
     shown = [row for row in rows if row not in small]
     if small:
-        added = {
-            key: sum(row[key] for row in small) for key in ("parameters_before", "parameters_after")
-        }
+        both = ("parameters_before", "parameters_after")
+        added = {key: sum(row[key] for row in small) for key in both}
         shown.append({"path": f"{len(small)} smaller layers", "class_name": None, **added})
-    most = max((max(r["parameters_before"], r["parameters_after"]) for r in shown), default=0) or 1
+    pairs = [(row["parameters_before"], row["parameters_after"]) for row in shown]
+    most = max(map(max, pairs), default=0) or 1
     return [
         {
             "name": row["path"],
             "class_name": row["class_name"] or "",
-            "before": f"{100 * row['parameters_before'] / most:.2f}",
-            "after": f"{100 * row['parameters_after'] / most:.2f}",
-            "figures": _figures(row["parameters_before"], row["parameters_after"]),
-            "saved": _saved(row["parameters_before"], row["parameters_after"]),
+            "before": f"{100 * before / most:.2f}",
+            "after": f"{100 * after / most:.2f}",
+            "figures": count(before) if before == after else f"{count(before)} → {count(after)}",
+            "saved": "" if before in (0, after) else saved_share((before - after) / before),
         }
-        for row in shown
+        for row, (before, after) in zip(shown, pairs, strict=True)
     ]
-
-
-def _figures(before: int, after: int) -> str:
-    return count(before) if before == after else f"{count(before)} → {count(after)}"
-
-
-def _saved(before: int, after: int) -> str:
-    return "" if before == after or not before else saved_share((before - after) / before)
 
 
 def timed_of(story: dict[str, Any]) -> dict[str, Any] | None:
@@ -68,13 +57,12 @@ def timed_of(story: dict[str, Any]) -> dict[str, Any] | None:
         [WHAT[what], count(batch), *(cell for place in range(len(names)) for cell in _timed(of, place))]
         for (what, batch), of in ordered
     ]  # fmt: skip
-    columns = ["Part", "Batch", names[0]]
-    for name in names[1:]:
-        columns += [name, "Times as fast"]
+    others = [column for name in names[1:] for column in (name, "Times as fast")]
     said = (
         f"Time of a call on {document['device']}, {document['cores']} cores to use, models in turns: medians, "
         "below them the middle half, or a 95 % interval."
     )
+    columns = ["Part", "Batch", names[0], *others]
     return {"columns": columns, "rows": cells, "said": verdicts(document), "caption": said}
 
 

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lrcompress.reporting import words
 from lrcompress.reporting.layers import changed_layers, layers_name
-from lrcompress.reporting.words import (
-    allowance,
-    allowed_drop,
-    balanced_rise,
-    lost_of,
-    metric,
-    share,
-)
 
 
 def stage_of(story: dict[str, Any], name: str) -> dict[str, Any] | None:
@@ -26,12 +19,7 @@ def result_of(story: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def headline(story: dict[str, Any]) -> dict[str, Any]:
-    """Return the story in figures, and as ``text`` on one line.
-
-    Where the result and the original were measured by one figure that is ``measure``, ``before``, ``after`` and
-    ``drop``, each None otherwise; ``allowed`` is the drop that was asked for, if one was, and
-    ``balanced_rise`` by how many points balanced error rises where a class is rare.
-    """
+    """Return the story in figures, and as ``text`` on one line."""
     layers, result = story["layers"], result_of(story) or {}
     before = sum(layer["parameters_before"] for layer in layers)
     after = sum(layer["parameters_after"] for layer in layers)
@@ -41,13 +29,13 @@ def headline(story: dict[str, Any]) -> dict[str, Any]:
         "layer_parameters_before": before,
         "layer_parameters_after": after,
         # Of a network one layer may be counted with several that change it.
-        "layer_reduction": (before - after) / before
-        if before and not changed_layers(story)
-        else None,
+        "layer_reduction": None
+        if changed_layers(story) or not before
+        else (before - after) / before,
         "model_reduction": result.get("parameters_reduction"),
         "stage": result.get("name"),
-        "allowed": allowed_drop(story, result.get("measure", "error_rate")),
-        "balanced_rise": balanced_rise(stage_of(story, "original") or {}, result),
+        "allowed": words.allowed_drop(story, result.get("measure", "error_rate")),
+        "balanced_rise": words.balanced_rise(stage_of(story, "original") or {}, result),
         **_measured(story, result),
     }
     return {"text": _text(found), **found}
@@ -58,7 +46,7 @@ def _measured(story: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     original = stage_of(story, "original") or {}
     measure = result.get("measure", "error_rate")
     before, after = original.get(measure), result.get(measure)
-    if not metric(measure).sentence or before is None or after is None:
+    if not words.metric(measure).sentence or before is None or after is None:
         return dict.fromkeys(("measure", "before", "after", "drop"))
     return {"measure": measure, "before": before, "after": after, "drop": result.get("drop")}
 
@@ -66,10 +54,9 @@ def _measured(story: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
 def _text(found: dict[str, Any]) -> str:
     if not found["layers"]:
         return "no layer factorized"
-    whole = f"model {saved_share(found['model_reduction'])}"
-    text = f"{found['what']} {saved_share(found['layer_reduction'])}, {whole}"
-    if found["layer_reduction"] is None:
-        text = f"{found['what']}, {whole}"
+    own = found["layer_reduction"]
+    text = found["what"] if own is None else f"{found['what']} {saved_share(own)}"
+    text = f"{text}, model {saved_share(found['model_reduction'])}"
     if found["before"] is None:
         return text
     name, change, lost = written_change(found)
@@ -78,15 +65,16 @@ def _text(found: dict[str, Any]) -> str:
 
 def written_change(found: dict[str, Any]) -> tuple[str, str, str]:
     """Return the figure's name, itself before and after, and the difference."""
-    how = metric(found["measure"])
+    how = words.metric(found["measure"])
     change = f"{found['before']:{how.digits}} → {found['after']:{how.digits}}{how.unit}"
     return how.sentence, change, difference(found)
 
 
 def difference(found: dict[str, Any]) -> str:
     """Return the difference of a figure: with half its 95 % interval where that is symmetric."""
-    how, paired, before = metric(found["measure"]), found["drop"], found["before"]
-    digits, unit, lost = how.digits, how.step, lost_of(found["measure"], before, found["after"])
+    how, paired, before = words.metric(found["measure"]), found["drop"], found["before"]
+    digits, unit = how.digits, how.step
+    lost = words.lost_of(found["measure"], before, found["after"])
     if not isinstance(paired, dict) or paired.get("low") is None:
         return minus(f"{lost:+{digits}}{unit}")
     low, high = paired["low"], paired["high"]
@@ -100,7 +88,7 @@ def saved_share(part: float | None) -> str:
     """Return a share saved as a change: −58.2 %."""
     if part is None:
         return "-"
-    return minus(f"{'+' if part < 0 else '-'}{share(abs(part))}") if part else "± 0 %"
+    return minus(f"{'+' if part < 0 else '-'}{words.share(abs(part))}") if part else "± 0 %"
 
 
 def sentence(text: str) -> str:
@@ -127,9 +115,9 @@ def verdict(found: dict[str, Any]) -> str:
     if not isinstance(paired, dict) or paired.get("low") is None:
         return ""
     text = _difference(paired)
-    if allowed is None or not metric(found["measure"]).step:
+    if allowed is None or not words.metric(found["measure"]).step:
         return text
-    said = allowance(paired, allowed, found.get("balanced_rise"), found.get("measure"))
+    said = words.allowance(paired, allowed, found.get("balanced_rise"), found.get("measure"))
     return f"{text} Drop on the test data: {said}."
 
 

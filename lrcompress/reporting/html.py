@@ -28,15 +28,15 @@ def render(story: dict[str, Any]) -> str:
         finalize=_finalize,
         keep_trailing_newline=True,
     )
-    drawn = [(chart, inline(chart)) for chart in charts_of(story)]
-    figures = [{**chart.__dict__, "svg": figure.svg} for chart, figure in drawn]
+    drawn = [(chart, *inline(chart)) for chart in charts_of(story)]
+    figures = [{**chart.__dict__, "svg": svg} for chart, svg, _ in drawn]
     page = page_of(story, has_figures=bool(figures)) | {"figures": figures}
     explorer = explorer_of(story)
     if explorer is not None:
         # The page's policy lets this text run and no other.
         script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        marks = {chart.name: figure.places for chart, figure in drawn if figure.places}
+        marks = {chart.name: places for chart, _, places in drawn if places}
         explorer |= {"script": script, "digest": digest, "marks": marks}
     return environment.get_template("report.html").render(page=page, explorer=explorer)
 

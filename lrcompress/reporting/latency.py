@@ -24,16 +24,10 @@ def verdicts(result: dict[str, Any]) -> list[str]:
     first, names = result["models"][0], short_names(result)
     for index, entry in enumerate(result["models"][1:], 1):
         lead = f"{printable(names[index])}: " if len(result["models"]) > 2 else ""
-        for what, name in WHAT.items():
-            rows = [row for row in result["rows"] if (row["what"], row["model"]) == (what, index)]
-            if rows:
-                lines.append(f"{lead}{name}, {_by_batch(rows)}.")
-        slower = [
-            row
-            for row in result["rows"]
-            if (row["what"], row["model"]) == ("model", index)
-            and row["speed"]["verdict"] == "slower"
-        ]
+        own = [row for row in result["rows"] if row["model"] == index]
+        rows = {what: [row for row in own if row["what"] == what] for what in WHAT}
+        lines += [f"{lead}{WHAT[w]}, {_by_batch(found)}." for w, found in rows.items() if found]
+        slower = [row for row in rows["model"] if row["speed"]["verdict"] == "slower"]
         lines += [lead + line for line in _bound(first, entry, slower)]
     return lines
 

@@ -33,16 +33,13 @@ def spectrum_of(method: str) -> str | None:
 
 
 def with_spectrum(layer: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a layer whose spectrum can be drawn, None where its record tells too little.
-
-    Records of before the energy was in them have all values, or only leading ones, which are not
-    enough; those of refined heads were of another matrix than the kernel.
-    """
+    """Return a layer whose spectrum can be drawn, None where its record tells too little."""
     sigma = layer.get("singular_values") or []
     if layer.get("form") is not None or len(sigma) < 2 or not sigma[0] > 0:
         return None
     if "energy" in layer:
         return layer
+    # Older records have all values, or too few; those of refined heads were of another matrix than the kernel.
     of = spectrum_of(layer["method"])
     if of is None or len(sigma) != min(layer["kernel_shape"]):
         return None
@@ -63,8 +60,7 @@ def break_even(layer: dict[str, Any]) -> int:
 
 def energy_at(layer: dict[str, Any], rank: int) -> float | None:
     """Return the share of energy kept by a rank, where the record tells it."""
-    found = dict(zip(layer["singular_value_ranks"], layer["energy"], strict=False))
-    return found.get(rank)
+    return dict(zip(layer["singular_value_ranks"], layer["energy"], strict=False)).get(rank)
 
 
 def spectral_pairs(layer: dict[str, Any]) -> list[tuple[int, float]]:
@@ -79,10 +75,9 @@ def layers_name(layers: list[dict[str, Any]]) -> str:
         kind = " Dense" if all(layer.get("form") is None for layer in layers) else ""
         return f"{layers_changed(layers)}{kind} layers"
     (layer,) = layers
-    if layer.get("form") is not None:
-        return f"layer {layer['name']}"
     # Records of before `is_head` are of final layers, as far as they tell.
-    return "final layer" if layer.get("is_head", True) else f"layer {layer['name']}"
+    is_final = layer.get("form") is None and layer.get("is_head", True)
+    return "final layer" if is_final else f"layer {layer['name']}"
 
 
 def shape_of(layer: dict[str, Any]) -> str:

@@ -7,23 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrcompress.errors import printable
-from lrcompress.reporting.exported import exports_of, flat
-from lrcompress.reporting.headline import headline, sentence, verdict
-from lrcompress.reporting.latency import verdicts
-from lrcompress.reporting.layers import matrices
-from lrcompress.reporting.page import (
-    CERTIFICATE,
-    Cell,
-    certificate_rows,
-    commands_of,
-    environment_of,
-    layer_of,
-    network_of,
-    notes_of,
-    results_of,
-    title_of,
-)
-from lrcompress.reporting.target import target_of
+from lrcompress.reporting.exported import flat
+from lrcompress.reporting.headline import sentence
+from lrcompress.reporting.page import Cell, page_of
 
 # What Markdown, or the HTML in it, would take for its own.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
@@ -34,60 +20,55 @@ _LIVE = re.compile(r"@|#(?=\d)|:(?=//)|\bwww\.", re.IGNORECASE)
 
 def render(story: dict[str, Any]) -> str:
     """Return the story of a run as Markdown, GitHub's tables included."""
-    found = headline(story)
-    lines = [f"## {plain(title_of(story))}", "", f"**{plain(sentence(found['text']))}**"]
-    target = target_of(story)
+    page = page_of(story, has_figures=False)
+    target, results, timed = page["target"], page["results"], page["timed"]
+    lines = [f"## {plain(page['title'])}", "", f"**{plain(sentence(page['headline']))}**"]
     if target:
         lines += ["", plain(f"Asked: {target['asked']}. Reached: {target['reached']}.")]
-    judged = verdict(found | {"allowed": None} if target else found)
-    if judged:
-        lines += ["", judged]
-    results = results_of(story)
+    if page["verdict"]:
+        lines += ["", page["verdict"]]
     rows = [[row["name"], *(_cell(cell) for cell in row["cells"])] for row in results["rows"]]
     lines += ["", *table(["Model", *results["columns"]], rows), "", plain(results["caption"])]
-    lines += ["", *_exported(story), *_network(story)]
-    if matrices(story):
+    lines += ["", *_exported(page["exports"]), *_network(page["network"])]
+    if page["layers"]:
         lines += ["### How the rank was chosen", ""]
-    for layer in (layer_of(story, layer) for layer in matrices(story)):
+    for layer in page["layers"]:
         lines += [f"**{plain(layer['title'])}**", ""]
         lines += [*(f"- {plain(name)}: {plain(value)}" for name, value in layer["facts"]), ""]
-    if story.get("benchmark"):
-        device = story["benchmark"]["device"]
-        said = [*verdicts(story["benchmark"]), f"Measured in turns on {device}."]
+    if timed:
+        said = [*timed["said"], f"Measured in turns on {story['benchmark']['device']}."]
         lines += ["### Speed", "", *(f"- {plain(line)}" for line in said), ""]
-    if matrices(story):
-        norms = "Errors of the factors as stored. The norms are of A - B C, relative to A:"
+    if page["layers"]:
+        norms, found = (
+            "Errors of the factors as stored. The norms are of A - B C, relative to A:",
+            page["certificate"],
+        )
         lines += ["### Certificate", "", norms, ""]
-        lines += [*table(CERTIFICATE, certificate_rows(story), left=2), ""]
+        lines += [*table(found["columns"], found["rows"], left=2), ""]
     lines += ["### Data and environment", ""]
-    lines += [f"- {plain(name)}: {plain(value)}" for name, value in environment_of(story)]
-    lines += [f"- Note: {plain(line)}" for line in notes_of(story)]
-    commands = [printable(line) for line in commands_of(story)]
+    lines += [f"- {plain(name)}: {plain(value)}" for name, value in page["environment"]]
+    lines += [f"- Note: {plain(line)}" for line in page["notes"]]
+    commands = [printable(line) for line in page["commands"]]
     if commands:
         fence = _fence(commands)
         lines += ["", "### To repeat it", "", f"{fence}sh", *commands, fence]
     return "\n".join(lines) + "\n"
 
 
-def _exported(story: dict[str, Any]) -> list[str]:
+def _exported(found: dict[str, Any] | None) -> list[str]:
     """Return the table of exported files; nothing without."""
-    found = exports_of(story)
     if found is None:
         return []
     rows = table(found["columns"], flat(found["rows"]), left=2)
     return ["### Exported files", "", *rows, "", plain(found["caption"]), ""]
 
 
-def _network(story: dict[str, Any]) -> list[str]:
+def _network(found: dict[str, Any] | None) -> list[str]:
     """Return how the layers of a network were chosen together; nothing of others."""
-    found = network_of(story)
     if found is None:
         return []
-    lines: list[str] = [
-        "### Layers",
-        "",
-        *(f"- {plain(line)}" for line in [found["chosen"], *found["measured"]]),
-    ]
+    lines = ["### Layers", ""]
+    lines += [f"- {plain(line)}" for line in (found["chosen"], *found["measured"])]
     lines += ["", *table(found["columns"], found["rows"], left=3), ""]
     if found["sensitivity"]:
         lines += [f"Sensitivity, {found['error']} with one layer alone made smaller:", ""]

@@ -37,7 +37,7 @@ def render(story: dict[str, Any]) -> str:
         f"{plain(story['versions'].get('lrcompress', ''))}. All of its layers are stock Keras layers.",
         "", "## Use", "", "```python", "import keras", "",
         f"model = keras.saving.load_model({json.dumps(file)})", "```", "",
-        *_inputs(story),
+        *([f"Its inputs were scaled `{_code(story['dataset']['scaling'])}`.", ""] if story["dataset"] else []),
         "## Limits", "",
         "It was measured only on the data named below. Check it on your own data, on rare classes, and for "
         "mistakes that the original makes too.", "",
@@ -66,11 +66,6 @@ def _front(story: dict[str, Any], result: dict[str, Any], name: str) -> list[str
         "      split: test", "    metrics:", f"    - type: {kind}", f"      value: {figure}",
         f"      name: {title}",
     ]  # fmt: skip
-
-
-def _inputs(story: dict[str, Any]) -> list[str]:
-    data = story["dataset"]
-    return [f"Its inputs were scaled `{_code(data['scaling'])}`.", ""] if data else []
 
 
 def _code(text: str) -> str:

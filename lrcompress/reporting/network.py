@@ -48,8 +48,8 @@ def columns(layers: Sequence[dict[str, Any]]) -> list[Column]:
     if any(x.get("multiplications_before") is not None for x in layers):
         found.append(("multiplications", lambda x: _change(x, "multiplications")))
     if any(x.get("share") is not None for x in layers):
-        return [*found, ("error added", lambda x: _small(x.get("share")))]
-    return [*found, ("kernel error", lambda x: _small(x.get("error")))]
+        return [*found, ("error added", lambda x: small(x.get("share")))]
+    return [*found, ("kernel error", lambda x: small(x.get("error")))]
 
 
 def sensitivity_columns() -> list[Column]:
@@ -63,28 +63,18 @@ def sensitivity_columns() -> list[Column]:
 
 
 def sensitivity(network: dict[str, Any], most: int | None = None) -> list[dict[str, Any]]:
-    """Return rows of the table of sensitivities: the least error at which a layer alone saves a share of itself."""
+    """Return the curves of the layers with their paths, the largest layers first."""
     curves = sorted(network["curves"].items(), key=lambda item: -item[1]["parameters"])
-    return [
-        {"path": path, **{key: curve[key] for key in ("class_name", "parameters")},
-         "least": {at: _least(curve, at) for at in SHARES}}
-        for path, curve in curves[:most]
-    ]  # fmt: skip
+    return [{**curve, "path": path} for path, curve in curves[:most]]
 
 
 def sensitivity_lines(
     network: dict[str, Any], chosen: dict[str, dict[str, Any]], most: int
 ) -> list[Line]:
-    """Return the curves of a figure: the layer's path, its points, and the one that was chosen.
-
-    Points are (share of the layer's parameters saved, error), from less to more, the least error in any
-    form at which so much is saved.
-    """
+    """Return of each curve of a figure its path, the least errors at shares saved from less to more, and the choice."""
     found: list[Line] = []
-    for path, curve in sorted(network["curves"].items(), key=lambda item: -item[1]["parameters"])[
-        :most
-    ]:
-        lowest, points = math.inf, []
+    for curve in sensitivity(network, most):
+        path, lowest, points = curve["path"], math.inf, []
         for part, error in sorted(_candidates(curve), reverse=True):
             if part > 0 and error < lowest:
                 lowest = error
@@ -109,14 +99,9 @@ def _candidates(curve: dict[str, Any]) -> list[tuple[float, float]]:
     ]
 
 
-def is_measured(network: dict[str, Any]) -> bool:
-    """Return whether the errors are of outputs, and not of kernels."""
-    return bool(network["inputs"] != "none")
-
-
 def error_name(network: dict[str, Any]) -> str:
     """Return what the errors of a network's curves are."""
-    return "error of the outputs" if is_measured(network) else "error of the kernel"
+    return f"error of the {'kernel' if network['inputs'] == 'none' else 'outputs'}"
 
 
 def budget_in_words(network: dict[str, Any]) -> str:
@@ -124,15 +109,11 @@ def budget_in_words(network: dict[str, Any]) -> str:
     budget = network.get("budget")
     if not budget:
         return "cautiously, as no budget was given"
-    value = budget["value"]
-    told = (
-        share(value)
-        if budget["name"] in ("reduction", "multiplications", "energy")
-        else count(value)
-    )
-    if budget["name"] in ("max_drop", "max_perplexity_rise"):
+    name, value = budget["name"], budget["value"]
+    told = share(value) if name in ("reduction", "multiplications", "energy") else count(value)
+    if name in ("max_drop", "max_perplexity_rise"):
         told = f"{value:g}"
-    name = "changed" if counts_changes(network) else budget["name"]
+    name = "changed" if counts_changes(network) else name
     default = " (the default)" if budget.get("default") else ""
     return f"to {BUDGETS.get(name, '{}').format(told)}{default}"
 
@@ -189,14 +170,12 @@ def places_shown(document: dict[str, Any]) -> tuple[Parts, list[str]]:
     lines += left_out(document["refused"])
     if len(places) < 2:
         return [], lines
-    lines.insert(
-        0, "saved: of all layers that the form changes, those behind a narrower one among them"
-    )
-    lines.append(
-        f"all of them under one budget: lrcompress factorize {document['model']} --layers all"
-    )
     title = "What a quarter of each layer's size would save"
-    return [grid(title, shown, places[:_MOST], left=3)], lines
+    return [grid(title, shown, places[:_MOST], left=3)], [
+        "saved: of all layers that the form changes, those behind a narrower one among them",
+        *lines,
+        f"all of them under one budget: lrcompress factorize {document['model']} --layers all",
+    ]
 
 
 def unmeasured(original: str, output: str) -> list[str]:
@@ -215,9 +194,8 @@ def left_out(refused: dict[str, str], most: int = 6) -> list[str]:
     """Say why layers cannot be factorized, a line a reason."""
     reasons: dict[str, list[str]] = {}
     for path, why in refused.items():
-        if _VECTORS in why:
-            continue
-        reasons.setdefault(why, []).append(path)
+        if _VECTORS not in why:
+            reasons.setdefault(why, []).append(path)
     if not reasons:
         return []
     ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
@@ -229,19 +207,10 @@ def left_out(refused: dict[str, str], most: int = 6) -> list[str]:
 
 
 def _change(layer: dict[str, Any], what: str) -> str:
-    """Return a number before and after."""
     before, after = layer.get(f"{what}_before"), layer.get(f"{what}_after")
     return "-" if before is None else f"{count(before)} -> {count(after)}"
 
 
 def _at(at: float) -> Any:  # noqa: ANN401  # what writes one value of a row
-    return lambda row: _small(row["least"][at])
-
-
-def _small(value: float | None) -> str:
-    return "-" if value is None else small(value)
-
-
-def _least(curve: dict[str, Any], at: float) -> float | None:
-    """Return the least error among the candidates that save at least a share of a layer."""
-    return min((error for part, error in _candidates(curve) if part >= at), default=None)
+    # The least error among the candidates that save at least so much.
+    return lambda row: small(min((e for part, e in _candidates(row) if part >= at), default=None))

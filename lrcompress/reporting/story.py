@@ -8,14 +8,17 @@ from typing import Any
 from lrcompress.errors import RunRecordError
 from lrcompress.records import ARMS
 from lrcompress.records.runs import RunRecord
-from lrcompress.records.schema import wrong
-from lrcompress.records.tables import Comparison, ModelRow, Sweep
+from lrcompress.records.schema import Comparison, ModelRow, Sweep, wrong
 from lrcompress.records.text import read_json
 from lrcompress.reporting.headline import headline
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.
 LARGEST = 64 * 2**20
 ORDER = ("original", "factorized", "finetuned", "scratch")
+_TOLD = (
+    "created", "updated", "method", "method_reason", "dataset", "network", "parameters_by_layer", "exports",
+    "compress",
+)  # fmt: skip
 # Where a record tells how much of a stage's file is optimizer state.
 _OPTIMIZER = {"original": "optimizer_bytes", "factorized": "optimizer_bytes_after"}
 
@@ -23,11 +26,7 @@ _OPTIMIZER = {"original": "optimizer_bytes", "factorized": "optimizer_bytes_afte
 def tell(
     record: RunRecord, *, sweep: Path | None = None, comparison: Path | None = None
 ) -> dict[str, Any]:
-    """Return the story of a run: stages in order, layers, errors, times; see docs/run-record.md.
-
-    A `train-from-scratch` folder beside the record that holds the same rank on the same data set
-    becomes the stage `scratch`, or else the row of a comparison does.
-    """
+    """Return the story of a run: stages in order, layers, errors, times; see docs/run-record.md."""
     document = record.document
     timed = {"benchmark": document["benchmark"]} if document.get("benchmark") else {}
     commands = [document.get("command"), *(one.get("command") for one in document["finetune"])]
@@ -35,20 +34,7 @@ def tell(
         "schema_version": document["schema_version"],
         "kind": "report",
         "record": str(record.path),
-        **{
-            key: document.get(key)
-            for key in (
-                "created",
-                "updated",
-                "method",
-                "method_reason",
-                "dataset",
-                "network",
-                "parameters_by_layer",
-                "exports",
-                "compress",
-            )
-        },
+        **{key: document.get(key) for key in _TOLD},
         "layers": document["layers"],
         "stages": [],
         "optimizer_bytes": document.get("optimizer_bytes") or 0,
@@ -66,9 +52,8 @@ def tell(
         attached["comparison"] = _read_comparison(comparison, story)
     found = [dict(stage) for stage in document["stages"] if stage["name"] in ORDER]
     found += _scratch(record, attached.get("comparison"))
-    story["stages"] = _compared(
-        sorted(found, key=lambda stage: ORDER.index(stage["name"])), document
-    )
+    found.sort(key=lambda stage: ORDER.index(stage["name"]))
+    story["stages"] = _compared(found, document)
     return story | {"headline": headline(story)} | attached
 
 
@@ -103,7 +88,10 @@ def _difference(
 
 
 def _scratch(record: RunRecord, comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Return the stage of the network trained from scratch at the rank of a run of one layer, if there is one."""
+    """Return the stage of the network trained from scratch at the rank of a run of one layer, if there is one.
+
+    A `train-from-scratch` folder beside the record tells, or else the row of a comparison.
+    """
     if len(record.document["layers"]) != 1:
         return []
     rank = record.document["layers"][0].get("rank")

@@ -54,19 +54,12 @@ def plain(lines: list[str]) -> RenderableType:
 
 @dataclass(frozen=True)
 class FittedTable:
-    """A table that breaks no figure in two, however narrow the terminal is.
-
-    Attributes:
-        title: Above the table.
-        columns: Their headers.
-        rows: Cells of text, as many in each as there are columns.
-        left: How many columns from the left hold words; the others hold figures.
-    """
+    """A table that breaks no figure in two, however narrow the terminal is."""
 
     title: str
     columns: list[str]
     rows: list[list[str]]
-    left: int
+    left: int  # how many columns hold words; the others hold figures
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the first form that fits."""
@@ -148,10 +141,8 @@ class FittedTable:
 
         yield Text(self.title, style="bold")
         for row in self.rows:
-            named = [
-                f"{c} {cell}".strip() if cell else ""
-                for c, cell in zip(self.columns, row, strict=True)
-            ]
+            pairs = zip(self.columns, row, strict=True)
+            named = [f"{column} {cell}".strip() if cell else "" for column, cell in pairs]
             words = ", ".join(filter(None, named[: self._words]))
             yield Text("\n".join([words, *(f"  {line}" for line in named[self._words :] if line)]))
         yield Text("")

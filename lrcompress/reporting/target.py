@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.reporting.headline import difference, minus, result_of, stage_of
+from lrcompress.reporting import words
+from lrcompress.reporting.headline import difference, headline, minus, result_of
 from lrcompress.reporting.network import BUDGETS, counts_changes
-from lrcompress.reporting.words import (
-    allowance,
-    allowed_drop,
-    balanced_rise,
-    count,
-    lost_of,
-    metric,
-    share,
-    size,
-)
 
 # A share is met if it is once it is written: sizes are whole numbers.
 _NEARLY = 5e-4
 
 
 def target_of(story: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what was asked and what was reached in words, and whether it was ``met``; None where nothing was asked.
-
-    ``met`` is None where the record does not tell, or the test data are too few.
-    """
+    """Return what was asked and reached in words, and whether it was ``met``, None where that is not known."""
     name, value, is_default = _asked(story)
     result = result_of(story)
     if name is None or not isinstance(value, (int, float)) or result is None:
@@ -50,23 +38,18 @@ def _asked(story: dict[str, Any]) -> tuple[str | None, Any, bool]:
 
 
 def _compared(
-    story: dict[str, Any],
-    result: dict[str, Any],
-    name: str,
-    value: Any,  # noqa: ANN401
+    story: dict[str, Any], result: dict[str, Any], name: str, value: float
 ) -> tuple[str, str, bool | None]:
     """Return what was asked, what was reached, and whether that is enough."""
     network = story["network"] or {}
     if counts_changes(network):
-        asked, kept = (
-            BUDGETS["changed"].format(f"{value:g}"),
-            (network.get("measured") or {}).get("agreement"),
-        )
+        asked = BUDGETS["changed"].format(f"{value:g}")
+        kept = (network.get("measured") or {}).get("agreement")
         if kept is None:
             return asked, "not in this record", None
         return asked, f"{100 - kept:.1f} % changed on synthetic inputs", 100 - kept <= value
     if name in ("max_drop", "max_perplexity_rise"):
-        return BUDGETS[name].format(f"{value:g}"), *_dropped(story, result)
+        return BUDGETS[name].format(f"{value:g}"), *_dropped(story)
     if name in ("reduction", "kernel reduction"):
         found = result.get("parameters_reduction")
         what = "the model’s parameters"
@@ -76,36 +59,33 @@ def _compared(
             m, n = layer["kernel_shape"]
             found = 1 - layer["rank"] * (m + n) / (m * n)
         met = None if found is None else found >= value - _NEARLY
-        return f"save {share(value)} of {what}", f"{share(found)} saved", met
+        return f"save {words.share(value)} of {what}", f"{words.share(found)} saved", met
     if name == "target_size":
         bytes_ = result["bytes"]
-        return f"a file of at most {size(value)}", size(bytes_), bytes_ <= value
+        return f"a file of at most {words.size(value)}", words.size(bytes_), bytes_ <= value
     if name == "multiplications":
         found = _multiplications(story)
-        reached = "not in this record" if found is None else f"{share(found)} saved"
+        reached = "not in this record" if found is None else f"{words.share(found)} saved"
         met = None if found is None else found >= value - _NEARLY
-        return f"save {share(value)} of the multiplications", reached, met
+        return f"save {words.share(value)} of the multiplications", reached, met
     if name == "energy":
-        return BUDGETS["energy"].format(share(value)), "by construction", True
+        return BUDGETS["energy"].format(words.share(value)), "by construction", True
     if name == "rank":
-        return f"rank {count(value)}", "as asked", True
+        return f"rank {words.count(value)}", "as asked", True
     return name, f"{value}", None
 
 
-def _dropped(story: dict[str, Any], result: dict[str, Any]) -> tuple[str, bool | None]:
+def _dropped(story: dict[str, Any]) -> tuple[str, bool | None]:
     """Return how much was lost on the test data, and whether that was allowed."""
-    original, measure = stage_of(story, "original") or {}, result.get("measure", "error_rate")
-    before, after, paired = original.get(measure), result.get(measure), result.get("drop")
-    allowed = allowed_drop(story, measure)
-    if not metric(measure).step or before is None or after is None or allowed is None:
+    found = headline(story)
+    measure, paired, allowed = found["measure"], found["drop"], found["allowed"]
+    if measure is None or not words.metric(measure).step or allowed is None:
         return "not measured on test data", None
-    lost = difference({"measure": measure, "before": before, "after": after, "drop": paired})
+    lost = difference(found)
     if not isinstance(paired, dict) or paired.get("low") is None:
-        return minus(lost), lost_of(measure, before, after) <= allowed
-    said = allowance(paired, allowed, balanced_rise(original, result), measure)
-    met = {"within": True, "exceeds": False}.get(said.partition(" ")[0])
-    if said.startswith("balanced"):
-        met = False
+        return minus(lost), words.lost_of(measure, found["before"], found["after"]) <= allowed
+    said = words.allowance(paired, allowed, found["balanced_rise"], measure)
+    met = {"within": True, "exceeds": False, "balanced": False}.get(said.partition(" ")[0])
     return f"{lost}: {said}", met
 
 

@@ -7,26 +7,16 @@ from typing import Any, NamedTuple
 
 
 class Metric(NamedTuple):
-    """A figure's name and unit.
-
-    Attributes:
-        name: In a few words.
-        unit: Of the figure; that of a difference is points, or none.
-        label: What stands before the figure where it is not the usual one.
-        sentence: Its name in a sentence; empty for what is only told beside another figure.
-        tested: What an axis calls it on test data; held_out: on held-out data.
-        by_original: Whether it compares with what the original says, where there are no labels.
-        relative: Whether a difference is in percent of the first figure.
-    """
+    """A figure's name and unit."""
 
     name: str
     unit: str = ""
-    label: str = ""
-    sentence: str = ""
-    tested: str = ""
+    label: str = ""  # before the figure where it is not the usual one
+    sentence: str = ""  # its name in one; empty for what is only told beside another figure
+    tested: str = ""  # what an axis calls it on test data
     held_out: str = "held-out loss"
-    by_original: bool = False
-    relative: bool = False
+    by_original: bool = False  # by what the original says, where there are no labels
+    relative: bool = False  # whether a difference is in percent of the first figure
 
     @property
     def digits(self) -> str:
@@ -178,13 +168,9 @@ def chance(paired: dict[str, Any]) -> str:
 
 def padding(stage: dict[str, Any]) -> list[str]:
     """Return a line on the positions that a model's mask left out, if any."""
-    found = [stage, *stage.get("outputs", {}).values()]
-    left_out = next((one["padding"] for one in found if one.get("padding")), None)
-    return (
-        []
-        if left_out is None
-        else [f"padding left out, by the model's mask: {left_out:.0f} % of positions"]
-    )
+    found = [one.get("padding") for one in (stage, *stage.get("outputs", {}).values())]
+    parts = list(filter(None, found))[:1]
+    return [f"padding left out, by the model's mask: {part:.0f} % of positions" for part in parts]
 
 
 def balanced_rise(before: dict[str, Any], after: dict[str, Any]) -> float | None:
@@ -198,9 +184,8 @@ def allowance(
     paired: dict[str, Any], allowed: float, rise: float | None, measure: str | None = None
 ) -> str:
     """Return in words whether a drop is what was allowed, by its 95 % interval, and `balanced_rise`."""
-    most = f"{allowed:g} point{'' if allowed == 1 else 's'}"
-    if metric(measure).relative:
-        most = f"{allowed:g} % of perplexity"
+    unit = "point" if allowed == 1 else "points"
+    most = f"{allowed:g} {'% of perplexity' if metric(measure).relative else unit}"
     if rise is not None and rise > allowed >= paired["low"]:
         name = f"balanced {'disagreement' if metric(measure).by_original else 'error'}"
         return f"{name} rises by {rise:.2f} points, {allowed:g} were allowed"
@@ -212,10 +197,7 @@ def allowance(
 
 
 def allowed_drop(document: dict[str, Any], measure: str | None) -> float | None:
-    """Return what `--max-drop` allowed in a result or story; None where sizes were chosen otherwise.
-
-    Points, or of a model measured by its perplexity percent of that.
-    """
+    """Return the points, or percent of perplexity, that `--max-drop` allowed; None where something else decided."""
     rule = "max_perplexity_rise" if metric(measure).relative else "max_drop"
     budget = (document.get("network") or {}).get("budget") or {}
     if budget.get("name") == rule:

@@ -15,7 +15,7 @@ from lrcompress.files import check_output
 from lrcompress.live import engine, storing
 from lrcompress.lowrank import one_blas_thread
 from lrcompress.modelfile import find_head, open_model
-from lrcompress.records.tables import Row as RowSchema
+from lrcompress.records.schema import Row as RowSchema
 from lrcompress.studies.full_rank import Data, FullRank, head_figures, open_full
 from lrcompress.studies.networks import RECIPES, Narrow, Recipe, own_recipe
 from lrcompress.studies.request import CompareRequest, file_stem

@@ -24,7 +24,7 @@ from lrcompress.live.devices import has_accelerator, replicas
 from lrcompress.live.evaluate import evaluate
 from lrcompress.live.fit import fit_to_model
 from lrcompress.measure import kind_of
-from lrcompress.records.tables import ScratchRow
+from lrcompress.records.schema import ScratchRow
 from lrcompress.studies.networks import Recipe
 from lrcompress.studies.request import file_stem
 from lrcompress.studies.rows import UNFINISHED, Job, Row, RowFile, new_document, work_through

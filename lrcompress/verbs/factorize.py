@@ -146,7 +146,7 @@ def factorize(
 
         words = words_of(layers)
         network = network_request(
-            words, names, budgets, multiple=multiple, force=force,
+            words, names, budgets, multiple=multiple,
             by_matrix=method != "auto" or add_bias,
         )  # fmt: skip
     request = Request(

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from lrcompress.compression.network.request import (
     BudgetName,
-    Compressed,
-    CurvePoint,
     NetworkRequest,
     Observe,
     Visit,
 )
-from lrcompress.compression.network.undone import undone
-from lrcompress.compression.network.whole import compress, look
+from lrcompress.compression.network.whole import Compressed, compress, look, undone
 
 __all__ = [
     "BudgetName",
     "Compressed",
-    "CurvePoint",
     "NetworkRequest",
     "Observe",
     "Visit",

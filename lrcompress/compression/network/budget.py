@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lrcompress.compression.drop import MaxDrop, MaxRise
@@ -25,19 +25,9 @@ _FITTINGS = 4
 
 
 class Budget:
-    """A bound on what is left of a network, or on what it may lose.
-
-    Attributes:
-        remarks: Sentences for the user.
-        is_met: Whether the last choice keeps to it.
-    """
+    """A bound on what is left of a network, or on what it may lose; `is_met` by the last choice or not."""
 
     def __init__(self, request: NetworkRequest, model: ModelFile, stage: Stage) -> None:
-        """Of a request about a model.
-
-        Raises:
-            RankError: If it needs inputs and there are none, or shapes that the file does not tell.
-        """
         self._model, self.is_met = model, True
         self.name, self.value = request.budget or _DEFAULTS[stage.observed is not None]
         self.remarks: list[str] = []
@@ -47,21 +37,18 @@ class Budget:
                 "--multiplications, --target-size or --energy."
             )
             raise RankError(msg, code="needs_data")
-        self._counts: Callable[[Option], float] = (
-            _faster if self.name == "multiplications" else _saved
-        )
-        self._each = _BYTES.get(stage.dtype, 4)
-        self._least = {
+        self._counts = _faster if self.name == "multiplications" else _saved
+        stored = next(iter(stage.places.values())).layer.arrays[0].dtype
+        self._each = _BYTES.get(str(stored), 4)
+        now = (max(option.now or 0 for option in slot) for slot in stage.full_width)
+        # What is to be saved, whatever it costs.
+        shares = {
             "reduction": self.value * model.parameters,
-            "multiplications": self.value * _multiplications(stage),
+            "multiplications": self.value * float(sum(now)),
             "target_size": (model.size - model.optimizer_bytes - self.value) / self._each,
-        }.get(self.name, 0.0)
+        }
+        self.is_share, self._least = self.name in shares, shares.get(self.name, 0.0)
         self._asked = self._least
-
-    @property
-    def is_share(self) -> bool:
-        """Whether so much is to be saved, whatever it costs."""
-        return self.name in ("reduction", "multiplications", "target_size")
 
     def about(self, layers: Sequence[ChangedLayer]) -> list[str]:
         """Return what the user should know of it, by what becomes of the layers in the end."""
@@ -79,10 +66,7 @@ class Budget:
     def choose(
         self, stage: Stage, spent: Sequence[Option] = (), *, last: bool = False
     ) -> list[Option]:
-        """Return the options to take; `spent` are those that the file of this stage already has.
-
-        The `last` time no layer gets narrower.
-        """
+        """Return the options to take, the `last` time none narrower; the file of this stage has the `spent` already."""
         self._least -= sum(map(self._counts, spent))
         if self.name == "energy":
             return _by_energy(stage, self.value)
@@ -91,11 +75,10 @@ class Budget:
         slots = stage.full_width if last else stage.slots
         path = path_of(slots, self._counts)
         steps = path.saving(self._least)
-        chosen = path.at(len(path.steps) if steps is None else steps)
-        saved = sum(map(self._counts, chosen))
-        self.is_met = steps is not None
+        chosen, self.is_met = path.at(steps), steps is not None
         if not self.is_met:
             return chosen
+        saved = sum(map(self._counts, chosen))
         return trimmed(chosen, slots, saved - self._least, self._counts)
 
     def fitted(self, stage: Stage, chosen: list[Option], folder: Path) -> list[Option]:
@@ -111,8 +94,7 @@ class Budget:
                 return chosen
             self._least += over / self._each
             way = path_of(stage.full_width, self._counts)
-            steps = way.saving(self._least)
-            chosen = way.at(len(way.steps) if steps is None else steps)
+            chosen = way.at(way.saving(self._least))
         self.remarks.append(
             f"{self.value:,.0f} bytes cannot be reached; the file is the smallest that these layers allow."
         )
@@ -151,11 +133,6 @@ def _saved(option: Option) -> float:
 
 def _faster(option: Option) -> float:
     return float(option.faster or 0)
-
-
-def _multiplications(stage: Stage) -> float:
-    """Return the multiplications of all layers looked at, as they are."""
-    return float(sum(max(option.now or 0 for option in slot) for slot in stage.full_width))
 
 
 def _by_energy(stage: Stage, value: float) -> list[Option]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lrcompress.compression.network.request import CurvePoint, Observed
+from lrcompress.compression.network.request import Observed
 from lrcompress.kinds import Arrays, Form, Place, Solution
 from lrcompress.kinds.shapes import multiplications
 
@@ -25,35 +25,19 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class Option:
-    """One layer in one form at one size.
-
-    Attributes:
-        saved: Weights that it saves; may be negative.
-        now: Multiplications of the layers that it changes for one sample, as they are; None where
-            shapes are not known.
-        faster: Multiplications that it saves of them.
-        error: What it adds to the error of the outputs; without data the relative error of the kernel.
-        response: Relative squared error of the layer's responses.
-        measured: Whether the network ran with it.
-    """
+    """One layer in one form at one size."""
 
     place: Place
     form: Form
     size: int
-    saved: int
+    saved: int  # weights; may be negative
+    # Multiplications of the layers that it changes for one sample; None where shapes are not known.
     now: int | None
-    faster: int | None
+    faster: int | None  # those that it saves of them
+    # What it adds to the error of the outputs; without data the relative error of the kernel.
     error: float
-    response: float
-    measured: bool = False
-
-    @property
-    def point(self) -> CurvePoint:
-        """The same for the user."""
-        return CurvePoint(
-            self.form.name, self.size, self.form.before, self.saved, self.faster, self.error,
-            self.measured,
-        )  # fmt: skip
+    response: float  # relative squared error of the layer's responses
+    measured: bool = False  # whether the network ran with it
 
 
 def multiplications_now(place: Place, form: Form) -> int | None:
@@ -75,7 +59,8 @@ def sizes_of(form: Form, now: int | None, most: int, multiple: int = 1) -> list[
     useful = [s for s in _spread(form.largest, 4 * most) if _saves(form, s, now)]
     if not useful:
         return []
-    sizes = {_rounded(size, multiple, form.largest) for size in _spread(max(useful), most)}
+    rounded = (round(size / multiple) * multiple for size in _spread(max(useful), most))
+    sizes = {min(max(multiple, size), form.largest) for size in rounded}
     return sorted(size for size in sizes if _saves(form, size, now))
 
 
@@ -83,10 +68,6 @@ def _spread(largest: int, most: int) -> list[int]:
     if largest <= most:
         return list(range(1, largest + 1))
     return sorted({round(s) for s in np.geomspace(1, largest, most)})
-
-
-def _rounded(size: int, multiple: int, largest: int) -> int:
-    return min(max(multiple, round(size / multiple) * multiple), largest)
 
 
 def _saves(form: Form, size: int, now: int | None) -> bool:
@@ -97,12 +78,13 @@ def _saves(form: Form, size: int, now: int | None) -> bool:
 
 
 def _option(
-    place: Place, form: Form, now: int | None, size: int, error: float, response: float
-) -> Option:
+    place: Place, form: Form, now: int | None, size: int, error: float, response: float,
+    measured: bool = False,
+) -> Option:  # fmt: skip
     after = form.multiplications(size)
     faster = None if after is None or now is None else now - after
     saved = form.before - form.parameters(size)
-    return Option(place, form, size, saved, now, faster, error, response)
+    return Option(place, form, size, saved, now, faster, error, response, measured)
 
 
 def by_weights(place: Place, forms: Sequence[Form], arrays: Arrays, multiple: int) -> list[Option]:
@@ -122,10 +104,9 @@ def by_trials(
 ) -> list[Option]:  # fmt: skip
     """Return the options of a layer by what the network's outputs lose: some are tried, others lie between them.
 
-    What the outputs lose grows with the error of the layer's responses, alike for all forms that
-    are of one kernel, but for a factor each: a few trials tell the curve. `lost` is what the network
-    as it is has lost already; `known` are options of the same layer that were tried before layers got
-    narrower, whose curve is taken over.
+    What they lose grows with the error of the layer's responses, alike for all forms of one kernel, but for a factor
+    each: a few trials tell the curve. `lost` is what the network as it is has lost already; `known` are options of the
+    same layer that were tried before layers got narrower, whose curve is taken over.
     """
     now = {form.name: multiplications_now(place, form) for form in forms}
     options: list[Option] = []
@@ -138,11 +119,14 @@ def by_trials(
             found = form.solve(arrays, seen, sizes) if sizes else {}
             solved += [(form, size, solution) for size, solution in sorted(found.items())]
         names = {form.name for form in group}
-        before = [o for o in known if o.measured and o.form.name in names]
         # What was tried: the response's error and the outputs', by form.
-        points = [(o.form.name, (o.response, o.error)) for o in before]
+        points = [
+            (o.form.name, (o.response, o.error))
+            for o in known
+            if o.measured and o.form.name in names
+        ]
         tried: dict[tuple[str, int], float] = {}
-        for form, size, solution in () if before else _to_try(solved):
+        for form, size, solution in () if points else _to_try(solved):
             outcome = observed.trial(solution.in_place(), f"{place.path}, {form.name} {size}")
             tried[form.name, size] = max(outcome.output_error - lost, 0.0)
             points.append((form.name, (solution.error, tried[form.name, size])))
@@ -150,16 +134,14 @@ def by_trials(
             own = [(size, s.error) for f, size, s in solved if f is form]
             if not own:
                 continue
-            curve = _Curve(
-                [point for _, point in points],
-                [point for name, point in points if name == form.name],
-            )
+            same = [point for name, point in points if name == form.name]
+            curve = _Curve([point for _, point in points], same)
             for size in sizes_of(form, now[form.name], FINE, multiple):
-                response = _between(own, size)
-                measured = tried.get((form.name, size))
-                error = curve(response) if measured is None else measured
-                option = _option(place, form, now[form.name], size, error, response)
-                options.append(replace(option, measured=measured is not None))
+                response, measured = _between(own, size), (form.name, size) in tried
+                error = tried[form.name, size] if measured else curve(response)
+                options.append(
+                    _option(place, form, now[form.name], size, error, response, measured)
+                )
     return options
 
 

@@ -14,28 +14,19 @@ Values = dict[str, tuple[NDArray[Any], ...]]
 
 
 class Goal:
-    """The responses of a layer of the original network, for the same layer of one that was changed before it.
+    """The responses of a layer of the original network, for the same layer of one that was changed before it."""
 
-    Attributes:
-        fits: Whether both see the same positions and have the same outputs.
-        arrays: The layer with the kernel that is nearest to them in the mean square.
-    """
-
+    # The layer with the kernel that is nearest to them in the mean square.
     arrays: Values
 
     def __init__(
         self, then: tuple[Place, Arrays, list[Batch]], now: tuple[Place, Values, list[Batch]],
         start: Arrays, seen: object, kept: NDArray[Any] | None, *, before_softmax: bool,
     ) -> None:  # fmt: skip
-        """Regress what it gave then on what flows into it now.
+        """Regress what it gave `then`, by the layer, the arrays and what went through it, on what flows into it `now`.
 
-        Args:
-            then: The layer, the arrays, and what went through it in the original network.
-            now: The same now.
-            start: Arrays whose kernel is corrected.
-            seen: What the layer's kind gathered of that; of use where it is the moments of the rows.
-            kept: Which of the original's outputs are left, None for all.
-            before_softmax: Whether a softmax makes the output of the responses.
+        The kernel of `start` is corrected, by moments of the rows where they were seen, for the original's outputs that
+        are `kept`.
         """
         (source, first, old), (place, own, new) = then, now
         kind: LinearKind = place.kind  # type: ignore[assignment]
@@ -50,6 +41,7 @@ class Goal:
         self._responses = np.concatenate([kind.rows(source, batch) @ narrow for batch in old])
         rows = [kind.rows(place, batch) for batch in new]
         fits = sum(map(len, rows)) == len(self._responses)
+        # Both see the same positions and have the same outputs.
         self.fits = fits and kernel.shape[1] == whole.shape[1]
         if not self.fits:
             return
@@ -61,13 +53,9 @@ class Goal:
         self._aim(self._responses)
 
     def relaxed(self, small: Arrays) -> bool:
-        """Ask for less than all: where a ReLU stops a response of the original, any that it stops is as good.
+        """Ask for less than all, and return whether the arrays are others now.
 
-        Args:
-            small: The layer made smaller: what it gives of such a response counts, if it is stopped.
-
-        Returns:
-            Whether the arrays are others now.
+        Where a ReLU stops a response of the original, any that it stops is as good: what the smaller layer gives.
         """
         if self._knee is None:
             return False

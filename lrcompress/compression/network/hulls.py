@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -17,21 +18,14 @@ _MOST = 64
 
 @dataclass(frozen=True)
 class _Point:
-    """Options of some layers, taken together.
-
-    Attributes:
-        saved: What they save.
-        error: Theirs, summed.
-        options: Themselves.
-        narrow: By the path of a layer that is narrower then the share of its weights that is left.
-        factored: Paths of layers that are changed otherwise.
-    """
+    """Options of some layers, taken together: what they save, and their errors, summed."""
 
     saved: float = 0.0
     error: float = 0.0
     options: tuple[Option, ...] = ()
+    # By the path of a layer that is narrower then the share of its weights that is left.
     narrow: Mapping[str, float] = field(default_factory=dict)
-    factored: frozenset[str] = frozenset()
+    factored: frozenset[str] = frozenset()  # paths of layers that are changed otherwise
 
     def bars(self, form: Form) -> bool:
         """Return whether a form changes a layer again; one that is narrower can be put in factors."""
@@ -54,22 +48,15 @@ class _Point:
 
 @dataclass(frozen=True)
 class Path:
-    """Choices along the lower hulls, from nothing saved to everything: each step saves more.
+    """Choices along the lower hulls, from nothing saved to everything: each step saves more."""
 
-    Attributes:
-        hulls: Points of each group of layers, the first of them empty.
-        steps: Number of the group that goes on to its next point, in order.
-    """
+    hulls: Sequence[Sequence[_Point]]  # of each group of layers, the first of them empty
+    steps: Sequence[int]  # the group that goes on to its next point
 
-    hulls: Sequence[Sequence[_Point]]
-    steps: Sequence[int]
-
-    def at(self, steps: int) -> list[Option]:
-        """Return what is chosen after so many steps."""
-        places = [0] * len(self.hulls)
-        for group in self.steps[:steps]:
-            places[group] += 1
-        return [o for hull, i in zip(self.hulls, places, strict=True) for o in hull[i].options]
+    def at(self, steps: int | None) -> list[Option]:
+        """Return what is chosen after so many steps, or all."""
+        places = Counter(self.steps[:steps])
+        return [option for g, hull in enumerate(self.hulls) for option in hull[places[g]].options]
 
     def saving(self, least: float) -> int | None:
         """Return the number of steps that save at least so much, None where nothing does."""
@@ -86,9 +73,8 @@ class Path:
 def path_of(slots: Sequence[Sequence[Option]], saved: Callable[[Option], float]) -> Path:
     """Return the choices for any budget of what `saved` counts, one option of each slot at most.
 
-    A layer's curve is the lower convex hull of its options; errors of layers add up, nearly. Of
-    layers that one form changes together at most one form changes each; a narrower layer can be
-    changed by another form after that, which then saves less.
+    A layer's curve is the lower convex hull of its options; errors of layers add up, nearly. A layer is changed by one
+    form at most; one that is narrower by another after that, which then saves less.
     """
     hulls: list[list[_Point]] = []
     for group in _groups(slots):
@@ -96,40 +82,24 @@ def path_of(slots: Sequence[Sequence[Option]], saved: Callable[[Option], float])
         for slot in group:
             # Each form by itself: the best of one may be barred where another layer's touches it.
             forms = {o.form.name: [p for p in slot if p.form.name == o.form.name] for o in slot}
-            alone = [
-                own[j]
+            single = [
+                option
                 for own in forms.values()
-                for _, j in _hull(
-                    [
-                        (0.0, 0.0, None, -1),
-                        *((saved(o), o.error, None, j) for j, o in enumerate(own)),
-                    ]
-                )
-                if j >= 0
+                for _, option in _hull([_NOTHING, *((saved(o), o.error, _Point(), o) for o in own)])
+                if option is not None
             ]
-            pairs: list[_Pair] = [(p.saved, p.error, p, -1) for p in hull]
-            for j, option in enumerate(alone):
+            pairs: list[_Pair] = [(p.saved, p.error, p, None) for p in hull]
+            for option in single:
                 path, amount, error = option.place.path, saved(option), option.error
                 pairs += [
-                    (p.saved + p.narrow.get(path, 1.0) * amount, p.error + error, p, j)
+                    (p.saved + p.narrow.get(path, 1.0) * amount, p.error + error, p, option)
                     for p in hull
                     if not p.bars(option.form)
                 ]
-            hull = [
-                p if j < 0 or p is None else p.plus(alone[j], saved(alone[j]))
-                for p, j in _hull(pairs)
-                if p is not None
-            ]
+            hull = [p if o is None else p.plus(o, saved(o)) for p, o in _hull(pairs)]
         hulls.append(hull)
-    heap = [(_slope(hull, 0), g, 0) for g, hull in enumerate(hulls) if len(hull) > 1]
-    heapq.heapify(heap)
-    steps: list[int] = []
-    while heap:
-        _, g, i = heapq.heappop(heap)
-        steps.append(g)
-        if i + 2 < len(hulls[g]):
-            heapq.heappush(heap, (_slope(hulls[g], i + 1), g, i + 1))
-    return Path(hulls, steps)
+    slopes = [[(_slope(hull, i), g) for i in range(len(hull) - 1)] for g, hull in enumerate(hulls)]
+    return Path(hulls, [g for _, g in heapq.merge(*slopes)])
 
 
 def trimmed(
@@ -140,18 +110,19 @@ def trimmed(
     found = list(chosen)
     alike = {id(o.form): slot for slot in slots for o in slot}
     while True:
-        best: tuple[float, int, Option | None] = (0.0, -1, None)
-        for i, option in enumerate(found):
-            for other in alike[id(option.form)]:
-                back = saved(option) - saved(other)
-                if other.form is not option.form or not 0 < back <= spare:
-                    continue
-                if option.error - other.error > best[0]:
-                    best = (option.error - other.error, i, other)
-        if best[2] is None:
+        larger = [
+            (option.error - other.error, i, other)
+            for i, option in enumerate(found)
+            for other in alike[id(option.form)]
+            if other.form is option.form
+            and other.error < option.error
+            and 0 < saved(option) - saved(other) <= spare
+        ]
+        if not larger:
             return found
-        spare -= saved(found[best[1]]) - saved(best[2])
-        found[best[1]] = best[2]
+        _, i, other = max(larger, key=itemgetter(0))
+        spare -= saved(found[i]) - saved(other)
+        found[i] = other
 
 
 def _groups(slots: Sequence[Sequence[Option]]) -> list[list[Sequence[Option]]]:
@@ -175,11 +146,12 @@ def _groups(slots: Sequence[Sequence[Option]]) -> list[list[Sequence[Option]]]:
     return list(found.values())
 
 
-# What is saved, the error, and by what: points to go on from, and the number of an option.
-_Pair = tuple[float, float, "_Point | None", int]
+# What is saved, the error, and by what: points to go on from, and perhaps an option.
+_Pair = tuple[float, float, _Point, Option | None]
+_NOTHING: _Pair = (0.0, 0.0, _Point(), None)
 
 
-def _hull(points: list[_Pair]) -> list[tuple[_Point | None, int]]:
+def _hull(points: list[_Pair]) -> list[tuple[_Point, Option | None]]:
     """Return the lower convex hull: from nothing saved on, each step dearer than the one before."""
     kept: list[_Pair] = []
     for point in sorted(points, key=itemgetter(0, 1)):
@@ -197,7 +169,7 @@ def _hull(points: list[_Pair]) -> list[tuple[_Point | None, int]]:
     if len(kept) > _MOST:
         step = len(kept) / _MOST
         kept = [kept[int(i * step)] for i in range(_MOST - 1)] + [kept[-1]]
-    return [(point, number) for _, _, point, number in kept]
+    return [(point, option) for _, _, point, option in kept]
 
 
 def _slope(hull: Sequence[_Point], i: int) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lrcompress.compression.network.candidates import Option, options_of
-from lrcompress.compression.network.goals import Goal
+from lrcompress.compression.network.goals import Goal, Values
 from lrcompress.compression.network.request import Observe, Observed
 from lrcompress.compression.trial import Outcome
 from lrcompress.errors import UnsupportedModelError
@@ -19,7 +19,6 @@ from lrcompress.kinds import Arrays, Batch, Place, Serialized, Solution
 from lrcompress.lowrank import takes_metric
 from lrcompress.modelfile import ModelFile, Site, find_head, read_arrays
 
-Values = dict[str, tuple[NDArray[Any], ...]]
 # How often a layer before a ReLU is solved again, for what that lets pass.
 _RELAXED = 2
 # By layer and form.
@@ -27,31 +26,15 @@ Solutions = dict[tuple[str, str], Solution]
 
 
 class Stage:
-    """Layers of a model file, their arrays, and what inputs show of them if there are any.
-
-    Attributes:
-        model: The file.
-        places: The layers, in the order in which they are computed.
-        observed: The network that runs, None without inputs.
-        as_it_is: What it does before anything is changed, None without inputs.
-        slots: Options of each layer; those that make it narrower by themselves.
-    """
+    """Layers of a model file in the order in which they are computed, and what inputs show of them if there are any."""
 
     def __init__(
         self, model: ModelFile, places: Mapping[str, Place], observe: Observe | None, multiple: int,
         before: Stage | None = None, narrowed: Solutions | None = None,
     ) -> None:  # fmt: skip
-        """Read the arrays, run the network, and try each layer by itself.
-
-        Args:
-            model: The file.
-            places: Its layers.
-            observe: Runs it on inputs; None without.
-            multiple: Of sizes.
-            before: The stage whose layers were narrowed, and by what.
-            narrowed: What narrowed them.
-        """
+        """Read the arrays, run the network, and try each layer by itself; those of the stage `before` were narrowed."""
         self.model, self.places = model, places
+        # Options of each layer; those that make it narrower by themselves.
         self.slots: list[list[Option]] = []
         self._first: Stage = self if before is None else before._first
         # Which outputs of the first stage's layers are left.
@@ -84,11 +67,6 @@ class Stage:
         """Options that make no layer narrower, of the layers that have some."""
         return [slot for slot in self.slots if slot and not slot[0].form.narrows]
 
-    @property
-    def dtype(self) -> str:
-        """The type in which most of the arrays are stored."""
-        return str(next(iter(self.places.values())).layer.arrays[0].dtype)
-
     def solved(self, chosen: Sequence[Option], *, by_weights: bool = False) -> Solutions:
         """Return each chosen layer solved by itself."""
         found: Solutions = {}
@@ -99,18 +77,8 @@ class Stage:
             progress("factorizing", number, len(chosen))
         return found
 
-    def alone(self, chosen: Sequence[Option]) -> tuple[Solutions, Outcome | None]:
-        """Return the chosen layers solved by themselves, and what the network does with all of them."""
-        found = self.solved(chosen)
-        if self.observed is None:
-            return found, None
-        return found, self.observed.trial(in_place(found), "all together")
-
     def in_order(self, chosen: Sequence[Option]) -> tuple[Solutions, Outcome]:
-        """Return the chosen layers solved one after the other, and what the network does with all of them.
-
-        Each kernel is corrected for what flows into it now, those of layers that are kept whole too.
-        """
+        """Return the chosen layers solved one after the other, each corrected for what flows into it now."""
         if self.observed is None:
             raise AssertionError  # without inputs nothing flows
         by_path = {option.place.path: option for option in chosen}
@@ -194,18 +162,12 @@ class Stage:
 
 def in_place(solutions: Solutions) -> Values:
     """Return the arrays by which the network computes what solutions do."""
-    found: Values = {}
-    for solution in solutions.values():
-        found |= solution.in_place()
-    return found
+    return {path: own for one in solutions.values() for path, own in one.in_place().items()}
 
 
 def edits_of(solutions: Solutions) -> dict[str, tuple[Serialized, ...]]:
     """Return the stock layers that solutions make of a file's."""
-    found: dict[str, tuple[Serialized, ...]] = {}
-    for solution in solutions.values():
-        found |= solution.layers()
-    return found
+    return {path: made for one in solutions.values() for path, made in one.layers().items()}
 
 
 class _Stored(Mapping[str, tuple[NDArray[Any], ...]]):

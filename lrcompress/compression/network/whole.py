@@ -1,38 +1,25 @@
-"""A whole network under one budget: layers are looked at, forms and sizes chosen, kernels corrected in order."""
+"""A whole network under one budget: layers are looked at, forms and sizes chosen, kernels corrected in order.
+
+In one that is factorized already, what are factors of one layer are that layer first.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
+from lrcompress import errors, modelfile
 from lrcompress.compression.network.budget import Budget
 from lrcompress.compression.network.candidates import Option
-from lrcompress.compression.network.request import (
-    Compressed,
-    CurvePoint,
-    NetworkRequest,
-    Observe,
-)
-from lrcompress.compression.network.stage import Solutions, Stage, edits_of
-from lrcompress.errors import (
-    RankError,
-    UnsupportedModelError,
-    did_you_mean,
-    first_three,
-    in_place_of,
-)
-from lrcompress.kinds import Place
+from lrcompress.compression.network.request import BudgetName, NetworkRequest, Observe
+from lrcompress.compression.network.stage import Solutions, Stage, edits_of, in_place
+from lrcompress.compression.trial import Outcome
+from lrcompress.kinds import Place, Serialized
 from lrcompress.kinds.registry import FAMILIES
-from lrcompress.modelfile import (
-    SUFFIXES,
-    ModelFile,
-    Places,
-    find_places,
-    not_finite,
-    open_model,
-    write_changed,
-)
+from lrcompress.modelfile import ModelFile, Places
 from lrcompress.records.network import ChangedLayer
 
 # How often layers get narrower, each time in a file of its own: two forms of one layer, and layers
@@ -43,25 +30,30 @@ _NARROWINGS = 2
 _NEAR = 1.1
 
 
+@dataclass(frozen=True)
+class Compressed:
+    """A network made smaller, not written yet."""
+
+    model: ModelFile  # that the edits apply to: the input, or one made on the way
+    # Stock layers by the path of the layer that they stand for, see `kinds.Solution`.
+    edits: Mapping[str, tuple[Serialized, ...]]
+    layers: tuple[ChangedLayer, ...]
+    curves: Mapping[str, Sequence[Option]]  # all that were looked at
+    kept: Mapping[str, str]  # why other layers stay as they are, by path
+    predicted: float | None = None  # sum of the shares
+    measured: Outcome | None = None  # with all of it on held-out inputs
+    remarks: tuple[str, ...] = ()
+
+
 def compress(
     model: ModelFile, request: NetworkRequest, observe: Observe | None, folder: Path
 ) -> Compressed:
-    """Choose forms and sizes of a network's layers under a budget, and solve for them.
+    """Choose forms and sizes of a network's layers under a budget, and solve for them; files made on the way stay.
 
     With inputs a layer's curve is the error of the whole network when that layer alone is changed,
     measured on held-out inputs; without, it is what its kernel loses. Layers that get narrower
     come first, in a file of their own; the others are then solved in the order of the network,
     each kernel first corrected for what the layers before it have lost.
-
-    Args:
-        model: The file.
-        request: Layers and budget.
-        observe: Runs a model file on inputs; None without.
-        folder: For a file made on the way, which `Compressed.model` may be.
-
-    Raises:
-        RankError: If nothing can be saved, or the budget needs data and there is none.
-        UnsupportedModelError: If a named layer is not there, or cannot be factorized.
     """
     places = _finite_places(model)
     stage = first = Stage(model, _asked(model, places, request.layers), observe, request.multiple)
@@ -75,10 +67,10 @@ def compress(
         solutions = stage.solved(narrow)
         method = "svd" if stage.observed is None else "data-aware"
         narrowed += _changes(narrow, solutions, method, stage)
-        path = folder / f"narrower-{number}{SUFFIXES[model.format][0]}"
-        write_changed(stage.model, edits_of(solutions), path)
-        with in_place_of(path, model.path):
-            smaller = open_model(path)
+        path = folder / f"narrower-{number}{modelfile.SUFFIXES[model.format][0]}"
+        modelfile.write_changed(stage.model, edits_of(solutions), path)
+        with errors.in_place_of(path, model.path):
+            smaller = modelfile.open_model(path)
             wanted = _asked(smaller, _finite_places(smaller), request.layers)
             stage = Stage(smaller, wanted, observe, request.multiple, stage, solutions)
             chosen = budget.choose(stage, narrow, last=number == _NARROWINGS - 1)
@@ -93,7 +85,7 @@ def compress(
     found = _best(ways)
     if not found.layers:
         msg = f"No layer of {model.path} gets smaller by this request; ask for more."
-        raise RankError(msg, code="nothing_to_gain")
+        raise errors.RankError(msg, code="nothing_to_gain")
     return Compressed(
         model=found.stage.model,
         edits=edits_of(found.solutions),
@@ -106,19 +98,21 @@ def compress(
     )
 
 
+@dataclass
 class _Way:
     """A choice of options, solved for layer by layer; of several the best is finished."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        chosen: Sequence[Option],
-        budget: Budget,
-        narrowed: tuple[ChangedLayer, ...] = (),
-    ) -> None:
-        self.stage, self.chosen, self._budget, self._narrowed = stage, chosen, budget, narrowed
-        self.solutions, self.measured = stage.alone(chosen)
-        self._method = "svd" if self.measured is None else "data-aware"
+    stage: Stage
+    chosen: Sequence[Option]
+    budget: Budget
+    narrowed: tuple[ChangedLayer, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.solutions, self._method = self.stage.solved(self.chosen), "svd"
+        self.measured: Outcome | None = None
+        if self.stage.observed is not None:
+            self._method = "data-aware"
+            self.measured = self.stage.observed.trial(in_place(self.solutions), "all together")
 
     @property
     def error(self) -> float:
@@ -136,13 +130,13 @@ class _Way:
     def layers(self) -> tuple[ChangedLayer, ...]:
         """What becomes of each."""
         changes = _changes(self.chosen, self.solutions, self._method, self.stage)
-        return (*self._narrowed, *changes)
+        return (*self.narrowed, *changes)
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences for the user."""
         of_forms = (remark for found in self.solutions.values() for remark in found.remarks)
-        return (*self._budget.about(self.layers), *of_forms)
+        return (*self.budget.about(self.layers), *of_forms)
 
 
 def _best(ways: Sequence[_Way]) -> _Way:
@@ -158,7 +152,7 @@ def _best(ways: Sequence[_Way]) -> _Way:
 
 def _finite_places(model: ModelFile) -> Places:
     """Return the layers of a model; those that hold NaN or infinity, or work with such, are left as they are."""
-    found, wrong = find_places(model), not_finite(model)
+    found, wrong = modelfile.find_places(model), modelfile.not_finite(model)
     if not wrong:
         return found
     known, refused = dict(found.known), dict(found.refused)
@@ -186,7 +180,7 @@ def _asked(model: ModelFile, found: Places, words: Sequence[str]) -> dict[str, P
             f"{model.path} has no layer of {', '.join(words)} that can be made smaller; "
             "`lrcompress inspect` says why of each."
         )
-        raise RankError(msg, code="nothing_to_gain")
+        raise errors.RankError(msg, code="nothing_to_gain")
     return {path: place for path, place in found.known.items() if path in wanted}
 
 
@@ -197,24 +191,22 @@ def _named(model: ModelFile, found: Places, word: str) -> str:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        msg = f"{model.path} has {len(matches)} layers {word}; give a path: {first_three(matches)}."
-        raise UnsupportedModelError(msg, code="no_such_layer")
+        msg = f"{model.path} has {len(matches)} layers {word}; give a path: {errors.first_three(matches)}."
+        raise errors.UnsupportedModelError(msg, code="no_such_layer")
     for path, why in found.refused.items():
         if word in (path, path.rpartition("/")[2]):
             msg = f"Layer {word} of {model.path} {why}; expected one that can be factorized."
-            raise UnsupportedModelError(msg, code="no_such_layer")
-    near = did_you_mean(word, ["all", *FAMILIES, *found.known], most=3)
+            raise errors.UnsupportedModelError(msg, code="no_such_layer")
+    near = errors.did_you_mean(word, ["all", *FAMILIES, *found.known], most=3)
     msg = f"{model.path} has no layer {word} with weights; expected all, {', '.join(FAMILIES)}, or a layer.{near}"
-    raise UnsupportedModelError(msg, code="no_such_layer")
+    raise errors.UnsupportedModelError(msg, code="no_such_layer")
 
 
-def _curves(stage: Stage) -> Mapping[str, tuple[CurvePoint, ...]]:
+def _curves(stage: Stage) -> Mapping[str, Sequence[Option]]:
     """Return the candidates of each layer."""
-    found: dict[str, tuple[CurvePoint, ...]] = {}
-    for slot in stage.slots:
-        for option in slot:
-            path = option.place.path
-            found[path] = (*found.get(path, ()), option.point)
+    found: dict[str, list[Option]] = {}
+    for option in chain(*stage.slots):
+        found.setdefault(option.place.path, []).append(option)
     return found
 
 
@@ -222,39 +214,83 @@ def _changes(
     chosen: Sequence[Option], solutions: Solutions, method: str, stage: Stage
 ) -> list[ChangedLayer]:
     """Return what becomes of each chosen layer."""
-    found = []
-    for option in chosen:
-        form, path = option.form, option.place.path
-        kind = option.place.kind
-        found.append(
-            ChangedLayer(
-                name=path.rpartition("/")[2],
-                path=path,
-                kind="" if kind is None else kind.name,
-                form=form.name,
-                size=option.size,
-                largest=form.largest,
-                parameters_before=form.before,
-                parameters_after=form.parameters(option.size),
-                multiplications_before=option.now,
-                multiplications_after=form.multiplications(option.size),
-                error=solutions[path, form.name].error,
-                share=None if stage.observed is None else option.error,
-                method=method,
-            )
+    return [
+        ChangedLayer(
+            name=path.rpartition("/")[2],
+            path=path,
+            kind=option.place.kind.name if option.place.kind else "",
+            form=form.name,
+            size=option.size,
+            largest=form.largest,
+            parameters_before=form.before,
+            parameters_after=form.parameters(option.size),
+            multiplications_before=option.now,
+            multiplications_after=form.multiplications(option.size),
+            error=solutions[path, form.name].error,
+            share=None if stage.observed is None else option.error,
+            method=method,
         )
-    return found
+        for option in chosen
+        for form, path in [(option.form, option.place.path)]
+    ]
 
 
 def look(
     model: ModelFile, layers: Sequence[str], observe: Observe | None
-) -> tuple[Mapping[str, tuple[CurvePoint, ...]], Mapping[str, str]]:
-    """Return the candidates of layers by path, each tried alone, and why other layers have none.
-
-    Raises:
-        RankError: If no layer can be made smaller.
-        UnsupportedModelError: If a named layer is not there, or cannot be factorized.
-    """
+) -> tuple[Mapping[str, Sequence[Option]], Mapping[str, str]]:
+    """Return the candidates of layers by path, each tried alone, and why other layers have none."""
     places = _finite_places(model)
     stage = Stage(model, _asked(model, places, layers), observe, multiple=1)
     return _curves(stage), places.refused
+
+
+def undone(
+    model: ModelFile, request: NetworkRequest, observe: Observe | None, folder: Path
+) -> tuple[ModelFile, NetworkRequest, tuple[str, ...]]:
+    """Return a network in which the layers that are asked for are whole, what is then asked, and what to say of it."""
+    # Where the one is no larger than its parts, they are no factors of it but layers of their own.
+    chains = [
+        chain
+        for chain in modelfile.find_chains(model)
+        if chain.is_meant(request.layers)
+        and _weights(chain.whole) > sum(map(_weights, chain.parts))
+    ]
+    if not chains:
+        return model, request, ()
+    path = folder / f"merged{modelfile.SUFFIXES[model.format][0]}"
+    modelfile.write_merged(model, chains, path)
+    if observe is not None:
+        observe(model)  # the first is what others are judged by
+    with errors.in_place_of(path, model.path):
+        whole = modelfile.open_model(path)
+    # Names of layers that went are those of the ones that they are now.
+    words = dict.fromkeys(
+        next((chain.path for chain in chains if chain.is_meant([word])), word)
+        if word not in ("all", *(chain.family for chain in chains)) else word
+        for word in request.layers
+    )  # fmt: skip
+    names = errors.first_three([chain.path for chain in chains])
+    said = f"Layers that were factorized already were merged first, and then made smaller again: {names}."
+    return (
+        whole,
+        replace(request, layers=tuple(words), budget=_left(model, whole, request)),
+        (said,),
+    )
+
+
+def _weights(layer: Serialized) -> int:
+    return sum(array.size for array in layer.arrays)
+
+
+def _left(
+    model: ModelFile, whole: ModelFile, request: NetworkRequest
+) -> tuple[BudgetName, float] | None:
+    """Return a budget of the merged network, which has more, that leaves what was asked for of the one given."""
+    if request.budget is None or request.budget[0] not in ("reduction", "multiplications"):
+        return request.budget
+    name, value = request.budget
+    now, more = (
+        each.parameters if name == "reduction" else modelfile.multiplications_of(each)[0] or 0
+        for each in (model, whole)
+    )
+    return (name, 1 - (1 - value) * now / more) if now and more else request.budget

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
     from lrcompress.reporting.charts import Chart
 
+# Of a mark for each of a chart's points, in the units of the element; null beyond an axis.
+Places = list[list[list[float | None]]]
 SUFFIXES = (".png", ".svg", ".pdf")
 WIDTH = 4.8
 # Colour of a drawing to what a page gives it, in light and in dark; see templates/report.css.
@@ -50,11 +51,7 @@ def check_figure(path: Path, *, inputs: tuple[Path, ...] = (), overwrite: bool =
 
 
 def draw_sweep(document: dict[str, Any], path: Path, *, overwrite: bool = False) -> None:
-    """Draw a sweep: error against rank and against what is saved, and the spectral error by rank.
-
-    The paper's two figures, whose captions say "spectral norm" and whose axes show the error rate,
-    are the first two and the third here.
-    """
+    """Draw a sweep: error against rank and against what is saved, and the spectral error by rank."""
     # The object interface draws without a screen and leaves no global state.
     from matplotlib.figure import Figure
 
@@ -67,10 +64,9 @@ def draw_sweep(document: dict[str, Any], path: Path, *, overwrite: bool = False)
     title = printable(f"{document['model']}: {document['layer']}, {m} x {n}")
     figure.suptitle(title, parse_math=False)
     if measured:
+        saved = "parameters of the layer saved, %"
         draw_errors(document, "rank", "rank", None, None, axes[0])
-        draw_errors(
-            document, "layer_reduction", "parameters of the layer saved, %", None, None, axes[1]
-        )
+        draw_errors(document, "layer_reduction", saved, None, None, axes[1])
     draw_spectral(document, axes[-1])
     for axis in axes:
         axis.grid(alpha=0.3)
@@ -141,21 +137,8 @@ def write_plots(charts: list[Chart], paths: list[Path], *, overwrite: bool, like
                 temporary.write_bytes(_drawn(chart, path.suffix[1:], facecolor="white")[0])
 
 
-@dataclass(frozen=True)
-class Inline:
-    """A figure that stands inside a page.
-
-    Attributes:
-        svg: The element: its own ids, the page's colours, words for all, and a hidden mark where there are places.
-        places: Where the mark stands for each of the chart's points, in the units of the element; null beyond an axis.
-    """
-
-    svg: str
-    places: list[list[list[float | None]]]
-
-
-def inline(chart: Chart) -> Inline:
-    """Return a figure as a page takes it in."""
+def inline(chart: Chart) -> tuple[str, Places]:
+    """Return a figure as a page takes it in, with a hidden mark where there are places for it."""
     # Parsing what Matplotlib has just written.
     from xml.etree import ElementTree
 
@@ -182,7 +165,7 @@ def inline(chart: Chart) -> Inline:
         root.insert(place, element)
     if chart.points:
         root.append(ElementTree.fromstring(_mark(figure, chart.name)))  # noqa: S314
-    return Inline(ElementTree.tostring(root, encoding="unicode"), _places(figure, chart.points))
+    return ElementTree.tostring(root, encoding="unicode"), _places(figure, chart.points)
 
 
 def _mark(figure: Figure, name: str) -> str:
@@ -196,9 +179,7 @@ def _mark(figure: Figure, name: str) -> str:
     )
 
 
-def _places(
-    figure: Figure, points: list[list[tuple[float, float | None]]]
-) -> list[list[list[float | None]]]:
+def _places(figure: Figure, points: list[list[tuple[float, float | None]]]) -> Places:
     """Return where points of the last axes lie in the SVG, which counts in points of a letter from the top left."""
     if not points:
         return []
@@ -237,12 +218,9 @@ def _drawn(chart: Chart, kind: str, *, facecolor: str) -> tuple[bytes, Figure]:
     from matplotlib.figure import Figure
 
     buffer = io.BytesIO()
-    metadata: dict[str, Any] = {
-        "Title": printable(chart.title),
-        "Description": printable(chart.description),
-    }
+    metadata = {"Title": printable(chart.title), "Description": printable(chart.description)}
     if kind == "svg":
-        metadata["Date"] = None
+        metadata["Date"] = None  # type: ignore[assignment]
     # The caller's own settings come back at the end.
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(WIDTH, chart.height), layout="constrained")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lrcompress.reporting.charts.axes import Axis, linear, logarithmic
-from lrcompress.reporting.charts.figures import ACCENT, SERIES
+from lrcompress.reporting.charts.figures import ACCENT, SERIES, Axis, linear, logarithmic
 from lrcompress.reporting.network import Line
 
 ACROSS = 3

@@ -32,7 +32,6 @@ def network_request(
     rules: Mapping[str, Any],
     *,
     multiple: int = 1,
-    force: bool = False,
     by_matrix: bool = False,
 ) -> NetworkRequest | None:
     """Return what is asked of a whole network; None where single kernels are to be factorized."""
@@ -67,7 +66,7 @@ def network_request(
     from lrcompress.compression.network import NetworkRequest
 
     budget = next(((cast("BudgetName", k), _value(k, v)) for k, v in rules.items()), None)
-    return NetworkRequest(wanted, budget, multiple, force)
+    return NetworkRequest(wanted, budget, multiple)
 
 
 def _value(name: str, value: Any) -> float:  # noqa: ANN401  # what a user gave
