@@ -18,12 +18,7 @@ import numpy as np
 
 from lrcompress.kinds import terms
 from lrcompress.kinds.activations import activation_name
-from lrcompress.kinds.linear import (
-    LinearForm,
-    drawn_steps,
-    gather_rows,
-    with_constant,
-)
+from lrcompress.kinds.linear import LinearForm, drawn_steps, gather_rows, with_constant
 from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Place, Refusal, Serialized
 
 _EQUATION = re.compile(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?")

@@ -41,8 +41,8 @@ class Embedding:
         numbers = np.asarray(batch.inputs[0]).astype(np.int64).reshape(-1)
         masks = bool(place.layer.config.get("mask_zero"))
         numbers = numbers[(numbers >= masks) & (numbers < words)]
-        found: TableUse = TableUse(words) if seen is None else seen
-        found.update(numbers)
+        found: TableUse = TableUse(np.zeros(words, np.int64)) if seen is None else seen
+        found.counts += np.bincount(numbers, minlength=words)
         return found
 
     def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:

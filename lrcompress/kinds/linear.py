@@ -10,15 +10,7 @@ from typing import Any
 import numpy as np
 
 from lrcompress.kinds import terms
-from lrcompress.kinds.protocol import (
-    Array,
-    Arrays,
-    Batch,
-    LinearKind,
-    Place,
-    Serialized,
-    Solution,
-)
+from lrcompress.kinds.protocol import Array, Arrays, Batch, LinearKind, Place, Serialized, Solution
 from lrcompress.lowrank import singular_values, truncated_svd
 from lrcompress.lowrank.responses import (
     RowMoments,
@@ -226,11 +218,7 @@ def drawn_steps(batch: Batch) -> Array:
 
 
 def with_constant(
-    place: Place,
-    arrays: Arrays,
-    own: tuple[Array, ...],
-    bias: int | None,
-    shift: Array | None,
+    place: Place, arrays: Arrays, own: tuple[Array, ...], bias: int | None, shift: Array | None
 ) -> dict[str, tuple[Array, ...]]:
     """Return a layer's new arrays, a constant added to its bias or taken from the normalization's mean behind it.
 

@@ -76,7 +76,7 @@ class Table:
     def _factored(self, arrays: Arrays, seen: TableUse | None) -> tuple[Array, Array, Array]:
         consumer = None if self.alone else self.consumer(arrays)
         if seen is not None and self.alone:
-            seen = seen.without_metric()
+            seen = TableUse(seen.counts)
         return table_factors(arrays[self.place.path][0], consumer, seen)
 
     def _solution(self, arrays: Arrays, encode: Array, decode: Array, error: float) -> Solution:

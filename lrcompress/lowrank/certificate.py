@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.gram import SMALL_SIDE
+from lrcompress.lowrank.gram import SMALL_SIDE, Projection
 from lrcompress.lowrank.matrix import KernelSource, magnitude, panels
-from lrcompress.lowrank.projection import Projection
 
 # Residuals below this share of ||A|| are rounding of the stored factors, not of the method.
 ROUNDING = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-14}
@@ -97,11 +96,7 @@ def certify(
     largest: float | None = None,
     truncated: Certificate | None = None,
 ) -> Certificate:
-    """Measure factors as they will be stored; ``||A||_2`` too unless `largest` tells it.
-
-    `optimum` is the relative Frobenius error of the best matrix of the rank, `truncated` the certificate
-    of the matrix that was truncated, where that is not A.
-    """
+    """Measure factors as they will be stored beside the least relative error; `largest` is ``||A||_2`` if known."""
     unit = magnitude(kernel)
     if unit is None:
         return Certificate(0.0, 0.0, 0.0, 1.0, algorithm, truncated, exact=True)
@@ -121,13 +116,10 @@ def certify_projection(
     optimum: float,
     algorithm: str,
 ) -> Certificate | None:
-    """Return the certificate of factors out of a projection without another pass over A.
-
-    ``||A - B C||_F^2 = ||A||_F^2 - 2 <A, B C> + ||B C||_F^2``, where the first is `total`, and
-    ``||A - B C||_2^2`` is `beyond`, the largest eigenvalue of the Gram matrix outside the basis. None
-    where the errors are too small to be had by differences.
-    """
-    # Stored in float16 the factors differ from what was projected in the fourth digit.
+    """Return the certificate of factors out of a projection, None where errors are too small for differences."""
+    # ||A - B C||_F^2 = ||A||_F^2 - 2 <A, B C> + ||B C||_F^2, where the first is `total`, and ||A - B C||_2^2
+    # is `beyond`, the largest eigenvalue of the Gram matrix outside the basis. Stored in float16 the factors differ
+    # from what was projected in the fourth digit.
     precision = str(kernel.dtype)
     if precision not in TRACE_SHARE or not total:
         return None
@@ -158,10 +150,7 @@ def _norms(
     *,
     spectral: bool = True,
 ) -> tuple[float, float]:
-    """Return ``||R||_F`` and ``||R||_2`` over ``2^unit``, for ``R = A - B C`` or ``R = A``.
-
-    Without `spectral` the second is 0 and costs nothing.
-    """
+    """Return ``||R||_F`` and, if `spectral`, ``||R||_2`` over ``2^unit``, for ``R = A - B C`` or ``R = A``."""
     m, n = kernel.shape
     short = min(m, n)
     exact = m * n * short <= EXACT_WORK

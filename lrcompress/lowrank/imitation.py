@@ -22,15 +22,10 @@ _MOST = 2**24
 def imitating_kernel(
     start: tuple[NDArray[Any], NDArray[Any]], rows: NDArray[Any], logits: NDArray[Any]
 ) -> tuple[Floats, Floats]:
-    """Return the kernel and bias nearest to given logits through a softmax; the start where that is no better.
+    """Return kernel and bias by which rows x (k, m) give what is nearest to logits z (k, n) through a softmax.
 
     Minimises the mean ``T^2 KL(softmax(z / T) || softmax((x A + b) / T))`` with a ridge around the
-    start, which is convex, by L-BFGS; every tenth row judges, at temperature 1.
-
-    Args:
-        start: A (m, n) and b (n,).
-        rows: x, (k, m).
-        logits: z, (k, n).
+    start, which is convex, by L-BFGS; every tenth row judges, at temperature 1, whether the start stays.
     """
     step = max(1, -(-logits.size // _MOST))
     x, z = (np.asarray(a[::step], np.float64) for a in (rows, logits))

@@ -22,10 +22,7 @@ SAFE = {"float32": (1e-24, 1e18), "float64": (1e-240, 1e240)}
 
 
 class KernelSource(Protocol):
-    """What is sliced like a matrix, (m, n): an array, a memory map, an HDF5 dataset.
-
-    Anything but a plain array is read in blocks of rows or columns and never held whole.
-    """
+    """What is sliced like a matrix, (m, n); all but a plain array is read in blocks and never held whole."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -39,12 +36,10 @@ class KernelSource(Protocol):
         """Return the entries of a slice, or of a pair of slices, as an array."""
 
 
+# Squares of entries near 1e160 overflow and near 1e-170 vanish in float64 (1e20 and 1e-25 in float32). Scaling by
+# a power of two avoids both and rounds nothing.
 class Scale(NamedTuple):
-    """How large a matrix is: ``||2^-unit A||_F^2``, and the even unit, 0 nearly always.
-
-    Squares of entries near 1e160 overflow and near 1e-170 vanish in float64 (1e20 and 1e-25 in
-    float32). Scaling by a power of two avoids both and rounds nothing.
-    """
+    """How large a matrix is: ``||2^-unit A||_F^2``, and the even unit, 0 nearly always."""
 
     total: float
     unit: int
@@ -99,15 +94,12 @@ def magnitude(matrix: KernelSource) -> int | None:
 def panels(
     kernel: KernelSource, dtype: type[np.floating[Any]], unit: int = 0
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Yield slices along the long side with their entries, long side first, over ``2^unit``.
-
-    An array in memory that is in `dtype` already comes in one piece and uncopied.
-    """
+    """Yield slices along the long side with their entries, long side first, over ``2^unit``."""
     m, n = kernel.shape
     longer, shorter = max(m, n), min(m, n)
     step = max(1, BLOCK_BYTES // (np.dtype(dtype).itemsize * shorter))
     if _in_memory(kernel) and kernel.dtype == dtype and not unit:
-        step = longer
+        step = longer  # in one piece and uncopied
     for start in range(0, longer, step):
         where = slice(start, min(start + step, longer))
         block = kernel[where, :] if m >= n else kernel[:, where]

@@ -21,12 +21,7 @@ SAMPLING_DAMPING = 1e-2
 
 
 class InputMoments:
-    """Streaming, mergeable moments: Chan, Golub & LeVeque, The American Statistician 37 (1983).
-
-    Attributes:
-        count: Number of inputs seen.
-        mean: mu = E[x], (m,), float64.
-    """
+    """Streaming moments of so many inputs, (m,): Chan, Golub & LeVeque, The American Statistician 37 (1983)."""
 
     def __init__(self, size: int) -> None:
         """Start empty, for inputs of `size` features."""
@@ -42,22 +37,12 @@ class InputMoments:
             self._add(inputs[start : start + step].astype(np.float64))
 
     def _add(self, rows: NDArray[np.float64]) -> None:
-        other = InputMoments(len(self.mean))
-        other.count = len(rows)
-        other.mean = rows.mean(axis=0)
-        rows -= other.mean
-        other._scatter = rows.T @ rows
-        self.merge(other)
-
-    def merge(self, other: InputMoments) -> None:
-        """Add what another gathered, as if this one had seen it."""
-        total = self.count + other.count
-        if not total:
-            return
-        delta = other.mean - self.mean
-        self._scatter += other._scatter
-        self._scatter += np.outer(delta, delta) * (self.count * other.count / total)
-        self.mean = self.mean + delta * (other.count / total)
+        mean, total = rows.mean(axis=0), self.count + len(rows)
+        rows -= mean
+        delta = mean - self.mean
+        self._scatter += rows.T @ rows
+        self._scatter += np.outer(delta, delta) * (self.count * len(rows) / total)
+        self.mean = self.mean + delta * (len(rows) / total)
         self.count = total
 
     @property
@@ -78,12 +63,6 @@ class ProjectedMoments:
     ``L^T A = U S V^T`` its solution ``L^{-T} U_r S_r V_r^T`` is ``A V_r V_r^T``, and V is made of the
     eigenvectors of that matrix. For a layer with thousands of features and fewer units this spares
     the (m, m) covariance, which would take longer to gather than everything else together.
-
-    Attributes:
-        count: Number of inputs seen.
-        mean: mu = E[x], (m,), float64.
-        variance: Mean variance of a feature.
-        power: Mean square of a feature.
     """
 
     def __init__(self, kernel: NDArray[Any], inputs: NDArray[Any]) -> None:
@@ -100,12 +79,9 @@ class ProjectedMoments:
             squares += np.einsum("ij,ij->j", rows, rows)
         self.count = len(x)
         self.mean = total / max(self.count, 1)
+        # Mean square and mean variance of a feature.
         self.power = float(squares.mean()) / max(self.count, 1)
         self.variance = max(self.power - float(np.square(self.mean).mean()), 0.0)
-
-    def covers(self, kernel_shape: tuple[int, ...]) -> bool:
-        """Return whether these are moments of a layer with such a kernel."""
-        return kernel_shape == (len(self.mean), len(self._outputs.mean))
 
     @property
     def covariance(self) -> NDArray[np.float64]:
@@ -130,8 +106,8 @@ def gather_moments(kernel: NDArray[Any], inputs: NDArray[Any]) -> InputMoments |
 
 def check_moments(kernel: NDArray[Any], moments: InputMoments | ProjectedMoments) -> None:
     """Refuse moments that are not those of a layer's inputs."""
-    covers = not isinstance(moments, ProjectedMoments) or moments.covers(kernel.shape)
-    if len(moments.mean) != len(kernel) or moments.count == 0 or not covers:
+    outputs = len(moments.covariance) if isinstance(moments, ProjectedMoments) else kernel.shape[1]
+    if (len(moments.mean), outputs) != kernel.shape or moments.count == 0:
         got = f"{moments.count} with {len(moments.mean)}"
         msg = (
             f"expected moments of at least one input with {len(kernel)} features. Received: {got}."

@@ -30,22 +30,18 @@ _INDIFFERENCE = 0.1
 
 
 class RowMoments:
-    """Mean and covariance of the rows that one kernel (m, n) is applied to, gathered in any number of calls.
+    """Mean and covariance of the rows that one kernel (m, n) is applied to, gathered in any number of calls."""
 
-    Attributes:
-        count: Rows seen.
-        metric: R (n, n), lower triangular: an error e of the responses counts as ``|e R|^2``, where
-            the outputs care more for some of them than for others; None where all count alike.
-        outputs: The same of what the layer gave, where that is of use.
-    """
-
+    # R (n, n), lower triangular: an error e of the responses counts as ``|e R|^2``, where the outputs care more for
+    # some of them than for others; None where all count alike.
     metric: Floats | None = None
+    # The same of what the layer gave, where that is of use.
+    outputs: RowMoments | None = None
 
     def __init__(self, kernel: NDArray[Any], *, whole: bool = False) -> None:
         """Start empty; `kernel` is only needed where m is large, and the covariance not kept `whole` for all that."""
         m, n = kernel.shape
         self.count = 0
-        self.outputs: RowMoments | None = None
         self._kernel = kernel.astype(np.float32) if m > WIDE and not whole else None
         self._origin: NDArray[np.float32] | None = None
         self._sum: Floats = np.zeros(m)
@@ -86,7 +82,7 @@ class RowMoments:
     @property
     def covariance(self) -> Floats:
         """E[(x - mu)(x - mu)^T], (m, m), damped; only where `is_whole`."""
-        return self._damped(self._covariance(), len(self._sum))
+        return self._damped(self.undamped)
 
     @property
     def some(self) -> NDArray[np.float32]:
@@ -95,15 +91,19 @@ class RowMoments:
 
     @property
     def undamped(self) -> Floats:
-        """The same as it was seen."""
-        return self._covariance()
+        """The covariance of the rows, or of their responses, as it was seen."""
+        count = max(self.count, 1)
+        shift = self._sum / count
+        if self._kernel is not None:
+            shift = shift @ self._kernel
+        return self._scatter / count - np.outer(shift, shift)
 
     def responses(self, kernel: NDArray[Any]) -> Floats:
         """``A^T Sigma A``, (n, n), damped; of the kernel it was made with where m is large."""
         if self._kernel is None:
             wide = kernel.astype(np.float64)
             return np.asarray(wide.T @ self.covariance @ wide)
-        return self._damped(self._covariance(), len(self._sum))
+        return self._damped(self.undamped)
 
     def part(self, rows: NDArray[np.intp], columns: slice) -> RowMoments:
         """Return the moments of some features; where m is large, of some responses instead."""
@@ -120,19 +120,12 @@ class RowMoments:
         """Return the moments about 0: what counts where nothing can take a constant."""
         found = copy.copy(self)
         mean = self.mean if self._kernel is None else self.mean @ self._kernel
-        found._scatter = self.count * (self._covariance() + np.outer(mean, mean))
+        found._scatter = self.count * (self.undamped + np.outer(mean, mean))
         found._sum, found._origin = np.zeros_like(self._sum), None
         return found
 
-    def _covariance(self) -> Floats:
-        count = max(self.count, 1)
-        shift = self._sum / count
-        if self._kernel is not None:
-            shift = shift @ self._kernel
-        return self._scatter / count - np.outer(shift, shift)
-
-    def _damped(self, covariance: Floats, m: int) -> Floats:
-        size = len(covariance)
+    def _damped(self, covariance: Floats) -> Floats:
+        size, m = len(covariance), len(self._sum)
         damping = (_DAMPING + _SAMPLING * m / max(self.count, 1)) * np.trace(covariance) / size
         covariance[np.diag_indices(size)] += max(damping, np.finfo(np.float64).tiny)
         return covariance

@@ -63,35 +63,23 @@ class Reference:
 
 @dataclass(frozen=True)
 class Outline:
-    """A spectrum in a few hundred numbers.
+    """A spectrum in a few hundred numbers."""
 
-    Attributes:
-        of: What was decomposed.
-        ranks: Which values stand here, 1 for the largest; all that are known, if those are few.
-        values: Singular values at these ranks, descending.
-        energy: Share of the squares kept by each of these ranks, rising to 1 at most.
-    """
-
-    of: str
-    ranks: list[int]
-    values: list[float]
-    energy: list[float]
+    of: str  # what was decomposed
+    ranks: list[int]  # which values stand here, 1 for the largest; all that are known, if few
+    values: list[float]  # singular values at these ranks, descending
+    energy: list[float]  # share of the squares kept by each of these ranks, rising to 1 at most
 
 
 def outline(found: Factors, most: int = OUTLINE) -> Outline:
-    """Return the spectrum that factors were cut from: for refined heads that of the kernel itself.
-
-    Args:
-        found: Factors by any method.
-        most: Numbers wanted, 4 or more. Where more values are known the first half of them stays
-            and the others are taken at ranks in even ratios; r and r + 1 are always there.
-    """
+    """Return the spectrum that factors were cut from (for refined heads the kernel's) in 4 or more numbers at most."""
     sigma, certificate = found.singular_values, found.certificate
     if certificate.truncated is not None:
         certificate = certificate.truncated
     known = len(sigma)
     ranks = np.arange(1, known + 1)
     if known > most:
+        # The first half of them stays, the others are taken at ranks in even ratios; r and r + 1 are always there.
         spaced = np.rint(np.geomspace(most // 2, known, most - most // 2 - 1))
         wanted = {*range(1, most // 2), *(int(r) for r in spaced), found.rank, found.rank + 1}
         ranks = np.array(sorted(rank for rank in wanted if rank <= known))

@@ -54,37 +54,25 @@ class OutOfPrecision(np.linalg.LinAlgError):
 
 
 class Ritz(NamedTuple):
-    """The best that a subspace holds of G's eigenpairs.
+    """The best that a subspace holds of G's eigenpairs."""
 
-    Attributes:
-        values: (w,), descending, float64; each at most the eigenvalue it stands for.
-        vectors: (k, w), orthonormal.
-        residual: ``G Q - Q diag(values)``, (k, w); orthogonal to the vectors.
-        crossed: ``residual^T residual``, (w, w), float64.
-        tail: ``trace(G)`` less the r leading values.
-    """
-
-    values: NDArray[np.float64]
-    vectors: NDArray[Any]
-    residual: NDArray[Any]
-    crossed: NDArray[np.float64]
-    tail: float
+    values: NDArray[np.float64]  # (w,), descending; each at most the eigenvalue it stands for
+    vectors: NDArray[Any]  # (k, w), orthonormal
+    residual: NDArray[Any]  # ``G Q - Q diag(values)``, (k, w); orthogonal to the vectors
+    crossed: NDArray[np.float64]  # ``residual^T residual``, (w, w)
+    tail: float  # ``trace(G)`` less the r leading values
 
     def missing(self, rank: int, allowed: float) -> float:
-        """Estimate what the r leading values lack to the r leading eigenvalues.
-
-        Perturbation to second order, where the smallest Ritz value stands for what lies outside.
-        Eigenvalues nearer to that than a share of the allowance are as good as one another.
-        """
+        """Estimate what the r leading values lack to the r leading eigenvalues."""
+        # Perturbation to second order, where the smallest Ritz value stands for what lies outside.
+        # Eigenvalues nearer to that than a share of the allowance are as good as one another.
         gaps = np.maximum(self.values[:rank] - self.values[-1], allowed / (4 * rank))
         return float((np.diag(self.crossed)[:rank] / gaps).sum())
 
 
 def width(rank: int, size: int) -> int:
-    """Return the columns of the block: more than wanted, for the speed of convergence.
-
-    A quarter more, and up to half where that is few beside k: then a product costs little.
-    """
+    """Return the columns of the block: more than wanted, for the speed of convergence."""
+    # A quarter more, and up to half where that is few beside k: then a product costs little.
     return min(size, rank + max(10, rank // 4, min(rank // 2, size // 32)))
 
 
@@ -166,12 +154,9 @@ def _edge(ritz: Ritz, rank: int) -> float:
 
 
 def _filtered(apply: Apply, ritz: Ritz, rank: int, allowed: float) -> tuple[NDArray[Any], int]:
-    """Return an orthonormal basis of ``T_p(2 G / edge - 1) Q``, T_p the Chebyshev polynomial, and p.
-
-    Of the degree at which what is missing should come under the allowance.
-    """
+    """Return an orthonormal basis of ``T_p(2 G / edge - 1) Q``, T_p the Chebyshev polynomial, and p."""
     edge, dtype = _edge(ritz, rank), ritz.vectors.dtype.type
-    # T_p(x) grows as exp(p arccosh(x)) / 2, and what is missing falls as its square.
+    # T_p(x) grows as exp(p arccosh(x)) / 2, and what is missing, which should fit the allowance, falls as its square.
     wanted = max(ritz.missing(rank, allowed) / (allowed * SHARE), 1.0)
     rate = float(np.arccosh(max(2 * ritz.values[rank - 1] / edge - 1, 1.0 + 1e-6)))
     degree = np.ceil((0.5 * np.log(wanted) + np.log(2)) / rate)
@@ -198,12 +183,9 @@ def _filtered(apply: Apply, ritz: Ritz, rank: int, allowed: float) -> tuple[NDAr
 
 
 def orthonormal(block: NDArray[Any]) -> NDArray[Any]:
-    """Return an orthonormal basis of the columns of Y, (k, w).
-
-    ``Y = Q R`` with ``Y^T Y = R^T R`` (Cholesky QR: the speed of matrix products), again where the
-    columns were nearly parallel, and by Householder's QR where they are so to the precision of a
-    Gram matrix.
-    """
+    """Return an orthonormal basis of the columns of Y, (k, w)."""
+    # Y = Q R with Y^T Y = R^T R (Cholesky QR: the speed of matrix products), again where the columns were nearly
+    # parallel, and by Householder's QR where they are so to the precision of a Gram matrix.
     for _ in range(2):
         factor, spread = _inverse_root(block)
         if factor is None:
@@ -246,11 +228,7 @@ def _inverse_root(block: NDArray[Any]) -> tuple[NDArray[Any] | None, float]:
 
 
 def proven_pairs(gram: NDArray[Any], rank: int, ritz: Ritz, allowed: float) -> Pairs | None:
-    """Return the leading pairs with proven bounds, up to the rounding of G's precision.
-
-    None where the bound would exceed the leading Ritz values by more than is allowed, or could not
-    be shown; OutOfPrecision where rounding alone would.
-    """
+    """Return the leading pairs with proven bounds, up to the rounding of G's precision; None where none is shown."""
     theta, Q = ritz.values, ritz.vectors
     if 2 * ritz.missing(rank, allowed) > allowed:
         return None

@@ -18,15 +18,15 @@ from lrcompress.errors import RankError
 from lrcompress.lowrank.certificate import Certificate, certify, certify_projection
 from lrcompress.lowrank.cores import one_blas_thread
 from lrcompress.lowrank.factors import Factors
-from lrcompress.lowrank.gram import SMALL_SIDE, Pairs, eigenvalues, gram_matrix, leading_pairs
-from lrcompress.lowrank.matrix import (
-    KernelSource,
-    Scale,
-    check_shape,
-    measure,
-    panels,
+from lrcompress.lowrank.gram import (
+    SMALL_SIDE,
+    Pairs,
+    eigenvalues,
+    gram_matrix,
+    leading_pairs,
+    project,
 )
-from lrcompress.lowrank.projection import project
+from lrcompress.lowrank.matrix import KernelSource, Scale, check_shape, measure, panels
 
 # A result further than this above the optimum is computed again by a safer method.
 TOLERANCE = 1e-3
@@ -122,20 +122,13 @@ def check_has_rank(kernel: KernelSource, rank: int) -> None:
 
 
 def singular_values(kernel: KernelSource) -> NDArray[np.float64]:
-    """Return all min(m, n) singular values, descending, float64.
-
-    Large kernels go through the Gram matrix, which loses those below 1e-8 of the largest. That of a
-    kernel stored in 16 bits is computed in float32, unless it has values that float32 would lose.
-
-    Raises:
-        KernelError: If the kernel is not a finite matrix.
-    """
+    """Return all min(m, n) singular values, descending, of large kernels those above 1e-8 of the largest."""
     unit = measure(kernel).unit
     m, n = kernel.shape
     if m * n <= SMALL_ENTRIES:
         return np.asarray(np.linalg.svd(np.asarray(kernel[:, :], np.float64), compute_uv=False))
     dtypes: list[Dtype] = [np.float64]
-    if kernel.dtype.itemsize == 2:
+    if kernel.dtype.itemsize == 2:  # unless it has values that float32 would lose
         dtypes.insert(0, np.float32)
     # The Gram matrix has threads of its own, which BLAS' threads would only wait for.
     with one_blas_thread():
@@ -191,12 +184,9 @@ def by_products(
 
 
 def by_triangle(kernel: KernelSource, rank: int, scale: Scale) -> tuple[Factors, bool]:
-    """Take them from LAPACK's SVD of R, (k, k), of ``A = Q R`` for a tall A, of A^T for a wide one.
-
-    Panel after panel, so that a kernel larger than memory serves; the singular values of A are
-    those of R, to eps of the largest (Demmel, Grigori, Hoemmen & Langou, SIAM J. Sci. Comput. 34,
-    2012).
-    """
+    """Take them from LAPACK's SVD of R, (k, k), of ``A = Q R`` for a tall A, of A^T for a wide one."""
+    # Panel after panel, so that a kernel larger than memory serves; the singular values of A are those of R, to
+    # eps of the largest (Demmel, Grigori, Hoemmen & Langou, SIAM J. Sci. Comput. 34, 2012).
     R: NDArray[Any] | None = None
     for _, panel in panels(kernel, np.float64, scale.unit):
         stacked = panel if R is None else np.concatenate([R, panel])

@@ -19,10 +19,7 @@ from lrcompress.kinds.conv.layers import convolution
 from lrcompress.kinds.conv.patches import outputs_at, patches
 from lrcompress.kinds.conv.shared_forms import Inputs, RowsColumns, Tucker
 from lrcompress.kinds.conv.window import PLAIN, TRANSPOSED, Window, blocks, window_of
-from lrcompress.kinds.linear import (
-    gather_rows,
-    with_constant,
-)
+from lrcompress.kinds.linear import gather_rows, with_constant
 from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Place, Refusal, Serialized
 from lrcompress.kinds.units import Units, gather_outputs, has_consumers, is_elementwise
 

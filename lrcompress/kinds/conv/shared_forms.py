@@ -14,8 +14,12 @@ from lrcompress.kinds.conv.layers import convolution, pointwise
 from lrcompress.kinds.conv.window import in_front
 from lrcompress.kinds.linear import LARGE
 from lrcompress.kinds.protocol import Array, Arrays, Serialized
-from lrcompress.lowrank.forms.large import large_tucker
-from lrcompress.lowrank.forms.separable import rounds_for, shared_energy, shared_factors
+from lrcompress.lowrank.forms.separable import (
+    large_tucker,
+    rounds_for,
+    shared_energy,
+    shared_factors,
+)
 from lrcompress.lowrank.responses import RowMoments, errors_by_size, response_basis
 
 

@@ -7,22 +7,8 @@ from typing import Any
 
 from lrcompress.kinds.dense.flatten import behind_flatten, merged_flatten
 from lrcompress.kinds.dense.head import DenseHead
-from lrcompress.kinds.linear import (
-    LinearForm,
-    drawn_steps,
-    gather_rows,
-    with_constant,
-)
-from lrcompress.kinds.protocol import (
-    Array,
-    Arrays,
-    Batch,
-    Form,
-    Place,
-    Serialized,
-    folded,
-    product,
-)
+from lrcompress.kinds.linear import LinearForm, drawn_steps, gather_rows, with_constant
+from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Place, Serialized, folded, product
 from lrcompress.kinds.units import Units, gather_outputs, has_consumers, is_elementwise
 
 

@@ -23,18 +23,8 @@ def factorize_ranks(
 ) -> dict[int, Factors]:
     """Factorize a kernel at several ranks, for the price of one.
 
-    The closed forms come from one decomposition at the largest rank, the refined layers from one
-    pass down the ranks. Where the inputs themselves are given, every tenth is held out, and at
-    ranks where a method that learned from inputs is worse on those than a simpler one, that one is
-    returned and says so by its `method`.
-
-    Returns:
-        Factors by rank, each with its certificate; empty without ranks.
-
-    Raises:
-        KernelError: If the kernel or the inputs are not finite, or do not belong together, or there
-            is too little memory for as many classes.
-        RankError: If there is no such rank, or the method lacks its data.
+    Where the inputs themselves are given, every tenth is held out, and at ranks where a method that learned
+    from inputs is worse on those than a simpler one, that one is returned and says so by its `method`.
     """
     wanted = sorted(set(ranks))
     if not wanted:
@@ -62,9 +52,8 @@ def simpler(method: str, problem: Problem) -> list[str]:
     """Return what a method that learned from inputs is measured against, the best without data last."""
     without, _ = choose_method(AUTO, replace(problem.setting, given="kernel"))
     # Weights count for probabilities alone.
-    return (
-        ["whitened", without] if method == "weighted" and problem.weights is not None else [without]
-    )
+    weighs = method == "weighted" and problem.weights is not None
+    return [*["whitened"] * weighs, without]
 
 
 def better(

@@ -21,30 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A layer ``x A + b`` that is to become ``(x B) C + b'``.
+    """A layer ``x A + b`` that is to become ``(x B) C + b'``."""
 
-    Attributes:
-        kernel: A, (m, n).
-        bias: b, (n,), or None.
-        softmax: Whether softmax along the classes is what follows; counts for heads only.
-        activation: The layer's own, by Keras's name.
-        is_head: Whether the layer makes predictions.
-        inputs: The layer's inputs, (..., m), unlabelled.
-        moments: Of these; gathered where they are missing and needed.
-        allow_bias: Whether a layer without bias may be given one.
-        task: What progress is told as.
-        known: Decompositions that methods keep, by their names: lower ranks are cut from them.
-    """
-
-    kernel: NDArray[Any]
-    bias: NDArray[Any] | None = None
-    softmax: bool = False
-    activation: str = "linear"
-    is_head: bool = True
-    inputs: NDArray[Any] | None = None
-    moments: InputMoments | ProjectedMoments | None = None
-    allow_bias: bool = False
-    task: str = "factorizing"
+    kernel: NDArray[Any]  # A, (m, n)
+    bias: NDArray[Any] | None = None  # b, (n,)
+    softmax: bool = False  # whether softmax along the classes follows; counts for heads only
+    activation: str = "linear"  # the layer's own, by Keras's name
+    is_head: bool = True  # whether the layer makes predictions
+    inputs: NDArray[Any] | None = None  # the layer's, (..., m), unlabelled
+    moments: InputMoments | ProjectedMoments | None = None  # gathered where missing and needed
+    allow_bias: bool = False  # whether a layer without bias may be given one
+    task: str = "factorizing"  # what progress is told as
+    # Decompositions that methods keep, by their names: lower ranks are cut from them.
     known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _references: dict[int, Reference] = field(default_factory=dict, init=False, repr=False)
 
@@ -104,11 +92,9 @@ class Problem:
         if self.head not in PROBABILITIES:
             return None
         known: Outputs | None = self.__dict__.get("seen")
-        return (
-            output_weights(self.parts[0], *self._narrow, self.head)
-            if known is None
-            else known.weights
-        )
+        if known is not None:
+            return known.weights
+        return output_weights(self.parts[0], *self._narrow, self.head)
 
     @cached_property
     def unseen(self) -> Outputs | Imitated:

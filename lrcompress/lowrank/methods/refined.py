@@ -27,7 +27,8 @@ from lrcompress.lowrank.methods.whitened import Whitened
 from lrcompress.lowrank.moments import input_root
 
 if TYPE_CHECKING:
-    from lrcompress.lowrank.refinement.descent import Head, Imitation
+    from lrcompress.lowrank.refinement.descent import Imitation
+    from lrcompress.lowrank.refinement.steps import Head
 
 # Of L-BFGS at each rank; half as many for the last descent where softmax follows.
 ITERATIONS = 60

@@ -62,11 +62,7 @@ class Whitened(Method):
         ranks: Sequence[int],
         weights: NDArray[np.float64] | None = None,
     ) -> dict[int, Factors]:
-        """Return the best factors for inputs with these moments.
-
-        With weights, (n,), those of the least ``sum_j w_j E (z_j - z'_j)^2``; a kernel that softmax
-        follows is then centred by the mean with these weights.
-        """
+        """Return the factors of the least ``sum_j w_j E (z_j - z'_j)^2`` for inputs with these moments."""
         kernel, has_bias = problem.kernel, problem.has_bias
         cut = problem.known.get(self.name)
         if not isinstance(cut, _Cut) or cut.moments is not moments or cut.most < max(ranks):
@@ -87,35 +83,22 @@ class Whitened(Method):
 
 
 class _Cut(NamedTuple):
-    """A decomposition that all ranks up to its own are cut from.
+    """A decomposition that all ranks up to its own are cut from."""
 
-    Attributes:
-        moments: Of the inputs that it is for.
-        most: The rank.
-        first: B, (m, most); of a lower rank the first columns.
-        second: C, (most, n).
-        at_mean: The target's outputs at the mean input, (n,).
-        share: The target's norm over the kernel's.
-        sigma: Singular values of what was truncated.
-        best: The least relative error at each rank.
-        algorithm: What computed it.
-        root: L^T; empty where only products were gathered.
-        scale: Roots of the weights.
-        products: What was truncated, and how, where only products were gathered.
-    """
-
-    moments: InputMoments | ProjectedMoments
-    most: int
-    first: NDArray[Any]
-    second: NDArray[Any]
-    at_mean: NDArray[Any]
-    share: float
-    sigma: NDArray[np.float64]
-    best: NDArray[np.float64]
+    moments: InputMoments | ProjectedMoments  # of the inputs that it is for
+    most: int  # the rank
+    first: NDArray[Any]  # B, (m, most); of a lower rank the first columns
+    second: NDArray[Any]  # C, (most, n)
+    at_mean: NDArray[Any]  # the target's outputs at the mean input, (n,)
+    share: float  # the target's norm over the kernel's
+    sigma: NDArray[np.float64]  # of what was truncated
+    best: NDArray[np.float64]  # the least relative error at each rank
     algorithm: str
-    root: NDArray[Any]
-    scale: NDArray[Any]
-    products: tuple[Factors, NDArray[Any]] | None
+    root: NDArray[Any]  # L^T; empty where only products were gathered
+    scale: NDArray[Any]  # roots of the weights
+    products: (
+        tuple[Factors, NDArray[Any]] | None
+    )  # what was truncated, where only these were gathered
 
 
 def _decomposed(

@@ -25,17 +25,11 @@ _NOTHING = 1e-6
 
 
 class Kept(NamedTuple):
-    """Some of the variables, and the others as affine functions of them.
+    """Some of the variables, and the others as affine functions of them."""
 
-    Attributes:
-        chosen: Which are kept, ascending, (k,).
-        mixing: A, (k, m): x is nearest to ``x_k A + c``; a kept one is itself.
-        constant: c, (m,).
-    """
-
-    chosen: Indices
-    mixing: Floats
-    constant: Floats
+    chosen: Indices  # which are kept, ascending, (k,)
+    mixing: Floats  # A, (k, m): x is nearest to ``x_k A + c``; a kept one is itself
+    constant: Floats  # c, (m,)
 
     @property
     def in_place(self) -> Floats:
@@ -48,10 +42,7 @@ class Kept(NamedTuple):
 def elimination(covariance: Floats, gram: Floats, count: float = np.inf) -> tuple[Indices, Floats]:
     """Return the variables, the last to be left out first, and the relative squared error at each number kept.
 
-    Args:
-        covariance: C, (m, m).
-        gram: G G^T, (m, m), of what the variables are multiplied with.
-        count: Of how many rows C is: what they cannot tell counts as lost.
+    Of C and G G^T, (m, m) both; what so many rows as C is of cannot tell counts as lost.
     """
     from scipy.linalg import eigh, inv, solve
 
@@ -87,13 +78,8 @@ def elimination(covariance: Floats, gram: Floats, count: float = np.inf) -> tupl
 def compensated(mean: Floats, covariance: Floats, chosen: Indices, count: float = np.inf) -> Kept:
     """Return the fit of all variables by some: ridge regression, each damped by what it leaves unexplained.
 
-    So the fit of a variable that depends on the kept ones is exact (Hoerl, Kennard, Baldwin, 1975).
-
-    Args:
-        mean: mu, (m,); zeros, with second moments as C, for a fit without a constant.
-        covariance: C, (m, m).
-        chosen: k.
-        count: Of how many rows they are.
+    So the fit of a variable that depends on the kept ones is exact (Hoerl, Kennard, Baldwin, 1975). With a
+    mean of zeros and second moments as C it is one without a constant.
     """
     from scipy.linalg import eigh
 
@@ -121,17 +107,16 @@ def _damped(covariance: Floats) -> Floats:
 
 
 def alike(parts: Sequence[NDArray[Any]]) -> tuple[Indices, Floats]:
-    """Return for each variable the first that is made by the same weights, and the squared norm of these.
-
-    Args:
-        parts: The weights that make the variables, (..., m) each.
-    """
+    """Return for each variable the first that is made by the same weights (..., m), and the squared norm of these."""
     rng, rows = np.random.default_rng(0), [part.reshape(-1, part.shape[-1]) for part in parts]
     # Equal columns have equal products; few others do.
     marks = sum(rng.standard_normal(len(row)).astype(row.dtype) @ row for row in rows)
     norms = sum(np.einsum("ij,ij->j", row, row, dtype=np.float64) for row in rows)
     first = np.arange(rows[0].shape[1])
-    for group in np.split(np.argsort(marks, kind="stable"), _steps_up(np.sort(marks))):
+    # Where sorted marks are more than rounding apart.
+    values = np.sort(marks)
+    steps_up = np.flatnonzero(np.diff(values) > 1e-5 * np.abs(values[1:]) + 1e-30) + 1
+    for group in np.split(np.argsort(marks, kind="stable"), steps_up):
         for number in np.sort(group)[1:]:
             same = np.sort(group)[0]
             if all(np.array_equal(row[:, same], row[:, number]) for row in rows):
@@ -139,18 +124,10 @@ def alike(parts: Sequence[NDArray[Any]]) -> tuple[Indices, Floats]:
     return first, np.asarray(norms)
 
 
-def _steps_up(values: NDArray[Any]) -> Indices:
-    """Return where sorted values are more than rounding apart."""
-    return np.flatnonzero(np.diff(values) > 1e-5 * np.abs(values[1:]) + 1e-30) + 1
-
-
 def by_norm(first: Indices, variance: Floats, energy: Floats) -> tuple[Indices, Floats]:
-    """Return what `elimination` does of uncorrelated variables but for those that are equal.
+    """Return what `elimination` does of uncorrelated variables but for those that equal their `first`.
 
-    Args:
-        first: For each variable the first that is equal.
-        variance: Of each.
-        energy: Squared norm of what the first of equal ones and those together are multiplied with.
+    Energies are the squared norms of what the first of equal ones and those together are multiplied with.
     """
     loss = np.where(first == np.arange(len(first)), variance * energy, 0.0)
     order = np.argsort(-loss, kind="stable")
