@@ -95,11 +95,9 @@ class Allocations:
     changes: Sequence[tuple[int, int | None]]
 
     def __len__(self) -> int:
-        """Return how many there are."""
         return len(self.changes) + 1
 
     def __getitem__(self, place: int) -> Ranks:
-        """Return one allocation."""
         ranks: list[int | None] = [1] * self.layers
         for layer, rank in self.changes[: range(len(self))[place]]:
             ranks[layer] = rank

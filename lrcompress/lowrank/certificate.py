@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.lowrank.gram import SMALL_SIDE, Projection
-from lrcompress.lowrank.matrix import KernelSource, magnitude, panels
+from lrcompress.lowrank.matrix import Array, KernelSource, magnitude, panels
 
 # Residuals below this share of ||A|| are rounding of the stored factors, not of the method.
 ROUNDING = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-14}
@@ -78,7 +77,7 @@ def within_rounding(found: Certificate, scale: float, dtype: object) -> Certific
     return replace(found, optimality=1.0, exact=True)
 
 
-def share_of_norm(part: NDArray[Any], kernel: NDArray[Any]) -> float:
+def share_of_norm(part: Array, kernel: Array) -> float:
     """Return how large a matrix made of A is against A, both in the Frobenius norm."""
     unit = magnitude(kernel)
     if unit is None:
@@ -88,8 +87,8 @@ def share_of_norm(part: NDArray[Any], kernel: NDArray[Any]) -> float:
 
 def certify(
     kernel: KernelSource,
-    B: NDArray[Any],
-    C: NDArray[Any],
+    B: Array,
+    C: Array,
     optimum: float,
     algorithm: str,
     *,
@@ -146,7 +145,7 @@ def _certificate(
 def _norms(
     kernel: KernelSource,
     unit: int,
-    factors: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    factors: tuple[Array, Array] | None = None,
     *,
     spectral: bool = True,
 ) -> tuple[float, float]:
@@ -155,7 +154,7 @@ def _norms(
     short = min(m, n)
     exact = m * n * short <= EXACT_WORK
     dtype: type[np.floating[Any]] = np.float64 if exact else np.float32
-    gram: NDArray[Any] = np.zeros((short, short), dtype)
+    gram: Array = np.zeros((short, short), dtype)
     if factors is not None:
         # Along the long side, as the panels are: ||R|| = ||R^T||.
         long, inner = factors if m >= n else (factors[1].T, factors[0].T)
@@ -173,7 +172,7 @@ def _norms(
     return float(np.sqrt(total)), float(np.sqrt(max(_largest_eigenvalue(gram), 0.0)))
 
 
-def _largest_eigenvalue(gram: NDArray[Any]) -> float:
+def _largest_eigenvalue(gram: Array) -> float:
     size = len(gram)
     if size <= SMALL_SIDE:
         return float(np.linalg.eigvalsh(gram)[-1])

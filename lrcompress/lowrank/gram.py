@@ -12,10 +12,9 @@ from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.lowrank.cores import each
-from lrcompress.lowrank.matrix import KernelSource, panels
+from lrcompress.lowrank.matrix import Array, Floats, KernelSource, panels
 
 # Columns of a block: far fewer would slow the product, far more leave cores without work.
 SIDE = 512
@@ -30,15 +29,15 @@ UNBALANCED = 1e-6
 class Pairs(NamedTuple):
     """Leading eigenpairs of a Gram matrix G, of side k."""
 
-    values: NDArray[np.float64]  # those known, r or all k, descending
-    vectors: NDArray[Any]  # (k, r), orthonormal columns in the order of the values
+    values: Floats  # those known, r or all k, descending
+    vectors: Array  # (k, r), orthonormal columns in the order of the values
     most: float  # no r eigenvalues of G sum to more than this; their sum, where they are exact
     beyond: float  # largest eigenvalue of what is left of G outside the vectors, at most
 
 
 def gram_matrix(
     kernel: KernelSource, dtype: type[np.floating[Any]], unit: int
-) -> tuple[NDArray[Any], float]:
+) -> tuple[Array, float]:
     """Return the Gram matrix of ``2^-unit A``, min(m, n) square, and its trace."""
     parts = (_gram_of(panel) for _, panel in panels(kernel, dtype, unit))
     gram = next(parts)
@@ -48,7 +47,7 @@ def gram_matrix(
     return gram, float(np.trace(gram, dtype=np.float64))
 
 
-def _gram_of(panel: NDArray[Any]) -> NDArray[Any]:
+def _gram_of(panel: Array) -> Array:
     """Return P^T P of a panel P, (long, short), by pairs of its columns' blocks."""
     short = panel.shape[1]
     blocks = [slice(start, start + SIDE) for start in range(0, short, SIDE)]
@@ -64,7 +63,7 @@ def _gram_of(panel: NDArray[Any]) -> NDArray[Any]:
     return product
 
 
-def eigenvalues(gram: NDArray[Any]) -> NDArray[np.float64]:
+def eigenvalues(gram: Array) -> Floats:
     """Return all eigenvalues of G, descending, float64; G may be overwritten."""
     if len(gram) <= SMALL_SIDE:
         return np.asarray(np.linalg.eigvalsh(gram)[::-1], np.float64)
@@ -74,7 +73,7 @@ def eigenvalues(gram: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(values[::-1], np.float64)
 
 
-def leading_pairs(gram: NDArray[Any], rank: int) -> Pairs:
+def leading_pairs(gram: Array, rank: int) -> Pairs:
     """Return the r leading eigenpairs of G by LAPACK, or raise LinAlgError; G may be overwritten."""
     size = len(gram)
     is_small = size <= SMALL_SIDE
@@ -101,16 +100,14 @@ def leading_pairs(gram: NDArray[Any], rank: int) -> Pairs:
 class Projection(NamedTuple):
     """Balanced factors of ``2^-unit A``, in its dtype, and what was measured on the way."""
 
-    B: NDArray[Any]
-    C: NDArray[Any]
-    sigma: NDArray[np.float64]  # ``||A v||`` for each column v of the basis
+    B: Array
+    C: Array
+    sigma: Floats  # ``||A v||`` for each column v of the basis
     captured: float  # ``<A, B C>``, to the rounding of the products
     product: float  # ``||B C||_F^2``
 
 
-def project(
-    kernel: KernelSource, basis: NDArray[Any], sigma: NDArray[np.float64], unit: int
-) -> Projection:
+def project(kernel: KernelSource, basis: Array, sigma: Floats, unit: int) -> Projection:
     """Return ``B = U sqrt(S)`` and ``C = sqrt(S) V^T`` for a basis V (of U if wide), products in its dtype."""
     (m, n), rank = kernel.shape, basis.shape[1]
     dtype, tall = basis.dtype.type, m >= n

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lrcompress.lowrank.matrix import Array, Floats
+
 # Of the softmax on both sides (Hinton, Vinyals & Dean 2015): at 1 nearly all that few inputs tell is
 # the likeliest class.
 TEMPERATURE = 2.0
@@ -20,7 +18,7 @@ _MOST = 2**24
 
 
 def imitating_kernel(
-    start: tuple[NDArray[Any], NDArray[Any]], rows: NDArray[Any], logits: NDArray[Any]
+    start: tuple[Array, Array], rows: Array, logits: Array
 ) -> tuple[Floats, Floats]:
     """Return kernel and bias by which rows x (k, m) give what is nearest to logits z (k, n) through a softmax.
 

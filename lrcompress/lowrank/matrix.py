@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError
 
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
 BLOCK_BYTES = 64 * 2**20
 # Entries whose squares are summed in the kernel's own precision before float64 takes over: the
 # sum of all then has seven digits in float32.
@@ -32,8 +35,7 @@ class KernelSource(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Return the type of the entries."""
 
-    def __getitem__(self, key: Any, /) -> Any:  # noqa: ANN401
-        """Return the entries of a slice, or of a pair of slices, as an array."""
+    def __getitem__(self, key: Any, /) -> Any: ...  # noqa: ANN401  # of slices, as an array
 
 
 # Squares of entries near 1e160 overflow and near 1e-170 vanish in float64 (1e20 and 1e-25 in float32). Scaling by
@@ -93,7 +95,7 @@ def magnitude(matrix: KernelSource) -> int | None:
 
 def panels(
     kernel: KernelSource, dtype: type[np.floating[Any]], unit: int = 0
-) -> Iterator[tuple[slice, NDArray[Any]]]:
+) -> Iterator[tuple[slice, Array]]:
     """Yield slices along the long side with their entries, long side first, over ``2^unit``."""
     m, n = kernel.shape
     longer, shorter = max(m, n), min(m, n)
@@ -110,7 +112,7 @@ def panels(
         yield where, scaled(block if m >= n else block.T, dtype, unit)
 
 
-def scaled(block: NDArray[Any], dtype: type[np.floating[Any]], unit: int) -> NDArray[Any]:
+def scaled(block: Array, dtype: type[np.floating[Any]], unit: int) -> Array:
     """Return ``2^-unit`` times a block in `dtype`."""
     if not unit:
         return np.asarray(block, dtype)
@@ -131,7 +133,7 @@ def _in_memory(kernel: KernelSource) -> bool:
     return isinstance(kernel, np.ndarray) and not isinstance(kernel, np.memmap)
 
 
-def _blocks(matrix: KernelSource) -> Iterator[NDArray[Any]]:
+def _blocks(matrix: KernelSource) -> Iterator[Array]:
     """Yield rows that are small in float64, so that no second copy of A is needed."""
     step = max(1, BLOCK_BYTES // (8 * max(1, matrix.shape[1])))
     for start in range(0, matrix.shape[0], step):
@@ -153,7 +155,7 @@ def _sum_of_squares(kernel: KernelSource) -> float:
     return total
 
 
-def _runs(flat: NDArray[Any]) -> float:
+def _runs(flat: Array) -> float:
     wide = np.float64 if len(flat) <= EXACT_ENTRIES else flat.dtype
     total = 0.0
     with np.errstate(all="ignore"):

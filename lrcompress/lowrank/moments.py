@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError
+from lrcompress.lowrank.matrix import Array, Floats
 
 # Entries that are copied to float64 at a time: 32 MiB; rows that are projected at a time.
 BLOCK = 2**22
@@ -24,19 +22,18 @@ class InputMoments:
     """Streaming moments of so many inputs, (m,): Chan, Golub & LeVeque, The American Statistician 37 (1983)."""
 
     def __init__(self, size: int) -> None:
-        """Start empty, for inputs of `size` features."""
         self.count = 0
-        self.mean: NDArray[np.float64] = np.zeros(size)
-        self._scatter: NDArray[np.float64] = np.zeros((size, size))
+        self.mean: Floats = np.zeros(size)
+        self._scatter: Floats = np.zeros((size, size))
 
-    def update(self, batch: NDArray[Any]) -> None:
+    def update(self, batch: Array) -> None:
         """Add inputs, (..., m): all axes but the last count as samples."""
         inputs = np.asarray(batch).reshape(-1, len(self.mean))
         step = max(1, BLOCK // max(len(self.mean), 1))
         for start in range(0, len(inputs), step):
             self._add(inputs[start : start + step].astype(np.float64))
 
-    def _add(self, rows: NDArray[np.float64]) -> None:
+    def _add(self, rows: Floats) -> None:
         mean, total = rows.mean(axis=0), self.count + len(rows)
         rows -= mean
         delta = mean - self.mean
@@ -46,12 +43,12 @@ class InputMoments:
         self.count = total
 
     @property
-    def covariance(self) -> NDArray[np.float64]:
+    def covariance(self) -> Floats:
         """E[(x - mu)(x - mu)^T], (m, m)."""
         return self._scatter / max(self.count, 1)
 
     @property
-    def second_moment(self) -> NDArray[np.float64]:
+    def second_moment(self) -> Floats:
         """E[x x^T], (m, m)."""
         return self.covariance + np.outer(self.mean, self.mean)
 
@@ -65,16 +62,15 @@ class ProjectedMoments:
     the (m, m) covariance, which would take longer to gather than everything else together.
     """
 
-    def __init__(self, kernel: NDArray[Any], inputs: NDArray[Any]) -> None:
-        """Gather them for A, (m, n), from inputs, (..., m)."""
+    def __init__(self, kernel: Array, inputs: Array) -> None:
         m, n = kernel.shape
         x = inputs.reshape(-1, m)
         wide = kernel.astype(np.float64)
-        self._outputs = InputMoments(n)
+        self.outputs = InputMoments(n)
         total, squares = np.zeros(m), np.zeros(m)
         for start in range(0, len(x), BLOCK_ROWS):
             rows = x[start : start + BLOCK_ROWS].astype(np.float64)
-            self._outputs.update(rows @ wide)
+            self.outputs.update(rows @ wide)
             total += rows.sum(axis=0)
             squares += np.einsum("ij,ij->j", rows, rows)
         self.count = len(x)
@@ -83,18 +79,8 @@ class ProjectedMoments:
         self.power = float(squares.mean()) / max(self.count, 1)
         self.variance = max(self.power - float(np.square(self.mean).mean()), 0.0)
 
-    @property
-    def covariance(self) -> NDArray[np.float64]:
-        """A^T Sigma A, (n, n)."""
-        return self._outputs.covariance
 
-    @property
-    def second_moment(self) -> NDArray[np.float64]:
-        """A^T E[x x^T] A, (n, n)."""
-        return self._outputs.second_moment
-
-
-def gather_moments(kernel: NDArray[Any], inputs: NDArray[Any]) -> InputMoments | ProjectedMoments:
+def gather_moments(kernel: Array, inputs: Array) -> InputMoments | ProjectedMoments:
     """Return moments of inputs, (..., m), of the kind that is cheaper for their kernel, (m, n)."""
     m, n = kernel.shape
     if n < m and m > WIDE:
@@ -104,21 +90,22 @@ def gather_moments(kernel: NDArray[Any], inputs: NDArray[Any]) -> InputMoments |
     return moments
 
 
-def check_moments(kernel: NDArray[Any], moments: InputMoments | ProjectedMoments) -> None:
+def check_moments(kernel: Array, moments: InputMoments | ProjectedMoments) -> None:
     """Refuse moments that are not those of a layer's inputs."""
-    outputs = len(moments.covariance) if isinstance(moments, ProjectedMoments) else kernel.shape[1]
+    own = moments.outputs if isinstance(moments, ProjectedMoments) else moments
+    outputs = kernel.shape[1] if own is moments else len(own.mean)
     if (len(moments.mean), outputs) != kernel.shape or moments.count == 0:
         got = f"{moments.count} with {len(moments.mean)}"
         msg = (
             f"expected moments of at least one input with {len(kernel)} features. Received: {got}."
         )
         raise KernelError(msg, code="moments")
-    if not np.isfinite(np.trace(moments.covariance)):
+    if not np.isfinite(np.trace(own.covariance)):
         msg = "the layer's inputs hold NaN or infinity; expected finite numbers: check the data and their scaling."
         raise KernelError(msg, code="activations_not_finite")
 
 
-def input_root(moments: InputMoments, *, has_bias: bool) -> NDArray[np.float64]:
+def input_root(moments: InputMoments, *, has_bias: bool) -> Floats:
     """Return L^T, (m, m), of the damped covariance, or second moment where no bias can follow."""
     varied = moments.covariance if has_bias else moments.second_moment
     m = len(varied)
@@ -126,7 +113,7 @@ def input_root(moments: InputMoments, *, has_bias: bool) -> NDArray[np.float64]:
     return np.asarray(np.linalg.cholesky(varied + added * np.eye(m)).T)
 
 
-def solve_upper(root: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+def solve_upper(root: Floats, right: Floats) -> Floats:
     """Return ``L^{-T} Y`` for an upper triangular L^T."""
     from scipy.linalg import solve_triangular
 

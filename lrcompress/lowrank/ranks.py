@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.errors import RankError
+from lrcompress.lowrank.matrix import Floats
 
 # Of a grid: each rank is about this share of the one before.
 GRID_RATIO = 0.8
@@ -86,7 +86,7 @@ def spread_ranks(most: int, count: int) -> list[int]:
     return sorted({round(float(most) ** (k / (count - 1))) for k in range(count)})
 
 
-def energy(singular_values: NDArray[np.float64]) -> NDArray[np.float64]:
+def energy(singular_values: Floats) -> Floats:
     """Return the cumulative share ``sum_{i<=r} sigma_i^2 / sum sigma_i^2`` for r = 1, 2, ...; (k,)."""
     sigma = np.asarray(singular_values, np.float64)
     largest = sigma.max(initial=0.0)
@@ -98,7 +98,7 @@ def energy(singular_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.minimum(np.cumsum(squares) / squares.sum(), 1.0))
 
 
-def rank_for_share(shares: NDArray[np.float64], share: float) -> int:
+def rank_for_share(shares: Floats, share: float) -> int:
     """Return the smallest r with ``shares[r - 1] >= share``; the shares rise to 1."""
     if not 0 < share <= 1:
         msg = f"`energy` must be above 0 and at most 1, for example 0.95. Received: {share}."

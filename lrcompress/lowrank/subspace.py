@@ -18,9 +18,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.lowrank.gram import Pairs
+from lrcompress.lowrank.matrix import Array, Floats
 
 # Products of G with the block after which the iteration is given up.
 MOST_PRODUCTS = 60
@@ -46,7 +46,7 @@ ROOM = 3.5
 # What the choice of the bound may spend of the allowance: its cost is known to a third or so.
 SPENT = 0.75
 
-Apply = Callable[[NDArray[Any]], NDArray[Any]]
+Apply = Callable[[Array], Array]
 
 
 class OutOfPrecision(np.linalg.LinAlgError):
@@ -56,10 +56,10 @@ class OutOfPrecision(np.linalg.LinAlgError):
 class Ritz(NamedTuple):
     """The best that a subspace holds of G's eigenpairs."""
 
-    values: NDArray[np.float64]  # (w,), descending; each at most the eigenvalue it stands for
-    vectors: NDArray[Any]  # (k, w), orthonormal
-    residual: NDArray[Any]  # ``G Q - Q diag(values)``, (k, w); orthogonal to the vectors
-    crossed: NDArray[np.float64]  # ``residual^T residual``, (w, w)
+    values: Floats  # (w,), descending; each at most the eigenvalue it stands for
+    vectors: Array  # (k, w), orthonormal
+    residual: Array  # ``G Q - Q diag(values)``, (k, w); orthogonal to the vectors
+    crossed: Floats  # ``residual^T residual``, (w, w)
     tail: float  # ``trace(G)`` less the r leading values
 
     def missing(self, rank: int, allowed: float) -> float:
@@ -87,13 +87,11 @@ def filtered_pairs(
     tolerance: float,
     prove: Callable[[Ritz, float], Pairs | None] | None = None,
 ) -> Pairs:
-    """Return the r leading eigenpairs of a positive semidefinite G, (k, k), by products ``G X``.
+    """Return the r leading eigenpairs of a positive semidefinite G, (k, k), by products ``G X``, or raise LinAlgError.
 
     The vectors leave an energy of ``trace(G) - sum`` over the leading values, whose square root is at
     most 1 + tolerance times the least possible. `prove` returns pairs with a proven bound if it holds
     by the allowance given, else None; without it, the bound is twice an estimate from the residuals.
-    OutOfPrecision says that what is left is too little to be known in float32, any other LinAlgError
-    that more than `MOST_PRODUCTS` products would be needed.
     """
     block = rng.standard_normal((size, width(rank, size))).astype(dtype, copy=False)
     Q = orthonormal(apply(block))
@@ -120,7 +118,7 @@ def filtered_pairs(
     raise np.linalg.LinAlgError(msg)
 
 
-def rayleigh_ritz(product: NDArray[Any], Q: NDArray[Any], rank: int, trace: float) -> Ritz:
+def rayleigh_ritz(product: Array, Q: Array, rank: int, trace: float) -> Ritz:
     """Return the Ritz pairs in the span of an orthonormal Q, (k, w), from ``G Q``."""
     values, turn = np.linalg.eigh(Q.T @ product)
     turn = turn[:, ::-1]
@@ -153,7 +151,7 @@ def _edge(ritz: Ritz, rank: int) -> float:
     return max(edge, 64 * float(np.finfo(ritz.vectors.dtype).eps) * largest)
 
 
-def _filtered(apply: Apply, ritz: Ritz, rank: int, allowed: float) -> tuple[NDArray[Any], int]:
+def _filtered(apply: Apply, ritz: Ritz, rank: int, allowed: float) -> tuple[Array, int]:
     """Return an orthonormal basis of ``T_p(2 G / edge - 1) Q``, T_p the Chebyshev polynomial, and p."""
     edge, dtype = _edge(ritz, rank), ritz.vectors.dtype.type
     # T_p(x) grows as exp(p arccosh(x)) / 2, and what is missing, which should fit the allowance, falls as its square.
@@ -182,7 +180,7 @@ def _filtered(apply: Apply, ritz: Ritz, rank: int, allowed: float) -> tuple[NDAr
     return orthonormal(now), degree
 
 
-def orthonormal(block: NDArray[Any]) -> NDArray[Any]:
+def orthonormal(block: Array) -> Array:
     """Return an orthonormal basis of the columns of Y, (k, w)."""
     # Y = Q R with Y^T Y = R^T R (Cholesky QR: the speed of matrix products), again where the columns were nearly
     # parallel, and by Householder's QR where they are so to the precision of a Gram matrix.
@@ -196,7 +194,7 @@ def orthonormal(block: NDArray[Any]) -> NDArray[Any]:
     return block
 
 
-def orthonormal_pair(block: NDArray[Any], other: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def orthonormal_pair(block: Array, other: Array) -> tuple[Array, Array]:
     """Return ``Y R^-1`` and ``X R^-1`` for ``Y = Q R``: a recurrence goes on in the new basis."""
     factor, _ = _inverse_root(block)
     if factor is None:
@@ -205,7 +203,7 @@ def orthonormal_pair(block: NDArray[Any], other: NDArray[Any]) -> tuple[NDArray[
     return block @ factor, other @ factor
 
 
-def _inverse_root(block: NDArray[Any]) -> tuple[NDArray[Any] | None, float]:
+def _inverse_root(block: Array) -> tuple[Array | None, float]:
     """Return ``R^-1`` with ``Y^T Y = R^T R``, None where that is out of reach, and its spread."""
     from scipy.linalg.lapack import dtrtri
 
@@ -227,7 +225,7 @@ def _inverse_root(block: NDArray[Any]) -> tuple[NDArray[Any] | None, float]:
     return np.asarray(factor, block.dtype, order="C"), float(np.abs(inverse).max())
 
 
-def proven_pairs(gram: NDArray[Any], rank: int, ritz: Ritz, allowed: float) -> Pairs | None:
+def proven_pairs(gram: Array, rank: int, ritz: Ritz, allowed: float) -> Pairs | None:
     """Return the leading pairs with proven bounds, up to the rounding of G's precision; None where none is shown."""
     theta, Q = ritz.values, ritz.vectors
     if 2 * ritz.missing(rank, allowed) > allowed:
@@ -257,16 +255,11 @@ def proven_pairs(gram: NDArray[Any], rank: int, ritz: Ritz, allowed: float) -> P
     return Pairs(theta[:rank], Q[:, :rank], most, beyond)
 
 
-def _best_shift(
-    ritz: Ritz, rank: int, allowed: float, slack: NDArray[np.float64]
-) -> tuple[float, float] | None:
-    """Return mu and the gap of the nearest bound with room for what the vectors miss.
-
-    With Q the Ritz vectors, R their residual and M the rest of G, ``mu I + Y - G`` is positive
-    definite for ``Y = Q K Q^T`` if ``K > diag(theta) - mu + R^T R / gap`` and ``M < mu - gap``.
-    A larger mu costs ``mu - theta_i`` for those of the r leading values that it exceeds, a smaller
-    gap costs R; what M is, only the factorization tells.
-    """
+def _best_shift(ritz: Ritz, rank: int, allowed: float, slack: Floats) -> tuple[float, float] | None:
+    """Return mu and the gap of the nearest bound with room for what the vectors miss."""
+    # With Q the Ritz vectors, R their residual and M the rest of G, mu I + Y - G is positive definite for Y = Q K Q^T
+    # if K > diag(theta) - mu + R^T R / gap and M < mu - gap. A larger mu costs mu - theta_i for those of the r leading
+    # values that it exceeds, a smaller gap costs R; what M is, only the factorization tells.
     theta, squares = ritz.values, np.diag(ritz.crossed)
     known, start = float(theta[:rank].sum()), float(theta[rank])
     reach = max(REACH * start, 4 * float(slack[-1]))
@@ -287,7 +280,7 @@ def _best_shift(
     return float(shifts[found // 4, 0]), float(gaps.flat[found])
 
 
-def _is_definite(above: NDArray[Any], gram: NDArray[Any], shift: float) -> bool:
+def _is_definite(above: Array, gram: Array, shift: float) -> bool:
     """Return whether ``shift I + Y - G`` is positive definite; Y is overwritten."""
     from scipy.linalg.lapack import dpotrf, spotrf
 

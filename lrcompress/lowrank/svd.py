@@ -26,7 +26,15 @@ from lrcompress.lowrank.gram import (
     leading_pairs,
     project,
 )
-from lrcompress.lowrank.matrix import KernelSource, Scale, check_shape, measure, panels
+from lrcompress.lowrank.matrix import (
+    Array,
+    Floats,
+    KernelSource,
+    Scale,
+    check_shape,
+    measure,
+    panels,
+)
 
 # A result further than this above the optimum is computed again by a safer method.
 TOLERANCE = 1e-3
@@ -121,7 +129,7 @@ def check_has_rank(kernel: KernelSource, rank: int) -> None:
         raise RankError(msg, code="rank_out_of_range")
 
 
-def singular_values(kernel: KernelSource) -> NDArray[np.float64]:
+def singular_values(kernel: KernelSource) -> Floats:
     """Return all min(m, n) singular values, descending, of large kernels those above 1e-8 of the largest."""
     unit = measure(kernel).unit
     m, n = kernel.shape
@@ -168,7 +176,7 @@ def by_products(
 ) -> tuple[Factors, bool]:
     """Find the singular vectors of the short side by products with the kernel alone."""
 
-    def apply(block: NDArray[Any]) -> NDArray[Any]:
+    def apply(block: Array) -> Array:
         product = np.zeros_like(block)
         for _, panel in panels(kernel, dtype, scale.unit):
             product += panel.T @ (panel @ block)
@@ -187,7 +195,7 @@ def by_triangle(kernel: KernelSource, rank: int, scale: Scale) -> tuple[Factors,
     """Take them from LAPACK's SVD of R, (k, k), of ``A = Q R`` for a tall A, of A^T for a wide one."""
     # Panel after panel, so that a kernel larger than memory serves; the singular values of A are those of R, to
     # eps of the largest (Demmel, Grigori, Hoemmen & Langou, SIAM J. Sci. Comput. 34, 2012).
-    R: NDArray[Any] | None = None
+    R: Array | None = None
     for _, panel in panels(kernel, np.float64, scale.unit):
         stacked = panel if R is None else np.concatenate([R, panel])
         R = np.asarray(np.linalg.qr(stacked, mode="r"))
@@ -219,9 +227,7 @@ def by_lapack(
     return Factors(B, C, None, sigma, "svd", certificate), True
 
 
-def decompose(
-    matrix: NDArray[Any], driver: Driver
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def decompose(matrix: Array, driver: Driver) -> tuple[Floats, Floats, Floats]:
     """Return U, the singular values and V^T in float64; gesvd converges where fast gesdd does not."""
     wide = np.asarray(matrix, np.float64)
     if driver == "gesdd":
@@ -258,7 +264,7 @@ def _projected(
     return Factors(B, C, None, sigma, "svd", certificate), least**2 * 2 * TOLERANCE >= rounding
 
 
-def _eigenpairs(gram: NDArray[Any], rank: int, trace: float) -> tuple[Pairs, str]:
+def _eigenpairs(gram: Array, rank: int, trace: float) -> tuple[Pairs, str]:
     """Return the leading eigenpairs of the Gram matrix and how they were had."""
     side, dtype = len(gram), gram.dtype.type
     if side <= SMALL_SIDE:

@@ -131,7 +131,7 @@ def test_wide_layers_are_projected(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(wide, ProjectedMoments)
     assert wide.count == 50
     np.testing.assert_allclose(wide.mean, x.mean(axis=0))
-    np.testing.assert_allclose(wide.covariance, np.cov(x @ kernel, rowvar=False, bias=True))
+    np.testing.assert_allclose(wide.outputs.covariance, np.cov(x @ kernel, rowvar=False, bias=True))
     assert wide.variance == pytest.approx(x.var(axis=0).mean())
     assert isinstance(gather_moments(kernel[:16], x[:, :16]), InputMoments)
     assert isinstance(gather_moments(kernel.T, x[:, :6]), InputMoments)

@@ -7,23 +7,21 @@ the r dimensions that keep most of them in the mean square.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lrcompress.lowrank.matrix import Array, Floats
+
 # Of the largest; below it is rounding.
 _LEAST = 1e-8
 # Pulls the joint fit of all heads to what each would be by itself, as a share of the mean variance.
 _RIDGE = 1e-6
 
 
-def score_basis(query: NDArray[Any], key: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
-    """Return the strength (k,) of each dimension of the scores, and what makes them of queries and of keys.
-
-    Of second moments (k, k), of the keys less what all of a sequence share: softmax does not see it.
-    """
+def score_basis(query: Array, key: Array) -> tuple[Floats, Floats, Floats]:
+    """Return the strength (k,) of each dimension of the scores, and what makes them of queries and of keys."""
+    # Of second moments (k, k), of the keys less what all of a sequence share: softmax does not see it.
     from scipy.linalg import svd
 
     of_query, of_key = _root(query), _root(key)
@@ -33,7 +31,7 @@ def score_basis(query: NDArray[Any], key: NDArray[Any]) -> tuple[Floats, Floats,
     return values, of_key.T @ right.T * scale, of_query.T @ left * scale
 
 
-def _root(moment: NDArray[Any]) -> Floats:
+def _root(moment: Array) -> Floats:
     """Return R with ``R^T R = M``, which need not have full rank."""
     from scipy.linalg import eigh
 
@@ -77,7 +75,7 @@ class ValueBasis(NamedTuple):
         return float(np.einsum("ij,ij->", flat, self.moment @ flat))
 
 
-def value_basis(outputs: NDArray[Any], moment: NDArray[Any]) -> ValueBasis:
+def value_basis(outputs: Array, moment: Array) -> ValueBasis:
     """Return the dimensions of the values of each head; see there for the arguments."""
     from scipy.linalg import eigh
 

@@ -9,23 +9,19 @@ of the rows that is the start, whitened by the mean covariance of a slot, and C 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.lowrank.gram import gram_matrix
-from lrcompress.lowrank.matrix import panels
+from lrcompress.lowrank.matrix import Array, Floats, panels
 from lrcompress.lowrank.svd import truncated_svd
 
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
 # Conjugate gradients for the first factor (preconditioned, they converge in two), and how often each is fitted:
 # where sizes are compared, and where one is asked for alone, which is kept.
 _STEPS, _ROUNDS, _KEPT_ROUNDS = 2, 2, 8
 
 
-def shared_energy(kernel: NDArray[Any], covariance: Floats | None) -> Floats:
+def shared_energy(kernel: Array, covariance: Floats | None) -> Floats:
     """Return the energy of each rank of the start for A (slots, inner, n), the largest first."""
     slots, inner, n = kernel.shape
     if covariance is not None or inner > slots * n:
@@ -35,7 +31,7 @@ def shared_energy(kernel: NDArray[Any], covariance: Floats | None) -> Floats:
     return np.asarray(np.maximum(eigvalsh(slot_gram(kernel))[::-1], 0))
 
 
-def slot_gram(kernel: NDArray[Any]) -> Floats:
+def slot_gram(kernel: Array) -> Floats:
     """Return the Gram matrix (inner, inner) of a kernel seen as (inner, slots * n), without a copy of it."""
     gram = np.zeros((kernel.shape[1],) * 2)
     for part in kernel:
@@ -50,7 +46,7 @@ def rounds_for(sizes: Sequence[int]) -> int:
 
 
 def shared_factors(
-    kernel: NDArray[Any], covariance: Floats | None, sizes: Sequence[int], rounds: int = _ROUNDS
+    kernel: Array, covariance: Floats | None, sizes: Sequence[int], rounds: int = _ROUNDS
 ) -> dict[int, tuple[Floats, Floats]]:
     """Return B (inner, r) with orthonormal columns and C (slots, r, n) at some ranks, fitted in some rounds."""
     start = _Start(kernel, covariance)
@@ -70,7 +66,7 @@ def shared_factors(
 class _Start:
     """The SVD of A as (inner, slots * n), whitened by the mean covariance of a slot."""
 
-    def __init__(self, kernel: NDArray[Any], covariance: Floats | None) -> None:
+    def __init__(self, kernel: Array, covariance: Floats | None) -> None:
         from scipy.linalg import cholesky, eigh
 
         slots, inner, n = kernel.shape
@@ -96,8 +92,7 @@ class _Start:
             return self._wide @ basis
         if self._lower is None:
             return basis
-        found: Floats = solve_triangular(self._lower, basis, lower=True, trans="T")
-        return found
+        return np.asarray(solve_triangular(self._lower, basis, lower=True, trans="T"))
 
     def second(self, size: int) -> Floats:
         """Return C, (slots, r, n)."""
@@ -109,7 +104,7 @@ class _Start:
 class _Fit:
     """Least squares in the metric of the covariance, for one factor while the other stays."""
 
-    def __init__(self, kernel: NDArray[Any], covariance: Floats) -> None:
+    def __init__(self, kernel: Array, covariance: Floats) -> None:
         from scipy.linalg import cho_factor
 
         self._slots, self._inner, self._n = kernel.shape
@@ -170,8 +165,7 @@ def _slot_mean(covariance: Floats, slots: int) -> Floats:
     """Return the mean of the covariances of single slots, (inner, inner)."""
     inner = len(covariance) // slots
     blocks = covariance.reshape(slots, inner, slots, inner)
-    found: Floats = np.einsum("sisj->ij", blocks) / slots
-    return found
+    return np.asarray(np.einsum("sisj->ij", blocks) / slots)
 
 
 def _orthonormal(first: Floats, second: Floats) -> tuple[Floats, Floats]:

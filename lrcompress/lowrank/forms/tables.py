@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lrcompress.lowrank.matrix import Array, Floats
+
 # Rows that were not seen count as if a tenth of all uses were shared equally; frequent words tell less
 # each (Mikolov et al., 2013): two text classifiers lost up to half as much as with power 1.
 _EQUAL, _POWER = 0.1, 0.75
@@ -25,7 +25,7 @@ class TableUse:
 
 
 def table_factors(
-    table: NDArray[Any], kernel: NDArray[Any] | None, use: TableUse | None
+    table: Array, kernel: Array | None, use: TableUse | None
 ) -> tuple[Floats, Floats, Floats]:
     """Return energies (d,) falling, P and Q: for each r, E P[:, :r] Q[:r] makes the nearest products of a table E.
 
@@ -49,7 +49,7 @@ def table_factors(
     return np.maximum(energy[::-1], 0), (left * scale) @ basis, (basis.T / scale) @ left.T
 
 
-def _made(kernel: NDArray[Any] | None, metric: Floats | None, width: int) -> Floats:
+def _made(kernel: Array | None, metric: Floats | None, width: int) -> Floats:
     """Return what is made of the rows: nothing else than a narrow kernel lets through."""
     from scipy.linalg import orth
 

@@ -82,7 +82,6 @@ class Registry(UserDict[str, Method]):
         self._needs = needs
 
     def __getitem__(self, name: str) -> Method:
-        """Return a method, loaded when it is first asked for."""
         if self.data[name] is None:
             self.data[name] = import_module(f"{__name__}.{name}").METHOD
         method: Method = self.data[name]

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.lowrank.certificate import Certificate, certify, share_of_norm, within_rounding
-from lrcompress.lowrank.factors import Factors, rebalance
+from lrcompress.lowrank.factors import Factors, at_rank, optima, rebalance
+from lrcompress.lowrank.matrix import Array, Floats
 from lrcompress.lowrank.methods import Given, Method
 from lrcompress.lowrank.methods.centered import centre_bias, centre_kernel
 from lrcompress.lowrank.methods.problem import Problem
@@ -27,15 +27,12 @@ from lrcompress.lowrank.moments import (
     input_root,
     solve_upper,
 )
-from lrcompress.lowrank.spectrum import at_rank, optima
 from lrcompress.lowrank.svd import truncated_svd
 
 # Entries of a kernel up to which everything is computed in float64, whatever it is stored in.
 EXACT = 2**22
 # Of which products are formed at a time.
 COLUMNS = 2**16
-# The matrix that was truncated, its truncated SVD, and B of the same rank but for its scale.
-Truncated = tuple[NDArray[Any], Factors, NDArray[Any]]
 
 
 class Whitened(Method):
@@ -47,7 +44,7 @@ class Whitened(Method):
     spectrum_of = "whitened kernel"
     color, marker = "#009E73", "^"
 
-    def truncated(self, kernel: NDArray[Any], *, softmax: bool) -> NDArray[Any]:
+    def truncated(self, kernel: Array, *, softmax: bool) -> Array:
         """Return the kernel, mean-free where softmax follows."""
         return centre_kernel(kernel) if softmax else kernel
 
@@ -60,7 +57,7 @@ class Whitened(Method):
         problem: Problem,
         moments: InputMoments | ProjectedMoments,
         ranks: Sequence[int],
-        weights: NDArray[np.float64] | None = None,
+        weights: Floats | None = None,
     ) -> dict[int, Factors]:
         """Return the factors of the least ``sum_j w_j E (z_j - z'_j)^2`` for inputs with these moments."""
         kernel, has_bias = problem.kernel, problem.has_bias
@@ -87,25 +84,20 @@ class _Cut(NamedTuple):
 
     moments: InputMoments | ProjectedMoments  # of the inputs that it is for
     most: int  # the rank
-    first: NDArray[Any]  # B, (m, most); of a lower rank the first columns
-    second: NDArray[Any]  # C, (most, n)
-    at_mean: NDArray[Any]  # the target's outputs at the mean input, (n,)
+    first: Array  # B, (m, most); of a lower rank the first columns
+    second: Array  # C, (most, n)
+    at_mean: Array  # the target's outputs at the mean input, (n,)
     share: float  # the target's norm over the kernel's
-    sigma: NDArray[np.float64]  # of what was truncated
-    best: NDArray[np.float64]  # the least relative error at each rank
+    sigma: Floats  # of what was truncated
+    best: Floats  # the least relative error at each rank
     algorithm: str
-    root: NDArray[Any]  # L^T; empty where only products were gathered
-    scale: NDArray[Any]  # roots of the weights
-    products: (
-        tuple[Factors, NDArray[Any]] | None
-    )  # what was truncated, where only these were gathered
+    root: Array  # L^T; empty where only products were gathered
+    scale: Array  # roots of the weights
+    products: tuple[Factors, Array] | None  # what was truncated, where only these were gathered
 
 
 def _decomposed(
-    problem: Problem,
-    moments: InputMoments | ProjectedMoments,
-    most: int,
-    weights: NDArray[np.float64] | None,
+    problem: Problem, moments: InputMoments | ProjectedMoments, most: int, weights: Floats | None
 ) -> _Cut:
     """Return the truncated SVD of the whitened kernel, and what cuts factors of any lower rank from it."""
     kernel, target = problem.kernel, _target(problem, weights)
@@ -131,7 +123,7 @@ def _decomposed(
     )  # fmt: skip
 
 
-def _target(problem: Problem, weights: NDArray[np.float64] | None) -> NDArray[Any]:
+def _target(problem: Problem, weights: Floats | None) -> Array:
     """Return the kernel, centred where softmax follows, in the type that is computed in."""
     kernel = problem.kernel
     exact = kernel.dtype == np.float64 or kernel.size <= EXACT
@@ -140,10 +132,7 @@ def _target(problem: Problem, weights: NDArray[np.float64] | None) -> NDArray[An
 
 
 def _certified(
-    problem: Problem,
-    cut: _Cut,
-    factors: tuple[NDArray[Any], NDArray[Any]],
-    weights: NDArray[np.float64] | None,
+    problem: Problem, cut: _Cut, factors: tuple[Array, Array], weights: Floats | None
 ) -> Certificate:
     """Return the certificate of A itself, with that of the matrix that was truncated."""
     (B, C), rank = factors, factors[0].shape[1]
@@ -162,9 +151,7 @@ def _certified(
     return problem.reference(cut.most).certify(B, C, own.algorithm, own)
 
 
-def _times(
-    root: NDArray[Any], target: NDArray[Any], scale: NDArray[Any], kernel: NDArray[Any]
-) -> NDArray[Any]:
+def _times(root: Array, target: Array, scale: Array, kernel: Array) -> Array:
     """Return ``L^T A diag(sqrt w)``, in the place of A where that is a copy: of a million classes each takes 1 GB."""
     outputs = np.empty_like(target) if np.may_share_memory(target, kernel) else target
     for start in range(0, target.shape[1], COLUMNS):
@@ -175,14 +162,11 @@ def _times(
 
 
 def _by_outputs(
-    problem: Problem,
-    target: NDArray[Any],
-    moments: ProjectedMoments,
-    rank: int,
-    weights: NDArray[np.float64] | None,
-) -> Truncated:
-    """Truncate ``L^T A``, up to a rotation, by the covariance of the outputs."""
-    varied = moments.covariance if problem.has_bias else moments.second_moment
+    problem: Problem, target: Array, moments: ProjectedMoments, rank: int, weights: Floats | None
+) -> tuple[Array, Factors, Array]:
+    """Return ``L^T A``, up to a rotation, by the covariance of the outputs, its truncated SVD, and B but for scales."""
+    outputs = moments.outputs
+    varied = outputs.covariance if problem.has_bias else outputs.second_moment
     if problem.centre:
         varied = varied - np.average(varied, axis=1, weights=weights, keepdims=True)
         varied -= np.average(varied, axis=0, weights=weights)
@@ -192,11 +176,11 @@ def _by_outputs(
     spread = moments.variance if problem.has_bias else moments.power
     added = damping(spread, len(moments.mean), moments.count)
     squares, vectors = np.linalg.eigh(varied + added * (target.T @ target))
-    outputs = np.sqrt(np.maximum(squares, 0.0))[:, None] * vectors.T
-    highest = truncated_svd(outputs, rank)
+    white = np.sqrt(np.maximum(squares, 0.0))[:, None] * vectors.T
+    highest = truncated_svd(white, rank)
     sigma = highest.singular_values[:rank]
     inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 0)
-    return outputs, highest, target @ (highest.C.T * inverse)
+    return white, highest, target @ (highest.C.T * inverse)
 
 
 METHOD = Whitened()

@@ -9,12 +9,13 @@ error. Both sides follow by an update of rank one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lrcompress.lowrank.matrix import Array, Floats
+
 Indices = NDArray[np.intp]
 # Of more variables several are left out in one step: each takes the square of their number.
 _STEPS = 512
@@ -40,10 +41,7 @@ class Kept(NamedTuple):
 
 
 def elimination(covariance: Floats, gram: Floats, count: float = np.inf) -> tuple[Indices, Floats]:
-    """Return the variables, the last to be left out first, and the relative squared error at each number kept.
-
-    Of C and G G^T, (m, m) both; what so many rows as C is of cannot tell counts as lost.
-    """
+    """Return the variables, the last to be left out first, and the relative squared error at each number kept."""
     from scipy.linalg import eigh, inv, solve
 
     values, vectors = eigh(gram)
@@ -68,7 +66,7 @@ def elimination(covariance: Floats, gram: Floats, count: float = np.inf) -> tupl
         inverse = inverse[np.ix_(rest, rest)] - across @ solve(part, across.T, assume_a="pos")
         live = live[rest]
     errors = np.cumsum([0.0, *added[:-1]])[::-1] / max(total, np.finfo(np.float64).tiny)
-    # Cross-validated, as if each row was told by the others (Golub, Heath, Wahba, 1979).
+    # Cross-validated, as if each of so many rows was told by the others (Golub, Heath, Wahba, 1979).
     free = np.maximum(1 - np.arange(1, len(covariance) + 1) / count, 1 / len(covariance))
     errors = np.maximum.accumulate(np.minimum(errors / free**2, 1)[::-1])[::-1]
     errors[errors < _NOTHING] = 0
@@ -76,11 +74,9 @@ def elimination(covariance: Floats, gram: Floats, count: float = np.inf) -> tupl
 
 
 def compensated(mean: Floats, covariance: Floats, chosen: Indices, count: float = np.inf) -> Kept:
-    """Return the fit of all variables by some: ridge regression, each damped by what it leaves unexplained.
-
-    So the fit of a variable that depends on the kept ones is exact (Hoerl, Kennard, Baldwin, 1975). With a
-    mean of zeros and second moments as C it is one without a constant.
-    """
+    """Return the fit of all variables by some: ridge regression, each damped by what it leaves unexplained."""
+    # So the fit of a variable that depends on the kept ones is exact (Hoerl, Kennard, Baldwin, 1975). With a mean of
+    # zeros and second moments as C it is one without a constant.
     from scipy.linalg import eigh
 
     chosen = np.sort(chosen)
@@ -106,7 +102,7 @@ def _damped(covariance: Floats) -> Floats:
     return damped
 
 
-def alike(parts: Sequence[NDArray[Any]]) -> tuple[Indices, Floats]:
+def alike(parts: Sequence[Array]) -> tuple[Indices, Floats]:
     """Return for each variable the first that is made by the same weights (..., m), and the squared norm of these."""
     rng, rows = np.random.default_rng(0), [part.reshape(-1, part.shape[-1]) for part in parts]
     # Equal columns have equal products; few others do.
@@ -125,10 +121,7 @@ def alike(parts: Sequence[NDArray[Any]]) -> tuple[Indices, Floats]:
 
 
 def by_norm(first: Indices, variance: Floats, energy: Floats) -> tuple[Indices, Floats]:
-    """Return what `elimination` does of uncorrelated variables but for those that equal their `first`.
-
-    Energies are the squared norms of what the first of equal ones and those together are multiplied with.
-    """
+    """Return what `elimination` does of uncorrelated variables; of equal ones the first has the energy of all."""
     loss = np.where(first == np.arange(len(first)), variance * energy, 0.0)
     order = np.argsort(-loss, kind="stable")
     left = np.append(np.cumsum(loss[order][::-1])[::-1][1:], 0.0)
