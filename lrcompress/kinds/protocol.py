@@ -127,28 +127,22 @@ class Form(Protocol):
     @property
     def largest(self) -> int:
         """The size at which it is exact."""
-        ...
 
     @property
     def before(self) -> int:
         """The weights of the layers whose number of weights it changes, as they are."""
-        ...
 
     def parameters(self, size: int) -> int:
         """Return the weights of the same layers at a size."""
-        ...
 
     def multiplications(self, size: int) -> int | None:
         """Return the multiplications of these layers for one sample; None where shapes are not known."""
-        ...
 
     def errors(self, arrays: Arrays, seen: Any) -> Array:
         """Return the relative squared error at each size, (largest,), falling to 0: quick, perhaps a bound."""
-        ...
 
     def solve(self, arrays: Arrays, seen: Any, sizes: Sequence[int]) -> dict[int, Solution]:
         """Return the best of some sizes for full-size arrays (of `touches`); `seen` None: without data."""
-        ...
 
 
 class Kind(Protocol):
@@ -169,19 +163,15 @@ class Kind(Protocol):
 
     def refuse(self, layer: Serialized) -> Refusal | None:
         """Return why a layer cannot be factorized, judged by its config; None where it can be."""
-        ...
 
     def forms(self, place: Place) -> tuple[Form, ...]:
         """Return the forms of a layer; none where its arrays do not fit its config, or are too small."""
-        ...
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
         """Add one batch to what the forms need of the data (`seen`, None at first), and return it."""
-        ...
 
     def merged(self, layers: Layers) -> Serialized | None:
         """Return the one layer that layers in a row are (values in their arrays), None where they are not one."""
-        ...
 
 
 class LinearKind(Kind, Protocol):
@@ -189,21 +179,17 @@ class LinearKind(Kind, Protocol):
 
     def kernel(self, layer: Serialized, arrays: Tensors) -> Array:
         """Return A, (m, n)."""
-        ...
 
     def with_kernel(
         self, place: Place, arrays: Arrays, kernel: Array, shift: Array | None
     ) -> Arrays:
         """Return the layer's arrays with another A, a constant (n,) added to its responses where one can be."""
-        ...
 
     def rows(self, place: Place, batch: Batch) -> Array:
         """Return the vectors that A is applied to, (k, m): some of them, drawn by the batch's seed."""
-        ...
 
     def beside(self, place: Place, batch: Batch) -> Array | None:
         """Return what is added to the responses of `rows`, (k, n); None where nothing is, or it is not known."""
-        ...
 
 
 class HeadKind(Protocol):
@@ -221,35 +207,27 @@ class HeadKind(Protocol):
 
     def refuse(self, layer: Serialized) -> Refusal | None:
         """Return why a layer cannot be factorized, judged by its config; None where it can be."""
-        ...
 
     def views(self, layer: Serialized) -> tuple[View, ...]:
         """Return the matrices of a layer, from shapes alone; none where its arrays do not fit its config."""
-        ...
 
     def matrix(self, view: View, arrays: Sequence[Array]) -> Array:
         """Return A; each array is read when it is asked for."""
-        ...
 
     def bias(self, view: View, arrays: Sequence[Array]) -> Array | None:
         """Return the bias that is added to what A gives."""
-        ...
 
     def arrays(self, view: View, matrix: Array, bias: Array | None) -> tuple[Array | None, ...]:
         """Return A in the layer's own arrays, a bias with it or the stored one (None)."""
-        ...
 
     def refit(self, layer: Serialized, arrays: tuple[Array | None, ...]) -> Serialized:
         """Return the same layer around other arrays: its config states their sizes."""
-        ...
 
     def split(self, view: View, layer: Serialized, halves: Halves, name: str) -> Layers:
         """Return the stock layers that stand for one; the last keeps its name, new ones have `name` if wrapped."""
-        ...
 
     def join(self, layers: Layers) -> View | None:
         """Return the one matrix that layers in a row make up, None where they do not."""
-        ...
 
 
 def product(left: Array, right: Array, dtype: str) -> Array:

@@ -8,12 +8,11 @@ any origin. For factors out of a projection, `certify_projection` has both witho
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from lrcompress.lowrank.gram import SMALL_SIDE, Projection
-from lrcompress.lowrank.matrix import Array, KernelSource, magnitude, panels
+from lrcompress.lowrank.matrix import Array, Dtype, KernelSource, magnitude, panels
 
 # Residuals below this share of ||A|| are rounding of the stored factors, not of the method.
 ROUNDING = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-14}
@@ -153,7 +152,7 @@ def _norms(
     m, n = kernel.shape
     short = min(m, n)
     exact = m * n * short <= EXACT_WORK
-    dtype: type[np.floating[Any]] = np.float64 if exact else np.float32
+    dtype: Dtype = np.float64 if exact else np.float32
     gram: Array = np.zeros((short, short), dtype)
     if factors is not None:
         # Along the long side, as the panels are: ||R|| = ||R^T||.

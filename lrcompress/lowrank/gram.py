@@ -9,12 +9,12 @@ matrix with that row or column space.
 from __future__ import annotations
 
 from itertools import combinations_with_replacement
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lrcompress.lowrank.cores import each
-from lrcompress.lowrank.matrix import Array, Floats, KernelSource, panels
+from lrcompress.lowrank.matrix import Array, Dtype, Floats, KernelSource, panels
 
 # Columns of a block: far fewer would slow the product, far more leave cores without work.
 SIDE = 512
@@ -35,9 +35,7 @@ class Pairs(NamedTuple):
     beyond: float  # largest eigenvalue of what is left of G outside the vectors, at most
 
 
-def gram_matrix(
-    kernel: KernelSource, dtype: type[np.floating[Any]], unit: int
-) -> tuple[Array, float]:
+def gram_matrix(kernel: KernelSource, dtype: Dtype, unit: int) -> tuple[Array, float]:
     """Return the Gram matrix of ``2^-unit A``, min(m, n) square, and its trace."""
     parts = (_gram_of(panel) for _, panel in panels(kernel, dtype, unit))
     gram = next(parts)

@@ -13,6 +13,7 @@ from lrcompress.errors import KernelError
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
+Dtype = type[np.floating[Any]]
 
 BLOCK_BYTES = 64 * 2**20
 # Entries whose squares are summed in the kernel's own precision before float64 takes over: the
@@ -93,9 +94,7 @@ def magnitude(matrix: KernelSource) -> int | None:
     return int(np.frexp(largest)[1]) if largest > 0 else None
 
 
-def panels(
-    kernel: KernelSource, dtype: type[np.floating[Any]], unit: int = 0
-) -> Iterator[tuple[slice, Array]]:
+def panels(kernel: KernelSource, dtype: Dtype, unit: int = 0) -> Iterator[tuple[slice, Array]]:
     """Yield slices along the long side with their entries, long side first, over ``2^unit``."""
     m, n = kernel.shape
     longer, shorter = max(m, n), min(m, n)
@@ -112,7 +111,7 @@ def panels(
         yield where, scaled(block if m >= n else block.T, dtype, unit)
 
 
-def scaled(block: Array, dtype: type[np.floating[Any]], unit: int) -> Array:
+def scaled(block: Array, dtype: Dtype, unit: int) -> Array:
     """Return ``2^-unit`` times a block in `dtype`."""
     if not unit:
         return np.asarray(block, dtype)

@@ -80,7 +80,10 @@ class ProjectedMoments:
         self.variance = max(self.power - float(np.square(self.mean).mean()), 0.0)
 
 
-def gather_moments(kernel: Array, inputs: Array) -> InputMoments | ProjectedMoments:
+Moments = InputMoments | ProjectedMoments
+
+
+def gather_moments(kernel: Array, inputs: Array) -> Moments:
     """Return moments of inputs, (..., m), of the kind that is cheaper for their kernel, (m, n)."""
     m, n = kernel.shape
     if n < m and m > WIDE:
@@ -90,7 +93,7 @@ def gather_moments(kernel: Array, inputs: Array) -> InputMoments | ProjectedMome
     return moments
 
 
-def check_moments(kernel: Array, moments: InputMoments | ProjectedMoments) -> None:
+def check_moments(kernel: Array, moments: Moments) -> None:
     """Refuse moments that are not those of a layer's inputs."""
     own = moments.outputs if isinstance(moments, ProjectedMoments) else moments
     outputs = kernel.shape[1] if own is moments else len(own.mean)

@@ -15,12 +15,12 @@ k^3 multiplications, where the eigenvalues themselves would take many times that
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lrcompress.lowrank.gram import Pairs
-from lrcompress.lowrank.matrix import Array, Floats
+from lrcompress.lowrank.matrix import Array, Dtype, Floats
 
 # Products of G with the block after which the iteration is given up.
 MOST_PRODUCTS = 60
@@ -82,7 +82,7 @@ def filtered_pairs(
     rank: int,
     trace: float,
     rng: np.random.Generator,
-    dtype: type[np.floating[Any]],
+    dtype: Dtype,
     *,
     tolerance: float,
     prove: Callable[[Ritz, float], Pairs | None] | None = None,

@@ -28,6 +28,7 @@ from lrcompress.lowrank.gram import (
 )
 from lrcompress.lowrank.matrix import (
     Array,
+    Dtype,
     Floats,
     KernelSource,
     Scale,
@@ -63,7 +64,6 @@ GRAM_SIDE = 2**14
 SEED = 0
 
 Driver = Literal["gesdd", "gesvd"]
-Dtype = type[np.floating[Any]]
 # From A, r and the scale of A to the factors, and whether the optimum is known to the tolerance.
 Way = Callable[[KernelSource, int, Scale], tuple[Factors, bool]]
 

@@ -28,6 +28,9 @@ class AttentionMoments:
     value: RowMoments | None
 
 
+Seen = AttentionMoments | None  # None without data
+
+
 def array_names(config: dict[str, Any]) -> list[str]:
     """Return what a layer's arrays do, in Keras' order."""
     kernels = ["query", "key", *["gate"] * bool(config.get("use_gate")), "value", "output"]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lrcompress.kinds.attention.attended import (
-    AttentionMoments,
+    Seen,
     array_names,
     flat,
     gather_attended,
@@ -125,7 +125,7 @@ class Dimensions:
         arrays = tuple(np.broadcast_to(np.float32(0), shape) for shape in shapes)
         return multiplications(replace(self.place.layer, arrays=arrays), inputs, output)
 
-    def errors(self, arrays: Arrays, seen: AttentionMoments | None) -> Array:
+    def errors(self, arrays: Arrays, seen: Seen) -> Array:
         """Return the share of the scores' energy, or of the heads' responses, that is lost at each size."""
         own = self._wide(arrays)
         sizes = np.array([self._sizes(size) for size in range(1, self.largest + 1)]) - 1
@@ -138,9 +138,7 @@ class Dimensions:
             lost = np.maximum(lost, _lost(energy)[sizes[:, 1]])
         return lost
 
-    def solve(
-        self, arrays: Arrays, seen: AttentionMoments | None, sizes: Sequence[int]
-    ) -> dict[int, Solution]:
+    def solve(self, arrays: Arrays, seen: Seen, sizes: Sequence[int]) -> dict[int, Solution]:
         """Return the layer with fewer dimensions, of some sizes."""
         own = self._wide(arrays)
         scores = self._score_bases(own, seen) if self._scores else []
@@ -160,9 +158,7 @@ class Dimensions:
     def _wide(self, arrays: Arrays) -> dict[str, Array]:
         return self._named([a.astype(np.float64) for a in arrays[self.place.path]])
 
-    def _score_bases(
-        self, own: dict[str, Array], seen: AttentionMoments | None
-    ) -> list[tuple[Array, Array, Array]]:
+    def _score_bases(self, own: dict[str, Array], seen: Seen) -> list[tuple[Array, Array, Array]]:
         """Return the dimensions of the scores of each head of keys."""
         heads, shared, k = own["query"].shape[1], own["key"].shape[1], own["query"].shape[2]
         query, key = flat(own["query"]), flat(own["key"])
@@ -180,7 +176,7 @@ class Dimensions:
             found.append(score_basis(np.sum(queries, axis=0), of_key[g, :, g]))
         return found
 
-    def _value_basis(self, own: dict[str, Array], seen: AttentionMoments | None) -> ValueBasis:
+    def _value_basis(self, own: dict[str, Array], seen: Seen) -> ValueBasis:
         """Return the dimensions of the values of each head of values."""
         heads, v, *_ = own["output"].shape
         shared = own["value"].shape[1]
@@ -200,7 +196,7 @@ class Dimensions:
         return "output_bias" in own or self._shift is not None
 
     def _narrow_values(
-        self, own: dict[str, Array], basis: ValueBasis, seen: AttentionMoments | None, size: int
+        self, own: dict[str, Array], basis: ValueBasis, seen: Seen, size: int
     ) -> tuple[Array | None, float]:
         """Put narrower values and their output kernel in place; return the constant and the share lost."""
         output, lost = basis.narrowed(size)

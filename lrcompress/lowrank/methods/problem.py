@@ -17,7 +17,7 @@ from lrcompress.lowrank.methods import AUTO, METHODS, Given, Setting, choose_met
 from lrcompress.lowrank.svd import check_has_rank, truncated_svd
 
 if TYPE_CHECKING:
-    from lrcompress.lowrank.moments import InputMoments, ProjectedMoments
+    from lrcompress.lowrank.moments import Moments
     from lrcompress.lowrank.objectives import Imitated
     from lrcompress.lowrank.refinement.outputs import Outputs
 
@@ -35,7 +35,7 @@ class Problem:
     activation: str = "linear"  # the layer's own, by Keras's name
     is_head: bool = True  # whether the layer makes predictions
     inputs: Array | None = None  # the layer's, (..., m), unlabelled
-    moments: InputMoments | ProjectedMoments | None = None  # gathered where missing and needed
+    moments: Moments | None = None  # gathered where missing and needed
     allow_bias: bool = False  # whether a layer without bias may be given one
     task: str = "factorizing"  # what progress is told as
     # Decompositions that methods keep, by their names: lower ranks are cut from them.
@@ -124,7 +124,7 @@ class Problem:
         return outputs_of(x, *self._narrow, self.head)
 
     @cached_property
-    def statistics(self) -> InputMoments | ProjectedMoments:
+    def statistics(self) -> Moments:
         """The moments of the inputs, refused where they are none of this layer's."""
         from lrcompress.lowrank.moments import check_moments, gather_moments
 

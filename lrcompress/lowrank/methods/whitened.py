@@ -20,13 +20,7 @@ from lrcompress.lowrank.matrix import Array, Floats
 from lrcompress.lowrank.methods import Given, Method
 from lrcompress.lowrank.methods.centered import centre_bias, centre_kernel
 from lrcompress.lowrank.methods.problem import Problem
-from lrcompress.lowrank.moments import (
-    InputMoments,
-    ProjectedMoments,
-    damping,
-    input_root,
-    solve_upper,
-)
+from lrcompress.lowrank.moments import Moments, ProjectedMoments, damping, input_root, solve_upper
 from lrcompress.lowrank.svd import truncated_svd
 
 # Entries of a kernel up to which everything is computed in float64, whatever it is stored in.
@@ -55,7 +49,7 @@ class Whitened(Method):
     def regression(
         self,
         problem: Problem,
-        moments: InputMoments | ProjectedMoments,
+        moments: Moments,
         ranks: Sequence[int],
         weights: Floats | None = None,
     ) -> dict[int, Factors]:
@@ -82,7 +76,7 @@ class Whitened(Method):
 class _Cut(NamedTuple):
     """A decomposition that all ranks up to its own are cut from."""
 
-    moments: InputMoments | ProjectedMoments  # of the inputs that it is for
+    moments: Moments  # of the inputs that it is for
     most: int  # the rank
     first: Array  # B, (m, most); of a lower rank the first columns
     second: Array  # C, (most, n)
@@ -96,9 +90,7 @@ class _Cut(NamedTuple):
     products: tuple[Factors, Array] | None  # what was truncated, where only these were gathered
 
 
-def _decomposed(
-    problem: Problem, moments: InputMoments | ProjectedMoments, most: int, weights: Floats | None
-) -> _Cut:
+def _decomposed(problem: Problem, moments: Moments, most: int, weights: Floats | None) -> _Cut:
     """Return the truncated SVD of the whitened kernel, and what cuts factors of any lower rank from it."""
     kernel, target = problem.kernel, _target(problem, weights)
     scale = np.ones(1) if weights is None else np.sqrt(weights / weights.mean())
