@@ -27,29 +27,10 @@ from lrcompress.kinds.protocol import (
 from lrcompress.kinds.terms import as_dict, is_built_in
 
 __all__ = [
-    "CLASSES",
-    "HEADS",
-    "NAMES",
-    "PER_STEP",
-    "Array",
-    "Arrays",
-    "Batch",
-    "Form",
-    "HeadKind",
-    "Kind",
-    "LinearKind",
-    "Place",
-    "Serialized",
-    "Solution",
-    "View",
-    "built_in_class",
-    "folded",
-    "is_wrapped",
-    "kind_of",
-    "peeled",
-    "product",
-    "serialized",
-]
+    "CLASSES", "HEADS", "NAMES", "PER_STEP", "Array", "Arrays", "Batch", "Form", "HeadKind",
+    "Kind", "LinearKind", "Place", "Serialized", "Solution", "View", "built_in_class", "folded",
+    "is_wrapped", "kind_of", "peeled", "product", "serialized",
+]  # fmt: skip
 
 # Those that may end a model: without --layers the last of them is factorized.
 HEADS: tuple[HeadKind, ...] = (DenseHead(),)

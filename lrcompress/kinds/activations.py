@@ -44,10 +44,9 @@ _SPELLINGS = {"ReLU": "relu", "ELU": "elu", "LeakyReLU": "leaky_relu", "softmax_
 
 
 def applied(class_name: str, settings: Mapping[str, Any], axes: int | None = None) -> str | None:
-    """Return the activation that a layer or function ends in, or None where nothing is known of it.
+    """Return the activation that a layer or function of some `axes` ends in, `HANDS_ON` where it changes no value.
 
-    `HANDS_ON` where the step changes no value. `settings` is its config, or as much of it as
-    matters: activation, axis, function; `axes` the number of dimensions of what it gives.
+    None where nothing is known of it. Of its config activation, axis and function matter.
     """
     if class_name in AS_IT_IS or class_name in RESHAPED:
         return HANDS_ON
@@ -57,10 +56,8 @@ def applied(class_name: str, settings: Mapping[str, Any], axes: int | None = Non
     if class_name == "TFOpLambda" and isinstance(function, str):
         class_name = function.rsplit(".", 1)[-1]  # nn.softmax, math.sigmoid
     name = spelled(class_name)
-    if name == "softmax" and settings.get("axis", -1) not in (
-        -1,
-        None if axes is None else axes - 1,
-    ):
+    last = (-1, None if axes is None else axes - 1)
+    if name == "softmax" and settings.get("axis", -1) not in last:
         return "softmax_of_another_axis"
     if name == "relu" and settings.get("max_value") is not None:
         return None

@@ -9,25 +9,18 @@ from typing import Any
 import numpy as np
 
 from lrcompress.kinds import terms
-from lrcompress.kinds.protocol import Array, Serialized
+from lrcompress.kinds.protocol import Array, Serialized, Tensors
 
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 
 
 @dataclass(frozen=True)
 class Direction:
-    """One way through the sequence: a layer has one, a bidirectional one two.
+    """One way through the sequence: a layer has one, a bidirectional one two."""
 
-    Attributes:
-        gates: How many blocks of units stand side by side.
-        units: Numbers of its state.
-        kernels: Which of the layer's arrays is the input kernel; in Keras 1 one for each gate.
-        recurrent: The same of the recurrent kernel.
-        biases: The same of the bias; empty without one.
-    """
-
-    gates: int
+    gates: int  # how many blocks of units stand side by side
     units: int
+    # Which of the layer's arrays they are; in Keras 1 one for each gate.
     kernels: tuple[int, ...]
     recurrent: tuple[int, ...]
     biases: tuple[int, ...]
@@ -66,7 +59,7 @@ def input_kernel(layer: Serialized, arrays: Sequence[Array]) -> Array:
 
 def with_input_kernel(
     layer: Serialized, arrays: Sequence[Array], kernel: Array, shift: Array | None
-) -> tuple[Array, ...]:
+) -> Tensors:
     """Return a layer's arrays with other input kernels, a constant added to the biases that inputs have."""
     own, start = list(arrays), 0
     for direction in directions(layer):

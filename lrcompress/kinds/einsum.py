@@ -18,34 +18,31 @@ import numpy as np
 
 from lrcompress.kinds import terms
 from lrcompress.kinds.activations import activation_name
-from lrcompress.kinds.linear import (
-    LinearForm,
-    drawn_steps,
-    gather_rows,
-    with_constant,
+from lrcompress.kinds.linear import LinearForm, LinearLayer, drawn_steps, with_constant
+from lrcompress.kinds.protocol import (
+    Array,
+    Arrays,
+    Batch,
+    Form,
+    Layers,
+    Place,
+    Refusal,
+    Serialized,
+    Tensors,
 )
-from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Place, Refusal, Serialized
 
 _EQUATION = re.compile(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?")
 
 
 @dataclass(frozen=True)
 class Equation:
-    """An equation taken apart.
-
-    Attributes:
-        source: Letters of the input, without dots.
-        kernel: Letters of the kernel.
-        target: Letters of the output, without dots.
-        before: ``"..."`` where dots stand before the letters.
-        behind: The same behind them.
-    """
+    """An equation taken apart: letters of input, kernel and output without dots, and where dots stand."""
 
     source: str
     kernel: str
     target: str
-    before: str
-    behind: str
+    before: str  # ``"..."`` where dots stand before the letters
+    behind: str  # the same behind them
 
     @property
     def met(self) -> str:
@@ -86,12 +83,11 @@ def equation_of(config: dict[str, Any]) -> Equation | None:
     return Equation(source, kernel, found.group(6), before or "", behind or "")
 
 
-class Einsum:
+class Einsum(LinearLayer):
     """A kernel, and perhaps a bias along some axes of the output."""
 
     name = "EinsumDense"
     family = "dense"
-    linear = True
     classes = frozenset({"EinsumDense"})
 
     def refuse(self, layer: Serialized) -> Refusal | None:
@@ -99,34 +95,27 @@ class Einsum:
         equation = equation_of(layer.config)
         if equation is None or not equation.is_matrix():
             stated = layer.config.get("equation")
-            return Refusal(
-                "equation", f"has a kernel that is not a single matrix by its equation {stated}"
-            )
-        return terms.refuse_kernel(layer)
+            why = f"has a kernel that is not a single matrix by its equation {stated}"
+            return Refusal("equation", why)
+        return super().refuse(layer)
 
     def forms(self, place: Place) -> tuple[Form, ...]:
         """Return two of them in a row."""
         equation, arrays = equation_of(place.layer.config), place.layer.arrays
         biased = place.layer.config.get("bias_axes") is not None
-        fits = equation is not None and len(arrays) == 1 + biased
-        fits = fits and equation is not None and len(arrays[0].shape) == len(equation.kernel)
-        return (_Rank(self, place),) if fits else ()
+        if equation is None or len(arrays) != 1 + biased:
+            return ()
+        return (_Rank(self, place),) if len(arrays[0].shape) == len(equation.kernel) else ()
 
-    def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
-        """Add the inputs of a batch to their moments."""
-        return gather_rows(self, place, arrays, batch, seen)
-
-    def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
+    def kernel(self, layer: Serialized, arrays: Tensors) -> Array:
         """Return the kernel as a matrix."""
         equation = _equation(layer)
-        m = math.prod(
-            n for a, n in zip(equation.kernel, arrays[0].shape, strict=True) if a in equation.met
-        )
-        return arrays[0].transpose(_order(equation)).reshape(m, -1)
+        laid = arrays[0].transpose(_order(equation))
+        return laid.reshape(math.prod(laid.shape[: len(equation.met)]), -1)
 
     def with_kernel(
         self, place: Place, arrays: Arrays, kernel: Array, shift: Array | None
-    ) -> dict[str, tuple[Array, ...]]:
+    ) -> Arrays:
         """Return another kernel, and the bias where it has all axes of a constant."""
         equation, (old, *bias) = _equation(place.layer), arrays[place.path]
         order = _order(equation)
@@ -150,9 +139,6 @@ class Einsum:
         laid = laid.reshape(*shape, *[1] * (bias[0].ndim - len(shape)))
         return {place.path: (own[0], bias[0] + laid)}
 
-    def beside(self, place: Place, batch: Batch) -> None:
-        """Return nothing: positions of its output are not drawn alike."""
-
     def rows(self, place: Place, batch: Batch) -> Array:
         """Return what the kernel meets, of many positions some of each sample."""
         equation, x, mask = _equation(place.layer), batch.inputs[0], batch.mask
@@ -168,7 +154,7 @@ class Einsum:
         mask = mask if mask is not None and mask.shape == moved.shape[:-1] and 1 in others else None
         return drawn_steps(batch._replace(inputs=(moved,), mask=mask))
 
-    def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:
+    def merged(self, layers: Layers) -> Serialized | None:
         """Return the one of B C that a linear one without a bias and the one behind it are."""
         if len(layers) != 2 or any(layer.class_name not in self.classes for layer in layers):
             return None
@@ -220,10 +206,7 @@ class _Rank(LinearForm):
         m, n = self._shape
         return math.prod(axis or 1 for axis in output) // n * size * (m + n)
 
-    def build(
-        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
-    ) -> tuple[Serialized, ...]:
-        """Return both."""
+    def build(self, factors: Tensors, arrays: Tensors) -> Layers:
         layer, (left, right) = self.place.layer, factors
         equation, kernel = _equation(layer), layer.arrays[0]
         sizes = dict(zip(equation.kernel, kernel.shape, strict=True))
@@ -247,15 +230,11 @@ class _Rank(LinearForm):
             "bias_axes": None,
         }
         second["equation"] = equation.over(inner, rank + equation.made, equation.target)
+        left = left.reshape(*[sizes[a] for a in equation.met], size)
+        right = right.reshape(size, *[sizes[a] for a in equation.made])
         return (
-            Serialized(
-                layer.class_name, first, (left.reshape(*[sizes[a] for a in equation.met], size),)
-            ),
-            Serialized(
-                layer.class_name,
-                second,
-                (right.reshape(size, *[sizes[a] for a in equation.made]), *arrays[1:]),
-            ),
+            Serialized(layer.class_name, first, (left,)),
+            Serialized(layer.class_name, second, (right, *arrays[1:])),
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from lrcompress.kinds import terms
 from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.cells import Direction, cells, directions
-from lrcompress.kinds.protocol import Array, Batch, Form, Place, Serialized
+from lrcompress.kinds.protocol import Array, Batch, Form, Place, Serialized, Tensors
 from lrcompress.kinds.units import Units, has_consumers, is_elementwise, is_zero_at_zero
 from lrcompress.lowrank.narrowing.states import FUNCTIONS, all_states
 from lrcompress.lowrank.responses import RowMoments
@@ -27,21 +27,13 @@ def fewer_units(kind: Any, place: Place) -> tuple[Form, ...]:
     elementwise = all(is_elementwise(*_activations(cell)) for _, cell in cells(place.layer))
     states = any(each.get("return_state") or each.get("time_major") for each in _configs(config))
     alike = len({way.units for way in found}) == 1
-    if (
-        not found
-        or place.per_step
-        or place.between
-        or not both
-        or not elementwise
-        or states
-        or not alike
-    ):
+    if not (found and both and elementwise and alike) or place.per_step or place.between or states:
         return ()
     outputs = len(found) * found[0].units
     return (_States(kind, place),) if has_consumers(place, outputs) and outputs > 1 else ()
 
 
-def gather_states(place: Place, arrays: tuple[Array, ...], batch: Batch, seen: RowMoments) -> bool:
+def gather_states(place: Place, arrays: Tensors, batch: Batch, seen: RowMoments) -> bool:
     """Add the states after each step of a layer that gives the last alone; False where they cannot be told."""
     x, mask, found = batch.inputs[0], batch.mask, directions(place.layer)
     names = [_activations(cell) for _, cell in cells(place.layer)]
@@ -75,7 +67,6 @@ class _States(Units):
     """A recurrent layer of fewer units, in each direction as many."""
 
     def __init__(self, kind: Any, place: Place) -> None:
-        """Of a layer whose states are taken in by linear layers."""
         super().__init__(kind, place)
         self._ways = directions(place.layer)
         self.blocks = len(self._ways)
@@ -83,7 +74,6 @@ class _States(Units):
 
     @property
     def largest(self) -> int:
-        """Return the units of each direction."""
         return self._ways[0].units
 
     def sized(self, size: int) -> list[tuple[int, ...]]:
@@ -96,7 +86,7 @@ class _States(Units):
                 shapes[number][0] = size
         return [tuple(shape) for shape in shapes]
 
-    def narrowed(self, arrays: tuple[Array, ...], chosen: Array) -> Serialized:
+    def narrowed(self, arrays: Tensors, chosen: Array) -> Serialized:
         """Return the layer with some of its units, all gates of them."""
         own = list(arrays)
         for block, way in enumerate(self._ways):
@@ -109,12 +99,10 @@ class _States(Units):
         config = _sized(self.place.layer.config, len(chosen) // self.blocks)
         return Serialized(self.place.layer.class_name, config, tuple(own))
 
-    def mixed(self, arrays: tuple[Array, ...], mixing: Array, constant: Array) -> tuple[Array, ...]:
-        """Return recurrent kernels A U, and c U in the biases that states have.
-
-        A GRU that resets before the product multiplies r h with its last kernel: r h is taken for (r h)_k A, which
-        it is where the units that depend on each other have their gates alike.
-        """
+    def mixed(self, arrays: Tensors, mixing: Array, constant: Array) -> Tensors:
+        """Return recurrent kernels A U, and c U in the biases that states have."""
+        # A GRU that resets before the product multiplies r h with its last kernel: r h is taken for (r h)_k A, which
+        # it is where the units that depend on each other have their gates alike.
         own = list(arrays)
         for block, way in enumerate(self._ways):
             part = slice(block * way.units, (block + 1) * way.units)
@@ -128,7 +116,7 @@ class _States(Units):
                     own[way.biases[gate]] = bias
         return tuple(own)
 
-    def outlets(self, arrays: tuple[Array, ...]) -> list[Array]:
+    def outlets(self, arrays: Tensors) -> list[Array]:
         """Return the recurrent kernel of each direction, zeros where the other one's units are."""
         found = []
         for block, way in enumerate(self._ways):
@@ -138,7 +126,7 @@ class _States(Units):
             found.append(whole)
         return found
 
-    def makers(self, arrays: tuple[Array, ...]) -> list[Array]:
+    def makers(self, arrays: Tensors) -> list[Array]:
         """Return the weights of each unit's gates; a row of ones where all of them 0 do not give 0."""
         found = []
         for way, (_, cell) in zip(self._ways, cells(self.place.layer), strict=True):
@@ -148,16 +136,8 @@ class _States(Units):
             rows.append(np.full((1, way.units), float(not zero)))
             found.append(np.concatenate(rows))
         most = max(len(rows) for rows in found)
-        return [
-            np.concatenate(
-                [np.pad(rows, ((0, most - len(rows)), (0, 0))) for rows in found], axis=1
-            )
-        ]
-
-    def states(self, seen: Any) -> RowMoments | None:
-        """Return the moments of the states."""
-        found: RowMoments | None = seen and seen.states
-        return found
+        padded = [np.pad(rows, ((0, most - len(rows)), (0, 0))) for rows in found]
+        return [np.concatenate(padded, axis=1)]
 
 
 def gives_sequences(layer: Serialized) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lrcompress.kinds import built_in_class
-from lrcompress.kinds.attention import Attention
+from lrcompress.kinds.attention.kind import Attention
 from lrcompress.kinds.conv.convolution import Convolution, TransposedConvolution
 from lrcompress.kinds.conv.separable import SeparableConvolution
 from lrcompress.kinds.dense.kind import Dense

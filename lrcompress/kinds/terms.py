@@ -88,17 +88,11 @@ def refuse_kernel(layer: Serialized) -> Refusal | None:
     """Return why a kernel cannot be factorized that is quantized, or is not all there is to it."""
     mode = quantization(layer.config)
     if mode is not None:
-        why = (
-            f"is quantized ({mode}); "
-            "expected a float kernel: factorize the model before quantizing it."
-        )
+        why = f"is quantized ({mode}); expected a float kernel: factorize the model before quantizing it."
         return Refusal("quantized", why)
     if layer.config.get("lora_rank"):
-        why = (
-            "has LoRA enabled; expected a plain kernel: "
-            "merge the adapters first (save the model after quantize or a weight merge)."
-        )
-        return Refusal("lora", why)
+        how = "merge the adapters first (save the model after quantize or a weight merge)."
+        return Refusal("lora", f"has LoRA enabled; expected a plain kernel: {how}")
     return None
 
 
@@ -111,11 +105,9 @@ def drop_arrays(config: dict[str, Any], initializers: Iterable[str], instead: st
 
 
 def hands_on(class_name: str, config: dict[str, Any]) -> bool:
-    """Return whether a layer does to each feature the same, and nothing to one that is constant, in prediction.
-
-    Flatten among them: it hands on the features position by position.
-    """
+    """Return whether a layer does to each feature the same, and nothing to one that is constant, in prediction."""
     averages = class_name.startswith(("AveragePooling", "GlobalAveragePooling"))
+    # Position by position.
     flattens = class_name == "Flatten" and config.get("data_format") != "channels_first"
     return class_name in DROPOUTS or averages or flattens
 

@@ -9,23 +9,35 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lrcompress.kinds.activations import ONE_SIDED, OTHERS, activation_name
-from lrcompress.kinds.between import keeps_positions, narrowed, passed
 from lrcompress.kinds.inlets import (
     absorbed,
-    inlet_size,
     inlets,
+    inputs_of,
+    keeps_positions,
+    narrowed,
     narrower,
     outlet_energies,
     outlet_gram,
+    passed,
     takes_constant,
 )
 from lrcompress.kinds.linear import drawn_steps
-from lrcompress.kinds.protocol import Array, Arrays, Batch, Place, Serialized, Solution
+from lrcompress.kinds.protocol import (
+    Array,
+    Arrays,
+    Batch,
+    Edits,
+    Layers,
+    Place,
+    Serialized,
+    Solution,
+    Tensors,
+)
 from lrcompress.kinds.shapes.multiplications import multiplications
 from lrcompress.lowrank.narrowing.subset import (
     Kept,
@@ -42,25 +54,14 @@ _AT_ZERO = ONE_SIDED - {"relu", "relu6"} | {"sigmoid", "hard_sigmoid"}
 ELEMENTWISE = (OTHERS - {"glu", "log_softmax"}) | {"sigmoid", "hard_sigmoid"}
 
 
-class _Shaped(NamedTuple):
-    """An array of which only the shape counts."""
-
-    shape: tuple[int, ...]
-
-
 class Units:
-    """A layer with fewer outputs; a subclass says what becomes of its own arrays.
-
-    Attributes:
-        blocks: In how many blocks of as many units each the outputs stand; each keeps as many.
-    """
+    """A layer with fewer outputs; a subclass says what becomes of its own arrays."""
 
     name = "units"
     narrows = True
-    blocks = 1
+    blocks = 1  # of as many units each in which the outputs stand; each keeps as many
 
     def __init__(self, kind: Any, place: Place) -> None:
-        """Of a layer with `consumers`."""
         self.kind, self.place = kind, place
         self._between = [other for other in place.between if other.layer.arrays]
         others = (*self._between, *place.beyond)
@@ -78,29 +79,24 @@ class Units:
         """Return the shapes of the layer's own arrays at a size: of a kernel and perhaps a bias."""
         return [(*array.shape[:-1], size) for array in self.place.layer.arrays]
 
-    def narrowed(self, arrays: tuple[Array, ...], chosen: Array) -> Serialized:
+    def narrowed(self, arrays: Tensors, chosen: Array) -> Serialized:
         """Return the layer with some of its outputs."""
         raise NotImplementedError
 
-    def mixed(self, arrays: tuple[Array, ...], mixing: Array, constant: Array) -> tuple[Array, ...]:
+    def mixed(self, arrays: Tensors, mixing: Array, constant: Array) -> Tensors:
         """Return arrays of full size of a layer that itself takes in its outputs mixed."""
         return arrays
 
-    def outlets(self, arrays: tuple[Array, ...]) -> list[Array]:
+    def outlets(self, arrays: Tensors) -> list[Array]:
         """Return what the layer itself multiplies its outputs with, (outputs, p)."""
         return []
 
-    def makers(self, arrays: tuple[Array, ...]) -> list[Array]:
+    def makers(self, arrays: Tensors) -> list[Array]:
         """Return the weights that make each output, (p, outputs) each; where they are 0 it is 0."""
         rows = [array.reshape(-1, array.shape[-1]) for array in arrays]
         if not is_zero_at_zero(self.place.layer.config.get("activation")):
             rows.append(np.ones((1, rows[0].shape[1])))
         return rows
-
-    def states(self, seen: Any) -> RowMoments | None:
-        """Return the moments of the outputs."""
-        found: RowMoments | None = seen and seen.outputs
-        return found
 
     @property
     def before(self) -> int:
@@ -115,7 +111,9 @@ class Units:
         """Return those of the layer and its consumers."""
         total = 0
         for place, shapes in self._layers(size):
-            layer = replace(place.layer, arrays=tuple(_Shaped(shape) for shape in shapes))
+            # Of the arrays only the shapes count.
+            arrays = tuple(np.broadcast_to(np.float32(0), shape) for shape in shapes)
+            layer = replace(place.layer, arrays=arrays)
             if place.input_shapes is None or place.output_shape is None:
                 return None
             count = multiplications(layer, place.input_shapes, place.output_shape)
@@ -185,7 +183,7 @@ class Units:
 
     def _moments(self, seen: Any) -> list[tuple[Array, Array, float]] | None:
         """Return mean, covariance and number of rows of each block of outputs, see `compensated`; None without data."""
-        states = self.states(seen)
+        states: RowMoments | None = seen and seen.outputs
         if states is None or not states.is_whole or not states.count:
             return None
         mean, covariance = states.mean, states.undamped
@@ -207,26 +205,20 @@ class Units:
         self, arrays: Arrays, seen: Any, ranked: list[tuple[Array, Array]], size: int
     ) -> Solution:
         kept = self._kept(arrays, seen, [order[:size] for order, _ in ranked])
-        own, path = arrays[self.place.path], self.place.path
-        constant = kept.constant
+        own, path, constant = arrays[self.place.path], self.place.path, kept.constant
+        between, beyond = self._between, self.place.beyond
 
-        def in_place() -> dict[str, tuple[Array, ...]]:
+        def in_place() -> Arrays:
             wide = kept.in_place
-            found = {other.path: arrays[other.path] for other in self._between}
+            found = {other.path: arrays[other.path] for other in between}
             found[path] = self.mixed(own, wide, constant)
-            for other in self.place.beyond:
-                found[other.path] = absorbed(other, arrays, wide, constant)
-            return found
+            return found | {o.path: absorbed(o, arrays, wide, constant) for o in beyond}
 
-        def layers() -> dict[str, tuple[Serialized, ...]]:
-            mixed = self.mixed(own, kept.in_place, kept.constant)
-            found: dict[str, tuple[Serialized, ...]] = {}
-            found[path] = (self.narrowed(mixed, kept.chosen),)
-            for between in self._between:
-                found[between.path] = (narrowed(between, arrays, kept.chosen),)
-            for other in self.place.beyond:
-                found[other.path] = (narrower(other, arrays, kept.mixing, constant),)
-            return found
+        def layers() -> Edits:
+            mixed = self.mixed(own, kept.in_place, constant)
+            found: dict[str, Layers] = {path: (self.narrowed(mixed, kept.chosen),)}
+            found |= {o.path: (narrowed(o, arrays, kept.chosen),) for o in between}
+            return found | {o.path: (narrower(o, arrays, kept.mixing, constant),) for o in beyond}
 
         error = float(np.mean([errors[size - 1] for _, errors in ranked]))
         return Solution(error, layers, in_place, kept=kept.chosen)
@@ -234,10 +226,7 @@ class Units:
 
 def has_consumers(place: Place, outputs: int) -> bool:
     """Return whether all that take in a layer's outputs are linear in them."""
-    return bool(place.beyond) and all(
-        inlets(other) and all(not inlet_size(other, inlet) % outputs for inlet in inlets(other))
-        for other in place.beyond
-    )
+    return bool(place.beyond) and all(inputs_of(other, outputs) for other in place.beyond)
 
 
 def is_elementwise(*activations: object) -> bool:
@@ -257,12 +246,10 @@ def gather_outputs(place: Place, arrays: Arrays, batch: Batch, seen: RowMoments)
             seen.outputs = RowMoments(np.zeros((batch.output.shape[-1], 1), np.float32))
         if keeps_positions(place.between):
             drawn = drawn_steps(batch._replace(inputs=(batch.output,)))
-            given = passed(drawn, place.between, arrays)
+            seen.outputs.update(passed(drawn, place.between, arrays))
         else:
-            given = drawn_steps(
-                batch._replace(inputs=(passed(batch.output, place.between, arrays),))
-            )
-        seen.outputs.update(given)
+            given = passed(batch.output, place.between, arrays)
+            seen.outputs.update(drawn_steps(batch._replace(inputs=(given,))))
     return seen
 
 
@@ -278,7 +265,6 @@ def _whole(energies: list[Array]) -> Array:
 
 
 def _joined(parts: list[Kept]) -> Kept:
-    """Return blocks of variables as one."""
     if len(parts) == 1:
         return parts[0]
     k, u = parts[0].mixing.shape

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.cores import each as each
     from lrcompress.lowrank.cores import one_blas_thread as one_blas_thread
     from lrcompress.lowrank.factors import Factors as Factors
+    from lrcompress.lowrank.factors import outline as outline
     from lrcompress.lowrank.imitation import imitating_kernel as imitating_kernel
     from lrcompress.lowrank.matrix import check_kernel as check_kernel
     from lrcompress.lowrank.methods import AUTO as AUTO
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.methods import choose_method as choose_method
     from lrcompress.lowrank.methods import learns_from as learns_from
     from lrcompress.lowrank.methods import method_names as method_names
-    from lrcompress.lowrank.methods.factorize import factorize_ranks as factorize_ranks
     from lrcompress.lowrank.methods.problem import Problem as Problem
+    from lrcompress.lowrank.methods.problem import factorize_ranks as factorize_ranks
     from lrcompress.lowrank.moments import InputMoments as InputMoments
     from lrcompress.lowrank.ranks import break_even_rank as break_even_rank
     from lrcompress.lowrank.ranks import check_rank as check_rank
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.responses import RowMoments as RowMoments
     from lrcompress.lowrank.responses import metric_of as metric_of
     from lrcompress.lowrank.responses import takes_metric as takes_metric
-    from lrcompress.lowrank.spectrum import outline as outline
     from lrcompress.lowrank.svd import singular_values as singular_values
     from lrcompress.lowrank.svd import truncated_svd as truncated_svd
 
@@ -59,18 +59,16 @@ _MODULES = {
     "cores": "core_count each one_blas_thread",
     "refinement.outputs": "Outputs most_inputs outputs_of",
     "refinement.room": "free_memory",
-    "factors": "Factors",
+    "factors": "Factors outline",
     "imitation": "imitating_kernel",
     "matrix": "check_kernel",
     "methods": "AUTO METHODS Method Setting calibration_warnings choose_method learns_from "
     "method_names",
-    "methods.factorize": "factorize_ranks",
-    "methods.problem": "Problem",
+    "methods.problem": "Problem factorize_ranks",
     "moments": "InputMoments",
     "ranks": "break_even_rank check_rank energy largest_useful_rank parameters "
     "rank_for_reduction rank_for_share rank_grid spread_ranks",
     "responses": "Correction RowMoments metric_of takes_metric",
-    "spectrum": "outline",
     "svd": "singular_values truncated_svd",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
@@ -78,7 +76,6 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  # PEP 562
-    """Load a name when it is first used."""
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

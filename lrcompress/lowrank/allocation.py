@@ -24,19 +24,13 @@ Ranks = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Curve:
-    """The error of one layer by rank.
-
-    Attributes:
-        shape: (m, n) of its kernel.
-        errors: Error by rank, at some ranks from 1 to the break-even rank; what is between is
-            taken to lie on a line. Of any unit that is the same for all layers and adds up.
-        whole: Error of the layer as it is.
-        split: Rank at which it is stored as two factors already, None where it is one kernel.
-    """
+    """The error of one layer by rank, of any unit that is the same for all layers and adds up."""
 
     shape: tuple[int, int]
+    # At some ranks from 1 to the break-even rank; what is between is taken to lie on a line.
     errors: dict[int, float]
     whole: float = 0.0
+    # Rank at which it is stored as two factors already, None where it is one kernel.
     split: int | None = None
 
     @property
@@ -94,37 +88,23 @@ def allocations(curves: Sequence[Curve]) -> Allocations:
 
 @dataclass(frozen=True)
 class Allocations:
-    """Allocations of which each differs from the one before in one layer.
-
-    Attributes:
-        layers: Number of layers; the first allocation has rank 1 in each.
-        changes: Layer and its new rank, by which each further one differs.
-    """
+    """Allocations of which each differs from the one before in one layer: in the first each has rank 1."""
 
     layers: int
+    # Layer and its new rank, by which each further one differs.
     changes: Sequence[tuple[int, int | None]]
 
     def __len__(self) -> int:
-        """Return how many there are."""
         return len(self.changes) + 1
 
     def __getitem__(self, place: int) -> Ranks:
-        """Return one allocation."""
         ranks: list[int | None] = [1] * self.layers
         for layer, rank in self.changes[: range(len(self))[place]]:
             ranks[layer] = rank
         return tuple(ranks)
 
     def last_below(self, most: float, cost: Callable[[int, int | None], float]) -> int:
-        """Return the place of the last allocation whose costs, summed over layers, stay at most `most`.
-
-        Args:
-            most: The limit.
-            cost: Of a layer at a rank; its sum does not fall along the allocations.
-
-        Returns:
-            Its place; -1 where the first is above the limit already.
-        """
+        """Return the place of the last allocation whose costs by layer and rank sum to at most `most`, or -1."""
         at = [cost(layer, 1) for layer in range(self.layers)]
         total = math.fsum(at)
         if total > most:
@@ -139,16 +119,14 @@ class Allocations:
 
 
 def within_budget(curves: Sequence[Curve], most_parameters: int) -> Ranks | None:
-    """Return the allocation of least error within a number of parameters, None if there is none.
-
-    Along the hulls first; what is left of the budget then goes to single ranks, best first.
-    """
+    """Return the allocation of least error within a number of parameters, None if there is none."""
     path = allocations(curves)
     last = path.last_below(most_parameters, lambda layer, rank: curves[layer].price(rank))
     if last < 0:
         return None
     current = list(path[last])
     left = most_parameters - total_price(curves, path[last])
+    # What the hulls leave of the budget goes to single ranks, best first.
     # What one more rank of a layer gains a parameter (negated), the layer, its price and that rank.
     gains: list[tuple[float, int, int, int | None]] = []
 

@@ -8,14 +8,11 @@ any origin. For factors out of a projection, `certify_projection` has both witho
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lrcompress.lowrank.gram import SMALL_SIDE
-from lrcompress.lowrank.matrix import KernelSource, magnitude, panels
-from lrcompress.lowrank.projection import Projection
+from lrcompress.lowrank.gram import SMALL_SIDE, Projection
+from lrcompress.lowrank.matrix import Array, Dtype, KernelSource, magnitude, panels
 
 # Residuals below this share of ||A|| are rounding of the stored factors, not of the method.
 ROUNDING = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-14}
@@ -79,7 +76,7 @@ def within_rounding(found: Certificate, scale: float, dtype: object) -> Certific
     return replace(found, optimality=1.0, exact=True)
 
 
-def share_of_norm(part: NDArray[Any], kernel: NDArray[Any]) -> float:
+def share_of_norm(part: Array, kernel: Array) -> float:
     """Return how large a matrix made of A is against A, both in the Frobenius norm."""
     unit = magnitude(kernel)
     if unit is None:
@@ -89,19 +86,15 @@ def share_of_norm(part: NDArray[Any], kernel: NDArray[Any]) -> float:
 
 def certify(
     kernel: KernelSource,
-    B: NDArray[Any],
-    C: NDArray[Any],
+    B: Array,
+    C: Array,
     optimum: float,
     algorithm: str,
     *,
     largest: float | None = None,
     truncated: Certificate | None = None,
 ) -> Certificate:
-    """Measure factors as they will be stored; ``||A||_2`` too unless `largest` tells it.
-
-    `optimum` is the relative Frobenius error of the best matrix of the rank, `truncated` the certificate
-    of the matrix that was truncated, where that is not A.
-    """
+    """Measure factors as they will be stored beside the least relative error; `largest` is ``||A||_2`` if known."""
     unit = magnitude(kernel)
     if unit is None:
         return Certificate(0.0, 0.0, 0.0, 1.0, algorithm, truncated, exact=True)
@@ -121,13 +114,10 @@ def certify_projection(
     optimum: float,
     algorithm: str,
 ) -> Certificate | None:
-    """Return the certificate of factors out of a projection without another pass over A.
-
-    ``||A - B C||_F^2 = ||A||_F^2 - 2 <A, B C> + ||B C||_F^2``, where the first is `total`, and
-    ``||A - B C||_2^2`` is `beyond`, the largest eigenvalue of the Gram matrix outside the basis. None
-    where the errors are too small to be had by differences.
-    """
-    # Stored in float16 the factors differ from what was projected in the fourth digit.
+    """Return the certificate of factors out of a projection, None where errors are too small for differences."""
+    # ||A - B C||_F^2 = ||A||_F^2 - 2 <A, B C> + ||B C||_F^2, where the first is `total`, and ||A - B C||_2^2
+    # is `beyond`, the largest eigenvalue of the Gram matrix outside the basis. Stored in float16 the factors differ
+    # from what was projected in the fourth digit.
     precision = str(kernel.dtype)
     if precision not in TRACE_SHARE or not total:
         return None
@@ -154,19 +144,16 @@ def _certificate(
 def _norms(
     kernel: KernelSource,
     unit: int,
-    factors: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    factors: tuple[Array, Array] | None = None,
     *,
     spectral: bool = True,
 ) -> tuple[float, float]:
-    """Return ``||R||_F`` and ``||R||_2`` over ``2^unit``, for ``R = A - B C`` or ``R = A``.
-
-    Without `spectral` the second is 0 and costs nothing.
-    """
+    """Return ``||R||_F`` and, if `spectral`, ``||R||_2`` over ``2^unit``, for ``R = A - B C`` or ``R = A``."""
     m, n = kernel.shape
     short = min(m, n)
     exact = m * n * short <= EXACT_WORK
-    dtype: type[np.floating[Any]] = np.float64 if exact else np.float32
-    gram: NDArray[Any] = np.zeros((short, short), dtype)
+    dtype: Dtype = np.float64 if exact else np.float32
+    gram: Array = np.zeros((short, short), dtype)
     if factors is not None:
         # Along the long side, as the panels are: ||R|| = ||R^T||.
         long, inner = factors if m >= n else (factors[1].T, factors[0].T)
@@ -184,7 +171,7 @@ def _norms(
     return float(np.sqrt(total)), float(np.sqrt(max(_largest_eigenvalue(gram), 0.0)))
 
 
-def _largest_eigenvalue(gram: NDArray[Any]) -> float:
+def _largest_eigenvalue(gram: Array) -> float:
     size = len(gram)
     if size <= SMALL_SIDE:
         return float(np.linalg.eigvalsh(gram)[-1])

@@ -47,7 +47,6 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def _blas() -> list[Any]:
-    """Return the BLAS libraries that are loaded."""
     found: list[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
     return found
 

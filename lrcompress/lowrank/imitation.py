@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lrcompress.lowrank.matrix import Array, Floats
+
 # Of the softmax on both sides (Hinton, Vinyals & Dean 2015): at 1 nearly all that few inputs tell is
 # the likeliest class.
 TEMPERATURE = 2.0
@@ -20,17 +18,12 @@ _MOST = 2**24
 
 
 def imitating_kernel(
-    start: tuple[NDArray[Any], NDArray[Any]], rows: NDArray[Any], logits: NDArray[Any]
+    start: tuple[Array, Array], rows: Array, logits: Array
 ) -> tuple[Floats, Floats]:
-    """Return the kernel and bias nearest to given logits through a softmax; the start where that is no better.
+    """Return kernel and bias by which rows x (k, m) give what is nearest to logits z (k, n) through a softmax.
 
     Minimises the mean ``T^2 KL(softmax(z / T) || softmax((x A + b) / T))`` with a ridge around the
-    start, which is convex, by L-BFGS; every tenth row judges, at temperature 1.
-
-    Args:
-        start: A (m, n) and b (n,).
-        rows: x, (k, m).
-        logits: z, (k, n).
+    start, which is convex, by L-BFGS; every tenth row judges, at temperature 1, whether the start stays.
     """
     step = max(1, -(-logits.size // _MOST))
     x, z = (np.asarray(a[::step], np.float64) for a in (rows, logits))

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError
 
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Dtype = type[np.floating[Any]]
+
 BLOCK_BYTES = 64 * 2**20
 # Entries whose squares are summed in the kernel's own precision before float64 takes over: the
 # sum of all then has seven digits in float32.
@@ -22,10 +26,7 @@ SAFE = {"float32": (1e-24, 1e18), "float64": (1e-240, 1e240)}
 
 
 class KernelSource(Protocol):
-    """What is sliced like a matrix, (m, n): an array, a memory map, an HDF5 dataset.
-
-    Anything but a plain array is read in blocks of rows or columns and never held whole.
-    """
+    """What is sliced like a matrix, (m, n); all but a plain array is read in blocks and never held whole."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -35,16 +36,13 @@ class KernelSource(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Return the type of the entries."""
 
-    def __getitem__(self, key: Any, /) -> Any:  # noqa: ANN401
-        """Return the entries of a slice, or of a pair of slices, as an array."""
+    def __getitem__(self, key: Any, /) -> Any: ...  # noqa: ANN401  # of slices, as an array
 
 
+# Squares of entries near 1e160 overflow and near 1e-170 vanish in float64 (1e20 and 1e-25 in float32). Scaling by
+# a power of two avoids both and rounds nothing.
 class Scale(NamedTuple):
-    """How large a matrix is: ``||2^-unit A||_F^2``, and the even unit, 0 nearly always.
-
-    Squares of entries near 1e160 overflow and near 1e-170 vanish in float64 (1e20 and 1e-25 in
-    float32). Scaling by a power of two avoids both and rounds nothing.
-    """
+    """How large a matrix is: ``||2^-unit A||_F^2``, and the even unit, 0 nearly always."""
 
     total: float
     unit: int
@@ -96,18 +94,13 @@ def magnitude(matrix: KernelSource) -> int | None:
     return int(np.frexp(largest)[1]) if largest > 0 else None
 
 
-def panels(
-    kernel: KernelSource, dtype: type[np.floating[Any]], unit: int = 0
-) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Yield slices along the long side with their entries, long side first, over ``2^unit``.
-
-    An array in memory that is in `dtype` already comes in one piece and uncopied.
-    """
+def panels(kernel: KernelSource, dtype: Dtype, unit: int = 0) -> Iterator[tuple[slice, Array]]:
+    """Yield slices along the long side with their entries, long side first, over ``2^unit``."""
     m, n = kernel.shape
     longer, shorter = max(m, n), min(m, n)
     step = max(1, BLOCK_BYTES // (np.dtype(dtype).itemsize * shorter))
     if _in_memory(kernel) and kernel.dtype == dtype and not unit:
-        step = longer
+        step = longer  # in one piece and uncopied
     for start in range(0, longer, step):
         where = slice(start, min(start + step, longer))
         block = kernel[where, :] if m >= n else kernel[:, where]
@@ -118,7 +111,7 @@ def panels(
         yield where, scaled(block if m >= n else block.T, dtype, unit)
 
 
-def scaled(block: NDArray[Any], dtype: type[np.floating[Any]], unit: int) -> NDArray[Any]:
+def scaled(block: Array, dtype: Dtype, unit: int) -> Array:
     """Return ``2^-unit`` times a block in `dtype`."""
     if not unit:
         return np.asarray(block, dtype)
@@ -139,7 +132,7 @@ def _in_memory(kernel: KernelSource) -> bool:
     return isinstance(kernel, np.ndarray) and not isinstance(kernel, np.memmap)
 
 
-def _blocks(matrix: KernelSource) -> Iterator[NDArray[Any]]:
+def _blocks(matrix: KernelSource) -> Iterator[Array]:
     """Yield rows that are small in float64, so that no second copy of A is needed."""
     step = max(1, BLOCK_BYTES // (8 * max(1, matrix.shape[1])))
     for start in range(0, matrix.shape[0], step):
@@ -161,7 +154,7 @@ def _sum_of_squares(kernel: KernelSource) -> float:
     return total
 
 
-def _runs(flat: NDArray[Any]) -> float:
+def _runs(flat: Array) -> float:
     wide = np.float64 if len(flat) <= EXACT_ENTRIES else flat.dtype
     total = 0.0
     with np.errstate(all="ignore"):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError
+from lrcompress.lowrank.matrix import Array, Floats
 
 # Entries that are copied to float64 at a time: 32 MiB; rows that are projected at a time.
 BLOCK = 2**22
@@ -21,52 +19,36 @@ SAMPLING_DAMPING = 1e-2
 
 
 class InputMoments:
-    """Streaming, mergeable moments: Chan, Golub & LeVeque, The American Statistician 37 (1983).
-
-    Attributes:
-        count: Number of inputs seen.
-        mean: mu = E[x], (m,), float64.
-    """
+    """Streaming moments of so many inputs, (m,): Chan, Golub & LeVeque, The American Statistician 37 (1983)."""
 
     def __init__(self, size: int) -> None:
-        """Start empty, for inputs of `size` features."""
         self.count = 0
-        self.mean: NDArray[np.float64] = np.zeros(size)
-        self._scatter: NDArray[np.float64] = np.zeros((size, size))
+        self.mean: Floats = np.zeros(size)
+        self._scatter: Floats = np.zeros((size, size))
 
-    def update(self, batch: NDArray[Any]) -> None:
+    def update(self, batch: Array) -> None:
         """Add inputs, (..., m): all axes but the last count as samples."""
         inputs = np.asarray(batch).reshape(-1, len(self.mean))
         step = max(1, BLOCK // max(len(self.mean), 1))
         for start in range(0, len(inputs), step):
             self._add(inputs[start : start + step].astype(np.float64))
 
-    def _add(self, rows: NDArray[np.float64]) -> None:
-        other = InputMoments(len(self.mean))
-        other.count = len(rows)
-        other.mean = rows.mean(axis=0)
-        rows -= other.mean
-        other._scatter = rows.T @ rows
-        self.merge(other)
-
-    def merge(self, other: InputMoments) -> None:
-        """Add what another gathered, as if this one had seen it."""
-        total = self.count + other.count
-        if not total:
-            return
-        delta = other.mean - self.mean
-        self._scatter += other._scatter
-        self._scatter += np.outer(delta, delta) * (self.count * other.count / total)
-        self.mean = self.mean + delta * (other.count / total)
+    def _add(self, rows: Floats) -> None:
+        mean, total = rows.mean(axis=0), self.count + len(rows)
+        rows -= mean
+        delta = mean - self.mean
+        self._scatter += rows.T @ rows
+        self._scatter += np.outer(delta, delta) * (self.count * len(rows) / total)
+        self.mean = self.mean + delta * (len(rows) / total)
         self.count = total
 
     @property
-    def covariance(self) -> NDArray[np.float64]:
+    def covariance(self) -> Floats:
         """E[(x - mu)(x - mu)^T], (m, m)."""
         return self._scatter / max(self.count, 1)
 
     @property
-    def second_moment(self) -> NDArray[np.float64]:
+    def second_moment(self) -> Floats:
         """E[x x^T], (m, m)."""
         return self.covariance + np.outer(self.mean, self.mean)
 
@@ -78,47 +60,30 @@ class ProjectedMoments:
     ``L^T A = U S V^T`` its solution ``L^{-T} U_r S_r V_r^T`` is ``A V_r V_r^T``, and V is made of the
     eigenvectors of that matrix. For a layer with thousands of features and fewer units this spares
     the (m, m) covariance, which would take longer to gather than everything else together.
-
-    Attributes:
-        count: Number of inputs seen.
-        mean: mu = E[x], (m,), float64.
-        variance: Mean variance of a feature.
-        power: Mean square of a feature.
     """
 
-    def __init__(self, kernel: NDArray[Any], inputs: NDArray[Any]) -> None:
-        """Gather them for A, (m, n), from inputs, (..., m)."""
+    def __init__(self, kernel: Array, inputs: Array) -> None:
         m, n = kernel.shape
         x = inputs.reshape(-1, m)
         wide = kernel.astype(np.float64)
-        self._outputs = InputMoments(n)
+        self.outputs = InputMoments(n)
         total, squares = np.zeros(m), np.zeros(m)
         for start in range(0, len(x), BLOCK_ROWS):
             rows = x[start : start + BLOCK_ROWS].astype(np.float64)
-            self._outputs.update(rows @ wide)
+            self.outputs.update(rows @ wide)
             total += rows.sum(axis=0)
             squares += np.einsum("ij,ij->j", rows, rows)
         self.count = len(x)
         self.mean = total / max(self.count, 1)
+        # Mean square and mean variance of a feature.
         self.power = float(squares.mean()) / max(self.count, 1)
         self.variance = max(self.power - float(np.square(self.mean).mean()), 0.0)
 
-    def covers(self, kernel_shape: tuple[int, ...]) -> bool:
-        """Return whether these are moments of a layer with such a kernel."""
-        return kernel_shape == (len(self.mean), len(self._outputs.mean))
 
-    @property
-    def covariance(self) -> NDArray[np.float64]:
-        """A^T Sigma A, (n, n)."""
-        return self._outputs.covariance
-
-    @property
-    def second_moment(self) -> NDArray[np.float64]:
-        """A^T E[x x^T] A, (n, n)."""
-        return self._outputs.second_moment
+Moments = InputMoments | ProjectedMoments
 
 
-def gather_moments(kernel: NDArray[Any], inputs: NDArray[Any]) -> InputMoments | ProjectedMoments:
+def gather_moments(kernel: Array, inputs: Array) -> Moments:
     """Return moments of inputs, (..., m), of the kind that is cheaper for their kernel, (m, n)."""
     m, n = kernel.shape
     if n < m and m > WIDE:
@@ -128,21 +93,22 @@ def gather_moments(kernel: NDArray[Any], inputs: NDArray[Any]) -> InputMoments |
     return moments
 
 
-def check_moments(kernel: NDArray[Any], moments: InputMoments | ProjectedMoments) -> None:
+def check_moments(kernel: Array, moments: Moments) -> None:
     """Refuse moments that are not those of a layer's inputs."""
-    covers = not isinstance(moments, ProjectedMoments) or moments.covers(kernel.shape)
-    if len(moments.mean) != len(kernel) or moments.count == 0 or not covers:
+    own = moments.outputs if isinstance(moments, ProjectedMoments) else moments
+    outputs = kernel.shape[1] if own is moments else len(own.mean)
+    if (len(moments.mean), outputs) != kernel.shape or moments.count == 0:
         got = f"{moments.count} with {len(moments.mean)}"
         msg = (
             f"expected moments of at least one input with {len(kernel)} features. Received: {got}."
         )
         raise KernelError(msg, code="moments")
-    if not np.isfinite(np.trace(moments.covariance)):
+    if not np.isfinite(np.trace(own.covariance)):
         msg = "the layer's inputs hold NaN or infinity; expected finite numbers: check the data and their scaling."
         raise KernelError(msg, code="activations_not_finite")
 
 
-def input_root(moments: InputMoments, *, has_bias: bool) -> NDArray[np.float64]:
+def input_root(moments: InputMoments, *, has_bias: bool) -> Floats:
     """Return L^T, (m, m), of the damped covariance, or second moment where no bias can follow."""
     varied = moments.covariance if has_bias else moments.second_moment
     m = len(varied)
@@ -150,7 +116,7 @@ def input_root(moments: InputMoments, *, has_bias: bool) -> NDArray[np.float64]:
     return np.asarray(np.linalg.cholesky(varied + added * np.eye(m)).T)
 
 
-def solve_upper(root: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+def solve_upper(root: Floats, right: Floats) -> Floats:
     """Return ``L^{-T} Y`` for an upper triangular L^T."""
     from scipy.linalg import solve_triangular
 

@@ -89,33 +89,27 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def head_of(activation: str, *, softmax: bool, is_head: bool = True) -> str:
-    """Return the name of the objective of a layer with an activation, by Keras's name.
-
-    softmax and sigmoid compare probabilities, squared_sigmoid and the other activations what a layer
-    hands on; an unknown activation is taken for linear.
-    """
+    """Return the name of the objective of a layer with an activation, by Keras's name: linear if it is unknown."""
     if softmax and is_head:
         return "softmax"
     if activation == "sigmoid":
-        return "sigmoid" if is_head else "squared_sigmoid"
+        return (
+            "sigmoid" if is_head else "squared_sigmoid"
+        )  # probabilities, or what a layer hands on
     return activation if activation in ACTIVATIONS else "linear"
 
 
 @dataclass(frozen=True)
 class Objective:
-    """One of the objectives.
-
-    Attributes:
-        head: Its name, as `head_of` returns it.
-        temperature: T of softmax: the KL is that of ``softmax(z / T)``, times T^2 (Hinton, Vinyals &
-            Dean 2015). Above 1, inputs that the original is sure of tell more than their class.
-        power: a of softmax: ``(1 - sum p q^a) / a`` for probabilities p of the original and q, at
-            temperature 1 (Zhang & Sabuncu 2018, with p for the labels). Towards 0 it is the KL, at
-            1 the expected share of mistakes; between, inputs that are lost anyway weigh less.
-    """
+    """One of the objectives, by the name that `head_of` returns."""
 
     head: str
+    # T of softmax: the KL is that of ``softmax(z / T)``, times T^2 (Hinton, Vinyals & Dean 2015). Above 1, inputs
+    # that the original is sure of tell more than their class.
     temperature: float = 1.0
+    # a of softmax: ``(1 - sum p q^a) / a`` for probabilities p of the original and q, at temperature 1 (Zhang &
+    # Sabuncu 2018, with p for the labels). Towards 0 it is the KL, at 1 the expected share of mistakes; between,
+    # inputs that are lost anyway weigh less.
     power: float = 0.0
 
     def target(self, logits: Array) -> Array:
@@ -131,10 +125,7 @@ class Objective:
         return ACTIVATIONS[self.head.removeprefix("squared_")](logits)[0]
 
     def loss_and_slope(self, logits: Array, target: Array) -> tuple[float, Array]:
-        """Return the loss summed over inputs and its derivative by the logits, (k, n).
-
-        The logits are overwritten.
-        """
+        """Return the loss summed over inputs and its derivative by the logits, (k, n), which are overwritten."""
         if self.head == "softmax":
             return self._softmax(logits, target)
         if self.head == "sigmoid":
@@ -175,13 +166,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Imitated:
-    """Inputs of a layer and what the original makes of them.
-
-    Attributes:
-        x: (k, m), float32.
-        target: Outputs of the original layer, (k, n), float32.
-        objective: What compares them with another head's.
-    """
+    """Inputs of a layer (k, m), what the original makes of them (k, n), and what compares that with another head."""
 
     x: Array
     target: Array

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.errors import RankError
+from lrcompress.lowrank.matrix import Floats
 
 # Of a grid: each rank is about this share of the one before.
 GRID_RATIO = 0.8
@@ -37,11 +37,7 @@ def largest_useful_rank(m: int, n: int, split: int | None = None) -> int:
 
 
 def check_rank(rank: int, m: int, n: int, *, split: int | None = None, force: bool = False) -> None:
-    """Refuse a rank that the kernel does not have, or that would enlarge the layer.
-
-    Raises:
-        RankError: With code `rank_out_of_range`, `nothing_to_gain` or `rank_saves_nothing`.
-    """
+    """Refuse a rank that the kernel does not have, or that would enlarge the layer."""
     most = largest_useful_rank(m, n, split)
     if not 1 <= rank <= min(m, n):
         saves = f" (up to {most} saves parameters)" if most else ""
@@ -90,7 +86,7 @@ def spread_ranks(most: int, count: int) -> list[int]:
     return sorted({round(float(most) ** (k / (count - 1))) for k in range(count)})
 
 
-def energy(singular_values: NDArray[np.float64]) -> NDArray[np.float64]:
+def energy(singular_values: Floats) -> Floats:
     """Return the cumulative share ``sum_{i<=r} sigma_i^2 / sum sigma_i^2`` for r = 1, 2, ...; (k,)."""
     sigma = np.asarray(singular_values, np.float64)
     largest = sigma.max(initial=0.0)
@@ -102,12 +98,8 @@ def energy(singular_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.minimum(np.cumsum(squares) / squares.sum(), 1.0))
 
 
-def rank_for_share(shares: NDArray[np.float64], share: float) -> int:
-    """Return the smallest r with ``shares[r - 1] >= share``; the shares rise to 1.
-
-    Raises:
-        RankError: If `share` is not in (0, 1].
-    """
+def rank_for_share(shares: Floats, share: float) -> int:
+    """Return the smallest r with ``shares[r - 1] >= share``; the shares rise to 1."""
     if not 0 < share <= 1:
         msg = f"`energy` must be above 0 and at most 1, for example 0.95. Received: {share}."
         raise RankError(msg, code="bad_rule")
@@ -119,10 +111,6 @@ def rank_for_reduction(m: int, n: int, share: float, split: int | None = None) -
     """Return the largest r that saves at least `share` of the kernel: ``1 - r (m+n)/(m n) >= share``.
 
     Where it is stored as two factors of rank `split`, of these: ``1 - r / split >= share``.
-
-    Raises:
-        RankError: If `share` is not in (0, 1], no rank saves so much (`reduction_unreachable`),
-            or none saves anything (`nothing_to_gain`).
     """
     if not 0 < share <= 1:
         msg = f"`reduction` must be above 0 and at most 1, for example 0.4. Received: {share}."

@@ -10,12 +10,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lrcompress.lowrank.matrix import Array, Floats
+
 # Above so many features the covariance is not kept, only that of the responses, and a few rows by which
 # other kernels are judged: so many, and so many at most of each batch.
 WIDE = 6144
@@ -30,22 +30,18 @@ _INDIFFERENCE = 0.1
 
 
 class RowMoments:
-    """Mean and covariance of the rows that one kernel (m, n) is applied to, gathered in any number of calls.
+    """Mean and covariance of the rows that one kernel (m, n) is applied to, gathered in any number of calls."""
 
-    Attributes:
-        count: Rows seen.
-        metric: R (n, n), lower triangular: an error e of the responses counts as ``|e R|^2``, where
-            the outputs care more for some of them than for others; None where all count alike.
-        outputs: The same of what the layer gave, where that is of use.
-    """
-
+    # R (n, n), lower triangular: an error e of the responses counts as ``|e R|^2``, where the outputs care more for
+    # some of them than for others; None where all count alike.
     metric: Floats | None = None
+    # The same of what the layer gave, where that is of use.
+    outputs: RowMoments | None = None
 
-    def __init__(self, kernel: NDArray[Any], *, whole: bool = False) -> None:
+    def __init__(self, kernel: Array, *, whole: bool = False) -> None:
         """Start empty; `kernel` is only needed where m is large, and the covariance not kept `whole` for all that."""
         m, n = kernel.shape
         self.count = 0
-        self.outputs: RowMoments | None = None
         self._kernel = kernel.astype(np.float32) if m > WIDE and not whole else None
         self._origin: NDArray[np.float32] | None = None
         self._sum: Floats = np.zeros(m)
@@ -53,7 +49,7 @@ class RowMoments:
         self._scatter: Floats = np.zeros((size, size))
         self._kept = np.empty((0, m), np.float32)
 
-    def update(self, rows: NDArray[Any]) -> None:
+    def update(self, rows: Array) -> None:
         """Add rows, (k, m)."""
         rows = np.asarray(rows, np.float32)
         if not len(rows):
@@ -86,7 +82,7 @@ class RowMoments:
     @property
     def covariance(self) -> Floats:
         """E[(x - mu)(x - mu)^T], (m, m), damped; only where `is_whole`."""
-        return self._damped(self._covariance(), len(self._sum))
+        return self._damped(self.undamped)
 
     @property
     def some(self) -> NDArray[np.float32]:
@@ -95,15 +91,19 @@ class RowMoments:
 
     @property
     def undamped(self) -> Floats:
-        """The same as it was seen."""
-        return self._covariance()
+        """The covariance of the rows, or of their responses, as it was seen."""
+        count = max(self.count, 1)
+        shift = self._sum / count
+        if self._kernel is not None:
+            shift = shift @ self._kernel
+        return self._scatter / count - np.outer(shift, shift)
 
-    def responses(self, kernel: NDArray[Any]) -> Floats:
+    def responses(self, kernel: Array) -> Floats:
         """``A^T Sigma A``, (n, n), damped; of the kernel it was made with where m is large."""
         if self._kernel is None:
             wide = kernel.astype(np.float64)
             return np.asarray(wide.T @ self.covariance @ wide)
-        return self._damped(self._covariance(), len(self._sum))
+        return self._damped(self.undamped)
 
     def part(self, rows: NDArray[np.intp], columns: slice) -> RowMoments:
         """Return the moments of some features; where m is large, of some responses instead."""
@@ -120,29 +120,20 @@ class RowMoments:
         """Return the moments about 0: what counts where nothing can take a constant."""
         found = copy.copy(self)
         mean = self.mean if self._kernel is None else self.mean @ self._kernel
-        found._scatter = self.count * (self._covariance() + np.outer(mean, mean))
+        found._scatter = self.count * (self.undamped + np.outer(mean, mean))
         found._sum, found._origin = np.zeros_like(self._sum), None
         return found
 
-    def _covariance(self) -> Floats:
-        count = max(self.count, 1)
-        shift = self._sum / count
-        if self._kernel is not None:
-            shift = shift @ self._kernel
-        return self._scatter / count - np.outer(shift, shift)
-
-    def _damped(self, covariance: Floats, m: int) -> Floats:
-        size = len(covariance)
+    def _damped(self, covariance: Floats) -> Floats:
+        size, m = len(covariance), len(self._sum)
         damping = (_DAMPING + _SAMPLING * m / max(self.count, 1)) * np.trace(covariance) / size
         covariance[np.diag_indices(size)] += max(damping, np.finfo(np.float64).tiny)
         return covariance
 
 
-def response_basis(kernel: NDArray[Any], seen: RowMoments | None) -> tuple[Floats, Floats]:
-    """Return the energy (k,) and the directions V (n, k) of a kernel's responses, the largest first.
-
-    k is min(m, n). Without rows they are the squared singular values and right singular vectors.
-    """
+def response_basis(kernel: Array, seen: RowMoments | None) -> tuple[Floats, Floats]:
+    """Return the energy (k,) and the directions V (n, k) of a kernel's min(m, n) responses, the largest first."""
+    # Without rows they are the squared singular values and right singular vectors.
     from scipy.linalg import cholesky, eigh, qr
 
     m, n = kernel.shape
@@ -161,7 +152,7 @@ def response_basis(kernel: NDArray[Any], seen: RowMoments | None) -> tuple[Float
     return np.maximum(values[order], 0), basis[:, order]
 
 
-def metric_of(moments: NDArray[np.float64]) -> Floats:
+def metric_of(moments: Floats) -> Floats:
     """Return R with ``R R^T`` the second moments (n, n) of gradients, damped: what seems not to matter still may."""
     from scipy.linalg import cholesky
 
@@ -182,15 +173,8 @@ def errors_by_size(values: Floats) -> Floats:
     return np.maximum(1 - np.cumsum(values) / total, 0) if total > 0 else np.zeros(len(values))
 
 
-def relative_error(kernel: NDArray[Any], other: NDArray[Any], seen: RowMoments | None) -> float:
-    """Return the squared error of another kernel's responses relative to those of a kernel."""
-    return relative_error_of(kernel, seen)(other)
-
-
-def relative_error_of(
-    kernel: NDArray[Any], seen: RowMoments | None
-) -> Callable[[NDArray[Any]], float]:
-    """Return `relative_error` of one kernel, for many others."""
+def relative_error_of(kernel: Array, seen: RowMoments | None) -> Callable[[Array], float]:
+    """Return what tells the squared error of another kernel's responses relative to those of a kernel."""
     covariance = seen.covariance if seen is not None and seen.is_whole else None
     some = None if seen is None or seen.is_whole or not seen.count else seen.some
     metric = None if seen is None or covariance is None else seen.metric
@@ -213,7 +197,7 @@ class Correction:
     """
 
     def __init__(
-        self, kernel: NDArray[Any], rows: Sequence[NDArray[Any]], seen: RowMoments | None = None
+        self, kernel: Array, rows: Sequence[Array], seen: RowMoments | None = None
     ) -> None:
         """Of a kernel A (m, n) and rows x', (k, m) in all; `seen` are their moments, where they are known."""
         self._kernel, self.rows = kernel, rows
@@ -228,7 +212,7 @@ class Correction:
         else:
             self._solve = partial(_solved_by_rows, np.concatenate(rows) - self._mean)
 
-    def __call__(self, responses: NDArray[Any]) -> tuple[Floats, Floats]:
+    def __call__(self, responses: Array) -> tuple[Floats, Floats]:
         """Return the kernel (m, n) for responses y, (k, n), without the bias, and the constant (n,) beside it."""
         mean = responses.mean(axis=0, dtype=np.float64)
         rest = responses - self.given(self._kernel, mean)
@@ -238,7 +222,7 @@ class Correction:
             found[np.ix_(inner, outer)] += self._solve(inner, self.rows, rest[:, outer])
         return found, mean - self._mean @ found
 
-    def given(self, kernel: NDArray[Any], mean: NDArray[Any]) -> NDArray[np.float32]:
+    def given(self, kernel: Array, mean: Array) -> NDArray[np.float32]:
         """Return the responses of another kernel, (k, n), moved to a mean (n,)."""
         narrow = kernel.astype(np.float32)
         found = np.concatenate([rows @ narrow for rows in self.rows])
@@ -246,9 +230,7 @@ class Correction:
         return found
 
 
-def _solved(
-    covariance: Floats, inner: NDArray[np.intp], rows: Sequence[NDArray[Any]], y: NDArray[Any]
-) -> Floats:
+def _solved(covariance: Floats, inner: NDArray[np.intp], rows: Sequence[Array], y: Array) -> Floats:
     """Return the regression of centred y (k, n) on some features of rows, through their covariance."""
     from scipy.linalg import solve
 
@@ -261,9 +243,7 @@ def _solved(
     return np.asarray(solve(own, cross / len(y), assume_a="pos"))
 
 
-def _solved_by_rows(
-    x: NDArray[Any], inner: NDArray[np.intp], _: Sequence[NDArray[Any]], y: NDArray[Any]
-) -> Floats:
+def _solved_by_rows(x: Array, inner: NDArray[np.intp], _: Sequence[Array], y: Array) -> Floats:
     """Return the same through the (k, k) matrix of centred rows x, which are fewer than their features."""
     from scipy.linalg import solve
 
@@ -275,7 +255,7 @@ def _solved_by_rows(
     return np.asarray(x[:, inner].T @ solve(gram, y, assume_a="pos"))
 
 
-def _blocks(kernel: NDArray[Any]) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def _blocks(kernel: Array) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Return rows and columns of each block of a matrix with zeros outside its blocks; all where it has none."""
     m, n = kernel.shape
     whole = [(np.arange(m), np.arange(n))]

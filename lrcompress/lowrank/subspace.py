@@ -15,12 +15,12 @@ k^3 multiplications, where the eigenvalues themselves would take many times that
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.lowrank.gram import Pairs
+from lrcompress.lowrank.matrix import Array, Dtype, Floats
 
 # Products of G with the block after which the iteration is given up.
 MOST_PRODUCTS = 60
@@ -46,7 +46,7 @@ ROOM = 3.5
 # What the choice of the bound may spend of the allowance: its cost is known to a third or so.
 SPENT = 0.75
 
-Apply = Callable[[NDArray[Any]], NDArray[Any]]
+Apply = Callable[[Array], Array]
 
 
 class OutOfPrecision(np.linalg.LinAlgError):
@@ -54,37 +54,25 @@ class OutOfPrecision(np.linalg.LinAlgError):
 
 
 class Ritz(NamedTuple):
-    """The best that a subspace holds of G's eigenpairs.
+    """The best that a subspace holds of G's eigenpairs."""
 
-    Attributes:
-        values: (w,), descending, float64; each at most the eigenvalue it stands for.
-        vectors: (k, w), orthonormal.
-        residual: ``G Q - Q diag(values)``, (k, w); orthogonal to the vectors.
-        crossed: ``residual^T residual``, (w, w), float64.
-        tail: ``trace(G)`` less the r leading values.
-    """
-
-    values: NDArray[np.float64]
-    vectors: NDArray[Any]
-    residual: NDArray[Any]
-    crossed: NDArray[np.float64]
-    tail: float
+    values: Floats  # (w,), descending; each at most the eigenvalue it stands for
+    vectors: Array  # (k, w), orthonormal
+    residual: Array  # ``G Q - Q diag(values)``, (k, w); orthogonal to the vectors
+    crossed: Floats  # ``residual^T residual``, (w, w)
+    tail: float  # ``trace(G)`` less the r leading values
 
     def missing(self, rank: int, allowed: float) -> float:
-        """Estimate what the r leading values lack to the r leading eigenvalues.
-
-        Perturbation to second order, where the smallest Ritz value stands for what lies outside.
-        Eigenvalues nearer to that than a share of the allowance are as good as one another.
-        """
+        """Estimate what the r leading values lack to the r leading eigenvalues."""
+        # Perturbation to second order, where the smallest Ritz value stands for what lies outside.
+        # Eigenvalues nearer to that than a share of the allowance are as good as one another.
         gaps = np.maximum(self.values[:rank] - self.values[-1], allowed / (4 * rank))
         return float((np.diag(self.crossed)[:rank] / gaps).sum())
 
 
 def width(rank: int, size: int) -> int:
-    """Return the columns of the block: more than wanted, for the speed of convergence.
-
-    A quarter more, and up to half where that is few beside k: then a product costs little.
-    """
+    """Return the columns of the block: more than wanted, for the speed of convergence."""
+    # A quarter more, and up to half where that is few beside k: then a product costs little.
     return min(size, rank + max(10, rank // 4, min(rank // 2, size // 32)))
 
 
@@ -94,18 +82,16 @@ def filtered_pairs(
     rank: int,
     trace: float,
     rng: np.random.Generator,
-    dtype: type[np.floating[Any]],
+    dtype: Dtype,
     *,
     tolerance: float,
     prove: Callable[[Ritz, float], Pairs | None] | None = None,
 ) -> Pairs:
-    """Return the r leading eigenpairs of a positive semidefinite G, (k, k), by products ``G X``.
+    """Return the r leading eigenpairs of a positive semidefinite G, (k, k), by products ``G X``, or raise LinAlgError.
 
     The vectors leave an energy of ``trace(G) - sum`` over the leading values, whose square root is at
     most 1 + tolerance times the least possible. `prove` returns pairs with a proven bound if it holds
     by the allowance given, else None; without it, the bound is twice an estimate from the residuals.
-    OutOfPrecision says that what is left is too little to be known in float32, any other LinAlgError
-    that more than `MOST_PRODUCTS` products would be needed.
     """
     block = rng.standard_normal((size, width(rank, size))).astype(dtype, copy=False)
     Q = orthonormal(apply(block))
@@ -132,7 +118,7 @@ def filtered_pairs(
     raise np.linalg.LinAlgError(msg)
 
 
-def rayleigh_ritz(product: NDArray[Any], Q: NDArray[Any], rank: int, trace: float) -> Ritz:
+def rayleigh_ritz(product: Array, Q: Array, rank: int, trace: float) -> Ritz:
     """Return the Ritz pairs in the span of an orthonormal Q, (k, w), from ``G Q``."""
     values, turn = np.linalg.eigh(Q.T @ product)
     turn = turn[:, ::-1]
@@ -165,13 +151,10 @@ def _edge(ritz: Ritz, rank: int) -> float:
     return max(edge, 64 * float(np.finfo(ritz.vectors.dtype).eps) * largest)
 
 
-def _filtered(apply: Apply, ritz: Ritz, rank: int, allowed: float) -> tuple[NDArray[Any], int]:
-    """Return an orthonormal basis of ``T_p(2 G / edge - 1) Q``, T_p the Chebyshev polynomial, and p.
-
-    Of the degree at which what is missing should come under the allowance.
-    """
+def _filtered(apply: Apply, ritz: Ritz, rank: int, allowed: float) -> tuple[Array, int]:
+    """Return an orthonormal basis of ``T_p(2 G / edge - 1) Q``, T_p the Chebyshev polynomial, and p."""
     edge, dtype = _edge(ritz, rank), ritz.vectors.dtype.type
-    # T_p(x) grows as exp(p arccosh(x)) / 2, and what is missing falls as its square.
+    # T_p(x) grows as exp(p arccosh(x)) / 2, and what is missing, which should fit the allowance, falls as its square.
     wanted = max(ritz.missing(rank, allowed) / (allowed * SHARE), 1.0)
     rate = float(np.arccosh(max(2 * ritz.values[rank - 1] / edge - 1, 1.0 + 1e-6)))
     degree = np.ceil((0.5 * np.log(wanted) + np.log(2)) / rate)
@@ -197,13 +180,10 @@ def _filtered(apply: Apply, ritz: Ritz, rank: int, allowed: float) -> tuple[NDAr
     return orthonormal(now), degree
 
 
-def orthonormal(block: NDArray[Any]) -> NDArray[Any]:
-    """Return an orthonormal basis of the columns of Y, (k, w).
-
-    ``Y = Q R`` with ``Y^T Y = R^T R`` (Cholesky QR: the speed of matrix products), again where the
-    columns were nearly parallel, and by Householder's QR where they are so to the precision of a
-    Gram matrix.
-    """
+def orthonormal(block: Array) -> Array:
+    """Return an orthonormal basis of the columns of Y, (k, w)."""
+    # Y = Q R with Y^T Y = R^T R (Cholesky QR: the speed of matrix products), again where the columns were nearly
+    # parallel, and by Householder's QR where they are so to the precision of a Gram matrix.
     for _ in range(2):
         factor, spread = _inverse_root(block)
         if factor is None:
@@ -214,7 +194,7 @@ def orthonormal(block: NDArray[Any]) -> NDArray[Any]:
     return block
 
 
-def orthonormal_pair(block: NDArray[Any], other: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def orthonormal_pair(block: Array, other: Array) -> tuple[Array, Array]:
     """Return ``Y R^-1`` and ``X R^-1`` for ``Y = Q R``: a recurrence goes on in the new basis."""
     factor, _ = _inverse_root(block)
     if factor is None:
@@ -223,7 +203,7 @@ def orthonormal_pair(block: NDArray[Any], other: NDArray[Any]) -> tuple[NDArray[
     return block @ factor, other @ factor
 
 
-def _inverse_root(block: NDArray[Any]) -> tuple[NDArray[Any] | None, float]:
+def _inverse_root(block: Array) -> tuple[Array | None, float]:
     """Return ``R^-1`` with ``Y^T Y = R^T R``, None where that is out of reach, and its spread."""
     from scipy.linalg.lapack import dtrtri
 
@@ -245,12 +225,8 @@ def _inverse_root(block: NDArray[Any]) -> tuple[NDArray[Any] | None, float]:
     return np.asarray(factor, block.dtype, order="C"), float(np.abs(inverse).max())
 
 
-def proven_pairs(gram: NDArray[Any], rank: int, ritz: Ritz, allowed: float) -> Pairs | None:
-    """Return the leading pairs with proven bounds, up to the rounding of G's precision.
-
-    None where the bound would exceed the leading Ritz values by more than is allowed, or could not
-    be shown; OutOfPrecision where rounding alone would.
-    """
+def proven_pairs(gram: Array, rank: int, ritz: Ritz, allowed: float) -> Pairs | None:
+    """Return the leading pairs with proven bounds, up to the rounding of G's precision; None where none is shown."""
     theta, Q = ritz.values, ritz.vectors
     if 2 * ritz.missing(rank, allowed) > allowed:
         return None
@@ -279,16 +255,11 @@ def proven_pairs(gram: NDArray[Any], rank: int, ritz: Ritz, allowed: float) -> P
     return Pairs(theta[:rank], Q[:, :rank], most, beyond)
 
 
-def _best_shift(
-    ritz: Ritz, rank: int, allowed: float, slack: NDArray[np.float64]
-) -> tuple[float, float] | None:
-    """Return mu and the gap of the nearest bound with room for what the vectors miss.
-
-    With Q the Ritz vectors, R their residual and M the rest of G, ``mu I + Y - G`` is positive
-    definite for ``Y = Q K Q^T`` if ``K > diag(theta) - mu + R^T R / gap`` and ``M < mu - gap``.
-    A larger mu costs ``mu - theta_i`` for those of the r leading values that it exceeds, a smaller
-    gap costs R; what M is, only the factorization tells.
-    """
+def _best_shift(ritz: Ritz, rank: int, allowed: float, slack: Floats) -> tuple[float, float] | None:
+    """Return mu and the gap of the nearest bound with room for what the vectors miss."""
+    # With Q the Ritz vectors, R their residual and M the rest of G, mu I + Y - G is positive definite for Y = Q K Q^T
+    # if K > diag(theta) - mu + R^T R / gap and M < mu - gap. A larger mu costs mu - theta_i for those of the r leading
+    # values that it exceeds, a smaller gap costs R; what M is, only the factorization tells.
     theta, squares = ritz.values, np.diag(ritz.crossed)
     known, start = float(theta[:rank].sum()), float(theta[rank])
     reach = max(REACH * start, 4 * float(slack[-1]))
@@ -309,7 +280,7 @@ def _best_shift(
     return float(shifts[found // 4, 0]), float(gaps.flat[found])
 
 
-def _is_definite(above: NDArray[Any], gram: NDArray[Any], shift: float) -> bool:
+def _is_definite(above: Array, gram: Array, shift: float) -> bool:
     """Return whether ``shift I + Y - G`` is positive definite; Y is overwritten."""
     from scipy.linalg.lapack import dpotrf, spotrf
 

@@ -18,15 +18,24 @@ from lrcompress.errors import RankError
 from lrcompress.lowrank.certificate import Certificate, certify, certify_projection
 from lrcompress.lowrank.cores import one_blas_thread
 from lrcompress.lowrank.factors import Factors
-from lrcompress.lowrank.gram import SMALL_SIDE, Pairs, eigenvalues, gram_matrix, leading_pairs
+from lrcompress.lowrank.gram import (
+    SMALL_SIDE,
+    Pairs,
+    eigenvalues,
+    gram_matrix,
+    leading_pairs,
+    project,
+)
 from lrcompress.lowrank.matrix import (
+    Array,
+    Dtype,
+    Floats,
     KernelSource,
     Scale,
     check_shape,
     measure,
     panels,
 )
-from lrcompress.lowrank.projection import project
 
 # A result further than this above the optimum is computed again by a safer method.
 TOLERANCE = 1e-3
@@ -55,7 +64,6 @@ GRAM_SIDE = 2**14
 SEED = 0
 
 Driver = Literal["gesdd", "gesvd"]
-Dtype = type[np.floating[Any]]
 # From A, r and the scale of A to the factors, and whether the optimum is known to the tolerance.
 Way = Callable[[KernelSource, int, Scale], tuple[Factors, bool]]
 
@@ -121,21 +129,14 @@ def check_has_rank(kernel: KernelSource, rank: int) -> None:
         raise RankError(msg, code="rank_out_of_range")
 
 
-def singular_values(kernel: KernelSource) -> NDArray[np.float64]:
-    """Return all min(m, n) singular values, descending, float64.
-
-    Large kernels go through the Gram matrix, which loses those below 1e-8 of the largest. That of a
-    kernel stored in 16 bits is computed in float32, unless it has values that float32 would lose.
-
-    Raises:
-        KernelError: If the kernel is not a finite matrix.
-    """
+def singular_values(kernel: KernelSource) -> Floats:
+    """Return all min(m, n) singular values, descending, of large kernels those above 1e-8 of the largest."""
     unit = measure(kernel).unit
     m, n = kernel.shape
     if m * n <= SMALL_ENTRIES:
         return np.asarray(np.linalg.svd(np.asarray(kernel[:, :], np.float64), compute_uv=False))
     dtypes: list[Dtype] = [np.float64]
-    if kernel.dtype.itemsize == 2:
+    if kernel.dtype.itemsize == 2:  # unless it has values that float32 would lose
         dtypes.insert(0, np.float32)
     # The Gram matrix has threads of its own, which BLAS' threads would only wait for.
     with one_blas_thread():
@@ -175,7 +176,7 @@ def by_products(
 ) -> tuple[Factors, bool]:
     """Find the singular vectors of the short side by products with the kernel alone."""
 
-    def apply(block: NDArray[Any]) -> NDArray[Any]:
+    def apply(block: Array) -> Array:
         product = np.zeros_like(block)
         for _, panel in panels(kernel, dtype, scale.unit):
             product += panel.T @ (panel @ block)
@@ -191,13 +192,10 @@ def by_products(
 
 
 def by_triangle(kernel: KernelSource, rank: int, scale: Scale) -> tuple[Factors, bool]:
-    """Take them from LAPACK's SVD of R, (k, k), of ``A = Q R`` for a tall A, of A^T for a wide one.
-
-    Panel after panel, so that a kernel larger than memory serves; the singular values of A are
-    those of R, to eps of the largest (Demmel, Grigori, Hoemmen & Langou, SIAM J. Sci. Comput. 34,
-    2012).
-    """
-    R: NDArray[Any] | None = None
+    """Take them from LAPACK's SVD of R, (k, k), of ``A = Q R`` for a tall A, of A^T for a wide one."""
+    # Panel after panel, so that a kernel larger than memory serves; the singular values of A are those of R, to
+    # eps of the largest (Demmel, Grigori, Hoemmen & Langou, SIAM J. Sci. Comput. 34, 2012).
+    R: Array | None = None
     for _, panel in panels(kernel, np.float64, scale.unit):
         stacked = panel if R is None else np.concatenate([R, panel])
         R = np.asarray(np.linalg.qr(stacked, mode="r"))
@@ -229,9 +227,7 @@ def by_lapack(
     return Factors(B, C, None, sigma, "svd", certificate), True
 
 
-def decompose(
-    matrix: NDArray[Any], driver: Driver
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def decompose(matrix: Array, driver: Driver) -> tuple[Floats, Floats, Floats]:
     """Return U, the singular values and V^T in float64; gesvd converges where fast gesdd does not."""
     wide = np.asarray(matrix, np.float64)
     if driver == "gesdd":
@@ -268,7 +264,7 @@ def _projected(
     return Factors(B, C, None, sigma, "svd", certificate), least**2 * 2 * TOLERANCE >= rounding
 
 
-def _eigenpairs(gram: NDArray[Any], rank: int, trace: float) -> tuple[Pairs, str]:
+def _eigenpairs(gram: Array, rank: int, trace: float) -> tuple[Pairs, str]:
     """Return the leading eigenpairs of the Gram matrix and how they were had."""
     side, dtype = len(gram), gram.dtype.type
     if side <= SMALL_SIDE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lrcompress.kinds import Place, is_wrapped, serialized
-from lrcompress.kinds.between import acts_on_each
+from lrcompress.kinds.inlets import acts_on_each
 from lrcompress.kinds.registry import any_kind_of
 from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, as_list, hands_on, is_built_in
 from lrcompress.modelfile.end import tree_of

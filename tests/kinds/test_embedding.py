@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from lrcompress.kinds import Arrays, Batch, Form, Place, Serialized
-from lrcompress.kinds.embedding import Embedding
-from lrcompress.kinds.table_forms import Widened
+from lrcompress.kinds.embedding import Embedding, Widened
 from lrcompress.modelfile import open_model, write_changed
 from lrcompress.modelfile.places import find_places
 

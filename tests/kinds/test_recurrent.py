@@ -111,8 +111,8 @@ def test_at_full_rank_it_is_keras_own_and_below_both_ways_agree(name: str) -> No
         assert np.abs(stock - original).max() > 1e-3
     built = sum(np.size(a) for s in smaller.layers()["r"] for a in s.arrays)
     assert form.parameters(2) == built
-    assert seen.inputs.count == mask.sum()
-    np.testing.assert_allclose(seen.inputs.mean, x[mask].mean(axis=0), atol=1e-5)
+    assert seen.count == mask.sum()
+    np.testing.assert_allclose(seen.mean, x[mask].mean(axis=0), atol=1e-5)
 
 
 def test_inputs_that_were_seen_make_it_better() -> None:
@@ -149,8 +149,8 @@ def test_states_at_masked_steps_are_left_out(backwards: bool, first: int) -> Non
 
     seen = Recurrent().gather(place, {"r": place.layer.arrays}, batch, None)
 
-    np.testing.assert_allclose(seen.states.mean, 1)
-    assert seen.states.count == 6
+    np.testing.assert_allclose(seen.outputs.mean, 1)
+    assert seen.outputs.count == 6
 
 
 def test_a_constant_reaches_the_inputs_biases() -> None:

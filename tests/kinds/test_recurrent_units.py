@@ -62,7 +62,7 @@ def test_what_is_kept_stands_for_what_is_left_out(name: str, tmp_path: Path) -> 
 
     assert fitted < 0.2 * found.lost(found.solved(5, None))
     # All states count, those at the end of a sequence are not enough.
-    assert found.seen.states.count == found.seen.inputs.count
+    assert found.seen.outputs.count == found.seen.count
 
 
 @pytest.mark.parametrize("seen", [True, False])

@@ -98,7 +98,7 @@ def test_steps_are_counted_by_a_mask_that_is_given_by_name(tmp_path: Path) -> No
     network = Networks(inputs, inputs[:20], original=model)(file)
     seen = network.gather([places["words"], places["states"]], arrays)
 
-    assert seen["states"].inputs.count == np.count_nonzero(inputs)
+    assert seen["states"].count == np.count_nonzero(inputs)
     assert seen["words"].counts.sum() == inputs.size
     assert seen["words"].metric.shape == (5, 5)
     assert seen["states"].inputs.metric.shape == (3, 3)

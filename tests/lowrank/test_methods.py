@@ -11,7 +11,7 @@ import pytest
 from lrcompress import lowrank
 from lrcompress.errors import KernelError, RankError
 from lrcompress.lowrank import METHODS, Factors, InputMoments, Problem, Setting, choose_method
-from lrcompress.lowrank.methods.factorize import better, loss_of
+from lrcompress.lowrank.methods.problem import better, loss_of
 from lrcompress.lowrank.objectives import ACTIVATIONS
 from tests.lowrank.layers import Layer, moments_of, solve
 

@@ -60,12 +60,12 @@ def test_errors_of_a_wide_kernel_are_judged_by_rows(monkeypatch: pytest.MonkeyPa
         whole.update(rows[start : start + 100])
         wide.update(rows[start : start + 100])
 
-    expected = responses.relative_error(kernel, other, whole)
+    expected = responses.relative_error_of(kernel, whole)(other)
 
     assert not wide.is_whole
-    assert responses.relative_error(kernel, other, wide) == pytest.approx(expected, rel=0.15)
-    assert abs(responses.relative_error(kernel, other, None) / expected - 1) > 0.3
-    assert responses.relative_error(kernel, kernel, wide) == 0
+    assert responses.relative_error_of(kernel, wide)(other) == pytest.approx(expected, rel=0.15)
+    assert abs(responses.relative_error_of(kernel, None)(other) / expected - 1) > 0.3
+    assert responses.relative_error_of(kernel, wide)(kernel) == 0
     part = wide.part(np.arange(4), slice(0, 2))
     assert part.some.shape == (512, 4)
     np.testing.assert_allclose(wide.about_zero().some.mean(axis=0), rows.mean(axis=0), atol=0.2)

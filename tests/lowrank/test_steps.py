@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lrcompress.events import listening
 from lrcompress.lowrank import Factors, Problem, factorize_ranks
-from lrcompress.lowrank.methods.factorize import loss_of
+from lrcompress.lowrank.methods.problem import loss_of
 from lrcompress.lowrank.refinement import descent, steps
 from lrcompress.lowrank.refinement.outputs import Outputs, outputs_of
 from lrcompress.lowrank.refinement.steps import Steps

@@ -19,18 +19,16 @@ _STEPS = 2**14
 
 @dataclass
 class AttentionMoments:
-    """Moments of what an attention layer is applied to.
-
-    Attributes:
-        query: Of the inputs that make queries.
-        key: Of those that make keys, centred in each sequence: a constant drops out under softmax.
-        value: Of what each head attends to, in its own values without their bias, (heads v,); None
-            where there are too many for a covariance, or a gate follows.
-    """
+    """Moments of what an attention layer is applied to."""
 
     query: RowMoments
-    key: RowMoments
+    key: RowMoments  # centred in each sequence: a constant drops out under softmax
+    # Of what each head attends to, in its own values without their bias, (heads v,); None where there are too many for
+    # a covariance, or a gate follows.
     value: RowMoments | None
+
+
+Seen = AttentionMoments | None  # None without data
 
 
 def array_names(config: dict[str, Any]) -> list[str]:
@@ -79,11 +77,9 @@ def flat(kernel: Array) -> Array:
 def gather_attended(
     config: dict[str, Any], own: dict[str, Array], batch: Batch, seen: AttentionMoments
 ) -> None:
-    """Add one batch to the moments of a layer.
-
-    What masks keep from a step is told by its output: of those among the inputs, the query's own and
-    none, each with and without a look ahead, the ones that come nearest to it are taken.
-    """
+    """Add one batch to the moments of a layer."""
+    # What masks keep from a step is told by its output: of those among the inputs, the query's own and none, each with
+    # and without a look ahead, the ones that come nearest to it are taken.
     drawn = np.random.default_rng(batch.seed)
     axes = config.get("attention_axes")
     tensors, masks = _told_apart(batch.inputs, own)
@@ -109,10 +105,8 @@ def gather_attended(
     if config.get("sliding_window"):
         allowed = allowed & (np.abs(steps[..., None] - np.arange(known)) < config["sliding_window"])
     padding = [m[chosen].astype(bool) for m in masks if m.shape == (samples, known)]
-    ways = [
-        (allowed & heard[:, None], heard)
-        for heard in (np.ones((len(chosen), known), bool), *padding)
-    ]
+    every = np.ones((len(chosen), known), bool)
+    ways = [(allowed & heard[:, None], heard) for heard in (every, *padding)]
     if known == length:
         ways += [(way & (steps[..., None] >= np.arange(known)), heard) for way, heard in ways]
     values = np.tensordot(value[chosen], own["value"].astype(np.float32), 1)
@@ -138,12 +132,8 @@ def _told_apart(
     features: list[Array] = []
     masks: list[Array] = []
     for tensor in others:
-        fits = (
-            tensor.ndim == query.ndim
-            and tensor.shape[-1] in widths
-            and tensor.dtype.kind not in "biu"
-        )
-        (features if fits else masks).append(tensor)
+        fits = tensor.ndim == query.ndim and tensor.shape[-1] in widths
+        (features if fits and tensor.dtype.kind not in "biu" else masks).append(tensor)
     value = features[0] if features else query
     return (query, value, features[1] if len(features) > 1 else value), masks
 

@@ -12,32 +12,29 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.kinds import terms
-from lrcompress.kinds.conv.chains import merged_windows
 from lrcompress.kinds.conv.forms import Channels, WindowForm
-from lrcompress.kinds.conv.layers import convolution
-from lrcompress.kinds.conv.patches import outputs_at, patches
+from lrcompress.kinds.conv.layers import convolution, merged_windows
 from lrcompress.kinds.conv.shared_forms import Inputs, RowsColumns, Tucker
-from lrcompress.kinds.conv.window import PLAIN, TRANSPOSED, Window, blocks, window_of
-from lrcompress.kinds.linear import (
-    gather_rows,
-    with_constant,
+from lrcompress.kinds.conv.window import (
+    PLAIN,
+    TRANSPOSED,
+    Window,
+    blocks,
+    outputs_at,
+    patches,
+    window_of,
 )
-from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Place, Refusal, Serialized
+from lrcompress.kinds.linear import LinearLayer, with_constant
+from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Layers, Place, Serialized, Tensors
 from lrcompress.kinds.units import Units, gather_outputs, has_consumers, is_elementwise
 
 
-class Convolution:
+class Convolution(LinearLayer):
     """A kernel (*window, channels of a group, outputs) and perhaps a bias, of Keras 1 to 3."""
 
     name = "Conv"
     family = "conv"
-    linear = True
     classes = PLAIN
-
-    def refuse(self, layer: Serialized) -> Refusal | None:
-        """Refuse a kernel that is quantized, or is not all there is to it."""
-        return terms.refuse_kernel(layer)
 
     def forms(self, place: Place) -> tuple[Form, ...]:
         """Return the forms that make sense for the window: of a single pixel it is a Dense."""
@@ -50,23 +47,23 @@ class Convolution:
             if window.size[0] > 1 and math.prod(window.size[1:]) > 1:
                 forms.append(RowsColumns)
         elementwise = is_elementwise(place.layer.config.get("activation"))
-        narrow: tuple[Form, ...] = ()
-        if window.groups == 1 and elementwise and not window.first:
-            narrow = (_Filters(self, place),) if has_consumers(place, window.outputs) else ()
+        narrows = window.groups == 1 and elementwise and not window.first
+        narrow = [_Filters(self, place)] * (narrows and has_consumers(place, window.outputs))
         place = shifted(place, window)
         return (*(form(self, place, window) for form in forms), *narrow)
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
         """Add some patches and outputs of a batch to their moments."""
-        return gather_outputs(place, arrays, batch, gather_rows(self, place, arrays, batch, seen))
+        seen = super().gather(place, arrays, batch, seen)
+        return gather_outputs(place, arrays, batch, seen)
 
     def inlets(self, layer: Serialized) -> tuple[tuple[int, int], ...]:
         """Return the kernel's axis of channels, where they are the input's last."""
         window = window_of(layer)
         one = window is not None and window.groups == 1 and not window.first
-        return ((0, window.axes),) if window is not None and one else ()
+        return ((0, len(layer.arrays[0].shape) - 2),) if one else ()
 
-    def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
+    def kernel(self, layer: Serialized, arrays: Tensors) -> Array:
         """Return A, with zeros outside its blocks where there are groups."""
         window, kernel = _window(layer), arrays[0]
         if window.groups == 1:
@@ -79,16 +76,15 @@ class Convolution:
 
     def with_kernel(
         self, place: Place, arrays: Arrays, kernel: Array, shift: Array | None
-    ) -> dict[str, tuple[Array, ...]]:
+    ) -> Arrays:
         """Return another kernel and the bias; what is outside the blocks of groups is lost."""
         window = _window(place.layer)
         whole = kernel.reshape(-1, window.channels, window.outputs)
         parts = [whole[:, rows, columns] for rows, columns in blocks(window)]
         own = np.concatenate(parts, axis=-1).reshape(*window.size, -1, window.outputs)
+        made = (own, *arrays[place.path][1:])
         bias = 1 if window.biased else None
-        return with_constant(
-            shifted(place, window), arrays, (own, *arrays[place.path][1:]), bias, shift
-        )
+        return with_constant(shifted(place, window), arrays, made, bias, shift)
 
     def rows(self, place: Place, batch: Batch) -> Array:
         """Return some patches of each sample, zeros where they reach over its edge."""
@@ -96,11 +92,10 @@ class Convolution:
 
     def beside(self, place: Place, batch: Batch) -> Array | None:
         """Return what is added to the outputs at the same positions."""
-        if batch.beside is None:
-            return None
-        return outputs_at(batch.beside, _window(place.layer), batch.seed)
+        window = _window(place.layer)
+        return None if batch.beside is None else outputs_at(batch.beside, window, batch.seed)
 
-    def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:
+    def merged(self, layers: Layers) -> Serialized | None:
         """Return the convolution that a chain of smaller ones computes."""
         return merged_windows(layers)
 
@@ -122,13 +117,13 @@ class TransposedConvolution(Convolution):
         """Return none: what is added to all inputs is not the same at all outputs."""
         return ()
 
-    def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
+    def kernel(self, layer: Serialized, arrays: Tensors) -> Array:
         """Return A."""
         return arrays[0].swapaxes(-1, -2).reshape(-1, _window(layer).outputs)
 
     def with_kernel(
         self, place: Place, arrays: Arrays, kernel: Array, shift: Array | None
-    ) -> dict[str, tuple[Array, ...]]:
+    ) -> Arrays:
         """Return another kernel and the bias."""
         found = super().with_kernel(place, arrays, kernel, shift)
         own, *bias = found[place.path]
@@ -140,8 +135,7 @@ class _Filters(Units):
 
     name = "filters"
 
-    def narrowed(self, arrays: tuple[Array, ...], chosen: Array) -> Serialized:
-        """Return the convolution of some filters."""
+    def narrowed(self, arrays: Tensors, chosen: Array) -> Serialized:
         kernel, *rest = (array[..., chosen] for array in arrays)
         return convolution(self.place.layer, kernel, rest[0] if rest else None)
 

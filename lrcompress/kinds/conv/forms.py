@@ -10,28 +10,25 @@ import numpy as np
 
 from lrcompress.kinds.conv.layers import convolution, pointwise
 from lrcompress.kinds.conv.window import Window, blocks, in_front
-from lrcompress.kinds.linear import LinearForm
-from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized, Solution
-from lrcompress.lowrank.responses import RowMoments, errors_by_size, response_basis
+from lrcompress.kinds.linear import LinearForm, Seen
+from lrcompress.kinds.protocol import Array, Arrays, Layers, Place, Solution, Tensors
+from lrcompress.lowrank.responses import errors_by_size, response_basis
 
 
 class WindowForm(LinearForm):
     """What the forms share: the window, and how often it is applied."""
 
     def __init__(self, kind: Any, place: Place, window: Window) -> None:
-        """Of a layer at its place."""
         super().__init__(kind, place)
         self.window = window
         # With groups A has blocks, which a metric over all responses would mix.
         self.takes_metric = window.groups == 1
 
-    def solve(
-        self, arrays: Arrays, seen: RowMoments | None, sizes: Sequence[int]
-    ) -> dict[int, Solution]:
+    def solve(self, arrays: Arrays, seen: Seen, sizes: Sequence[int]) -> dict[int, Solution]:
         """Return the layer in factors of some sizes."""
         return super().solve(arrays, self.seen(seen), sizes)
 
-    def seen(self, seen: RowMoments | None) -> RowMoments | None:
+    def seen(self, seen: Seen) -> Seen:
         """Return the moments of the rows, about 0 where neither a bias nor a normalization takes a constant."""
         if seen is None or self.window.biased or self.place.shift is not None:
             return seen
@@ -41,9 +38,14 @@ class WindowForm(LinearForm):
     def _pixels(self) -> int:
         return math.prod(self.window.size)
 
-    @property
-    def _biases(self) -> int:
-        return self.window.outputs if self.window.biased else 0
+    def _weights(self, size: int) -> dict[str, int]:
+        """Return the weights of its layers by where they are applied, see `multiplications`."""
+        raise NotImplementedError
+
+    def parameters(self, size: int) -> int:
+        """Return the weights of its layers."""
+        biases = self.window.outputs if self.window.biased else 0
+        return sum(self._weights(size).values()) + biases
 
     def multiplications(self, size: int) -> int | None:
         """Return those of all positions of one sample."""
@@ -51,24 +53,12 @@ class WindowForm(LinearForm):
         if front is None:
             return None
         samples, grid = front
-        return samples * self._times(size, grid, self.window.grid(grid))
-
-    def parameters(self, size: int) -> int:
-        """Return the weights of its layers."""
-        raise NotImplementedError
-
-    @property
-    def largest(self) -> int:
-        """Return the size at which it is exact."""
-        raise NotImplementedError
-
-    def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
-        """Return the multiplications where the input has one grid and the output another."""
-        raise NotImplementedError
-
-    def _spots(self, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
-        """Return how often the whole window is applied: a transposed one at each pixel of the input."""
-        return math.prod(grid if self.window.transposed else out)
+        out = self.window.grid(grid)
+        # The whole window is applied at each pixel of the output, a transposed one of the input.
+        places = {"input": grid, "window": grid if self.window.transposed else out, "output": out}
+        places["rows"] = (*out[:1], *grid[1:])
+        weights = self._weights(size).items()
+        return samples * sum(count * math.prod(places[where]) for where, count in weights)
 
 
 class Channels(WindowForm):
@@ -83,39 +73,27 @@ class Channels(WindowForm):
         inner = self._pixels * window.channels // window.groups
         return min(inner, window.outputs // window.groups)
 
-    def parameters(self, size: int) -> int:
-        """Return those of both."""
-        return size * (self._first + self.window.outputs) + self._biases
+    def _weights(self, size: int) -> dict[str, int]:
+        first = self._pixels * self.window.channels
+        return {"window": size * first, "output": size * self.window.outputs}
 
-    @property
-    def _first(self) -> int:
-        return self._pixels * self.window.channels
-
-    def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
-        first = self._spots(grid, out) * self._first
-        return size * (first + math.prod(out) * self.window.outputs)
-
-    def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
+    def errors(self, arrays: Arrays, seen: Seen) -> Array:
         """Return the share of the responses' energy that is lost at each rank."""
-        kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
-        energies = [
-            response_basis(part, own)[0] for part, own in self._parts(kernel, self.seen(seen))
-        ]
-        return errors_by_size(np.sum(energies, axis=0))
+        kernel = self.kernel(arrays)
+        parts = self._parts(kernel, self.seen(seen))
+        return errors_by_size(np.sum([response_basis(*part)[0] for part in parts], axis=0))
 
-    def factors(
-        self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
-    ) -> dict[int, tuple[Array, ...]]:
+    def factors(self, kernel: Array, seen: Seen, sizes: Sequence[int]) -> dict[int, Tensors]:
         """Return both kernels, (window, channels of a group, groups * r) and (r, outputs)."""
         bases = [(part, response_basis(part, own)[1]) for part, own in self._parts(kernel, seen)]
-        found: dict[int, tuple[Array, ...]] = {}
+        found: dict[int, Tensors] = {}
         for size in sizes:
             firsts = [part.astype(np.float64) @ basis[:, :size] for part, basis in bases]
             seconds = [basis[:, :size].T for _, basis in bases]
             found[size] = (np.concatenate(firsts, axis=1), np.concatenate(seconds, axis=1))
         return found
 
-    def product(self, factors: tuple[Array, ...]) -> Array:
+    def product(self, factors: Tensors) -> Array:
         """Return A, with its blocks."""
         first, second = factors
         window, size = self.window, len(second)
@@ -127,9 +105,7 @@ class Channels(WindowForm):
             whole[:, rows, columns] = own.reshape(self._pixels, -1, own.shape[1])
         return whole.reshape(-1, window.outputs)
 
-    def build(
-        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
-    ) -> tuple[Serialized, ...]:
+    def build(self, factors: Tensors, arrays: Tensors) -> Layers:
         """Return both."""
         layer, (first, second) = self.place.layer, factors
         kernel = first.reshape(*self.window.size, -1, first.shape[1])
@@ -138,15 +114,13 @@ class Channels(WindowForm):
             pointwise(layer, second, bias_of(arrays), groups=self.window.groups),
         )
 
-    def _parts(
-        self, kernel: Array, seen: RowMoments | None
-    ) -> list[tuple[Array, RowMoments | None]]:
+    def _parts(self, kernel: Array, seen: Seen) -> list[tuple[Array, Seen]]:
         """Return A and the moments of its rows, of each group."""
         window = self.window
         if window.groups == 1:
             return [(kernel, seen)]
         index = np.arange(len(kernel)).reshape(-1, window.channels)
-        found: list[tuple[Array, RowMoments | None]] = []
+        found: list[tuple[Array, Seen]] = []
         for rows, columns in blocks(window):
             chosen = index[:, rows].ravel()
             own = None if seen is None else seen.part(chosen, columns)
@@ -154,6 +128,6 @@ class Channels(WindowForm):
         return found
 
 
-def bias_of(arrays: tuple[Array, ...]) -> Array | None:
+def bias_of(arrays: Tensors) -> Array | None:
     """Return a layer's bias, if it has one."""
     return arrays[1] if len(arrays) > 1 else None

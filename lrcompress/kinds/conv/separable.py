@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.kinds import terms
 from lrcompress.kinds.activations import activation_name
-from lrcompress.kinds.conv.chains import LAST
 from lrcompress.kinds.conv.convolution import shifted
 from lrcompress.kinds.conv.forms import WindowForm
-from lrcompress.kinds.conv.layers import pointwise, settled
-from lrcompress.kinds.conv.patches import patches
-from lrcompress.kinds.conv.window import Window, window_of
+from lrcompress.kinds.conv.layers import LAST, is_one, pointwise, settled
+from lrcompress.kinds.conv.window import Window, patches, window_of
 from lrcompress.kinds.linear import with_constant
-from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Place, Refusal, Serialized
+from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Layers, Place, Serialized, Tensors
+from lrcompress.kinds.terms import refuse_kernel
 from lrcompress.lowrank.responses import RowMoments
 
 
@@ -27,24 +25,21 @@ class SeparableConvolution:
     name = "SeparableConv"
     family = "conv"
     linear = False
+    refuse = staticmethod(refuse_kernel)
     classes = frozenset(f"SeparableConv{long}{n}D" for long in ("", "olution") for n in (1, 2))
-
-    def refuse(self, layer: Serialized) -> Refusal | None:
-        """Refuse a kernel that is quantized, or is not all there is to it."""
-        return terms.refuse_kernel(layer)
 
     def forms(self, place: Place) -> tuple[Form, ...]:
         """Return fewer responses of A; the depthwise kernel has no rank to lose."""
         found = _window(place.layer)
         return () if found is None else (_Pointwise(self, shifted(place, found), found),)
 
-    def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
+    def kernel(self, layer: Serialized, arrays: Tensors) -> Array:
         """Return A."""
         return arrays[1].reshape(-1, arrays[1].shape[-1])
 
     def with_kernel(
         self, place: Place, arrays: Arrays, kernel: Array, shift: Array | None
-    ) -> dict[str, tuple[Array, ...]]:
+    ) -> Arrays:
         """Return another A and the bias."""
         depthwise, before, *bias = arrays[place.path]
         own = (depthwise, kernel.reshape(before.shape), *bias)
@@ -62,7 +57,7 @@ class SeparableConvolution:
             seen.update(np.einsum("ikc,kcm->icm", rows, depthwise).reshape(len(rows), -1))
         return seen
 
-    def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:
+    def merged(self, layers: Layers) -> Serialized | None:
         """Return the separable convolution that a linear one and a 1x1 convolution are."""
         if len(layers) != 2 or layers[0].class_name not in self.classes:
             return None
@@ -71,10 +66,14 @@ class SeparableConvolution:
         linear = activation_name(first.config.get("activation")) == "linear"
         if a is None or b is None or a.biased or not linear or a.first != b.first:
             return None
-        one = not b.transposed and b.groups == 1 and set(b.size) | set(b.strides) == {1}
         depthwise, left = first.arrays
         inner = left.shape[-2]
-        if not one or a.outputs != b.channels or a.outputs > min(inner, b.outputs):
+        if (
+            not is_one(b)
+            or b.groups > 1
+            or a.outputs != b.channels
+            or a.outputs > min(inner, b.outputs)
+        ):
             return None
         right = second.arrays[0].reshape(b.channels, b.outputs)
         config = first.config | {k: v for k, v in second.config.items() if k in LAST}
@@ -94,31 +93,19 @@ class _Pointwise(WindowForm):
 
     @property
     def largest(self) -> int:
-        """Return the full rank of A."""
         return min(self._inner, self.window.outputs)
 
-    def parameters(self, size: int) -> int:
-        """Return those of both."""
-        depthwise = self._pixels * self._inner
-        return depthwise + size * (self._inner + self.window.outputs) + self._biases
+    def _weights(self, size: int) -> dict[str, int]:
+        return {"output": self._pixels * self._inner + size * (self._inner + self.window.outputs)}
 
-    def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
-        depthwise = self._pixels * self._inner
-        return math.prod(out) * (depthwise + size * (self._inner + self.window.outputs))
-
-    def build(
-        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
-    ) -> tuple[Serialized, ...]:
-        """Return both."""
+    def build(self, factors: Tensors, arrays: Tensors) -> Layers:
         layer, (first, second) = self.place.layer, factors
         depthwise, before, *bias = arrays
         changes = {"filters": first.shape[1], "biased": False}
         config = settled(layer.config, self.window.size, self.new_name, changes)
         own = (depthwise, first.reshape(*before.shape[:-1], -1))
-        return (
-            Serialized(layer.class_name, config, own),
-            pointwise(layer, second, bias[0] if bias else None),
-        )
+        last = pointwise(layer, second, bias[0] if bias else None)
+        return Serialized(layer.class_name, config, own), last
 
 
 def _window(layer: Serialized) -> Window | None:

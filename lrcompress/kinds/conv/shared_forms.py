@@ -12,11 +12,15 @@ import numpy as np
 from lrcompress.kinds.conv.forms import WindowForm, bias_of
 from lrcompress.kinds.conv.layers import convolution, pointwise
 from lrcompress.kinds.conv.window import in_front
-from lrcompress.kinds.linear import LARGE
-from lrcompress.kinds.protocol import Array, Arrays, Serialized
-from lrcompress.lowrank.forms.large import large_tucker
-from lrcompress.lowrank.forms.separable import rounds_for, shared_energy, shared_factors
-from lrcompress.lowrank.responses import RowMoments, errors_by_size, response_basis
+from lrcompress.kinds.linear import LARGE, Seen
+from lrcompress.kinds.protocol import Array, Arrays, Layers, Tensors
+from lrcompress.lowrank.forms.separable import (
+    large_tucker,
+    rounds_for,
+    shared_energy,
+    shared_factors,
+)
+from lrcompress.lowrank.responses import errors_by_size, response_basis
 
 
 class Inputs(WindowForm):
@@ -29,43 +33,22 @@ class Inputs(WindowForm):
         """Return the full rank."""
         return min(self.window.channels, self._pixels * self.window.outputs)
 
-    def parameters(self, size: int) -> int:
-        """Return those of both."""
-        return size * (self.window.channels + self._pixels * self.window.outputs) + self._biases
+    def _weights(self, size: int) -> dict[str, int]:
+        second = self._pixels * self.window.outputs
+        return {"input": size * self.window.channels, "window": size * second}
 
-    def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
-        second = self._spots(grid, out) * self._pixels * self.window.outputs
-        return size * (math.prod(grid) * self.window.channels + second)
-
-    def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
+    def errors(self, arrays: Arrays, seen: Seen) -> Array:
         """Return the share of energy that the start loses at each rank; the fit loses less."""
-        kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
-        covariance = _whole(self.seen(seen))
-        return errors_by_size(
-            shared_energy(kernel.reshape(self._pixels, -1, kernel.shape[-1]), covariance)
-        )
+        kernel = self.kernel(arrays)
+        parts = kernel.reshape(self._pixels, -1, kernel.shape[-1])
+        return errors_by_size(shared_energy(parts, _whole(self.seen(seen))))
 
-    def factors(
-        self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
-    ) -> dict[int, tuple[Array, ...]]:
+    def factors(self, kernel: Array, seen: Seen, sizes: Sequence[int]) -> dict[int, Tensors]:
         """Return B (channels, r) and C (pixels, r, outputs)."""
-        return {
-            **shared_factors(
-                kernel.reshape(self._pixels, -1, kernel.shape[-1]),
-                _whole(seen),
-                sizes,
-                rounds_for(sizes),
-            )
-        }
+        parts = kernel.reshape(self._pixels, -1, kernel.shape[-1])
+        return {**shared_factors(parts, _whole(seen), sizes, rounds_for(sizes))}
 
-    def product(self, factors: tuple[Array, ...]) -> Array:
-        """Return A."""
-        first, second = factors
-        return (first @ second).reshape(-1, second.shape[-1])
-
-    def build(
-        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
-    ) -> tuple[Serialized, ...]:
+    def build(self, factors: Tensors, arrays: Tensors) -> Layers:
         """Return both."""
         layer, (first, second) = self.place.layer, factors
         kernel = second.reshape(*self.window.size, *second.shape[1:])
@@ -76,31 +59,19 @@ class Inputs(WindowForm):
 
 
 class RowsColumns(WindowForm):
-    """A convolution along the first spatial axis to r channels, and one along the others.
-
-    Of a square window also the other way round where that loses less.
-    """
+    """A convolution along the first axis to r channels, and one along the others, or the other way round if square."""
 
     name = "rows x columns"
 
     @property
-    def _weights(self) -> tuple[int, int]:
-        """Return the length of the kernels that make and take one of the channels between."""
-        first, *rest = self.window.size
-        return first * self.window.channels, math.prod(rest) * self.window.outputs
-
-    @property
     def largest(self) -> int:
         """Return the full rank."""
-        return min(self._weights)
+        return min(self._weights(1).values())
 
-    def parameters(self, size: int) -> int:
-        """Return those of both."""
-        return size * sum(self._weights) + self._biases
-
-    def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
-        before, after = self._weights
-        return size * (out[0] * math.prod(grid[1:]) * before + math.prod(out) * after)
+    def _weights(self, size: int) -> dict[str, int]:
+        first, *rest = self.window.size
+        before, after = first * self.window.channels, math.prod(rest) * self.window.outputs
+        return {"rows": size * before, "output": size * after}
 
     @property
     def _ways(self) -> tuple[bool, ...]:
@@ -123,28 +94,24 @@ class RowsColumns(WindowForm):
         parts = matrix.reshape(first, self._pixels // first, -1, n)
         return parts.transpose(1, 0, 2, 3).reshape(self._pixels // first, -1, n)
 
-    def _split(
-        self, kernel: Array, seen: RowMoments | None
-    ) -> dict[bool, tuple[Array, Array | None]]:
+    def _split(self, kernel: Array, seen: Seen) -> dict[bool, tuple[Array, Array | None]]:
         """Return A and the covariance of its rows by slots, either way."""
         ways = {down: partial(self._by_slot, down=down) for down in self._ways}
         return {down: (way(kernel), _turned(seen, way)) for down, way in ways.items()}
 
-    def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
+    def errors(self, arrays: Arrays, seen: Seen) -> Array:
         """Return the share of energy that the better start loses at each rank; the fit loses less."""
-        kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
+        kernel = self.kernel(arrays)
         parts = self._split(kernel, self.seen(seen)).values()
         return np.asarray(np.min([errors_by_size(shared_energy(*part)) for part in parts], axis=0))
 
-    def factors(
-        self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
-    ) -> dict[int, tuple[Array, ...]]:
+    def factors(self, kernel: Array, seen: Seen, sizes: Sequence[int]) -> dict[int, Tensors]:
         """Return both kernels, (*window, inputs, outputs) each."""
         parts = self._split(kernel, seen)
         lost = {down: errors_by_size(shared_energy(*part)) for down, part in parts.items()}
         better = {size: min(lost, key=lambda down: float(lost[down][size - 1])) for size in sizes}
         first, *rest = self.window.size
-        found: dict[int, tuple[Array, ...]] = {}
+        found: dict[int, Tensors] = {}
         for down, part in parts.items():
             own = [size for size in sizes if better[size] == down]
             one, other = (first, *(1 for _ in rest)), (1, *rest)
@@ -156,15 +123,7 @@ class RowsColumns(WindowForm):
                 )
         return found
 
-    def product(self, factors: tuple[Array, ...]) -> Array:
-        """Return A."""
-        first, second = factors
-        found: Array = first @ second
-        return found.reshape(-1, second.shape[-1])
-
-    def build(
-        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
-    ) -> tuple[Serialized, ...]:
+    def build(self, factors: Tensors, arrays: Tensors) -> Layers:
         """Return both; each keeps stride and dilation of its own axes."""
         layer, (first, second) = self.place.layer, factors
         down = first.shape[0] > 1
@@ -198,42 +157,33 @@ class Tucker(WindowForm):
         whole = min(self.window.channels, self._pixels * self.window.outputs)
         return max(1, round(whole * math.pow(size / self.largest, self.power)))
 
-    def parameters(self, size: int) -> int:
-        """Return those of the three."""
+    def _weights(self, size: int) -> dict[str, int]:
         inputs = self._inputs(size)
         first, core = self.window.channels * inputs, self._pixels * inputs * size
-        return first + core + size * self.window.outputs + self._biases
+        return {"input": first, "window": core, "output": size * self.window.outputs}
 
-    def _times(self, size: int, grid: tuple[int, ...], out: tuple[int, ...]) -> int:
-        inputs = self._inputs(size)
-        core = self._spots(grid, out) * self._pixels * inputs * size
-        last = math.prod(out) * size * self.window.outputs
-        return math.prod(grid) * self.window.channels * inputs + core + last
-
-    def errors(self, arrays: Arrays, seen: RowMoments | None) -> Array:
+    def errors(self, arrays: Arrays, seen: Seen) -> Array:
         """Return the sum of what the inputs and the responses lose at each size."""
         seen = self.seen(seen)
-        kernel = self.kind.kernel(self.place.layer, arrays[self.place.path])
+        kernel = self.kernel(arrays)
         parts = kernel.reshape(self._pixels, -1, kernel.shape[-1])
         inputs = errors_by_size(shared_energy(parts, _whole(seen)))
         responses = errors_by_size(self._responses(arrays, kernel, seen))
         ranks = [self._inputs(size) - 1 for size in range(1, self.largest + 1)]
         return np.minimum(inputs[ranks] + responses, 1)
 
-    def _responses(self, arrays: Arrays, kernel: Array, seen: RowMoments | None) -> Array:
+    def _responses(self, arrays: Arrays, kernel: Array, seen: Seen) -> Array:
         """Return the energy of the responses in each of their directions."""
         return response_basis(kernel, seen)[0]
 
-    def factors(
-        self, kernel: Array, seen: RowMoments | None, sizes: Sequence[int]
-    ) -> dict[int, tuple[Array, ...]]:
+    def factors(self, kernel: Array, seen: Seen, sizes: Sequence[int]) -> dict[int, Tensors]:
         """Return B (channels, r1), the core (pixels, r1, r2) and C (r2, outputs)."""
         if seen is None and kernel.size > LARGE:
             ranks = {size: self._inputs(size) for size in sizes}
             return {s: large_tucker(kernel, self._pixels, ranks[s], s) for s in sizes}
         basis, covariance = response_basis(kernel, seen)[1], _whole(seen)
         rounds = rounds_for(sizes)
-        found: dict[int, tuple[Array, ...]] = {}
+        found: dict[int, Tensors] = {}
         for size in sizes:
             inputs, last = self._inputs(size), basis[:, :size].T
             kept = (kernel @ last.T).reshape(self._pixels, -1, size)
@@ -243,14 +193,7 @@ class Tucker(WindowForm):
             found[size] = (first, core, last)
         return found
 
-    def product(self, factors: tuple[Array, ...]) -> Array:
-        """Return A."""
-        first, core, last = factors
-        return (first @ core @ last).reshape(-1, last.shape[-1])
-
-    def build(
-        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
-    ) -> tuple[Serialized, ...]:
+    def build(self, factors: Tensors, arrays: Tensors) -> Layers:
         """Return the three."""
         layer, (first, core, last) = self.place.layer, factors
         kernel = core.reshape(*self.window.size, *core.shape[1:])
@@ -261,7 +204,7 @@ class Tucker(WindowForm):
         )
 
 
-def _whole(seen: RowMoments | None) -> Array | None:
+def _whole(seen: Seen) -> Array | None:
     """Return the covariance of the rows; None where only that of the responses is known, or all were zero."""
     if seen is None or not seen.is_whole:
         return None
@@ -269,7 +212,7 @@ def _whole(seen: RowMoments | None) -> Array | None:
     return found if np.trace(found) > 1e-70 else None
 
 
-def _turned(seen: RowMoments | None, by_slot: Callable[[Array], Array]) -> Array | None:
+def _turned(seen: Seen, by_slot: Callable[[Array], Array]) -> Array | None:
     """Return the covariance of rows in another order."""
     found = _whole(seen)
     if found is None:

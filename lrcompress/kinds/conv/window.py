@@ -1,4 +1,4 @@
-"""The window that a convolution moves over its input: its settings in the spellings of all Keras versions."""
+"""The window that a convolution moves over its input: its settings in all Keras versions, and what it covers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from lrcompress.kinds import terms
-from lrcompress.kinds.protocol import Place, Serialized
+from lrcompress.kinds.linear import POSITIONS
+from lrcompress.kinds.protocol import Array, Place, Serialized
 
 SIZES = {1: ("filter_length",), 2: ("nb_row", "nb_col"), 3: ("kernel_dim1", "kernel_dim2", "kernel_dim3")}  # fmt: skip
 # Each setting in Keras 2 and 3, and in Keras 1.
@@ -28,27 +31,19 @@ Axes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Window:
-    """How a kernel (*size, channels of a group, outputs) is applied.
-
-    Attributes:
-        size: Of the window, without channels.
-        channels: Of the input, of all groups.
-        first: Whether channels come before the spatial axes.
-        transposed: Whether it spreads each pixel instead, with a kernel (*size, outputs, channels).
-        extra: Output padding of such a one.
-    """
+    """How a kernel (*size, channels of a group, outputs) is applied."""
 
     size: Axes
-    channels: int
+    channels: int  # of the input, of all groups
     outputs: int
     groups: int
     strides: Axes
     dilation: Axes
     padding: str
-    first: bool
+    first: bool  # whether channels come before the spatial axes
     biased: bool
-    transposed: bool = False
-    extra: Axes | None = None
+    transposed: bool = False  # spreads each pixel, with a kernel (*size, outputs, channels)
+    extra: Axes | None = None  # output padding of such a one
 
     @property
     def axes(self) -> int:
@@ -86,11 +81,6 @@ class Window:
         return tuple(max(0, (n - 1) * s + k - whole) // 2 for n, whole, k, s in settings)
 
 
-def is_transposed(layer: Serialized) -> bool:
-    """Return whether a layer is a transposed convolution."""
-    return layer.class_name in TRANSPOSED
-
-
 def window_of(layer: Serialized) -> Window | None:
     """Return the window of a convolution; None where its arrays do not fit its config, or it is not understood."""
     config = layer.config
@@ -100,7 +90,7 @@ def window_of(layer: Serialized) -> Window | None:
     if not axes or len(shapes) != 1 + biased or len(shapes[0]) != axes + 2:
         return None
     *size, channels, outputs = shapes[0]
-    transposed = is_transposed(layer)
+    transposed = layer.class_name in TRANSPOSED
     extra = each(config, "extra", axes, least=0) if config.get("output_padding") is not None else ()
     if transposed:
         channels, outputs = outputs, channels
@@ -152,11 +142,8 @@ def blocks(window: Window) -> list[tuple[slice, slice]]:
 def key_of(config: dict[str, Any], setting: str) -> str:
     """Return the spelling of a setting that a config uses."""
     spellings = SPELLINGS[setting]
-    found = next((key for key in spellings if key in config), None)
-    if found is not None:
-        return found
-    keras1 = "nb_filter" in config
-    return spellings[1] if keras1 and len(spellings) > 1 else spellings[0]
+    keras1 = "nb_filter" in config and len(spellings) > 1
+    return next((key for key in spellings if key in config), spellings[keras1])
 
 
 def setting_of(config: dict[str, Any], setting: str, default: Any) -> Any:
@@ -183,3 +170,52 @@ def stated_size(config: dict[str, Any], axes: int) -> Axes | None:
 
 def _numbers(value: object) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else tuple(terms.as_list(value))
+
+
+def patches(inputs: Array, window: Window, seed: int) -> Array:
+    """Return what the window covers at some positions of each sample, (k, window * channels)."""
+    images = _images(inputs, window)
+    shape = images.shape[2:-1]
+    sample, step, corners = _drawn(len(images), images.shape[1], window.grid(shape), seed)
+    index, inside = [], np.ones((1,) * (window.axes + 1), bool)
+    ways = window.strides, window.dilation, window.size, window.padded(shape), shape
+    settings = enumerate(zip(corners, *ways, strict=True))
+    for axis, (corner, stride, dilation, size, before, length) in settings:
+        taps = np.arange(size) * dilation
+        if window.transposed:
+            at, rest = np.divmod(corner[:, None] + before - taps, stride)
+            at = np.where(rest == 0, at, -1)
+        else:
+            at = corner[:, None] * stride + taps - before
+        at = at.reshape(len(at), *(size if other == axis else 1 for other in range(window.axes)))
+        inside = inside & (at >= 0) & (at < length)
+        index.append(np.clip(at, 0, length - 1))
+    spread = (slice(None), *(None,) * window.axes)
+    found = images[(sample[spread], step[spread], *index)] * inside[..., None]
+    return np.asarray(found.reshape(len(found), -1))
+
+
+def outputs_at(outputs: Array, window: Window, seed: int) -> Array:
+    """Return what the outputs hold at the same positions, (k, outputs)."""
+    images = _images(outputs, window)
+    sample, step, corners = _drawn(len(images), images.shape[1], images.shape[2:-1], seed)
+    return np.asarray(images[(sample, step, *corners)])
+
+
+def _images(tensor: Array, window: Window) -> Array:
+    """Return a tensor as (samples, steps, *pixels, channels)."""
+    tensor = np.moveaxis(tensor, -window.axes - 1, -1) if window.first else tensor
+    return tensor.reshape(len(tensor), -1, *tensor.shape[-window.axes - 1 :])
+
+
+def _drawn(
+    samples: int, steps: int, grid: tuple[int, ...], seed: int
+) -> tuple[Array, Array, list[Array]]:
+    """Return sample, step and pixel of some positions of each sample, (k,) each."""
+    length = steps * math.prod(grid)
+    if length <= POSITIONS:
+        drawn = np.tile(np.arange(length), (samples, 1))
+    else:
+        drawn = np.random.default_rng(seed).integers(0, length, (samples, POSITIONS))
+    step, *corners = np.unravel_index(drawn.ravel(), (steps, *grid))
+    return np.repeat(np.arange(samples), drawn.shape[1]), step, corners

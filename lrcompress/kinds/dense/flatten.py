@@ -6,7 +6,7 @@ A 1x1 convolution before the Flatten leaves fewer channels, and the kernel gets 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,14 +17,22 @@ from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.conv.forms import WindowForm, bias_of
 from lrcompress.kinds.conv.shared_forms import Inputs, Tucker
 from lrcompress.kinds.conv.window import PLAIN, Window, window_of
-from lrcompress.kinds.linear import LARGE, LinearForm
-from lrcompress.kinds.protocol import Array, Arrays, Form, Place, Serialized, Solution
-from lrcompress.lowrank.responses import RowMoments
+from lrcompress.kinds.linear import LARGE, LinearForm, Seen
+from lrcompress.kinds.protocol import (
+    Array,
+    Arrays,
+    Edits,
+    Form,
+    Layers,
+    Place,
+    Serialized,
+    Solution,
+    Tensors,
+)
 
 # Of so few units a second Dense could hardly save anything.
 _FEW = 16
 _FLATTEN = "Flatten"
-_Layers = Mapping[str, tuple[Serialized, ...]]
 
 
 def behind_flatten(kind: Any, place: Place, whole: LinearForm) -> tuple[Form, ...]:
@@ -38,7 +46,7 @@ def behind_flatten(kind: Any, place: Place, whole: LinearForm) -> tuple[Form, ..
     return (form(kind, place, window, whole),)
 
 
-def merged_flatten(kind: Any, layers: tuple[Serialized, ...]) -> Serialized | None:
+def merged_flatten(kind: Any, layers: Layers) -> Serialized | None:
     """Return the Dense behind a Flatten that takes in what its 1x1 convolution did; None where it cannot."""
     first, flatten, *rest = layers
     last = rest[0] if len(rest) == 1 else kind.merged(tuple(rest))
@@ -97,34 +105,23 @@ class _Flattened(WindowForm):
     name = "flatten"
 
     def __init__(self, kind: Any, place: Place, window: Window, whole: LinearForm) -> None:
-        """Of a Dense, whose window is applied once."""
         before, self._matrix = place.before, whole
         assert before is not None  # noqa: S101  # there is a window
         super().__init__(kind, replace(place, input_shapes=before.input_shapes), window)
         self.flatten = before
         self.touches = (place.path, before.path, *self.touches[1:])
 
-    def solve(
-        self, arrays: Arrays, seen: RowMoments | None, sizes: Sequence[int]
-    ) -> dict[int, Solution]:
-        """Return the layers at some sizes."""
+    def solve(self, arrays: Arrays, seen: Seen, sizes: Sequence[int]) -> dict[int, Solution]:
         found = super().solve(arrays, seen, sizes)
-        return {
-            s: replace(one, layers=partial(self._apart, one.layers)) for s, one in found.items()
-        }
+        return {s: replace(o, layers=partial(self._apart, o.layers)) for s, o in found.items()}
 
-    def _apart(self, layers: Callable[[], _Layers]) -> _Layers:
+    def _apart(self, layers: Callable[[], Edits]) -> Edits:
         """Return the layers with the convolution before the Flatten."""
-        made = layers()
+        made, flatten = layers(), self.flatten
         first, *rest = made[self.place.path]
-        return {
-            **made,
-            self.flatten.path: (first, self.flatten.layer),
-            self.place.path: tuple(rest),
-        }
+        return {**made, flatten.path: (first, flatten.layer), self.place.path: tuple(rest)}
 
     def _convolution(self, kernel: Array) -> Serialized:
-        """Return the 1x1 convolution."""
         axes, name = self.window.axes, self.flatten.layer.config.get("name", "flatten")
         config: dict[str, Any] = {
             "name": f"{name}_lowrank", "filters": int(kernel.shape[1]), "kernel_size": [1] * axes,
@@ -139,13 +136,9 @@ class _Flattened(WindowForm):
 class _FewerChannels(_Flattened, Inputs):
     """A 1x1 convolution to r channels, the Flatten, and the Dense."""
 
-    def build(
-        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
-    ) -> tuple[Serialized, ...]:
-        """Return the convolution and the Dense."""
+    def build(self, factors: Tensors, arrays: Tensors) -> Layers:
         first, second = factors
-        kernel, bias = second.reshape(-1, second.shape[-1]), bias_of(arrays)
-        own = (kernel,) if bias is None else (kernel, bias)
+        own = (second.reshape(-1, second.shape[-1]), *arrays[1:])
         return self._convolution(first), self.kind.refit(self.place.layer, own)
 
 
@@ -159,15 +152,12 @@ class _FewerChannelsAndUnits(_Flattened, Tucker):
 
     power = 0.5
 
-    def _responses(self, arrays: Arrays, kernel: Array, seen: RowMoments | None) -> Array:
+    def _responses(self, arrays: Arrays, kernel: Array, seen: Seen) -> Array:
         if seen is None and kernel.size > LARGE:
             return self._matrix.energy(arrays, None)
         return super()._responses(arrays, kernel, seen)
 
-    def build(
-        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
-    ) -> tuple[Serialized, ...]:
-        """Return the convolution and both Dense."""
+    def build(self, factors: Tensors, arrays: Tensors) -> Layers:
         kind, layer, (first, core, last) = self.kind, self.place.layer, factors
         halves = (core.reshape(-1, core.shape[-1]), last, bias_of(arrays))
         two = kind.split(kind.views(layer)[0], layer, halves, self.new_name)

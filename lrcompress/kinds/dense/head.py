@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 from lrcompress.kinds import terms
 from lrcompress.kinds.activations import activation_name
-from lrcompress.kinds.protocol import Array, Halves, Refusal, Serialized, View
+from lrcompress.kinds.protocol import Array, Halves, Layers, Serialized, View
 
 
 class DenseHead:
@@ -17,14 +16,12 @@ class DenseHead:
     name = "Dense"
     classes = frozenset({"Dense", "TimeDistributedDense"})
     per_step = frozenset({"TimeDistributedDense"})
-
-    def refuse(self, layer: Serialized) -> Refusal | None:
-        """Refuse a kernel that is quantized, or is not all there is to it."""
-        return terms.refuse_kernel(layer)
+    refuse = staticmethod(terms.refuse_kernel)
 
     def views(self, layer: Serialized) -> tuple[View, ...]:
         """Return the kernel, where it and the bias are what the config says."""
-        biased = _has_bias(layer.config)
+        # Keras 1: bias; there is one unless the config says no.
+        biased = bool(layer.config.get("use_bias", layer.config.get("bias", True)))
         shapes = [array.shape for array in layer.arrays]
         if len(shapes) != 1 + biased or len(shapes[0]) != 2:
             return ()
@@ -51,17 +48,14 @@ class DenseHead:
         units = "output_dim" if keras1 else "units"
         if kernel is not None and config.get(units) != kernel.shape[1]:
             config[units] = kernel.shape[1]
-        use_bias = (
-            "bias" if (keras1 or "bias" in config) and "use_bias" not in config else "use_bias"
-        )
+        old = (keras1 or "bias" in config) and "use_bias" not in config
+        use_bias = "bias" if old else "use_bias"
         if bool(config.get(use_bias, True)) != biased:
             config[use_bias] = biased
         terms.drop_arrays(config, terms.KERNEL_INITIALIZERS, "glorot_uniform")
         return Serialized(layer.class_name, config, arrays)
 
-    def split(
-        self, view: View, layer: Serialized, halves: Halves, name: str
-    ) -> tuple[Serialized, ...]:
+    def split(self, view: View, layer: Serialized, halves: Halves, name: str) -> Layers:
         """Return a linear Dense without a bias, nothing on its weights, and the Dense that takes it in."""
         left, right, bias = halves
         first = self.refit(layer, (left,))
@@ -69,22 +63,15 @@ class DenseHead:
         first.config.update({key: None for key in terms.REGULARIZERS if key in first.config})
         return first, self.refit(layer, self.arrays(view, right, bias))
 
-    def join(self, layers: tuple[Serialized, ...]) -> View | None:
-        """Return B C of two where the first is linear and has r <= min(m, n) units.
-
-        A wider first layer is no factor of low rank: its designer only left out an activation.
-        """
+    def join(self, layers: Layers) -> View | None:
+        """Return B C of two where the first is linear and has r <= min(m, n) units."""
         first, second = layers
         views = (*self.views(first), *self.views(second))
         linear = activation_name(first.config.get("activation")) == "linear"
         if len(views) < 2 or not linear or first.class_name != second.class_name:
             return None
         (m, rank), (inputs, n) = (view.shape for view in views)
+        # A wider first layer is no factor of low rank: its designer only left out an activation.
         if rank != inputs or rank > min(m, n):
             return None
         return View("", (m, n), n if any(view.bias for view in views) else 0)
-
-
-def _has_bias(config: dict[str, Any]) -> bool:
-    """Return whether a Dense has a bias (Keras 1: bias); it has unless the config says no."""
-    return bool(config.get("use_bias", config.get("bias", True)))

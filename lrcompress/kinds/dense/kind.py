@@ -7,30 +7,26 @@ from typing import Any
 
 from lrcompress.kinds.dense.flatten import behind_flatten, merged_flatten
 from lrcompress.kinds.dense.head import DenseHead
-from lrcompress.kinds.linear import (
-    LinearForm,
-    drawn_steps,
-    gather_rows,
-    with_constant,
-)
+from lrcompress.kinds.linear import LinearForm, LinearLayer, drawn_steps, with_constant
 from lrcompress.kinds.protocol import (
     Array,
     Arrays,
     Batch,
     Form,
+    Layers,
     Place,
     Serialized,
+    Tensors,
     folded,
     product,
 )
 from lrcompress.kinds.units import Units, gather_outputs, has_consumers, is_elementwise
 
 
-class Dense(DenseHead):
+class Dense(DenseHead, LinearLayer):
     """A kernel and perhaps a bias, made smaller in any way."""
 
     family = "dense"
-    linear = True
 
     def forms(self, place: Place) -> tuple[Form, ...]:
         """Return two Dense in a row, what comes before a Flatten that feeds the layer, and fewer units."""
@@ -38,33 +34,29 @@ class Dense(DenseHead):
         if not views:
             return ()
         elementwise = is_elementwise(place.layer.config.get("activation"))
-        narrow = elementwise and has_consumers(place, views[0].shape[1])
-        own = (_Units(self, place),) if narrow else ()
+        narrows = elementwise and has_consumers(place, views[0].shape[1])
         rank = _Rank(self, place)
-        return (rank, *behind_flatten(self, place, rank), *own)
+        return (rank, *behind_flatten(self, place, rank), *[_Units(self, place)] * narrows)
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
         """Add the inputs and outputs of a batch to their moments."""
-        return gather_outputs(place, arrays, batch, gather_rows(self, place, arrays, batch, seen))
+        seen = super().gather(place, arrays, batch, seen)
+        return gather_outputs(place, arrays, batch, seen)
 
     def inlets(self, layer: Serialized) -> tuple[tuple[int, int], ...]:
         """Return the kernel's first axis."""
         return ((0, 0),) if self.views(layer) else ()
 
-    def kernel(self, layer: Serialized, arrays: tuple[Array, ...]) -> Array:
+    def kernel(self, layer: Serialized, arrays: Tensors) -> Array:
         """Return the kernel."""
         return arrays[0]
 
     def with_kernel(
         self, place: Place, arrays: Arrays, kernel: Array, shift: Array | None
-    ) -> dict[str, tuple[Array, ...]]:
+    ) -> Arrays:
         """Return another kernel and the bias."""
         own = (kernel, *arrays[place.path][1:])
         return with_constant(place, arrays, own, 1 if len(own) > 1 else None, shift)
-
-    def rows(self, place: Place, batch: Batch) -> Array:
-        """Return its inputs, of sequences some steps of each."""
-        return drawn_steps(batch)
 
     def beside(self, place: Place, batch: Batch) -> Array | None:
         """Return what is added to the outputs, of sequences at the same steps."""
@@ -72,11 +64,8 @@ class Dense(DenseHead):
             return None
         return drawn_steps(batch._replace(inputs=(batch.beside,)))
 
-    def merged(self, layers: tuple[Serialized, ...]) -> Serialized | None:
-        """Return the Dense of B C that a linear one and the one behind it are.
-
-        Behind a Flatten it may also take in the 1x1 convolution before that.
-        """
+    def merged(self, layers: Layers) -> Serialized | None:
+        """Return the Dense of B C that a linear one and the one behind it are, or a 1x1 convolution and a Flatten."""
         if len(layers) > 2:
             return merged_flatten(self, layers)
         if len(layers) != 2 or any(layer.class_name not in self.classes for layer in layers):
@@ -100,29 +89,21 @@ class _Rank(LinearForm):
         return m, n
 
     def multiplications(self, size: int) -> int | None:
-        """Return r (m + n) at each step."""
-        return _times(self.place, size * sum(self._shape))
+        """Return r (m + n) at each step, None where steps are not known."""
+        output = self.place.output_shape
+        if not output or None in output[:-1]:
+            return None
+        return math.prod(step or 0 for step in output[:-1]) * size * sum(self._shape)
 
-    def build(
-        self, factors: tuple[Array, ...], arrays: tuple[Array, ...]
-    ) -> tuple[Serialized, ...]:
-        """Return both."""
-        kind, layer = Dense(), self.place.layer
-        view = kind.views(layer)[0]
-        bias = arrays[1] if len(arrays) > 1 else None
-        return kind.split(view, layer, (factors[0], factors[1], bias), self.new_name)
-
-
-def _times(place: Place, each: int) -> int | None:
-    """Return multiplications for one sample, of so many at each step; None where steps are not known."""
-    steps = (place.output_shape or (None,))[:-1]
-    known = [step for step in steps if step is not None]
-    return math.prod(known) * each if place.output_shape and len(known) == len(steps) else None
+    def build(self, factors: Tensors, arrays: Tensors) -> Layers:
+        (left, right), layer = factors, self.place.layer
+        halves = (left, right, arrays[1] if len(arrays) > 1 else None)
+        found: Layers = self.kind.split(self.kind.views(layer)[0], layer, halves, self.new_name)
+        return found
 
 
 class _Units(Units):
     """A Dense of fewer units."""
 
-    def narrowed(self, arrays: tuple[Array, ...], chosen: Array) -> Serialized:
-        """Return the Dense of some units."""
+    def narrowed(self, arrays: Tensors, chosen: Array) -> Serialized:
         return Dense().refit(self.place.layer, tuple(array[..., chosen] for array in arrays))

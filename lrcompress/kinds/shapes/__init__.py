@@ -10,10 +10,7 @@ __all__ = ["COUNTED", "Shape", "agreed", "multiplications", "output_shape", "sta
 
 
 def agreed(first: Shape | None, second: Shape | None, *, strict: bool = False) -> Shape | None:
-    """Return what two statements about one shape tell together.
-
-    The first counts where they differ; if `strict`, only the axes in which they do not.
-    """
+    """Return what two statements about one shape tell: the first where they differ; if `strict`, only what is alike."""
     if first is None or second is None:
         return None if strict else (second if first is None else first)
     if len(first) != len(second):

@@ -23,33 +23,28 @@ def multiplications(
 ) -> int | None:
     """Return the multiplications of one use of a layer for one sample; None where they are not known.
 
-    Args:
-        layer: A layer of Keras, or a wrapper around one; its arrays need only shapes.
-        inputs: Shapes of its inputs, without the batch axis.
-        output: Shape of its output.
-        open_length: What stands for the length of a sequence that is open; without it, and for open
-            lengths of images, nothing is known. Strides make less of them, and nothing tells how much.
+    `open_length` stands for the length of a sequence that is open. Without it, and for open lengths of
+    images, nothing is known: strides make less of them, and nothing tells how much.
     """
     rule = _RULES.get(layer.class_name)
     if rule is None:
         return 0 if all(len(array.shape) < 2 for array in layer.arrays) else None
     if layer.class_name in ("TimeDistributed", "SpectralNormalization"):
-        return multiplications(_inner(layer), inputs, output, open_length=open_length)
+        inner = _inner(layer, layer.arrays)
+        return multiplications(inner, inputs, output, open_length=open_length)
     if layer.class_name == "Bidirectional":
-        halves = _halves(layer)
+        half = len(layer.arrays) // 2
+        halves = (_inner(layer, own) for own in (layer.arrays[:half], layer.arrays[half:]))
         both = [multiplications(h, inputs, output, open_length=open_length) for h in halves]
         return None if None in both else sum(each or 0 for each in both)
     if rule not in (_window, _transposed, _recurrent_window):
-        inputs = [_filled(shape, open_length) for shape in inputs]
-        output = _filled(output, open_length)
+        *inputs, output = (
+            tuple(open_length if n is None else n for n in shape) for shape in (*inputs, output)
+        )
     try:
         return rule(layer, inputs, output)
     except (IndexError, KeyError, TypeError, ValueError):
         return None  # shapes that do not fit the class
-
-
-def _filled(shape: Shape, length: int | None) -> Shape:
-    return tuple(length if n is None else n for n in shape)
 
 
 def _times(axes: Sequence[int | None], size: int) -> int | None:
@@ -99,11 +94,6 @@ def _transposed(layer: Serialized, inputs: Sequence[Shape], output: Shape) -> in
     """Count a kernel at each position of the input."""
     kernel = layer.arrays[0]
     return _times(_grid(layer.config, inputs[0], len(kernel.shape) - 2), _size(kernel))
-
-
-def _local(layer: Serialized, inputs: Sequence[Shape], output: Shape) -> int | None:
-    """Count the kernel once: it has its own weights at each position."""
-    return _size(layer.arrays[0])
 
 
 def _recurrent(layer: Serialized, inputs: Sequence[Shape], output: Shape) -> int | None:
@@ -165,19 +155,13 @@ for _n in (1, 2, 3):
         _RULES[f"{_name}{_n}D"] = _window
     for _name in ("Conv", "Convolution"):
         _RULES[f"{_name}{_n}DTranspose"] = _transposed
-    _RULES[f"LocallyConnected{_n}D"] = _local
+    # It has its own weights at each position.
+    _RULES[f"LocallyConnected{_n}D"] = lambda layer, inputs, output: _size(layer.arrays[0])
     _RULES[f"ConvLSTM{_n}D"] = _recurrent_window
 COUNTED = frozenset(_RULES)
 
 
-def _inner(layer: Serialized, key: str = "layer", arrays: Sequence[Any] | None = None) -> Serialized:  # fmt: skip
+def _inner(layer: Serialized, arrays: tuple[Any, ...]) -> Serialized:
     """Return a wrapped layer, with all arrays of the wrapper or some of them."""
-    entry = as_dict(layer.config.get(key))
-    own = layer.arrays if arrays is None else arrays
-    return Serialized(str(entry.get("class_name")), as_dict(entry.get("config")), tuple(own))
-
-
-def _halves(layer: Serialized) -> tuple[Serialized, Serialized]:
-    """Return both layers of a Bidirectional."""
-    half = len(layer.arrays) // 2
-    return _inner(layer, arrays=layer.arrays[:half]), _inner(layer, arrays=layer.arrays[half:])
+    entry = as_dict(layer.config.get("layer"))
+    return Serialized(str(entry.get("class_name")), as_dict(entry.get("config")), arrays)

@@ -29,7 +29,9 @@ def output_shape(entry: dict[str, Any], inputs: Sequence[Shape | None]) -> Shape
         found = rule(config, known)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return None  # a config of a stranger's file, or inputs that do not fit it
-    return None if found is None else tuple(_axis(n) for n in found)
+    if found is None:
+        return None
+    return tuple(n if isinstance(n, int) and 0 < n < _LONGEST else None for n in found)
 
 
 def states_shape(entry: dict[str, Any]) -> Shape | None:
@@ -40,16 +42,8 @@ def states_shape(entry: dict[str, Any]) -> Shape | None:
     return None if width is None else (width,)
 
 
-def _axis(n: object) -> int | None:
-    return n if isinstance(n, int) and 0 < n < _LONGEST else None
-
-
 def _same(_config: dict[str, Any], inputs: list[Shape]) -> Shape:
     return inputs[0]
-
-
-def _dense(config: dict[str, Any], inputs: list[Shape]) -> Shape:
-    return (*inputs[0][:-1], terms.units(config))
 
 
 def _einsum(config: dict[str, Any], inputs: list[Shape]) -> Shape | None:
@@ -69,10 +63,6 @@ def _einsum(config: dict[str, Any], inputs: list[Shape]) -> Shape | None:
     return tuple(lengths.get(a) if n is None else n for a, n in zip(letters, stated, strict=True))
 
 
-def _flat(_config: dict[str, Any], inputs: list[Shape]) -> Shape:
-    return (_total(inputs[0]),)
-
-
 def _total(shape: Sequence[int | None]) -> int | None:
     return None if None in shape else math.prod(n or 1 for n in shape)
 
@@ -81,14 +71,6 @@ def _reshaped(config: dict[str, Any], inputs: list[Shape]) -> Shape:
     target = as_list(config.get("target_shape", config.get("dims")))
     rest, total = math.prod(n for n in target if n not in (-1, None)), _total(inputs[0])
     return tuple((total and total // rest) if n in (-1, None) else n for n in target)
-
-
-def _permuted(config: dict[str, Any], inputs: list[Shape]) -> Shape:
-    return tuple(inputs[0][n - 1] for n in as_list(config["dims"]))
-
-
-def _repeated(config: dict[str, Any], inputs: list[Shape]) -> Shape:
-    return (config["n"], *inputs[0])
 
 
 def _elementwise(_config: dict[str, Any], inputs: list[Shape]) -> Shape:
@@ -164,15 +146,6 @@ def _each_step(config: dict[str, Any], inputs: list[Shape]) -> Shape | None:
     return None if found is None else (inputs[0][0], *found)
 
 
-def _wrapped(config: dict[str, Any], inputs: list[Shape]) -> Shape | None:
-    return output_shape(as_dict(config.get("layer")), inputs)
-
-
-def _attended(_config: dict[str, Any], inputs: list[Shape]) -> Shape:
-    query, value = inputs[0], inputs[1]
-    return (*query[:-1], value[-1])
-
-
 def _heads(config: dict[str, Any], inputs: list[Shape]) -> Shape:
     value = config.get("output_shape")
     if value is None:
@@ -198,13 +171,18 @@ _KEEPING = terms.DROPOUTS | terms.NORMALIZATIONS | {
     "RandomTranslation", "RandomZoom",
 }  # fmt: skip
 _RULES: dict[str, Rule] = windows.RULES | {
-    "Dense": _dense, "TimeDistributedDense": _dense, "EinsumDense": _einsum, "Flatten": _flat,
-    "Reshape": _reshaped, "Permute": _permuted, "RepeatVector": _repeated, "Merge": _merged,
-    "Concatenate": _concatenated, "Dot": _dotted, "Embedding": _embedded,
-    "Bidirectional": _both_ways, "TimeDistributed": _each_step, "SpectralNormalization": _wrapped,
-    "Attention": _attended, "AdditiveAttention": _attended, "MultiHeadAttention": _heads,
-    "GroupedQueryAttention": _same, "GroupQueryAttention": _same, "Resizing": _scaled,
-    "CenterCrop": _scaled, "RandomCrop": _scaled, "InputLayer": _same,
-} | dict.fromkeys(_KEEPING, _same) | dict.fromkeys(_ELEMENTWISE, _elementwise) | (
-    dict.fromkeys(_RECURRENT, _recurrent)
-)  # fmt: skip
+    "Dense": lambda config, inputs: (*inputs[0][:-1], terms.units(config)),
+    "Flatten": lambda config, inputs: (_total(inputs[0]),),
+    "Permute": lambda config, inputs: tuple(inputs[0][n - 1] for n in as_list(config["dims"])),
+    "RepeatVector": lambda config, inputs: (config["n"], *inputs[0]),
+    "SpectralNormalization": lambda config, inputs: output_shape(as_dict(config.get("layer")), inputs),
+    # Of a query and a value.
+    "Attention": lambda config, inputs: (*inputs[0][:-1], inputs[1][-1]),
+    "EinsumDense": _einsum, "Reshape": _reshaped, "Merge": _merged, "Concatenate": _concatenated,
+    "Dot": _dotted, "Embedding": _embedded, "Bidirectional": _both_ways, "TimeDistributed": _each_step,
+    "MultiHeadAttention": _heads, "Resizing": _scaled, "CenterCrop": _scaled, "RandomCrop": _scaled,
+    "GroupedQueryAttention": _same, "GroupQueryAttention": _same, "InputLayer": _same,
+    **dict.fromkeys(_KEEPING, _same), **dict.fromkeys(_ELEMENTWISE, _elementwise),
+    **dict.fromkeys(_RECURRENT, _recurrent),
+}  # fmt: skip
+_RULES |= {"TimeDistributedDense": _RULES["Dense"], "AdditiveAttention": _RULES["Attention"]}

@@ -51,23 +51,15 @@ def _kernel(config: dict[str, Any], axes: int) -> tuple[int, ...]:
     return _per_axis(config, axes, "kernel_size")
 
 
-def _padding(config: dict[str, Any]) -> str:
-    return str(config.get("padding", config.get("border_mode", "valid")))
-
-
-def _window(n: int | None, size: int, stride: int, padding: str) -> int | None:
+def _window(n: int, size: int, stride: int, padding: str) -> int:
     """Return how often a window of a size fits a length."""
-    if n is None:
-        return None
     if padding in ("same", "causal"):
         return -(-n // stride)
     return (n + (2 * size - 2 if padding == "full" else 0) - size) // stride + 1
 
 
-def _transposed(n: int | None, size: int, stride: int, padding: str, extra: int | None) -> int | None:  # fmt: skip
+def _transposed(n: int, size: int, stride: int, padding: str, extra: int | None) -> int:
     """Return the length that a transposed convolution makes of one."""
-    if n is None:
-        return None
     if extra is not None:
         return (n - 1) * stride + size - (2 * (size // 2) if padding == "same" else 0) + extra
     return n * stride + (0 if padding == "same" else max(size - stride, 0))
@@ -84,16 +76,12 @@ def _conv(
     extras: Sequence[int | None] = [None] * axes
     if config.get("output_padding") is not None:
         extras = _per_axis(config, axes, "output_padding")
-    places = []
-    for n, k, s, d, extra in zip(
-        positions(config, shape), sizes, strides, rates, extras, strict=True
-    ):
-        reach, padding = d * (k - 1) + 1, _padding(config)
-        places.append(
-            _transposed(n, reach, s, padding, extra)
-            if kind == "transposed"
-            else _window(n, reach, s, padding)
-        )
+    padding = config.get("padding", config.get("border_mode", "valid"))
+    places: list[int | None] = []
+    lengths = positions(config, shape)
+    for n, k, s, d, extra in zip(lengths, sizes, strides, rates, extras, strict=True):
+        own, spread = (d * (k - 1) + 1, s, padding), kind == "transposed"
+        places.append(n and (_transposed(n, *own, extra) if spread else _window(n, *own)))
     channels = terms.units(config)
     if kind == "depthwise":
         each = channels_of(config, shape)
@@ -104,13 +92,11 @@ def _conv(
 
 def _pooled(config: dict[str, Any], inputs: list[Shape], *, axes: int) -> Shape:
     sizes = _per_axis(config, axes, "pool_size", "pool_length", default=2)
-    names = ("strides", "stride", "pool_size", "pool_length")
-    strides = _per_axis(config, axes, *names, default=2)
-    places = [
-        _window(n, k, s, _padding(config))
-        for n, k, s in zip(positions(config, inputs[0]), sizes, strides, strict=True)
-    ]
-    return with_channels(config, tuple(places), channels_of(config, inputs[0]))
+    strides = _per_axis(config, axes, "strides", "stride", "pool_size", "pool_length", default=2)
+    padding = config.get("padding", config.get("border_mode", "valid"))
+    each = zip(positions(config, inputs[0]), sizes, strides, strict=True)
+    places = tuple(n and _window(n, k, s, padding) for n, k, s in each)
+    return with_channels(config, places, channels_of(config, inputs[0]))
 
 
 def _pooled_globally(config: dict[str, Any], inputs: list[Shape]) -> Shape:
@@ -129,13 +115,10 @@ def _resized(
     else:
         given = config.get(key, 1)
         each = as_list(given) if isinstance(given, (list, dict)) else [given] * axes
-        if axes == 1 and len(each) == 2:
-            each = [each]
+        each = [each] if axes == 1 and len(each) == 2 else each
         pairs = [as_list(e) if isinstance(e, (list, dict)) else [e, e] for e in each]
-        made = [
-            None if n is None else n + sign * sum(pair)
-            for n, pair in zip(places, pairs, strict=True)
-        ]
+        both = zip(places, pairs, strict=True)
+        made = [None if n is None else n + sign * sum(pair) for n, pair in both]
     return with_channels(config, tuple(made), channels_of(config, inputs[0]))
 
 

@@ -7,27 +7,21 @@ the r dimensions that keep most of them in the mean square.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lrcompress.lowrank.matrix import Array, Floats
+
 # Of the largest; below it is rounding.
 _LEAST = 1e-8
 # Pulls the joint fit of all heads to what each would be by itself, as a share of the mean variance.
 _RIDGE = 1e-6
 
 
-def score_basis(query: NDArray[Any], key: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
-    """Return the strength (k,) of each dimension of the scores, and what makes them of queries and of keys.
-
-    The first r columns of both matrices (k, k) give the r dimensions that keep most of the scores.
-
-    Args:
-        query: Second moment of the queries, (k, k).
-        key: The same of the keys, less what all keys of a sequence share: softmax does not see it.
-    """
+def score_basis(query: Array, key: Array) -> tuple[Floats, Floats, Floats]:
+    """Return the strength (k,) of each dimension of the scores, and what makes them of queries and of keys."""
+    # Of second moments (k, k), of the keys less what all of a sequence share: softmax does not see it.
     from scipy.linalg import svd
 
     of_query, of_key = _root(query), _root(key)
@@ -37,7 +31,7 @@ def score_basis(query: NDArray[Any], key: NDArray[Any]) -> tuple[Floats, Floats,
     return values, of_key.T @ right.T * scale, of_query.T @ left * scale
 
 
-def _root(moment: NDArray[Any]) -> Floats:
+def _root(moment: Array) -> Floats:
     """Return R with ``R^T R = M``, which need not have full rank."""
     from scipy.linalg import eigh
 
@@ -46,31 +40,19 @@ def _root(moment: NDArray[Any]) -> Floats:
 
 
 class ValueBasis(NamedTuple):
-    """The dimensions of the values of each head, the one that matters most for the output first.
+    """The dimensions of the values of each head, the one that matters most for the output first."""
 
-    Attributes:
-        outputs: What the heads make of their values, (heads, queries a head, v, n).
-        moment: Covariance of the values at each query, in the order of the first three axes on both sides.
-        energy: Of each dimension, (heads, v).
-        basis: Values to dimensions, (heads, v, v).
-        inverse: Back, (heads, v, v).
-    """
-
-    outputs: Floats
-    moment: Floats
-    energy: Floats
-    basis: Floats
-    inverse: Floats
+    outputs: Floats  # what the heads make of their values, (heads, queries a head, v, n)
+    moment: Floats  # covariance of the values at each query, both sides as the first three axes
+    energy: Floats  # of each dimension, (heads, v)
+    basis: Floats  # values to dimensions, (heads, v, v)
+    inverse: Floats  # back, (heads, v, v)
 
     def narrowed(self, size: int) -> tuple[Floats, Floats]:
-        """Return the output kernel (heads, queries a head, size, n) for the first dimensions of each head.
-
-        It is fitted for all heads together: where they attend to the same, one makes up for another.
-
-        Returns:
-            The kernel, and what of the whole output is lost: a kernel of the shape of `outputs`.
-        """
+        """Return the output kernel for the first dimensions of each head, and what of `outputs` is lost."""
         from scipy.linalg import solve
+
+        # Fitted for all heads together: where they attend to the same, one makes up for another.
 
         heads, each, width, n = self.outputs.shape
         made = np.zeros((heads, each, width, heads, each, size))
@@ -84,9 +66,8 @@ class ValueBasis(NamedTuple):
         gram = seen @ down
         gram[np.diag_indices_from(gram)] += max(_RIDGE * np.trace(gram) / len(gram), 1e-300)
         found = found + solve(gram, seen @ (target - down @ found), assume_a="pos")
-        return found.reshape(heads, each, size, n), (target - down @ found).reshape(
-            self.outputs.shape
-        )
+        lost = (target - down @ found).reshape(self.outputs.shape)
+        return found.reshape(heads, each, size, n), lost
 
     def energy_of(self, kernel: Floats) -> float:
         """Return the mean square of what a kernel of the shape of `outputs` makes of the values."""
@@ -94,7 +75,7 @@ class ValueBasis(NamedTuple):
         return float(np.einsum("ij,ij->", flat, self.moment @ flat))
 
 
-def value_basis(outputs: NDArray[Any], moment: NDArray[Any]) -> ValueBasis:
+def value_basis(outputs: Array, moment: Array) -> ValueBasis:
     """Return the dimensions of the values of each head; see there for the arguments."""
     from scipy.linalg import eigh
 

@@ -9,24 +9,20 @@ of the rows that is the start, whitened by the mean covariance of a slot, and C 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lrcompress.lowrank.gram import gram_matrix
+from lrcompress.lowrank.matrix import Array, Floats, panels
+from lrcompress.lowrank.svd import truncated_svd
+
 # Conjugate gradients for the first factor (preconditioned, they converge in two), and how often each is fitted:
 # where sizes are compared, and where one is asked for alone, which is kept.
 _STEPS, _ROUNDS, _KEPT_ROUNDS = 2, 2, 8
 
 
-def shared_energy(kernel: NDArray[Any], covariance: Floats | None) -> Floats:
-    """Return the energy of each rank of the start, the largest first.
-
-    Args:
-        kernel: A, (slots, inner, n).
-        covariance: Of its rows, (slots * inner, slots * inner), positive definite; None without data.
-    """
+def shared_energy(kernel: Array, covariance: Floats | None) -> Floats:
+    """Return the energy of each rank of the start for A (slots, inner, n), the largest first."""
     slots, inner, n = kernel.shape
     if covariance is not None or inner > slots * n:
         return _Start(kernel, covariance).values
@@ -35,7 +31,7 @@ def shared_energy(kernel: NDArray[Any], covariance: Floats | None) -> Floats:
     return np.asarray(np.maximum(eigvalsh(slot_gram(kernel))[::-1], 0))
 
 
-def slot_gram(kernel: NDArray[Any]) -> Floats:
+def slot_gram(kernel: Array) -> Floats:
     """Return the Gram matrix (inner, inner) of a kernel seen as (inner, slots * n), without a copy of it."""
     gram = np.zeros((kernel.shape[1],) * 2)
     for part in kernel:
@@ -50,16 +46,9 @@ def rounds_for(sizes: Sequence[int]) -> int:
 
 
 def shared_factors(
-    kernel: NDArray[Any], covariance: Floats | None, sizes: Sequence[int], rounds: int = _ROUNDS
+    kernel: Array, covariance: Floats | None, sizes: Sequence[int], rounds: int = _ROUNDS
 ) -> dict[int, tuple[Floats, Floats]]:
-    """Return B (inner, r) with orthonormal columns and C (slots, r, n) at some ranks.
-
-    Args:
-        kernel: A, (slots, inner, n).
-        covariance: Of its rows, (slots * inner, slots * inner), positive definite; None without data.
-        sizes: Ranks.
-        rounds: How often each factor is fitted.
-    """
+    """Return B (inner, r) with orthonormal columns and C (slots, r, n) at some ranks, fitted in some rounds."""
     start = _Start(kernel, covariance)
     fit = None if covariance is None else _Fit(kernel, covariance)
     found = {}
@@ -74,17 +63,10 @@ def shared_factors(
     return found
 
 
-def slot_moments(covariance: Floats, first: Floats, slots: int) -> Floats:
-    """Return the covariance of what a first factor gives at all slots, (slots * r, slots * r)."""
-    inner, size = first.shape
-    half = (covariance.reshape(-1, inner) @ first).reshape(slots, inner, slots * size)
-    return (first.T @ half).reshape(slots * size, slots * size)
-
-
 class _Start:
     """The SVD of A as (inner, slots * n), whitened by the mean covariance of a slot."""
 
-    def __init__(self, kernel: NDArray[Any], covariance: Floats | None) -> None:
+    def __init__(self, kernel: Array, covariance: Floats | None) -> None:
         from scipy.linalg import cholesky, eigh
 
         slots, inner, n = kernel.shape
@@ -110,8 +92,7 @@ class _Start:
             return self._wide @ basis
         if self._lower is None:
             return basis
-        found: Floats = solve_triangular(self._lower, basis, lower=True, trans="T")
-        return found
+        return np.asarray(solve_triangular(self._lower, basis, lower=True, trans="T"))
 
     def second(self, size: int) -> Floats:
         """Return C, (slots, r, n)."""
@@ -123,7 +104,7 @@ class _Start:
 class _Fit:
     """Least squares in the metric of the covariance, for one factor while the other stays."""
 
-    def __init__(self, kernel: NDArray[Any], covariance: Floats) -> None:
+    def __init__(self, kernel: Array, covariance: Floats) -> None:
         from scipy.linalg import cho_factor
 
         self._slots, self._inner, self._n = kernel.shape
@@ -135,8 +116,9 @@ class _Fit:
         """Return the best C beside B."""
         from scipy.linalg import solve
 
-        slots, size = self._slots, first.shape[1]
-        gram = slot_moments(self._covariance, first, slots)
+        slots, (inner, size) = self._slots, first.shape
+        half = (self._covariance.reshape(-1, inner) @ first).reshape(slots, inner, slots * size)
+        gram = (first.T @ half).reshape(slots * size, slots * size)
         cross = (first.T @ self._cross).reshape(slots * size, self._n)
         found = solve(gram, cross, assume_a="pos")
         return np.asarray(found).reshape(slots, size, self._n)
@@ -183,8 +165,7 @@ def _slot_mean(covariance: Floats, slots: int) -> Floats:
     """Return the mean of the covariances of single slots, (inner, inner)."""
     inner = len(covariance) // slots
     blocks = covariance.reshape(slots, inner, slots, inner)
-    found: Floats = np.einsum("sisj->ij", blocks) / slots
-    return found
+    return np.asarray(np.einsum("sisj->ij", blocks) / slots)
 
 
 def _orthonormal(first: Floats, second: Floats) -> tuple[Floats, Floats]:
@@ -193,3 +174,30 @@ def _orthonormal(first: Floats, second: Floats) -> tuple[Floats, Floats]:
 
     basis, upper = qr(first, mode="economic")
     return basis, upper @ second
+
+
+def large_tucker(kernel: Array, slots: int, inputs: int, size: int) -> tuple[Array, Array, Array]:
+    """Return B (inner, inputs), the core (slots, inputs, size) and C (size, n) near A, of which no copy is made."""
+    from scipy.linalg import eigh
+
+    # The responses are those of the truncated SVD, their inputs those of the SVD of what that keeps.
+    found = truncated_svd(kernel, size)
+    # B C is A V V^T with the rows of V^T in proportion to those of C: this is A V.
+    kept = found.B
+    kept *= np.sqrt(np.square(found.C, dtype=np.float64).sum(axis=1)).astype(kept.dtype)
+    kept = kept.reshape(slots, -1, size)
+    del found
+    _, basis = eigh(slot_gram(kept))
+    first = np.ascontiguousarray(basis[:, ::-1][:, :inputs], kept.dtype)
+    core = first.T @ kept
+    del kept
+    made = (first @ core).reshape(-1, size)
+    gram, _ = gram_matrix(made, np.float64, 0)
+    cross = np.zeros((size, kernel.shape[1]))
+    for where, panel in panels(kernel, np.float64):
+        if kernel.shape[0] >= kernel.shape[1]:
+            cross += made[where].T @ panel
+        else:
+            cross[:, where] = made.T @ panel.T
+    last = np.linalg.lstsq(gram, cross, rcond=1e-12)[0]
+    return first, core, last.astype(kernel.dtype)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lrcompress.lowrank.matrix import Array, Floats
+
 # Rows that were not seen count as if a tenth of all uses were shared equally; frequent words tell less
 # each (Mikolov et al., 2013): two text classifiers lost up to half as much as with power 1.
 _EQUAL, _POWER = 0.1, 0.75
@@ -15,47 +16,22 @@ _EQUAL, _POWER = 0.1, 0.75
 _FLOOR = 1e-6
 
 
+@dataclass
 class TableUse:
-    """How a table (V, d) is used.
+    """How often each row of a table (V, d) is used, and R (d, d), the products with which the outputs care for."""
 
-    Attributes:
-        counts: How often each row is, (V,).
-        metric: R (d, d), the products with which are what the outputs care for; None where that is
-            not known.
-    """
-
-    def __init__(self, rows: int) -> None:
-        """Start without any."""
-        self.counts = np.zeros(rows, np.int64)
-        self.metric: Floats | None = None
-
-    def update(self, rows: NDArray[Any]) -> None:
-        """Count rows by their numbers."""
-        self.counts += np.bincount(rows, minlength=len(self.counts))
-
-    def without_metric(self) -> TableUse:
-        """Return the counts alone."""
-        made = TableUse(0)
-        made.counts = self.counts
-        return made
+    counts: NDArray[np.int64]
+    metric: Floats | None = None
 
 
 def table_factors(
-    table: NDArray[Any], kernel: NDArray[Any] | None, use: TableUse | None
+    table: Array, kernel: Array | None, use: TableUse | None
 ) -> tuple[Floats, Floats, Floats]:
-    """Return P (d, d) and Q (d, d): for each r, E P[:, :r] Q[:r] makes the nearest products of a table E.
+    """Return energies (d,) falling, P and Q: for each r, E P[:, :r] Q[:r] makes the nearest products of a table E.
 
-    The products are those with what the outputs care for where that is known, else with a kernel.
-    By gradients of the outputs an LSTM of 128 units lost KL 0.0006 at rank 8, by its input kernel
-    0.0045, by the rows alone 0.0056.
-
-    Args:
-        table: E, (V, d).
-        kernel: G, (d, n), that alone is applied to the rows; None where it is not known.
-        use: How often rows are used.
-
-    Returns:
-        The energy (d,) of each column of P, the largest first, then P and Q.
+    The products are those with what the outputs care for where that is known, else with the kernel that
+    alone is applied to the rows. By gradients of the outputs an LSTM of 128 units lost KL 0.0006 at rank 8,
+    by its input kernel 0.0045, by the rows alone 0.0056.
     """
     from scipy.linalg import eigh, svd
 
@@ -73,7 +49,7 @@ def table_factors(
     return np.maximum(energy[::-1], 0), (left * scale) @ basis, (basis.T / scale) @ left.T
 
 
-def _made(kernel: NDArray[Any] | None, metric: Floats | None, width: int) -> Floats:
+def _made(kernel: Array | None, metric: Floats | None, width: int) -> Floats:
     """Return what is made of the rows: nothing else than a narrow kernel lets through."""
     from scipy.linalg import orth
 

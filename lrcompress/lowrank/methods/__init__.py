@@ -27,19 +27,12 @@ GIVEN: tuple[Given, ...] = ("kernel", "moments", "inputs")
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a layer before any of its arrays is read.
+    """What is known of a layer before any of its arrays is read."""
 
-    Attributes:
-        softmax: Whether softmax along the classes is what follows.
-        has_bias: Whether the layer has a bias, or may be given one.
-        is_head: Whether the layer makes predictions; a hidden layer hands its output on.
-        given: The most that there is to learn from.
-    """
-
-    softmax: bool = False
-    has_bias: bool = True
-    is_head: bool = True
-    given: Given = "kernel"
+    softmax: bool = False  # whether softmax along the classes is what follows
+    has_bias: bool = True  # or may be given one
+    is_head: bool = True  # whether it makes predictions; a hidden layer hands its output on
+    given: Given = "kernel"  # the most that there is to learn from
 
 
 class Method:
@@ -89,7 +82,6 @@ class Registry(UserDict[str, Method]):
         self._needs = needs
 
     def __getitem__(self, name: str) -> Method:
-        """Return a method, loaded when it is first asked for."""
         if self.data[name] is None:
             self.data[name] = import_module(f"{__name__}.{name}").METHOD
         method: Method = self.data[name]
@@ -120,11 +112,7 @@ def learns_from(method: str) -> Given:
 
 
 def choose_method(method: str, setting: Setting) -> tuple[str, str]:
-    """Return the method to use and why: `auto` takes the best that the data and the layer allow.
-
-    Raises:
-        RankError: If the method is unknown, or needs data that are not there.
-    """
+    """Return the method to use and why: `auto` takes the best that the data and the layer allow."""
     if method == AUTO:
         return _best(setting)
     if method not in METHODS:

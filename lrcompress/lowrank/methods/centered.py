@@ -16,16 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.lowrank.certificate import Certificate, certify, share_of_norm, within_rounding
-from lrcompress.lowrank.factors import Factors
+from lrcompress.lowrank.factors import Factors, at_rank
+from lrcompress.lowrank.matrix import Array, Floats
 from lrcompress.lowrank.methods import Method, Setting
 from lrcompress.lowrank.methods.problem import Problem
-from lrcompress.lowrank.spectrum import at_rank
 from lrcompress.lowrank.svd import truncated_svd
 
 
-def centre_kernel(
-    kernel: NDArray[Any], weights: NDArray[np.float64] | None = None
-) -> NDArray[np.floating[Any]]:
+def centre_kernel(kernel: Array, weights: Floats | None = None) -> NDArray[np.floating[Any]]:
     """Return ``A - (A 1 / n) 1^T``, (m, n), in float32 or better; with weights, (n,), by the weighted mean."""
     wide = kernel.astype(np.result_type(kernel.dtype, np.float32), copy=False)
     if weights is None:
@@ -36,9 +34,7 @@ def centre_kernel(
     return np.asarray(wide - mean[:, None].astype(wide.dtype))
 
 
-def centre_bias(
-    bias: NDArray[Any], weights: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
+def centre_bias(bias: Array, weights: Floats | None = None) -> Floats:
     """Return ``b - mean(b)``, (n,), in float64."""
     wide = bias.astype(np.float64)
     return np.asarray(wide - np.average(wide, weights=weights))
@@ -60,7 +56,7 @@ class Centered(Method):
         does = "are moved by their mean" if setting.has_bias else "lose their mean over the classes"
         return f"no softmax follows, so the outputs {does}"
 
-    def truncated(self, kernel: NDArray[Any], *, softmax: bool) -> NDArray[Any]:
+    def truncated(self, kernel: Array, *, softmax: bool) -> Array:
         """Return the mean-free kernel."""
         return centre_kernel(kernel)
 
@@ -86,9 +82,7 @@ class Centered(Method):
         return found
 
 
-def _certified(
-    problem: Problem, highest: Factors, factors: tuple[NDArray[Any], NDArray[Any]]
-) -> Certificate:
+def _certified(problem: Problem, highest: Factors, factors: tuple[Array, Array]) -> Certificate:
     """Return the certificate of A itself, by the same measure as for every other method."""
     kernel, (B, C) = problem.kernel, factors
     mean_free = centre_kernel(kernel)

@@ -1,50 +1,44 @@
-"""What a method is given of a layer."""
+"""What a method is given of a layer, the one function that calls it, and the guard on what it makes of inputs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.methods import Given, Setting
-from lrcompress.lowrank.spectrum import Reference
-from lrcompress.lowrank.svd import truncated_svd
+from lrcompress.events import progress
+from lrcompress.lowrank.factors import Factors, Reference
+from lrcompress.lowrank.matrix import Array, Floats, check_kernel
+from lrcompress.lowrank.methods import AUTO, METHODS, Given, Setting, choose_method
+from lrcompress.lowrank.svd import check_has_rank, truncated_svd
 
 if TYPE_CHECKING:
-    from lrcompress.lowrank.moments import InputMoments, ProjectedMoments
+    from lrcompress.lowrank.moments import Moments
     from lrcompress.lowrank.objectives import Imitated
     from lrcompress.lowrank.refinement.outputs import Outputs
+
+# Losses that differ by less, or by less of the larger, are equal: sums of float32 logits round so.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A layer ``x A + b`` that is to become ``(x B) C + b'``.
+    """A layer ``x A + b`` that is to become ``(x B) C + b'``."""
 
-    Attributes:
-        kernel: A, (m, n).
-        bias: b, (n,), or None.
-        softmax: Whether softmax along the classes is what follows; counts for heads only.
-        activation: The layer's own, by Keras's name.
-        is_head: Whether the layer makes predictions.
-        inputs: The layer's inputs, (..., m), unlabelled.
-        moments: Of these; gathered where they are missing and needed.
-        allow_bias: Whether a layer without bias may be given one.
-        task: What progress is told as.
-        known: Decompositions that methods keep, by their names: lower ranks are cut from them.
-    """
-
-    kernel: NDArray[Any]
-    bias: NDArray[Any] | None = None
-    softmax: bool = False
-    activation: str = "linear"
-    is_head: bool = True
-    inputs: NDArray[Any] | None = None
-    moments: InputMoments | ProjectedMoments | None = None
-    allow_bias: bool = False
-    task: str = "factorizing"
+    kernel: Array  # A, (m, n)
+    bias: Array | None = None  # b, (n,)
+    softmax: bool = False  # whether softmax along the classes follows; counts for heads only
+    activation: str = "linear"  # the layer's own, by Keras's name
+    is_head: bool = True  # whether the layer makes predictions
+    inputs: Array | None = None  # the layer's, (..., m), unlabelled
+    moments: Moments | None = None  # gathered where missing and needed
+    allow_bias: bool = False  # whether a layer without bias may be given one
+    task: str = "factorizing"  # what progress is told as
+    # Decompositions that methods keep, by their names: lower ranks are cut from them.
     known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _references: dict[int, Reference] = field(default_factory=dict, init=False, repr=False)
 
@@ -97,18 +91,16 @@ class Problem:
         return self._outputs(self.parts[0])
 
     @cached_property
-    def weights(self) -> NDArray[np.float64] | None:
+    def weights(self) -> Floats | None:
         """How much the KL minds an error of each output, (n,), by the inputs to learn from; None as `seen`."""
         from lrcompress.lowrank.refinement.outputs import PROBABILITIES, output_weights
 
         if self.head not in PROBABILITIES:
             return None
         known: Outputs | None = self.__dict__.get("seen")
-        return (
-            output_weights(self.parts[0], *self._narrow, self.head)
-            if known is None
-            else known.weights
-        )
+        if known is not None:
+            return known.weights
+        return output_weights(self.parts[0], *self._narrow, self.head)
 
     @cached_property
     def unseen(self) -> Outputs | Imitated:
@@ -132,7 +124,7 @@ class Problem:
         return outputs_of(x, *self._narrow, self.head)
 
     @cached_property
-    def statistics(self) -> InputMoments | ProjectedMoments:
+    def statistics(self) -> Moments:
         """The moments of the inputs, refused where they are none of this layer's."""
         from lrcompress.lowrank.moments import check_moments, gather_moments
 
@@ -142,3 +134,61 @@ class Problem:
             found = gather_moments(self.kernel, none if self.inputs is None else self.inputs)
         check_moments(self.kernel, found)
         return found
+
+
+def factorize_ranks(
+    problem: Problem, ranks: Collection[int], method: str = AUTO
+) -> dict[int, Factors]:
+    """Factorize a kernel at several ranks, for the price of one.
+
+    Where the inputs themselves are given, every tenth is held out, and at ranks where a method that learned
+    from inputs is worse on those than a simpler one, that one is returned and says so by its `method`.
+    """
+    wanted = sorted(set(ranks))
+    if not wanted:
+        return {}
+    chosen = METHODS[choose_method(method, problem.setting)[0]]
+    check_kernel(problem.kernel)
+    check_has_rank(problem.kernel, wanted[0])
+    if problem.inputs is not None and chosen.needs == "inputs":
+        from lrcompress.lowrank.refinement.room import check_room
+
+        m = len(problem.kernel)
+        check_room((m, problem.kernel.shape[1]), wanted[-1], problem.inputs.size // m)
+    found = chosen.solve(problem, wanted)
+    if chosen.needs == "kernel" or problem.inputs is None:
+        return found
+    rivals = simpler(chosen.name, problem)
+    for index, name in enumerate(rivals):
+        if not chosen.closed_form:  # or it has told its own
+            progress("comparing methods on held-out inputs", index, len(rivals))
+        found = better(found, METHODS[name].solve(problem, wanted), problem)
+    return found
+
+
+def simpler(method: str, problem: Problem) -> list[str]:
+    """Return what a method that learned from inputs is measured against, the best without data last."""
+    without, _ = choose_method(AUTO, replace(problem.setting, given="kernel"))
+    # Weights count for probabilities alone.
+    weighs = method == "weighted" and problem.weights is not None
+    return [*["whitened"] * weighs, without]
+
+
+def better(
+    found: Mapping[int, Factors], simple: Mapping[int, Factors], problem: Problem
+) -> dict[int, Factors]:
+    """Return at each rank the factors that are nearer to the original on the inputs held out."""
+    chosen = {}
+    for rank, factors in found.items():
+        least = loss_of(simple[rank], problem)
+        gains = loss_of(factors, problem) < least - ROUNDING * max(least, 1.0)
+        chosen[rank] = factors if gains else simple[rank]
+    return chosen
+
+
+def loss_of(factors: Factors, problem: Problem) -> float:
+    """Return the mean loss of factors, as they are stored, on the inputs held out."""
+    bias = problem.bias if factors.bias is None else factors.bias
+    offset = np.zeros(factors.C.shape[1]) if bias is None else bias
+    parts = (factors.B, factors.C, offset)
+    return problem.unseen.loss(*(part.astype(np.float32, copy=False) for part in parts))

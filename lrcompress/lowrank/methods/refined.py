@@ -12,22 +12,23 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.events import progress
 from lrcompress.lowrank.certificate import Certificate, certify, share_of_norm, within_rounding
 from lrcompress.lowrank.factors import Factors, rebalance
+from lrcompress.lowrank.matrix import Array, Floats
 from lrcompress.lowrank.methods import Given
 from lrcompress.lowrank.methods.centered import centre_kernel
-from lrcompress.lowrank.methods.problem import Problem
+from lrcompress.lowrank.methods.problem import Problem, better
 from lrcompress.lowrank.methods.whitened import Whitened
 from lrcompress.lowrank.moments import input_root
 
 if TYPE_CHECKING:
-    from lrcompress.lowrank.refinement.descent import Head, Imitation
+    from lrcompress.lowrank.refinement.descent import Imitation
+    from lrcompress.lowrank.refinement.steps import Head
 
 # Of L-BFGS at each rank; half as many for the last descent where softmax follows.
 ITERATIONS = 60
@@ -54,15 +55,14 @@ class Refined(Whitened):
             return super().solve(problem, ranks)
         if head in PROBABILITIES and len(problem.parts[0]) * classes > MOST_OUTPUTS:
             return _stepped(problem, ranks)
-        imitation = Imitation(
-            problem.kernel, problem.bias, _inputs(problem), head, has_bias=problem.has_bias
-        )
-        return _continued(problem, ranks, imitation)
+        if problem.inputs is None:
+            raise AssertionError  # choose_method saw to it
+        given = problem.kernel, problem.bias, problem.inputs, head
+        return _continued(problem, ranks, Imitation(*given, has_bias=problem.has_bias))
 
 
 def _stepped(problem: Problem, ranks: Sequence[int]) -> dict[int, Factors]:
     """Take damped steps from the better closed form at each rank, which stays where they gain nothing."""
-    from lrcompress.lowrank.methods.factorize import better
     from lrcompress.lowrank.methods.weighted import Weighted
     from lrcompress.lowrank.refinement.outputs import Outputs
     from lrcompress.lowrank.refinement.steps import DAMPINGS, Steps, can_step
@@ -110,8 +110,8 @@ def _continued(problem: Problem, ranks: Sequence[int], imitation: Imitation) -> 
         for way, (current, bias) in enumerate(paths):
             here = replace(problem, kernel=current, bias=bias)
             start = whitened.regression(here, imitation.moments, [step])[step]
-            found_here = imitation.nearest(_head(start), ITERATIONS, way, passing=step not in ranks)
-            nearest.append(found_here)
+            passing = step not in ranks
+            nearest.append(imitation.nearest(_head(start), ITERATIONS, way, passing=passing))
             first, second, added = nearest[-1][0]
             paths[way] = (first @ second, added if has_bias else None)
         if step in ranks:
@@ -132,28 +132,18 @@ def schedule(ranks: Collection[int], highest: int) -> list[int]:
     return sorted(steps, reverse=True)
 
 
-def _inputs(problem: Problem) -> NDArray[Any]:
-    if problem.inputs is None:
-        raise AssertionError  # choose_method saw to it
-    return problem.inputs
-
-
 def _head(factors: Factors) -> Head:
     bias = np.zeros(factors.C.shape[1]) if factors.bias is None else factors.bias
     return factors.B, factors.C, bias
 
 
 def _certified(
-    problem: Problem,
-    factors: tuple[NDArray[Any], NDArray[Any]],
-    most: int,
-    least: Factors,
-    root: NDArray[np.float64],
+    problem: Problem, factors: tuple[Array, Array], most: int, least: Factors, root: Floats
 ) -> Certificate:
     """Return the certificate against A, with the error of the outputs beside the least in squares, the whitened one."""
     kernel, (B, second) = problem.kernel, factors
-    target: NDArray[Any] = kernel.astype(np.float64)
-    C: NDArray[Any] = second.astype(np.float64)
+    target: Array = kernel.astype(np.float64)
+    C: Array = second.astype(np.float64)
     if problem.centre:
         target, C = centre_kernel(target), centre_kernel(C)
     best = least.certificate.minimised
@@ -163,9 +153,7 @@ def _certified(
     return replace(found, outputs=outputs)
 
 
-def _stored(
-    head: Head, problem: Problem, most: int, least: Factors, root: NDArray[np.float64]
-) -> Factors:
+def _stored(head: Head, problem: Problem, most: int, least: Factors, root: Floats) -> Factors:
     """Return a head in the kernel's dtype with a certificate against the kernel itself."""
     dtype, reference = problem.kernel.dtype, problem.reference(most)
     first, second = rebalance(head[0], head[1])

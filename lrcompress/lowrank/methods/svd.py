@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lrcompress.lowrank.factors import Factors
+from lrcompress.lowrank.factors import Factors, at_rank
 from lrcompress.lowrank.methods import Method
 from lrcompress.lowrank.methods.problem import Problem
-from lrcompress.lowrank.spectrum import at_rank
 
 
 class SVD(Method):

@@ -10,32 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrcompress.lowrank.certificate import Certificate, certify, share_of_norm, within_rounding
-from lrcompress.lowrank.factors import Factors, rebalance
+from lrcompress.lowrank.factors import Factors, at_rank, optima, rebalance
+from lrcompress.lowrank.matrix import Array, Floats
 from lrcompress.lowrank.methods import Given, Method
 from lrcompress.lowrank.methods.centered import centre_bias, centre_kernel
 from lrcompress.lowrank.methods.problem import Problem
-from lrcompress.lowrank.moments import (
-    InputMoments,
-    ProjectedMoments,
-    damping,
-    input_root,
-    solve_upper,
-)
-from lrcompress.lowrank.spectrum import at_rank, optima
+from lrcompress.lowrank.moments import Moments, ProjectedMoments, damping, input_root, solve_upper
 from lrcompress.lowrank.svd import truncated_svd
 
 # Entries of a kernel up to which everything is computed in float64, whatever it is stored in.
 EXACT = 2**22
 # Of which products are formed at a time.
 COLUMNS = 2**16
-# The matrix that was truncated, its truncated SVD, and B of the same rank but for its scale.
-Truncated = tuple[NDArray[Any], Factors, NDArray[Any]]
 
 
 class Whitened(Method):
@@ -47,7 +38,7 @@ class Whitened(Method):
     spectrum_of = "whitened kernel"
     color, marker = "#009E73", "^"
 
-    def truncated(self, kernel: NDArray[Any], *, softmax: bool) -> NDArray[Any]:
+    def truncated(self, kernel: Array, *, softmax: bool) -> Array:
         """Return the kernel, mean-free where softmax follows."""
         return centre_kernel(kernel) if softmax else kernel
 
@@ -58,15 +49,11 @@ class Whitened(Method):
     def regression(
         self,
         problem: Problem,
-        moments: InputMoments | ProjectedMoments,
+        moments: Moments,
         ranks: Sequence[int],
-        weights: NDArray[np.float64] | None = None,
+        weights: Floats | None = None,
     ) -> dict[int, Factors]:
-        """Return the best factors for inputs with these moments.
-
-        With weights, (n,), those of the least ``sum_j w_j E (z_j - z'_j)^2``; a kernel that softmax
-        follows is then centred by the mean with these weights.
-        """
+        """Return the factors of the least ``sum_j w_j E (z_j - z'_j)^2`` for inputs with these moments."""
         kernel, has_bias = problem.kernel, problem.has_bias
         cut = problem.known.get(self.name)
         if not isinstance(cut, _Cut) or cut.moments is not moments or cut.most < max(ranks):
@@ -87,43 +74,23 @@ class Whitened(Method):
 
 
 class _Cut(NamedTuple):
-    """A decomposition that all ranks up to its own are cut from.
+    """A decomposition that all ranks up to its own are cut from."""
 
-    Attributes:
-        moments: Of the inputs that it is for.
-        most: The rank.
-        first: B, (m, most); of a lower rank the first columns.
-        second: C, (most, n).
-        at_mean: The target's outputs at the mean input, (n,).
-        share: The target's norm over the kernel's.
-        sigma: Singular values of what was truncated.
-        best: The least relative error at each rank.
-        algorithm: What computed it.
-        root: L^T; empty where only products were gathered.
-        scale: Roots of the weights.
-        products: What was truncated, and how, where only products were gathered.
-    """
-
-    moments: InputMoments | ProjectedMoments
-    most: int
-    first: NDArray[Any]
-    second: NDArray[Any]
-    at_mean: NDArray[Any]
-    share: float
-    sigma: NDArray[np.float64]
-    best: NDArray[np.float64]
+    moments: Moments  # of the inputs that it is for
+    most: int  # the rank
+    first: Array  # B, (m, most); of a lower rank the first columns
+    second: Array  # C, (most, n)
+    at_mean: Array  # the target's outputs at the mean input, (n,)
+    share: float  # the target's norm over the kernel's
+    sigma: Floats  # of what was truncated
+    best: Floats  # the least relative error at each rank
     algorithm: str
-    root: NDArray[Any]
-    scale: NDArray[Any]
-    products: tuple[Factors, NDArray[Any]] | None
+    root: Array  # L^T; empty where only products were gathered
+    scale: Array  # roots of the weights
+    products: tuple[Factors, Array] | None  # what was truncated, where only these were gathered
 
 
-def _decomposed(
-    problem: Problem,
-    moments: InputMoments | ProjectedMoments,
-    most: int,
-    weights: NDArray[np.float64] | None,
-) -> _Cut:
+def _decomposed(problem: Problem, moments: Moments, most: int, weights: Floats | None) -> _Cut:
     """Return the truncated SVD of the whitened kernel, and what cuts factors of any lower rank from it."""
     kernel, target = problem.kernel, _target(problem, weights)
     scale = np.ones(1) if weights is None else np.sqrt(weights / weights.mean())
@@ -148,7 +115,7 @@ def _decomposed(
     )  # fmt: skip
 
 
-def _target(problem: Problem, weights: NDArray[np.float64] | None) -> NDArray[Any]:
+def _target(problem: Problem, weights: Floats | None) -> Array:
     """Return the kernel, centred where softmax follows, in the type that is computed in."""
     kernel = problem.kernel
     exact = kernel.dtype == np.float64 or kernel.size <= EXACT
@@ -157,10 +124,7 @@ def _target(problem: Problem, weights: NDArray[np.float64] | None) -> NDArray[An
 
 
 def _certified(
-    problem: Problem,
-    cut: _Cut,
-    factors: tuple[NDArray[Any], NDArray[Any]],
-    weights: NDArray[np.float64] | None,
+    problem: Problem, cut: _Cut, factors: tuple[Array, Array], weights: Floats | None
 ) -> Certificate:
     """Return the certificate of A itself, with that of the matrix that was truncated."""
     (B, C), rank = factors, factors[0].shape[1]
@@ -179,9 +143,7 @@ def _certified(
     return problem.reference(cut.most).certify(B, C, own.algorithm, own)
 
 
-def _times(
-    root: NDArray[Any], target: NDArray[Any], scale: NDArray[Any], kernel: NDArray[Any]
-) -> NDArray[Any]:
+def _times(root: Array, target: Array, scale: Array, kernel: Array) -> Array:
     """Return ``L^T A diag(sqrt w)``, in the place of A where that is a copy: of a million classes each takes 1 GB."""
     outputs = np.empty_like(target) if np.may_share_memory(target, kernel) else target
     for start in range(0, target.shape[1], COLUMNS):
@@ -192,14 +154,11 @@ def _times(
 
 
 def _by_outputs(
-    problem: Problem,
-    target: NDArray[Any],
-    moments: ProjectedMoments,
-    rank: int,
-    weights: NDArray[np.float64] | None,
-) -> Truncated:
-    """Truncate ``L^T A``, up to a rotation, by the covariance of the outputs."""
-    varied = moments.covariance if problem.has_bias else moments.second_moment
+    problem: Problem, target: Array, moments: ProjectedMoments, rank: int, weights: Floats | None
+) -> tuple[Array, Factors, Array]:
+    """Return ``L^T A``, up to a rotation, by the covariance of the outputs, its truncated SVD, and B but for scales."""
+    outputs = moments.outputs
+    varied = outputs.covariance if problem.has_bias else outputs.second_moment
     if problem.centre:
         varied = varied - np.average(varied, axis=1, weights=weights, keepdims=True)
         varied -= np.average(varied, axis=0, weights=weights)
@@ -209,11 +168,11 @@ def _by_outputs(
     spread = moments.variance if problem.has_bias else moments.power
     added = damping(spread, len(moments.mean), moments.count)
     squares, vectors = np.linalg.eigh(varied + added * (target.T @ target))
-    outputs = np.sqrt(np.maximum(squares, 0.0))[:, None] * vectors.T
-    highest = truncated_svd(outputs, rank)
+    white = np.sqrt(np.maximum(squares, 0.0))[:, None] * vectors.T
+    highest = truncated_svd(white, rank)
     sigma = highest.singular_values[:rank]
     inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 0)
-    return outputs, highest, target @ (highest.C.T * inverse)
+    return white, highest, target @ (highest.C.T * inverse)
 
 
 METHOD = Whitened()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from lrcompress.lowrank.matrix import Array
+
 Function = Callable[[Array], Array]
 
 
@@ -39,24 +38,16 @@ def all_states(
     functions: tuple[str, str],
     mask: Array | None,
 ) -> Array:
-    """Return the states of an LSTM, GRU or SimpleRNN after each step, (samples, steps, u).
-
-    Args:
-        inputs: (samples, steps, m), in the order in which they are taken.
-        kernel: (m, gates u).
-        recurrent: (u, gates u); the number of gates tells the cell.
-        bias: (gates u,), or (2, gates u) of a GRU that resets after the product.
-        functions: Activation and recurrent activation.
-        mask: Which steps count, (samples, steps): at others the state stays.
-    """
+    """Return the states of an LSTM, GRU or SimpleRNN after each step, (samples, steps, u); masked, the state stays."""
     units = len(recurrent)
-    gates = recurrent.shape[1] // units
+    gates = recurrent.shape[1] // units  # their number tells the cell
     outer, inner = (FUNCTIONS[name] for name in functions)
     rows = np.zeros((2, gates * units), np.float32)
     if bias is not None:
         bias = bias.reshape(-1, gates * units)
         rows[: len(bias)] = bias
-    after = gates == 3 and bias is not None and len(bias) == 2
+    # Of a GRU that resets after the product there are two rows.
+    after, two = gates == 3 and bias is not None and len(bias) == 2, 2 * units
     given = inputs.astype(np.float32) @ kernel.astype(np.float32) + rows[0]
     weights = recurrent.astype(np.float32)
     state = np.zeros((len(inputs), units), np.float32)
@@ -72,32 +63,16 @@ def all_states(
             new_cell = inner(f) * cell + inner(i) * outer(c)
             new = inner(o) * outer(new_cell)
         else:
-            new = _gated(x, state, weights, rows[1], (outer, inner), after=after)
+            both = inner(x[:, :two] + state @ weights[:, :two] + rows[1, :two])
+            update, reset = both[:, :units], both[:, units:]
+            if after:
+                proposed = x[:, two:] + reset * (state @ weights[:, two:] + rows[1, two:])
+            else:
+                proposed = x[:, two:] + (reset * state) @ weights[:, two:]
+            new = update * state + (1 - update) * outer(proposed)
         if mask is not None:
             held = ~mask[:, step, None]
             new, new_cell = np.where(held, state, new), np.where(held, cell, new_cell)
         state, cell = new, new_cell
         found[:, step] = state
     return found
-
-
-def _gated(
-    x: Array,
-    state: Array,
-    weights: Array,
-    bias: Array,
-    functions: tuple[Function, Function],
-    *,
-    after: bool,
-) -> Array:
-    """Return the next state of a GRU, which resets `after` the product or before it."""
-    outer, inner = functions
-    units = state.shape[1]
-    both = 2 * units
-    gates = inner(x[:, :both] + state @ weights[:, :both] + bias[:both])
-    update, reset = gates[:, :units], gates[:, units:]
-    if after:
-        proposed = x[:, both:] + reset * (state @ weights[:, both:] + bias[both:])
-    else:
-        proposed = x[:, both:] + (reset * state) @ weights[:, both:]
-    return np.asarray(update * state + (1 - update) * outer(proposed))

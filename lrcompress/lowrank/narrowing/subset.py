@@ -9,12 +9,13 @@ error. Both sides follow by an update of rank one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lrcompress.lowrank.matrix import Array, Floats
+
 Indices = NDArray[np.intp]
 # Of more variables several are left out in one step: each takes the square of their number.
 _STEPS = 512
@@ -25,17 +26,11 @@ _NOTHING = 1e-6
 
 
 class Kept(NamedTuple):
-    """Some of the variables, and the others as affine functions of them.
+    """Some of the variables, and the others as affine functions of them."""
 
-    Attributes:
-        chosen: Which are kept, ascending, (k,).
-        mixing: A, (k, m): x is nearest to ``x_k A + c``; a kept one is itself.
-        constant: c, (m,).
-    """
-
-    chosen: Indices
-    mixing: Floats
-    constant: Floats
+    chosen: Indices  # which are kept, ascending, (k,)
+    mixing: Floats  # A, (k, m): x is nearest to ``x_k A + c``; a kept one is itself
+    constant: Floats  # c, (m,)
 
     @property
     def in_place(self) -> Floats:
@@ -46,13 +41,7 @@ class Kept(NamedTuple):
 
 
 def elimination(covariance: Floats, gram: Floats, count: float = np.inf) -> tuple[Indices, Floats]:
-    """Return the variables, the last to be left out first, and the relative squared error at each number kept.
-
-    Args:
-        covariance: C, (m, m).
-        gram: G G^T, (m, m), of what the variables are multiplied with.
-        count: Of how many rows C is: what they cannot tell counts as lost.
-    """
+    """Return the variables, the last to be left out first, and the relative squared error at each number kept."""
     from scipy.linalg import eigh, inv, solve
 
     values, vectors = eigh(gram)
@@ -77,7 +66,7 @@ def elimination(covariance: Floats, gram: Floats, count: float = np.inf) -> tupl
         inverse = inverse[np.ix_(rest, rest)] - across @ solve(part, across.T, assume_a="pos")
         live = live[rest]
     errors = np.cumsum([0.0, *added[:-1]])[::-1] / max(total, np.finfo(np.float64).tiny)
-    # Cross-validated, as if each row was told by the others (Golub, Heath, Wahba, 1979).
+    # Cross-validated, as if each of so many rows was told by the others (Golub, Heath, Wahba, 1979).
     free = np.maximum(1 - np.arange(1, len(covariance) + 1) / count, 1 / len(covariance))
     errors = np.maximum.accumulate(np.minimum(errors / free**2, 1)[::-1])[::-1]
     errors[errors < _NOTHING] = 0
@@ -85,16 +74,9 @@ def elimination(covariance: Floats, gram: Floats, count: float = np.inf) -> tupl
 
 
 def compensated(mean: Floats, covariance: Floats, chosen: Indices, count: float = np.inf) -> Kept:
-    """Return the fit of all variables by some: ridge regression, each damped by what it leaves unexplained.
-
-    So the fit of a variable that depends on the kept ones is exact (Hoerl, Kennard, Baldwin, 1975).
-
-    Args:
-        mean: mu, (m,); zeros, with second moments as C, for a fit without a constant.
-        covariance: C, (m, m).
-        chosen: k.
-        count: Of how many rows they are.
-    """
+    """Return the fit of all variables by some: ridge regression, each damped by what it leaves unexplained."""
+    # So the fit of a variable that depends on the kept ones is exact (Hoerl, Kennard, Baldwin, 1975). With a mean of
+    # zeros and second moments as C it is one without a constant.
     from scipy.linalg import eigh
 
     chosen = np.sort(chosen)
@@ -120,18 +102,17 @@ def _damped(covariance: Floats) -> Floats:
     return damped
 
 
-def alike(parts: Sequence[NDArray[Any]]) -> tuple[Indices, Floats]:
-    """Return for each variable the first that is made by the same weights, and the squared norm of these.
-
-    Args:
-        parts: The weights that make the variables, (..., m) each.
-    """
+def alike(parts: Sequence[Array]) -> tuple[Indices, Floats]:
+    """Return for each variable the first that is made by the same weights (..., m), and the squared norm of these."""
     rng, rows = np.random.default_rng(0), [part.reshape(-1, part.shape[-1]) for part in parts]
     # Equal columns have equal products; few others do.
     marks = sum(rng.standard_normal(len(row)).astype(row.dtype) @ row for row in rows)
     norms = sum(np.einsum("ij,ij->j", row, row, dtype=np.float64) for row in rows)
     first = np.arange(rows[0].shape[1])
-    for group in np.split(np.argsort(marks, kind="stable"), _steps_up(np.sort(marks))):
+    # Where sorted marks are more than rounding apart.
+    values = np.sort(marks)
+    steps_up = np.flatnonzero(np.diff(values) > 1e-5 * np.abs(values[1:]) + 1e-30) + 1
+    for group in np.split(np.argsort(marks, kind="stable"), steps_up):
         for number in np.sort(group)[1:]:
             same = np.sort(group)[0]
             if all(np.array_equal(row[:, same], row[:, number]) for row in rows):
@@ -139,19 +120,8 @@ def alike(parts: Sequence[NDArray[Any]]) -> tuple[Indices, Floats]:
     return first, np.asarray(norms)
 
 
-def _steps_up(values: NDArray[Any]) -> Indices:
-    """Return where sorted values are more than rounding apart."""
-    return np.flatnonzero(np.diff(values) > 1e-5 * np.abs(values[1:]) + 1e-30) + 1
-
-
 def by_norm(first: Indices, variance: Floats, energy: Floats) -> tuple[Indices, Floats]:
-    """Return what `elimination` does of uncorrelated variables but for those that are equal.
-
-    Args:
-        first: For each variable the first that is equal.
-        variance: Of each.
-        energy: Squared norm of what the first of equal ones and those together are multiplied with.
-    """
+    """Return what `elimination` does of uncorrelated variables; of equal ones the first has the energy of all."""
     loss = np.where(first == np.arange(len(first)), variance * energy, 0.0)
     order = np.argsort(-loss, kind="stable")
     left = np.append(np.cumsum(loss[order][::-1])[::-1][1:], 0.0)

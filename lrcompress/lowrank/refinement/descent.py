@@ -19,6 +19,8 @@ from lrcompress.lowrank.cores import one_blas_thread
 from lrcompress.lowrank.factors import rebalance
 from lrcompress.lowrank.moments import InputMoments, check_moments, input_root, solve_upper
 from lrcompress.lowrank.objectives import BLOCK_ROWS, Imitated, Objective, imitated
+from lrcompress.lowrank.refinement.outputs import PROBABILITIES, Array
+from lrcompress.lowrank.refinement.steps import Head
 
 # Every tenth input is held out. Not the last tenth: data sets are often stored class by class,
 # and a held-out part of one class stops the descent where that class is best.
@@ -31,8 +33,6 @@ MOST_OUTPUTS = 2**25
 AMPLE = 40
 MOST_COPIES = 8
 DROPPED = 0.25
-# Heads whose output on inputs with dropped features tells as much as on others.
-PROBABILITIES = ("softmax", "sigmoid")
 # Where the original's probabilities have less entropy than this share of the most they could have,
 # nearly all that they tell at temperature 1 is the class, and few inputs decide. Temperature 2 is
 # then tried beside it; elsewhere it was never the better one.
@@ -47,10 +47,6 @@ PASSING = 6
 # Of L-BFGS; and steps without a better iterate on the held-out inputs after which none is to come.
 MEMORY = 20
 PATIENCE = 15
-
-Array = NDArray[np.float32]
-# B (m, r), C (r, n) and the bias (n,).
-Head = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 def split(inputs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -80,10 +76,7 @@ def most_rows(classes: int) -> int:
 
 
 def enlarged(x: Array, classes: int) -> Array:
-    """Return inputs (k, m), followed by copies with dropped features where they are few.
-
-    The original layer is run on the copies as on any input, so they need no labels.
-    """
+    """Return inputs (k, m), followed by copies with dropped features where they are few."""
     count, m = x.shape
     most = min(AMPLE * m, most_rows(classes))
     copies = min(most // max(count, 1) - 1, MOST_COPIES)
@@ -95,13 +88,7 @@ def enlarged(x: Array, classes: int) -> Array:
 
 
 class Imitation:
-    """A layer on inputs to descend on and inputs to judge by, in the coordinates y.
-
-    Attributes:
-        moments: Of the inputs that are descended on.
-        ways: How many objectives there are to descend on: temperature 1, and 2 beside it where the
-            targets are sure of themselves.
-    """
+    """A layer on inputs to descend on and inputs to judge by, in the coordinates y."""
 
     def __init__(
         self,
@@ -117,7 +104,7 @@ class Imitation:
         inner, outer = split(inputs)
         x = rows(inner, n)
         judging = rows(outer, n) if len(outer) else x
-        if head in PROBABILITIES:
+        if head in PROBABILITIES:  # which tell as much of inputs with dropped features as of others
             x = enlarged(x, n)
         # What judges the descent must not have shaped its coordinates or its start.
         self.moments = InputMoments(len(kernel))
@@ -134,19 +121,16 @@ class Imitation:
             for found in (imitated(part, narrow, offset, head) for part in (x, judging))
         )
         softer = _softer(self._train) if head == "softmax" else None
+        # The objectives to descend on: temperature 1, and 2 beside it where the targets are sure of themselves.
         self._problems = [self._train] if softer is None else [self._train, softer]
         self.ways = len(self._problems)
 
     def nearest(
         self, head: Head, iterations: int, way: int = 0, *, passing: bool = False
     ) -> tuple[Head, float]:
-        """Return a head at least as near to the layer, and its loss on the held-out inputs.
-
-        All ways are judged alike, by the objective of the layer itself. Where a rank is only passed
-        through, some of the inputs show the way.
-        """
+        """Return a head at least as near to the layer, and its loss on the held-out inputs by the layer's objective."""
         problem = self._problems[way]
-        if passing:
+        if passing:  # of a rank that is not asked for some of the inputs show the way
             problem = _thinned(problem)
         found, loss = descend(
             problem, self._held_out.loss, self._enter(head), iterations,
@@ -155,11 +139,7 @@ class Imitation:
         return self._leave(found), loss
 
     def surest(self, head: Head, iterations: int) -> Head:
-        """Return the head with the fewest expected mistakes on the held-out inputs (softmax only).
-
-        The given one, unless the gain exceeds its own standard error. The logits are scaled to be
-        near the layer's again, which changes no class.
-        """
+        """Return the head with the fewest expected mistakes on the held-out inputs (softmax only)."""
         powered = replace(self._train, objective=Objective("softmax", power=POWER))
         start = self._enter(head)
         found, _ = descend(
@@ -170,6 +150,7 @@ class Imitation:
         # The best of many iterates is always a little better, where it was chosen.
         if gain.mean() <= gain.std() / np.sqrt(len(gain)):
             return head
+        # Scaled to be near the layer's logits again, which changes no class.
         return self._leave(self._scaled(found))
 
     def _whitened(self, x: Array) -> Array:
@@ -232,10 +213,7 @@ def descend(
     *,
     has_bias: bool,
 ) -> tuple[Head, float]:
-    """Return the best iterate, judged on other inputs, and its judgement; at worst the start.
-
-    `judge` takes B, C and the bias in float32, lower is better; without `has_bias` the bias stays.
-    """
+    """Return the best iterate, judged on other inputs (lower is better), and its judgement; at worst the start."""
     from scipy.optimize import minimize
 
     (m, r), n = start[0].shape, start[1].shape[1]

@@ -33,23 +33,14 @@ PROBABILITIES = ("softmax", "sigmoid")
 
 @dataclass(frozen=True)
 class Outputs:
-    """Inputs of a layer and sums of what the layer makes of them.
+    """Inputs of a layer and sums of what the layer makes of them."""
 
-    Attributes:
-        head: softmax or sigmoid.
-        x: (k, m), float32.
-        crossed: E[x p^T], (m, n).
-        share: E[p], (n,), float64.
-        spread: E[p (1 - p)], (n,), float64.
-        entropy: ``-E[sum p log p]``; of sigmoid that of every unit, summed.
-    """
-
-    head: str
-    x: Array
-    crossed: NDArray[Any]
-    share: NDArray[np.float64]
-    spread: NDArray[np.float64]
-    entropy: float
+    head: str  # softmax or sigmoid
+    x: Array  # (k, m)
+    crossed: NDArray[Any]  # E[x p^T], (m, n)
+    share: NDArray[np.float64]  # E[p], (n,)
+    spread: NDArray[np.float64]  # E[p (1 - p)], (n,)
+    entropy: float  # ``-E[sum p log p]``; of sigmoid that of every unit, summed
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -101,12 +92,7 @@ class _Sums:
     """The sums as they grow: class by class on all cores, so that what is as large as the kernel is there once."""
 
     def __init__(
-        self,
-        x: Array,
-        kernel: Array,
-        bias: Array | None,
-        head: str,
-        crossed: NDArray[Any] | None,
+        self, x: Array, kernel: Array, bias: Array | None, head: str, crossed: NDArray[Any] | None
     ) -> None:
         """Go through the inputs; the sums with them are added up where there is an array for these."""
         n, self.kernel, self.head, self.crossed = kernel.shape[1], kernel, head, crossed

@@ -43,11 +43,7 @@ def free_memory() -> int | None:
 
 
 def check_room(kernel_shape: tuple[int, int], rank: int, inputs: int) -> None:
-    """Say what a large head will take, and refuse what does not fit into memory.
-
-    Raises:
-        KernelError: With code `memory`.
-    """
+    """Say what a large head will take, and refuse what does not fit into memory."""
     wanted, free = needed(kernel_shape, rank, inputs), free_memory()
     if wanted < WORTH_SAYING:
         return

@@ -54,10 +54,7 @@ def curved_inputs(classes: int, rank: int) -> int:
 
 
 class Steps:
-    """A layer's outputs on inputs to learn from and on others, and steps that bring a head nearer to them.
-
-    The bias of a head is that at the mean of the inputs here: then it is moved by itself.
-    """
+    """A layer's outputs on inputs to learn from and on others, and steps that bring a head nearer to them."""
 
     def __init__(self, seen: Outputs, unseen: Outputs, *, has_bias: bool) -> None:
         """Take the sums; without `has_bias` the bias stays."""
@@ -70,10 +67,7 @@ class Steps:
         self._weights = seen.weights.astype(np.float32)
 
     def nearest(self, head: Head, told: Callable[[int], None]) -> Head:
-        """Return the head with the least loss on the unseen inputs after some steps; at worst the given one.
-
-        `told` is called with how many of `len(DAMPINGS)` steps are done.
-        """
+        """Return the head with the least loss on the unseen inputs after some steps, `told` of; at worst the given."""
         current = self._enter(head)
         best = self._loss(current)
         with one_blas_thread():
@@ -91,6 +85,7 @@ class Steps:
         return self._leave(current)
 
     def _enter(self, head: Head) -> Head:
+        """Return a head with the bias that is there at the mean of the inputs: then it is moved by itself."""
         first, second, bias = (np.asarray(part, np.float32) for part in head)
         return first, second, bias + (self._mean @ first) @ second
 
