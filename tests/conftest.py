@@ -25,6 +25,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(name, "1")
 
+# Every output is forced onto its disk: milliseconds each, thousands of times, but none where that is memory.
+MEMORY = Path("/dev/shm")
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
 # The same cases in every run, however busy the machine is. Others are looked for by hand:
 # `pytest --hypothesis-profile=explore`.
 _BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,6 +43,7 @@ LONGEST = (
     "test_fuzz.py",
     "test_examples.py",
     "test_pages.py",
+    "test_compress.py",
     "test_crash_safety.py",
     "test_shell.py",
     "test_site.py",
@@ -179,6 +185,29 @@ def few_digits() -> Dataset:
         data.x_test[:150],
         data.y_test[:150],
     )
+
+
+@pytest.fixture(scope="session")
+def tenths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which a tenth of the bundled digits stands for them and for MNIST."""
+    import numpy as np
+
+    from lrcompress.data.named import BUNDLED
+
+    folder = tmp_path_factory.mktemp("tenths")
+    with np.load(BUNDLED / "digits.npz") as arrays:
+        few = {name: arrays[name][::10] for name in arrays.files}
+    for name in ("digits", "mnist"):
+        np.savez(folder / f"{name}.npz", **few)
+    return folder
+
+
+@pytest.fixture
+def few_samples(tenths: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the names of data sets mean those with few samples, here and for MNIST in other processes."""
+    monkeypatch.setattr("lrcompress.data.named.BUNDLED", tenths)
+    monkeypatch.setenv("LRCOMPRESS_DATA", str(tenths))
+    return tenths
 
 
 @pytest.fixture(scope="session")

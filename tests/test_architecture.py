@@ -9,8 +9,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 import lrcompress
 from lrcompress.lowrank import METHODS
 from lrcompress.runtimes import TARGETS
@@ -105,24 +103,23 @@ def imported(tree: ast.AST) -> list[tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_rooms_import_only_through_their_doors(path: Path) -> None:
-    """Each room imports the rooms and the packages that the architecture allows it."""
-    room = room_of(path)
-    if room in ("__init__", "__main__"):
-        pytest.skip("the public names and the entry point may name everything")
-    ours, others = DOORS[room]
-
+def test_rooms_import_only_through_their_doors() -> None:
+    """Each imports the rooms and packages that the architecture allows it; the public names name everything."""
     wrong = []
-    for name, line in imported(ast.parse(path.read_text(encoding="utf-8"))):
-        top, *rest = name.split(".")
-        if top == "lrcompress":
-            fine = not rest or rest[0] in ("__version__", room) or rest[0] in ours
-        else:
-            fine = top in sys.stdlib_module_names or top in others
-        last = rest[0] if top == "lrcompress" and rest else top
-        if not fine and (path.relative_to(PACKAGE).as_posix(), last) not in EXCEPTIONS:
-            wrong.append(f"line {line}: {name}")
+    for path in modules():
+        room, place = room_of(path), path.relative_to(PACKAGE).as_posix()
+        if room in ("__init__", "__main__"):
+            continue
+        ours, others = DOORS[room]
+        for name, line in imported(ast.parse(path.read_text(encoding="utf-8"))):
+            top, *rest = name.split(".")
+            if top == "lrcompress":
+                fine = not rest or rest[0] in ("__version__", room) or rest[0] in ours
+            else:
+                fine = top in sys.stdlib_module_names or top in others
+            last = rest[0] if top == "lrcompress" and rest else top
+            if not fine and (place, last) not in EXCEPTIONS:
+                wrong.append(f"{place}, line {line}: {name}")
 
     assert wrong == []
 
@@ -148,51 +145,35 @@ def test_keras_is_loaded_late() -> None:
     assert wrong == []
 
 
+# Runs commands one after the other in one process, and prints after each which engines are loaded.
 PROBE = """
 import json, sys
 from lrcompress.cli import main
-try:
-    main(sys.argv[1:], prog_name="lrcompress")
-except SystemExit as exit:
-    code = exit.code
-loaded = sorted({name.split(".")[0] for name in sys.modules} & set(%r))
-print(json.dumps({"code": code, "loaded": loaded}))
+for words in json.loads(sys.argv[1]):
+    try:
+        main(words, prog_name="lrcompress")
+    except SystemExit as exit:
+        code = exit.code
+    loaded = sorted({name.split(".")[0] for name in sys.modules} & set(%r))
+    print("\\nLOADED", json.dumps([words[0], code, loaded]))
 """
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["factorize", "--help"],
-        ["finetune", "--help"],
-        ["train-from-scratch", "--help"],
-        ["inspect", "MODEL"],
-        ["factorize", "MODEL", "--rank", "4"],
-        ["report"],
-        ["datasets"],
-        ["doctor"],
-    ],
-    ids=" ".join,
-)
-def test_light_commands_load_no_engine(
-    arguments: list[str], tmp_path: Path, examples: Path
-) -> None:
+def test_light_commands_load_no_engine(tmp_path: Path, examples: Path) -> None:
     """Help, inspect, factorize without data, report and datasets start neither Keras nor TensorFlow."""
     model = str(examples / "digits_cnn.h5")
-    if arguments == ["report"]:
-        subprocess.run(
-            [sys.executable, "-m", "lrcompress", "factorize", model, "--rank", "4"],
-            cwd=tmp_path, check=True, capture_output=True,
-        )  # fmt: skip
-    arguments = [model if word == "MODEL" else word for word in arguments]
+    commands = [
+        ["--help"], ["factorize", "--help"], ["finetune", "--help"], ["train-from-scratch", "--help"],
+        ["inspect", model], ["factorize", model, "--rank", "4"], ["report"], ["datasets"], ["doctor"],
+    ]  # fmt: skip
 
     done = subprocess.run(
-        [sys.executable, "-c", PROBE % sorted(ENGINES), *arguments],
+        [sys.executable, "-c", PROBE % sorted(ENGINES), json.dumps(commands)],
         cwd=tmp_path, check=True, capture_output=True, text=True,
     )  # fmt: skip
 
-    assert json.loads(done.stdout.splitlines()[-1]) == {"code": 0, "loaded": []}
+    told = [line.split(" ", 1)[1] for line in done.stdout.splitlines() if line[:7] == "LOADED "]
+    assert [json.loads(line) for line in told] == [[words[0], 0, []] for words in commands]
 
 
 def test_no_module_and_no_room_grows_too_large() -> None:

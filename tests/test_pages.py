@@ -27,23 +27,29 @@ PAGES = sorted(
 )
 
 
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a tenth of the bundled digits, which fit the bundled model, stand for MNIST."""
-    with np.load(Path(lrcompress.__file__).parent / "data" / "digits.npz") as arrays:
-        np.savez(tmp_path / "mnist.npz", **{name: arrays[name][::10] for name in arrays.files})
-    monkeypatch.setenv("LRCOMPRESS_DATA", str(tmp_path))
+@pytest.fixture(scope="module")
+def ranked(examples: Path, tenths: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the bundled model in both formats and its run at rank 4, which most blocks go on from."""
+    folder = tmp_path_factory.mktemp("ranked")
+    for suffix in (".h5", ".keras"):
+        shutil.copy(examples / f"digits_cnn{suffix}", folder / f"model{suffix}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("LRCOMPRESS_DATA", str(tenths))
+        lrcompress.factorize("model.h5", rank=4, dataset="mnist")
+    return folder
 
 
-def set_up(folder: Path, block: str, examples: Path, run: Callable[..., Result]) -> None:
+def set_up(folder: Path, block: str, ranked: Path, data: Path) -> None:
     """Put there what a block takes for granted: a model, a run, a comparison."""
-    shutil.copy(examples / "digits_cnn.h5", folder / "model.h5")
-    if "-o model.keras" not in block:
-        shutil.copy(examples / "digits_cnn.keras", folder / "model.keras")
+    names = ["model.h5", "model.keras"]
     if "factorize" not in block:
-        assert run("factorize", "model.h5", "--rank", "4", "--dataset", "mnist").exit_code == 0
+        names += [path.name for path in ranked.iterdir() if "rank4" in path.name]
+    for name in names:
+        if f"-o {name}" not in block:
+            shutil.copy(ranked / name, folder)
     if "data.npz" in block:
-        shutil.copy(folder.parent / "mnist.npz", folder / "data.npz")
+        shutil.copy(data / "mnist.npz", folder / "data.npz")
     if "--architecture model.json" in block:
         import keras
 
@@ -58,16 +64,11 @@ def set_up(folder: Path, block: str, examples: Path, run: Callable[..., Result])
 
 
 @pytest.mark.keras
-@pytest.mark.usefixtures("data")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_blocks_of_a_page_run(
-    page: Path,
-    run: Callable[..., Result],
-    examples: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
-) -> None:
+    page: Path, run: Callable[..., Result], ranked: Path, few_samples: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Each block runs in a folder of its own, line by line, and every line succeeds."""
     ran = 0
     if page.name in ("export.md", "compress.md"):
@@ -79,7 +80,7 @@ def test_blocks_of_a_page_run(
         folder = tmp_path / str(number)
         folder.mkdir()
         monkeypatch.chdir(folder)
-        set_up(folder, block, examples, run)
+        set_up(folder, block, ranked, few_samples)
         if language == "python":
             run_python(block)
             ran += 1

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import Result
 
@@ -24,19 +23,14 @@ cp ../examples/digits_cnn.h5 model.h5
 
 @pytest.mark.keras
 def test_tutorial(
-    tmp_path: Path,
     examples: Path,
     run: Callable[..., Result],
-    monkeypatch: pytest.MonkeyPatch,
+    few_samples: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Every command and every Python line runs, and what needs no data prints what is shown."""
     steps = STEP.findall(PAGE.read_text(encoding="utf-8"))
     shutil.copy(examples / "digits_cnn.h5", "model.h5")
-    # A tenth of the data: the commands are the page's, the training is short.
-    tenth = {name: array[::10] for name, array in digits().items()}
-    np.savez(tmp_path / "digits.npz", **tenth)
-    monkeypatch.setenv("LRCOMPRESS_DATA", str(tmp_path))
     commands = []
 
     assert steps[0] == ("sh", SETTING_UP, "")
@@ -59,11 +53,3 @@ def test_tutorial(
     ]  # fmt: skip
     printed = re.findall(r"print\(.*\)  # (\d+)", PAGE.read_text(encoding="utf-8"))
     assert printed == [capsys.readouterr().out.split()[-1]]
-
-
-def digits() -> dict[str, np.ndarray]:
-    """Return the arrays of the bundled data set."""
-    import lrcompress
-
-    with np.load(Path(lrcompress.__file__).parent / "data" / "digits.npz") as arrays:
-        return {name: arrays[name] for name in arrays.files}

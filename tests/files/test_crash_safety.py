@@ -28,32 +28,38 @@ Run = Callable[..., Result]
 # A job may stop or kill itself before its n-th step, from the moment the first output is begun:
 # a step is a call of the system that changes a disk, or any call or return whatsoever.
 DRIVER = """
-import json, os, resource, signal, sys, tempfile, threading
+import atexit, json, os, resource, signal, sys, tempfile, threading
 from pathlib import Path
 # All that a run needs, once: importing it would be most of each job.
 import filelock, h5py, msgspec, numpy, rich.console, rich.table, scipy.linalg
 import lrcompress.verbs.factorize, lrcompress.cli.commands.factorize
+from lrcompress.files import output
 
 CHANGES = ("chmod", "close", "fsync", "link", "open", "rename", "replace", "truncate", "unlink")
 
 def count(job, found):
-    armed = False
+    written, armed = output._written, False
     def step(frame, event, argument):
+        if not armed:
+            return
+        found["any"] += 1
+        name = getattr(argument, "__name__", "")
+        system = event == "c_call" and name in CHANGES and (
+            argument.__module__ in ("posix", "io", "_io"))
+        if system:
+            found["system"].append(name)
+        if job.get("any") == found["any"] or (
+                system and job.get("system") == len(found["system"])):
+            sys.setprofile(None)
+            os.kill(os.getpid(), getattr(signal, job["signal"]))
+    def begin(path):
+        # All that is done before an output is begun would be slow with a step at each call.
         nonlocal armed
-        armed = armed or frame.f_code.co_filename.endswith("files/output.py") and (
-            frame.f_code.co_name == "replacing")
-        if armed:
-            found["any"] += 1
-            name = getattr(argument, "__name__", "")
-            system = event == "c_call" and name in CHANGES and (
-                argument.__module__ in ("posix", "io", "_io"))
-            if system:
-                found["system"].append(name)
-            if job.get("any") == found["any"] or (
-                    system and job.get("system") == len(found["system"])):
-                os.kill(os.getpid(), getattr(signal, job["signal"]))
+        armed = True
+        sys.setprofile(step)
+        return written(path)
+    output._written = begin
     threading.setprofile(step)
-    sys.setprofile(step)
 
 def watch(job, found):
     path = os.path.realpath(job["watch"])
@@ -96,9 +102,24 @@ def child(job, pipes):
     finally:
         sys.setprofile(None)
         os.write(pipes[2][1], json.dumps(found).encode())
-        sys.exit(code)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        atexit._run_exitfuncs()
+        os._exit(code or 0)  # taking the interpreter down would take longer than the job
+
+def fill(job):
+    # Leaves so many bytes of a file system, and of files the old output alone.
+    folder, old = Path(job["folder"]), job.get("old")
+    for path in folder.iterdir():
+        path.unlink()
+    if old:
+        (folder / old).write_bytes(b"precious")
+    stat = os.statvfs(folder)
+    (folder / "ballast").write_bytes(bytes(stat.f_bavail * stat.f_frsize - job["free"]))
 
 def run(job):
+    if "free" in job:
+        fill(job)
     pipes = [os.pipe() for _ in range(3)]
     pid = os.fork()
     if pid == 0:
@@ -112,8 +133,9 @@ def run(job):
         os.kill(pid, signal.SIGCONT)
         status = os.waitpid(pid, 0)[1]
     out, err, found = (open(end, encoding="utf-8").read() for end, _ in pipes)
+    left = {p.name: p.read_bytes()[:9].decode("latin-1") for p in Path(job.get("folder", "/none")).glob("*")}
     return {"code": os.waitstatus_to_exitcode(status), "out": out, "err": err, "then": then,
-            "found": json.loads(found or "null")}
+            "found": json.loads(found or "null"), "left": left}
 
 print(json.dumps([run(job) for job in json.load(sys.stdin)]))
 """
@@ -343,28 +365,20 @@ def mounted(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def leave(folder: Path, free: int) -> None:
-    """Fill a file system but for `free` bytes."""
-    stat = os.statvfs(folder)
-    (folder / "ballast").write_bytes(bytes(stat.f_bavail * stat.f_frsize - free))
-
-
 def test_full_disk(model: Path, wholes: dict[int, Path], mounted: Path) -> None:
     """On a full disk, whatever was left of it, one line says so; an old output stays as it was."""
     output = mounted / wholes[4].name
-    size = wholes[4].stat().st_size
-    for free in range(0, size - 8_192, 20_480):
-        for path in mounted.iterdir():
-            path.unlink()
-        if free % 40_960:
-            output.write_bytes(b"precious")
-        leave(mounted, free)
+    job = {"arguments": command(model, output), "folder": str(mounted)}
+    free = range(0, wholes[4].stat().st_size - 8_192, 20_480)
 
-        (result,) = drive({"arguments": command(model, output)})
+    results = drive(
+        *(job | {"free": n, "old": output.name if k % 2 else None} for k, n in enumerate(free))
+    )
 
+    for number, result in enumerate(results):
         one_line(result, f"Cannot write {output}", "No space left", "--output")
-        left = {p.name: p.read_bytes() for p in mounted.iterdir() if p.name != "ballast"}
-        assert left in ({}, {output.name: b"precious"})
+        del result["left"]["ballast"]
+        assert result["left"] == ({output.name: "precious"} if number % 2 else {})
 
 
 @pytest.mark.parametrize("model", ["h5"], indirect=True)
@@ -372,12 +386,12 @@ def test_no_room_for_the_record(model: Path, wholes: dict[int, Path], mounted: P
     """Where the model fits but its record does not, the run fails and leaves neither."""
     output = mounted / wholes[4].name
     page = os.sysconf("SC_PAGE_SIZE")
-    leave(mounted, -(-wholes[4].stat().st_size // page) * page)
+    free = -(-wholes[4].stat().st_size // page) * page
 
-    (result,) = drive({"arguments": command(model, output)})
+    (result,) = drive({"arguments": command(model, output), "folder": str(mounted), "free": free})
 
     one_line(result, "Cannot write", "out.lrcompress.json", "No space left")
-    assert {p.name for p in mounted.iterdir()} == {"ballast"}
+    assert set(result["left"]) == {"ballast"}
 
 
 def test_input_on_a_read_only_disk(run: Run, model: Path, mounted: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.lowrank import Factors, InputMoments, Problem, factorize_ranks
+
+
+def by_turns(last: list[Any], *axes: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """Return all combinations of two or more axes, each with one of the last by turns: all pairs are there."""
+    places = itertools.product(*(enumerate(axis) for axis in axes))
+    return [
+        (*(value for _, value in place), last[sum(number for number, _ in place) % len(last)])
+        for place in places
+    ]
 
 
 def softmax(z: NDArray[Any]) -> NDArray[Any]:

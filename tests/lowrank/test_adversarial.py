@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lrcompress.lowrank import Factors, truncated_svd
 from lrcompress.lowrank import svd as engine
 from lrcompress.lowrank.matrix import measure
+from tests.lowrank.layers import by_turns
 
 Make = Callable[..., NDArray[Any]]
 
@@ -79,9 +80,9 @@ def test_no_spectrum_misleads(
         assert factors.B.dtype == factors.C.dtype == np.dtype(dtype)
 
 
-@pytest.mark.parametrize("name", SPECTRA)
-@pytest.mark.parametrize("shape", [(700, 560), (560, 700)])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("name", "dtype", "shape"), by_turns([(700, 560), (560, 700)], SPECTRA, ["float32", "float64"])
+)
 def test_no_spectrum_misleads_the_large_ways(
     matrix_with_spectrum: Make,
     monkeypatch: pytest.MonkeyPatch,

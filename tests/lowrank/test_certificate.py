@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lrcompress.lowrank import METHODS, energy, singular_values, truncated_svd
 from lrcompress.lowrank import certificate as measure
 from lrcompress.lowrank import svd as engine
-from tests.lowrank.layers import solve
+from tests.lowrank.layers import by_turns, solve
 
 Make = Callable[..., NDArray[Any]]
 
@@ -73,18 +73,14 @@ def test_eigenvalues_that_lapack_misses_are_noticed(monkeypatch: pytest.MonkeyPa
     assert factors.certificate.optimality == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(900, 700), (700, 900)])
-@pytest.mark.parametrize("rank", [3, 30, 200])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("power", [0.0, 0.2, 0.9])
+@pytest.mark.parametrize(
+    ("rank", "dtype", "power", "shape"),
+    by_turns([(900, 700), (700, 900)], [3, 30, 200], ["float32", "float64"], [0.0, 0.2, 0.9]),
+)
 def test_errors_of_large_kernels(
-    matrix_with_spectrum: Make,
-    monkeypatch: pytest.MonkeyPatch,
-    shape: tuple[int, int],
-    rank: int,
-    dtype: str,
-    power: float,
-) -> None:
+    matrix_with_spectrum: Make, monkeypatch: pytest.MonkeyPatch,
+    rank: int, dtype: str, power: float, shape: tuple[int, int],
+) -> None:  # fmt: skip
     """The Frobenius error has four digits; what is called proven holds against NumPy."""
     monkeypatch.setattr(engine, "SMALL_ENTRIES", 0)
     sigma = np.arange(1, 701.0) ** -power

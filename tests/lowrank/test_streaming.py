@@ -18,6 +18,9 @@ from lrcompress.errors import KernelError
 from lrcompress.lowrank import matrix as passes
 from lrcompress.lowrank import singular_values, truncated_svd
 from lrcompress.lowrank import svd as engine
+from tests.lowrank.layers import by_turns
+
+DTYPES = ["float16", "float32", "float64"]
 
 
 class Watched:
@@ -44,9 +47,10 @@ def kernel_of(shape: tuple[int, int], dtype: str = "float32") -> NDArray[Any]:
     return np.asarray(low @ rng.standard_normal((k, shape[1])), dtype)
 
 
-@pytest.mark.parametrize("shape", [(3000, 40), (40, 3000), (900, 700), (700, 900)])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("rank", [3, 20])
+@pytest.mark.parametrize(
+    ("shape", "dtype", "rank"),
+    by_turns([3, 20], [(3000, 40), (40, 3000), (900, 700), (700, 900)], DTYPES),
+)
 def test_read_in_blocks(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], dtype: str, rank: int
 ) -> None:
@@ -105,9 +109,9 @@ def test_not_finite_is_found_in_a_file() -> None:
         truncated_svd(Watched(matrix), 12)
 
 
-@pytest.mark.parametrize("shape", [(6000, 600), (600, 6000)])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("rank", [5, 20, 100])
+@pytest.mark.parametrize(
+    ("dtype", "rank", "shape"), by_turns([(6000, 600), (600, 6000)], DTYPES, [5, 20, 100])
+)
 def test_no_second_copy_of_the_kernel(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], dtype: str, rank: int
 ) -> None:

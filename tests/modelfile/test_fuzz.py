@@ -44,7 +44,8 @@ pytestmark = pytest.mark.skipif(
 def fuzz(folder: Path, output: Path, *arguments: str) -> dict[str, Any]:
     """Run the fuzzer and return its figures."""
     command = [*FUZZ, "--files", str(folder), "--output", str(output), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = os.environ | {"TMPDIR": str(output.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert output.exists(), done.stderr
     document: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
     return document

@@ -11,16 +11,18 @@ import pytest
 
 import lrcompress
 from lrcompress.modelfile import (
+    ModelFile,
     Replacement,
+    Site,
     find_head,
     open_model,
     pair_of,
-    read_kernel,
     write_merged,
     write_replaced,
 )
 
 pytestmark = pytest.mark.keras
+Splitter = Callable[[ModelFile, Site], Replacement]
 
 
 @pytest.fixture(scope="module")
@@ -136,83 +138,47 @@ def saved(k: Any, build: Callable[[Any], Any], path: Path) -> list[np.ndarray]:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Keras remarks on HDF5 and unusual dtypes
 @pytest.mark.parametrize(("build", "suffix"), CASES)
-def test_merged_pairs_compute_the_same(
-    keras: Any, tmp_path: Path, build: Callable[[Any], Any], suffix: str
+def test_pairs_that_keras_has_saved(
+    keras: Any, tmp_path: Path, halves: Splitter, build: Callable[[Any], Any], suffix: str
 ) -> None:
-    """Every pair that Keras itself has saved, merged: one layer less each, the same outputs."""
+    """Merged, each is one layer less; at full rank, no third layer: the outputs stay either way."""
     expected = saved(keras, build, tmp_path / f"model{suffix}")
     model = open_model(tmp_path / f"model{suffix}")
     pairs = [layer for layer in model.sites if layer.rank is not None]
     assert pairs
 
-    written = write_merged(model, [pair_of(model, p) for p in pairs], tmp_path / f"out{suffix}")
+    merged = write_merged(model, [pair_of(model, p) for p in pairs], tmp_path / f"merged{suffix}")
+    exact = write_replaced(model, [halves(model, p) for p in pairs], tmp_path / f"full{suffix}")
 
-    loaded = keras.saving.load_model(written.path, compile=False, safe_mode=True)
-    assert written.parameters == loaded.count_params()
-    assert len(open_model(written.path).layers) == len(model.layers) - len(pairs)
+    assert len(open_model(merged.path).layers) == len(model.layers) - len(pairs)
+    assert [x.path for x in open_model(exact.path).layers] == [x.path for x in model.layers]
     tolerance = TOLERANCE.get(build.__name__, 1e-5)
-    for before, now in zip(expected, outputs(keras, loaded), strict=True):
-        np.testing.assert_allclose(now, before, rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize(("build", "suffix"), CASES)
-def test_pairs_take_a_higher_rank_in_place(
-    keras: Any, tmp_path: Path, build: Callable[[Any], Any], suffix: str
-) -> None:
-    """Written with factors of full rank, every pair computes what it did, without a third layer."""
-    expected = saved(keras, build, tmp_path / f"model{suffix}")
-    model = open_model(tmp_path / f"model{suffix}")
-    pairs = [layer for layer in model.sites if layer.rank is not None]
-    exact = []
-    for pair in pairs:
-        kernel = read_kernel(model, pair)
-        m, n = kernel.shape
-        sides = (np.eye(m), kernel) if m <= n else (kernel, np.eye(n))
-        exact.append(Replacement(pair, *sides))
-
-    written = write_replaced(model, exact, tmp_path / f"out{suffix}")
-
-    loaded = keras.saving.load_model(written.path, compile=False, safe_mode=True)
-    assert written.parameters == loaded.count_params()
-    assert [x.path for x in open_model(written.path).layers] == [x.path for x in model.layers]
-    tolerance = TOLERANCE.get(build.__name__, 1e-5)
-    for before, now in zip(expected, outputs(keras, loaded), strict=True):
-        np.testing.assert_allclose(now, before, rtol=tolerance, atol=tolerance)
+    for written in (merged, exact):
+        loaded = keras.saving.load_model(written.path, compile=False, safe_mode=True)
+        assert written.parameters == loaded.count_params()
+        for before, now in zip(expected, outputs(keras, loaded), strict=True):
+            np.testing.assert_allclose(now, before, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
-def test_a_factorized_model_merges(
+def test_a_factorized_model_merges_and_trains_on(
     keras: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: Path, suffix: str
 ) -> None:
-    """factorize, then merge: the compressed model's outputs from the original's layers."""
+    """Outputs are those of the compressed model, layers the original's; it is compiled and takes a step."""
     monkeypatch.chdir(tmp_path)
     small = lrcompress.factorize(examples / f"digits_cnn.{suffix}", rank=4).output
 
-    whole = lrcompress.merge(small).output
+    whole = keras.saving.load_model(lrcompress.merge(small).output)
 
-    models = [keras.saving.load_model(path, compile=False) for path in (small, whole)]
     original = keras.saving.load_model(examples / f"digits_cnn.{suffix}")
-    assert [layer.name for layer in models[1].layers] == [layer.name for layer in original.layers]
+    assert [layer.name for layer in whole.layers] == [layer.name for layer in original.layers]
+    models = (keras.saving.load_model(small, compile=False), whole)
     before, now = (outputs(keras, model)[0] for model in models)
     np.testing.assert_allclose(now, before, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("suffix", ["keras", "h5"])
-def test_a_merged_model_trains_on(
-    keras: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: Path, suffix: str
-) -> None:
-    """It is compiled as the factorized one was, and takes a step."""
-    monkeypatch.chdir(tmp_path)
-    small = lrcompress.factorize(examples / f"digits_cnn.{suffix}", rank=4).output
-    loaded = keras.saving.load_model(lrcompress.merge(small).output)
-    x = np.random.default_rng(0).uniform(size=(8, *loaded.input_shape[1:]))
-
-    history = loaded.fit(x, np.eye(10)[:8], verbose=0)
-
-    assert loaded.compiled
+    x = np.random.default_rng(0).uniform(size=(8, *whole.input_shape[1:]))
+    history = whole.fit(x, np.eye(10)[:8], verbose=0)
+    assert whole.compiled
     assert np.isfinite(history.history["loss"][0])
 
 

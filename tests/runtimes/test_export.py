@@ -159,7 +159,7 @@ def test_errors_on_labelled_data_are_told(small: Path, run: Callable[..., Result
 def test_errors_are_those_of_the_runtime(
     trained_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, int8: bool
 ) -> None:
-    """A runtime that turns the classes round has that error, and one that fails is seen to."""
+    """A runtime that turns the classes round has that error."""
     needs(form)
     monkeypatch.setattr(check, "check", lambda found: None)
     wanted: dict[str, Any] = {
@@ -181,18 +181,28 @@ def test_errors_are_those_of_the_runtime(
     assert wrong["exported"]["errors"] > 300
     assert wrong["exported"]["loss"] > 2 * right["exported"]["loss"]
 
-    calls: list[int] = []
+
+@pytest.mark.usefixtures("exporters")
+def test_a_runtime_that_fails_on_the_way_is_told(
+    trained_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it was opened and its outputs were compared, where the errors are measured."""
+    kind, calls = TARGETS["saved-model"].runtime, []
+    compute = kind.compute
 
     def fails(self: Any, x: Any) -> Any:
         calls.append(len(x))
-        if len(calls) > 2:  # opened, outputs compared
+        if len(calls) > 2:
             msg = "out of order"
             raise OSError(msg)
         return compute(self, x)
 
     monkeypatch.setattr(kind, "compute", fails)
     with pytest.raises(TrainingError, match=r"does not run \(OSError: out of order\)"):
-        lrcompress.export(trained_file, **wanted)
+        lrcompress.export(
+            trained_file, format="saved-model", dataset="digits", scaling="/16", seconds=0,
+            output=tmp_path / "out",
+        )  # fmt: skip
     assert len(calls) == 3
 
 

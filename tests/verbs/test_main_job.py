@@ -262,9 +262,9 @@ def test_the_main_job(run: Run, model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.keras
+@pytest.mark.usefixtures("few_samples")
 def test_factorize_with_data(run: Run, h5: Path) -> None:
     """With data the method is refined, the rank is the smallest that loses little, errors are told."""
-    # One of the 143 held-out samples weighs 0.7 points: more than that is allowed here.
     chosen = json.loads(
         run("factorize", h5.name, "--dataset", "digits", "--max-drop", 1, "--json").stdout
     )
@@ -285,6 +285,7 @@ def test_factorize_with_data(run: Run, h5: Path) -> None:
 
 
 @pytest.mark.keras
+@pytest.mark.usefixtures("few_samples")
 def test_the_default_with_data_is_a_drop(run: Run, h5: Path) -> None:
     """Without a rule, half a point on held-out data decides, and the method stands with its reason."""
     chosen = json.loads(run("factorize", h5.name, "--dataset", "digits", "--json").stdout)
@@ -348,6 +349,7 @@ def test_model_in_memory(examples: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.keras
+@pytest.mark.usefixtures("few_samples")
 def test_train_from_scratch_resumes(run: Run, tmp_path: Path) -> None:
     """Rows are saved one by one; the same command again trains only what is missing."""
     words = ["train-from-scratch", "--dataset", "digits", "--epochs", 1, "--ranks"]
