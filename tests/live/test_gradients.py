@@ -101,7 +101,7 @@ def test_steps_are_counted_by_a_mask_that_is_given_by_name(tmp_path: Path) -> No
     assert seen["states"].count == np.count_nonzero(inputs)
     assert seen["words"].counts.sum() == inputs.size
     assert seen["words"].metric.shape == (5, 5)
-    assert seen["states"].inputs.metric.shape == (3, 3)
+    assert seen["states"].metric.shape == (3, 3)
 
 
 @pytest.mark.parametrize(
