@@ -56,18 +56,6 @@ def remembered(teacher: Any, x: Arrays, scaling: Scaling) -> list[NDArray[np.flo
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
-class Predicting(keras.Model):  # type: ignore[misc]  # keras ships no types
-    """A student that is fitted as it predicts: nothing in it does otherwise in training."""
-
-    def __init__(self, student: Any) -> None:
-        super().__init__()
-        self.student = student
-
-    def call(self, x: Any, training: bool | None = None) -> Any:
-        """Run it as when it predicts."""
-        return self.student(x, training=False)
-
-
 class SideBySide(keras.Model):  # type: ignore[misc]  # keras ships no types
     """A student, which alone is trained, and its teacher on the same inputs; each output is theirs joined."""
 

@@ -178,6 +178,25 @@ def test_gradients_are_those_of_the_likelihood() -> None:
     assert model.layers[0].trainable
 
 
+def test_gradients_are_those_of_the_network_as_it_predicts() -> None:
+    """Dropout, which Keras switches on in a training step whatever a layer's call says, changes none."""
+    x = RNG.normal(size=(200, 6)).astype(np.float32)
+    found = []
+    for rate in (0.5, 0.0):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [
+                keras.Input((6,)),
+                keras.layers.Dense(4, name="hidden"),
+                keras.layers.Dropout(rate, seed=0),
+                keras.layers.Dense(3, activation="softmax"),
+            ]
+        )
+        found.append(response_gradients(model, ["hidden"], x)["hidden"])
+
+    np.testing.assert_array_equal(*found)
+
+
 def test_of_a_network_that_gives_back_its_inputs_the_error_of_that_counts() -> None:
     """The gradients are those of ``|x - f(x)|^2 / 2``: for a linear ``f = h W`` the mean of ``W r r^T W^T``."""
     keras.utils.set_random_seed(0)

@@ -29,7 +29,7 @@ from lrcompress.kinds.terms import taking
 from lrcompress.live.engine import temporarily
 from lrcompress.live.layers import find_layer
 from lrcompress.live.outputs import outputs_of
-from lrcompress.live.predict import batch_size
+from lrcompress.live.predict import Predicting, batch_size
 
 # Wider recurrent layers would take longer than what they tell is worth.
 _WIDEST = 2048
@@ -133,9 +133,7 @@ def _called(
     probed: Any, kept: Any, probes: dict[str, _Probe], probe: Any,
     layer: Any, *args: Any, **kwargs: Any,
 ) -> Any:  # fmt: skip
-    """Return what a layer gives in inference mode, its response probed where that is asked for."""
-    if getattr(layer, "_call_has_training_arg", False):
-        kwargs = kwargs | {"training": False}
+    """Return what a layer gives, its response probed where that is asked for."""
     if id(layer) in probed and _has_gates(layer):
         if len(args) > 1 or None in args[0].shape[1:]:
             return layer(*args, **kwargs)
@@ -155,7 +153,7 @@ def _gradients(
 ) -> dict[str, NDArray[np.float64]]:
     """Return the second moments of the gradients at each probe, of a network that `returns` its inputs or not."""
     one = len(probing.inputs) == 1  # in a list, Keras warns of each batch that is not in one
-    probing = keras.Model(probing.inputs[0] if one else probing.inputs, probing.outputs)
+    probing = Predicting(keras.Model(probing.inputs[0] if one else probing.inputs, probing.outputs))
     probing.compile(optimizer=keras.optimizers.SGD(1.0), loss=_loss(output), jit_compile=False)
     draw = np.random.default_rng(0)
     sums: dict[str, NDArray[np.float64]] = {}
