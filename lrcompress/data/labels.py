@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
-from lrcompress.kinds.activations import ONE_SIDED, PROBABILITIES
+from lrcompress.kinds.terms import ONE_SIDED, PROBABILITIES
 
 Parts = dict[str, NDArray[Any]]
 # Losses that compare numbers; all others compare classes or labels.

@@ -1,7 +1,8 @@
-"""Hidden folders in which files are made before they are whole; the system tells which are in use.
+"""Hidden folders in which files are made before they are whole, and what ends the work meanwhile.
 
-A lock is released by the system if its process dies. A file that merely exists would outlive a
-killed process, and telling whether that still runs is guesswork, the more so across machines.
+The system tells which folders are in use: it releases a lock if its process dies. A file that merely
+exists would outlive a killed process, and telling whether that still runs is guesswork, the more so
+across machines. Every signal that asks to end is met as Control-C is.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import contextlib
 import errno
 import os
 import shutil
+import signal
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from lrcompress.errors import OutputError
-from lrcompress.files.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -157,3 +160,61 @@ def temporary_files_together() -> Iterator[None]:
             yield
         finally:
             tempfile.tempdir = before
+
+
+# SIGHUP, the terminal is gone, is unknown to Windows.
+_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_HELD_BACK = (signal.SIGINT, *_ENDING)
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asks to end: where code made from text is run, Python ends itself at plain KeyboardInterrupt."""
+
+
+@contextlib.contextmanager
+def ended_like_control_c() -> Iterator[None]:
+    """Raise `Ended` at Control-C, SIGTERM and SIGHUP, unless it is ignored (`nohup`).
+
+    A body that leaves with an exit status of failure leaves with 128 + the signal's number then, but
+    for Control-C. After the body all are ignored: the exit status stays that of the work.
+    """
+    came: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        if number != signal.SIGINT:
+            came.append(number)
+        raise Ended
+
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    mine = [number for number in _HELD_BACK if signal.getsignal(number) in usual]
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt) as leaving:
+        code = leaving.code if isinstance(leaving, SystemExit) else 1
+        raise SystemExit(128 + came[0] if came and code else code) from None
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Control-C, SIGTERM and SIGHUP back until the body, which is short, is through."""
+    came: list[int] = []
+    before = {}
+    try:
+        # Python runs handlers in the first thread only, and lets only that one set them.
+        if threading.current_thread() is threading.main_thread():
+            for number in _HELD_BACK:
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    before[number] = handler
+                    signal.signal(number, lambda number, frame: came.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])

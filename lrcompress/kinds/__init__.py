@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrcompress.kinds.dense.head import DenseHead
+from lrcompress.kinds.dense import DenseHead
 from lrcompress.kinds.protocol import (
     Array,
     Arrays,

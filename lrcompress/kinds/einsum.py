@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from lrcompress.kinds import terms
-from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.linear import LinearForm, LinearLayer, drawn_steps, with_constant
 from lrcompress.kinds.protocol import (
     Array,
@@ -30,6 +29,7 @@ from lrcompress.kinds.protocol import (
     Serialized,
     Tensors,
 )
+from lrcompress.kinds.terms import activation_name
 
 _EQUATION = re.compile(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?")
 

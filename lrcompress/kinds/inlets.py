@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lrcompress.kinds import terms
-from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.protocol import Array, Arrays, Place, Serialized, Tensors
+from lrcompress.kinds.terms import activation_name
 from lrcompress.lowrank.narrowing.states import FUNCTIONS
 
 _POOLS = {"MaxPooling1D": 1, "MaxPooling2D": 2, "MaxPooling3D": 3}

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from lrcompress.kinds import terms
-from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.protocol import (
     Array,
     Arrays,
@@ -24,6 +23,7 @@ from lrcompress.kinds.protocol import (
     Solution,
     Tensors,
 )
+from lrcompress.kinds.terms import activation_name
 from lrcompress.lowrank import singular_values, truncated_svd
 from lrcompress.lowrank.responses import (
     RowMoments,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from lrcompress.kinds import terms
-from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.cells import Direction, cells, directions
 from lrcompress.kinds.protocol import Array, Batch, Form, Place, Serialized, Tensors
+from lrcompress.kinds.terms import activation_name
 from lrcompress.kinds.units import Units, has_consumers, is_elementwise, is_zero_at_zero
 from lrcompress.lowrank.narrowing.states import FUNCTIONS, all_states
 from lrcompress.lowrank.responses import RowMoments

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.kinds.activations import ONE_SIDED, OTHERS, activation_name
 from lrcompress.kinds.inlets import (
     absorbed,
     inlets,
@@ -39,6 +38,7 @@ from lrcompress.kinds.protocol import (
     Tensors,
 )
 from lrcompress.kinds.shapes.multiplications import multiplications
+from lrcompress.kinds.terms import ONE_SIDED, OTHERS, activation_name
 from lrcompress.lowrank.narrowing.subset import (
     Kept,
     alike,

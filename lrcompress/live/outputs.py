@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lrcompress.data.arrays import Arrays, only
 from lrcompress.data.labels import Output
 from lrcompress.errors import TrainingError
-from lrcompress.kinds import activations
+from lrcompress.kinds import terms
 
 # Inputs that are drawn to see whether outputs are probabilities, and what rounding does to those.
 SAMPLES_A_RANGE, RANGES = 8, (1.0, 30.0, 1000.0)
@@ -101,18 +101,18 @@ def ending(tensor: Any) -> str | None:
     inner = operation.layer if isinstance(operation, keras.layers.TimeDistributed) else operation
     if getattr(inner, "outputs", None):  # a model
         return ending(inner.outputs[index])
-    found = activations.applied(_class_name(inner), _settings(inner), len(tensor.shape))
+    found = terms.applied(_class_name(inner), _settings(inner), len(tensor.shape))
     if found is None and _class_name(inner) != "?" and getattr(inner, "weights", None):
         # Of Keras' own layers those with weights end in a sum, or say their activation.
         return None if hasattr(inner, "activation") else "linear"
-    if found != activations.HANDS_ON:
+    if found != terms.HANDS_ON:
         return found
     before = operation._inbound_nodes[node].input_tensors
     if len(before) != 1:
         return None
     found = ending(before[0])
     narrower = tensor.shape[-1:] != before[0].shape[-1:]
-    if narrower and activations.PROBABILITIES.get(found or "") == "softmax":
+    if narrower and terms.PROBABILITIES.get(found or "") == "softmax":
         # Some of the classes, or those of several softmaxes in one row.
         return "sigmoid"
     return found
@@ -124,7 +124,7 @@ def _class_name(operation: Any) -> str:
 
 
 def _settings(operation: Any) -> dict[str, Any]:
-    """Return what `activations.applied` asks of a config, without writing a config down."""
+    """Return what `terms.applied` asks of a config, without writing a config down."""
     names = ("axis", "max_value")
     settings = {name: getattr(operation, name) for name in names if hasattr(operation, name)}
     if hasattr(operation, "activation"):

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from lrcompress.lowrank.allocation import allocations as allocations
     from lrcompress.lowrank.allocation import total_price as total_price
     from lrcompress.lowrank.allocation import within_budget as within_budget
-    from lrcompress.lowrank.cores import core_count as core_count
-    from lrcompress.lowrank.cores import each as each
-    from lrcompress.lowrank.cores import one_blas_thread as one_blas_thread
     from lrcompress.lowrank.factors import Factors as Factors
     from lrcompress.lowrank.factors import outline as outline
     from lrcompress.lowrank.imitation import imitating_kernel as imitating_kernel
     from lrcompress.lowrank.matrix import check_kernel as check_kernel
+    from lrcompress.lowrank.matrix import core_count as core_count
+    from lrcompress.lowrank.matrix import each as each
+    from lrcompress.lowrank.matrix import one_blas_thread as one_blas_thread
     from lrcompress.lowrank.methods import AUTO as AUTO
     from lrcompress.lowrank.methods import METHODS as METHODS
     from lrcompress.lowrank.methods import Method as Method
@@ -56,18 +56,17 @@ if TYPE_CHECKING:
 # Where each name is at home.
 _MODULES = {
     "allocation": "Allocations Curve Ranks allocations total_price within_budget",
-    "cores": "core_count each one_blas_thread",
+    "matrix": "check_kernel core_count each one_blas_thread",
     "refinement.outputs": "Outputs most_inputs outputs_of",
     "refinement.room": "free_memory",
     "factors": "Factors outline",
     "imitation": "imitating_kernel",
-    "matrix": "check_kernel",
     "methods": "AUTO METHODS Method Setting calibration_warnings choose_method learns_from "
     "method_names",
     "methods.problem": "Problem factorize_ranks",
     "moments": "InputMoments",
-    "ranks": "break_even_rank check_rank energy largest_useful_rank parameters "
-    "rank_for_reduction rank_for_share rank_grid spread_ranks",
+    "ranks": "break_even_rank check_rank energy largest_useful_rank parameters rank_for_reduction "
+    "rank_for_share rank_grid spread_ranks",
     "responses": "Correction RowMoments metric_of takes_metric",
     "svd": "singular_values truncated_svd",
 }

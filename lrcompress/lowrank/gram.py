@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lrcompress.lowrank.cores import each
-from lrcompress.lowrank.matrix import Array, Dtype, Floats, KernelSource, panels
+from lrcompress.lowrank.matrix import Array, Dtype, Floats, KernelSource, each, panels
 
 # Columns of a block: far fewer would slow the product, far more leave cores without work.
 SIDE = 512

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.cores import over_shares
+from lrcompress.lowrank.matrix import over_shares
 
 Array = NDArray[np.float32]
 # From logits to the value and the derivative there, entry by entry.

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import RankError
 from lrcompress.lowrank.certificate import Certificate, certify, certify_projection
-from lrcompress.lowrank.cores import one_blas_thread
 from lrcompress.lowrank.factors import Factors
 from lrcompress.lowrank.gram import (
     SMALL_SIDE,
@@ -34,6 +33,7 @@ from lrcompress.lowrank.matrix import (
     Scale,
     check_shape,
     measure,
+    one_blas_thread,
     panels,
 )
 

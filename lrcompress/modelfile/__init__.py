@@ -30,7 +30,7 @@ from lrcompress.modelfile.read import read_kernel as read_kernel
 from lrcompress.modelfile.rewrite.replace import write_changed as write_changed
 from lrcompress.modelfile.rewrite.replace import write_merged as write_merged
 from lrcompress.modelfile.rewrite.replace import write_replaced as write_replaced
-from lrcompress.modelfile.sniff import SUFFIXES as SUFFIXES
+from lrcompress.modelfile.untrusted import SUFFIXES as SUFFIXES
 
 if TYPE_CHECKING:
     from lrcompress.modelfile.chains import Chain as Chain

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lrcompress.kinds import Array, Serialized, is_wrapped, peeled, serialized
-from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.registry import KINDS, any_kind_of
-from lrcompress.kinds.terms import as_dict, is_built_in, units
+from lrcompress.kinds.terms import activation_name, as_dict, is_built_in, units
 from lrcompress.modelfile.container import kept_open
 from lrcompress.modelfile.end import tree_of
 from lrcompress.modelfile.graph import Item

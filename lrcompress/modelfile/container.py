@@ -21,8 +21,7 @@ from lrcompress.errors import LRCompressError, ModelFileError, UnsupportedModelE
 from lrcompress.modelfile.hdf5.arrays import Index, text
 from lrcompress.modelfile.hdf5.index import read_index
 from lrcompress.modelfile.hdf5.space import ReadWindow
-from lrcompress.modelfile.sniff import sniffed
-from lrcompress.modelfile.untrusted import MAX_CONFIG_BYTES, decoding
+from lrcompress.modelfile.untrusted import MAX_CONFIG_BYTES, decoding, sniffed
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # What all members become together when they are unpacked. Keras packs nothing, and weights stay

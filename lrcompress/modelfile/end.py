@@ -7,8 +7,16 @@ from dataclasses import dataclass, field
 
 from lrcompress.errors import UnsupportedModelError, first_three
 from lrcompress.kinds import CLASSES, NAMES, peeled
-from lrcompress.kinds.activations import HANDS_ON, ORDER_KEEPING, RESHAPED, activation_name, applied
-from lrcompress.kinds.terms import PASSED_OVER, as_dict, is_built_in
+from lrcompress.kinds.terms import (
+    HANDS_ON,
+    ORDER_KEEPING,
+    PASSED_OVER,
+    RESHAPED,
+    activation_name,
+    applied,
+    as_dict,
+    is_built_in,
+)
 from lrcompress.modelfile.graph import Container, Item, Ref, input_dimensions
 from lrcompress.modelfile.model import End, ModelFile
 from lrcompress.modelfile.untrusted import decoding

@@ -20,15 +20,20 @@ import h5py
 from lrcompress.errors import ModelFileError, UnsupportedModelError, in_place_of
 from lrcompress.files import check_output, names, replacing
 from lrcompress.modelfile import legacy
-from lrcompress.modelfile.archive import PREFIXES
 from lrcompress.modelfile.container import CONFIG, METADATA, WEIGHTS, open_hdf5
 from lrcompress.modelfile.hdf5.index import read_index
 from lrcompress.modelfile.hdf5.space import ReadWindow
 from lrcompress.modelfile.model import ModelFile
+from lrcompress.modelfile.order import PREFIXES
 from lrcompress.modelfile.read import open_model
 from lrcompress.modelfile.rewrite.write import EPOCH, write_hdf5
-from lrcompress.modelfile.sniff import sniffed
-from lrcompress.modelfile.untrusted import MAX_CONFIG_BYTES, decoding, dump_json, parse_json
+from lrcompress.modelfile.untrusted import (
+    MAX_CONFIG_BYTES,
+    decoding,
+    dump_json,
+    parse_json,
+    sniffed,
+)
 
 _EXPECTED = "expected what model.to_json() returns, saved as a text file"
 

@@ -18,7 +18,7 @@ from lrcompress.errors import TrainingError, printable
 from lrcompress.kinds.terms import as_dict
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.read import open_model
-from lrcompress.modelfile.sniff import SUFFIXES
+from lrcompress.modelfile.untrusted import SUFFIXES
 
 # Packages of Keras from which models are made, and those of them that have functions for models.
 _FUNCTIONS = frozenset({

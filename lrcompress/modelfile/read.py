@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lrcompress.errors import ModelFileError
 from lrcompress.kinds import folded, product
 from lrcompress.kinds.terms import own_input_shape, units
-from lrcompress.modelfile import archive, legacy
+from lrcompress.modelfile import legacy, order
 from lrcompress.modelfile.container import OpenModel, opened
 from lrcompress.modelfile.graph import Container, build
 from lrcompress.modelfile.hdf5.arrays import Index, StoredArray, read_array, text
@@ -49,8 +49,8 @@ def describe(
     tree = meant[1] if meant is not None and meant[0] == config else build(config)
     if file.format == "keras":
         metadata = parse_json(file.metadata or b"{}", path, "metadata.json")
-        version, optimizer = text(metadata.get("keras_version")), archive.OPTIMIZER
-        weights = archive.locate(tree, file.index, file.weights, version)
+        version, optimizer = text(metadata.get("keras_version")), order.OPTIMIZER
+        weights = order.locate(tree, file.index, file.weights, version)
         said: object = metadata.get(provenance.KEY)
         compiled: object = config.get("compile_config")
     else:

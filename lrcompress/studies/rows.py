@@ -15,8 +15,7 @@ from lrcompress.errors import OutputError
 from lrcompress.events import command
 from lrcompress.files import locked, replacing, sha256, write_json
 from lrcompress.records.provenance import inside
-from lrcompress.records.schema import Results, wrong
-from lrcompress.records.text import read_json
+from lrcompress.records.schema import Results, read_json, wrong
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]

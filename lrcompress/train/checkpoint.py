@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from lrcompress.data.arrays import Arrays
 from lrcompress.errors import TrainingError
 from lrcompress.files import regular, replacing
-from lrcompress.records.schema import Look, checked
-from lrcompress.records.text import parse
+from lrcompress.records.schema import Look, checked, parse
 
 VERSION = 1
 PARTS = ("weights", "best", "optimizer")

@@ -93,7 +93,7 @@ def _files_of(story: dict[str, Any]) -> list[Path]:
 
 def _check_no_model(path: Path) -> None:
     """Refuse a report in the place, or by the name, of a model."""
-    from lrcompress.modelfile.sniff import SUFFIXES, sniff
+    from lrcompress.modelfile.untrusted import SUFFIXES, sniff
 
     is_model = path.suffix.lower() in [suffix for ends in SUFFIXES.values() for suffix in ends]
     with contextlib.suppress(ModelFileError):

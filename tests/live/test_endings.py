@@ -13,7 +13,7 @@ from keras import layers, ops
 
 import lrcompress
 from lrcompress.errors import DatasetError
-from lrcompress.kinds.activations import HANDS_ON, activation_name, applied
+from lrcompress.kinds.terms import HANDS_ON, activation_name, applied
 from lrcompress.live.outputs import outputs_of
 from lrcompress.modelfile import find_head, open_model
 

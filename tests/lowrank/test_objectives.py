@@ -1,4 +1,4 @@
-"""Losses between outputs with their derivatives, and rows shared out among cores."""
+"""Losses between outputs with their derivatives, and rows shared out among matrix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
-from lrcompress.lowrank import cores
+from lrcompress.lowrank import matrix
 from lrcompress.lowrank.objectives import ACTIVATIONS, Imitated, Objective, head_of, imitated
 
 
@@ -78,9 +78,9 @@ def test_shares_cover_every_row_once(
     rows: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blocks of all shares begin at every 2,048th row, in order."""
-    monkeypatch.setattr(cores, "core_count", lambda: count)
+    monkeypatch.setattr(matrix, "core_count", lambda: count)
 
-    shares = cores.over_shares(rows, list, 2048)
+    shares = matrix.over_shares(rows, list, 2048)
 
     assert [start for share in shares for start in share] == list(range(0, rows, 2048))
 
@@ -99,7 +99,7 @@ def test_gradient_does_not_depend_on_cores(count: int, monkeypatch: pytest.Monke
     z = x @ head[0] @ head[1] + head[2]
     log_q = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
     slope = (np.exp(log_q) - p) / len(x)
-    monkeypatch.setattr(cores, "core_count", lambda: count)
+    monkeypatch.setattr(matrix, "core_count", lambda: count)
 
     loss, (by_first, by_second, by_bias) = problem.loss_and_gradient(*head)
 
@@ -121,12 +121,12 @@ def test_heads_with_many_classes_are_worked_on_in_small_blocks(
     whole = imitated(x, kernel, None, "softmax")
     loss = whole.loss(*head)
     monkeypatch.setattr("lrcompress.lowrank.objectives.BLOCK_OUTPUTS", 200)
-    monkeypatch.setattr(cores, "core_count", lambda: 3)
+    monkeypatch.setattr(matrix, "core_count", lambda: 3)
 
     parts = imitated(x, kernel, None, "softmax")
 
     assert parts.block == 40
-    assert len(cores.over_shares(300, list, parts.block)) == 3
+    assert len(matrix.over_shares(300, list, parts.block)) == 3
     np.testing.assert_allclose(parts.target, whole.target, rtol=1e-5)
     assert parts.loss(*head) == pytest.approx(loss, rel=1e-6)
     np.testing.assert_allclose(parts.picked(*head), whole.picked(*head), rtol=1e-5)
@@ -136,7 +136,7 @@ def test_one_blas_thread_for_a_while() -> None:
     """BLAS has one thread inside and its own number after."""
     before = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
-    with cores.one_blas_thread():
+    with matrix.one_blas_thread():
         inside = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     after = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 

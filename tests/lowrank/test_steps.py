@@ -109,7 +109,7 @@ def test_steps_do_not_depend_on_the_cores(monkeypatch: pytest.MonkeyPatch) -> No
     kernel, bias, x = head(2000)
     found = []
     for count in (1, 3):
-        monkeypatch.setattr("lrcompress.lowrank.cores.core_count", lambda count=count: count)
+        monkeypatch.setattr("lrcompress.lowrank.matrix.core_count", lambda count=count: count)
         found.append(solve(kernel, bias, 4, "refined", inputs=x))
 
     assert found[0].method == "refined"

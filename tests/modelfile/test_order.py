@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lrcompress.modelfile.archive import layer_groups
 from lrcompress.modelfile.graph import build
 from lrcompress.modelfile.model import Numbering
-from lrcompress.modelfile.order import layer_order
+from lrcompress.modelfile.order import layer_groups, layer_order
 
 if TYPE_CHECKING:
     from tests.modelfile.conftest import Maker

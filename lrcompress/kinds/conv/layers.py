@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from lrcompress.kinds import terms
-from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.conv.window import (
     PLAIN,
     SIZES,
@@ -22,6 +21,7 @@ from lrcompress.kinds.conv.window import (
     window_of,
 )
 from lrcompress.kinds.protocol import Array, Layers, Serialized
+from lrcompress.kinds.terms import activation_name
 
 _DEFAULTS = {"biased": True, "groups": 1, "padding": "valid"}
 # What a 1x1 convolution has of a transposed or separable one.

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.conv.convolution import shifted
 from lrcompress.kinds.conv.forms import WindowForm
 from lrcompress.kinds.conv.layers import LAST, is_one, pointwise, settled
 from lrcompress.kinds.conv.window import Window, patches, window_of
 from lrcompress.kinds.linear import with_constant
 from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Layers, Place, Serialized, Tensors
-from lrcompress.kinds.terms import refuse_kernel
+from lrcompress.kinds.terms import activation_name, refuse_kernel
 from lrcompress.lowrank.responses import RowMoments
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from lrcompress.kinds.activations import activation_name
 from lrcompress.kinds.conv.forms import WindowForm, bias_of
 from lrcompress.kinds.conv.shared_forms import Inputs, Tucker
 from lrcompress.kinds.conv.window import PLAIN, Window, window_of
@@ -29,6 +28,7 @@ from lrcompress.kinds.protocol import (
     Solution,
     Tensors,
 )
+from lrcompress.kinds.terms import activation_name
 
 # Of so few units a second Dense could hardly save anything.
 _FEW = 16

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from lrcompress.kinds.dense import DenseHead
 from lrcompress.kinds.dense.flatten import behind_flatten, merged_flatten
-from lrcompress.kinds.dense.head import DenseHead
 from lrcompress.kinds.linear import LinearForm, LinearLayer, drawn_steps, with_constant
 from lrcompress.kinds.protocol import (
     Array,

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.cores import one_blas_thread
 from lrcompress.lowrank.factors import rebalance
+from lrcompress.lowrank.matrix import one_blas_thread
 from lrcompress.lowrank.moments import InputMoments, check_moments, input_root, solve_upper
 from lrcompress.lowrank.objectives import BLOCK_ROWS, Imitated, Objective, imitated
 from lrcompress.lowrank.refinement.outputs import PROBABILITIES, Array

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.cores import each, one_blas_thread
+from lrcompress.lowrank.matrix import each, one_blas_thread
 
 Array = NDArray[np.float32]
 # Logits that are held at a time, 64 MiB; and rows, at least and at most: with fewer, products wait

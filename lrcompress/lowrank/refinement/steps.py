@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.lowrank.cores import each, one_blas_thread
+from lrcompress.lowrank.matrix import each, one_blas_thread
 from lrcompress.lowrank.moments import InputMoments, input_root
 from lrcompress.lowrank.refinement.outputs import Array, Outputs, probabilities
 

@@ -26,7 +26,7 @@ from lrcompress.modelfile.hdf5.structures import (
     read_chunks,
     read_names,
 )
-from lrcompress.modelfile.sniff import HDF5_MAGIC, HDF5_OFFSETS
+from lrcompress.modelfile.untrusted import HDF5_MAGIC, HDF5_OFFSETS
 
 # The largest models have a few thousand arrays; listing one object costs tens of microseconds.
 MAX_OBJECTS = 20_000

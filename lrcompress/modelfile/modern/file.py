@@ -10,7 +10,7 @@ import numpy as np
 
 from lrcompress.errors import UnsupportedModelError
 from lrcompress.files import replacing
-from lrcompress.modelfile import archive, legacy
+from lrcompress.modelfile import legacy, order
 from lrcompress.modelfile.container import METADATA, OpenModel, opened
 from lrcompress.modelfile.graph import Container, Item, LayerPath, build
 from lrcompress.modelfile.hdf5.arrays import cast, read_array, text
@@ -86,10 +86,10 @@ def _plan(model: ModelFile, tree: Container, source: OpenModel, notes: Notes) ->
             for name, value in (("keras_version", KERAS_VERSION), ("backend", "tensorflow")):
                 plan.attributes[group, name] = np.array(value, h5py.string_dtype("ascii"))
         return plan
-    new = archive.layer_groups(tree, lambda path, _: bool(weights.of_layer.get(path)))
+    new = order.layer_groups(tree, lambda path, _: bool(weights.of_layer.get(path)))
     operations = {item.path for item in tree.walk() if item.is_operation}
     plan = Plan(
-        dropped={archive.OPTIMIZER, *(weights.groups[p] for p in operations & set(weights.groups))}
+        dropped={order.OPTIMIZER, *(weights.groups[p] for p in operations & set(weights.groups))}
     )
     plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
     for group in weights.index.groups:

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.kinds.activations import activation_name
-from lrcompress.kinds.terms import as_dict, is_built_in, units
+from lrcompress.kinds.terms import activation_name, as_dict, is_built_in, units
 from lrcompress.modelfile.modern.layers import KERAS_2_CLASSES
 
 _HARD_SIGMOID = 1.2

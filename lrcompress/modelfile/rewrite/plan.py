@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lrcompress.kinds import is_wrapped, peeled
 from lrcompress.kinds.terms import as_dict
-from lrcompress.modelfile import archive, legacy
+from lrcompress.modelfile import legacy, order
 from lrcompress.modelfile.container import CONFIG, METADATA, OpenModel
 from lrcompress.modelfile.graph import Container, Item, LayerPath
 from lrcompress.modelfile.hdf5.arrays import Index, parents
@@ -128,12 +128,12 @@ def plan_weights(model: ModelFile, tree: Container, source: h5py.File, changes: 
 def _plan_archive(model: ModelFile, tree: Container, source: h5py.File, changes: Changes) -> Plan:
     """Plan the weights of an archive: paths count layers by class, so whole groups move."""
     weights = model.weights
-    new = archive.layer_groups(
+    new = order.layer_groups(
         tree,
         lambda path, _: path in changes.arrays or bool(weights.of_layer.get(path)),
         weights.numbering,
     )
-    plan = Plan(dropped={archive.OPTIMIZER, *(weights.groups[path] for path in changes.gone)})
+    plan = Plan(dropped={order.OPTIMIZER, *(weights.groups[path] for path in changes.gone)})
     plan.moves = {group: new[path] for path, group in weights.groups.items() if path in new}
     items = {item.path: item for item in tree.walk()}
     groups = weights.index.groups.items()

@@ -23,8 +23,7 @@ from lrcompress.modelfile.hdf5.space import WriteWindow
 from lrcompress.modelfile.model import ModelFile, Written
 from lrcompress.modelfile.read import changed, check_unchanged, describe
 from lrcompress.modelfile.rewrite.plan import Changes, Plan, plan_texts, plan_weights, write_plan
-from lrcompress.modelfile.sniff import SUFFIXES
-from lrcompress.modelfile.untrusted import decoding
+from lrcompress.modelfile.untrusted import SUFFIXES, decoding
 
 # The first date a zip archive can hold: a real one would make two runs differ.
 EPOCH = (1980, 1, 1, 0, 0, 0)
