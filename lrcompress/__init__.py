@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from lrcompress.live.ranks import LowRankCallback as LowRankCallback
     from lrcompress.lowrank import Factors as Factors
     from lrcompress.lowrank import truncated_svd as truncated_svd
+    from lrcompress.records.compressed import CompressResult as CompressResult
     from lrcompress.records.exported import ExportResult as ExportResult
-    from lrcompress.records.network import CompressResult as CompressResult
     from lrcompress.records.results import FactorizeResult as FactorizeResult
     from lrcompress.records.results import FinetuneResult as FinetuneResult
     from lrcompress.verbs.benchmark import BenchmarkResult as BenchmarkResult
@@ -59,8 +59,8 @@ _MODULES = {
     "events": "listening",
     "live.ranks": "LowRankCallback",
     "lowrank": "Factors truncated_svd",
+    "records.compressed": "CompressResult",
     "records.exported": "ExportResult",
-    "records.network": "CompressResult",
     "records.results": "FactorizeResult FinetuneResult",
     "verbs.benchmark": "BenchmarkResult",
     "verbs.evaluate": "EvaluateResult",

@@ -6,8 +6,9 @@ from typing import Any
 
 from lrcompress.kinds import built_in_class
 from lrcompress.kinds.attention.kind import Attention
-from lrcompress.kinds.conv.convolution import Convolution, TransposedConvolution
+from lrcompress.kinds.conv.convolution import Convolution
 from lrcompress.kinds.conv.separable import SeparableConvolution
+from lrcompress.kinds.conv.transposed import TransposedConvolution
 from lrcompress.kinds.dense.kind import Dense
 from lrcompress.kinds.einsum import Einsum
 from lrcompress.kinds.embedding import Embedding

@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from lrcompress.kinds.elementwise import keeps_positions, narrowed, passed
 from lrcompress.kinds.inlets import (
     absorbed,
     inlets,
     inputs_of,
-    keeps_positions,
-    narrowed,
     narrower,
     outlet_energies,
     outlet_gram,
-    passed,
     takes_constant,
 )
 from lrcompress.kinds.linear import drawn_steps

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.measure.drop import FITTED_ON, Judge, Judged, LabelTally, temperature
+from lrcompress.measure.drop import FITTED_ON, Judge, Judged, temperature
 from lrcompress.measure.evaluation import Evaluation, is_language, summarize, tells_perplexity
 from lrcompress.measure.paired import rise
 from lrcompress.measure.scores import (
@@ -22,6 +22,7 @@ from lrcompress.measure.scores import (
     log_sums,
     logits_of,
 )
+from lrcompress.measure.several import LabelTally
 
 # Probabilities below this are not told apart from 0.
 SMALLEST = 1e-30

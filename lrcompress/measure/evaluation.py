@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.errors import DatasetError
-from lrcompress.measure.drop import has_rare, judge_labels
+from lrcompress.measure.drop import has_rare
 from lrcompress.measure.scores import MANY_CLASSES, Kind, Scores
+from lrcompress.measure.several import judge_labels
 from lrcompress.measure.statistics import (
     Z95,
     Weights,

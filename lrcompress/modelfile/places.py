@@ -1,17 +1,18 @@
-"""Every layer of a known kind where it stands: its shapes, what is before and behind it, or why it stays."""
+"""Every layer of a known kind where it stands: its shapes, its neighbours, or why it stays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from lrcompress.kinds import Place, is_wrapped, serialized
-from lrcompress.kinds.inlets import acts_on_each
+from lrcompress.kinds.elementwise import acts_on_each
 from lrcompress.kinds.registry import any_kind_of
-from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, as_list, hands_on, is_built_in
+from lrcompress.kinds.terms import DROPOUTS, NORMALIZATIONS, is_built_in
 from lrcompress.modelfile.end import tree_of
 from lrcompress.modelfile.find import FLOATS, why_fixed
-from lrcompress.modelfile.graph import Item, Ref, tensors
+from lrcompress.modelfile.graph import Item
 from lrcompress.modelfile.model import ModelFile
+from lrcompress.modelfile.neighbours import giver, is_alone, is_called_once, takers
 from lrcompress.modelfile.order import computed
 from lrcompress.modelfile.shapes import Shapes, shapes_of
 from lrcompress.modelfile.untrusted import decoding
@@ -75,19 +76,19 @@ def _placed(model: ModelFile, item: Item, shapes: dict[str, Shapes], *, deep: bo
     place = Place(path, any_kind_of(item.entry), layer, is_wrapped(item.entry), inputs, output)
     if not deep:
         return place
-    after, before = _after(item), _before(item)
+    after, before = takers(item), giver(item)
     behind = tuple(_behind(model, other, shapes) for other in after)
     between, last = _between(model, item, shapes)
     normal = None
     direct = item.container.users.get(item.name, [])
-    if len(direct) == 1 and direct[0].class_name in NORMALIZATIONS and _once(item):
+    if len(direct) == 1 and direct[0].class_name in NORMALIZATIONS and is_called_once(item):
         normal = _placed(model, direct[0], shapes, deep=False)
     return replace(
         place,
         shift=normal,
         after=behind,
         between=between,
-        beyond=tuple(_behind(model, other, shapes) for other in _after(last)),
+        beyond=tuple(_behind(model, other, shapes) for other in takers(last)),
         before=None if before is None else _placed(model, before, shapes, deep=False),
     )
 
@@ -95,7 +96,7 @@ def _placed(model: ModelFile, item: Item, shapes: dict[str, Shapes], *, deep: bo
 def _behind(model: ModelFile, item: Item, shapes: dict[str, Shapes]) -> Place:
     """Return a layer that takes in another one's output; of no kind where it must stay as it is."""
     place = _placed(model, item, shapes, deep=False)
-    free = _alone(item) and why_not(model, item) is None
+    free = is_alone(item) and why_not(model, item) is None
     return place if free else replace(place, kind=None)
 
 
@@ -105,7 +106,7 @@ def _between(
     """Return the layers in a row behind one that act on each feature by itself, and the last of them or itself."""
     found: list[Place] = []
     last = item
-    while _once(item) and _alone(item):
+    while is_called_once(item) and is_alone(item):
         users = item.container.users.get(item.name, [])
         if len(users) != 1 or len(users[0].calls) != 1 or not is_built_in(users[0].entry):
             break
@@ -118,54 +119,3 @@ def _between(
         found.append(place)
         last = item
     return tuple(found), last
-
-
-def _alone(item: Item) -> bool:
-    """Return whether a layer takes in one tensor, and perhaps its mask, but no states."""
-    nodes = as_list(item.entry.get("inbound_nodes"))
-    given = [tensors(_without_mask(node), item.container.by_name) for node in nodes]
-    return len(item.calls[0]) == 1 or all(len(list(each)) == 1 for each in given)
-
-
-def _without_mask(value: object) -> object:
-    if isinstance(value, list):
-        return [_without_mask(part) for part in value]
-    if isinstance(value, dict):
-        return {key: _without_mask(part) for key, part in value.items() if key != "mask"}
-    return value
-
-
-def _once(item: Item) -> bool:
-    """Return whether a layer is called once, and its output is no output of the model."""
-    return len(item.calls) == 1 and not item.container.output_counts[item.name]
-
-
-def _after(item: Item) -> list[Item]:
-    """Return the layers that take in a layer's output alone, see `Place.after`; none where it is an output."""
-    if not _once(item) or not _alone(item):
-        return []
-    found: list[Item] = []
-    for user in item.container.users.get(item.name, []):
-        if len(user.calls) != 1:
-            return []
-        if hands_on(user.class_name, user.config) and is_built_in(user.entry):
-            behind = _after(user)
-            if not behind:
-                return []
-            found += behind
-        else:
-            found.append(user)
-    return found
-
-
-def _before(item: Item) -> Item | None:
-    """Return the layer that alone feeds a layer and feeds nothing else, dropout passed over."""
-    if len(item.calls) != 1 or len(item.calls[0]) != 1:
-        return None
-    ref = item.calls[0][0]
-    first = item.container.by_name.get(ref.layer)
-    if first is None or ref != Ref(first.name, 0, 0) or not _once(first):
-        return None
-    if len(item.container.users.get(first.name, [])) != 1:
-        return None
-    return _before(first) if first.class_name in DROPOUTS else first

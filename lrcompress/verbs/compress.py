@@ -11,7 +11,7 @@ from lrcompress.compression import default_output
 from lrcompress.errors import DatasetError
 from lrcompress.files import names
 from lrcompress.modelfile import open_model
-from lrcompress.records.network import CompressResult
+from lrcompress.records.compressed import CompressResult
 from lrcompress.records.provenance import name_of
 from lrcompress.verbs.factorize import given
 from lrcompress.verbs.in_memory import takes_live_models

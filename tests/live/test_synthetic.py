@@ -13,7 +13,7 @@ keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.keras
 
 from lrcompress.errors import TrainingError  # noqa: E402
-from lrcompress.live.synthetic import Synthetic, inputs, matching, synthetic_inputs  # noqa: E402
+from lrcompress.live.synthetic import Synthetic, amount, inputs, matching, synthetic_inputs  # noqa: E402
 
 LAYERS = keras.layers
 DRAW = np.random.default_rng(0)
@@ -119,7 +119,7 @@ def test_layers_inside_another_model_count_and_batches_follow_each_other(
     network: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A nested model's statistics are matched as well; later batches come of the one before, and are no copies."""
-    monkeypatch.setattr(inputs, "BATCH", 32)
+    monkeypatch.setattr(amount, "BATCH", 32)
     nested = convolutions(nested=True)
     nested.set_weights(network.get_weights())
 
@@ -208,7 +208,7 @@ def test_what_would_take_too_long_is_not_begun(
     network: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time of one batch tells that of all; the error says how long it would take."""
-    monkeypatch.setattr(inputs, "PATIENCE", 0.0)
+    monkeypatch.setattr(amount, "PATIENCE", 0.0)
 
     with pytest.raises(TrainingError, match="64 would take about"):
         synthetic_inputs(network, samples=64)
@@ -216,9 +216,9 @@ def test_what_would_take_too_long_is_not_begun(
 
 def test_fewer_are_made_where_time_is_up(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One batch calibrates then, and one judges."""
-    monkeypatch.setattr(inputs, "PATIENCE", 0.0)
-    monkeypatch.setattr(inputs, "BATCH", 16)
-    monkeypatch.setattr(inputs, "_affordable", lambda _, samples: samples)
+    monkeypatch.setattr(amount, "PATIENCE", 0.0)
+    monkeypatch.setattr(amount, "BATCH", 16)
+    monkeypatch.setattr(amount, "affordable", lambda _, samples: samples)
 
     found = synthetic_inputs(network, samples=128)
 
@@ -233,9 +233,9 @@ def test_fewer_are_planned_where_all_would_take_too_long(monkeypatch: pytest.Mon
     clock = types.SimpleNamespace(
         perf_counter=lambda: next(seconds), process_time=lambda: next(seconds)
     )
-    monkeypatch.setattr(inputs, "time", clock)
-    monkeypatch.setattr(inputs, "core_count", lambda: 2)
-    monkeypatch.setattr(inputs, "PATIENCE", 1_000.0)
+    monkeypatch.setattr(amount, "time", clock)
+    monkeypatch.setattr(amount, "core_count", lambda: 2)
+    monkeypatch.setattr(amount, "PATIENCE", 1_000.0)
 
     # 90 + 180 * 512 / 32 seconds are too many, a quarter is not.
-    assert inputs._affordable(few, 512) == 128
+    assert amount.affordable(few, 512) == 128

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lrcompress.measure import Look, Original
-from lrcompress.measure.drop import Judge, judge_labels
+from lrcompress.measure.drop import Judge
+from lrcompress.measure.several import judge_labels
 
 SAMPLES, STEPS, WORDS = 12, 5, 120
 

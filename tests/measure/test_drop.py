@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lrcompress.measure import Judge
-from lrcompress.measure.drop import EVERYTHING, has_rare, judge_labels, temperature
+from lrcompress.measure.drop import EVERYTHING, has_rare, temperature
+from lrcompress.measure.several import judge_labels
 
 
 def classifier(

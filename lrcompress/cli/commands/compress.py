@@ -11,7 +11,7 @@ from lrcompress.cli import options as shared
 from lrcompress.cli.commands.export import FORMAT
 from lrcompress.cli.values import DROP, SIZE, Int8Command
 from lrcompress.cli.verb import Answer, data_set_of, quietly, quoted, verb
-from lrcompress.records.network import CompressResult
+from lrcompress.records.compressed import CompressResult
 from lrcompress.reporting import words
 from lrcompress.reporting.network import UP_TO, budget_in_words
 from lrcompress.reporting.tables import Parts, plain

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from lrcompress.compression.network.request import (
-    BudgetName,
-    NetworkRequest,
-    Observe,
-    Visit,
-)
+from lrcompress.compression.network.request import BudgetName, NetworkRequest, Observe, Visit
 from lrcompress.compression.network.whole import Compressed, compress, look, undone
 
 __all__ = [

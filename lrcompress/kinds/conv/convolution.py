@@ -12,18 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from lrcompress.kinds.conv.chains import merged_windows
 from lrcompress.kinds.conv.forms import Channels, WindowForm
-from lrcompress.kinds.conv.layers import convolution, merged_windows
+from lrcompress.kinds.conv.layers import convolution
 from lrcompress.kinds.conv.shared_forms import Inputs, RowsColumns, Tucker
-from lrcompress.kinds.conv.window import (
-    PLAIN,
-    TRANSPOSED,
-    Window,
-    blocks,
-    outputs_at,
-    patches,
-    window_of,
-)
+from lrcompress.kinds.conv.window import PLAIN, Window, blocks, outputs_at, patches, window_of
 from lrcompress.kinds.linear import LinearLayer, with_constant
 from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Layers, Place, Serialized, Tensors
 from lrcompress.kinds.units import Units, gather_outputs, has_consumers, is_elementwise
@@ -48,7 +41,7 @@ class Convolution(LinearLayer):
                 forms.append(RowsColumns)
         elementwise = is_elementwise(place.layer.config.get("activation"))
         narrows = window.groups == 1 and elementwise and not window.first
-        narrow = [_Filters(self, place)] * (narrows and has_consumers(place, window.outputs))
+        narrow = [Filters(self, place)] * (narrows and has_consumers(place, window.outputs))
         place = shifted(place, window)
         return (*(form(self, place, window) for form in forms), *narrow)
 
@@ -65,7 +58,7 @@ class Convolution(LinearLayer):
 
     def kernel(self, layer: Serialized, arrays: Tensors) -> Array:
         """Return A, with zeros outside its blocks where there are groups."""
-        window, kernel = _window(layer), arrays[0]
+        window, kernel = known_window(layer), arrays[0]
         if window.groups == 1:
             return kernel.reshape(-1, window.outputs)
         *size, inner, outputs = kernel.shape
@@ -78,7 +71,7 @@ class Convolution(LinearLayer):
         self, place: Place, arrays: Arrays, kernel: Array, shift: Array | None
     ) -> Arrays:
         """Return another kernel and the bias; what is outside the blocks of groups is lost."""
-        window = _window(place.layer)
+        window = known_window(place.layer)
         whole = kernel.reshape(-1, window.channels, window.outputs)
         parts = [whole[:, rows, columns] for rows, columns in blocks(window)]
         own = np.concatenate(parts, axis=-1).reshape(*window.size, -1, window.outputs)
@@ -88,11 +81,11 @@ class Convolution(LinearLayer):
 
     def rows(self, place: Place, batch: Batch) -> Array:
         """Return some patches of each sample, zeros where they reach over its edge."""
-        return patches(batch.inputs[0], _window(place.layer), batch.seed)
+        return patches(batch.inputs[0], known_window(place.layer), batch.seed)
 
     def beside(self, place: Place, batch: Batch) -> Array | None:
         """Return what is added to the outputs at the same positions."""
-        window = _window(place.layer)
+        window = known_window(place.layer)
         return None if batch.beside is None else outputs_at(batch.beside, window, batch.seed)
 
     def merged(self, layers: Layers) -> Serialized | None:
@@ -100,49 +93,21 @@ class Convolution(LinearLayer):
         return merged_windows(layers)
 
 
-class TransposedConvolution(Convolution):
-    """The same of zeros between the pixels: its kernel (*window, outputs, channels) is spread from each pixel."""
-
-    classes = TRANSPOSED
-
-    def forms(self, place: Place) -> tuple[Form, ...]:
-        """Return the forms that make sense; an output shape that is written out stays with the layer alone."""
-        own = super().forms(place)
-        forms = [form for form in own if not isinstance(form, (RowsColumns, _Filters))]
-        if "output_shape" in place.layer.config:
-            return tuple(form for form in forms if isinstance(form, Inputs))
-        return tuple(forms)
-
-    def inlets(self, layer: Serialized) -> tuple[tuple[int, int], ...]:
-        """Return none: what is added to all inputs is not the same at all outputs."""
-        return ()
-
-    def kernel(self, layer: Serialized, arrays: Tensors) -> Array:
-        """Return A."""
-        return arrays[0].swapaxes(-1, -2).reshape(-1, _window(layer).outputs)
-
-    def with_kernel(
-        self, place: Place, arrays: Arrays, kernel: Array, shift: Array | None
-    ) -> Arrays:
-        """Return another kernel and the bias."""
-        found = super().with_kernel(place, arrays, kernel, shift)
-        own, *bias = found[place.path]
-        return {**found, place.path: (own.swapaxes(-1, -2), *bias)}
-
-
-class _Filters(Units):
+class Filters(Units):
     """A convolution of fewer filters."""
 
     name = "filters"
 
     def narrowed(self, arrays: Tensors, chosen: Array) -> Serialized:
+        """Return the layer with some of its filters."""
         kernel, *rest = (array[..., chosen] for array in arrays)
         return convolution(self.place.layer, kernel, rest[0] if rest else None)
 
 
-def _window(layer: Serialized) -> Window:
+def known_window(layer: Serialized) -> Window:
+    """Return the window of a layer that has forms."""
     window = window_of(layer)
-    assert window is not None  # noqa: S101  # the layer has forms
+    assert window is not None  # noqa: S101
     return window
 
 

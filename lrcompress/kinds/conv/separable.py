@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lrcompress.kinds.conv.chains import LAST, is_one
 from lrcompress.kinds.conv.convolution import shifted
 from lrcompress.kinds.conv.forms import WindowForm
-from lrcompress.kinds.conv.layers import LAST, is_one, pointwise, settled
+from lrcompress.kinds.conv.layers import pointwise, settled
 from lrcompress.kinds.conv.window import Window, patches, window_of
 from lrcompress.kinds.linear import with_constant
 from lrcompress.kinds.protocol import Array, Arrays, Batch, Form, Layers, Place, Serialized, Tensors

@@ -1,8 +1,7 @@
-"""How many inputs are made, of which networks, and whether they are to be trusted."""
+"""Inputs made from a network alone: of which networks, and whether they are to be trusted."""
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -12,22 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays
-from lrcompress.errors import TrainingError
 from lrcompress.live.engine import temporarily
 from lrcompress.live.outputs import input_names
-from lrcompress.live.synthetic.matching import FIRST_STEPS, RATE, Descent, shape_of, watched
-from lrcompress.lowrank import core_count
+from lrcompress.live.synthetic import amount
+from lrcompress.live.synthetic.matching import FIRST_STEPS, RATE, Descent, watched
 
 # A loss of the statistics from which on inputs are not to be trusted.
 TRUSTED = 0.1
-# So many samples are made, and more, up to the second, where their steps together take no more numbers
-# between the layers: what is calibrated gains from each. Fewer, where they would take more than the last.
-SAMPLES, MOST_SAMPLES, FEWEST_SAMPLES = 1_024, 8_192, 64
-CHEAP, DEAR = 2**31, 2**35
-# Samples of a batch, and numbers between the layers for it, at most.
-BATCH, FEWEST_IN_BATCH, BATCH_NUMBERS = 256, 4, 2**28
-# So many seconds, about, are taken at most: nobody waits for hours for what nobody asked for.
-PATIENCE = 300.0
 # Their scale is sought on so many.
 SOUGHT_ON = 32
 # These take numbers of words, of classes or of ranges: nothing leads from one to the next.
@@ -62,10 +52,10 @@ def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -
     if not floats or any(isinstance(layer, _OF_NUMBERS) for layer in model._flatten_layers()):
         return None
     started = time.perf_counter()
-    each = _numbers_each(model)
-    samples = _samples(samples, each * FIRST_STEPS)
-    batch = model.inputs[0].shape[0] or min(samples, _batch_size(each))
-    if batch < FEWEST_IN_BATCH:
+    each = amount.numbers_each(model)
+    samples = amount.sample_count(samples, each * FIRST_STEPS)
+    batch = model.inputs[0].shape[0] or min(samples, amount.batch_size(each))
+    if batch < amount.FEWEST_IN_BATCH:
         return None
     generator = np.random.default_rng(seed)
     # Spares engines that differentiate by all that trains the gradients of the network's weights.
@@ -73,7 +63,7 @@ def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -
     with unneeded, watched(layers) as seen:
         few = Descent(model, layers, seen, min(batch, SOUGHT_ON))
         few.begin(generator)
-        samples = _affordable(few, samples)
+        samples = amount.affordable(few, samples)
         batch = model.inputs[0].shape[0] or min(samples, batch)
         scales = few.find_scales()
         search = Descent(model, layers, seen, batch)
@@ -90,10 +80,10 @@ def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -
                 done = f"batch {number + 1} of {batches}"
                 if number == first:
                     search.begin(generator)
-                    steps = search.converge(done, PATIENCE / 4)
+                    steps = search.converge(done, amount.PATIENCE / 4)
                     if search.reconstruct():
                         search.descend(steps, RATE / 4, done)
-                elif time.perf_counter() - started < PATIENCE * last / batches:
+                elif time.perf_counter() - started < amount.PATIENCE * last / batches:
                     search.mix(generator)
                     search.descend(steps // 2, RATE / 2, done)
                 else:
@@ -112,43 +102,3 @@ def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -
         trusted=loss < TRUSTED,
         seconds=time.perf_counter() - started,
     )
-
-
-def _affordable(few: Descent, samples: int) -> int:
-    """Return how many samples can be made in time, half as many until they can."""
-    few.measure()  # compiles
-    started, cpu = time.perf_counter(), time.process_time()
-    few.measure()
-    took, cpu = time.perf_counter() - started, time.process_time() - cpu
-    # Time that other programs take is no matter of this network.
-    each = min(took, cpu / core_count()) / few.samples
-    least = min(samples, FEWEST_SAMPLES)
-    while True:
-        # A step also goes back through the network.
-        wanted = each * (few.scales_sought * few.samples + 3 * FIRST_STEPS * samples)
-        if wanted < PATIENCE:
-            return samples
-        if samples // 2 < least:
-            minutes = f"{wanted / 60:,.0f} minutes here, more than {PATIENCE / 60:g}"
-            msg = f"{samples:,} would take about {minutes}."
-            raise TrainingError(msg, code="too_slow")
-        samples //= 2
-
-
-def _numbers_each(model: Any) -> int:
-    """Return about how many numbers lie between the layers for one sample."""
-    nodes = [n for layer in model._flatten_layers(include_self=False) for n in layer._inbound_nodes]
-    return sum(math.prod(shape_of(tensor)) for node in nodes for tensor in node.outputs)
-
-
-def _samples(wanted: int | None, cost: int) -> int:
-    """Return how many samples to make, of which each costs so much."""
-    if wanted is None:
-        wanted = max(SAMPLES, min(MOST_SAMPLES, CHEAP // cost))
-    return max(min(wanted, DEAR // cost), min(wanted, FEWEST_SAMPLES))
-
-
-def _batch_size(each: int) -> int:
-    """Return a power of two: whatever the network, batches of a few sizes are compiled."""
-    fitting = max(FEWEST_IN_BATCH, min(BATCH, BATCH_NUMBERS // each))
-    return int(2 ** math.floor(math.log2(fitting)))

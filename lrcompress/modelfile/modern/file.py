@@ -16,9 +16,10 @@ from lrcompress.modelfile.graph import Container, Item, LayerPath, build
 from lrcompress.modelfile.hdf5.arrays import cast, read_array, text
 from lrcompress.modelfile.model import ModelFile
 from lrcompress.modelfile.modern.compiling import modern_compile_settings
+from lrcompress.modelfile.modern.layouts import Arrays
 from lrcompress.modelfile.modern.models import modern_model, rename
 from lrcompress.modelfile.modern.notes import Notes
-from lrcompress.modelfile.modern.weights import Arrays, conversions, uses_hard_sigmoid_inside
+from lrcompress.modelfile.modern.weights import conversions, uses_hard_sigmoid_inside
 from lrcompress.modelfile.read import changed, check_unchanged
 from lrcompress.modelfile.rewrite.names import list_attributes
 from lrcompress.modelfile.rewrite.plan import NewArray, Plan, json_attribute, plan_texts

@@ -15,8 +15,9 @@ from lrcompress.modelfile.graph import (
     is_leaf,
     unused_name,
 )
-from lrcompress.modelfile.modern.calls import Reference, explicit_masks, modern_calls, replaced
+from lrcompress.modelfile.modern.calls import Reference, modern_calls, replaced
 from lrcompress.modelfile.modern.layers import MODELS, modern_layer, wrapped_layers
+from lrcompress.modelfile.modern.masks import explicit_masks
 from lrcompress.modelfile.modern.notes import Notes
 from lrcompress.modelfile.modern.operations import modern_operations
 

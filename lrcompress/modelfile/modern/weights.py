@@ -1,7 +1,6 @@
 """Weights that Keras 3 holds otherwise, or computes with otherwise, than the Keras that saved them.
 
-Sources: `preprocess_weights_for_loading` of Keras 2 for the layouts of Keras 1 and cuDNN; the
-definitions of `hard_sigmoid` in Keras 2 (clip(0.2 x + 0.5)) and Keras 3 (clip(x / 6 + 0.5)). As
+Source: the definitions of `hard_sigmoid` in Keras 2 (clip(0.2 x + 0.5)) and Keras 3 (clip(x / 6 + 0.5)). As
 0.2 x = (1.2 x) / 6, scaling all that feeds the activation by 1.2 gives the old numbers, exactly up
 to rounding.
 """
@@ -15,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrcompress.kinds.terms import activation_name, as_dict, is_built_in, units
+from lrcompress.kinds.terms import activation_name, as_dict, is_built_in
 from lrcompress.modelfile.modern.layers import KERAS_2_CLASSES
+from lrcompress.modelfile.modern.layouts import Arrays, from_cudnn, join_gates, laid_out, mirrored
 
 _HARD_SIGMOID = 1.2
 _SCALED = "{} weights scaled by 1.2, which gives Keras 3's hard_sigmoid the old values"
@@ -32,7 +32,6 @@ _WITH_ACTIVATION = (
 _GATES = {"GRU": ((0, 1), 3)} | dict.fromkeys(
     ("LSTM", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), ((0, 1, 3), 4)
 )
-Arrays = list[NDArray[Any]]
 Convert = Callable[[Arrays], Arrays]
 
 
@@ -53,13 +52,13 @@ def conversions(entry: dict[str, Any], era: int, *, theano: bool) -> list[tuple[
     gated = class_name in _GATES and _is_hard(config, "recurrent_activation", "inner_activation")
     steps: list[tuple[bool, str, Convert]] = [
         (era == 1 and class_name in ("LSTM", "ConvLSTM2D", "GRU"),
-         "one kernel for all gates", _join_gates),
+         "one kernel for all gates", join_gates),
         (era == 1 and convolves,
-         "kernels laid out as in Keras 2", partial(_laid_out, class_name, config)),
+         "kernels laid out as in Keras 2", partial(laid_out, class_name, config)),
         (theano and (convolves or convolves_steps),
-         "kernels trained with Theano mirrored", partial(_mirrored, 1 + convolves_steps)),
+         "kernels trained with Theano mirrored", partial(mirrored, 1 + convolves_steps)),
         (class_name.startswith("CuDNN"),
-         "cuDNN weights laid out for every device", partial(_from_cudnn, class_name)),
+         "cuDNN weights laid out for every device", partial(from_cudnn, class_name)),
         (gated,
          _SCALED.format("gate"), partial(_scaled_gates, *_GATES.get(class_name, ((), 1)))),
         (class_name in _WITH_ACTIVATION and _is_hard(config, "activation"),
@@ -90,49 +89,6 @@ def _is_hard(config: dict[str, Any], *keys: str) -> bool:
 def _both(step: Convert, arrays: Arrays) -> Arrays:
     half = len(arrays) // 2
     return step(arrays[:half]) + step(arrays[half:])
-
-
-def _join_gates(arrays: Arrays) -> Arrays:
-    """Join one kernel, recurrent kernel and bias for each gate; an LSTM had them as i, c, f, o."""
-    if len(arrays) not in (9, 12):
-        return arrays
-    order = (0, 1, 2) if len(arrays) == 9 else (0, 2, 1, 3)
-    return [np.concatenate([arrays[3 * g + k] for g in order], axis=-1) for k in range(3)]
-
-
-def _laid_out(class_name: str, config: dict[str, Any], arrays: Arrays) -> Arrays:
-    """Lay out a kernel of Keras 1, which is (filters, channels, rows, columns) under Theano."""
-    kernel, *rest = arrays
-    filters = units(config)
-    if kernel.ndim == 4 and class_name == "Conv1D":
-        first = kernel.shape[0] == filters and kernel.shape[3] == 1
-        kernel = kernel.transpose(2, 3, 1, 0) if first else kernel
-        return [np.ascontiguousarray(kernel[:, 0]), *rest]
-    transposed = class_name == "Conv2DTranspose"
-    if config.get("dim_ordering") == "th" and kernel.shape[0] == filters:
-        axes = (*range(2, kernel.ndim), *((0, 1) if transposed else (1, 0)))
-        return [np.ascontiguousarray(kernel.transpose(axes)), *rest]
-    if transposed:
-        return [np.ascontiguousarray(kernel.transpose(0, 1, 3, 2)), *rest]
-    return arrays
-
-
-def _mirrored(kernels: int, arrays: Arrays) -> Arrays:
-    """Mirror all but the last two axes of the first few arrays."""
-    turned = [np.flip(a, tuple(range(a.ndim - 2))) for a in arrays[:kernels]]
-    return [*map(np.ascontiguousarray, turned), *arrays[kernels:]]
-
-
-def _from_cudnn(class_name: str, arrays: Arrays) -> Arrays:
-    """Convert cuDNN's weights: each gate's kernels transposed, two biases."""
-    gates = 4 if class_name == "CuDNNLSTM" else 3
-    kernel, recurrent, *bias = arrays
-    parts = [k.T.reshape(k.shape, order="F") for k in np.split(kernel, gates, axis=1)]
-    turned = [k.T for k in np.split(recurrent, gates, axis=1)]
-    both = [b.reshape(2, -1) for b in bias]
-    # An LSTM adds the two; a GRU with reset_after keeps them apart.
-    kept = [b.sum(axis=0) if gates == 4 else b for b in both]
-    return [np.concatenate(parts, axis=1), np.concatenate(turned, axis=1), *kept]
 
 
 def _scaled_gates(chosen: tuple[int, ...], gates: int, arrays: Arrays) -> Arrays:

@@ -15,7 +15,7 @@ from lrcompress.events import remark, stage
 from lrcompress.files import check_output, names
 from lrcompress.modelfile import ModelFile, check_loadable, open_model
 from lrcompress.records import runs
-from lrcompress.records.network import CompressResult
+from lrcompress.records.compressed import CompressResult
 from lrcompress.records.results import FactorizeResult, FinetuneResult
 from lrcompress.verbs.in_memory import loaded
 
