@@ -7,6 +7,7 @@ weights and in outputs before a figure is made of them.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,12 @@ def check_outputs(model: Any, output: str, values: NDArray[Any], first: int) -> 
             "numbers: check the model, the data and their --scaling."
         )
         raise NotFiniteError(msg)
+
+
+def digest(arrays: Arrays) -> int:
+    """Return a checksum of arrays, in which another data set of the same size shows."""
+    parts = [arrays[name] for name in sorted(arrays)] if isinstance(arrays, dict) else [arrays]
+    found = 0
+    for part in parts:
+        found = zlib.crc32(np.ascontiguousarray(part).data.cast("B"), found)
+    return found

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrcompress.data.arrays import Arrays, check_array, count, take
-from lrcompress.data.labels import check_numeric, read_labels
+from lrcompress.data.class_numbers import check_numeric, read_labels
 from lrcompress.data.reader import ARRAYS
 from lrcompress.errors import DatasetError
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrcompress.data.class_numbers import Parts, is_binary
 from lrcompress.errors import DatasetError
 from lrcompress.kinds.terms import ONE_SIDED, PROBABILITIES
 
-Parts = dict[str, NDArray[Any]]
 # Losses that compare numbers; all others compare classes or labels.
 REGRESSION_LOSSES = {
     "huber", "log_cosh", "logcosh", "mae", "mape", "mean_absolute_error",
@@ -50,19 +50,6 @@ class Output:
         return PROBABILITIES.get(self.activation) == "sigmoid"
 
 
-def read_labels(parts: Parts) -> Parts:
-    """Return the labels of all parts as class numbers where all can be; else as they are, for `fit_labels`."""
-    hot = {key: one_hot(y) for key, y in parts.items()}
-    widths = {y.shape[1:] for key, y in parts.items() if hot[key]}
-    # Rows that are one-hot in one part alone, as few may happen to be, are no class numbers.
-    mixed = any(y.shape[1:] in widths for key, y in parts.items() if not hot[key])
-    read = whole_numbers if mixed else class_numbers
-    try:
-        return {key: read(y) for key, y in parts.items()}
-    except DatasetError:
-        return {key: np.asarray(y, np.float32) for key, y in parts.items()}
-
-
 def fit_labels(parts: Parts, head: Output, data: str) -> Parts:
     """Return labels in the form that the head's kind has; of data without labels only the output is checked."""
     if not head.shape or "float" not in head.dtype:
@@ -81,7 +68,7 @@ def fit_labels(parts: Parts, head: Output, data: str) -> Parts:
     integral = all(y.dtype.kind in "iu" for y in parts.values())
     single = head.shape[-1] == 1
     may_hold_several = head.is_sigmoid or (head.is_logits and not head.regression)
-    if not single and may_hold_several and _binary(*numbers.values()):
+    if not single and may_hold_several and is_binary(*numbers.values()):
         _check_two_sided(head)
         return {key: y.astype(np.bool_) for key, y in numbers.items()}
     # One unit tells two classes apart; other whole numbers it can only say as such.
@@ -147,44 +134,3 @@ def matches(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     """Return whether a shape is the one wanted, where None is any length."""
     pairs_up = len(shape) == len(wanted)
     return pairs_up and all(w is None or w == s for s, w in zip(shape, wanted, strict=True))
-
-
-def _binary(*parts: NDArray[Any]) -> bool:
-    return all(bool(((y == 0) | (y == 1)).all()) for y in parts)
-
-
-def one_hot(y: NDArray[Any]) -> bool:
-    """Return whether every row holds a single 1 among zeros."""
-    rows = y.ndim >= 2 and y.shape[-1] > 1 and y.size > 0
-    return rows and _binary(y) and bool((y.sum(axis=-1) == 1).all())
-
-
-def class_numbers(labels: NDArray[Any], what: str = "labels") -> NDArray[np.int64]:
-    """Return class numbers from class numbers or one-hot rows."""
-    check_numeric(labels, what)
-    if one_hot(labels):
-        return np.asarray(labels.argmax(axis=-1), np.int64)
-    return whole_numbers(labels, what)
-
-
-def check_numeric(labels: NDArray[Any], what: str) -> None:
-    """Refuse labels that are not numbers."""
-    if labels.dtype.kind not in "uifb" or labels.size == 0:
-        msg = (
-            f"{what} has shape {labels.shape} and dtype {labels.dtype}; expected class numbers, "
-            "one-hot rows, rows of zeros and ones, or the numbers of a regression."
-        )
-        raise DatasetError(msg, code="dataset_labels")
-
-
-def whole_numbers(labels: NDArray[Any], what: str = "labels") -> NDArray[np.int64]:
-    """Return class numbers as they are, int64; a last axis of one is dropped."""
-    if labels.ndim >= 2 and labels.shape[-1] == 1:
-        labels = labels[..., 0]
-    # NaN and what is too large become some number, which the comparison then finds to differ.
-    with np.errstate(invalid="ignore"):
-        numbers = labels.astype(np.int64)
-    if (numbers != labels).any() or numbers.min() < 0:
-        msg = f"{what} holds values that are not class numbers 0, 1, 2, ...; expected those or one-hot rows."
-        raise DatasetError(msg, code="dataset_labels")
-    return numbers

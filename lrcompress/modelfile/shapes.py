@@ -31,31 +31,28 @@ def multiplications_of(model: ModelFile) -> tuple[int | None, list[str]]:
     """Return the multiplications by kernels of one sample, and the classes of layers that leave them unknown."""
     total, unknown = 0, set[str]()
     tree = model.tree
-    shapes = {} if tree is None else shapes_of(tree)
-    for item in tree.walk() if tree is not None else ():
+    if tree is None:
+        return 0, []
+    shapes = shapes_of(tree)
+    for item in tree.walk():
         inputs, output = shapes.get("/".join(item.path), (None, None))
         if item.inner is not None or "/".join(item.path) not in shapes:
             continue
         layer = Serialized(item.class_name, item.config, model.weights.arrays(item.path))
-        free = all(len(array.shape) < 2 for array in layer.arrays)
-        found = 0 if free else None
+        found = 0 if all(len(array.shape) < 2 for array in layer.arrays) else None
         if inputs is not None and output is not None and is_built_in(item.entry):
             found = multiplications(layer, inputs, output)
         if found is None:
             unknown.add(item.class_name)
         else:
-            total += found * _uses(model, item)
+            total += found * _uses(tree, item)
     return (None if unknown else total), sorted(unknown)
 
 
-def _uses(model: ModelFile, item: Item) -> int:
+def _uses(tree: Container, item: Item) -> int:
     """Return how often a layer is called, in all calls of the models that it stands in."""
-    calls = 1
-    inner: Item | None = item
-    while inner is not None:
-        calls *= max(len(inner.calls), 1)
-        inner = None if model.tree is None else model.tree.owners.get(inner.container)
-    return calls
+    outer = tree.owners.get(item.container)
+    return max(len(item.calls), 1) * (1 if outer is None else _uses(tree, outer))
 
 
 def _all_known(inputs: _Given) -> tuple[Shape, ...] | None:
@@ -74,10 +71,8 @@ class _Walk:
         """Return the shapes of a model's outputs for those of its inputs, and note those within."""
         known = self._outputs.setdefault(container, {})
         if given not in known:
-            full = len(known) >= _MOST_CALLS
-            known[given] = (
-                (None,) * len(container.outputs) if full else self._pass(container, given)
-            )
+            unknown, full = (None,) * len(container.outputs), len(known) >= _MOST_CALLS
+            known[given] = unknown if full else self._pass(container, given)
         return known[given]
 
     def _pass(self, container: Container, given: _Given) -> _Given:

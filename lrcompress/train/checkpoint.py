@@ -8,7 +8,6 @@ the output, and goes when the output is there.
 from __future__ import annotations
 
 import json
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +17,6 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from lrcompress.data.arrays import Arrays
 from lrcompress.errors import TrainingError
 from lrcompress.files import regular, replacing
 from lrcompress.records.schema import Look, checked, parse
@@ -78,11 +76,8 @@ class Checkpoint:
         arrays: dict[str, Any] = {
             f"{name}{i}": a for name, many in parts.items() for i, a in enumerate(many)
         }
-        header |= {
-            "version": VERSION,
-            "identity": self.identity,
-            "counts": {name: len(many) for name, many in parts.items()},
-        }
+        counts = {name: len(many) for name, many in parts.items()}
+        header |= {"version": VERSION, "identity": self.identity, "counts": counts}
         arrays["header"] = np.array(json.dumps(header))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         place = replacing(self.path, overwrite=True, like=self.like)
@@ -119,15 +114,6 @@ class Checkpoint:
             )
             raise TrainingError(msg, code="checkpoint_differs")
         return state
-
-
-def digest(arrays: Arrays) -> int:
-    """Return a checksum of arrays, in which another data set of the same size shows."""
-    parts = [arrays[name] for name in sorted(arrays)] if isinstance(arrays, dict) else [arrays]
-    found = 0
-    for part in parts:
-        found = zlib.crc32(np.ascontiguousarray(part).data.cast("B"), found)
-    return found
 
 
 def assign(variables: list[Any], values: Weights) -> None:

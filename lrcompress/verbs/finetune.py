@@ -117,9 +117,10 @@ def finetune(
     loaded = source.load()
     name = loaded.name
     before_keras()
+    from lrcompress.data.arrays import digest
     from lrcompress.live import compiling, engine, storing
     from lrcompress.live.devices import over
-    from lrcompress.train.checkpoint import Checkpoint, digest
+    from lrcompress.train.checkpoint import Checkpoint
     from lrcompress.train.finetune import finetune as train
     from lrcompress.train.settings import TEMPERATURE, WEIGHT, FinetuneSettings
 

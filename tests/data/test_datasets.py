@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrcompress.data.labels import class_numbers
+from lrcompress.data.class_numbers import class_numbers
 from lrcompress.data.named import NAMED, locate
 from lrcompress.data.sources import load
 from lrcompress.errors import DatasetError

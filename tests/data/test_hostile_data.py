@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrcompress.data.labels import class_numbers
+from lrcompress.data.class_numbers import class_numbers
 from lrcompress.data.named import NAMED, search_folders
 from lrcompress.data.reader import ARRAYS
 from lrcompress.data.sources import load

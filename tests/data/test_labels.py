@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrcompress.data.labels import Output, fit_labels, read_labels
+from lrcompress.data.class_numbers import read_labels
+from lrcompress.data.labels import Output, fit_labels
 from lrcompress.errors import DatasetError
 from lrcompress.measure import kind_of
 
