@@ -92,7 +92,7 @@ class Read(click.ParamType[Any]):
 
 
 def _size(word: str) -> int:
-    from lrcompress.files import bytes_of
+    from lrcompress.files.sizes import bytes_of
 
     return bytes_of(word)
 

@@ -2,7 +2,6 @@
 
 from lrcompress.files.output import LARGEST_DOCUMENT as LARGEST_DOCUMENT
 from lrcompress.files.output import Pending as Pending
-from lrcompress.files.output import bytes_of as bytes_of
 from lrcompress.files.output import check_output as check_output
 from lrcompress.files.output import check_output_folder as check_output_folder
 from lrcompress.files.output import regular as regular

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import re
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -21,12 +20,6 @@ from lrcompress.files.workspace import NEW, OLD, longest_name, tidy, uninterrupt
 _PIECE_BYTES = 2**21
 # A table of results with which samples were wrong has a few megabytes.
 LARGEST_DOCUMENT = 2**28
-# As everywhere else here 1 kB is 1,000 bytes; who means 1,024 says KiB.
-_UNITS = {
-    "": 1, "b": 1, "byte": 1, "bytes": 1,
-    "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "g": 1e9, "gb": 1e9,
-    "kib": 2**10, "mib": 2**20, "gib": 2**30,
-}  # fmt: skip
 
 
 def regular(path: Path, most: int | None = None) -> Path:
@@ -76,19 +69,6 @@ def _hash(path: Path, stop: threading.Event) -> str:
         while not stop.is_set() and (piece := file.read(_PIECE_BYTES)):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def bytes_of(text: str) -> int:
-    """Return a number of bytes above 0, or raise a ValueError.
-
-    >>> bytes_of("200kB"), bytes_of("1.5 MiB"), bytes_of("4096")
-    (200000, 1572864, 4096)
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", text.lower().replace("_", ""))
-    if match is None or match[2] not in _UNITS or not float(match[1]) > 0:
-        msg = f"{text!r} is not a file size; expected for example 200kB, 1.5MB, 512KiB or a number of bytes"
-        raise ValueError(msg)
-    return round(float(match[1]) * _UNITS[match[2]])
 
 
 def check_output(path: Path, *, inputs: tuple[Path, ...] = (), overwrite: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrcompress.files import bytes_of
+from lrcompress.files.sizes import bytes_of
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ class Job:
 
     def _with_room(self, record: runs.RunRecord, budgets: dict[str, Any]) -> runs.RunRecord:
         """Make the model so much smaller that it has the size asked for as Keras saves it, once it is trained."""
-        from lrcompress.files import bytes_of
+        from lrcompress.files.sizes import bytes_of
         from lrcompress.live import storing
 
         asked = most = bytes_of(str(budgets["target_size"]))

@@ -71,7 +71,7 @@ def network_request(
 
 def _value(name: str, value: Any) -> float:  # noqa: ANN401  # what a user gave
     if name == "target_size":
-        from lrcompress.files import bytes_of
+        from lrcompress.files.sizes import bytes_of
 
         try:
             return float(bytes_of(str(value)))
