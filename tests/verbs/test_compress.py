@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,9 @@ def test_the_default_gives_way_where_nothing_keeps_to_it(
 
 
 @pytest.mark.keras
-@pytest.mark.parametrize(("most", "stage"), [(60_000, "factorized"), (100_000, "finetuned")])
+@pytest.mark.parametrize(
+    ("most", "stage"), [(46_000, "factorized"), (60_000, "factorized"), (100_000, "finetuned")]
+)
 def test_a_target_size_is_kept_by_what_was_trained(
     data: dict[str, Any],
     examples: Path,
@@ -257,6 +260,32 @@ def test_a_target_size_is_kept_by_what_was_trained(
     assert result.budget["value"] == most
     assert result.finetune is not None
     assert ("as Keras writes it" in result.finetune["why"]) is (stage == "factorized")
+
+
+@pytest.mark.keras
+def test_layers_that_gave_way_in_vain_are_recorded_as_asked(
+    data: dict[str, Any], examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where training finds no room though layers gave way, the record still has the size that was asked for."""
+    from lrcompress.live import storing
+
+    most, real = 100_000, storing.save_model
+    sizes = iter([most + 1_000, 2 * most])
+
+    def save(model: Any, path: Path, *args: Any, **kwargs: Any) -> None:
+        real(model, path, *args, **kwargs)
+        os.truncate(path, next(sizes))
+
+    monkeypatch.setattr(storing, "save_model", save)
+    result = lrcompress.compress(
+        examples / "digits_cnn.h5", **data, target_size=most, epochs=1, output=tmp_path / "small.h5"
+    )
+
+    assert next(sizes, None) is None
+    assert result.budget is not None
+    assert result.budget["value"] == most
+    assert result.finetune is not None
+    assert "as Keras writes it" in result.finetune["why"]
 
 
 def test_a_file_that_the_default_does_not_make_smaller_gives_more(

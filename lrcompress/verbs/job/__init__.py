@@ -175,7 +175,8 @@ class Job:
                 break
             if over > _MOST_ROOM * asked:
                 why = f"as Keras writes it the trained file would be {over:,} bytes larger than asked for"
-                return _decide(record, {"kept": False, "why": why})
+                record = _decide(record, {"kept": False, "why": why})
+                break
             most -= over
             self.overwrite = True
             record = self._factorized({"target_size": most})
