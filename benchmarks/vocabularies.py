@@ -108,7 +108,7 @@ def keep(model: keras.Model, data: dict[str, Any], folder: Path) -> None:
 
 NETWORKS = {
     "words-10000": (language_model, example.Size()),
-    "words-30000": (language_model, example.Size(vocabulary=30_000, epochs=1)),
+    "words-30000": (language_model, example.Size(vocabulary=30_000)),
     "recommender": (recommender, example.Size(units=512, batch=64, epochs=6, learning_rate=2e-3)),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import runpy
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from click.testing import Result
 
 import lrcompress
 from lrcompress.cli import known_commands
+from lrcompress.reporting.network import UP_TO
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,6 +34,17 @@ def test_results_page_is_what_the_figures_say(monkeypatch: pytest.MonkeyPatch) -
     made = runpy.run_path(str(ROOT / "docs" / "make_results.py"))["render"]()
 
     assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == made
+
+
+def test_how_far_estimates_without_data_held_is_what_was_measured() -> None:
+    """The largest of the measured ratios, rounded up, stands in reports and on the pages."""
+    text = (ROOT / "benchmarks" / "results" / "whole-network.json").read_text(encoding="utf-8")
+    rows = [row for name, row in json.loads(text).items() if name.endswith("without data")]
+    worst = max(row["true_error"] / row["measured"] for row in rows)
+
+    assert f"up to {math.ceil(10 * worst) / 10:g} times" == UP_TO
+    for page in ("methods", "whole-networks"):
+        assert UP_TO in (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
 
 
 def test_first_pages_are_what_the_figures_say(monkeypatch: pytest.MonkeyPatch) -> None:
