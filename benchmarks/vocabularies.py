@@ -54,7 +54,7 @@ LAYER = ("name", "form", "rank", "size", "parameters_before", "parameters_after"
 # Words that are known, those to come after them, and from one sample to the next.
 KNOWN, AHEAD, STRIDE = 30, 70, 25
 # Samples in a row that are of one part, and how many such blocks make one of test data.
-BLOCK, TEST_EVERY = 2_000, 20
+BLOCK, TEST_EVERY = 80, 20
 # Words so common that nobody would recommend them.
 COMMON = 200
 

@@ -78,8 +78,8 @@ class LRCompressError(Exception):
     exit_code: int = 1
 
     def __init_subclass__(cls) -> None:
-        """Name a class's code as the class: `ModelFileError` has the code ``model_file``."""
-        if "code" not in vars(cls):
+        """Name a class's code as the class: `ModelFileError` has the code ``model_file``; others inherit theirs."""
+        if cls.__module__ == __name__ and "code" not in vars(cls):
             cls.code = "_".join(re.findall("[A-Z][a-z]+", cls.__name__)[:-1]).lower()
 
     def __init__(self, message: str, *, code: str | None = None) -> None:

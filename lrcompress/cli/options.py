@@ -37,7 +37,8 @@ def existing_model(
 
 
 def model_argument(name: str, **how: Any) -> Callable[[Command], Command]:  # noqa: ANN401  # click's own
-    """Return an argument that is a model file."""
+    """Return an argument that is a model file, required unless told otherwise, also where it may be several."""
+    how = {"required": True} | how
     return click.argument(name, type=click.Path(path_type=Path), callback=existing_model, **how)
 
 

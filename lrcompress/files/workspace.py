@@ -173,7 +173,7 @@ class Ended(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def ended_like_control_c() -> Iterator[None]:
-    """Raise `Ended` at Control-C, SIGTERM and SIGHUP, unless it is ignored (`nohup`).
+    """Raise `Ended` at Control-C, and where SIGTERM or SIGHUP would end the process at once (not under `nohup`).
 
     A body that leaves with an exit status of failure leaves with 128 + the signal's number then, but
     for Control-C. After the body all are ignored: the exit status stays that of the work.

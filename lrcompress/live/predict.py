@@ -27,7 +27,8 @@ class Predicting(keras.Model):  # type: ignore[misc]  # keras ships no types
     """A model that runs as when it predicts while it is fitted, too: Keras hands `training` on to every layer."""
 
     def __init__(self, model: Any) -> None:
-        super().__init__()
+        # What it is given, numbers of words perhaps, is the model's own to cast.
+        super().__init__(autocast=False)
         self.model = model
 
     def call(self, x: Any, training: bool | None = None) -> Any:

@@ -130,7 +130,7 @@ def check_has_rank(kernel: KernelSource, rank: int) -> None:
 
 
 def singular_values(kernel: KernelSource) -> Floats:
-    """Return all min(m, n) singular values, descending, of large kernels those above 1e-8 of the largest."""
+    """Return all min(m, n) singular values, descending; large kernels lose those below 1e-8 of the largest."""
     unit = measure(kernel).unit
     m, n = kernel.shape
     if m * n <= SMALL_ENTRIES:

@@ -5,7 +5,7 @@ follows from it: depth to the outputs descending, ties in the order of a depth-f
 the outputs. This computation from the config alone reproduced the saved order of 73 of 74
 functional models found in the wild.
 
-The paths of their groups are made of class names and counters, never of the layer's name:
+The paths of the layers' groups in an archive are made of class names and counters, never of the layer's name:
 ``layers/functional_1/layers/dense_2/vars/0`` is the third Dense, in Keras' order, of the second
 nested functional model. One more layer renumbers every later one of its class and container.
 """

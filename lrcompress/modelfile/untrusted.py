@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lrcompress.errors import LRCompressError, ModelFileError, printable
-from lrcompress.records.schema import deeper
+from lrcompress.records import deeper
 
 # The largest architecture found in the wild is 85 kB; 64 MB leaves room for Lambda byte code and
 # vocabularies, and still parses in seconds.

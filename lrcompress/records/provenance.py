@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import DatasetError
-from lrcompress.records.schema import parse
+from lrcompress.records import parse
 
 KEY = "lrcompress"
 # Ours have a thousand letters or two; JSON takes up to thirty times its length.

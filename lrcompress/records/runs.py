@@ -18,9 +18,9 @@ from typing import Any
 from lrcompress.errors import OutputError, RunRecordError, one_line
 from lrcompress.events import command
 from lrcompress.files import Pending, alone_in, check_output, names, sha256, together, write_json
+from lrcompress.records import read_json
 from lrcompress.records.provenance import Origin, name_of, unpack
 from lrcompress.records.results import SCHEMA_VERSION
-from lrcompress.records.schema import read_json
 
 SUFFIX = names.RECORD
 # A record is a few kilobytes, with a fine-tuning history perhaps a hundred.

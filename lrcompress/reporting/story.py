@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lrcompress.errors import RunRecordError
-from lrcompress.records import ARMS
+from lrcompress.records import ARMS, read_json
 from lrcompress.records.runs import RunRecord
-from lrcompress.records.schema import Comparison, ModelRow, Sweep, read_json, wrong
+from lrcompress.records.schema import Comparison, ModelRow, Sweep, wrong
 from lrcompress.reporting.headline import headline
 
 # A sweep of a thousand ranks by four methods has two megabytes, a comparison less.

@@ -14,8 +14,9 @@ from lrcompress import __version__
 from lrcompress.errors import OutputError
 from lrcompress.events import command
 from lrcompress.files import locked, replacing, sha256, write_json
+from lrcompress.records import read_json
 from lrcompress.records.provenance import inside
-from lrcompress.records.schema import Results, read_json, wrong
+from lrcompress.records.schema import Results, wrong
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]

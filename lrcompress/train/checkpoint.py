@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import TrainingError
 from lrcompress.files import regular, replacing
-from lrcompress.records.schema import Look, checked, parse
+from lrcompress.records import parse
+from lrcompress.records.schema import Look, checked
 
 VERSION = 1
 PARTS = ("weights", "best", "optimizer")

@@ -60,7 +60,7 @@ class SideBySide(keras.Model):  # type: ignore[misc]  # keras ships no types
     """A student, which alone is trained, and its teacher on the same inputs; each output is theirs joined."""
 
     def __init__(self, student: Any, teacher: Any, *, trains: bool) -> None:
-        super().__init__()
+        super().__init__(autocast=False)
         teacher.trainable = False
         self._trains = trains
         self.student, self.teacher = student, teacher

@@ -64,3 +64,14 @@ def test_a_file_is_a_command(run: Callable[..., Result], examples: Path) -> None
     assert quiet.stdout == text.stdout and quiet.stderr == ""
     assert json.loads(document.stdout) == {"model": model, "layers": 9}
     assert run("count-layer").stderr.count("Did you mean 'count-layers'?") == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluate", "inspect", "factorize", "compress", "export", "merge"]
+)
+def test_a_model_that_is_missing_is_asked_for(run: Callable[..., Result], name: str) -> None:
+    """A command of one model or of several is refused as a matter of usage without one."""
+    done = run(name)
+
+    assert done.exit_code == 2
+    assert "Missing argument 'MODEL" in done.stderr

@@ -1,4 +1,4 @@
-"""Losses between outputs with their derivatives, and rows shared out among matrix."""
+"""Losses between outputs with their derivatives, and rows shared out among cores."""
 
 from __future__ import annotations
 

@@ -220,3 +220,13 @@ def test_the_scratch_table_joins_the_story(record: runs.RunRecord, tmp_path: Pat
     assert story["stages"][2]["error_rate"] == 2.0
     assert story["stages"][1]["parameters_saved"] == 10
     assert story["stages"][1]["parameters_reduction"] == pytest.approx(0.1)
+
+
+def test_an_error_made_of_one_of_ours_keeps_its_code() -> None:
+    """Codes come from the names of our own classes only."""
+
+    class NoSuchShelf(errors.DatasetError):
+        """Somebody else's."""
+
+    assert errors.ModelFileError.code == "model_file"
+    assert NoSuchShelf.code == errors.DatasetError.code == "dataset"

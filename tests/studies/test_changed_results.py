@@ -14,8 +14,7 @@ import pytest
 
 from lrcompress.cli.commands import compare, train_from_scratch
 from lrcompress.errors import LRCompressError
-from lrcompress.records import ARMS
-from lrcompress.records.schema import parse
+from lrcompress.records import ARMS, parse
 from lrcompress.reporting.words import arm_names
 from lrcompress.studies import arms, scratch
 from lrcompress.studies.rows import find_past_runs, take_row

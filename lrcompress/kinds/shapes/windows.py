@@ -81,7 +81,10 @@ def _conv(
     lengths = positions(config, shape)
     for n, k, s, d, extra in zip(lengths, sizes, strides, rates, extras, strict=True):
         own, spread = (d * (k - 1) + 1, s, padding), kind == "transposed"
-        places.append(n and (_transposed(n, *own, extra) if spread else _window(n, *own)))
+        if n is None:
+            places.append(None)
+        else:
+            places.append(_transposed(n, *own, extra) if spread else _window(n, *own))
     channels = terms.units(config)
     if kind == "depthwise":
         each = channels_of(config, shape)
@@ -95,7 +98,7 @@ def _pooled(config: dict[str, Any], inputs: list[Shape], *, axes: int) -> Shape:
     strides = _per_axis(config, axes, "strides", "stride", "pool_size", "pool_length", default=2)
     padding = config.get("padding", config.get("border_mode", "valid"))
     each = zip(positions(config, inputs[0]), sizes, strides, strict=True)
-    places = tuple(n and _window(n, k, s, padding) for n, k, s in each)
+    places = tuple(None if n is None else _window(n, k, s, padding) for n, k, s in each)
     return with_channels(config, places, channels_of(config, inputs[0]))
 
 

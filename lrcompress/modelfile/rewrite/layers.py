@@ -68,7 +68,7 @@ class Draft:
                 kept["inbound_nodes"] = nodes
             else:
                 for own, node in zip(as_list(kept["inbound_nodes"]), nodes, strict=True):
-                    mine, theirs = next(written(own, known)), next(written(node, known))
+                    mine, theirs = _first(own, known), _first(node, known)
                     if isinstance(mine, list):
                         mine[:3] = theirs[:3]
                     else:
@@ -142,8 +142,17 @@ def _feed(entry: dict[str, Any], item: Item, before: str, feeder: Serialized) ->
                 config["dtype"] = dtype
 
 
+def _first(node: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out
+    """Return the first tensor of a call, as it is written."""
+    first = next(written(node, known), None)
+    if first is None:
+        msg = "a layer is called on nothing"
+        raise ValueError(msg)
+    return first
+
+
 def _first_only(node: Any, known: dict[str, Item]) -> Any:  # noqa: ANN401 - JSON in, JSON out
-    first = next(written(node, known))
+    first = _first(node, known)
     if isinstance(node, dict):
         return node | {"args": [first], "kwargs": {}}
     return [[*first[:3], *({} for _ in first[3:])]]

@@ -44,12 +44,12 @@ def write_replaced(
     """
 
     def change(edit: _Edit) -> None:
+        for replacement in replacements:
+            _check_factors(replacement)
         _check_sites(model, [replacement.layer for replacement in replacements])
         for replacement in replacements:
             _replace(model, edit, replacement)
 
-    for replacement in replacements:
-        _check_factors(replacement)
     # The width between two layers is another one.
     wider = any(replacement.layer.rank is not None for replacement in replacements)
     return _write(model, output, change, restated=wider, overwrite=overwrite)
