@@ -23,19 +23,6 @@ MOST_OUTPUTS = 2**23
 Run = Callable[[Arrays], Any]
 
 
-class Predicting(keras.Model):  # type: ignore[misc]  # keras ships no types
-    """A model that runs as when it predicts while it is fitted, too: Keras hands `training` on to every layer."""
-
-    def __init__(self, model: Any) -> None:
-        # What it is given, numbers of words perhaps, is the model's own to cast.
-        super().__init__(autocast=False)
-        self.model = model
-
-    def call(self, x: Any, training: bool | None = None) -> Any:
-        """Run it without dropout, by the statistics that batch normalization has kept."""
-        return self.model(x, training=False)
-
-
 def predict_all(model: Any, x: Arrays) -> dict[str, NDArray[np.float32]]:
     """Return every output on `x` by its name, float32, (samples, ..., units)."""
     columns = zip(*[outputs for _, outputs in run_over(model, x)], strict=True)

@@ -15,7 +15,6 @@ from lrcompress.data.labels import Output
 from lrcompress.live.evaluate import predictions_of
 from lrcompress.live.masks import spread
 from lrcompress.live.outputs import outputs_of
-from lrcompress.live.predict import Predicting
 from lrcompress.live.prepare import Prepared
 from lrcompress.measure import kind_of
 from lrcompress.train import losses
@@ -48,7 +47,7 @@ def supervise(
     # Else it runs as when it predicts, so that batch normalization keeps its statistics.
     trains = settings.batch_statistics or settings.dropout
     bare = _bare(student)
-    model = bare if trains else Predicting(bare)
+    model = bare if trains else teachers.Predicting(bare)
     loss = [losses.label_loss(output) for output in outputs]
     if teacher is not None:
         teachers.check(student, teacher)

@@ -56,6 +56,19 @@ def remembered(teacher: Any, x: Arrays, scaling: Scaling) -> list[NDArray[np.flo
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
+class Predicting(keras.Model):  # type: ignore[misc]  # keras ships no types
+    """A model that runs as when it predicts while it is fitted, too: Keras hands `training` on to every layer."""
+
+    def __init__(self, model: Any) -> None:
+        # What it is given, numbers of words perhaps, is the model's own to cast.
+        super().__init__(autocast=False)
+        self.model = model
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """Run it without dropout, by the statistics that batch normalization has kept."""
+        return self.model(x, training=False)
+
+
 class SideBySide(keras.Model):  # type: ignore[misc]  # keras ships no types
     """A student, which alone is trained, and its teacher on the same inputs; each output is theirs joined."""
 

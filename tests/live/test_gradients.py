@@ -138,19 +138,3 @@ def test_many_outputs_come_in_smaller_batches(monkeypatch: pytest.MonkeyPatch) -
     found, expected = 6 * moments(model, "words", x), fisher(model, x)
 
     np.testing.assert_allclose(found, expected, atol=0.2 * np.abs(expected).max())
-
-
-def test_numbers_of_words_stay_what_they_are_whatever_the_process_computes_in() -> None:
-    """A model runs as when it predicts under a global policy of 16 bits too, which has no 301."""
-    from lrcompress.live.predict import Predicting
-
-    table = keras.Sequential([keras.Input((1,)), layers.Embedding(400, 2)])
-    x = np.array([[301.0]], np.float32)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        found = Predicting(table)(x)
-    finally:
-        keras.config.set_dtype_policy(before)
-
-    np.testing.assert_array_equal(found, table.get_weights()[0][[[301]]])

@@ -178,23 +178,29 @@ def test_gradients_are_those_of_the_likelihood() -> None:
     assert model.layers[0].trainable
 
 
-def test_gradients_are_those_of_the_network_as_it_predicts() -> None:
-    """Dropout, which Keras switches on in a training step whatever a layer's call says, changes none."""
+def test_gradients_through_dropout_are_the_same_each_time() -> None:
+    """Dropout is on, draws from a seed of its own, and goes on from where it was."""
+    keras.utils.set_random_seed(0)
+    dropout = keras.layers.Dropout(0.5)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(4, name="hidden"),
+            dropout,
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
     x = RNG.normal(size=(200, 6)).astype(np.float32)
     found = []
-    for rate in (0.5, 0.0):
-        keras.utils.set_random_seed(0)
-        model = keras.Sequential(
-            [
-                keras.Input((6,)),
-                keras.layers.Dense(4, name="hidden"),
-                keras.layers.Dropout(rate, seed=0),
-                keras.layers.Dense(3, activation="softmax"),
-            ]
-        )
+    for rate in (0.5, 0.5, 0.0):
+        dropout.rate = rate
+        model(x, training=True)
+        before = np.asarray(dropout.seed_generator.state)
         found.append(response_gradients(model, ["hidden"], x)["hidden"])
+        assert np.array_equal(dropout.seed_generator.state, before)
 
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.trace(found[0]) > 1.5 * np.trace(found[2])
 
 
 def test_of_a_network_that_gives_back_its_inputs_the_error_of_that_counts() -> None:

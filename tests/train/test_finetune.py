@@ -431,3 +431,21 @@ def test_figures_of_epochs_go_to_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="--tensorboard"), epoch_log(tmp_path / "file", model):
         pass
+
+
+def test_numbers_of_words_stay_what_they_are_whatever_the_process_computes_in() -> None:
+    """A model runs as when it predicts under a global policy of 16 bits too, which has no 301."""
+    import keras
+
+    from lrcompress.train.teacher import Predicting
+
+    table = keras.Sequential([keras.Input((1,)), keras.layers.Embedding(400, 2)])
+    x = np.array([[301.0]], np.float32)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        found = Predicting(table)(x)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+    np.testing.assert_array_equal(found, table.get_weights()[0][[[301]]])

@@ -5,14 +5,19 @@ ICML 2015): the mean of ``g g^T`` over gradients g of the negative log likelihoo
 drawn from the network's own outputs. A weight of the batch's own shape, zero, is added to each
 response; one step of gradient descent at rate 1 leaves the negative gradients in it.
 
+Dropout stays on, as Keras has it in any step of training, and draws the same each time. A network is sure of what
+it was trained on, which is what it is calibrated with: without dropout few of these inputs would count, and those of
+a transformer made smaller by 90 % lost 2.5 points where they lose 1.
+
 Of a network that gives back its inputs it is the error of doing so that is made use of, above all to tell
 what is unusual: there the inputs themselves are the targets, not what the network says.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,7 +34,7 @@ from lrcompress.kinds.terms import taking
 from lrcompress.live.engine import temporarily
 from lrcompress.live.layers import find_layer
 from lrcompress.live.outputs import outputs_of
-from lrcompress.live.predict import Predicting, batch_size
+from lrcompress.live.predict import batch_size
 
 # Wider recurrent layers would take longer than what they tell is worth.
 _WIDEST = 2048
@@ -75,8 +80,24 @@ def response_gradients(
         with temporarily([model], "trainable", lambda _: False):
             for probe in probes.values():
                 probe.trainable = True
-            found = _gradients(probing, probes, x, output, batch, returns=returns)
+            with _seeded(model):
+                found = _gradients(probing, probes, x, output, batch, returns=returns)
     return {path: found[name] for path in paths if (name := path.rpartition("/")[2]) in found}
+
+
+@contextlib.contextmanager
+def _seeded(model: Any) -> Iterator[None]:
+    """Let a model's dropout draw the same each time, and go on from where it was afterwards."""
+    layers = model._flatten_layers()
+    found = [s for layer in layers if (s := getattr(layer, "seed_generator", None)) is not None]
+    kept = [ops.convert_to_numpy(generator.state) for generator in found]
+    try:
+        for number, generator in enumerate(found):
+            generator.state.assign(np.array([number, 0], np.uint32))
+        yield
+    finally:
+        for generator, state in zip(found, kept, strict=True):
+            generator.state.assign(state)
 
 
 def gives_back(model: Any, x: NDArray[Any]) -> bool:
@@ -153,7 +174,7 @@ def _gradients(
 ) -> dict[str, NDArray[np.float64]]:
     """Return the second moments of the gradients at each probe, of a network that `returns` its inputs or not."""
     one = len(probing.inputs) == 1  # in a list, Keras warns of each batch that is not in one
-    probing = Predicting(keras.Model(probing.inputs[0] if one else probing.inputs, probing.outputs))
+    probing = keras.Model(probing.inputs[0] if one else probing.inputs, probing.outputs)
     probing.compile(optimizer=keras.optimizers.SGD(1.0), loss=_loss(output), jit_compile=False)
     draw = np.random.default_rng(0)
     sums: dict[str, NDArray[np.float64]] = {}
