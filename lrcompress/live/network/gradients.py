@@ -6,8 +6,7 @@ drawn from the network's own outputs. A weight of the batch's own shape, zero, i
 response; one step of gradient descent at rate 1 leaves the negative gradients in it.
 
 Dropout stays on, as Keras has it in any step of training, and draws the same each time. A network is sure of what
-it was trained on, which is what it is calibrated with: without dropout few of these inputs would count, and those of
-a transformer made smaller by 90 % lost 2.5 points where they lose 1.
+it was trained on, which is what it is calibrated with: without dropout, fewer of these inputs count.
 
 Of a network that gives back its inputs it is the error of doing so that is made use of, above all to tell
 what is unusual: there the inputs themselves are the targets, not what the network says.
