@@ -68,8 +68,8 @@ def _acquire(lock: BaseFileLock, path: Path, *, wait: bool, certain: bool) -> bo
                 # Unless the holder has removed it meanwhile: that lock means nothing any more.
                 if path.exists():
                     return False
-            except FileNotFoundError:
-                # Another process has just removed the folder that it left empty.
+            except (FileNotFoundError, FileExistsError):
+                # Another process has just removed the folder that it left empty, before or after we saw it.
                 if not left:
                     raise
             except OSError as error:

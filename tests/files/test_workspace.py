@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,23 @@ def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
     assert (first, second) == (True, False)
     assert order == [("first done", True), ("waited", True)]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_goes_while_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when it was to be made, and no folder any more when that was looked at."""
+    path, real, gone = tmp_path / "inner" / "x.lock", Path.mkdir, [FileExistsError(), None]
+
+    def make(self: Path, *args: Any, **kwargs: Any) -> None:
+        if self == path.parent and gone and (error := gone.pop(0)):
+            raise error
+        real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", make)
+    with locked(path, wait=True) as held:
+        assert held
+    assert gone == []
 
 
 def test_a_lock_goes_with_its_dead_holder(tmp_path: Path) -> None:
