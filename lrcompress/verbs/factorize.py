@@ -32,9 +32,6 @@ from lrcompress.verbs.in_memory import loaded, takes_live_models
 if TYPE_CHECKING:
     from lrcompress.verbs.context import DataSource
 
-# Budgets that a single layer does not have.
-_OF_NETWORKS = {"multiplications", "target_size"}
-
 
 def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401  # as a user gave them
     """Return the options that are not None."""
@@ -141,7 +138,7 @@ def factorize(
     names = (layer,) if isinstance(layer, str) else tuple(layer or ())
     words: tuple[str, ...] = ()
     network = None
-    if layers or len(names) > 1 or multiple != 1 or not _OF_NETWORKS.isdisjoint(budgets):
+    if layers or len(names) > 1 or multiple != 1 or not budgets.keys() <= RULES.keys():
         from lrcompress.verbs.networks import network_request, words_of
 
         words = words_of(layers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lrcompress.errors import KernelError, RankError, UnsupportedModelError
 from lrcompress.kinds import Serialized, peeled
+from lrcompress.kinds.protocol import Edits
 from lrcompress.modelfile.container import kept_open
 from lrcompress.modelfile.end import tree_of
 from lrcompress.modelfile.find import find_sites, why_fixed
@@ -27,9 +28,6 @@ from lrcompress.modelfile.untrusted import decoding
 
 if TYPE_CHECKING:
     from lrcompress.modelfile.chains import Chain
-
-# The stock layers that stand for a layer, by its path.
-Edits = Mapping[str, tuple[Serialized, ...]]
 
 
 def write_replaced(

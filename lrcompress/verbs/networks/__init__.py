@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 BUDGETS = (
     "reduction", "multiplications", "target_size", "energy", "max_drop", "max_perplexity_rise",
 )  # fmt: skip
-# What a single layer does not have.
-_OF_NETWORKS = ("multiplications", "target_size", "multiple")
 
 
 def words_of(layers: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -53,7 +51,7 @@ def network_request(
         wanted = ()
     if not wanted:
         for name, value in {**rules, "multiple": None if multiple == 1 else multiple}.items():
-            if name in _OF_NETWORKS and value is not None:
+            if name not in RULES and value is not None:
                 msg = f"{name} is of a whole network; give layers='all' (--layers all) with it."
                 raise RankError(msg, code="bad_rule")
         return None
