@@ -45,7 +45,7 @@ class Embedding:
             return ()
         if place.after and all(inputs_of(other, shapes[0][1]) for other in place.after):
             return Widened(place), Absorbed(place)
-        return Widened(place), Widened(place, alone=True)
+        return (Widened(place),)
 
     def gather(self, place: Place, arrays: Arrays, batch: Batch, seen: Any | None) -> Any:
         """Count how often each word comes, padding left out."""
@@ -77,8 +77,6 @@ class Table:
 
     name = "rank"
     narrows = False
-    # Whether only the rows count, and how often each is used.
-    alone = False
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -119,10 +117,7 @@ class Table:
         return found
 
     def _factored(self, arrays: Arrays, seen: TableUse | None) -> tuple[Array, Array, Array]:
-        consumer = None if self.alone else self.consumer(arrays)
-        if seen is not None and self.alone:
-            seen = TableUse(seen.counts)
-        return table_factors(arrays[self.place.path][0], consumer, seen)
+        return table_factors(arrays[self.place.path][0], self.consumer(arrays), seen)
 
     def _solution(self, arrays: Arrays, encode: Array, decode: Array, error: float) -> Solution:
         table = arrays[self.place.path][0]
@@ -139,14 +134,6 @@ class Table:
 
 class Widened(Table):
     """A narrower Embedding, and a linear Dense; a mask passes through it."""
-
-    def __init__(self, place: Place, *, alone: bool = False) -> None:
-        """Of a layer; `alone`: of the nearest rows, whatever the outputs care for."""
-        # Far from the original gradients there mislead: of a transformer at rank 8 KL 0.08 against 0.13, but at 4 it
-        # is 1.3 against 1.2, at 32 0.010 against 0.008.
-        super().__init__(place)
-        self.alone = alone
-        self.name = "rank, nearest rows" if alone else "rank"
 
     def parameters(self, size: int) -> int:
         """Return r (words + width)."""

@@ -103,3 +103,26 @@ def test_the_path_saves_what_is_asked(least: float) -> None:
     assert steps is not None
     assert sum(map(saved, path.at(steps))) >= least
     assert steps == 0 or sum(map(saved, path.at(steps - 1))) < least
+
+
+def test_errors_may_be_weighed() -> None:
+    """What is narrower is taken where its error counts less, and is not made wider again for what it would gain."""
+    units, rank = Toy("units", ("cells",), narrows=True), Toy("rank", ("head",))
+    slots = [
+        [option(units, 50, 3.0), option(units, 60, 1.0)],
+        [option(rank, 50, 2.0), option(rank, 60, 1.5)],
+    ]
+
+    def weighed(found: Option) -> float:
+        return found.error * (0.1 if found.form.narrows else 1.0)
+
+    def named(found: list[Option]) -> list[tuple[str, int]]:
+        return [(one.form.name, one.size) for one in found]
+
+    plain, light = path_of(slots, saved), path_of(slots, saved, weighed)
+
+    assert named(plain.at(plain.saving(50))) == [("units", 60), ("rank", 60)]
+    assert named(light.at(light.saving(50))) == [("units", 50)]
+    both = [slots[0][0], slots[1][0]]
+    assert named(trimmed(both, slots, 10, saved)) == [("units", 60), ("rank", 50)]
+    assert named(trimmed(both, slots, 10, saved, weighed)) == [("units", 50), ("rank", 60)]

@@ -1,16 +1,14 @@
-"""What is measured before layers get narrower serves after it, and only near ways are finished."""
+"""What is measured before layers get narrower serves after it; of several ways to choose the best is kept."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
 
-from lrcompress.compression.network import NetworkRequest, compress, stage
-from lrcompress.compression.network.whole import _best
+from lrcompress.compression.network import Compressed, NetworkRequest, compress, stage, whole
 from lrcompress.live.network import Network, Networks
 from lrcompress.modelfile import open_model
 
@@ -25,10 +23,8 @@ def _counted(monkeypatch: Any, made: list[str]) -> None:
     monkeypatch.setattr(Network, "trial", counted)
 
 
-def test_layers_are_tried_alone_once_though_others_get_narrower(
-    tmp_path: Path, monkeypatch: Any
-) -> None:
-    """A candidate that ran in the network is not run again in the narrower one."""
+def _of_twins(folder: Path) -> Path:
+    """Write a network of which half of the first layer's units say the same as the other half."""
     keras.utils.set_random_seed(0)
     layers = keras.layers
     model = keras.Sequential(
@@ -39,28 +35,51 @@ def test_layers_are_tried_alone_once_though_others_get_narrower(
             layers.Dense(4, activation="softmax", name="head"),
         ]
     )
-    # Half of the units say the same as the other half.
     kernel, bias = model.get_layer("wide").get_weights()
     kernel[:, 32:] = kernel[:, :32]
     model.get_layer("wide").set_weights([kernel, bias])
-    model.save(tmp_path / "model.keras")
+    model.save(folder / "model.keras")
+    return folder / "model.keras"
+
+
+def _made(path: Path, reduction: float, folder: Path) -> Compressed:
+    """Return a network made smaller by 300 inputs, judged by 100 others."""
     x = np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32)
+    folder.mkdir()
+    request = NetworkRequest(budget=("reduction", reduction))
+    return compress(open_model(path), request, Networks(x[100:], x[:100]), folder)
+
+
+def test_layers_are_tried_alone_once_though_others_get_narrower(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """A candidate that ran in the network is not run again in the narrower ones."""
     tried: list[str] = []
     _counted(monkeypatch, tried)
 
-    found = compress(
-        open_model(tmp_path / "model.keras"),
-        NetworkRequest(budget=("reduction", 0.5)),
-        Networks(x[100:], x[:100]),
-        tmp_path,
-    )
+    found = _made(_of_twins(tmp_path), 0.5, tmp_path / "made")
 
     alone = [task for task in tried if ", " in task and not task.startswith("all")]
     assert any(change.form == "units" for change in found.layers)
-    assert tried.count("as it is") == 2
+    assert tried.count("as it is") > 1
     assert len(alone) == len(set(alone))
     # None after the network was loaded again.
     assert tried.index("as it is", 1) > max(map(tried.index, alone))
+
+
+def test_of_several_ways_to_choose_the_best_is_kept(tmp_path: Path, monkeypatch: Any) -> None:
+    """What narrower layers lose is weighed more and less; what loses least with all of it done is the result."""
+    path = _of_twins(tmp_path)
+
+    best = _made(path, 0.85, tmp_path / "best")
+
+    single = []
+    for weight in whole._WEIGHTS:
+        monkeypatch.setattr(whole, "_WEIGHTS", (weight,))
+        single.append(_made(path, 0.85, tmp_path / f"{weight}"))
+    assert best.measured is not None
+    errors = [made.measured.output_error for made in single if made.measured is not None]
+    assert best.measured.output_error == min(errors) < max(errors)
 
 
 def test_what_a_relu_stops_is_not_imitated(tmp_path: Path, monkeypatch: Any) -> None:
@@ -87,24 +106,3 @@ def test_what_a_relu_stops_is_not_imitated(tmp_path: Path, monkeypatch: Any) -> 
     monkeypatch.setattr(stage, "_RELAXED", 0)
 
     assert relaxed < error("exact")
-
-
-def test_a_way_far_behind_is_not_finished() -> None:
-    """What loses much more than another way before kernels are corrected is left there; what is near is finished."""
-
-    def way(before: float, after: float) -> Any:
-        one = SimpleNamespace(measured=1, error=before, finished=False)
-
-        def finish() -> None:
-            one.error, one.finished = after, True
-
-        one.finish = finish
-        return one
-
-    ways = [way(1.0, 0.9), way(1.05, 0.5), way(1.2, 0.1)]
-
-    assert _best(ways) is ways[1]
-    assert [one.finished for one in ways] == [True, True, False]
-
-    lossless = way(-1e-37, -1e-37)
-    assert _best([lossless]) is lossless

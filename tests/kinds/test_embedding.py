@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lrcompress.kinds import Arrays, Batch, Form, Place, Serialized
-from lrcompress.kinds.embedding import Embedding, Widened
+from lrcompress.kinds.embedding import Embedding
 from lrcompress.modelfile import open_model, write_changed
 from lrcompress.modelfile.places import find_places
 
@@ -117,7 +117,7 @@ def test_what_is_not_linear_at_each_word_takes_nothing_in(tmp_path: Path, name: 
     """Then a Dense stands behind the Embedding."""
     place, _ = placed(made(OTHERS[name]), tmp_path / "model.keras")
 
-    assert [form.name for form in Embedding().forms(place)] == ["rank", "rank, nearest rows"]
+    assert [form.name for form in Embedding().forms(place)] == ["rank"]
 
 
 def test_a_layer_that_takes_in_something_else_too_takes_nothing_in(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_layer_that_takes_in_something_else_too_takes_nothing_in(tmp_path: Pat
     words = layers.Embedding(WORDS, WIDTH, name="words")(x)
     place, _ = placed(keras.Model([x, other], [dense(words), dense(other)]), tmp_path / "m.keras")
 
-    assert [form.name for form in Embedding().forms(place)] == ["rank", "rank, nearest rows"]
+    assert [form.name for form in Embedding().forms(place)] == ["rank"]
 
 
 def test_words_that_come_and_what_is_made_of_them_count(tmp_path: Path) -> None:
@@ -167,16 +167,12 @@ def test_what_the_outputs_care_for_is_what_stays(tmp_path: Path) -> None:
     _, absorbed = Embedding().forms(place)
     table = arrays["words"][0]
 
-    by_rows = Widened(place, alone=True)
     found = absorbed.solve(arrays, seen, [1, 3])
     one, whole = (found[size].in_place()["words"][0] for size in (1, 3))
 
     np.testing.assert_allclose((one - table) @ matters, 0, atol=1e-2)
     assert np.abs((one - table) @ kernel).max() > 0.1
     np.testing.assert_allclose(whole @ kernel, table @ kernel, atol=1e-4)
-    nearest = by_rows.solve(arrays, seen, [1])[1].in_place()["words"][0]
-    used = seen.counts[:, None]
-    assert (used * (nearest - table) ** 2).sum() < (used * (one - table) ** 2).sum()
 
 
 @pytest.mark.parametrize(("mask_zero", "padding"), [(True, 0), (False, 2)])
@@ -198,7 +194,7 @@ def test_table_and_dense_are_merged_again(tmp_path: Path) -> None:
     model = made(layers.LayerNormalization(), masked=True)
     path = tmp_path / "model.keras"
     place, arrays = placed(model, path)
-    form, _ = Embedding().forms(place)
+    (form,) = Embedding().forms(place)
     found = form.solve(arrays, None, [WIDTH])[WIDTH].layers()["words"]
 
     merged = Embedding().merged(found)

@@ -27,8 +27,11 @@ _FITTINGS = 4
 class Budget:
     """A bound on what is left of a network, or on what it may lose; `is_met` by the last choice or not."""
 
-    def __init__(self, request: NetworkRequest, model: ModelFile, stage: Stage) -> None:
-        self._model, self.is_met = model, True
+    def __init__(
+        self, request: NetworkRequest, model: ModelFile, stage: Stage, of_narrower: float = 1.0
+    ) -> None:
+        """Of a request; errors of narrower layers count `of_narrower` times."""
+        self._model, self.is_met, self._of_narrower = model, True, of_narrower
         self.name, self.value = request.budget or _DEFAULTS[stage.observed is not None]
         self.remarks: list[str] = []
         if self.name in _LOST and (stage.as_it_is is None or stage.as_it_is.drop is None):
@@ -73,13 +76,13 @@ class Budget:
         if self.name in _LOST:
             return self._by_drop(stage)
         slots = stage.full_width if last else stage.slots
-        path = path_of(slots, self._counts)
+        path = path_of(slots, self._counts, self._weighed)
         steps = path.saving(self._least)
         chosen, self.is_met = path.at(steps), steps is not None
         if not self.is_met:
             return chosen
         saved = sum(map(self._counts, chosen))
-        return trimmed(chosen, slots, saved - self._least, self._counts)
+        return trimmed(chosen, slots, saved - self._least, self._counts, self._weighed)
 
     def fitted(self, stage: Stage, chosen: list[Option], folder: Path) -> list[Option]:
         """Return options whose file has the size that was asked for: new layers take room of their own."""
@@ -99,6 +102,9 @@ class Budget:
             f"{self.value:,.0f} bytes cannot be reached; the file is the smallest that these layers allow."
         )
         return chosen
+
+    def _weighed(self, option: Option) -> float:
+        return option.error * (self._of_narrower if option.form.narrows else 1.0)
 
     def _by_drop(self, stage: Stage) -> list[Option]:
         """Return the options that save most while the drop on held-out inputs is allowed."""

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from lrcompress.compression.network.candidates import Option
 from lrcompress.kinds import Form
@@ -31,7 +31,7 @@ class _Point:
         """Return whether a form changes a layer again; one that is narrower can be put in factors."""
         return not (self.narrow.keys() if form.narrows else self.factored).isdisjoint(form.touches)
 
-    def plus(self, option: Option, saved: float) -> _Point:
+    def plus(self, option: Option, saved: float, error: float) -> _Point:
         """Return these options and another one, which saves less of a layer that is narrower."""
         path, form = option.place.path, option.form
         left = self.narrow.get(path, 1.0)
@@ -42,7 +42,7 @@ class _Point:
         else:
             factored = factored.union(form.touches)
         return _Point(
-            self.saved + left * saved, self.error + option.error, (*self.options, option), narrow, factored
+            self.saved + left * saved, self.error + error, (*self.options, option), narrow, factored
         )  # fmt: skip
 
 
@@ -70,7 +70,10 @@ class Path:
         return len(self.steps) if saved >= least else None
 
 
-def path_of(slots: Sequence[Sequence[Option]], saved: Callable[[Option], float]) -> Path:
+def path_of(
+    slots: Sequence[Sequence[Option]], saved: Callable[[Option], float],
+    error: Callable[[Option], float] = attrgetter("error"),
+) -> Path:  # fmt: skip
     """Return the choices for any budget of what `saved` counts, one option of each slot at most.
 
     A layer's curve is the lower convex hull of its options; errors of layers add up, nearly. A layer is changed by one
@@ -85,18 +88,20 @@ def path_of(slots: Sequence[Sequence[Option]], saved: Callable[[Option], float])
             single = [
                 option
                 for own in forms.values()
-                for _, option in _hull([_NOTHING, *((saved(o), o.error, _Point(), o) for o in own)])
+                for _, option in _hull(
+                    [_NOTHING, *((saved(o), error(o), _Point(), o) for o in own)]
+                )
                 if option is not None
             ]
             pairs: list[_Pair] = [(p.saved, p.error, p, None) for p in hull]
             for option in single:
-                path, amount, error = option.place.path, saved(option), option.error
+                path, amount, more = option.place.path, saved(option), error(option)
                 pairs += [
-                    (p.saved + p.narrow.get(path, 1.0) * amount, p.error + error, p, option)
+                    (p.saved + p.narrow.get(path, 1.0) * amount, p.error + more, p, option)
                     for p in hull
                     if not p.bars(option.form)
                 ]
-            hull = [p if o is None else p.plus(o, saved(o)) for p, o in _hull(pairs)]
+            hull = [p if o is None else p.plus(o, saved(o), error(o)) for p, o in _hull(pairs)]
         hulls.append(hull)
     slopes = [[(_slope(hull, i), g) for i in range(len(hull) - 1)] for g, hull in enumerate(hulls)]
     return Path(hulls, [g for _, g in heapq.merge(*slopes)])
@@ -104,18 +109,18 @@ def path_of(slots: Sequence[Sequence[Option]], saved: Callable[[Option], float])
 
 def trimmed(
     chosen: Sequence[Option], slots: Sequence[Sequence[Option]], spare: float,
-    saved: Callable[[Option], float],
+    saved: Callable[[Option], float], error: Callable[[Option], float] = attrgetter("error"),
 ) -> list[Option]:  # fmt: skip
     """Return a choice with layers made larger again by what was saved beyond the budget."""
     found = list(chosen)
     alike = {id(o.form): slot for slot in slots for o in slot}
     while True:
         larger = [
-            (option.error - other.error, i, other)
+            (error(option) - error(other), i, other)
             for i, option in enumerate(found)
             for other in alike[id(option.form)]
             if other.form is option.form
-            and other.error < option.error
+            and error(other) < error(option)
             and 0 < saved(option) - saved(other) <= spare
         ]
         if not larger:

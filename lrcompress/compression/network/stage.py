@@ -33,7 +33,7 @@ class Stage:
         before: Stage | None = None, narrowed: Solutions | None = None,
     ) -> None:  # fmt: skip
         """Read the arrays, run the network, and try each layer by itself; those of the stage `before` were narrowed."""
-        self.model, self.places = model, places
+        self.model, self.places, self.observe = model, places, observe
         # Options of each layer; those that make it narrower by themselves.
         self.slots: list[list[Option]] = []
         self._first: Stage = self if before is None else before._first

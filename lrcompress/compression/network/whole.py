@@ -6,7 +6,7 @@ In one that is factorized already, what are factors of one layer are that layer 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -25,9 +25,9 @@ from lrcompress.records.network import ChangedLayer
 # How often layers get narrower, each time in a file of its own: two forms of one layer, and layers
 # next to each other, take one each.
 _NARROWINGS = 2
-# What is worse than another way by more than this, layers solved for by themselves, is not finished: the
-# correction of one layer after the other lowers the errors of all ways alike, nearly.
-_NEAR = 1.1
+# What narrower layers add to the error counts so many times, against what factors add: how much of either the
+# correction of one layer after the other mends is not known before. The best of what comes of it is kept.
+_WEIGHTS = (1.0, 0.5, 0.25, 2.0)
 
 
 @dataclass(frozen=True)
@@ -53,36 +53,14 @@ def compress(
     With inputs a layer's curve is the error of the whole network when that layer alone is changed,
     measured on held-out inputs; without, it is what its kernel loses. Layers that get narrower
     come first, in a file of their own; the others are then solved in the order of the network,
-    each kernel first corrected for what the layers before it have lost.
+    each kernel first corrected for what the layers before it have lost. Where layers get narrower several
+    choices are made so, and the one that loses least on held-out inputs is kept.
     """
     places = _finite_places(model)
-    stage = first = Stage(model, _asked(model, places, request.layers), observe, request.multiple)
-    budget = Budget(request, model, stage)
-    chosen = budget.choose(stage)
-    narrowed: list[ChangedLayer] = []
-    for number in range(_NARROWINGS):
-        narrow = [option for option in chosen if option.form.narrows]
-        if not narrow:
-            break
-        solutions = stage.solved(narrow)
-        method = "svd" if stage.observed is None else "data-aware"
-        narrowed += _changes(narrow, solutions, method, stage)
-        path = folder / f"narrower-{number}{modelfile.SUFFIXES[model.format][0]}"
-        modelfile.write_changed(stage.model, edits_of(solutions), path)
-        with errors.in_place_of(path, model.path):
-            smaller = modelfile.open_model(path)
-            wanted = _asked(smaller, _finite_places(smaller), request.layers)
-            stage = Stage(smaller, wanted, observe, request.multiple, stage, solutions)
-            chosen = budget.choose(stage, narrow, last=number == _NARROWINGS - 1)
-    chosen = [option for option in chosen if not option.form.narrows]
-    chosen = budget.fitted(stage, chosen, folder)
-    ways = [_Way(stage, chosen, budget, tuple(narrowed))]
-    if narrowed and observe is not None and budget.is_share:
-        # Layers of full width are cut deeper instead: sometimes better, which is measured.
-        budget = Budget(request, model, first)
-        kept = budget.fitted(first, budget.choose(first, last=True), folder)
-        ways += [_Way(first, kept, budget)] if budget.is_met else []
-    found = _best(ways)
+    first = Stage(model, _asked(model, places, request.layers), observe, request.multiple)
+    # One after the other: what two of them need stands in memory, not what all of them do.
+    ways = _ways(model, request, first, folder)
+    found = min(ways, key=lambda way: (not way.budget.is_met, way.error))
     if not found.layers:
         msg = f"No layer of {model.path} gets smaller by this request; ask for more."
         raise errors.RankError(msg, code="nothing_to_gain")
@@ -98,9 +76,51 @@ def compress(
     )
 
 
+def _ways(model: ModelFile, request: NetworkRequest, first: Stage, folder: Path) -> Iterator[_Way]:
+    """Yield choices of options, solved for: one of them, or where layers get narrower by a share several."""
+    for number, weight in enumerate(_WEIGHTS):
+        budget = Budget(request, model, first, weight)
+        chosen = budget.choose(first)
+        narrows = any(option.form.narrows for option in chosen)
+        if narrows or not number:
+            yield _narrower(request, first, budget, chosen, folder / f"way-{number}")
+        if not number and not (narrows and first.observed is not None and budget.is_share):
+            return
+    # Layers of full width are cut deeper instead.
+    budget = Budget(request, model, first)
+    kept = budget.fitted(first, budget.choose(first, last=True), folder)
+    if budget.is_met:
+        yield _Way(first, kept, budget)
+
+
+def _narrower(
+    request: NetworkRequest, first: Stage, budget: Budget, chosen: list[Option], folder: Path
+) -> _Way:
+    """Return a choice of options, those that make layers narrower in files of their own."""
+    stage, narrowed = first, []
+    for number in range(_NARROWINGS):
+        narrow = [option for option in chosen if option.form.narrows]
+        if not narrow:
+            break
+        solutions = stage.solved(narrow)
+        method = "svd" if stage.observed is None else "data-aware"
+        narrowed += _changes(narrow, solutions, method, stage)
+        suffix = modelfile.SUFFIXES[stage.model.format][0]
+        folder.mkdir(exist_ok=True)
+        path = folder / f"narrower-{number}{suffix}"
+        modelfile.write_changed(stage.model, edits_of(solutions), path)
+        with errors.in_place_of(path, first.model.path):
+            smaller = modelfile.open_model(path)
+            wanted = _asked(smaller, _finite_places(smaller), request.layers)
+            stage = Stage(smaller, wanted, first.observe, request.multiple, stage, solutions)
+            chosen = budget.choose(stage, narrow, last=number == _NARROWINGS - 1)
+    chosen = [option for option in chosen if not option.form.narrows]
+    return _Way(stage, budget.fitted(stage, chosen, folder), budget, tuple(narrowed))
+
+
 @dataclass
 class _Way:
-    """A choice of options, solved for layer by layer; of several the best is finished."""
+    """A choice of options, solved for layer by layer, one after the other where that is better."""
 
     stage: Stage
     chosen: Sequence[Option]
@@ -113,18 +133,15 @@ class _Way:
         if self.stage.observed is not None:
             self._method = "data-aware"
             self.measured = self.stage.observed.trial(in_place(self.solutions), "all together")
+            solutions, measured = self.stage.in_order(self.chosen)
+            if measured.output_error < self.error:
+                self.solutions, self.measured = solutions, measured
+                self._method = "data-aware, corrected"
 
     @property
     def error(self) -> float:
         """Of the outputs, on held-out inputs."""
         return math.inf if self.measured is None else self.measured.output_error
-
-    def finish(self) -> None:
-        """Solve for the layers one after the other, where that is better."""
-        solutions, measured = self.stage.in_order(self.chosen)
-        if measured.output_error < self.error:
-            self.solutions, self.measured = solutions, measured
-            self._method = "data-aware, corrected"
 
     @property
     def layers(self) -> tuple[ChangedLayer, ...]:
@@ -137,17 +154,6 @@ class _Way:
         """Sentences for the user."""
         of_forms = (remark for found in self.solutions.values() for remark in found.remarks)
         return (*self.budget.about(self.layers), *of_forms)
-
-
-def _best(ways: Sequence[_Way]) -> _Way:
-    """Finish the ways that may turn out the best, and return that."""
-    if ways[0].measured is not None:
-        least = min(way.error for way in ways)
-        # A divergence of nothing is rounded to a bit below 0 at times.
-        ways = [way for way in ways if way.error <= max(_NEAR * least, least)]
-        for way in ways:
-            way.finish()
-    return min(ways, key=lambda way: way.error)
 
 
 def _finite_places(model: ModelFile) -> Places:
