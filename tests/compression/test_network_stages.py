@@ -10,7 +10,7 @@ import numpy as np
 
 from lrcompress.compression.network import Compressed, NetworkRequest, compress, stage, whole
 from lrcompress.live.network import Network, Networks
-from lrcompress.modelfile import open_model
+from lrcompress.modelfile import open_model, write_changed
 
 
 def _counted(monkeypatch: Any, made: list[str]) -> None:
@@ -106,3 +106,18 @@ def test_what_a_relu_stops_is_not_imitated(tmp_path: Path, monkeypatch: Any) -> 
     monkeypatch.setattr(stage, "_RELAXED", 0)
 
     assert relaxed < error("exact")
+
+
+def test_a_file_size_is_reached_where_no_layer_gets_narrower(tmp_path: Path) -> None:
+    """Files are tried on the way, also of networks that no narrower one is made of."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(48, activation="softmax")])
+    path = tmp_path / "model.keras"
+    model.save(path)
+    size = path.stat().st_size - 4_000
+    request = NetworkRequest(budget=("target_size", size))
+
+    found = compress(open_model(path), request, None, tmp_path)
+
+    assert [change.form for change in found.layers] == ["rank"]
+    assert write_changed(found.model, found.edits, tmp_path / "small.keras").size <= size

@@ -97,6 +97,7 @@ def _narrower(
     request: NetworkRequest, first: Stage, budget: Budget, chosen: list[Option], folder: Path
 ) -> _Way:
     """Return a choice of options, those that make layers narrower in files of their own."""
+    folder.mkdir(exist_ok=True)
     stage, narrowed = first, []
     for number in range(_NARROWINGS):
         narrow = [option for option in chosen if option.form.narrows]
@@ -106,7 +107,6 @@ def _narrower(
         method = "svd" if stage.observed is None else "data-aware"
         narrowed += _changes(narrow, solutions, method, stage)
         suffix = modelfile.SUFFIXES[stage.model.format][0]
-        folder.mkdir(exist_ok=True)
         path = folder / f"narrower-{number}{suffix}"
         modelfile.write_changed(stage.model, edits_of(solutions), path)
         with errors.in_place_of(path, first.model.path):
