@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrcompress.lowrank import METHODS as REGISTERED
+
 FIGURES = Path(__file__).parent.parent / "figures"
 RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"
 
@@ -18,10 +20,8 @@ BLUE, ORANGE, GREEN, PINK, SKY, AMBER = (
 )  # fmt: skip
 INK, SOFT = "#000000", "#4d4d4d"
 METHODS = {
-    "svd": {"color": ORANGE, "marker": "o"},
-    "centered": {"color": BLUE, "marker": "s"},
-    "whitened": {"color": GREEN, "marker": "^"},
-    "refined": {"color": PINK, "marker": "D"},
+    name: {"color": REGISTERED[name].color.lower(), "marker": REGISTERED[name].marker}
+    for name in REGISTERED
 }
 # In dark pages.
 _DARK = {
