@@ -226,6 +226,24 @@ def test_fewer_are_made_where_time_is_up(network: Any, monkeypatch: pytest.Monke
     assert (len(found.x), found.fit) == (32, 16)
 
 
+@pytest.mark.parametrize(
+    ("wall", "cpu", "spent"), [(10.0, 20.0, 10.0), (10.0, 12.0, 6.0), (10.0, 2.0, 5.0)]
+)
+def test_seconds_of_other_programs_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, wall: float, cpu: float, spent: float
+) -> None:
+    """Of two cores; where an accelerator computes, half of the time does."""
+    now = [0.0, 0.0]
+    clock = types.SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: now[1])
+    monkeypatch.setattr(amount, "time", clock)
+    monkeypatch.setattr(amount, "core_count", lambda: 2)
+    begun = amount.Spent()
+
+    now[:] = wall, cpu
+
+    assert begun() == spent
+
+
 def test_fewer_are_planned_where_all_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half as many at a time, by the seconds of one batch: 32 samples take one here."""
     few = types.SimpleNamespace(samples=32, scales_sought=90, measure=lambda: (0.0, 0.0))

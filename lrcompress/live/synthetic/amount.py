@@ -20,14 +20,25 @@ BATCH, FEWEST_IN_BATCH, BATCH_NUMBERS = 256, 4, 2**28
 PATIENCE = 300.0
 
 
+class Spent:
+    """Tells the seconds since it was made that a network took: those of other programs do not count, half at most."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def __call__(self) -> float:
+        """Return them."""
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        # Where an accelerator computes, the processor hardly does.
+        return max(wall / 2, min(wall, cpu / core_count()))
+
+
 def affordable(few: Descent, samples: int) -> int:
     """Return how many samples can be made in time, half as many until they can."""
     few.measure()  # compiles
-    started, cpu = time.perf_counter(), time.process_time()
+    spent = Spent()
     few.measure()
-    took, cpu = time.perf_counter() - started, time.process_time() - cpu
-    # Time that other programs take is no matter of this network.
-    each = min(took, cpu / core_count()) / few.samples
+    each = spent() / few.samples
     least = min(samples, FEWEST_SAMPLES)
     while True:
         # A step also goes back through the network.

@@ -51,7 +51,7 @@ def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -
     floats = all("float" in name for name in types)
     if not floats or any(isinstance(layer, _OF_NUMBERS) for layer in model._flatten_layers()):
         return None
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), amount.Spent()
     each = amount.numbers_each(model)
     samples = amount.sample_count(samples, each * FIRST_STEPS)
     batch = model.inputs[0].shape[0] or min(samples, amount.batch_size(each))
@@ -80,10 +80,10 @@ def synthetic_inputs(model: Any, *, samples: int | None = None, seed: int = 0) -
                 done = f"batch {number + 1} of {batches}"
                 if number == first:
                     search.begin(generator)
-                    steps = search.converge(done, amount.PATIENCE / 4)
+                    steps = search.converge(done, amount.PATIENCE / 4, spent)
                     if search.reconstruct():
                         search.descend(steps, RATE / 4, done)
-                elif time.perf_counter() - started < amount.PATIENCE * last / batches:
+                elif spent() < amount.PATIENCE * last / batches:
                     search.mix(generator)
                     search.descend(steps // 2, RATE / 2, done)
                 else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -165,13 +164,13 @@ class Descent(keras.Model):  # type: ignore[misc]  # keras ships no types
         self.amplitudes[0].assign(self.cosines[0].amplitudes((given - mean) / size))
         return True
 
-    def converge(self, done: str, seconds: float) -> int:
+    def converge(self, done: str, seconds: float, spent: Callable[[], float]) -> int:
         """Descend in rounds, each longer up to some seconds, until the loss falls no more; return the last's steps."""
         steps, before = FIRST_STEPS, self.measure()[1]
         while True:
-            started = time.perf_counter()
+            begun = spent()
             self.descend(steps, RATE, done)
-            now, took = self.measure()[1], time.perf_counter() - started
+            now, took = self.measure()[1], spent() - begun
             # What is not a number never falls.
             falls = now < FALLING * before
             if now < CONVERGED or not falls or 2 * steps > MOST_STEPS or 2 * took > seconds:
