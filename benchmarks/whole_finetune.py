@@ -62,7 +62,13 @@ def few(task: Task, seed: int) -> dict[str, Any]:
 
 
 def measure(
-    name: str, seed: int, folder: Path, *, labels: bool, rate: float | None = None
+    name: str,
+    seed: int,
+    folder: Path,
+    *,
+    labels: bool,
+    rate: float | None = None,
+    dropout: bool = False,
 ) -> dict[str, Any]:
     """Fine-tune one network and score it, before and after, on all test data."""
     import lrcompress
@@ -88,6 +94,7 @@ def measure(
             output=path,
             seed=seed,
             learning_rate=rate,
+            dropout=dropout,
         )
         seconds, used = time.perf_counter() - started, time.process_time() - used
         scores = []
@@ -115,6 +122,7 @@ def main() -> None:
     parser.add_argument("--labels", action="store_true")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--rate", type=float, help="to try another learning rate")
+    parser.add_argument("--dropout", action="store_true", help="the network's own stays on")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
@@ -122,10 +130,16 @@ def main() -> None:
     for goal in arguments.goal or GOALS:
         for seed in range(arguments.seeds):
             row = measure(
-                goal, seed, arguments.starts, labels=arguments.labels, rate=arguments.rate
+                goal,
+                seed,
+                arguments.starts,
+                labels=arguments.labels,
+                rate=arguments.rate,
+                dropout=arguments.dropout,
             )
             way = ", with labels" if arguments.labels else ""
             way += f", rate {arguments.rate:g}" if arguments.rate else ""
+            way += ", dropout" if arguments.dropout else ""
             known[f"{goal}, seed {seed}{way}"] = row
             print(json.dumps(row), flush=True)
             known["command"] = ["python", "benchmarks/whole_finetune.py", "--starts", "DIR"]

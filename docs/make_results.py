@@ -297,17 +297,29 @@ network also has those of making its inputs. The estimate is the output error on
 def tuned_networks(name: str) -> str:
     """Return what whole networks lost before and after fine-tuning, beside the goals."""
     document = read(name)
-    rows = [
-        [
-            row["goal"], f"{row['inputs']:,}", "yes" if row["labels"] else "no", str(row["epochs"]),
-            f"{row['settings']['learning_rate']:g}{' (given)' if row['rate'] else ''}",
-            f"{row['original']:.2f}",
-            f"{row['lost_before']:+.2f}", f"{row['lost']:+.2f}", f"{row['may_lose']:+.2f}",
-            f"{row['prototype']:+.2f}", f"{row['seconds']:.0f}", f"{row['cpu_seconds']:.0f}",
-        ]
-        for row in document.values()
-        if isinstance(row, dict)
-    ]  # fmt: skip
+    runs: dict[tuple[str, bool, float | None, bool], list[dict[str, Any]]] = {}
+    for row in document.values():
+        if isinstance(row, dict):
+            way = row["labels"], row["rate"], row["settings"]["dropout"]
+            runs.setdefault((row["goal"], *way), []).append(row)
+    rows = []
+    for found in runs.values():
+        first = found[0]
+        mean = {
+            key: sum(row[key] for row in found) / len(found)
+            for key in ("lost_before", "lost", "seconds", "cpu_seconds")
+        }
+        each = ", ".join(f"{row['lost']:+.2f}" for row in found)
+        rows.append(
+            [
+                first["goal"], f"{first['inputs']:,}", "yes" if first["labels"] else "no", str(first["epochs"]),
+                f"{first['settings']['learning_rate']:g}{' (given)' if first['rate'] else ''}"
+                f"{', dropout' if first['settings']['dropout'] else ''}",
+                f"{first['original']:.2f}", f"{mean['lost_before']:+.2f}", f"{mean['lost']:+.2f}{f' ({each})' if found[1:] else ''}",
+                f"{first['may_lose']:+.2f}", f"{first['prototype']:+.2f}",
+                f"{mean['seconds']:.0f}", f"{mean['cpu_seconds']:.0f}",
+            ]
+        )  # fmt: skip
     columns = [
         "network, share saved", "inputs", "labels", "epochs", "learning rate", "original", "lost before", "after",
         "goal", "prototype", "s", "CPU, s",
@@ -315,8 +327,8 @@ def tuned_networks(name: str) -> str:
     return f"""### Fine-tuned
 
 {made(document, name)}: the networks made smaller on 3,000 inputs, then `lrcompress.finetune` with its
-defaults but for the epochs, and for learning rates where it says so; points of error on the whole test data. A tenth of the
-inputs chooses the epoch. The seconds are those of training and of measuring that tenth, the CPU seconds those of the whole
+defaults but for the epochs, and for learning rates and dropout where it says so; points of error on the whole test data, of several
+calibration seeds the mean, and each. A tenth of the inputs chooses the epoch. The seconds are those of training and of measuring that tenth, the CPU seconds those of the whole
 command, on two cores that were also doing other work.
 
 {table(columns, rows)}"""

@@ -21,7 +21,14 @@ from lrcompress.train.augment import augmented, ways_for
 from lrcompress.train.checkpoint import Checkpoint, State
 from lrcompress.train.feed import Feed, epoch_order, samples_an_epoch
 from lrcompress.train.loop import DIVERGED, INTERRUPTED, PATIENCE, Loop
-from lrcompress.train.modes import adam, frozen_weights, original_optimizer, thawed, without_dropout
+from lrcompress.train.modes import (
+    adam,
+    frozen_weights,
+    original_optimizer,
+    thawed,
+    with_kept_statistics,
+    without_dropout,
+)
 from lrcompress.train.part import Part, SplitHead, reduce_to_head, refit_head
 from lrcompress.train.settings import LEARNING_RATE, FinetuneSettings
 from lrcompress.train.supervision import supervise
@@ -185,7 +192,9 @@ def _train(
         if part.head is not None and teacher is not None:
             refit_head(student, teacher, part.head, part.inputs(settings.refit_samples))
             loop.look({"epoch": 0, "what": "head re-fitted"})
-    quiet = contextlib.nullcontext() if settings.dropout else without_dropout(student)
+    quiet = (with_kept_statistics if settings.dropout else without_dropout)(student)
+    if settings.dropout and settings.batch_statistics:
+        quiet = contextlib.nullcontext()
     with quiet, thawed(student):
         taught = supervise(student, teacher if settings.distill else None, data, settings)
         if settings.optimizer == "original":

@@ -1,4 +1,4 @@
-"""How a model is set while it is fitted: its precision, without dropout, its frozen layers, its optimizer."""
+"""How a model is set while it is fitted: precision, dropout, normalizations, frozen layers, optimizer."""
 
 from __future__ import annotations
 
@@ -35,6 +35,18 @@ def without_dropout(model: Any) -> AbstractContextManager[None]:
     """Switch the model's Dropout layers off, at any depth, and give them their rates back."""
     layers = [x for x in model._flatten_layers() if isinstance(x, keras.layers.Dropout)]
     return temporarily(layers, "rate", lambda layer: 0.0)
+
+
+def with_kept_statistics(model: Any) -> AbstractContextManager[None]:
+    """Let a model's batch normalizations work as when it predicts while all else works as in training."""
+
+    def still(layer: Any) -> Any:
+        call = layer.call
+        return lambda *args, training=None, **kwargs: call(*args, training=False, **kwargs)
+
+    normalizes = keras.layers.BatchNormalization
+    layers = [x for x in model._flatten_layers() if isinstance(x, normalizes)]
+    return temporarily(layers, "call", still)
 
 
 def frozen_weights(model: Any) -> int:

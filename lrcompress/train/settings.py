@@ -49,7 +49,8 @@ class FinetuneSettings:
     # None takes that of the scope, or fewer where that would leave few steps or fill the memory with outputs.
     batch_size: int | None = None
     seed: int = 0
-    # A few epochs beside the original do not overfit, and dropout before a narrow layer hides its signal.
+    # Off where nobody asks for it: a few epochs beside the original do not overfit, and dropout before a narrow
+    # layer hides its signal.
     dropout: bool = False
     # Of normalizations, as in training: these and their own must not drift away from what the original has.
     batch_statistics: bool = False

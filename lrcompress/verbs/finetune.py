@@ -36,6 +36,7 @@ def finetune(
     distill: bool | None = None,
     temperature: float | None = None,
     patience: int | None = None,
+    dropout: bool = False,
     batch_statistics: bool = False,
     precision: str = "auto",
     distribute: str = "auto",
@@ -72,6 +73,7 @@ def finetune(
         distill: Whether the original model teaches; default where it is at hand.
         temperature: Of its outputs; default 2.
         patience: Epochs without a better one after which to stop; default never.
+        dropout: Train with the network's own dropout, as the original was; by default it is off.
         batch_statistics: Let batch normalization take each batch's statistics and move its own, as in
             training; by default they stay as they are.
         precision: ``float32``, ``mixed`` (bfloat16 products while it trains), or ``auto``, which is float32.
@@ -140,7 +142,8 @@ def finetune(
         settings = FinetuneSettings(
             epochs=epochs, learning_rate=learning_rate or _gentle(record, path, optimizer),
             batch_size=batch_size, seed=seed, scope=scope,
-            optimizer=optimizer, patience=patience, precision=precision, batch_statistics=batch_statistics,
+            optimizer=optimizer, patience=patience, precision=precision,
+            dropout=dropout, batch_statistics=batch_statistics,
             distill=distill is not False, temperature=temperature or TEMPERATURE,
             teacher_weight=WEIGHT if data.labelled else 1.0,
         )  # fmt: skip

@@ -137,6 +137,39 @@ def test_statistics_move_only_where_they_are_asked_to(
     assert moved == batches
 
 
+def test_dropout_is_at_work_without_moving_statistics(few_digits: Any) -> None:
+    """The network's own, where it is asked for; normalizations keep theirs unless that is asked for too."""
+    from lrcompress.live.prepare import prepare
+    from lrcompress.train.finetune import finetune
+    from lrcompress.train.settings import FinetuneSettings
+
+    def tuned(**chosen: bool) -> tuple[Any, bool]:
+        keras.utils.set_random_seed(0)
+        layers = keras.layers
+        norm = layers.BatchNormalization()
+        model = keras.Sequential([
+            keras.Input((8, 8)), layers.Flatten(), layers.Dense(16), norm, layers.ReLU(),
+            layers.Dropout(0.3), layers.Dense(10, activation="softmax"),
+        ])  # fmt: skip
+        before = norm.get_weights()[2:]
+        outcome = finetune(
+            model,
+            None,
+            prepare(few_digits, model, scaling="/16"),
+            FinetuneSettings(epochs=1, **chosen),
+        )
+        assert outcome.state.best_epoch == 1
+        moved = not all(map(np.array_equal, before, norm.get_weights()[2:]))
+        return model.get_weights()[0], moved
+
+    (plain, _), (dropped, still), (_, moved) = (
+        tuned(), tuned(dropout=True), tuned(dropout=True, batch_statistics=True),
+    )  # fmt: skip
+
+    assert not np.array_equal(plain, dropped)
+    assert (still, moved) == (False, True)
+
+
 def test_a_start_that_is_close_is_not_undone(small: Path, tmp_path: Path) -> None:
     """Smaller steps by what the record measured; the start stays where no epoch is better, and that is said."""
     told(small, 0.05)

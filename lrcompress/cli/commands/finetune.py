@@ -35,6 +35,8 @@ from lrcompress.reporting.words import metric, padding, seconds
                    "original; or instead of the original's own.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1),
               help="Samples per step; default 128, fewer for small data sets.")  # fmt: skip
+@click.option("--dropout", is_flag=True,
+              help="Train with the network's own dropout; default: it is off.")  # fmt: skip
 @click.option("--batch-statistics", is_flag=True,
               help="Batch normalization as in training; default: its statistics stay.")  # fmt: skip
 @click.option("--precision", type=OneOf(["auto", "float32", "mixed"]), default="auto",
