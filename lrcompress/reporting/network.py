@@ -23,7 +23,7 @@ _VECTORS = "Normalization"
 # At these shares of a layer's weights its sensitivity is told.
 SHARES = (0.25, 0.5, 0.75, 0.9)
 # How far the error on real data was above that estimated on synthetic inputs, where it was checked.
-UP_TO = "up to 2.9 times"
+UP_TO = "up to 1.6 times"
 BUDGETS = {
     "reduction": "save {} of the model's parameters",
     "multiplications": "save {} of the multiplications",

@@ -108,7 +108,7 @@ def test_synthetic_inputs_are_named(
 
     assert "synthetic inputs" in text
     assert "estimated on others of them: output error 0.0625" in text
-    assert "up to 2.9 times the estimated one" in text
+    assert "up to 1.6 times the estimated one" in text
 
 
 @pytest.mark.parametrize("kind", ["json", "csv", "markdown", "html"])
