@@ -69,6 +69,7 @@ def measure(
     labels: bool,
     rate: float | None = None,
     dropout: bool = False,
+    distill: bool = True,
 ) -> dict[str, Any]:
     """Fine-tune one network and score it, before and after, on all test data."""
     import lrcompress
@@ -95,6 +96,7 @@ def measure(
             seed=seed,
             learning_rate=rate,
             dropout=dropout,
+            distill=distill,
         )
         seconds, used = time.perf_counter() - started, time.process_time() - used
         scores = []
@@ -123,6 +125,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--rate", type=float, help="to try another learning rate")
     parser.add_argument("--dropout", action="store_true", help="the network's own stays on")
+    parser.add_argument("--no-distill", action="store_true", help="the labels alone teach")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
@@ -136,10 +139,12 @@ def main() -> None:
                 labels=arguments.labels,
                 rate=arguments.rate,
                 dropout=arguments.dropout,
+                distill=not arguments.no_distill,
             )
             way = ", with labels" if arguments.labels else ""
             way += f", rate {arguments.rate:g}" if arguments.rate else ""
             way += ", dropout" if arguments.dropout else ""
+            way += ", no distillation" if arguments.no_distill else ""
             known[f"{goal}, seed {seed}{way}"] = row
             print(json.dumps(row), flush=True)
             known["command"] = ["python", "benchmarks/whole_finetune.py", "--starts", "DIR"]

@@ -297,10 +297,11 @@ network also has those of making its inputs. The estimate is the output error on
 def tuned_networks(name: str) -> str:
     """Return what whole networks lost before and after fine-tuning, beside the goals."""
     document = read(name)
-    runs: dict[tuple[str, bool, float | None, bool], list[dict[str, Any]]] = {}
+    runs: dict[tuple[str, bool, float | None, bool, bool], list[dict[str, Any]]] = {}
     for row in document.values():
         if isinstance(row, dict):
-            way = row["labels"], row["rate"], row["settings"]["dropout"]
+            own = row["settings"]
+            way = row["labels"], row["rate"], own["dropout"], own["distill"]
             runs.setdefault((row["goal"], *way), []).append(row)
     rows = []
     for found in runs.values():
@@ -312,7 +313,7 @@ def tuned_networks(name: str) -> str:
         each = ", ".join(f"{row['lost']:+.2f}" for row in found)
         rows.append(
             [
-                first["goal"], f"{first['inputs']:,}", "yes" if first["labels"] else "no", str(first["epochs"]),
+                first["goal"], f"{first['inputs']:,}", "no" if not first["labels"] else "yes" if first["settings"]["distill"] else "alone", str(first["epochs"]),
                 f"{first['settings']['learning_rate']:g}{' (given)' if first['rate'] else ''}"
                 f"{', dropout' if first['settings']['dropout'] else ''}",
                 f"{first['original']:.2f}", f"{mean['lost_before']:+.2f}", f"{mean['lost']:+.2f}{f' ({each})' if found[1:] else ''}",
@@ -327,7 +328,7 @@ def tuned_networks(name: str) -> str:
     return f"""### Fine-tuned
 
 {made(document, name)}: the networks made smaller on 3,000 inputs, then `lrcompress.finetune` with its
-defaults but for the epochs, and for learning rates and dropout where it says so; points of error on the whole test data, of several
+defaults but for the epochs, and for learning rates, dropout and labels alone (without the original) where it says so; points of error on the whole test data, of several
 calibration seeds the mean, and each. A tenth of the inputs chooses the epoch. The seconds are those of training and of measuring that tenth, the CPU seconds those of the whole
 command, on two cores that were also doing other work.
 
