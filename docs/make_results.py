@@ -263,25 +263,42 @@ least of {document["pairs"]}) on {document["cores"]} cores that were also doing 
 `factorize --layers dense` is another job now: fewer units are tried beside lower ranks, and the share is one of the whole network."""
 
 
+def grouped(
+    document: dict[str, Any], key: Callable[[dict[str, Any]], Any]
+) -> list[list[dict[str, Any]]]:
+    """Return the rows of a document that are alike but for their seed, together."""
+    found: dict[Any, list[dict[str, Any]]] = {}
+    for row in document.values():
+        if isinstance(row, dict):
+            found.setdefault(key(row), []).append(row)
+    return list(found.values())
+
+
+def mean(rows: list[dict[str, Any]], key: str) -> float:
+    """Return the mean of a figure over seeds."""
+    return float(sum(row[key] for row in rows) / len(rows))
+
+
+def mean_lost(rows: list[dict[str, Any]]) -> str:
+    """Return the mean of the points lost, and each of several."""
+    spread = ", ".join(f"{row['lost']:+.2f}" for row in rows)
+    return f"{mean(rows, 'lost'):+.2f}{f' ({spread})' if len(rows) > 1 else ''}"
+
+
 def whole_networks(name: str) -> str:
     """Return what whole networks lost, with data and without, beside the goals and other methods."""
     document = read(name)
-    runs: dict[tuple[str, bool], list[dict[str, Any]]] = {}
-    for row in document.values():
-        if isinstance(row, dict):
-            runs.setdefault((row["goal"], row["without_data"]), []).append(row)
     rows = []
-    for (goal, without), found in runs.items():
-        lost, first = [row["lost"] for row in found], found[0]
-        spread = f" ({', '.join(f'{x:+.2f}' for x in lost)})" if len(lost) > 1 else ""
+    for found in grouped(document, lambda row: (row["goal"], row["without_data"])):
+        first = found[0]
         known = [row["measured"] / row["true_error"] for row in found if row["true_error"]]
         estimate = f"{sum(known) / len(known):.2f}" if known else "-"
         rows.append(
             [
-                f"{goal}{', without data' if without else ''}", f"{100 * first['saved']:.1f} %",
-                f"{first['before']:.2f}", f"{sum(lost) / len(lost):+.2f}{spread}",
+                f"{first['goal']}{', without data' if first['without_data'] else ''}", f"{100 * first['saved']:.1f} %",
+                f"{first['before']:.2f}", mean_lost(found),
                 f"{first['may_lose']:+.2f}", f"{first['prototype']:+.2f}", estimate,
-                f"{sum(row['cpu_seconds'] for row in found) / len(found):.0f}",
+                f"{mean(found, 'cpu_seconds'):.0f}",
             ]
         )  # fmt: skip
     return f"""## Whole networks
@@ -297,28 +314,23 @@ network also has those of making its inputs. The estimate is the output error on
 def tuned_networks(name: str) -> str:
     """Return what whole networks lost before and after fine-tuning, beside the goals."""
     document = read(name)
-    runs: dict[tuple[str, bool, float | None, bool, bool], list[dict[str, Any]]] = {}
-    for row in document.values():
-        if isinstance(row, dict):
-            own = row["settings"]
-            way = row["labels"], row["rate"], own["dropout"], own["distill"]
-            runs.setdefault((row["goal"], *way), []).append(row)
+
+    def way(row: dict[str, Any]) -> tuple[Any, ...]:
+        settings = row["settings"]
+        return row["goal"], row["labels"], row["rate"], settings["dropout"], settings["distill"]
+
     rows = []
-    for found in runs.values():
+    for found in grouped(document, way):
         first = found[0]
-        mean = {
-            key: sum(row[key] for row in found) / len(found)
-            for key in ("lost_before", "lost", "seconds", "cpu_seconds")
-        }
-        each = ", ".join(f"{row['lost']:+.2f}" for row in found)
+        labels = "no" if not first["labels"] else "yes" if first["settings"]["distill"] else "alone"
         rows.append(
             [
-                first["goal"], f"{first['inputs']:,}", "no" if not first["labels"] else "yes" if first["settings"]["distill"] else "alone", str(first["epochs"]),
+                first["goal"], f"{first['inputs']:,}", labels, str(first["epochs"]),
                 f"{first['settings']['learning_rate']:g}{' (given)' if first['rate'] else ''}"
                 f"{', dropout' if first['settings']['dropout'] else ''}",
-                f"{first['original']:.2f}", f"{mean['lost_before']:+.2f}", f"{mean['lost']:+.2f}{f' ({each})' if found[1:] else ''}",
+                f"{first['original']:.2f}", f"{mean(found, 'lost_before'):+.2f}", mean_lost(found),
                 f"{first['may_lose']:+.2f}", f"{first['prototype']:+.2f}",
-                f"{mean['seconds']:.0f}", f"{mean['cpu_seconds']:.0f}",
+                f"{mean(found, 'seconds'):.0f}", f"{mean(found, 'cpu_seconds'):.0f}",
             ]
         )  # fmt: skip
     columns = [
@@ -328,9 +340,10 @@ def tuned_networks(name: str) -> str:
     return f"""### Fine-tuned
 
 {made(document, name)}: the networks made smaller on 3,000 inputs, then `lrcompress.finetune` with its
-defaults but for the epochs, and for learning rates, dropout and labels alone (without the original) where it says so; points of error on the whole test data, of several
-calibration seeds the mean, and each. A tenth of the inputs chooses the epoch. The seconds are those of training and of measuring that tenth, the CPU seconds those of the whole
-command, on two cores that were also doing other work.
+defaults but for the epochs, and for learning rates, dropout and labels alone (without the original) where it says so; points of
+error on the whole test data, of several calibration seeds the mean, and each. A tenth of the inputs chooses the epoch. The seconds
+are those of training and of measuring that tenth, the CPU seconds those of the whole command, on two cores that were also doing
+other work.
 
 {table(columns, rows)}"""
 

@@ -192,10 +192,12 @@ def _train(
         if part.head is not None and teacher is not None:
             refit_head(student, teacher, part.head, part.inputs(settings.refit_samples))
             loop.look({"epoch": 0, "what": "head re-fitted"})
-    quiet = (with_kept_statistics if settings.dropout else without_dropout)(student)
-    if settings.dropout and settings.batch_statistics:
-        quiet = contextlib.nullcontext()
-    with quiet, thawed(student):
+    untouched = contextlib.nullcontext()
+    dropout = untouched if settings.dropout else without_dropout(student)
+    # Without dropout the student runs as when it predicts, which keeps them.
+    keeps = settings.dropout and not settings.batch_statistics
+    statistics = with_kept_statistics(student) if keeps else untouched
+    with dropout, statistics, thawed(student):
         taught = supervise(student, teacher if settings.distill else None, data, settings)
         if settings.optimizer == "original":
             optimizer = original_optimizer(compiled, settings.learning_rate)

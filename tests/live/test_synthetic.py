@@ -226,6 +226,33 @@ def test_fewer_are_made_where_time_is_up(network: Any, monkeypatch: pytest.Monke
     assert (len(found.x), found.fit) == (32, 16)
 
 
+def test_time_that_does_not_count_ends_nothing(
+    network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All batches are made, and rounds go on, however long it took by the clock on the wall."""
+    monkeypatch.setattr(amount, "PATIENCE", 0.0)
+    monkeypatch.setattr(amount, "BATCH", 16)
+    monkeypatch.setattr(amount, "affordable", lambda _, samples: samples)
+    monkeypatch.setattr(amount, "Spent", lambda: lambda: -1.0)
+    for name, value in (("FIRST_STEPS", 2), ("MOST_STEPS", 8), ("CONVERGED", 0), ("FALLING", 1e9)):
+        monkeypatch.setattr(matching, name, value)
+    steps: list[int] = []
+    descend = matching.Descent.descend
+
+    def counted(self: Any, many: int, *args: Any) -> None:
+        steps.append(many)
+        descend(self, many, *args)
+
+    monkeypatch.setattr(matching.Descent, "descend", counted)
+
+    found = synthetic_inputs(network, samples=64)
+
+    assert found is not None
+    assert (len(found.x), found.fit) == (64, 48)
+    # Three batches calibrate, of which the first takes three rounds, and one judges.
+    assert steps == [2, 4, 8, 4, 4, 2, 4, 8]
+
+
 @pytest.mark.parametrize(
     ("wall", "cpu", "spent"), [(10.0, 20.0, 10.0), (10.0, 12.0, 6.0), (10.0, 2.0, 5.0)]
 )
